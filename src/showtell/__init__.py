@@ -1,0 +1,24 @@
+"""showtell: photographs in, sentences out.
+
+``Captioner`` is loaded on first use, so that ``import showtell`` (and ``showtell --help``) never imports torch.
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from showtell.captioner import Captioner
+
+__all__ = ["Captioner", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Captioner":
+        from showtell.captioner import Captioner
+
+        return Captioner
+    if name == "__version__":
+        return version("showtell")
+    raise AttributeError(f"module 'showtell' has no attribute '{name}'")

@@ -1,0 +1,64 @@
+"""The ``showtell`` command: verbs, exit codes, and errors told in one line.
+
+Exit codes: 0 done, 1 failed, 2 misused, 3 done but some pictures failed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from showtell.console import stderr
+from showtell.errors import ConfigError, ShowtellError
+
+VERBS = ("prepare", "train", "evaluate", "caption", "score", "recipes", "demo")
+
+app = typer.Typer(
+    name="showtell",
+    help="Photographs in, sentences out: prepare a captioned set, train, evaluate, caption.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def _print_version(show: bool) -> None:
+    if show:
+        from showtell import __version__
+
+        typer.echo(f"showtell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+) -> None:
+    if debug:
+        os.environ["SHOWTELL_DEBUG"] = "1"
+
+
+for _verb in VERBS:
+    app.command(_verb)(importlib.import_module(f"showtell.cli.{_verb}").command)
+
+
+def main() -> None:
+    """Run the command line and exit."""
+    try:
+        app()
+    except ShowtellError as error:
+        if os.environ.get("SHOWTELL_DEBUG"):
+            raise
+        stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except KeyboardInterrupt:
+        stderr.print("interrupted")
+        sys.exit(130)

@@ -1,0 +1,167 @@
+"""Writing that survives a crash at any byte: a temporary name beside the place, flushed, then renamed.
+
+A directory of ours says in its ``manifest.json`` what it is (``kind``), in which format version, from what it was
+made and with which options. Nothing reads a directory it cannot identify; nothing writes over one it did not make.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from showtell.errors import DataError, ShowtellError
+
+MANIFEST = "manifest.json"
+
+
+def sha256_file(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def sha256_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _flush_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; rename it into place when the block ends well.
+
+    Raises:
+        DataError: the file cannot be written (full disk, no permission); what stood at ``path`` before is untouched.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+        _flush_directory(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write indented JSON atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def atomic_directory(path: Path) -> Iterator[Path]:
+    """Yield an empty temporary directory; swap it in for ``path`` when the block ends well.
+
+    Two renames are needed where ``path`` exists. A crash between them leaves the old directory whole as
+    ``.NAME.old``, which `recover_directory` puts back.
+    """
+    old = path.with_name(f".{path.name}.old")
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        recover_directory(path)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        temporary.chmod(0o755)
+        yield temporary
+        for item in temporary.rglob("*"):
+            if item.is_file():
+                with item.open("rb+") as file:
+                    os.fsync(file.fileno())
+        _flush_directory(temporary)
+        if path.exists():
+            shutil.rmtree(old, ignore_errors=True)
+            path.rename(old)
+        temporary.rename(path)
+        _flush_directory(path.parent)
+        shutil.rmtree(old, ignore_errors=True)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        if temporary is not None:
+            shutil.rmtree(temporary, ignore_errors=True)
+        if not path.exists() and old.exists():
+            old.rename(path)
+
+
+def recover_directory(path: Path) -> None:
+    """Finish a swap that a crash interrupted, and clear what killed writers left beside ``path``."""
+    old = path.with_name(f".{path.name}.old")
+    if not path.exists() and old.exists():
+        old.rename(path)
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        shutil.rmtree(leftover, ignore_errors=True)
+
+
+def cannot_write(path: Path, error: OSError) -> ShowtellError:
+    """Say why a place cannot be written and what to do."""
+    reason = error.strerror or str(error)
+    return DataError(
+        f"cannot write {path}",
+        found=reason,
+        mend="Free some space or choose another place; what stood there before is untouched",
+    )
+
+
+def write_manifest(directory: Path, kind: str, version: int, content: dict[str, Any]) -> None:
+    """Write ``manifest.json``: what this directory is, and what ``content`` says of its making."""
+    write_json(directory / MANIFEST, {"kind": kind, "format": version, **content})
+
+
+def read_manifest(directory: Path, kind: str, version: int) -> dict[str, Any]:
+    """Read a directory's manifest and check that it is a ``kind`` of this format version.
+
+    Raises:
+        DataError: no such directory, no manifest, another kind, or another version.
+    """
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found_kind, found_version = manifest["kind"], manifest["format"]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{directory} is not a {kind}",
+            found=f"no {MANIFEST}" if directory.is_dir() else "no such directory",
+            mend="Check the path",
+        ) from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"cannot read {path}", found=str(error), mend=f"Make the {kind} again") from error
+    if (found_kind, found_version) != (kind, version):
+        raise DataError(
+            f"{directory} cannot be used here",
+            found=f"{found_kind}, format {found_version}",
+            expected=f"{kind}, format {version}",
+            mend=f"Check the path, or make the {kind} again with this version of showtell",
+        )
+    return dict(manifest)

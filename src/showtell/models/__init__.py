@@ -1,0 +1,1 @@
+"""The networks: encoders that look, decoders that tell."""

@@ -1,0 +1,48 @@
+"""What every decoder can do, and the table of those we have.
+
+Training, greedy, beam, sampling and scoring all go through these three methods; search knows nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, TypeVar
+
+from torch import Tensor
+
+from showtell.models.features import Features
+
+
+class State(Protocol):
+    """What a decoder remembers of each hypothesis: tensors with leading [P, K]."""
+
+    def select(self, parents: Tensor) -> State:
+        """Return the states of the parents, int64 [P, K'], each an index into K."""
+        ...
+
+
+S = TypeVar("S", bound=State)
+
+
+class Decoder(Protocol[S]):
+    """P pictures x K hypotheses: one step, or a whole sentence by teacher forcing; both give the same logits."""
+
+    def begin(self, features: Features, hypotheses: int) -> S:
+        """Return the state of K hypotheses about each picture before the first word."""
+        ...
+
+    def step(self, tokens: Tensor, state: S) -> tuple[Tensor, S, Tensor | None]:
+        """Read one token per hypothesis.
+
+        Args:
+            tokens: int64 [P, K], ``<bos>`` first.
+            state: What `begin` or the previous step returned.
+
+        Returns:
+            Logits of the next token float32 [P, K, V], the new state, and where the decoder looked
+            float32 [P, K, R] (None for decoders without attention).
+        """
+        ...
+
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first (teacher forcing)."""
+        ...

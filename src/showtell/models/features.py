@@ -1,0 +1,22 @@
+"""What an encoder saw: the memory that every hypothesis about a picture shares."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Features:
+    """The memory of P pictures, held once per picture and never copied per sentence.
+
+    Attributes:
+        regions: What was seen where, float [P, R, D].
+        pooled: What was seen altogether, float [P, D].
+        mask: Which regions are real, bool [P, R], True = real.
+    """
+
+    regions: Tensor
+    pooled: Tensor
+    mask: Tensor

@@ -1,0 +1,73 @@
+"""Decoding options: the same class behind Python, the command line and whatever serves captions."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from showtell.errors import ConfigError, did_you_mean
+
+
+class StrictModel(BaseModel):
+    """A frozen pydantic model that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class DecodingOptions(StrictModel):
+    """How captions are chosen from what the decoder says."""
+
+    method: Literal["beam", "greedy", "sample"] = Field("beam", description="how words are chosen")
+    beams: int = Field(3, ge=1, le=64, description="beam width (method beam)")
+    max_words: int = Field(20, ge=1, le=200, description="tokens at most, end of sentence not counted")
+    min_words: int = Field(0, ge=0, le=200, description="tokens at least before the sentence may end")
+    length_penalty: float = Field(
+        1.0, ge=0.0, le=2.0, description="scores are divided by length**this; 0: sum, 1: mean of log-probabilities"
+    )
+    no_repeat_ngram: int = Field(0, ge=0, le=10, description="n-grams of this size never repeat; 0: off")
+    samples: int = Field(1, ge=1, le=64, description="captions per picture (method sample)")
+    temperature: float = Field(1.0, gt=0.0, le=10.0, description="divides the logits (method sample)")
+    top_k: int = Field(0, ge=0, description="sample among the k likeliest tokens; 0: all")
+    top_p: float = Field(1.0, gt=0.0, le=1.0, description="sample among the likeliest tokens of this mass")
+    seed: int = Field(42, ge=0, description="seed of the sampling generator")
+
+
+def describe_problems(error: ValidationError, model: type[BaseModel], where: str) -> ConfigError:
+    """Turn pydantic's problems into one message: every bad key by its dotted name, with near names for typos."""
+    lines = []
+    for problem in error.errors():
+        path = [str(part) for part in problem["loc"]]
+        if problem["type"] == "extra_forbidden":
+            lines.append(f"unknown key '{'.'.join(path)}'. {did_you_mean(path[-1], _fields_at(model, path[:-1]))}")
+        else:
+            lines.append(f"'{'.'.join(path)}': {problem['msg']} (found {problem['input']!r})")
+    return ConfigError(f"{where} cannot be used: " + " | ".join(lines))
+
+
+def _fields_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    """Return the field names of the model that a dotted path leads to (unions: of all their members)."""
+    from typing import get_args
+
+    models: list[Any] = [model]
+    for name in path:
+        reached: list[Any] = []
+        for current in models:
+            field = current.model_fields.get(name)
+            if field is not None:
+                kinds = [field.annotation, *get_args(field.annotation)]
+                reached += [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+        models = reached or models
+    return [name for current in models for name in current.model_fields]
+
+
+def build_options(**values: Any) -> DecodingOptions:
+    """Return decoding options from keywords.
+
+    Raises:
+        ConfigError: a keyword is unknown, of the wrong type or out of range; all problems in one message.
+    """
+    try:
+        return DecodingOptions(**values)
+    except ValidationError as error:
+        raise describe_problems(error, DecodingOptions, "the decoding options") from error

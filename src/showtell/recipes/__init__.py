@@ -1,0 +1,1 @@
+"""Recipes: one YAML file each, and the schema that reads them."""

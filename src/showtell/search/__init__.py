@@ -1,0 +1,1 @@
+"""Turning logits into captions. Knows logits and states, not networks."""

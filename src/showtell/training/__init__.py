@@ -1,0 +1,1 @@
+"""Training: one loop, its objectives, schedules, checkpoints and trackers."""
