@@ -1,11 +1,11 @@
-"""What every decoder can do, and the table of those we have.
+"""What every decoder can do.
 
 Training, greedy, beam, sampling and scoring all go through these three methods; search knows nothing else.
 """
 
 from __future__ import annotations
 
-from typing import Protocol, TypeVar
+from typing import Protocol, Self, TypeVar
 
 from torch import Tensor
 
@@ -15,7 +15,7 @@ from showtell.models.features import Features
 class State(Protocol):
     """What a decoder remembers of each hypothesis: tensors with leading [P, K]."""
 
-    def select(self, parents: Tensor) -> State:
+    def select(self, parents: Tensor) -> Self:
         """Return the states of the parents, int64 [P, K'], each an index into K."""
         ...
 
@@ -46,3 +46,9 @@ class Decoder(Protocol[S]):
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first (teacher forcing)."""
         ...
+
+
+def select_hypotheses(values: Tensor, parents: Tensor) -> Tensor:
+    """Gather ``values`` [P, K, ...] by ``parents`` int64 [P, K'], each an index into K -> [P, K', ...]."""
+    index = parents.reshape(*parents.shape, *(1,) * (values.dim() - 2))
+    return values.gather(1, index.expand(*parents.shape, *values.shape[2:]))

@@ -1,0 +1,120 @@
+"""Show, attend and tell: before every word the decoder looks at the regions that matter for it.
+
+Xu et al., "Show, Attend and Tell" (2015): additive soft attention (equations 4 to 6 and 13), the gate beta
+(section 4.2.1), deep output (equation 7), initial state from the picture as a whole (section 3.1.2). One change:
+regions are projected to the ``memory`` width first (linear, ReLU, dropout), which costs less and overfits less
+than attending to the encoder's own 2,048 channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+
+from showtell.models.decoder import select_hypotheses
+from showtell.models.features import Features
+from showtell.models.specs import AttentionSpec
+
+
+@dataclass(frozen=True)
+class AttentionState:
+    """Hidden and cell float [P, K, H], beside the memory that all hypotheses of a picture share.
+
+    Attributes:
+        values: Projected regions [P, R, M].
+        keys: Their part of the attention's hidden layer [P, R, A].
+        mask: Real regions, bool [P, R].
+    """
+
+    hidden: Tensor
+    cell: Tensor
+    values: Tensor
+    keys: Tensor
+    mask: Tensor
+
+    def select(self, parents: Tensor) -> Self:
+        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
+        hidden, cell = (select_hypotheses(part, parents) for part in (self.hidden, self.cell))
+        return replace(self, hidden=hidden, cell=cell)
+
+
+class AttentionDecoder(nn.Module):
+    """The decoder named ``attention``.
+
+    Args:
+        spec: Sizes and dropout.
+        vocabulary: Number of tokens V.
+        encoder_width: Width D of regions and pooled vector.
+        pad_id: The token whose vector stays zero.
+    """
+
+    def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.memory = nn.Linear(encoder_width, spec.memory)
+        self.initial = nn.Linear(encoder_width, 2 * spec.hidden)
+        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.key = nn.Linear(spec.memory, spec.attention)
+        self.query = nn.Linear(spec.hidden, spec.attention, bias=False)
+        # No bias: the softmax would cancel it, and its gradient would be zero for ever.
+        self.energy = nn.Linear(spec.attention, 1, bias=False)
+        self.gate = nn.Linear(spec.hidden, spec.memory)
+        self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
+        self.from_sight = nn.Linear(spec.memory + spec.hidden, 4 * spec.hidden, bias=False)
+        self.deep = nn.Linear(spec.hidden + spec.memory, spec.embedding)
+        self.output = nn.Linear(spec.embedding, vocabulary)
+        self.dropout = nn.Dropout(spec.dropout)
+        self.memory_dropout = nn.Dropout(spec.memory_dropout)
+
+    def begin(self, features: Features, hypotheses: int) -> AttentionState:
+        """Project the regions once and start K hypotheses from the picture as a whole."""
+        if not bool(features.mask.any(dim=1).all()):
+            raise ValueError("a picture without a real region cannot be attended to")
+        values = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        hidden, cell = torch.tanh(self.initial(features.pooled)).chunk(2, dim=-1)  # [P, H]
+        return AttentionState(
+            hidden=hidden.unsqueeze(1).expand(-1, hypotheses, -1),  # [P, K, H]
+            cell=cell.float().unsqueeze(1).expand(-1, hypotheses, -1),
+            values=values,
+            keys=self.key(values),  # [P, R, A]
+            mask=features.mask,
+        )
+
+    def step(self, tokens: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState, Tensor]:
+        """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
+        words = self.dropout(self.words(tokens))  # [P, K, E]
+        state, context, attention = self._advance(self.from_word(words), state)
+        return self._logits(words, state.hidden, context), state, attention
+
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
+        state = self.begin(features, tokens.shape[1])
+        words = self.dropout(self.words(tokens))  # [P, K, T, E]
+        gates = self.from_word(words)  # [P, K, T, 4H]
+        hiddens, contexts = [], []
+        for part in gates.unbind(dim=2):
+            state, context, _ = self._advance(part, state)
+            hiddens.append(state.hidden)
+            contexts.append(context)
+        return self._logits(words, torch.stack(hiddens, dim=2), torch.stack(contexts, dim=2))
+
+    def _advance(self, gates: Tensor, state: AttentionState) -> tuple[AttentionState, Tensor, Tensor]:
+        """Look, then update the LSTM; ``gates`` [P, K, 4H] is the word's part of its input."""
+        query = self.query(state.hidden).unsqueeze(2)  # [P, K, 1, A]
+        energy = self.energy(torch.tanh(state.keys.unsqueeze(1) + query)).squeeze(3)  # [P, K, R]
+        energy = energy.float().masked_fill(~state.mask.unsqueeze(1), float("-inf"))
+        attention = energy.softmax(dim=2)
+        context = torch.bmm(attention.to(state.values.dtype), state.values)  # [P, K, M]
+        context = torch.sigmoid(self.gate(state.hidden)) * context
+        gates = gates + self.from_sight(torch.cat((context, state.hidden), dim=-1))
+        keep, write, expose, content = gates.float().chunk(4, dim=-1)  # [P, K, H]
+        cell = torch.sigmoid(keep) * state.cell + torch.sigmoid(write) * torch.tanh(content)
+        hidden = (torch.sigmoid(expose) * torch.tanh(cell)).to(gates.dtype)
+        return replace(state, hidden=hidden, cell=cell), context, attention
+
+    def _logits(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        deep = torch.tanh(words + self.deep(self.dropout(torch.cat((hidden, context), dim=-1))))
+        return self.output(self.dropout(deep)).float()

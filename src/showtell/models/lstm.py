@@ -1,0 +1,77 @@
+"""Show and tell: an LSTM whose first input is the picture.
+
+Vinyals, Toshev, Bengio, Erhan, "Show and Tell: A Neural Image Caption Generator" (2015), equations 10 to 12: the
+picture is read once, before ``<bos>``; after that the LSTM sees words alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from torch import Tensor, nn
+
+from showtell.models.decoder import select_hypotheses
+from showtell.models.features import Features
+from showtell.models.specs import LstmSpec
+
+
+@dataclass(frozen=True)
+class LstmState:
+    """Hidden and cell of every layer, float [P, K, layers, H]."""
+
+    hidden: Tensor
+    cell: Tensor
+
+    def select(self, parents: Tensor) -> Self:
+        """Return the states of the parents, int64 [P, K']."""
+        return type(self)(select_hypotheses(self.hidden, parents), select_hypotheses(self.cell, parents))
+
+
+class LstmDecoder(nn.Module):
+    """The decoder named ``lstm``.
+
+    Args:
+        spec: Sizes and dropout.
+        vocabulary: Number of tokens V.
+        encoder_width: Width D of the pooled vector.
+        pad_id: The token whose vector stays zero.
+    """
+
+    def __init__(self, spec: LstmSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
+        super().__init__()
+        self.spec = spec
+        self.picture = nn.Linear(encoder_width, spec.embedding)
+        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        between = spec.dropout if spec.layers > 1 else 0.0
+        self.lstm = nn.LSTM(spec.embedding, spec.hidden, spec.layers, batch_first=True, dropout=between)
+        self.output = nn.Linear(spec.hidden, vocabulary)
+        self.dropout = nn.Dropout(spec.dropout)
+
+    def begin(self, features: Features, hypotheses: int) -> LstmState:
+        """Read the picture once and hand its state to K hypotheses."""
+        pictures = self.dropout(self.picture(features.pooled))  # [P, E]
+        _, (hidden, cell) = self.lstm(pictures.unsqueeze(1))  # [layers, P, H]
+        hidden, cell = (
+            part.transpose(0, 1).unsqueeze(1).expand(-1, hypotheses, -1, -1)  # [P, K, layers, H]
+            for part in (hidden, cell)
+        )
+        return LstmState(hidden, cell)
+
+    def step(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState, None]:
+        """Read tokens int64 [P, K]; return logits float32 [P, K, V] and the new state."""
+        output, state = self._read(tokens.unsqueeze(2), state)
+        return self.output(self.dropout(output.squeeze(2))).float(), state, None
+
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
+        output, _ = self._read(tokens, self.begin(features, tokens.shape[1]))
+        return self.output(self.dropout(output)).float()
+
+    def _read(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
+        pictures, hypotheses, length = tokens.shape
+        words = self.dropout(self.words(tokens)).flatten(0, 1)  # [P*K, T, E]
+        before = tuple(part.flatten(0, 1).transpose(0, 1).contiguous() for part in (state.hidden, state.cell))
+        output, after = self.lstm(words, before)  # [P*K, T, H], [layers, P*K, H]
+        hidden, cell = (part.transpose(0, 1).unflatten(0, (pictures, hypotheses)) for part in after)
+        return output.view(pictures, hypotheses, length, -1), LstmState(hidden, cell)

@@ -1,0 +1,20 @@
+"""The decoders we have, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from showtell.models.attention import AttentionDecoder
+from showtell.models.lstm import LstmDecoder
+
+AnyDecoder = LstmDecoder | AttentionDecoder
+
+DECODERS: dict[str, Any] = {"lstm": LstmDecoder, "attention": AttentionDecoder}
+
+
+def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> AnyDecoder:
+    """Return a new decoder for a spec of `showtell.models.specs`, freshly initialised."""
+    decoder: AnyDecoder = DECODERS[spec.name](
+        spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id
+    )
+    return decoder
