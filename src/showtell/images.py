@@ -1,0 +1,367 @@
+"""Bytes to an upright RGB picture, safely: the only place that opens a picture.
+
+Whatever comes in (a path, bytes, a PIL image, an array) leaves as ``uint8 [H, W, 3]``, the way a viewer shows
+it, or as one `PictureError` that names the picture. Pillow reads the header, which is checked against `Limits`
+before a pixel is decoded; ordinary JPEGs are then decoded by simplejpeg (the same pixels, faster), the rest by Pillow.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import stat
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import simplejpeg
+from PIL import Image, UnidentifiedImageError
+from pydantic import Field
+
+from showtell.errors import PictureError
+from showtell.options import StrictModel
+
+PictureSource: TypeAlias = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+"""What is read, whatever the file is called. Pillow could read more, but EPS runs a program and TGA has no mark."""
+
+PICTURE_SUFFIXES = (
+    ".jpg",
+    ".jpeg",
+    ".jpe",
+    ".jfif",
+    ".png",
+    ".gif",
+    ".webp",
+    ".bmp",
+    ".tif",
+    ".tiff",
+    ".avif",
+)
+"""File names that are taken for pictures when a folder is looked through."""
+
+_EXPECTED = ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]}"
+_ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
+_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How large a picture may be; checked before anything is decoded.
+
+    Args:
+        max_pixels: Width times height. The default is Pillow's own bound; decoded it is half a GiB.
+        max_bytes: Size of the file.
+    """
+
+    max_pixels: int = 178_956_970
+    max_bytes: int = 256 * 2**20
+
+
+class Preprocessing(StrictModel):
+    """What a picture must look like for an encoder; travels with the encoder's weights."""
+
+    size: int = Field(224, ge=16, le=2048, description="side of the square the encoder sees, in pixels")
+    resize: Literal["squash", "crop"] = Field(
+        "squash",
+        description="squash: the whole picture, aspect changed; crop: short side to size/crop, centre cut out",
+    )
+    crop: float = Field(
+        0.875, gt=0.0, le=1.0, description="share of the short side that is kept (resize: crop)"
+    )
+    interpolation: Literal["bilinear", "bicubic"] = Field("bicubic", description="both with antialiasing")
+    mean: tuple[float, float, float] = Field(
+        (0.485, 0.456, 0.406), description="subtracted, per channel of 0..1"
+    )
+    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="divided by, per channel")
+
+
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def load_picture(source: PictureSource, *, limits: Limits | None = None) -> npt.NDArray[np.uint8]:
+    """Return a picture as ``uint8 [H, W, 3]``: RGB, upright, the first frame of an animation.
+
+    Transparent pictures are laid over white, 16 bits are scaled to 8, grey is repeated three times, CMYK is
+    converted as Pillow does (colour profiles are not applied).
+
+    Raises:
+        PictureError: it cannot be read; nothing else is raised, whatever the bytes.
+    """
+    limits = limits or Limits()
+    if isinstance(source, np.ndarray):
+        return _from_array(source, limits)
+    if isinstance(source, Image.Image):
+        name = str(getattr(source, "filename", "") or "picture (PIL image)")
+        with _quiet():
+            return _from_image(source, name, None, limits)
+    if isinstance(source, bytes):
+        return _decode(source, "picture (bytes)", limits)
+    if isinstance(source, str | Path):
+        return _decode(_read(Path(source), limits), str(source), limits)
+    raise PictureError(
+        f"cannot read picture ({type(source).__name__})",
+        expected="a path, bytes, a PIL image or a uint8 array [H, W, 3]",
+    )
+
+
+def prepare_picture(picture: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Resize ``uint8 [H, W, 3]`` to ``uint8 [S, S, 3]``; one that is so already (squash) is returned.
+
+    Numbers stay bytes: mean and standard deviation are applied by the encoder, on its device.
+    """
+    size = preprocessing.size
+    height, width = picture.shape[:2]
+    box = (0.0, 0.0, float(width), float(height))
+    if preprocessing.resize == "crop":
+        # Resizing a window of the source gives the pixels of "resize all, then cut", without ever holding all:
+        # a picture of 40,000 by 1 would grow to ten million by 256.
+        short = round(size / preprocessing.crop)
+        scale = min(height, width) / short
+        tall, wide = (max(short, round(side / scale)) for side in (height, width))
+        top, left = (tall - size) // 2, (wide - size) // 2
+        step_x, step_y = width / wide, height / tall
+        box = (left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y)
+    elif (height, width) == (size, size):
+        return picture
+    image = Image.fromarray(picture)
+    return np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
+
+
+def _read(path: Path, limits: Limits) -> bytes:
+    """Return a regular file's bytes; directories, pipes and devices are refused before they are opened."""
+    what = f"cannot read {path}"
+    try:
+        status = path.stat()
+        if stat.S_ISDIR(status.st_mode):
+            raise PictureError(what, found="a directory", expected="a picture file")
+        if not stat.S_ISREG(status.st_mode):
+            raise PictureError(what, found="a pipe or device", expected="a picture file")
+        if status.st_size > limits.max_bytes:
+            raise PictureError(
+                what,
+                found=f"a file of {status.st_size:,} bytes",
+                expected=f"at most {limits.max_bytes:,}",
+                mend="Make it smaller, or raise Limits.max_bytes",
+            )
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise PictureError(what, found="no such file", mend="Check the path") from error
+    except PermissionError as error:
+        raise PictureError(what, found="no permission to read it", mend=f"Run: chmod +r {path}") from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise PictureError(
+            what, found=getattr(error, "strerror", None) or str(error), mend="Check the path"
+        ) from error
+
+
+def _decode(data: bytes, name: str, limits: Limits) -> npt.NDArray[np.uint8]:
+    if not data:
+        raise PictureError(
+            f"cannot read {name}", found="an empty file", expected=_EXPECTED, mend="Fetch it again"
+        )
+    with _quiet():
+        try:
+            image = Image.open(io.BytesIO(data), formats=_formats())
+        except UnidentifiedImageError as error:
+            raise _not_a_picture(data, name) from error
+        except Image.DecompressionBombError as error:
+            raise _too_large(name, f"more than {_pillow_limit():,} pixels", _pillow_limit()) from error
+        except Exception as error:  # a foreign parser on hostile bytes may raise anything
+            raise _broken(name, error) from error
+        with image:
+            return _from_image(image, name, data, limits)
+
+
+def _from_image(image: Image.Image, name: str, data: bytes | None, limits: Limits) -> npt.NDArray[np.uint8]:
+    """Decode an opened picture and turn it upright.
+
+    Args:
+        image: Its header is read, its pixels need not be.
+        name: For messages.
+        data: The whole file where it is known: ordinary JPEGs are decoded from it directly.
+        limits: Checked first.
+    """
+    width, height = image.size
+    _check_size(name, height, width, limits)
+    try:
+        picture = _decode_jpeg(data) if data is not None and image.format in ("JPEG", "MPO") else None
+        if picture is None:
+            picture = _to_rgb(image, name)
+        return _upright(picture, _orientation(image))
+    except PictureError:
+        raise
+    except Image.DecompressionBombError as error:  # a frame larger than the header said
+        raise _too_large(name, "a frame larger than its header says", _pillow_limit()) from error
+    except Exception as error:  # a foreign parser on hostile bytes may raise anything
+        raise _broken(name, error) from error
+
+
+def _decode_jpeg(data: bytes) -> npt.NDArray[np.uint8] | None:
+    """Return the pixels of a sound RGB or grey JPEG, or None: Pillow reads it, or says what is wrong."""
+    try:
+        _, _, colours, _ = simplejpeg.decode_jpeg_header(data)
+        if colours not in ("YCbCr", "RGB", "Gray"):
+            return None
+        return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB"))
+    except ValueError:
+        return None
+
+
+def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    image.load()
+    if image.mode.startswith("I"):
+        return np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)
+    if image.mode == "F":
+        raise PictureError(
+            f"cannot read {name}",
+            found="a picture of floating point numbers, whose range is not known",
+            expected="8 or 16 bits a channel",
+            mend="Scale it to 0..255 and convert it to 8 bits",
+        )
+    if image.has_transparency_data:
+        # Pillow has no direct way from premultiplied grey to RGBA.
+        whole = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+        return _over_white(np.asarray(whole))
+    return np.array(image.convert("RGB"))
+
+
+def _scale_16_bits(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+    """Scale grey of 0..65535 to 0..255; Pillow's mode I is 16 bits held in 32."""
+    grey = np.asarray(image).astype(np.int64)  # [H, W]
+    low, high = int(grey.min()), int(grey.max())
+    if low < 0 or high > 65535:
+        raise PictureError(
+            f"cannot read {name}",
+            found=f"grey values from {low} to {high}",
+            expected="8 or 16 bits a channel",
+        )
+    scaled = (grey * 255 + 32767) // 65535
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        scaled[grey == transparent] = 255
+    return scaled.astype(np.uint8)
+
+
+def _over_white(rgba: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Lay ``[H, W, 4]`` over white."""
+    colour, alpha = rgba[..., :3].astype(np.uint32), rgba[..., 3:].astype(np.uint32)
+    return ((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation; asked after decoding, as Pillow turns some formats upright by itself."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # broken EXIF: viewers show such pictures as they are stored
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _upright(picture: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np.uint8]:
+    """Undo an EXIF orientation (values outside 2..8 mean upright)."""
+    if orientation in (5, 6, 7, 8):
+        picture = picture.swapaxes(0, 1)
+    if orientation in (2, 3, 6, 7):
+        picture = picture[:, ::-1]
+    if orientation in (3, 4, 7, 8):
+        picture = picture[::-1]
+    return np.ascontiguousarray(picture)
+
+
+def _from_array(array: npt.NDArray[np.uint8], limits: Limits) -> npt.NDArray[np.uint8]:
+    what, expected = "cannot read picture (array)", "uint8 [H, W, 3], or [H, W], [H, W, 1], [H, W, 4]"
+    if array.dtype != np.uint8:
+        raise PictureError(
+            what,
+            found=f"dtype {array.dtype}",
+            expected=expected,
+            mend="Scale it to 0..255 and convert to uint8",
+        )
+    if array.ndim == 2:
+        array = array[:, :, None]
+    if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
+        mend = "Move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
+        raise PictureError(what, found=f"shape {list(array.shape)}", expected=expected, mend=mend)
+    _check_size("picture (array)", array.shape[0], array.shape[1], limits)
+    if array.shape[2] == 4:
+        return _over_white(array)
+    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array.copy(order="C")
+
+
+def _check_size(name: str, height: int, width: int, limits: Limits) -> None:
+    if height < 1 or width < 1:
+        raise PictureError(f"cannot read {name}", found=f"{width} x {height} pixels", expected="at least one")
+    if height * width > limits.max_pixels:
+        raise _too_large(name, f"{width} x {height} pixels", limits.max_pixels)
+
+
+def _too_large(name: str, found: str, limit: int) -> PictureError:
+    return PictureError(
+        f"cannot read {name}",
+        found=found,
+        expected=f"at most {limit:,} pixels (nothing was decoded)",
+        mend="Make it smaller, or raise Limits.max_pixels and PIL.Image.MAX_IMAGE_PIXELS",
+    )
+
+
+def _broken(name: str, error: Exception) -> PictureError:
+    """Tell a picture whose mark is right but whose content is not."""
+    return PictureError(
+        f"cannot read {name}",
+        found=f"broken or cut short ({str(error) or type(error).__name__})",
+        expected=f"a whole file ({_EXPECTED})",
+        mend="Fetch it again, or leave it out",
+    )
+
+
+def _not_a_picture(data: bytes, name: str) -> PictureError:
+    found = "bytes " + " ".join(f"{byte:02X}" for byte in data[:8])
+    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
+        found += " (HEIC)"
+    return PictureError(
+        f"cannot read {name}", found=found, expected=_EXPECTED, mend="Convert it, or leave it out"
+    )
+
+
+def _pillow_limit() -> int:
+    """Return Pillow's own bound, which an application may have moved."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
+
+
+def _formats() -> list[str]:
+    Image.init()
+    return [name for name in FORMATS if name in Image.OPEN]
+
+
+_quiet_lock = threading.Lock()
+_quiet_stack = contextlib.ExitStack()
+_quiet_users = 0
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Pillow's warnings (large picture, odd EXIF) from being printed, or raised under ``-W error``.
+
+    The warning filters belong to the whole process, and threads that each saved and restored them would restore
+    one another's: the first one in saves them, the last one out restores them.
+    """
+    global _quiet_users  # noqa: PLW0603
+    with _quiet_lock:
+        if _quiet_users == 0:
+            _quiet_stack.enter_context(warnings.catch_warnings())
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+        _quiet_users += 1
+    try:
+        yield
+    finally:
+        with _quiet_lock:
+            _quiet_users -= 1
+            if _quiet_users == 0:
+                _quiet_stack.close()
