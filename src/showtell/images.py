@@ -1,8 +1,9 @@
 """Bytes to an upright RGB picture, safely: the only place that opens a picture.
 
-Whatever comes in (a path, bytes, a PIL image, an array) leaves as ``uint8 [H, W, 3]``, the way a viewer shows
-it, or as one `PictureError` that names the picture. Pillow reads the header, which is checked against `Limits`
-before a pixel is decoded; ordinary JPEGs are then decoded by simplejpeg (the same pixels, faster), the rest by Pillow.
+Whatever comes in (a path, bytes, a PIL image, an array) leaves as ``uint8 [H, W, 3]``, the way a viewer
+shows it, or as one `PictureError` that names the picture. Pillow reads the header, which is checked against
+`Limits` before a pixel is decoded; then simplejpeg decodes ordinary JPEGs (the same pixels, faster) and Pillow
+all else.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from showtell.options import StrictModel
 PictureSource: TypeAlias = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-"""What is read, whatever the file is called. Pillow could read more, but EPS runs a program and TGA has no mark."""
+"""What is read, whatever the file is called. Pillow could read more, but EPS runs a program."""
 
 PICTURE_SUFFIXES = (
     ".jpg",
@@ -70,7 +71,7 @@ class Preprocessing(StrictModel):
     size: int = Field(224, ge=16, le=2048, description="side of the square the encoder sees, in pixels")
     resize: Literal["squash", "crop"] = Field(
         "squash",
-        description="squash: the whole picture, aspect changed; crop: short side to size/crop, centre cut out",
+        description="squash: all of it, aspect changed; crop: short side to size/crop, then the centre",
     )
     crop: float = Field(
         0.875, gt=0.0, le=1.0, description="share of the short side that is kept (resize: crop)"
@@ -120,8 +121,8 @@ def prepare_picture(picture: npt.NDArray[np.uint8], preprocessing: Preprocessing
     height, width = picture.shape[:2]
     box = (0.0, 0.0, float(width), float(height))
     if preprocessing.resize == "crop":
-        # Resizing a window of the source gives the pixels of "resize all, then cut", without ever holding all:
-        # a picture of 40,000 by 1 would grow to ten million by 256.
+        # Resizing a window of the source gives the pixels of "resize all, then cut" (to rounding) without
+        # ever holding all: a picture of 40,000 by 1 would grow to ten million by 256.
         short = round(size / preprocessing.crop)
         scale = min(height, width) / short
         tall, wide = (max(short, round(side / scale)) for side in (height, width))
@@ -349,8 +350,8 @@ _quiet_users = 0
 def _quiet() -> Iterator[None]:
     """Keep Pillow's warnings (large picture, odd EXIF) from being printed, or raised under ``-W error``.
 
-    The warning filters belong to the whole process, and threads that each saved and restored them would restore
-    one another's: the first one in saves them, the last one out restores them.
+    The warning filters belong to the whole process, and threads that each saved and restored them would
+    restore one another's: the first one in saves them, the last one out restores them.
     """
     global _quiet_users  # noqa: PLW0603
     with _quiet_lock:
