@@ -1,0 +1,410 @@
+"""What a frozen encoder sees of a prepared set, kept once on disk as memory-mapped half floats.
+
+A cache is a directory: ``manifest.json`` (of which encoder and which set), ``regions.f16`` [V, N, R, D] and
+``pooled.f16`` [V, N, D] (row = prepared row; V views, today the upright picture alone), and ``done.bitmap``, one bit
+a row, set only after that row has reached the disk. So a process may die at any byte and the next one goes on, and
+an unfinished cache is never taken for a finished one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from showtell.console import note, progress
+from showtell.errors import DataError, PictureError
+from showtell.files import MANIFEST, cannot_write, read_manifest, write_manifest
+from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.models.encoder import Encoder, identity_differences
+
+if TYPE_CHECKING:
+    from showtell.data.prepared import PreparedSet
+
+KIND, FORMAT = "feature cache", 1
+REGIONS, POOLED, BITMAP = "regions.f16", "pooled.f16", "done.bitmap"
+VIEWS = ("upright",)
+SYNC_INTERVAL_S = 5.0
+SHOWN_PICTURES = 10
+BATCHES_AHEAD = 3
+SPARE_BYTES = 64 * 2**20
+
+Pictures = npt.NDArray[np.uint8]
+
+
+class HasIdentity(Protocol):
+    """An encoder, or whatever knows the identity of one."""
+
+    def identity(self) -> dict[str, Any]: ...
+
+
+class FeatureCache:
+    """Features of a prepared set, read-only. Open one with `open`, make one with `extract_features`.
+
+    Attributes:
+        directory: Where it is.
+        manifest: What it says of its making.
+        regions: float16 [N, R, D], memory-mapped.
+        pooled: float16 [N, D], memory-mapped.
+        done: bool [N], which rows are there.
+    """
+
+    def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
+        self.directory, self.manifest, self.done = directory, manifest, done
+        rows, regions, width = (int(manifest[name]) for name in ("rows", "regions", "width"))
+        self.regions: npt.NDArray[np.float16] = np.memmap(
+            directory / REGIONS, np.float16, "r", shape=(rows, regions, width)
+        )
+        self.pooled: npt.NDArray[np.float16] = np.memmap(
+            directory / POOLED, np.float16, "r", shape=(rows, width)
+        )
+
+    @classmethod
+    def open(
+        cls,
+        directory: Path,
+        *,
+        prepared: PreparedSet,
+        encoder: HasIdentity | Mapping[str, Any],
+        splits: Sequence[str] | None = None,
+    ) -> FeatureCache:
+        """Open a cache and check that it is of this set and this encoder, and whole.
+
+        Args:
+            directory: Where it is.
+            prepared: The set whose rows it must hold.
+            encoder: The encoder, or its identity.
+            splits: Which splits must be there; None: all.
+
+        Raises:
+            DataError: no cache, cut short, unfinished, or stale; a stale one names each field that differs.
+        """
+        manifest = read_manifest(directory, KIND, FORMAT)
+        _refuse_stale(directory, manifest, prepared, encoder)
+        done = _read_bitmap(directory, manifest)
+        missing = int((~done[_wanted_rows(prepared, splits)]).sum())
+        if missing:
+            raise DataError(
+                f"the feature cache {directory} is not finished",
+                found=f"{missing:,} pictures without features",
+                mend="Run the extraction again: it goes on where it stopped",
+            )
+        return cls(directory, manifest, done)
+
+
+def extract_features(
+    prepared: PreparedSet,
+    encoder: Encoder,
+    directory: Path,
+    *,
+    batch_size: int = 32,
+    splits: Sequence[str] | None = None,
+) -> FeatureCache:
+    """Look at every picture of a prepared set once and keep what was seen.
+
+    Goes on where an interrupted run stopped; returns at once where nothing is missing. A picture that cannot be read
+    or has changed since it was prepared stops nothing: the others are done, then all such are named.
+
+    Args:
+        prepared: The set.
+        encoder: A frozen encoder.
+        directory: Where the cache is or shall be.
+        batch_size: Pictures the network sees at once.
+        splits: Which splits; None: all.
+
+    Raises:
+        DataError: the cache there is stale, the disk is full, or pictures cannot be read.
+    """
+    if encoder.spec.trainable:
+        raise DataError(
+            "the features of a trainable encoder cannot be kept",
+            mend="They change with every step: train without a cache",
+        )
+    manifest = _open_or_create(prepared, encoder, directory)
+    done = _read_bitmap(directory, manifest)
+    wanted = _wanted_rows(prepared, splits)
+    missing = wanted[~done[wanted]]
+    if len(missing):
+        bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size)
+        if bad:
+            more = f" and {len(bad) - SHOWN_PICTURES:,} more" if len(bad) > SHOWN_PICTURES else ""
+            raise DataError(
+                f"{len(bad):,} of {len(missing):,} pictures have no features, the others are done",
+                found="; ".join(bad[:SHOWN_PICTURES]) + more,
+                mend="Put the pictures back, or prepare the set again",
+            )
+    return FeatureCache(directory, manifest, done)
+
+
+def cache_bytes(rows: int, regions: int, width: int) -> int:
+    """Return how many bytes a cache takes on disk."""
+    return len(VIEWS) * rows * (regions + 1) * width * np.dtype(np.float16).itemsize
+
+
+def _wanted_rows(prepared: PreparedSet, splits: Sequence[str] | None) -> npt.NDArray[np.int64]:
+    if splits is None:
+        return np.arange(len(prepared), dtype=np.int64)
+    return np.sort(np.concatenate([prepared.split_rows(split) for split in splits])).astype(np.int64)
+
+
+def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str, Any]:
+    """Return the manifest of the cache that is there, or lay out an empty one."""
+    if (directory / MANIFEST).exists():
+        manifest = read_manifest(directory, KIND, FORMAT)
+        _refuse_stale(directory, manifest, prepared, encoder)
+        return manifest
+    if directory.exists() and any(directory.iterdir()):
+        raise DataError(
+            f"cannot make a feature cache in {directory}",
+            found="other files",
+            mend="Name an empty or new directory",
+        )
+    rows = len(prepared)
+    content = {
+        "encoder": encoder.identity(),
+        "prepared": prepared.fingerprint,
+        "rows": rows,
+        "regions": encoder.regions,
+        "grid": list(encoder.grid),
+        "width": encoder.width,
+        "views": list(VIEWS),
+        "computed_in": str(encoder.dtype).removeprefix("torch."),
+    }
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        _check_room(directory, rows, encoder)
+        _stretch(directory / REGIONS, cache_bytes(rows, encoder.regions - 1, encoder.width))
+        _stretch(directory / POOLED, cache_bytes(rows, 0, encoder.width))
+        _stretch(directory / BITMAP, -(-rows // 8))
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    # Last: without a manifest the directory is no cache.
+    write_manifest(directory, KIND, FORMAT, content)
+    return read_manifest(directory, KIND, FORMAT)
+
+
+def _stretch(path: Path, size: int) -> None:
+    with path.open("wb") as file:
+        file.truncate(size)
+
+
+def _check_room(directory: Path, rows: int, encoder: Encoder) -> None:
+    need, free = cache_bytes(rows, encoder.regions, encoder.width), shutil.disk_usage(directory).free
+    note(f"features of {rows:,} pictures: {need / 1e9:.2f} GB in {directory} ({free / 1e9:.1f} GB free)")
+    if need + SPARE_BYTES > free:
+        raise DataError(
+            f"too little room for the feature cache {directory}",
+            found=f"{free / 1e9:.2f} GB free",
+            expected=f"{need / 1e9:.2f} GB",
+            mend="Free some space or name a directory on another disk",
+        )
+
+
+def _refuse_stale(
+    directory: Path, manifest: dict[str, Any], prepared: PreparedSet, encoder: HasIdentity | Mapping[str, Any]
+) -> None:
+    identity = encoder if isinstance(encoder, Mapping) else encoder.identity()
+    found = {"encoder": manifest["encoder"], "prepared set": manifest["prepared"], "views": manifest["views"]}
+    expected = {"encoder": dict(identity), "prepared set": prepared.fingerprint, "views": list(VIEWS)}
+    differences = identity_differences(found, expected)
+    if differences:
+        raise DataError(
+            f"the feature cache {directory} is stale",
+            found="; ".join(differences),
+            mend="Delete it or name another directory",
+        )
+
+
+def _read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.bool_]:
+    """Return which rows are done, bool [N].
+
+    Raises:
+        DataError: a file of the cache is missing or not as long as the manifest says.
+    """
+    rows, regions, width = (int(manifest[name]) for name in ("rows", "regions", "width"))
+    sizes = {
+        REGIONS: cache_bytes(rows, regions - 1, width),
+        POOLED: cache_bytes(rows, 0, width),
+        BITMAP: -(-rows // 8),
+    }
+    for name, size in sizes.items():
+        path = directory / name
+        if not path.is_file() or path.stat().st_size != size:
+            raise DataError(
+                f"the feature cache {directory} is broken",
+                found=f"{name} of {path.stat().st_size:,} bytes" if path.is_file() else f"no {name}",
+                expected=f"{size:,} bytes",
+                mend="Delete the directory and extract again",
+            )
+    return np.unpackbits(np.fromfile(directory / BITMAP, np.uint8), count=rows).astype(np.bool_)
+
+
+def _fill(
+    prepared: PreparedSet,
+    encoder: Encoder,
+    directory: Path,
+    manifest: dict[str, Any],
+    done: npt.NDArray[np.bool_],
+    missing: npt.NDArray[np.int64],
+    batch_size: int,
+) -> list[str]:
+    """Extract the missing rows; return a line for each picture that could not be read."""
+    bad: list[str] = []
+    with (
+        _Writer(directory, manifest, done) as writer,
+        progress("features", len(missing), unit="pictures") as advance,
+        contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
+    ):
+        for rows, pictures, problems in batches:
+            if len(rows):
+                features = encoder(torch.from_numpy(pictures))
+                writer.put(rows, features.regions, features.pooled)
+            bad += problems
+            advance(len(rows) + len(problems), "")
+    return bad
+
+
+def _decoded_batches(
+    prepared: PreparedSet, preprocessing: Preprocessing, rows: npt.NDArray[np.int64], batch_size: int
+) -> Generator[tuple[npt.NDArray[np.int64], Pictures, list[str]], None, None]:
+    """Yield rows, pictures uint8 [P, S, S, 3] and problems, decoding in threads a few batches ahead."""
+    groups = deque(rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    pending: deque[tuple[npt.NDArray[np.int64], list[Future[Pictures]]]] = deque()
+    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
+    try:
+        while groups or pending:
+            while groups and len(pending) < BATCHES_AHEAD:
+                group = groups.popleft()
+                pending.append(
+                    (group, [pool.submit(_load, prepared, int(row), preprocessing) for row in group])
+                )
+            group, futures = pending.popleft()
+            good, pictures, problems = [], [], []
+            for row, future in zip(group, futures, strict=True):
+                try:
+                    pictures.append(future.result())
+                    good.append(row)
+                except PictureError as error:
+                    problems.append(str(error))
+            stacked = np.stack(pictures) if pictures else np.empty((0,), np.uint8)
+            yield np.asarray(good, np.int64), stacked, problems
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Pictures:
+    """Return one picture ready for the encoder.
+
+    Raises:
+        PictureError: it cannot be read, or its bytes are not those that were prepared.
+    """
+    path = prepared.picture_path(row)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise PictureError(f"cannot read {path}", found=error.strerror or str(error)) from error
+    if hashlib.sha256(content).hexdigest() != prepared.sha256(row):
+        raise PictureError(f"{path} has changed since the set was prepared")
+    try:
+        return prepare_picture(load_picture(content), preprocessing)
+    except PictureError as error:
+        raise PictureError(f"cannot read {path}", found=str(error)) from error
+
+
+class _Writer:
+    """Writes rows in a thread of its own; every few seconds flushes them, then marks them done.
+
+    Plain writes, not a memory map: on a full disk these raise, where a map kills the process.
+    """
+
+    def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
+        self._directory, self._done = directory, done
+        width, regions = int(manifest["width"]), int(manifest["regions"])
+        self._row_bytes = {REGIONS: 2 * regions * width, POOLED: 2 * width}
+        self._unmarked: list[npt.NDArray[np.int64]] = []
+        self._marked_at = time.monotonic()
+
+    def __enter__(self) -> _Writer:
+        self._files = {
+            name: (self._directory / name).open("rb+", buffering=0) for name in (REGIONS, POOLED, BITMAP)
+        }
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        self._last: Future[None] | None = None
+        return self
+
+    def put(self, rows: npt.NDArray[np.int64], regions: torch.Tensor, pooled: torch.Tensor) -> None:
+        """Hand over features float [P, R, D] and [P, D] of these rows; waits for the batch before."""
+        self._wait()
+        self._last = self._pool.submit(self._write, rows, regions, pooled)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        try:
+            self._wait()
+            self._pool.submit(self._mark).result()
+        except OSError as failure:
+            raise self._full(failure) from failure
+        finally:
+            self._pool.shutdown(wait=True)
+            for file in self._files.values():
+                file.close()
+
+    def _wait(self) -> None:
+        if self._last is not None:
+            last, self._last = self._last, None
+            try:
+                last.result()
+            except OSError as failure:
+                raise self._full(failure) from failure
+
+    def _full(self, failure: OSError) -> DataError:
+        return DataError(
+            f"cannot write features to {self._directory}",
+            found=failure.strerror or str(failure),
+            mend="Free some space and run the same again: it goes on where it stopped",
+        )
+
+    def _write(self, rows: npt.NDArray[np.int64], regions: torch.Tensor, pooled: torch.Tensor) -> None:
+        for name, values in ((REGIONS, regions), (POOLED, pooled)):
+            halves = values.to("cpu", torch.float16).contiguous().numpy()
+            size = self._row_bytes[name]
+            for start, stop in _runs(rows):
+                _write_all(self._files[name].fileno(), halves[start:stop].data, int(rows[start]) * size)
+        self._unmarked.append(rows)
+        if time.monotonic() - self._marked_at >= SYNC_INTERVAL_S:
+            self._mark()
+
+    def _mark(self) -> None:
+        if self._unmarked:
+            for name in (REGIONS, POOLED):
+                os.fsync(self._files[name].fileno())
+            self._done[np.concatenate(self._unmarked)] = True
+            # In place: bits only ever go from 0 to 1, so a torn write leaves a true bitmap.
+            _write_all(self._files[BITMAP].fileno(), np.packbits(self._done).data, 0)
+            os.fsync(self._files[BITMAP].fileno())
+            self._unmarked.clear()
+        self._marked_at = time.monotonic()
+
+
+def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Yield start and stop of each stretch of consecutive rows."""
+    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+    edges = [0, *breaks.tolist(), len(rows)]
+    yield from zip(edges[:-1], edges[1:], strict=True)
+
+
+def _write_all(descriptor: int, block: memoryview, offset: int) -> None:
+    block = block.cast("B")
+    while len(block):
+        written = os.pwrite(descriptor, block, offset)
+        block, offset = block[written:], offset + written

@@ -1,0 +1,311 @@
+"""Pictures in, `Features` out: a frozen pretrained network (or a small one that is trained along).
+
+An encoder is its name, its layout, the SHA-256 of its weights and its preprocessing; all four travel together
+(`Encoder.identity`), so that features, checkpoints and pictures never meet the wrong one. Frozen means three things:
+no parameter takes a gradient, every pass runs in inference mode, and the network stays in eval mode when its parent
+goes to train mode (batch-norm statistics move without any gradient).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from showtell.console import note
+from showtell.errors import EncoderError
+from showtell.files import atomic_path
+from showtell.images import Preprocessing
+from showtell.models.features import Features
+from showtell.models.resnet import ResNet, fold_batch_norms
+from showtell.models.small import SmallNetwork
+from showtell.models.spec import SMALL, TIMM_PREFIX, EncoderSpec, Layout
+from showtell.models.weights import Weights, download_weights, load_strictly, read_weights
+
+__all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_identity", "fast_dtype", "save_encoder"]
+
+LARGEST_HALF = 65504.0
+
+
+class Encoder(nn.Module):
+    """A network with its preprocessing. Build one with `build_encoder`.
+
+    Attributes:
+        spec: What it is, with layout and preprocessing filled in.
+        preprocessing: What pictures must look like.
+        width: Channels D of a region.
+        grid: Rows and columns of regions.
+        weights: The file its weights came from; None for a network not yet trained.
+    """
+
+    def __init__(
+        self, spec: EncoderSpec, network: nn.Module, weights: Weights | None, preprocessing: Preprocessing
+    ):
+        super().__init__()
+        self.spec = spec
+        self.preprocessing = preprocessing
+        self.weights = None if weights is None else weights.path
+        self.weights_sha256 = None if weights is None else weights.sha256
+        self.network = network
+        scale = 255.0
+        self.register_buffer("mean", scale * torch.tensor(preprocessing.mean), persistent=False)
+        self.register_buffer("std", scale * torch.tensor(preprocessing.std), persistent=False)
+        self.mean: Tensor
+        self.std: Tensor
+        if not spec.trainable:
+            self.requires_grad_(False)
+        self.train(spec.trainable)
+        self.grid, self.width = self._measure()
+
+    @property
+    def regions(self) -> int:
+        """How many regions R a picture has."""
+        return self.grid[0] * self.grid[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the network computes in."""
+        return next(self.network.parameters()).dtype
+
+    def identity(self) -> dict[str, Any]:
+        """Return what makes its features its own, as JSON values: name, layout, weights, preprocessing."""
+        return {
+            "name": self.spec.name,
+            "layout": self.spec.layout,
+            "weights": self.weights_sha256,
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+        }
+
+    def train(self, mode: bool = True) -> Self:
+        """Set train or eval mode; a frozen encoder stays in eval mode."""
+        return super().train(mode and self.spec.trainable)
+
+    def forward(self, pictures: Tensor) -> Features:
+        """Look at pictures.
+
+        Args:
+            pictures: uint8 [P, S, S, 3] as `showtell.images.prepare_picture` gives them, or float [P, 3, S, S]
+                already normalised.
+
+        Returns:
+            Regions float32 [P, R, D], row by row from the top left, and their mean float32 [P, D]. Those of a frozen
+            encoder hold half-float values, so that live and cached ones are the same numbers.
+
+        Raises:
+            EncoderError: pictures of another size, or numbers that half floats cannot hold (broken weights).
+        """
+        normalised = self.normalise(pictures)
+        if self.spec.trainable:
+            seen = self.network(normalised).flatten(2).transpose(1, 2).float()  # [P, R, D]
+            return Features(seen, seen.mean(1), self._mask(seen))
+        with torch.inference_mode():
+            seen = self.network(normalised).flatten(2).transpose(1, 2)  # [P, R, D]
+            regions, pooled = self._halve(seen), self._halve(seen.mean(1, dtype=torch.float32))
+        # Converted outside inference mode: tensors made inside cannot enter a graph that is trained.
+        return Features(regions.float(), pooled.float(), self._mask(regions))
+
+    def normalise(self, pictures: Tensor) -> Tensor:
+        """Return pictures as the network wants them: float [P, 3, S, S], channels last in memory."""
+        size = self.preprocessing.size
+        if pictures.dtype == torch.uint8:
+            if pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
+                raise _wrong_shape(pictures, f"uint8 [P, {size}, {size}, 3]")
+            scaled = (pictures.to(self.mean.device) - self.mean) / self.std  # [P, S, S, 3]
+            return scaled.to(self.dtype).permute(0, 3, 1, 2)  # [P, 3, S, S]
+        if pictures.ndim != 4 or pictures.shape[1:] != (3, size, size):
+            raise _wrong_shape(pictures, f"float [P, 3, {size}, {size}]")
+        return pictures.to(self.mean.device, self.dtype, memory_format=torch.channels_last)
+
+    def _halve(self, seen: Tensor) -> Tensor:
+        halves = seen.to(torch.float16)
+        if not bool(torch.isfinite(halves).all()):
+            raise EncoderError(
+                f"the features of {self.spec.name} cannot be kept",
+                found="numbers that are not finite or too large",
+                expected=f"magnitudes up to {LARGEST_HALF:.0f}",
+                mend="Check that the weights belong to this encoder",
+            )
+        return halves
+
+    @staticmethod
+    def _mask(regions: Tensor) -> Tensor:
+        return torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
+
+    def _measure(self) -> tuple[tuple[int, int], int]:
+        """Return the grid and the width, from one look at a blank picture."""
+        size, mode = self.preprocessing.size, self.training
+        self.eval()
+        with torch.no_grad():
+            seen = self.network(self.normalise(torch.zeros(1, size, size, 3, dtype=torch.uint8)))
+        self.train(mode)
+        return (seen.shape[2], seen.shape[3]), seen.shape[1]
+
+
+def _wrong_shape(pictures: Tensor, expected: str) -> EncoderError:
+    found = f"{str(pictures.dtype).removeprefix('torch.')} {list(pictures.shape)}"
+    return EncoderError(
+        "cannot look at these pictures",
+        found=found,
+        expected=expected,
+        mend="Prepare them with prepare_picture",
+    )
+
+
+def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
+    """Return the fastest dtype a frozen network may use on a device.
+
+    bfloat16 where the processor multiplies it in hardware (AMX, AVX512-BF16) and on graphics cards that have it,
+    float16 on older ones, float32 elsewhere.
+    """
+    kind = torch.device(device).type
+    if kind == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    # These two questions have no public name yet.
+    questions = (
+        getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
+    )
+    if kind == "cpu" and any(question is not None and question() for question in questions):
+        return torch.bfloat16
+    return torch.float32
+
+
+def build_encoder(
+    spec: EncoderSpec,
+    *,
+    weights: Path | None = None,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype | None = None,
+) -> Encoder:
+    """Build an encoder and load its weights.
+
+    Args:
+        spec: What is wanted; layout and preprocessing may be left to the weights' metadata.
+        weights: A local safetensors file; goes before ``spec.weights``; neither: the hub's.
+        device: Where it shall run.
+        dtype: What a frozen network computes in; None: `fast_dtype`. Trainable ones are float32.
+
+    Raises:
+        EncoderError: weights missing, broken, of another network, or contradicting the spec.
+        MissingExtraError: a ``timm:`` encoder without a working timm.
+    """
+    path = weights or (Path(spec.weights) if spec.weights else None)
+    source = read_weights(path) if path else None
+    if spec.name == SMALL:
+        network: nn.Module = SmallNetwork(spec.width)
+        if source is not None:
+            load_strictly(network, source, name=spec.name, classifier="fc.")
+    elif spec.name.startswith(TIMM_PREFIX):
+        from showtell.models.timm_encoder import build_timm_network
+
+        network, source = build_timm_network(spec.name.removeprefix(TIMM_PREFIX), source)
+    else:
+        source = source or download_weights(spec.name)
+        spec = spec.model_copy(update={"layout": _settle_layout(spec, source)})
+        network = ResNet(int(spec.name.removeprefix("resnet")), spec.layout or "conv2")
+        load_strictly(network, source, name=spec.name, classifier="fc.")
+    preprocessing = _settle_preprocessing(spec, source)
+    spec = spec.model_copy(update={"preprocessing": preprocessing})
+    network.eval()
+    if not spec.trainable:
+        if isinstance(network, ResNet):
+            with torch.no_grad():
+                fold_batch_norms(network)
+        network = network.to(dtype or fast_dtype(device))
+    network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Encoder(spec, network.to(device), source, preprocessing).to(device)
+
+
+def _settle_layout(spec: EncoderSpec, source: Weights) -> Layout:
+    """Return the layout that metadata and key agree on."""
+    if spec.layout and source.layout and spec.layout != source.layout:
+        raise EncoderError(
+            f"the layout of {source.path} is not the one asked for",
+            found=f"{source.layout} in the weights' metadata",
+            expected=f"{spec.layout} (encoder.layout)",
+            mend="Leave the key out",
+        )
+    layout = spec.layout or source.layout
+    if layout is None:
+        layout = "conv2"
+        note(
+            f"{source.path} does not say its layout: taken as conv2 (torchvision, timm). "
+            "For weights of Caffe, Keras or MSRA origin set encoder.layout to conv1."
+        )
+    return layout
+
+
+def _settle_preprocessing(spec: EncoderSpec, source: Weights | None) -> Preprocessing:
+    """Return the spec's preprocessing, completed by what the weights say."""
+    told = source.preprocessing if source else {}
+    if spec.preprocessing is None:
+        default = Preprocessing() if spec.name != SMALL else SmallNetwork.preprocessing
+        return default.model_copy(update=told)
+    wanted = {name: getattr(spec.preprocessing, name) for name in spec.preprocessing.model_fields_set}
+    for name in ("mean", "std"):
+        if name in wanted and name in told and wanted[name] != told[name]:
+            raise EncoderError(
+                f"the preprocessing of {source.path if source else spec.name} is not the one asked for",
+                found=f"{name} {told[name]} in the weights' metadata",
+                expected=f"{wanted[name]} (encoder.preprocessing.{name})",
+                mend="Leave the key out",
+            )
+    return spec.preprocessing.model_copy(
+        update={name: value for name, value in told.items() if name not in wanted}
+    )
+
+
+def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, what: str, mend: str) -> None:
+    """Compare two encoder identities.
+
+    Raises:
+        EncoderError: they differ; names each field with both values.
+    """
+    differences = identity_differences(found, expected)
+    if differences:
+        raise EncoderError(f"{what} belongs to another encoder", found="; ".join(differences), mend=mend)
+
+
+def identity_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
+    """Return one line for each field, nested ones dotted, that two mappings do not share."""
+    lines = []
+    for name in sorted(found.keys() | expected.keys()):
+        old, new = found.get(name), expected.get(name)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            lines += [f"{name}.{line}" for line in identity_differences(old, new)]
+        elif old != new and list(_items(old)) != list(_items(new)):
+            lines.append(f"{name} is {old}, not {new}")
+    return lines
+
+
+def _items(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def save_encoder(encoder: Encoder, path: Path) -> None:
+    """Write an encoder's weights so that `build_encoder` reads them back with layout and preprocessing.
+
+    A frozen one is copied byte for byte, so that its SHA-256, and with it its identity, stays.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    with atomic_path(path) as temporary:
+        if encoder.weights is not None and not encoder.spec.trainable:
+            temporary.write_bytes(encoder.weights.read_bytes())
+            return
+        preprocessing = encoder.preprocessing
+        metadata = {
+            "format": "pt",
+            "architecture": encoder.spec.name,
+            "mean": " ".join(str(number) for number in preprocessing.mean),
+            "std": " ".join(str(number) for number in preprocessing.std),
+            "input": f"RGB 0..1 {preprocessing.size}x{preprocessing.size}",
+        }
+        if encoder.spec.layout:
+            metadata["layout"] = encoder.spec.layout
+        state = {name: value.contiguous().cpu() for name, value in encoder.network.state_dict().items()}
+        save_file(state, temporary, metadata=metadata)

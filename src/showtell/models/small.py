@@ -1,0 +1,53 @@
+"""A small convolutional network that is trained from scratch with its decoder, for drawn scenes.
+
+Four stages of two 3x3 convolutions with batch norm. Two coordinate channels (Liu et al. 2018, "An intriguing failing
+of convolutional neural networks and the CoordConv solution") are added to the picture, since place must be told.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from showtell.images import Preprocessing
+
+
+def _stage(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
+
+
+class SmallNetwork(nn.Module):
+    """Normalised pictures float [P, 3, S, S] to a map [P, D, S/8, S/8].
+
+    Args:
+        width: Channels D of the map, a multiple of 8.
+    """
+
+    preprocessing: ClassVar[Preprocessing] = Preprocessing(size=96, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))
+
+    def __init__(self, width: int):
+        super().__init__()
+        narrow = max(16, width // 4)
+        self.stages = nn.Sequential(
+            *_stage(5, narrow, 2),
+            *_stage(narrow, 2 * narrow, 2),
+            *_stage(2 * narrow, 2 * narrow, 1),
+            *_stage(2 * narrow, width, 2),
+            *_stage(width, width, 1),
+        )
+        self.width = width
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the last map [P, D, S/8, S/8]."""
+        count, _, height, width = pictures.shape
+        down = torch.linspace(-1, 1, height, dtype=pictures.dtype, device=pictures.device)
+        right = torch.linspace(-1, 1, width, dtype=pictures.dtype, device=pictures.device)
+        places = torch.stack(torch.meshgrid(down, right, indexing="ij"))  # [2, S, S]
+        placed = torch.cat([pictures, places.expand(count, -1, -1, -1)], dim=1)  # [P, 5, S, S]
+        return self.stages(placed.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]

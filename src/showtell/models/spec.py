@@ -1,0 +1,51 @@
+"""Which encoder is meant: the part of a recipe, a checkpoint and a cache key that needs no torch."""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+from pydantic import Field, field_validator
+
+from showtell.images import Preprocessing
+from showtell.options import StrictModel
+
+Layout = Literal["conv1", "conv2"]
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+SMALL = "small"
+TIMM_PREFIX = "timm:"
+
+
+class EncoderSpec(StrictModel):
+    """The network that looks at the pictures, its weights and what it wants to see."""
+
+    name: str = Field(
+        "resnet50", description="resnet18, resnet34, resnet50, resnet101, resnet152, timm:NAME, or small"
+    )
+    layout: Literal["conv1", "conv2"] | None = Field(
+        None,
+        description="where a bottleneck stage has its stride 2: conv1 (first 1x1; Caffe, Keras, MSRA) or conv2 "
+        "(the 3x3; torchvision, timm); none: as the weights' metadata say, else conv2",
+    )
+    preprocessing: Preprocessing | None = Field(
+        None, description="size and normalisation of the pictures; what is not said comes with the weights"
+    )
+    weights: str | None = Field(None, description="a local safetensors file; none: the default from the hub")
+    trainable: bool = Field(False, description="train the encoder too; else it is frozen")
+    width: int = Field(
+        192, ge=16, le=1024, multiple_of=8, description="channels D of the small encoder's regions"
+    )
+
+    @field_validator("name")
+    @classmethod
+    def _is_known(cls, name: str) -> str:
+        if name not in (*RESNETS, SMALL) and not re.fullmatch(r"timm:[\w.\-]+", name):
+            known = ", ".join((*RESNETS, "timm:NAME", SMALL))
+            raise ValueError(f"no such encoder; known: {known}")
+        return name
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether `showtell.models.resnet` builds it."""
+        return self.name in RESNETS
