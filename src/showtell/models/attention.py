@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from showtell.models.decoder import select_hypotheses
+from showtell.models.decoder_specs import AttentionSpec
 from showtell.models.features import Features
-from showtell.models.specs import AttentionSpec
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Self
 from torch import Tensor, nn
 
 from showtell.models.decoder import select_hypotheses
+from showtell.models.decoder_specs import LstmSpec
 from showtell.models.features import Features
-from showtell.models.specs import LstmSpec
 
 
 @dataclass(frozen=True)

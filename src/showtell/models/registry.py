@@ -13,7 +13,7 @@ DECODERS: dict[str, Any] = {"lstm": LstmDecoder, "attention": AttentionDecoder}
 
 
 def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> AnyDecoder:
-    """Return a new decoder for a spec of `showtell.models.specs`, freshly initialised."""
+    """Return a new decoder for a spec of `showtell.models.decoder_specs`, freshly initialised."""
     decoder: AnyDecoder = DECODERS[spec.name](
         spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id
     )

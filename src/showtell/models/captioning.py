@@ -1,0 +1,37 @@
+"""A captioner's two networks as one: an encoder that looks (or features it saw before) and a decoder that tells."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from showtell.models.encoder import Encoder
+from showtell.models.features import Features
+from showtell.models.registry import AnyDecoder
+
+
+class CaptioningModel(nn.Module):
+    """An encoder and a decoder.
+
+    Args:
+        decoder: Tells.
+        encoder: Looks; None where features come from a cache.
+    """
+
+    def __init__(self, decoder: AnyDecoder, encoder: Encoder | None = None) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.encoder = encoder
+
+    def see(self, memory: Features | Tensor) -> Features:
+        """Return features as they are, and those of pictures uint8 [P, H, W, 3] through the encoder."""
+        if isinstance(memory, Features):
+            return memory
+        if self.encoder is None:
+            raise ValueError("a model without an encoder cannot look at pictures")
+        features: Features = self.encoder(memory)
+        return features
+
+    def forward(self, memory: Features | Tensor, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
+        logits: Tensor = self.decoder(self.see(memory), tokens)
+        return logits

@@ -1,0 +1,267 @@
+"""A captioner on disk: ``config.json``, ``decoder.safetensors``, ``tokenizer.json``, a model card, and on
+request the encoder. safetensors and JSON alone, no pickle; every file's SHA-256 stands in the configuration, so
+that one that was cut short or belongs to another checkpoint is refused.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import TypeAdapter, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from showtell.errors import CheckpointError
+from showtell.files import recover_directory, sha256_file, write_json, write_text
+from showtell.models.captioning import CaptioningModel
+from showtell.models.decoder_specs import DecoderSpec
+from showtell.models.encoder import Encoder, build_encoder, check_identity, save_encoder
+from showtell.models.registry import build_decoder
+from showtell.models.spec import EncoderSpec
+from showtell.options import DecodingOptions
+from showtell.text.tokenizer import Tokenizer
+
+KIND, FORMAT = "showtell checkpoint", 1
+CONFIG, DECODER, TOKENIZER, ENCODER, CARD = (
+    "config.json",
+    "decoder.safetensors",
+    "tokenizer.json",
+    "encoder.safetensors",
+    "README.md",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A captioner, loaded.
+
+    Attributes:
+        model: Encoder (None where features come from a cache) and decoder, in eval mode.
+        tokenizer: Its vocabulary.
+        search: How it decodes unless told otherwise.
+        config: All of ``config.json``.
+    """
+
+    model: CaptioningModel
+    tokenizer: Tokenizer
+    search: DecodingOptions
+    config: dict[str, Any]
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of the encoder's regions."""
+        rows, columns = self.config["encoder"]["grid"]
+        return int(rows), int(columns)
+
+
+def save_checkpoint(
+    directory: Path,
+    *,
+    decoder: Mapping[str, Tensor],
+    decoder_spec: DecoderSpec,
+    tokenizer: Tokenizer,
+    encoder: Encoder,
+    include_encoder: bool,
+    search: DecodingOptions,
+    about: Mapping[str, Any],
+) -> None:
+    """Write a checkpoint's files into an empty directory (see `showtell.files.atomic_directory`).
+
+    Args:
+        directory: Where.
+        decoder: The decoder's weights by name.
+        decoder_spec: Its sizes.
+        tokenizer: Its vocabulary.
+        encoder: What it looks through; a trained one is always written along.
+        include_encoder: Write a frozen one too, so that the checkpoint needs nothing else.
+        search: How it decodes unless told otherwise.
+        about: JSON values kept beside: recipe, data, scores.
+    """
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in decoder.items()}, directory / DECODER
+    )
+    tokenizer.save(directory / TOKENIZER)
+    included = include_encoder or encoder.spec.trainable
+    if included:
+        save_encoder(encoder, directory / ENCODER)
+    config = {
+        "kind": KIND,
+        "format": FORMAT,
+        "encoder": {
+            "spec": encoder.spec.model_dump(mode="json"),
+            "identity": encoder.identity(),
+            "width": encoder.width,
+            "grid": list(encoder.grid),
+        },
+        "decoder": decoder_spec.model_dump(mode="json"),
+        "vocabulary": tokenizer.size,
+        "search": search.model_dump(mode="json"),
+        "files": {
+            name: sha256_file(directory / name)
+            for name in (DECODER, TOKENIZER, ENCODER)
+            if (directory / name).exists()
+        },
+        **about,
+    }
+    write_json(directory / CONFIG, config)
+    write_text(directory / CARD, _model_card(config))
+
+
+def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the checkpoint directory meant by ``path`` (a run means its ``best/``) and its configuration.
+
+    Raises:
+        CheckpointError: not a checkpoint, of another format, or one of its files is missing, cut or foreign.
+    """
+    for place in (path, path / "best", path / "last"):
+        recover_directory(place)
+    directory = path / "best" if (path / "best" / CONFIG).exists() else path
+    try:
+        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
+        kind, version = config["kind"], config["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        missing = not (directory / CONFIG).exists()
+        raise CheckpointError(
+            f"{path} is not a checkpoint",
+            found=f"no {CONFIG}" if missing else f"a broken {CONFIG} ({error})",
+            mend="Name a run directory, or its best/ or last/",
+        ) from error
+    if (kind, version) != (KIND, FORMAT):
+        raise CheckpointError(
+            f"{directory} cannot be used",
+            found=f"{kind}, format {version}",
+            expected=f"{KIND}, format {FORMAT}",
+            mend="Use the version of showtell that wrote it",
+        )
+    for name, digest in config["files"].items():
+        file = directory / name
+        if not file.is_file() or sha256_file(file) != digest:
+            raise CheckpointError(
+                f"{file} is not what this checkpoint was saved with",
+                found="no such file"
+                if not file.is_file()
+                else "other bytes (cut short, or of another checkpoint)",
+                mend="Copy the whole checkpoint again, or use best/ or last/ of the run",
+            )
+    return directory, config
+
+
+def load_checkpoint(
+    path: Path,
+    *,
+    encoder_weights: Path | None = None,
+    with_encoder: bool = True,
+    device: torch.device | str = "cpu",
+) -> Checkpoint:
+    """Load a captioner.
+
+    Args:
+        path: A checkpoint, or a run (its ``best/`` is taken).
+        encoder_weights: A local file with the encoder's weights; None: those in the checkpoint, else the file
+            the run was trained with, else the hub's.
+        with_encoder: False leaves the encoder out, for use with cached features.
+        device: Where it shall run.
+
+    Raises:
+        CheckpointError: broken, or the parts do not fit together.
+        EncoderError: the encoder's weights are missing or of another network.
+    """
+    directory, config = read_config(path)
+    try:
+        spec: DecoderSpec = TypeAdapter(DecoderSpec).validate_python(config["decoder"])
+        search = DecodingOptions.model_validate(config["search"])
+        encoder_spec = EncoderSpec.model_validate(config["encoder"]["spec"])
+        tokenizer = Tokenizer.load(directory / TOKENIZER)
+        if tokenizer.size != config["vocabulary"]:
+            raise CheckpointError(
+                f"{directory / TOKENIZER} does not fit the decoder",
+                found=f"{tokenizer.size} tokens",
+                expected=f"{config['vocabulary']}",
+                mend="Copy the whole checkpoint again",
+            )
+        decoder = build_decoder(
+            spec,
+            vocabulary=config["vocabulary"],
+            encoder_width=config["encoder"]["width"],
+            pad_id=tokenizer.pad_id,
+        )
+        decoder.load_state_dict(load_file(directory / DECODER))
+    except (ValidationError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{directory} cannot be loaded",
+            found=" ".join(str(error).split()),
+            mend="Copy the checkpoint again",
+        ) from error
+    encoder = (
+        _load_encoder(directory, config, encoder_spec, encoder_weights, device) if with_encoder else None
+    )
+    model = CaptioningModel(decoder.to(device), encoder).eval()
+    return Checkpoint(model, tokenizer, search, config)
+
+
+def _load_encoder(
+    directory: Path,
+    config: dict[str, Any],
+    spec: EncoderSpec,
+    weights: Path | None,
+    device: torch.device | str,
+) -> Encoder:
+    if (directory / ENCODER).exists():
+        # A trained encoder is loaded as a frozen one: nothing here trains.
+        spec, weights = spec.model_copy(update={"trainable": False}), directory / ENCODER
+    encoder = build_encoder(spec, weights=weights, device=device)
+    if "encoder.safetensors" not in config["files"]:
+        check_identity(
+            encoder.identity(),
+            config["encoder"]["identity"],
+            what=f"{weights or spec.weights or spec.name}, given to {directory},",
+            mend="Name the weights it was trained with: --encoder-weights FILE (encoder_weights=)",
+        )
+    return encoder
+
+
+def copy_checkpoint(source: Path, target: Path) -> None:
+    """Copy a checkpoint's own files into an empty directory, without a trainer's state."""
+    for name in (CONFIG, DECODER, TOKENIZER, ENCODER, CARD):
+        if (source / name).exists():
+            shutil.copy2(source / name, target / name)
+
+
+def _model_card(config: Mapping[str, Any]) -> str:
+    """Return the model card: what it is, what it was trained on, how well it does, what it is not for."""
+    encoder, scores = config["encoder"], config.get("scores") or {}
+    values = "\n".join(f"| {name} | {100 * value:.2f} |" for name, value in scores.get("values", {}).items())
+    table = (
+        f"| score | x100 |\n| --- | --- |\n{values}\n\nSignature: `{scores['signature']}`"
+        if values
+        else "Not judged."
+    )
+    data = config.get("data", {})
+    weights = encoder["identity"].get("weights") or "trained along"
+    return f"""# A showtell captioner
+
+It writes one English sentence about a photograph.
+
+- decoder: `{config["decoder"]["name"]}`, {config["vocabulary"]} tokens
+- encoder: `{encoder["spec"]["name"]}`, layout {encoder["spec"]["layout"]}, weights SHA-256 `{weights}`
+- trained on: {data.get("name", "unknown")}, {data.get("pictures", "?")} pictures,
+  fingerprint `{data.get("fingerprint")}`
+
+## Scores
+
+{table}
+
+## Use
+
+    showtell caption DIRECTORY photo.jpg
+
+Meant for baselines, drafts of alternative text and search. It names wrong things with confidence, knows only
+words of its training captions, and repeats their habits and biases; let a person read what matters.
+"""

@@ -1,0 +1,199 @@
+"""What a recipe may say: every key with its meaning, unit and bounds.
+
+A recipe is a YAML file; unknown keys are refused with the nearest known one. The resolved recipe, defaults
+included, is written into the run. Free of torch, so that recipes are listed and checked without it.
+"""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+
+from showtell.errors import ConfigError, did_you_mean
+from showtell.models.decoder_specs import AttentionSpec, DecoderSpec
+from showtell.models.spec import EncoderSpec
+from showtell.options import DecodingOptions, StrictModel, describe_problems
+
+
+class DataOptions(StrictModel):
+    """What is read from the prepared set."""
+
+    max_words: int = Field(
+        20, ge=1, le=200, description="captions are cut after this many tokens in training"
+    )
+    captions: int = Field(5, ge=1, le=64, description="captions of a picture in a batch, K")
+    flip: bool = Field(
+        False, description="show half of the pictures mirrored, with left and right swapped in their captions"
+    )
+
+
+class TokenizerOptions(StrictModel):
+    """How captions become tokens."""
+
+    kind: Literal["words", "bpe"] = Field("words", description="whole words, or byte-pair pieces")
+    min_count: int = Field(
+        5, ge=1, description="rarer words become <unk> (words), rarer pairs stay apart (bpe)"
+    )
+    max_size: int | None = Field(
+        None, ge=5, description="tokens at most; none: no limit (words), 8,000 (bpe)"
+    )
+
+
+class CrossEntropy(StrictModel):
+    """Teacher forcing: each token of a caption predicted from those before it."""
+
+    name: Literal["cross-entropy"] = "cross-entropy"
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training split")
+    label_smoothing: float = Field(0.1, ge=0.0, lt=1.0, description="probability spread over the vocabulary")
+
+
+class OptimizerOptions(StrictModel):
+    """How weights are moved."""
+
+    name: Literal["adamw", "adam"] = Field("adamw", description="decoupled weight decay, or plain Adam")
+    lr: float = Field(5e-4, gt=0.0, le=1.0, description="peak learning rate")
+    weight_decay: float = Field(
+        0.01, ge=0.0, le=1.0, description="decay of matrices; vectors are not decayed"
+    )
+    betas: tuple[float, float] = Field((0.9, 0.98), description="decay of the first and second moment")
+    clip: float = Field(5.0, ge=0.0, description="largest gradient norm; 0: no clipping")
+
+
+class ScheduleOptions(StrictModel):
+    """How the learning rate moves."""
+
+    name: Literal["constant", "cosine", "plateau"] = "cosine"
+    warmup_steps: int = Field(200, ge=0, description="steps of linear rise from 0 to the peak")
+    floor: float = Field(0.02, ge=0.0, le=1.0, description="smallest rate, as a share of the peak")
+    factor: float = Field(0.5, gt=0.0, lt=1.0, description="plateau: the rate is multiplied by this")
+    patience: int = Field(1, ge=0, description="plateau: validations without a better score before that")
+
+
+class TrainingOptions(StrictModel):
+    """The loop."""
+
+    pictures: int = Field(32, ge=1, le=4096, description="pictures in a batch, P")
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the device has bf16 units, else fp32"
+    )
+    averaging: float = Field(
+        0.998, ge=0.0, lt=1.0, description="decay of the moving average of weights that is judged; 0: off"
+    )
+    seed: int = Field(0, ge=0, description="seed of weights, order and dropout")
+    early_stopping: int = Field(
+        0, ge=0, description="validations without a better score before the end; 0: off"
+    )
+    save_steps: int = Field(200, ge=1, description="steps between saves of last/ within an epoch")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: one per usable core")
+    trackers: list[Literal["tensorboard"]] = Field([], description="trackers beside metrics.jsonl")
+
+
+class ValidationOptions(StrictModel):
+    """Free-running decoding of a whole split after each epoch."""
+
+    split: str = Field("dev", description="split that is judged")
+    metric: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "loss"] = Field(
+        "CIDEr-D", description="decides best/, plateau and early stopping"
+    )
+    every: int = Field(1, ge=1, description="epochs between validations")
+    pictures: int = Field(64, ge=1, le=4096, description="pictures decoded at once")
+
+
+class Recipe(StrictModel):
+    """A whole training, and how its captioner decodes."""
+
+    data: DataOptions = DataOptions()
+    tokenizer: TokenizerOptions = TokenizerOptions()
+    encoder: EncoderSpec = EncoderSpec()
+    decoder: DecoderSpec = AttentionSpec()
+    objective: list[CrossEntropy] = Field(
+        [CrossEntropy()], min_length=1, description="phases, one after another"
+    )
+    optimizer: OptimizerOptions = OptimizerOptions()
+    schedule: ScheduleOptions = ScheduleOptions()
+    training: TrainingOptions = TrainingOptions()
+    validation: ValidationOptions = ValidationOptions()
+    search: DecodingOptions = DecodingOptions()
+
+
+def shipped_recipes() -> dict[str, Path]:
+    """Return the recipes that come with the package, by name."""
+    folder = Path(str(resources.files("showtell.recipes")))
+    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+
+
+def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe by its shipped name or by the path of a YAML file, then apply dotted overrides.
+
+    Args:
+        name: ``flickr8k-attention``, or a path that ends in ``.yaml`` or ``.yml``.
+        overrides: ``optimizer.lr=3e-4``; the value is read as YAML.
+
+    Raises:
+        ConfigError: no such recipe, not YAML, an unknown key ("did you mean"), a wrong type or range.
+    """
+    path = Path(name)
+    if path.suffix not in {".yaml", ".yml"}:
+        shipped = shipped_recipes()
+        if str(name) not in shipped:
+            raise ConfigError(f"no recipe is named '{name}'", mend=did_you_mean(str(name), shipped))
+        path = shipped[str(name)]
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except OSError as error:
+        raise ConfigError(f"cannot read recipe {path}", found=error.strerror or str(error)) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"recipe {path} is not YAML", found=" ".join(str(error).split())) from error
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"recipe {path} cannot be used", found=type(values).__name__, expected="keys and values"
+        )
+    for override in overrides or []:
+        _override(values, override)
+    return parse_recipe(values, f"recipe {path.name}")
+
+
+def parse_recipe(values: dict[str, Any], where: str) -> Recipe:
+    """Check the values of a recipe; all problems are told in one ConfigError."""
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise describe_problems(error, Recipe, where) from error
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """Return the resolved recipe, defaults included, as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise ConfigError(f"--set {override} cannot be used", expected="key=value, such as optimizer.lr=3e-4")
+    *path, last = key.strip().split(".")
+    place: Any = values
+    for part in path:
+        place = place[int(part)] if isinstance(place, list) and part.isdigit() else place.setdefault(part, {})
+        if not isinstance(place, dict | list):
+            raise ConfigError(f"--set {override} cannot be used", found=f"'{part}' holds no keys")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override} cannot be used", found=" ".join(str(error).split())) from error
+    if isinstance(value, str):
+        value = _number(value)
+    if isinstance(place, list):
+        raise ConfigError(f"--set {override} cannot be used", found="a list", expected=f"{key}.0.KEY=value")
+    place[last] = value
+
+
+def _number(text: str) -> float | str:
+    """YAML reads ``3e-4`` as text; a user means the number."""
+    try:
+        return float(text)
+    except ValueError:
+        return text

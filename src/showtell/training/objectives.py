@@ -1,0 +1,29 @@
+"""What training makes small."""
+
+from __future__ import annotations
+
+from torch import Tensor
+from torch.nn import functional
+
+from showtell.data.batches import Batch
+from showtell.models.captioning import CaptioningModel
+
+
+def cross_entropy(
+    model: CaptioningModel, batch: Batch, *, pad_id: int, label_smoothing: float = 0.0
+) -> tuple[Tensor, int]:
+    """Return the summed cross-entropy of all real tokens, and how many there are.
+
+    The sum, not the mean: the loss of a step is the sum of its parts' sums over the sum of their tokens, however
+    the batch was cut. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
+    """
+    targets = batch.tokens[:, :, 1:]  # [P, K, T]
+    logits = model(batch.memory, batch.tokens[:, :, :-1])  # [P, K, T, V]
+    loss = functional.cross_entropy(
+        logits.flatten(0, 2),
+        targets.flatten(),
+        ignore_index=pad_id,
+        label_smoothing=label_smoothing,
+        reduction="sum",
+    )
+    return loss, int((targets != pad_id).sum())
