@@ -2,13 +2,13 @@
 
 Whatever comes in (a path, bytes, a PIL image, an array) leaves as ``uint8 [H, W, 3]``, the way a viewer
 shows it, or as one `PictureError` that names the picture. Pillow reads the header, which is checked against
-`Limits` before a pixel is decoded; then simplejpeg decodes ordinary JPEGs (the same pixels, faster) and Pillow
-all else.
+`Limits` before a pixel is decoded; then ordinary JPEGs go to simplejpeg (same pixels, faster), others to Pillow.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import stat
 import threading
@@ -110,6 +110,27 @@ def load_picture(source: PictureSource, *, limits: Limits | None = None) -> npt.
         f"cannot read picture ({type(source).__name__})",
         expected="a path, bytes, a PIL image or a uint8 array [H, W, 3]",
     )
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What is known of a picture file that has been read: its bytes' SHA-256, its size when upright."""
+
+    sha256: str
+    width: int
+    height: int
+
+
+def inspect_picture(path: Path, *, limits: Limits | None = None) -> PictureFacts:
+    """Read a picture file once, decode it fully and return its facts.
+
+    Raises:
+        PictureError: it cannot be read.
+    """
+    limits = limits or Limits()
+    data = _read(path, limits)
+    height, width = _decode(data, str(path), limits).shape[:2]
+    return PictureFacts(hashlib.sha256(data).hexdigest(), width, height)
 
 
 def prepare_picture(picture: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:

@@ -1,0 +1,42 @@
+"""``showtell prepare``: check a captioned set once and write it where training and evaluation read it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(  # noqa: PLR0917 - the signature is the command line
+    source: Annotated[Path, typer.Argument(help="A captioned set: a folder, a CSV or a JSONL file.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where the prepared set goes.")],
+    format: Annotated[
+        str | None,
+        typer.Option(help="flickr8k, flickr8k-kaggle, csv, jsonl or folder.", show_default="recognised"),
+    ] = None,
+    max_problems: Annotated[
+        float, typer.Option(help="Share of pictures that may have problems; above it nothing is written.")
+    ] = 0.05,
+    dev_share: Annotated[
+        float, typer.Option(help="Share held out for development, where the set has no split.")
+    ] = 0.1,
+    test_share: Annotated[
+        float, typer.Option(help="Share held out for the test, where the set has no split.")
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of the split, where the set has none.")] = 42,
+) -> None:
+    """Check a captioned set, picture by picture, and write what is right with it."""
+    from showtell.data.prepared import prepare
+    from showtell.data.problems import describe
+
+    prepared = prepare(
+        source,
+        out,
+        format=format,
+        max_problem_share=max_problems,
+        dev_share=dev_share,
+        test_share=test_share,
+        seed=seed,
+    )
+    typer.echo("\n".join(describe(prepared.directory, prepared.manifest)))

@@ -1,0 +1,256 @@
+"""The prepared set: a captioned set that has been checked once, so that nothing later meets a surprise.
+
+A directory with ``manifest.json``, ``examples.parquet`` (key, path, sha256, width, height, split, captions) and
+``problems.jsonl``; the pictures stay where they are. Its *fingerprint* names its content, wherever it lies.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from showtell.data.checking import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
+from showtell.data.problems import by_kind, report
+from showtell.data.sources.registry import open_source
+from showtell.data.sources.source import Problem, Source
+from showtell.errors import ConfigError, DataError
+from showtell.files import MANIFEST, atomic_directory, read_manifest, sha256_file, write_manifest, write_text
+
+KIND, FORMAT = "prepared set", 1
+EXAMPLES, PROBLEMS = "examples.parquet", "problems.jsonl"
+
+SCHEMA = pa.schema(
+    [
+        ("key", pa.string()),
+        ("path", pa.string()),
+        ("sha256", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("split", pa.string()),
+        ("captions", pa.list_(pa.string())),
+    ]
+)
+
+
+class PreparedSet:
+    """A prepared set, read: rows are pictures, in a fixed order that features and batches refer to."""
+
+    def __init__(self, directory: Path, manifest: dict[str, Any], table: pa.Table) -> None:
+        self.directory = directory
+        self.manifest = manifest
+        self.fingerprint: str = manifest["fingerprint"]
+        self.keys: list[str] = table["key"].to_pylist()
+        self._table = table.combine_chunks()
+        self._captions = self._table["captions"].combine_chunks()
+        self._splits: npt.NDArray[np.object_] = self._table["split"].to_numpy()
+
+    @classmethod
+    def load(cls, directory: str | Path) -> PreparedSet:
+        """Read a prepared set.
+
+        Raises:
+            DataError: there is none, or it is of another format, or it was cut short or changed.
+        """
+        directory = Path(directory)
+        manifest = read_manifest(directory, KIND, FORMAT)
+        path = directory / EXAMPLES
+        try:
+            if sha256_file(path) != manifest["examples_sha256"]:
+                raise DataError(
+                    f"cannot read {path}",
+                    found="a file that was cut short or changed",
+                    mend="Run showtell prepare again",
+                )
+            return cls(directory, manifest, pq.read_table(path))
+        except (OSError, KeyError, pa.ArrowException) as error:
+            raise DataError(
+                f"cannot read {path}",
+                found=f"{type(error).__name__}: {error}",
+                mend="Run showtell prepare again",
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def split_rows(self, split: str) -> npt.NDArray[np.int64]:
+        """Return the row numbers of a split, ascending.
+
+        Raises:
+            ConfigError: no such split, or it has no pictures.
+        """
+        rows = np.flatnonzero(self._splits == split)
+        if len(rows) == 0:
+            there = ", ".join(
+                f"{name} ({count['pictures']:,})" for name, count in self.manifest["splits"].items()
+            )
+            raise ConfigError(
+                f"{self.directory} has no pictures in split '{split}'", expected=f"one of {there}"
+            )
+        return rows.astype(np.int64)
+
+    def key(self, row: int) -> str:
+        """Return what the picture is called in its set."""
+        return self.keys[row]
+
+    def captions(self, row: int) -> list[str]:
+        """Return the references of a picture."""
+        return list(self._captions[row].as_py())
+
+    def picture_path(self, row: int) -> Path:
+        """Return where the picture was when the set was prepared; if it moved, prepare again."""
+        return Path(self._table["path"][row].as_py())
+
+    def sha256(self, row: int) -> str:
+        """Return the SHA-256 of the picture file's bytes."""
+        return str(self._table["sha256"][row].as_py())
+
+    def split(self, row: int) -> str:
+        """Return the split a picture belongs to."""
+        return str(self._splits[row])
+
+
+def prepare(
+    source_path: str | Path,
+    out: str | Path,
+    *,
+    format: str | None = None,
+    max_problem_share: float = 0.05,
+    dev_share: float = 0.1,
+    test_share: float = 0.0,
+    seed: int = 42,
+) -> PreparedSet:
+    """Check a published set, picture by picture, and write what is right with it.
+
+    Args:
+        source_path: A folder or file in one of the formats of `showtell.data.sources.registry`.
+        out: Where the prepared set goes; one that stands there already is replaced.
+        format: A reader's name; None lets the readers recognise.
+        max_problem_share: Of all pictures; above it nothing is written.
+        dev_share: Where the source has no split: the share of pictures held out for development.
+        test_share: The same for the test split.
+        seed: Of that split.
+
+    Raises:
+        ConfigError: an option is out of range, or names an unknown format.
+        DataError: the source cannot be read, too much of it is wrong, or ``out`` cannot be (over)written.
+    """
+    source_path, out = Path(source_path), Path(out)
+    _check_shares(max_problem_share=max_problem_share, dev_share=dev_share, test_share=test_share)
+    _check_place(out)
+    source = open_source(source_path, format)
+    problems = list(source.problems)
+    checked = check_pictures(check_texts(source.examples, problems), problems)
+    _refuse_too_many(source_path, source, problems, max_problem_share, left=len(checked))
+    published = bool(checked[0].example.split)
+    if not published:
+        checked = assign_splits(checked, dev_share=dev_share, test_share=test_share, seed=seed)
+    made = {"dev_share": dev_share, "test_share": test_share, "seed": seed}
+    content = {
+        "source": {"path": str(source_path.absolute()), "format": source.name},
+        "options": {"max_problem_share": max_problem_share},
+        "split_made_here": None if published else made,
+        "notes": source.notes,
+    }
+    with atomic_directory(out) as temporary:
+        _write(temporary, checked, problems, content)
+    return PreparedSet.load(out)
+
+
+def _write(
+    directory: Path, checked: Sequence[CheckedExample], problems: Sequence[Problem], content: dict[str, Any]
+) -> None:
+    rows = [
+        {
+            "key": one.example.key,
+            "path": os.path.abspath(one.example.image),  # noqa: PTH100 - unlike absolute() it drops '..'
+            "sha256": one.facts.sha256,
+            "width": one.facts.width,
+            "height": one.facts.height,
+            "split": one.example.split,
+            "captions": list(one.example.captions),
+        }
+        for one in checked
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), directory / EXAMPLES, compression="zstd")
+    lines = [
+        json.dumps({"kind": one.kind, "key": one.key, "detail": one.detail}, ensure_ascii=False)
+        for one in problems
+    ]
+    write_text(directory / PROBLEMS, "".join(line + "\n" for line in lines))
+    rows_of = {split: [row for row in rows if row["split"] == split] for split in SPLITS}
+    counted = {
+        "fingerprint": fingerprint(rows),
+        "examples_sha256": sha256_file(directory / EXAMPLES),
+        "splits": {split: _count(members) for split, members in rows_of.items() if members},
+        "problems": {kind: len(group) for kind, group in by_kind(problems).items()},
+    }
+    write_manifest(directory, KIND, FORMAT, counted | content)
+
+
+def fingerprint(rows: Sequence[dict[str, Any]]) -> str:
+    """Return the SHA-256 over keys, picture hashes, splits and captions, in order; paths do not count."""
+    digest = hashlib.sha256()
+    for row in rows:
+        line = json.dumps([row["key"], row["sha256"], row["split"], row["captions"]], ensure_ascii=False)
+        digest.update(line.encode() + b"\n")
+    return digest.hexdigest()
+
+
+def _count(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    words = [len(caption.split()) for row in rows for caption in row["captions"]]
+    median, p95 = np.percentile(words, (50, 95)).tolist()
+    return {"pictures": len(rows), "captions": len(words), "words_median": median, "words_p95": p95}
+
+
+def _check_shares(**shares: float) -> None:
+    for name, share in shares.items():
+        if not 0.0 <= share <= 1.0:
+            raise ConfigError(f"'{name}' is out of range", found=str(share), expected="0 to 1")
+    if shares["dev_share"] + shares["test_share"] >= 1.0:
+        found = f"{shares['dev_share']} + {shares['test_share']}"
+        raise ConfigError(
+            "dev_share and test_share leave nothing to train on", found=found, expected="below 1"
+        )
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a place that holds something that is not a prepared set.
+
+    Raises:
+        DataError: it does.
+    """
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    try:
+        kind = json.loads((out / MANIFEST).read_text(encoding="utf-8"))["kind"]
+    except (OSError, ValueError, KeyError, TypeError):
+        kind = "something that showtell prepare did not make"
+    if kind != KIND:
+        raise DataError(
+            f"will not write over {out}", found=kind, mend="Choose another place, or remove it first"
+        )
+
+
+def _refuse_too_many(path: Path, source: Source, problems: list[Problem], limit: float, *, left: int) -> None:
+    """Refuse a set of which too much is wrong, telling all of it."""
+    bad = {problem.key for problem in problems}
+    total = len({example.key for example in source.examples} | bad)
+    if left and len(bad) <= limit * total:
+        return
+    found = f"{len(bad):,} of {total:,} entries have problems" if total else "no pictures"
+    lines = "\n".join(["", *report(problems, examples=10), ""])
+    raise DataError(
+        f"cannot prepare {path}",
+        found=found + (lines if problems else ""),
+        expected=f"at most {limit:.1%}" if left else "at least one picture that can be used",
+        mend="Mend the set, or allow more with --max-problems" if left else "Mend the set",
+    )

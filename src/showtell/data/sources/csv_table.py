@@ -1,0 +1,106 @@
+"""CSV (or TSV) of image, caption and, where there is one, split; several rows may belong to one picture.
+
+    image,caption,split
+    dogs/1.jpg,"A dog, running.",train
+
+The header names the columns (also file_name, text, ...); the delimiter is the one under which it does. Where
+the caption is the last column, what follows a surplus delimiter is still caption.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+from showtell.data.sources.rows import (
+    CAPTION_COLUMNS,
+    IMAGE_COLUMNS,
+    SPLIT_COLUMNS,
+    Row,
+    find_column,
+    group_rows,
+)
+from showtell.data.sources.source import Problem, Source, read_text
+from showtell.errors import DataError
+
+LOOKS = (
+    "a .csv or .tsv file (or a folder with metadata.csv) with the columns image, caption and perhaps split"
+)
+_DELIMITERS = ",\t;|"
+
+
+def recognise(path: Path) -> bool:
+    """Tell whether this is a CSV file, or a folder with a ``metadata.csv``."""
+    return table_path(path) is not None
+
+
+def read(path: Path) -> Source:
+    """Read a table; pictures are found relative to it."""
+    table = table_path(path) or path
+    return read_table(table, root=table.parent, name="csv")
+
+
+def table_path(path: Path) -> Path | None:
+    """Return the table that ``path`` is or holds, or None."""
+    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
+        return path
+    return path / "metadata.csv" if (path / "metadata.csv").is_file() else None
+
+
+def read_table(table: Path, *, root: Path, name: str) -> Source:
+    """Read a table whose pictures lie under ``root``.
+
+    Raises:
+        DataError: there is no header with an image and a caption column, or it is not UTF-8.
+    """
+    problems: list[Problem] = []
+    return group_rows(_rows(table, problems), problems, root=root, name=name)
+
+
+def _rows(table: Path, problems: list[Problem]) -> Iterator[Row]:
+    text = read_text(table)
+    delimiter, columns = _header(table, text.split("\n", 1)[0].removesuffix("\r"))
+    image, caption = find_column(columns, IMAGE_COLUMNS), find_column(columns, CAPTION_COLUMNS)
+    split = find_column(columns, SPLIT_COLUMNS)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    next(reader)
+    while True:
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            problems.append(Problem("unreadable-line", f"{table.name}:{reader.line_num}", str(error)))
+            continue
+        if not fields:
+            continue
+        if columns[-1] == caption and len(fields) > len(columns):
+            fields[len(columns) - 1 :] = [delimiter.join(fields[len(columns) - 1 :])]
+        if len(fields) != len(columns):
+            detail = (
+                f"{len(fields)} fields, {len(columns)} columns: put captions with '{delimiter}' in quotes"
+            )
+            problems.append(Problem("unreadable-line", f"{table.name}:{reader.line_num}", detail))
+            continue
+        values = dict(zip(columns, fields, strict=True))
+        if not values[str(image)].strip():
+            problems.append(Problem("unreadable-line", f"{table.name}:{reader.line_num}", "no image"))
+            continue
+        yield Row(values[str(image)].strip(), (values[str(caption)],), values[split].strip() if split else "")
+
+
+def _header(table: Path, line: str) -> tuple[str, list[str]]:
+    """Return the delimiter and the columns of a header line."""
+    for delimiter in _DELIMITERS:
+        columns = next(csv.reader([line], delimiter=delimiter), [])
+        if find_column(columns, IMAGE_COLUMNS) and find_column(columns, CAPTION_COLUMNS):
+            return delimiter, columns
+    raise DataError(
+        f"cannot read {table}",
+        found=f"the first line '{line[:80]}'",
+        expected=f"a header with an image column ({', '.join(IMAGE_COLUMNS)}) and a caption column "
+        f"({', '.join(CAPTION_COLUMNS)})",
+        mend="Add a header line, for example: image,caption,split",
+    )

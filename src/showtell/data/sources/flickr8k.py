@@ -1,0 +1,109 @@
+"""Flickr8k as published: ``Flickr8k.token.txt``, split lists, and a folder of photographs.
+
+    1000268201_693b08cb0e.jpg#0<TAB>A child in a pink dress is climbing up a set of stairs in an entry way .
+
+The split lists say what belongs to the set; any of them may be missing, and then its pictures are left aside.
+The token file has captions of ``2258277193_586949ec62.jpg.1``, a picture that does not exist: a problem, told.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from showtell.data.sources.source import Example, Problem, Source, is_picture, read_lines
+from showtell.errors import DataError
+
+LOOKS = "a folder with Flickr8k.token.txt, Flickr_8k.trainImages.txt and Flicker8k_Dataset/"
+TOKENS = "Flickr8k.token.txt"
+LISTS = {split: f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "test")}
+TEXT_FOLDERS = (".", "Flickr8k_text")
+PICTURE_FOLDERS = (
+    "Flicker8k_Dataset",
+    "Flickr8k_Dataset/Flicker8k_Dataset",
+    "Flickr8k_Dataset",
+    "Images",
+    "images",
+)
+
+
+def recognise(path: Path) -> bool:
+    """Tell whether the token file is here."""
+    return _texts(path) is not None
+
+
+def read(path: Path) -> Source:
+    """Read the set.
+
+    Raises:
+        DataError: the token file or the folder of photographs is missing.
+    """
+    texts = _texts(path)
+    if texts is None:
+        raise DataError(
+            f"cannot read {path} as flickr8k", found=f"no {TOKENS}", expected=LOOKS, mend="Check the path"
+        )
+    pictures = find_pictures(path, PICTURE_FOLDERS)
+    problems: list[Problem] = []
+    captions = _captions(texts / TOKENS, problems)
+    splits = _splits(texts)
+    if not splits:
+        examples = [Example(name, pictures / name, tuple(texts)) for name, texts in captions.items()]
+        return Source(examples, problems, "flickr8k")
+    examples = [
+        Example(name, pictures / name, tuple(captions.get(name, ())), split)
+        for split, names in splits.items()
+        for name in names
+    ]
+    listed = {example.key for example in examples}
+    on_disk = {file.name for file in pictures.iterdir() if is_picture(file.name)}
+    for name, texts_of_name in captions.items():
+        if name not in listed and name not in on_disk and not is_picture(name):
+            detail = f"{len(texts_of_name)} captions of a name that is no picture's"
+            problems.append(Problem("captions-without-picture", name, detail))
+    aside = ({name for name in captions if is_picture(name)} | on_disk) - listed
+    notes = [f"{len(aside):,} pictures stand in no split list and are no part of the set"] if aside else []
+    return Source(examples, problems, "flickr8k", notes)
+
+
+def find_pictures(path: Path, folders: tuple[str, ...]) -> Path:
+    """Return the first of ``folders`` that is there.
+
+    Raises:
+        DataError: none is.
+    """
+    for folder in folders:
+        if (path / folder).is_dir():
+            return path / folder
+    raise DataError(
+        f"no folder of photographs in {path}",
+        expected=f"one of {', '.join(folders)}",
+        mend="Unpack the photographs there, or link the folder",
+    )
+
+
+def _texts(path: Path) -> Path | None:
+    return next((path / folder for folder in TEXT_FOLDERS if (path / folder / TOKENS).is_file()), None)
+
+
+def _captions(tokens: Path, problems: list[Problem]) -> dict[str, list[str]]:
+    captions: dict[str, list[str]] = {}
+    for number, line in enumerate(read_lines(tokens), start=1):
+        if not line.strip():
+            continue
+        mark, tab, caption = line.partition("\t")
+        name, hash_sign, _ = mark.rpartition("#")
+        if not (tab and hash_sign and name.strip()):
+            detail = f"'{line[:60]}' is not NAME#NUMBER<TAB>CAPTION"
+            problems.append(Problem("unreadable-line", f"{tokens.name}:{number}", detail))
+            continue
+        captions.setdefault(name.strip(), []).append(caption)
+    return captions
+
+
+def _splits(texts: Path) -> dict[str, list[str]]:
+    """Return the names in each split list that is here."""
+    return {
+        split: list(dict.fromkeys(name for line in read_lines(texts / file) if (name := line.strip())))
+        for split, file in LISTS.items()
+        if (texts / file).is_file()
+    }

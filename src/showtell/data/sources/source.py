@@ -1,0 +1,93 @@
+"""What a reader of a published format hands over: examples, and what was wrong, without raising.
+
+A reader is one module with two functions, ``recognise(path) -> bool`` and ``read(path) -> Source``, and a line
+in `showtell.data.sources.registry`. It looks at texts and names only; pictures are opened by ``prepare``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from showtell.errors import DataError
+from showtell.images import PICTURE_SUFFIXES
+
+
+@dataclass(frozen=True)
+class Example:
+    """One picture with its captions.
+
+    Args:
+        key: What the picture is called in its set; unique within a split.
+        image: Where it is.
+        captions: As they stand in the source.
+        split: As the source has it ("train", "val", ...); empty where it has none.
+    """
+
+    key: str
+    image: Path
+    captions: tuple[str, ...]
+    split: str = ""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a set.
+
+    Args:
+        kind: One of `showtell.data.problems.KINDS`.
+        key: The picture, or ``file:line``.
+        detail: What was found.
+    """
+
+    kind: str
+    key: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """All of a published set that can be known without opening its pictures.
+
+    Args:
+        examples: In the order of the source.
+        problems: What the reader had to leave out.
+        name: The reader's name.
+        notes: What a user should know and is no problem.
+    """
+
+    examples: list[Example]
+    problems: list[Problem]
+    name: str
+    notes: list[str] = field(default_factory=list)
+
+
+def is_picture(name: str) -> bool:
+    """Tell by its name whether a file is a picture."""
+    return not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES)
+
+
+def read_text(path: Path) -> str:
+    """Return a UTF-8 file's text, without its byte order mark.
+
+    Raises:
+        DataError: it cannot be read, or is in another encoding.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}", found=error.strerror or str(error), mend="Check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"cannot read {path}",
+            found=f"byte 0x{error.object[error.start]:02X} at position {error.start:,}",
+            expected="UTF-8",
+            mend="Save the file as UTF-8",
+        ) from error
+
+
+def read_lines(path: Path) -> list[str]:
+    """Return a UTF-8 file's lines (LF or CRLF); other Unicode line separators stay inside a line."""
+    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
