@@ -1,0 +1,86 @@
+"""The few array operations that differ between torch and numpy.
+
+Everything else in this package is the array API that both speak, so that one search serves the network and its
+export, and runs where torch is not installed.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import array_api_compat
+import numpy as np
+import numpy.typing as npt
+
+from showtell.errors import CheckpointError
+
+Array = Any
+
+
+def namespace(array: Array) -> Any:
+    """Return the array API namespace of a torch tensor or numpy array."""
+    return array_api_compat.array_namespace(array)
+
+
+def to_numpy(array: Array) -> npt.NDArray[Any]:
+    """Return an array on the host."""
+    if array_api_compat.is_torch_array(array):
+        return np.asarray(array.detach().cpu())
+    return np.asarray(array)
+
+
+def like(values: npt.NDArray[Any], array: Array) -> Array:
+    """Return host values as an array of the kind of ``array``, on its device."""
+    return namespace(array).asarray(values, device=array_api_compat.device(array))
+
+
+def log_softmax(logits: Array) -> Array:
+    """Return log-probabilities over the last axis, float64 where the logits are, float32 otherwise; a new array.
+
+    Raises:
+        CheckpointError: the logits hold NaN or +infinity.
+    """
+    xp = namespace(logits)
+    if logits.dtype != xp.float64:
+        logits = xp.astype(logits, xp.float32)
+    if array_api_compat.is_torch_namespace(xp):
+        log_probs = xp.log_softmax(logits, -1)
+    else:
+        with np.errstate(invalid="ignore"):
+            shifted = logits - logits.max(axis=-1, keepdims=True)
+            log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+    # NaN spreads over its row, so that one column tells.
+    if np.isnan(to_numpy(log_probs[..., 0])).any():
+        raise CheckpointError(
+            "the decoder's logits cannot be searched",
+            found="NaN or infinity",
+            mend="The model or the picture's features are broken; use another checkpoint",
+        )
+    return log_probs
+
+
+def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return the largest values of the last axis, best first, equal ones by index, and their indices, on the host.
+
+    Args:
+        values: [..., N].
+        count: How many; N where there are fewer.
+    """
+    xp = namespace(values)
+    count = min(count, values.shape[-1])
+    if array_api_compat.is_torch_namespace(xp):
+        best, places = (to_numpy(part) for part in xp.topk(values, count, dim=-1))
+    else:
+        places = np.argpartition(values, values.shape[-1] - count, axis=-1)[..., -count:]
+        best = np.take_along_axis(values, places, axis=-1)
+    order = np.lexsort((places, -best), axis=-1)
+    return (
+        np.take_along_axis(best, order, axis=-1).astype(np.float64),
+        np.take_along_axis(places, order, axis=-1).astype(np.int64),
+    )
+
+
+def take(values: Array, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the values [..., N] at the places, int64 [..., M], of the last axis, on the host."""
+    xp = namespace(values)
+    return to_numpy(xp.take_along_axis(values, like(places, values), axis=-1)).astype(np.float64)
