@@ -49,6 +49,7 @@ PICTURE_SUFFIXES = (
 
 _EXPECTED = ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]}"
 _ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
+_MARKS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 
 
@@ -344,6 +345,8 @@ def _broken(name: str, error: Exception) -> PictureError:
 
 
 def _not_a_picture(data: bytes, name: str) -> PictureError:
+    if data.startswith(_MARKS) or data[4:12] in (b"ftypavif", b"ftypavis"):
+        return _broken(name, ValueError("its mark is right, its header is not"))
     found = "bytes " + " ".join(f"{byte:02X}" for byte in data[:8])
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         found += " (HEIC)"

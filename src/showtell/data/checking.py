@@ -52,13 +52,11 @@ def check_texts(examples: Iterable[Example], problems: list[Problem]) -> list[Ex
         split = SPLIT_NAMES.get(example.split.lower(), "")
         if has_splits and not split:
             expected = "expected train, dev (val) or test"
-            problems.append(
-                Problem("unknown-split", _printable(example.key), f"'{example.split}', {expected}")
-            )
+            problems.append(Problem("unknown-split", example.key, f"'{example.split}', {expected}"))
             continue
         captions = _clean_captions(example, problems)
         if not (_is_unicode(example.key) and _is_unicode(str(example.image))):
-            problems.append(Problem("not-unicode", _printable(example.key), "rename the file"))
+            problems.append(Problem("not-unicode", example.key, "rename the file"))
         elif not captions:
             problems.append(Problem("no-captions", example.key, "left out"))
         else:
@@ -120,11 +118,9 @@ def _clean_captions(example: Example, problems: list[Problem]) -> tuple[str, ...
     for number, caption in enumerate(example.captions):
         text = " ".join(caption.splitlines()).strip()
         if not text:
-            problems.append(Problem("empty-caption", _printable(example.key), f"caption {number}"))
+            problems.append(Problem("empty-caption", example.key, f"caption {number}"))
         elif not _is_unicode(text):
-            problems.append(
-                Problem("not-unicode", _printable(example.key), f"caption {number}: {_printable(text)}")
-            )
+            problems.append(Problem("not-unicode", example.key, f"caption {number}: {text}"))
         else:
             captions.append(text)
     return tuple(captions)
@@ -177,7 +173,3 @@ def _is_unicode(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
-
-
-def _printable(text: str) -> str:
-    return text.encode(errors="backslashreplace").decode()

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from showtell.data.checking import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
-from showtell.data.problems import by_kind, report
+from showtell.data.problems import by_kind, printable, report
 from showtell.data.sources.registry import open_source
 from showtell.data.sources.source import Problem, Source
 from showtell.errors import ConfigError, DataError
@@ -149,6 +149,7 @@ def prepare(
     source = open_source(source_path, format)
     problems = list(source.problems)
     checked = check_pictures(check_texts(source.examples, problems), problems)
+    problems = [printable(problem) for problem in problems]
     _refuse_too_many(source_path, source, problems, max_problem_share, left=len(checked))
     published = bool(checked[0].example.split)
     if not published:

@@ -23,6 +23,12 @@ KINDS: dict[str, str] = {
 }
 
 
+def printable(problem: Problem) -> Problem:
+    """Return the problem with what is not valid Unicode (file names, JSON) escaped."""
+    key, detail = (text.encode(errors="backslashreplace").decode() for text in (problem.key, problem.detail))
+    return Problem(problem.kind, key, detail)
+
+
 def by_kind(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
     """Group problems, in the order of `KINDS`."""
     groups: dict[str, list[Problem]] = {kind: [] for kind in KINDS}

@@ -61,7 +61,7 @@ def read_table(table: Path, *, root: Path, name: str) -> Source:
 
 def _rows(table: Path, problems: list[Problem]) -> Iterator[Row]:
     text = read_text(table)
-    delimiter, columns = _header(table, text.split("\n", 1)[0].removesuffix("\r"))
+    delimiter, columns = _header(table, io.StringIO(text, newline="").readline().rstrip("\r\n"))
     image, caption = find_column(columns, IMAGE_COLUMNS), find_column(columns, CAPTION_COLUMNS)
     split = find_column(columns, SPLIT_COLUMNS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
