@@ -21,6 +21,7 @@ from showtell.errors import EncoderError
 from showtell.files import atomic_path
 from showtell.images import Preprocessing
 from showtell.models.features import Features
+from showtell.models.fused import FusedResNet
 from showtell.models.resnet import ResNet, fold_batch_norms
 from showtell.models.small import SmallNetwork
 from showtell.models.spec import SMALL, TIMM_PREFIX, EncoderSpec, Layout
@@ -214,6 +215,7 @@ def build_encoder(
         if isinstance(network, ResNet):
             with torch.no_grad():
                 fold_batch_norms(network)
+            network = FusedResNet(network)
         network = network.to(dtype or fast_dtype(device))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Encoder(spec, network.to(device), source, preprocessing).to(device)
