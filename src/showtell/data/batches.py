@@ -35,6 +35,10 @@ class Batch:
     memory: Features | Tensor
     tokens: Tensor
 
+    def to(self, device: torch.device) -> Batch:
+        """Return the same batch with its tensors on a device."""
+        return Batch(self.rows, self.memory.to(device), self.tokens.to(device))
+
 
 class Memories(Protocol):
     """Gives what a decoder (or first an encoder) reads of pictures: a feature cache, or live pictures."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 
@@ -20,3 +21,7 @@ class Features:
     regions: Tensor
     pooled: Tensor
     mask: Tensor
+
+    def to(self, device: torch.device) -> Features:
+        """Return the same features on a device."""
+        return Features(self.regions.to(device), self.pooled.to(device), self.mask.to(device))

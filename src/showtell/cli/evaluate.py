@@ -1,0 +1,67 @@
+"""``showtell evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run (its best/ is taken).")],
+    data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
+    split: Annotated[str, typer.Option(help="The split to judge, whole.")] = "dev",
+    beams: Annotated[
+        int | None, typer.Option(help="Beam width; 1 is greedy. Default: the checkpoint's.")
+    ] = None,
+    max_words: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
+    ] = None,
+    no_repeat_ngram: Annotated[int | None, typer.Option(help="N-grams of this size never repeat.")] = None,
+    encoder_weights: Annotated[
+        Path | None, typer.Option(help="A local file with the encoder's weights.")
+    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Where features are kept.")] = None,
+    predictions: Annotated[
+        Path | None, typer.Option(help="Write captions, references and scores as JSON lines.")
+    ] = None,
+    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+) -> None:
+    """Score a checkpoint on a split of a prepared set: BLEU, ROUGE-L, CIDEr-D, with their signature."""
+    import json
+
+    from showtell.errors import ConfigError
+    from showtell.models.checkpoint import read_config
+    from showtell.options import build_options
+
+    if output not in {"table", "json"}:
+        raise ConfigError(f"--format {output} cannot be used", expected="table or json")
+    given = {
+        "beams": beams,
+        "max_words": max_words,
+        "length_penalty": length_penalty,
+        "no_repeat_ngram": no_repeat_ngram,
+    }
+    changes = {name: value for name, value in given.items() if value is not None}
+    options = build_options(**{**read_config(checkpoint)[1]["search"], **changes})
+
+    from showtell.training.evaluation import evaluate_checkpoint
+
+    judgement = evaluate_checkpoint(
+        checkpoint,
+        data=data,
+        split=split,
+        options=options,
+        encoder_weights=encoder_weights,
+        features=features,
+        predictions=predictions,
+        device=device,
+    )
+    if output == "json":
+        scores = judgement.scores
+        typer.echo(json.dumps({**scores.values, "signature": scores.signature, "seconds": judgement.seconds}))
+    else:
+        typer.echo(judgement.scores.table())

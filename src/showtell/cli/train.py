@@ -1,0 +1,52 @@
+"""``showtell train``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def command(
+    recipe: Annotated[
+        str, typer.Argument(help="A shipped recipe's name (showtell recipes), or a YAML file.")
+    ],
+    data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
+    out: Annotated[
+        Path, typer.Option("-o", "--out", help="The run's directory; an interrupted run goes on.")
+    ],
+    encoder_weights: Annotated[
+        Path | None, typer.Option(help="A local safetensors file in place of the hub's weights.")
+    ] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", help="Change a recipe key: optimizer.lr=3e-4. Repeatable.")
+    ] = None,
+    features: Annotated[Path | None, typer.Option(help="Where features are kept.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    include_encoder: Annotated[
+        bool, typer.Option("--include-encoder", help="Let checkpoints carry the encoder too.")
+    ] = False,
+    restart: Annotated[bool, typer.Option("--restart", help="Throw away the run that is there.")] = False,
+) -> None:
+    """Train a captioner by a recipe; run the same again to go on after an interruption."""
+    from showtell.console import note
+    from showtell.recipes.schema import load_recipe
+
+    resolved = load_recipe(recipe, set_)
+
+    from showtell.report import write_report
+    from showtell.training.loop import train
+
+    result = train(
+        resolved,
+        data=data,
+        out=out,
+        encoder_weights=encoder_weights,
+        features=features,
+        device=device,
+        include_encoder=include_encoder,
+        restart=restart,
+    )
+    note(f"report: {write_report(out)}")
+    typer.echo(result.judgement.scores.table())

@@ -1,0 +1,59 @@
+"""Which device, precision and threads a run uses: resolved once, told once."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+
+import torch
+
+from showtell.errors import ConfigError
+from showtell.models.encoder import fast_dtype
+
+PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and the precision of its matrix products; parameters stay float32."""
+
+    device: torch.device
+    dtype: torch.dtype
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Return the context in which networks run."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, self.dtype)
+
+    def scaler(self) -> torch.amp.GradScaler:
+        """Return the gradient scaler: float16 gradients underflow without one, others need none."""
+        return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def __str__(self) -> str:
+        """Say what is used."""
+        name = str(self.dtype).removeprefix("torch.")
+        return f"{self.device}, {name}, {torch.get_num_threads()} threads"
+
+
+def resolve_compute(device: str, precision: str, threads: int) -> Compute:
+    """Turn ``auto`` into a device and a precision, and set the CPU threads.
+
+    Raises:
+        ConfigError: no such device here.
+    """
+    # Containers lend fewer cores than the machine has; affinity knows.
+    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"device '{device}' cannot be used",
+            found=str(error).splitlines()[0],
+            mend="Use --device cpu, or auto",
+        ) from error
+    return Compute(place, fast_dtype(place) if precision == "auto" else PRECISIONS[precision])

@@ -1,0 +1,57 @@
+"""Judging a checkpoint on a split of a prepared set: the function behind ``showtell evaluate``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from showtell.data.prepared import PreparedSet
+from showtell.errors import DataError
+from showtell.models.checkpoint import load_checkpoint
+from showtell.options import DecodingOptions
+from showtell.training.device import resolve_compute
+from showtell.training.judging import Judge, Judgement, write_predictions
+from showtell.training.parts import open_memories
+
+
+def evaluate_checkpoint(
+    checkpoint: Path,
+    *,
+    data: Path,
+    split: str = "dev",
+    options: DecodingOptions | None = None,
+    encoder_weights: Path | None = None,
+    features: Path | None = None,
+    device: str = "auto",
+    threads: int = 0,
+    pictures: int = 64,
+    predictions: Path | None = None,
+) -> Judgement:
+    """Let a checkpoint caption a whole split and score what it says, by the road that training uses.
+
+    Args:
+        checkpoint: A checkpoint, or a run (its ``best/``).
+        data: A prepared set.
+        split: One of its splits.
+        options: How to decode; None: as the checkpoint says.
+        encoder_weights: A local file with the encoder's weights.
+        features: Where features are kept; None: beside the prepared set. Missing ones are extracted.
+        device: ``auto``, ``cpu``, ``cuda``...
+        threads: CPU threads; 0: one per usable core.
+        pictures: Pictures decoded at once.
+        predictions: Where to write each picture's caption, references, scores and attention as JSON lines.
+
+    Raises:
+        ShowtellError: checkpoint, data, weights or split cannot be used.
+    """
+    compute = resolve_compute(device, "auto", threads)
+    prepared = PreparedSet.load(data)
+    if not len(prepared.split_rows(split)):
+        raise DataError(f"{data} has no pictures in split '{split}'", mend="Name another with --split")
+    loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, device=compute.device)
+    assert loaded.model.encoder is not None
+    memories = open_memories(prepared, loaded.model.encoder, features, splits=(split,))
+    judge = Judge(prepared, split, memories, loaded.tokenizer, compute, pictures=pictures)
+    judgement = judge.judge(loaded.model, options or loaded.search, attention=predictions is not None)
+    if predictions is not None:
+        write_predictions(predictions, prepared, judgement, loaded.tokenizer, loaded.grid)
+    return judgement

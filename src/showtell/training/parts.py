@@ -1,0 +1,120 @@
+"""What a recipe, a prepared set and a run's directory become: encoder, vocabulary, memory, batches, model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from showtell.data.batches import Batches, BatchOptions, Memories
+from showtell.data.features import extract_features
+from showtell.data.memories import CachedFeatures, LivePictures
+from showtell.data.prepared import PreparedSet
+from showtell.errors import DataError
+from showtell.files import sha256_json
+from showtell.models.captioning import CaptioningModel
+from showtell.models.encoder import Encoder, build_encoder
+from showtell.models.registry import build_decoder
+from showtell.recipes.schema import Recipe
+from showtell.text.tokenizer import Tokenizer
+from showtell.training.device import Compute, resolve_compute
+from showtell.training.judging import Judge
+
+
+@dataclass(frozen=True)
+class Parts:
+    """All that the loop needs, built."""
+
+    compute: Compute
+    prepared: PreparedSet
+    encoder: Encoder
+    tokenizer: Tokenizer
+    model: CaptioningModel
+    batches: Batches
+    dev: Batches
+    judge: Judge
+
+
+def build_encoder_of(recipe: Recipe, encoder_weights: Path | None, compute: Compute) -> Encoder:
+    """Build a recipe's encoder; a trainable one starts from the recipe's seed."""
+    torch.manual_seed(recipe.training.seed)
+    return build_encoder(recipe.encoder, weights=encoder_weights, device=compute.device)
+
+
+def build_parts(
+    recipe: Recipe, prepared: PreparedSet, encoder: Encoder, compute: Compute, features: Path | None
+) -> Parts:
+    """Build everything else; features that are not yet kept are extracted.
+
+    Raises:
+        DataError: a split is empty, or the features cannot be kept.
+    """
+    for split in ("train", recipe.validation.split):
+        if not len(prepared.split_rows(split)):
+            raise DataError(
+                f"{prepared.directory} has no pictures in split '{split}'",
+                mend="Prepare the set with that split, or name another with --set validation.split=NAME",
+            )
+    tokenizer = fit_tokenizer(recipe, prepared)
+    torch.manual_seed(recipe.training.seed)
+    decoder = build_decoder(
+        recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
+    )
+    trainable = encoder if recipe.encoder.trainable else None
+    model = CaptioningModel(decoder, trainable).to(compute.device)
+    memories = open_memories(prepared, encoder, features, splits=("train", recipe.validation.split))
+    options = BatchOptions(
+        recipe.training.pictures,
+        recipe.data.captions,
+        recipe.data.max_words,
+        recipe.data.flip,
+        recipe.training.seed,
+    )
+    return Parts(
+        compute=compute,
+        prepared=prepared,
+        encoder=encoder,
+        tokenizer=tokenizer,
+        model=model,
+        batches=Batches(prepared, "train", tokenizer, memories, options),
+        dev=Batches(prepared, recipe.validation.split, tokenizer, memories, options),
+        judge=Judge(
+            prepared,
+            recipe.validation.split,
+            memories,
+            tokenizer,
+            compute,
+            pictures=recipe.validation.pictures,
+        ),
+    )
+
+
+def fit_tokenizer(recipe: Recipe, prepared: PreparedSet) -> Tokenizer:
+    """Fit the vocabulary on the captions of the training split alone."""
+    captions = (text for row in prepared.split_rows("train") for text in prepared.captions(int(row)))
+    options = recipe.tokenizer
+    return Tokenizer.fit(captions, kind=options.kind, min_count=options.min_count, max_size=options.max_size)
+
+
+def open_memories(
+    prepared: PreparedSet, encoder: Encoder, features: Path | None, *, splits: tuple[str, ...]
+) -> Memories:
+    """Return live pictures for a trainable encoder, kept features (extracted where they are missing) otherwise."""
+    if encoder.spec.trainable:
+        return LivePictures(prepared, encoder.preprocessing)
+    directory = features or cache_directory(prepared, encoder.identity())
+    return CachedFeatures([extract_features(prepared, encoder, directory, splits=splits)])
+
+
+def cache_directory(prepared: PreparedSet, identity: Mapping[str, Any]) -> Path:
+    """Return where features are kept unless told otherwise: beside the prepared set, by encoder."""
+    folder = prepared.directory.with_name(f"{prepared.directory.name}-features")
+    return folder / f"{identity['name'].replace(':', '-')}-{sha256_json(identity)[:8]}"
+
+
+def compute_of(recipe: Recipe, device: str) -> Compute:
+    """Resolve the recipe's precision and threads on a device."""
+    return resolve_compute(device, recipe.training.precision, recipe.training.threads)

@@ -1,0 +1,210 @@
+"""A run's directory: who it is, and what is needed to go on after a crash at any moment.
+
+``last/`` is a checkpoint that captions (averaged weights) and beside it the trainer's state: raw weights, average,
+optimizer moments, counters. Everything random is a function of (seed, step), so no generator needs saving, and a run
+that was killed and started again ends with the same bits as one that was not (on CPU, same threads).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from showtell.errors import CheckpointError, ConfigError
+from showtell.files import (
+    read_manifest,
+    recover_directory,
+    sha256_file,
+    write_json,
+    write_manifest,
+    write_text,
+)
+from showtell.recipes.schema import Recipe, dump_recipe
+from showtell.training.averaging import WeightAverage
+from showtell.training.schedules import Plateau
+
+KIND, FORMAT = "showtell run", 1
+STATE, TENSORS = "trainer.json", "trainer.safetensors"
+
+# Keys that change neither the weights nor the order of events.
+FREE_KEYS = {"training.trackers", "training.save_steps", "encoder.weights"}
+
+
+@dataclass
+class Progress:
+    """Where a run stands.
+
+    Attributes:
+        step: Optimizer steps done.
+        epoch: Epochs done, of all phases together.
+        position: Batches done in the epoch under way.
+        best: Best validation so far, in the metric's own scale.
+        best_epoch: When that was.
+        waited: Validations since then.
+        loss: Sum of the loss over the tokens of the epoch under way.
+        tokens: How many these were.
+        seconds: Time spent training and validating.
+        finished: Nothing is left to do.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    best: float | None = None
+    best_epoch: int = 0
+    waited: int = 0
+    loss: float = 0.0
+    tokens: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+def open_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, restart: bool) -> None:
+    """Make a run's directory, or check that the one there is the same run and can be gone on with.
+
+    Args:
+        directory: The run.
+        recipe: Its resolved recipe.
+        origin: What else it is made from: fingerprint of the data, identity of the encoder.
+        restart: Throw away what is there (only if it is a run).
+
+    Raises:
+        ConfigError: the run there has another recipe, data or encoder; each difference is named.
+        DataError: something else is there.
+    """
+    mine = {"recipe": recipe.model_dump(mode="json"), **origin}
+    if directory.exists() and any(directory.iterdir()):
+        found = read_manifest(directory, KIND, FORMAT)
+        if not restart:
+            differences = _differences(found, json.loads(json.dumps(mine)))
+            if differences:
+                raise ConfigError(
+                    f"{directory} holds another run",
+                    found="; ".join(differences),
+                    mend="Choose another -o, or start over with --restart",
+                )
+            return
+        shutil.rmtree(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_manifest(directory, KIND, FORMAT, mine)
+    write_text(directory / "recipe.yaml", dump_recipe(recipe))
+
+
+def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+    if path.removeprefix("recipe.") in FREE_KEYS:
+        return []
+    if isinstance(old, dict) and isinstance(new, dict):
+        keys = [key for key in old | new if path or key not in {"kind", "format"}]
+        return [
+            line
+            for key in keys
+            for line in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        ]
+    return [] if old == new else [f"{path} was {old}, is {new}"]
+
+
+@dataclass
+class Moving:
+    """Everything that changes while a run trains, saved and restored as one.
+
+    Attributes:
+        model: The network.
+        optimizer: Its moments.
+        scaler: Of float16 gradients.
+        average: Of the weights.
+        plateau: How far the rate was lowered.
+        progress: Where the run stands.
+    """
+
+    model: nn.Module
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+    average: WeightAverage
+    plateau: Plateau
+    progress: Progress = field(default_factory=Progress)
+
+    def save(self, directory: Path) -> None:
+        """Write the state into the directory of ``last/`` that is being made."""
+        tensors = {f"model.{name}": value for name, value in trained_state(self.model).items()}
+        tensors |= {f"average.{name}": value for name, value in self.average.average.items()}
+        for name, parameter in _parameters(self.model).items():
+            for key, value in self.optimizer.state.get(parameter, {}).items():
+                tensors[f"optimizer.{key}.{name}"] = value
+        whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+        save_file(whole, directory / TENSORS)
+        state = {
+            "progress": asdict(self.progress),
+            "plateau": self.plateau.state(),
+            "scaler": self.scaler.state_dict(),
+            "sha256": sha256_file(directory / TENSORS),
+        }
+        write_json(directory / STATE, state)
+
+    def load(self, run: Path) -> None:
+        """Go on from ``last/`` where there is one.
+
+        Raises:
+            CheckpointError: ``last/`` is broken.
+        """
+        last = run / "last"
+        recover_directory(last)
+        if not (last / STATE).exists():
+            return
+        try:
+            state = json.loads((last / STATE).read_text(encoding="utf-8"))
+            if sha256_file(last / TENSORS) != state["sha256"]:
+                raise ValueError(f"{TENSORS} has other bytes than were saved (cut short?)")
+            _restore(load_file(last / TENSORS), self.model, self.average, self.optimizer)
+            self.plateau.restore(state["plateau"])
+            self.scaler.load_state_dict(state["scaler"])
+            self.progress = Progress(**state["progress"])
+        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{last} cannot be gone on from",
+                found=" ".join(str(error).split()),
+                mend="Caption with best/, or start over with --restart",
+            ) from error
+
+
+def _restore(
+    tensors: Mapping[str, Tensor], model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer
+) -> None:
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    for name, value in tensors.items():
+        kind, _, rest = name.partition(".")
+        parts[kind][rest] = value
+    current = trained_state(model)
+    with torch.no_grad():
+        for name, value in parts["model"].items():
+            current[name].copy_(value)
+    average.restore(parts["average"])
+    parameters = _parameters(model)
+    for name, value in parts["optimizer"].items():
+        key, _, weight = name.partition(".")
+        parameter = parameters[weight]
+        # The step counter stays on the CPU, the moments live beside their weights.
+        optimizer.state[parameter][key] = value if value.dim() == 0 else value.to(parameter.device)
+
+
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """Return what training changes: trainable weights, and the buffers of modules that have any."""
+    trainable = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    owners = {name.split(".", 1)[0] for name in trainable}
+    return {
+        name: value
+        for name, value in model.state_dict(keep_vars=True).items()
+        if name in trainable or (not isinstance(value, nn.Parameter) and name.split(".", 1)[0] in owners)
+    }
+
+
+def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
