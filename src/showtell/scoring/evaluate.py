@@ -1,0 +1,197 @@
+"""Score candidates against references: the one entry to all caption metrics.
+
+References are tokenised and counted once, in an ``Evaluator``; each set of candidates is then scored against them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from showtell.errors import ConfigError, ScoreError, did_you_mean
+from showtell.scoring.bleu import Bleu
+from showtell.scoring.cider import CiderD
+from showtell.scoring.ngrams import Floats, NgramIndex
+from showtell.scoring.ptb import tokenize
+from showtell.scoring.rouge import RougeL
+from showtell.scoring.signature import build_signature
+
+METRICS = ("bleu", "rouge", "cider")
+_SHOWN = 10
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What evaluating gave, on the scale of coco-caption's code: CIDEr-D from 0 to 10, all else from 0 to 1.
+
+    Args:
+        values: Score of the corpus by metric ("BLEU-1" to "BLEU-4", "ROUGE-L", "CIDEr-D").
+        per_picture: The same for each picture by its id. The mean of BLEU over pictures is not BLEU of the corpus.
+        signature: All that the scores depend on, in one line.
+        pictures: Pictures scored.
+        references: Fewest and most references of a picture.
+        empty_candidates: Candidates without a token; they were scored like all others.
+        notes: What a reader of the scores should know.
+    """
+
+    values: dict[str, float]
+    per_picture: dict[str, dict[str, float]]
+    signature: str
+    pictures: int
+    references: tuple[int, int]
+    empty_candidates: int
+    notes: list[str]
+
+    def table(self) -> str:
+        """Return the corpus scores times 100 as two aligned lines, and the signature below."""
+        widths = [max(len(name), 6) for name in self.values]
+        names = "  ".join(name.rjust(width) for name, width in zip(self.values, widths, strict=True))
+        values = "  ".join(
+            f"{value * 100:.2f}".rjust(width)
+            for value, width in zip(self.values.values(), widths, strict=True)
+        )
+        return f"{names}\n{values}\n{self.signature}"
+
+
+class Evaluator:
+    """References made ready, to score any number of candidate sets against them.
+
+    Args:
+        references: Captions of each picture by its id; at least one each.
+        metrics: Which to compute, of "bleu", "rouge", "cider".
+        subset_of: Pictures that had references before some were left out; goes into the signature.
+
+    Raises:
+        ScoreError: no picture, or pictures without a reference (all listed).
+        ConfigError: an unknown metric.
+    """
+
+    def __init__(
+        self,
+        references: Mapping[str, Sequence[str]],
+        *,
+        metrics: Sequence[str] = METRICS,
+        subset_of: int | None = None,
+    ) -> None:
+        for metric in metrics:
+            if metric not in METRICS:
+                raise ConfigError(f"unknown metric '{metric}'", mend=did_you_mean(metric, METRICS))
+        _check_references(references)
+        self._keys = list(references)
+        self._place = {key: place for place, key in enumerate(self._keys)}
+        self._metrics = [metric for metric in METRICS if metric in metrics]
+        per_picture = [len(captions) for captions in references.values()]
+        self._references = (min(per_picture), max(per_picture))
+        self._signature = build_signature(
+            self._metrics, pictures=len(self._keys), references=self._references, subset_of=subset_of
+        )
+        tokens = iter(tokenize([caption for captions in references.values() for caption in captions]))
+        grouped = [[next(tokens) for _ in range(count)] for count in per_picture]
+        self._index = NgramIndex([[_words(caption) for caption in captions] for captions in grouped])
+        self._bleu = Bleu(self._index) if "bleu" in metrics else None
+        self._rouge = RougeL(grouped) if "rouge" in metrics else None
+        self._cider = CiderD(self._index) if "cider" in metrics else None
+
+    def score(self, candidates: Mapping[str, str]) -> Scores:
+        """Score one caption per picture.
+
+        Raises:
+            ScoreError: a picture without a candidate, or a candidate for a picture without references; all listed.
+        """
+        self._check_candidates(candidates)
+        tokens = tokenize([candidates[key] for key in self._keys])
+        values: dict[str, float] = {}
+        columns: dict[str, Floats] = {}
+        table = self._index.count([_words(caption) for caption in tokens])
+        results = [self._bleu.score(table)] if self._bleu else []
+        results += [self._rouge.score(tokens)] if self._rouge else []
+        results += [self._cider.score(table)] if self._cider else []
+        for corpus, pictures in results:
+            values |= corpus
+            columns |= pictures
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return Scores(
+            values=values,
+            per_picture={
+                key: dict(zip(columns, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
+            },
+            signature=self._signature,
+            pictures=len(self._keys),
+            references=self._references,
+            empty_candidates=sum(not caption for caption in tokens),
+            notes=self._notes(sum(not caption for caption in tokens)),
+        )
+
+    def _notes(self, empty: int) -> list[str]:
+        notes = []
+        if self._cider and len(self._keys) == 1:
+            notes.append(
+                "CIDEr-D of a single picture is 0 by definition: every n-gram occurs in every picture"
+            )
+        if empty:
+            notes.append(f"{empty} of {len(self._keys)} candidates are empty and score 0")
+        return notes
+
+    def _check_candidates(self, candidates: Mapping[str, str]) -> None:
+        missing = [key for key in self._keys if key not in candidates]
+        extra = [key for key in candidates if key not in self._place]
+        if missing or extra:
+            found = [
+                f"{len(missing)} of {len(self._keys)} pictures have no candidate ({shorten(missing)})"
+            ] * bool(missing) + [
+                f"{len(extra)} candidates are for pictures without references ({shorten(extra)})"
+            ] * bool(extra)
+            raise ScoreError(
+                "candidates and references do not fit together",
+                found=" and ".join(found),
+                expected="one candidate for every picture that has references",
+                mend="Caption the missing pictures, or leave out what is too much",
+            )
+        wrong = [key for key in self._keys if not isinstance(candidates[key], str)]
+        if wrong:
+            raise ScoreError(
+                "a candidate must be one caption",
+                found=f"{type(candidates[wrong[0]]).__name__} for {len(wrong)} pictures ({shorten(wrong)})",
+                expected="str",
+                mend="Choose one caption for each picture",
+            )
+
+
+def evaluate(
+    references: Mapping[str, Sequence[str]],
+    candidates: Mapping[str, str],
+    *,
+    metrics: Sequence[str] = METRICS,
+) -> Scores:
+    """Score one candidate per picture against its references.
+
+    Raises:
+        ScoreError: the two do not hold the same pictures, or a picture has no reference.
+        ConfigError: an unknown metric.
+    """
+    return Evaluator(references, metrics=metrics).score(candidates)
+
+
+def shorten(names: Iterable[str]) -> str:
+    """Return the first ten names, and how many more there are."""
+    listed = list(names)
+    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
+    return ", ".join(listed[:_SHOWN]) + more
+
+
+def _check_references(references: Mapping[str, Sequence[str]]) -> None:
+    if not references:
+        raise ScoreError("nothing to score", found="no references", mend="Check the file or the split")
+    wrong = [key for key, captions in references.items() if isinstance(captions, str) or not captions]
+    if wrong:
+        raise ScoreError(
+            "a picture needs a list of references",
+            found=f"{len(wrong)} without ({shorten(wrong)})",
+            expected="at least one caption for each picture",
+            mend="Leave these pictures out, or give them captions",
+        )
+
+
+def _words(tokens: list[str]) -> list[str]:
+    """Split tokens at spaces inside them: in coco-caption "2 1/2" is two words to BLEU and CIDEr-D, one to ROUGE-L."""
+    return " ".join(tokens).split()

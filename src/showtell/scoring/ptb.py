@@ -1,0 +1,74 @@
+"""Penn Treebank tokens exactly as coco-caption makes them, without Java.
+
+Line breaks inside a caption become spaces before anything else, so that no caption can shift its neighbours; the
+reference loses count there. Most captions are words between spaces, and few words are new: what stands between two
+spaces is tokenised once and remembered, unless the text around it could matter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from showtell.scoring.ptb_rules import CONTEXT, PLAIN, RULES, SYMBOL, WHOLE_WORDS
+
+_BREAKS = re.compile("[\n\r\x0b\x0c\u2028\u2029]")
+_DROPPED = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:-;", "--", "..."])
+_REPLACED = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+
+
+def tokenize(captions: Sequence[str]) -> list[list[str]]:
+    """Return the tokens of each caption: lower-case, punctuation dropped. Each is tokenised on its own."""
+    return [_tokenize(_BREAKS.sub(" ", caption)) for caption in captions]
+
+
+def _tokenize(text: str) -> list[str]:
+    if CONTEXT.search(text):
+        return _lex(text)
+    return [token for chunk in text.split(" ") for token in _lex_chunk(chunk)]
+
+
+@lru_cache(maxsize=1 << 17)
+def _lex_chunk(chunk: str) -> tuple[str, ...]:
+    word = chunk[:-1] if chunk[-1:] in (".", ",") else chunk
+    if PLAIN.fullmatch(word) and word.lower() not in WHOLE_WORDS:
+        return (word.lower(),)
+    return tuple(_lex(chunk))
+
+
+def _lex(text: str) -> list[str]:
+    tokens: list[str] = []
+    place, end = 0, len(text)
+    text += "\n"
+    while place < end:
+        if text[place] == " ":
+            place += 1
+            continue
+        longest, token = 0, ""
+        for rule in RULES:
+            match = rule.match(text, place)
+            if match and match.end() - place > longest and match["token"]:
+                longest, token = match.end() - place, match["token"]
+        if not longest and SYMBOL.match(text, place):
+            token = text[place]
+        place += max(len(token), 1)
+        if token:
+            tokens += _normal(token).split(" ")
+    return [token for token in tokens if token and token not in _DROPPED]
+
+
+def _normal(token: str) -> str:
+    if token[0] == "<":
+        return token.lower()
+    if token == '"':
+        return "''"
+    if re.fullmatch(r"[0-9]+ [0-9/]+", token):
+        return token.replace(" ", "\u00a0")
+    if re.fullmatch(r"-{2,4}", token):
+        return "--"
+    if re.fullmatch(r"[. ]+", token):
+        return "..."
+    for mark, name in _REPLACED.items():
+        token = token.replace(mark, name)
+    return token.replace("\u00ad", "").replace("\u2019", "'").lower()
