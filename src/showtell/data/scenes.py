@@ -1,7 +1,7 @@
 """Drawn scenes: a captioned set made out of nothing, whose truth is known.
 
 Two or three objects with a colour, a kind, a size and a place stand in the nine cells of a 3 x 3 board. Some
-compositions never occur in training: six pairs of colour and kind ("purple circle"), and three pairs of kinds in
+compositions never occur in training: six pairs of colour and kind ("purple circle"), three pairs of kinds in
 one picture. Every development and every test picture shows at least one of its own split's, so a network that
 has merely learned sentences by heart fails. The development split's compositions are not the test split's.
 """
