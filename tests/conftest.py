@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
+
+from showtell.data.prepared import PreparedSet, prepare
+from showtell.recipes.schema import Recipe, parse_recipe
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("fixed")
@@ -35,5 +40,92 @@ def write_pictures() -> Callable[[Path, Iterable[str]], None]:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.frombytes("RGB", (4, 2), hashlib.sha256(name.encode()).digest()[:24]).save(path, "PNG")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def toy_set(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
+    """24 plain pictures of three colours, light or half dark, two captions each: 16 to train, 8 for dev."""
+    folder = tmp_path_factory.mktemp("toy")
+    generator = np.random.default_rng(0)
+    rows = []
+    for number in range(24):
+        colour, half = number % 3, number % 2
+        pixels = generator.integers(0, 20, (32, 32, 3), dtype=np.uint8)
+        pixels[16 * half :, :, colour] += 200
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+        name, how = ("red", "green", "blue")[colour], ("all", "half")[half]
+        for caption in (f"a picture that is {how} {name}", f"this one is {how} {name}"):
+            split = "train" if number < 16 else "dev"
+            rows.append({"image": f"{number}.png", "caption": caption, "split": split})
+    source = folder / "captions.jsonl"
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return prepare(source, folder / "set")
+
+
+@pytest.fixture
+def toy_recipe() -> Recipe:
+    """A recipe that trains encoder and decoder on the toy set in a second."""
+    return parse_recipe(
+        {
+            "tokenizer": {"min_count": 1},
+            "encoder": {"name": "small", "width": 32, "trainable": True, "preprocessing": {"size": 32}},
+            "decoder": {"name": "attention", "embedding": 16, "hidden": 16, "attention": 16, "memory": 16},
+            "objective": [{"name": "cross-entropy", "epochs": 2}],
+            "optimizer": {"lr": 0.01},
+            "schedule": {"warmup_steps": 2},
+            "training": {"pictures": 4, "precision": "fp32", "threads": 1, "averaging": 0.5},
+        },
+        "the toy recipe",
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Checkpoints of tiny untrained captioners, encoder included, by decoder name: ``lstm`` or ``attention``."""
+    import torch
+
+    from showtell.images import Preprocessing
+    from showtell.models.checkpoint import save_checkpoint
+    from showtell.models.decoder_specs import AttentionSpec, LstmSpec
+    from showtell.models.encoder import EncoderSpec, build_encoder
+    from showtell.models.registry import build_decoder
+    from showtell.options import DecodingOptions
+    from showtell.text.tokenizer import Tokenizer
+
+    sizes = {"embedding": 8, "hidden": 8, "dropout": 0.0}
+    specs = {"lstm": LstmSpec(**sizes), "attention": AttentionSpec(**sizes, attention=8, memory=8)}
+    written: dict[str, Path] = {}
+
+    def write(name: str) -> Path:
+        if name not in written:
+            tokenizer = Tokenizer.fit(
+                ["a red dog's ball lies on the green grass under one old tree"], min_count=1
+            )
+            with torch.random.fork_rng():
+                torch.manual_seed(1)
+                encoder = build_encoder(
+                    EncoderSpec(name="small", width=16, trainable=True, preprocessing=Preprocessing(size=32))
+                )
+                decoder = build_decoder(specs[name], vocabulary=tokenizer.size, encoder_width=16, pad_id=0)
+                # Large weights: pictures differ much, and no two words are nearly as likely.
+                for weight, spread in [(one, 0.3) for one in encoder.parameters() if one.ndim == 4] + [
+                    (one, 1.0) for one in decoder.parameters()
+                ]:
+                    torch.nn.init.normal_(weight, std=spread)
+            directory = tmp_path_factory.mktemp(name)
+            save_checkpoint(
+                directory,
+                decoder=decoder.state_dict(),
+                decoder_spec=specs[name],
+                tokenizer=tokenizer,
+                encoder=encoder,
+                include_encoder=True,
+                search=DecodingOptions(max_words=8),
+                about={},
+            )
+            written[name] = directory
+        return written[name]
 
     return write

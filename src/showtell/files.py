@@ -33,6 +33,13 @@ def sha256_json(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _file_mode() -> int:
+    """Return the mode a new file would have; temporary ones are made for their owner alone."""
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
+
+
 def _flush_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
@@ -57,9 +64,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
+        temporary.chmod(_file_mode())
         temporary.replace(path)
         _flush_directory(path.parent)
     except OSError as error:
@@ -97,6 +102,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         yield temporary
         for item in temporary.rglob("*"):
             if item.is_file():
+                item.chmod(_file_mode())
                 with item.open("rb+") as file:
                     os.fsync(file.fileno())
         _flush_directory(temporary)

@@ -88,7 +88,7 @@ class TrainingOptions(StrictModel):
         0, ge=0, description="validations without a better score before the end; 0: off"
     )
     save_steps: int = Field(200, ge=1, description="steps between saves of last/ within an epoch")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: one per usable core")
+    threads: int = Field(0, ge=0, description="CPU threads; 0: OMP_NUM_THREADS, else one per usable core")
     trackers: list[Literal["tensorboard"]] = Field([], description="trackers beside metrics.jsonl")
 
 

@@ -43,8 +43,9 @@ def resolve_compute(device: str, precision: str, threads: int) -> Compute:
     Raises:
         ConfigError: no such device here.
     """
-    # Containers lend fewer cores than the machine has; affinity knows.
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    if threads or "OMP_NUM_THREADS" not in os.environ:
+        # Containers lend fewer cores than the machine has; affinity knows.
+        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:

@@ -1,0 +1,230 @@
+"""A run from start to end at toy size: resume, freezing, seeds, what is written, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from showtell.data.prepared import PreparedSet
+from showtell.errors import CheckpointError, ConfigError, DataError, ShowtellError
+from showtell.models.checkpoint import load_checkpoint
+from showtell.recipes.schema import Recipe, parse_recipe
+from showtell.training import loop
+from showtell.training.loop import train
+from showtell.training.tracking import read_metrics
+
+
+def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
+    values = recipe.model_dump(mode="json")
+    for name, keys in sections.items():
+        values[name] |= keys
+    return parse_recipe(values, "the changed recipe")
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "last" / "trainer.safetensors")
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_writes_what_the_design_says(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    found = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert {
+        "manifest.json",
+        "recipe.yaml",
+        "metrics.jsonl",
+        "log.txt",
+        "best/config.json",
+        "best/decoder.safetensors",
+        "best/tokenizer.json",
+        "best/encoder.safetensors",
+        "best/README.md",
+        "best/predictions.jsonl",
+        "last/trainer.json",
+        "last/trainer.safetensors",
+    } <= found
+    assert not [name for name in found if name.endswith((".pt", ".pth", ".pkl", ".tmp"))]
+    kinds = [row["kind"] for row in read_metrics(tmp_path / "run")]
+    assert kinds.count("validation") == 2
+    assert result.progress.finished
+    predictions = (tmp_path / "run" / "best" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(predictions) == 8
+    first = json.loads(predictions[0])
+    assert len(first["attention"]) == len(first["words"])
+
+
+def test_the_same_seed_gives_the_same_bits(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    for name in "ab":
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / name)
+    assert same(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
+    train(changed(toy_recipe, training={"seed": 1}), data=toy_set.directory, out=tmp_path / "c")
+    assert not same(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+
+
+class Stop(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 5, 8])
+def test_a_run_that_was_interrupted_ends_with_the_same_bits(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    recipe = changed(toy_recipe, training={"save_steps": 1}, schedule={"name": "plateau", "patience": 0})
+    train(recipe, data=toy_set.directory, out=tmp_path / "whole")
+    step = loop._step
+
+    def stopping_step(run: object, *rest: object) -> object:
+        if run.moving.progress.step == stop_at:  # type: ignore[attr-defined]
+            raise Stop
+        return step(run, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", stopping_step)
+        if stop_at < 8:
+            with pytest.raises(Stop):
+                train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
+
+    def told(name: str) -> list[dict[str, object]]:
+        timed = {"seconds", "captions_per_s", "tokens_per_s"}
+        return [{k: v for k, v in row.items() if k not in timed} for row in read_metrics(tmp_path / name)]
+
+    assert told("whole") == told("cut")
+
+
+def _train_in_a_process(recipe: Recipe, data: Path, out: Path) -> None:
+    train(recipe, data=data, out=out)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_with_the_same_bits(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(toy_recipe, training={"save_steps": 1})
+    train(recipe, data=toy_set.directory, out=tmp_path / "whole")
+    spawn = multiprocessing.get_context("spawn")
+    kills = 0
+    for attempt in range(30):
+        process = spawn.Process(target=_train_in_a_process, args=(recipe, toy_set.directory, tmp_path / "cut"))
+        process.start()
+        process.join(timeout=2.0 + 0.37 * attempt)
+        if process.exitcode == 0:
+            break
+        assert process.pid is not None
+        os.kill(process.pid, signal.SIGKILL)
+        process.join()
+        kills += 1
+    assert kills > 0
+    assert process.exitcode == 0
+    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
+
+
+def test_a_frozen_encoder_never_moves(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
+    weights = tmp_path / "first" / "best" / "encoder.safetensors"
+    before = weights.read_bytes()
+    frozen = changed(toy_recipe, encoder={"trainable": False})
+    train(
+        frozen,
+        data=toy_set.directory,
+        out=tmp_path / "second",
+        encoder_weights=weights,
+        features=tmp_path / "features",
+        include_encoder=True,
+    )
+    assert (tmp_path / "second" / "best" / "encoder.safetensors").read_bytes() == before
+    assert not [name for name in weights_of(tmp_path / "second") if "encoder" in name]
+
+
+def test_a_trained_encoder_moves(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    moments = [name for name in weights_of(tmp_path / "run") if name.startswith("optimizer.exp_avg.encoder")]
+    assert moments
+    assert any("running_mean" in name for name in weights_of(tmp_path / "run"))
+
+
+def test_another_recipe_in_the_same_place_is_refused(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    other = changed(toy_recipe, optimizer={"lr": 0.5})
+    with pytest.raises(ConfigError, match=r"another run.*recipe\.optimizer\.lr was 0\.01, is 0\.5.*--restart"):
+        train(other, data=toy_set.directory, out=tmp_path / "run")
+    before = weights_of(tmp_path / "run")
+    train(other, data=toy_set.directory, out=tmp_path / "run", restart=True)
+    assert not same(before, weights_of(tmp_path / "run"))
+
+
+def test_a_place_that_is_no_run_is_never_written_over(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(DataError, match="is not a showtell run"):
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run", restart=True)
+    assert (tmp_path / "run" / "thesis.txt").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(changed(toy_recipe, objective={}) if False else toy_recipe, data=toy_set.directory, out=tmp_path / "good")
+    original = loop.cross_entropy
+
+    def broken(*args: object, **keys: object) -> object:
+        loss, tokens = original(*args, **keys)  # type: ignore[arg-type]
+        return loss * float("nan"), tokens
+
+    monkeypatch.setattr(loop, "cross_entropy", broken)
+    with pytest.raises(ShowtellError, match=r"cannot go on at step 1: found a loss of nan.*optimizer\.lr"):
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "bad")
+
+
+def test_a_cut_state_is_refused_and_best_still_captions(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    state = tmp_path / "run" / "last" / "trainer.safetensors"
+    state.write_bytes(state.read_bytes()[:-7])
+    with pytest.raises(CheckpointError, match="cannot be gone on from.*cut short"):
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run").tokenizer.size > 4
+
+
+def test_early_stopping_ends_a_run_that_no_longer_improves(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["objective"][0]["epochs"] = 50
+    values["optimizer"]["lr"] = 1e-9
+    values["training"] |= {"early_stopping": 2, "averaging": 0.0}
+    result = train(parse_recipe(values, "recipe"), data=toy_set.directory, out=tmp_path / "run")
+    assert result.progress.epoch == 3
+    assert "stops early: 2 validations" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_tensorboard_gets_the_numbers(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    recipe = changed(toy_recipe, training={"trackers": ["tensorboard"]})
+    train(recipe, data=toy_set.directory, out=tmp_path / "run")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    assert len(events.Scalars("validation/CIDEr-D")) == 2
+
+
+def test_time_spent_is_counted(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    started = time.monotonic()
+    result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert 0 < result.progress.seconds < time.monotonic() - started
