@@ -1,0 +1,66 @@
+"""``showtell prepare`` prints the table on stdout and refuses what it should."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from showtell.cli.prepare import command
+from showtell.data.prepared import PreparedSet
+from showtell.errors import ConfigError, DataError
+
+app = typer.Typer()
+app.command()(command)
+
+
+@pytest.fixture
+def source(tmp_path: Path, write_pictures: Callable[[Path, Iterable[str]], None]) -> Path:
+    folder = tmp_path / "photos"
+    write_pictures(folder, [f"{number}.png" for number in range(10)])
+    for number in range(10):
+        (folder / f"{number}.txt").write_text("A dog runs .\nA brown dog is running .\n")
+    return folder
+
+
+def test_the_table_goes_to_stdout(source: Path, tmp_path: Path) -> None:
+    (source / "lonely.txt").write_text("No picture.")
+    out = tmp_path / "out"
+    result = CliRunner().invoke(
+        app, [str(source), "-o", str(out), "--max-problems", "0.1", "--test-share", "0.2"]
+    )
+    assert result.exit_code == 0, result.output
+    fingerprint = PreparedSet.load(out).fingerprint[:12]
+    assert result.stdout.splitlines() == [
+        "split   pictures  captions  words (median)  words (95 %)",
+        "train          7        14               5             6",
+        "dev            1         2               5           5.9",
+        "test           2         4               5             6",
+        "The source has no split; it was made by picture (dev_share 0.1, test_share 0.2, seed 42).",
+        "Problems, all in problems.jsonl; what is bad was left out:",
+        "        1  captions-without-picture: captions without a picture",
+        "           lonely.txt: no picture of this name beside it",
+        f"{out}: folder, fingerprint {fingerprint}",
+    ]
+
+
+def test_too_many_problems_are_a_failure_that_names_the_option(source: Path, tmp_path: Path) -> None:
+    (source / "3.png").write_text("no picture")
+    result = CliRunner().invoke(app, [str(source), "--out", str(tmp_path / "out")])
+    assert isinstance(result.exception, DataError)
+    assert "--max-problems" in str(result.exception)
+    assert result.stdout == ""
+
+
+def test_an_unknown_format_is_misuse(source: Path, tmp_path: Path) -> None:
+    result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out"), "--format", "foldr"])
+    assert isinstance(result.exception, ConfigError)
+    assert "Did you mean 'folder'?" in str(result.exception)
+
+
+def test_the_place_must_be_named(source: Path) -> None:
+    result = CliRunner().invoke(app, [str(source)])
+    assert result.exit_code == 2

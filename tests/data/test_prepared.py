@@ -1,0 +1,298 @@
+"""A prepared set holds what is right, says what was wrong, and is refused when it is not what it says."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from showtell.data.prepared import PreparedSet, prepare
+from showtell.data.problems import read_problems
+from showtell.errors import ConfigError, DataError
+from showtell.files import sha256_file
+
+WritePictures = Callable[[Path, Iterable[str]], None]
+
+
+@pytest.fixture
+def source(tmp_path: Path, write_pictures: WritePictures) -> Path:
+    """A CSV of 24 training and 6 development pictures with two captions each."""
+    folder = tmp_path / "source"
+    names = [f"{number:02}.png" for number in range(30)]
+    write_pictures(folder, names)
+    rows = [
+        f"{name},Caption {part} of {name} .,{'val' if number % 5 == 0 else 'train'}"
+        for number, name in enumerate(names)
+        for part in "ab"
+    ]
+    (folder / "set.csv").write_text("\n".join(["image,caption,split", *rows]) + "\n")
+    return folder / "set.csv"
+
+
+def append(source: Path, *rows: str) -> None:
+    source.write_text(source.read_text() + "".join(row + "\n" for row in rows))
+
+
+def test_a_prepared_set_gives_back_what_was_in_the_source(source: Path, tmp_path: Path) -> None:
+    prepared = prepare(source, tmp_path / "out")
+    assert len(prepared) == 30
+    assert prepared.keys == [f"{number:02}.png" for number in range(30)]
+    dev, train = prepared.split_rows("dev"), prepared.split_rows("train")
+    assert dev.dtype == np.int64
+    assert dev.tolist() == [0, 5, 10, 15, 20, 25]
+    assert sorted([*dev, *train]) == list(range(30))
+    assert prepared.captions(7) == ["Caption a of 07.png .", "Caption b of 07.png ."]
+    assert (prepared.key(7), prepared.split(7), prepared.split(5)) == ("07.png", "train", "dev")
+    assert prepared.picture_path(7) == source.parent / "07.png"
+    assert prepared.sha256(7) == sha256_file(source.parent / "07.png")
+    assert prepared.directory == tmp_path / "out"
+
+
+def test_the_directory_says_what_it_is_and_of_what_it_was_made(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    manifest = prepare(source, out).manifest
+    assert (manifest["kind"], manifest["format"]) == ("prepared set", 1)
+    assert manifest["source"] == {"path": str(source), "format": "csv"}
+    assert manifest["splits"]["train"] == {
+        "pictures": 24,
+        "captions": 48,
+        "words_median": 5.0,
+        "words_p95": 5.0,
+    }
+    assert list(manifest["splits"]) == ["train", "dev"]
+    assert manifest["problems"] == {}
+    assert manifest["split_made_here"] is None
+    assert sorted(file.name for file in out.iterdir()) == [
+        "examples.parquet",
+        "manifest.json",
+        "problems.jsonl",
+    ]
+    table = pq.read_table(out / "examples.parquet")
+    assert table.column_names == ["key", "path", "sha256", "width", "height", "split", "captions"]
+    assert (table["width"][0].as_py(), table["height"][0].as_py()) == (4, 2)
+
+
+def test_what_is_bad_is_left_out_listed_and_the_rest_kept(source: Path, tmp_path: Path) -> None:
+    (source.parent / "03.png").write_text("<html>")
+    shutil.copy(source.parent / "00.png", source.parent / "copy.png")
+    append(
+        source, "gone.png,Gone .,train", "copy.png,Again .,train", "04.png,  ,train", "05.png,Twice .,train"
+    )
+    prepared = prepare(source, tmp_path / "out", max_problem_share=0.5)
+    assert prepared.keys == [f"{number:02}.png" for number in range(30) if number != 3]
+    assert prepared.split(prepared.keys.index("05.png")) == "dev"
+    problems = read_problems(tmp_path / "out" / "problems.jsonl")
+    assert [(problem.kind, problem.key) for problem in problems] == [
+        ("empty-caption", "04.png"),
+        ("two-splits", "05.png"),
+        ("undecodable-picture", "03.png"),
+        ("missing-picture", "gone.png"),
+        ("two-splits", "copy.png"),
+    ]
+    assert prepared.manifest["problems"] == {
+        "missing-picture": 1,
+        "undecodable-picture": 1,
+        "empty-caption": 1,
+        "two-splits": 2,
+    }
+
+
+def test_above_the_share_nothing_is_written_and_everything_is_told(source: Path, tmp_path: Path) -> None:
+    for number in (1, 2):
+        (source.parent / f"{number:02}.png").unlink()
+    with pytest.raises(DataError, match=r"found 2 of 30 entries have problems") as caught:
+        prepare(source, tmp_path / "out")
+    told = str(caught.value)
+    assert "2  missing-picture: pictures that are not there" in told
+    assert f"01.png: no {source.parent / '01.png'}" in told
+    assert "expected at most 5.0%. Mend the set, or allow more with --max-problems" in told
+    assert not (tmp_path / "out").exists()
+    assert len(prepare(source, tmp_path / "out", max_problem_share=2 / 30)) == 28
+
+
+def test_a_set_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_text("image,caption\ngone.png,Gone .\n")
+    with pytest.raises(
+        DataError, match=r"gone\.png[^.]*\.png\s+; expected at least one picture that can be used\. Mend"
+    ):
+        prepare(tmp_path / "set.csv", tmp_path / "out", max_problem_share=1.0)
+    (tmp_path / "set.csv").write_text("image,caption\n")
+    with pytest.raises(DataError, match=r"set\.csv: found no pictures; expected at least one"):
+        prepare(tmp_path / "set.csv", tmp_path / "out", max_problem_share=1.0)
+
+
+def test_pictures_of_a_source_without_splits_are_held_out_by_seed(source: Path, tmp_path: Path) -> None:
+    lines = [line.rsplit(",", 1)[0] for line in source.read_text().splitlines()]
+    source.write_text("\n".join(lines))
+    prepared = prepare(source, tmp_path / "one", dev_share=0.2, test_share=0.1)
+    sizes = [len(prepared.split_rows(split)) for split in ("train", "dev", "test")]
+    assert sizes == [21, 6, 3]
+    assert prepared.manifest["split_made_here"] == {"dev_share": 0.2, "test_share": 0.1, "seed": 42}
+    again = prepare(source, tmp_path / "two", dev_share=0.2, test_share=0.1)
+    assert again.fingerprint == prepared.fingerprint
+    other = prepare(source, tmp_path / "three", dev_share=0.2, test_share=0.1, seed=7)
+    assert other.split_rows("dev").tolist() != prepared.split_rows("dev").tolist()
+
+
+def test_the_fingerprint_names_content_not_place(source: Path, tmp_path: Path) -> None:
+    first = prepare(source, tmp_path / "out").fingerprint
+    shutil.copytree(source.parent, tmp_path / "moved")
+    assert prepare(tmp_path / "moved" / "set.csv", tmp_path / "other").fingerprint == first
+    text = source.read_text()
+    changes = [
+        text.replace("Caption a of 07", "Caption c of 07"),
+        text.replace("07.png .,train", "07.png .,val"),
+        text.replace("\n07.png,", "\n./new/../07.png,"),
+    ]
+    (source.parent / "new").mkdir()
+    for changed in changes:
+        assert changed != text
+        source.write_text(changed)
+        assert prepare(source, tmp_path / "out").fingerprint != first
+    source.write_text(text)
+    shutil.copy(source.parent / "07.png", source.parent / "x.png")
+    (source.parent / "07.png").write_bytes((source.parent / "07.png").read_bytes() + b"\0")
+    assert prepare(source, tmp_path / "out").fingerprint != first
+
+
+def test_loading_gives_the_set_that_prepare_returned(source: Path, tmp_path: Path) -> None:
+    made = prepare(source, tmp_path / "out")
+    loaded = PreparedSet.load(str(tmp_path / "out"))
+    assert (loaded.keys, loaded.fingerprint, loaded.manifest) == (made.keys, made.fingerprint, made.manifest)
+    assert [loaded.captions(row) for row in range(30)] == [made.captions(row) for row in range(30)]
+
+
+def test_captions_of_any_script_survive_the_disk(source: Path, tmp_path: Path) -> None:
+    append(source, '30.png,"Ünïcödé 犬 \u2028🙂, «quoted» ""so"" ",train')
+    shutil.copy(source.parent / "00.png", source.parent / "30.png")
+    (source.parent / "30.png").write_bytes((source.parent / "30.png").read_bytes() + b"\0")
+    assert prepare(source, tmp_path / "out").captions(30) == ['Ünïcödé 犬  🙂, «quoted» "so"']
+
+
+def test_an_absent_split_is_misuse_that_names_those_there(source: Path, tmp_path: Path) -> None:
+    prepared = prepare(source, tmp_path / "out")
+    with pytest.raises(
+        ConfigError, match=r"no pictures in split 'test': expected one of train \(24\), dev \(6\)"
+    ):
+        prepared.split_rows("test")
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [{"max_problem_share": 1.1}, {"dev_share": -0.1}, {"test_share": float("nan")}],
+)
+def test_shares_out_of_range_are_misuse(source: Path, tmp_path: Path, shares: dict[str, float]) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"'{next(iter(shares))}' is out of range: found .*; expected 0 to 1"
+    ):
+        prepare(source, tmp_path / "out", **shares)
+    with pytest.raises(ConfigError, match=r"leave nothing to train on: found 0\.6 \+ 0\.4; expected below 1"):
+        prepare(source, tmp_path / "out", dev_share=0.6, test_share=0.4)
+
+
+# ---- places
+
+
+def test_its_own_directory_may_be_written_again(source: Path, tmp_path: Path) -> None:
+    prepare(source, tmp_path / "out")
+    append(source, "00.png,More .,val")
+    assert prepare(source, tmp_path / "out").captions(0)[-1] == "More ."
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_an_empty_directory_may_be_written(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    assert len(prepare(source, tmp_path / "out")) == 30
+
+
+@pytest.mark.parametrize("content", [None, "[]", "not json", '{"kind": "feature cache", "format": 1}'])
+def test_a_place_of_something_else_is_refused_before_any_work(
+    source: Path, tmp_path: Path, content: str | None
+) -> None:
+    out = tmp_path / "precious"
+    out.mkdir()
+    (out / "thesis.tex").touch()
+    if content is not None:
+        (out / "manifest.json").write_text(content)
+    with pytest.raises(
+        DataError, match=r"will not write over .*precious: found .*Choose another place, or remove it"
+    ):
+        prepare(tmp_path / "even before the source is looked for", out)
+    assert (out / "thesis.tex").exists()
+    file = tmp_path / "file"
+    file.write_text("precious")
+    with pytest.raises(DataError, match="will not write over"):
+        prepare(source, file)
+    assert file.read_text() == "precious"
+
+
+def test_a_full_disk_leaves_the_earlier_set_whole(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = prepare(source, tmp_path / "out").fingerprint
+    append(source, "00.png,More .,val")
+
+    def full(table: Any, path: Path, **options: Any) -> None:
+        path.write_bytes(b"half a fi")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(pq, "write_table", full)
+    with pytest.raises(
+        DataError, match=r"cannot write .*out: found No space left on device\. Free some space"
+    ):
+        prepare(source, tmp_path / "out")
+    assert PreparedSet.load(tmp_path / "out").fingerprint == before
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_other_directories_are_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"is not a prepared set: found no manifest\.json"):
+        PreparedSet.load(source.parent)
+    out = tmp_path / "out"
+    prepare(source, out)
+    manifest = json.loads((out / "manifest.json").read_text())
+    for change in ({"kind": "feature cache"}, {"format": 2}):
+        (out / "manifest.json").write_text(json.dumps(manifest | change))
+        with pytest.raises(
+            DataError, match=r"cannot be used here: found .*; expected prepared set, format 1"
+        ):
+            PreparedSet.load(out)
+    del manifest["examples_sha256"]
+    (out / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(DataError, match=r"examples\.parquet: found KeyError.*Run showtell prepare again"):
+        PreparedSet.load(out)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
+def test_a_file_cut_short_is_refused(source: Path, tmp_path: Path, share: float) -> None:
+    prepare(source, tmp_path / "out")
+    table = tmp_path / "out" / "examples.parquet"
+    table.write_bytes(table.read_bytes()[: int(share * table.stat().st_size)])
+    with pytest.raises(
+        DataError, match=r"examples\.parquet: found a file that was cut short or changed\. Run"
+    ):
+        PreparedSet.load(tmp_path / "out")
+    table.unlink()
+    with pytest.raises(
+        DataError, match=r"examples\.parquet: found FileNotFoundError.*Run showtell prepare again"
+    ):
+        PreparedSet.load(tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_flickr8k_is_prepared_as_published(shared_data: Path, tmp_path: Path) -> None:
+    prepared = prepare(shared_data / "data" / "flickr8k", tmp_path / "out")
+    assert len(prepared.split_rows("dev")) == 1_000
+    assert len(prepared.split_rows("train")) == 5_999
+    assert all(len(prepared.captions(row)) == 5 for row in range(len(prepared)))
+    problems = {problem.key: problem for problem in read_problems(tmp_path / "out" / "problems.jsonl")}
+    assert problems["2258277193_586949ec62.jpg.1"].kind == "captions-without-picture"
+    assert problems["2851198725_37b6027625.jpg"].kind == "duplicate-picture"
+    assert len(problems) == 2

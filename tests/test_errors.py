@@ -1,0 +1,53 @@
+"""An error says what could not be done, what was found, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+import pytest
+
+from showtell import errors
+from showtell.errors import MissingExtraError, ShowtellError, did_you_mean
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({}, "cannot read a.jpg"),
+        ({"found": "nothing"}, "cannot read a.jpg: found nothing"),
+        ({"expected": "a picture"}, "cannot read a.jpg: expected a picture"),
+        (
+            {"found": "nothing", "expected": "a picture"},
+            "cannot read a.jpg: found nothing; expected a picture",
+        ),
+        ({"mend": "Leave it out"}, "cannot read a.jpg. Leave it out"),
+        ({"found": "nothing", "mend": "Leave it out"}, "cannot read a.jpg: found nothing. Leave it out"),
+    ],
+)
+def test_the_message_is_made_of_its_parts(parts: dict[str, str], message: str) -> None:
+    error = ShowtellError("cannot read a.jpg", **parts)
+    assert str(error) == message
+    assert (error.what, error.found, error.expected, error.mend) == (
+        "cannot read a.jpg",
+        parts.get("found", ""),
+        parts.get("expected", ""),
+        parts.get("mend", ""),
+    )
+
+
+def test_every_kind_is_a_showtell_error() -> None:
+    kinds = [kind for kind in vars(errors).values() if getattr(kind, "__module__", "") == errors.__name__]
+    kinds = [kind for kind in kinds if isinstance(kind, type)]
+    assert len(kinds) >= 7
+    for kind in kinds:
+        assert issubclass(kind, ShowtellError)
+
+
+def test_a_missing_extra_names_the_command_that_brings_it() -> None:
+    error = MissingExtraError("torch", extra="train", cause="No module named 'torch'")
+    assert str(error) == (
+        "torch is not available: found No module named 'torch'. Run: pip install 'showtell[train]'"
+    )
+
+
+def test_near_names_are_offered_and_else_all() -> None:
+    assert did_you_mean("attenton", ["lstm", "attention"]) == "Did you mean 'attention'?"
+    assert did_you_mean("zzz", ["lstm", "attention"]) == "Known: attention, lstm."
