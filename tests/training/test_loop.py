@@ -76,7 +76,7 @@ class Stop(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize("stop_at", [1, 3, 5, 8])
+@pytest.mark.parametrize("stop_at", [1, 4, 6])
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
@@ -91,9 +91,8 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_step", stopping_step)
-        if stop_at < 8:
-            with pytest.raises(Stop):
-                train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+        with pytest.raises(Stop):
+            train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 

@@ -91,11 +91,13 @@ def train(
     )
     if progress_so_far.step:
         run.say(f"goes on after step {progress_so_far.step:,}, epoch {progress_so_far.epoch}")
-    while not progress_so_far.finished:
-        _train_epoch(run)
-        _end_epoch(run)
-        run.save_last()
-    run.trackers.finish()
+    try:
+        while not progress_so_far.finished:
+            _train_epoch(run)
+            _end_epoch(run)
+            run.save_last()
+    finally:
+        run.trackers.finish()
     judgement = _judge_best(run)
     values = ", ".join(f"{name} {100 * value:.2f}" for name, value in judgement.scores.values.items())
     minutes = progress_so_far.seconds / 60
