@@ -1,0 +1,157 @@
+"use strict";
+// Builds the picture cards from the page's own data. Text enters as text nodes only.
+(() => {
+  const PAGE = 60; // cards added at a time, so that a phone stays quick
+  const data = JSON.parse(document.getElementById("data").textContent);
+  const grid = document.getElementById("grid");
+  const more = document.getElementById("more");
+  const score = (card) => card.scores[data.sortedBy] ?? 0;
+  const faults = (card) => (card.wrong ? card.wrong.length : 0);
+  const orders = {
+    set: () => 0,
+    worst: (a, b) => faults(b) - faults(a) || score(a) - score(b),
+    best: (a, b) => faults(a) - faults(b) || score(b) - score(a),
+  };
+  let ordered = data.pictures;
+
+  function make(tag, className, text) {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text !== undefined) element.textContent = text;
+    return element;
+  }
+
+  // Darkens what the model did not look at; the spot with the largest weight stays clear.
+  function drawAttention(canvas, image, attention, word) {
+    const { rows, columns, bytes } = attention;
+    const small = make("canvas");
+    small.width = columns;
+    small.height = rows;
+    const pixels = new ImageData(columns, rows);
+    for (let region = 0; region < rows * columns; region += 1) {
+      const weight = bytes[word * rows * columns + region] / 255;
+      pixels.data.set([8, 12, 24, 215 * (1 - weight)], 4 * region);
+    }
+    small.getContext("2d").putImageData(pixels, 0, 0);
+    // The picture is fitted into its frame: the map covers the picture, not the frame.
+    const frame = canvas.parentElement;
+    const scale = Math.min(frame.clientWidth / image.naturalWidth, frame.clientHeight / image.naturalHeight);
+    canvas.width = Math.round(image.naturalWidth * scale);
+    canvas.height = Math.round(image.naturalHeight * scale);
+    canvas.style.left = `${(frame.clientWidth - canvas.width) / 2}px`;
+    canvas.style.top = `${(frame.clientHeight - canvas.height) / 2}px`;
+    const context = canvas.getContext("2d");
+    context.imageSmoothingEnabled = true;
+    context.imageSmoothingQuality = "high";
+    context.drawImage(small, 0, 0, canvas.width, canvas.height);
+    canvas.classList.add("on");
+  }
+
+  function makeView(card) {
+    const view = make("div", "view");
+    if (!card.image) {
+      view.append(make("p", "none", "The picture could not be read."));
+      return { view };
+    }
+    const frame = make("div", "frame");
+    const image = make("img");
+    image.src = card.image;
+    image.alt = card.key;
+    frame.append(image);
+    view.append(frame);
+    if (!card.attention) return { view };
+    const canvas = make("canvas");
+    canvas.setAttribute("aria-hidden", "true");
+    frame.append(canvas);
+    return { view, image, canvas };
+  }
+
+  function makeWords(card, image, canvas) {
+    const line = make("p", "words");
+    if (!canvas || !card.words.length) {
+      line.textContent = card.candidate || "(nothing)";
+      return line;
+    }
+    const bytes = Uint8Array.from(atob(card.attention.maps), (letter) => letter.charCodeAt(0));
+    const attention = { ...card.attention, bytes };
+    const words = card.words.map((text) => make("span", "word", text));
+    let pinned = -1; // the word that was tapped
+    const show = (index) => {
+      words.forEach((word, other) => word.classList.toggle("on", other === index));
+      if (index >= 0) drawAttention(canvas, image, attention, index);
+      else canvas.classList.remove("on");
+    };
+    line.classList.add("looks");
+    line.setAttribute("role", "group");
+    line.setAttribute("aria-label", `${card.candidate}. Arrow keys show where the model looked for each word.`);
+    words.forEach((word, index) => {
+      word.tabIndex = index === 0 ? 0 : -1; // one tab stop a caption, arrows within
+      word.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(index));
+      word.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && show(pinned));
+      word.addEventListener("focus", () => show(index));
+      word.addEventListener("blur", () => { pinned = -1; show(-1); });
+      word.addEventListener("click", () => {
+        pinned = pinned === index ? -1 : index;
+        show(pinned);
+      });
+      line.append(word, " ");
+    });
+    line.addEventListener("keydown", (event) => {
+      const last = words.length - 1;
+      const current = words.indexOf(document.activeElement);
+      const target = { ArrowRight: Math.min(current + 1, last), ArrowLeft: Math.max(current - 1, 0), Home: 0, End: last }[event.key];
+      if (current < 0) return;
+      if (event.key === "Escape") show(-1);
+      if (target === undefined) return;
+      event.preventDefault();
+      words.forEach((word, index) => { word.tabIndex = index === target ? 0 : -1; });
+      words[target].focus();
+    });
+    return line;
+  }
+
+  function makeCard(card) {
+    const item = make("li", "card");
+    const { view, image, canvas } = makeView(card);
+    const text = make("div", "text");
+    text.append(makeWords(card, image, canvas));
+    if (card.wrong) {
+      const isRight = card.wrong.length === 0;
+      text.append(make("p", isRight ? "badge right" : "badge wrong", isRight ? "✓ right" : `✗ ${card.wrong.join("; ")}`));
+    }
+    const scores = ["CIDEr-D", "BLEU-4"].filter((name) => name in card.scores);
+    text.append(make("p", "facts", [...scores.map((name) => `${name} ${card.scores[name]}`), card.key].join(" · ")));
+    const details = make("details");
+    details.append(make("summary", "", card.references.length === 1 ? "1 reference" : `${card.references.length} references`));
+    const list = make("ul");
+    card.references.forEach((reference) => list.append(make("li", "", reference)));
+    details.append(list);
+    text.append(details);
+    item.append(view, text);
+    return item;
+  }
+
+  function addCards() {
+    const start = grid.children.length;
+    ordered.slice(start, start + PAGE).forEach((card) => grid.append(makeCard(card)));
+    const left = ordered.length - grid.children.length;
+    more.hidden = left <= 0;
+    more.textContent = `Show more (${left} left)`;
+  }
+
+  document.querySelectorAll("[data-order]").forEach((button) => {
+    button.addEventListener("click", () => {
+      document.querySelectorAll("[data-order]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
+      ordered = [...data.pictures].sort(orders[button.dataset.order]);
+      grid.replaceChildren();
+      addCards();
+    });
+  });
+  more.addEventListener("click", () => {
+    const next = grid.children.length;
+    addCards();
+    grid.children[next]?.querySelector("[tabindex], summary")?.focus();
+  });
+  if (!data.pictures.length) grid.replaceWith(make("p", "none", "No predictions yet."));
+  else addCards();
+})();

@@ -1,0 +1,150 @@
+"""One HTML file that holds a whole run: nothing is fetched, so it opens from a disk, a mail or a server alike.
+
+All that users wrote (captions, paths, recipes) enters the page as JSON in a script element and becomes text nodes
+there, never markup; the page forbids itself every connection (Content-Security-Policy).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from showtell.console import progress
+from showtell.files import write_text
+from showtell.report.charts import line_chart
+from showtell.report.pictures import pack_attention, thumbnail
+from showtell.report.run import Prediction, RunFacts, choose, read_run
+
+SORTED_BY = "CIDEr-D"
+CHARTS = (
+    ("loss", "Loss", "nats a token", 1.0),
+    ("BLEU-4", "BLEU-4", "× 100", 100.0),
+    ("CIDEr-D", "CIDEr-D", "× 100", 100.0),
+)
+
+
+def write_report(
+    run: Path,
+    *,
+    out: Path | None = None,
+    predictions: Path | None = None,
+    title: str | None = None,
+    headline: str = "",
+    scores: Mapping[str, float] | None = None,
+    signature: str | None = None,
+    verdicts: Mapping[str, Sequence[str]] | None = None,
+    pictures: int = 200,
+) -> Path:
+    """Write a run's report: curves, scores, options, and pictures with their captions and attention.
+
+    Args:
+        run: The run's directory.
+        out: Where to; None: ``report.html`` in the run.
+        predictions: Which predictions to show; None: ``best/predictions.jsonl``.
+        title: The page's heading; None: the run's name.
+        headline: One sentence under it.
+        scores: Scores of the predictions, on the scale of coco-caption's code; None: those of ``best/``.
+        signature: What these depend on; None: that of ``best/``.
+        verdicts: What is wrong with the caption of each key, for those whose truth is known.
+        pictures: Most pictures shown; of more, the worst, the best and an even choice are taken.
+
+    Raises:
+        DataError: no run is there, one of its files is broken, or the page cannot be written.
+    """
+    facts = read_run(run, predictions)
+    shown = choose(facts.predictions, most=pictures, metric=SORTED_BY)
+    values = facts.scores if scores is None else scores
+    name = title or run.resolve().name
+    page = fill(
+        _asset("page.html"),
+        {
+            "title": escape(name),
+            "headline": escape(headline),
+            "style": _asset("page.css"),
+            "script": _asset("page.js"),
+            "scores": _score_tiles(values),
+            "signature": escape(facts.signature if signature is None else signature),
+            "charts": _charts(facts),
+            "recipe": escape(facts.recipe),
+            "choice": escape(_choice(len(shown), len(facts.predictions))),
+            "data": embed_json({"sortedBy": SORTED_BY, "pictures": _cards(shown, verdicts)}),
+        },
+    )
+    path = run / "report.html" if out is None else out
+    write_text(path, page)
+    return path
+
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """Put values into the places ``{{name}}`` of a template, in one pass: a value is never searched again.
+
+    Raises:
+        KeyError: a place has no value.
+    """
+    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
+
+
+def embed_json(value: Any) -> str:
+    """Return JSON that may stand in a script element: no ``<`` and ``>``, hence no end tag and no comment."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+
+
+def _cards(
+    predictions: Sequence[Prediction], verdicts: Mapping[str, Sequence[str]] | None
+) -> list[dict[str, Any]]:
+    cards = []
+    with progress("report", len(predictions), unit="pictures") as advance:
+        for prediction in predictions:
+            card: dict[str, Any] = {
+                "key": prediction.key,
+                "image": thumbnail(prediction.picture),
+                "candidate": prediction.candidate,
+                "words": prediction.words,
+                "references": prediction.references,
+                "scores": {name: round(100 * value, 1) for name, value in prediction.scores.items()},
+                "attention": pack_attention(prediction),
+            }
+            if verdicts is not None:
+                card["wrong"] = list(verdicts.get(prediction.key, ()))
+            cards.append(card)
+            advance(1, "")
+    return cards
+
+
+def _charts(facts: RunFacts) -> str:
+    figures = []
+    for quantity, name, unit, scale in CHARTS:
+        lines = facts.lines(quantity, scale=scale)
+        legend = "".join(f'<span class="key {line.style}">{line.name}</span>' for line in lines)
+        figures.append(
+            f'<figure><figcaption><b>{name}</b> <span class="unit">{unit}</span>{legend}</figcaption>'
+            f"{line_chart(f'{name} by epoch', lines)}</figure>"
+        )
+    return "".join(figures)
+
+
+def _score_tiles(scores: Mapping[str, float]) -> str:
+    if not scores:
+        return '<p class="none">No scores yet.</p>'
+    tiles = (
+        f"<div><dt>{escape(name)}</dt><dd>{100 * value:.1f}</dd></div>" for name, value in scores.items()
+    )
+    return f'<dl class="tiles">{"".join(tiles)}</dl>'
+
+
+def _choice(shown: int, total: int) -> str:
+    if shown == total:
+        return f"All {total:,} pictures that were judged."
+    return (
+        f"{shown:,} of {total:,} pictures: a quarter the worst, a quarter the best, the rest evenly chosen."
+    )
+
+
+def _asset(name: str) -> str:
+    return resources.files("showtell.report").joinpath(name).read_text(encoding="utf-8")
