@@ -16,6 +16,9 @@ from PIL import Image
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.recipes.schema import Recipe, parse_recipe
 
+# Threads that wait for one another cost more than these tiny networks do; read when torch is imported.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=40)
 settings.load_profile("fixed")
 
