@@ -293,3 +293,6 @@ def test_a_directory_without_a_manifest_or_none_at_all_is_refused(tmp_path: Path
         DataError, match=r"nowhere is not a prepared set: found no such directory\. Check the path"
     ):
         read_manifest(tmp_path / "nowhere", "prepared set", 1)
+    (tmp_path / ".nowhere.old").mkdir()
+    with pytest.raises(DataError, match=r"A killed writer left it whole: mv \S+/\.nowhere\.old \S+/nowhere"):
+        read_manifest(tmp_path / "nowhere", "prepared set", 1)

@@ -19,6 +19,7 @@ import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from pydantic import ValidationError
 
 from showtell.errors import PictureError
 from showtell.images import (
@@ -459,6 +460,20 @@ def test_threads_leave_the_warning_filters_as_they_were(monkeypatch: pytest.Monk
 
 
 # ---- facts and preparation
+
+
+def test_preprocessing_survives_json_and_refuses_nonsense() -> None:
+    options = Preprocessing(size=299, resize="crop", std=(0.5, 0.5, 0.5))
+    assert Preprocessing.model_validate_json(options.model_dump_json()) == options
+    for nonsense in (
+        {"size": 0},
+        {"crop": 1.5},
+        {"std": (0.0, 1.0, 1.0)},
+        {"interpolation": "best"},
+        {"sise": 224},
+    ):
+        with pytest.raises(ValidationError, match=next(iter(nonsense))):
+            Preprocessing.model_validate(nonsense)
 
 
 def test_facts_are_of_the_upright_picture_and_the_files_bytes(tmp_path: Path) -> None:

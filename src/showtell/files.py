@@ -156,10 +156,11 @@ def read_manifest(directory: Path, kind: str, version: int) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found_kind, found_version = manifest["kind"], manifest["format"]
     except FileNotFoundError as error:
+        old = directory.with_name(f".{directory.name}.old")
         raise DataError(
             f"{directory} is not a {kind}",
             found=f"no {MANIFEST}" if directory.is_dir() else "no such directory",
-            mend="Check the path",
+            mend=f"A killed writer left it whole: mv {old} {directory}" if old.is_dir() else "Check the path",
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read {path}", found=str(error), mend=f"Make the {kind} again") from error

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
-from pydantic import Field
+from pydantic import Field, PositiveFloat
 
 from showtell.errors import PictureError
 from showtell.options import StrictModel
@@ -81,7 +81,9 @@ class Preprocessing(StrictModel):
     mean: tuple[float, float, float] = Field(
         (0.485, 0.456, 0.406), description="subtracted, per channel of 0..1"
     )
-    std: tuple[float, float, float] = Field((0.229, 0.224, 0.225), description="divided by, per channel")
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
+        (0.229, 0.224, 0.225), description="divided by, per channel"
+    )
 
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}

@@ -121,8 +121,9 @@ def test_missing_and_undecodable_pictures_are_told_and_the_others_keep_their_ord
         ("undecodable-picture", "cut.png"),
         ("undecodable-picture", "folder.png"),
     ]
-    assert "found bytes 6E 6F 20 70" in problems[1].detail
-    assert "broken or cut short" in problems[2].detail
+    assert problems[1].detail == "bytes 6E 6F 20 70 69 63 74 75"
+    assert problems[2].detail.startswith("broken or cut short (")
+    assert problems[3].detail == "a directory"
 
 
 def test_the_same_bytes_twice_in_a_split_are_kept_once(tmp_path: Path, write_pictures: WritePictures) -> None:

@@ -151,8 +151,10 @@ def _inspect(examples: Sequence[Example]) -> list[PictureFacts | Problem]:
             if not example.image.exists():
                 return Problem("missing-picture", example.key, f"no {example.image}")
             return inspect_picture(example.image)
-        except (PictureError, OSError) as error:
-            return Problem("undecodable-picture", example.key, str(error))
+        except PictureError as error:
+            return Problem("undecodable-picture", example.key, error.found)
+        except OSError as error:
+            return Problem("undecodable-picture", example.key, error.strerror or str(error))
 
     results: list[PictureFacts | Problem] = []
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))

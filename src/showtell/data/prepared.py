@@ -247,11 +247,10 @@ def _refuse_too_many(path: Path, source: Source, problems: list[Problem], limit:
     total = len({example.key for example in source.examples} | bad)
     if left and len(bad) <= limit * total:
         return
-    found = f"{len(bad):,} of {total:,} entries have problems" if total else "no pictures"
-    lines = "\n".join(["", *report(problems, examples=10), ""])
+    mend = "Mend the set, or allow more with --max-problems" if left else "Mend the set"
     raise DataError(
         f"cannot prepare {path}",
-        found=found + (lines if problems else ""),
+        found=f"{len(bad):,} of {total:,} entries with problems" if total else "no pictures",
         expected=f"at most {limit:.1%}" if left else "at least one picture that can be used",
-        mend="Mend the set, or allow more with --max-problems" if left else "Mend the set",
+        mend="\n".join([mend, *report(problems, examples=10)]),
     )

@@ -15,7 +15,7 @@ KINDS: dict[str, str] = {
     "duplicate-picture": "pictures with the bytes of an earlier one",
     "no-captions": "pictures without captions",
     "captions-without-picture": "captions without a picture",
-    "empty-caption": "captions without a word",
+    "empty-caption": "captions with no text",
     "two-splits": "pictures in two splits (kept in test, else in dev)",
     "unknown-split": "entries of an unknown split",
     "unreadable-line": "entries that cannot be read",
