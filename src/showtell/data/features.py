@@ -1,15 +1,16 @@
 """What a frozen encoder sees of a prepared set, kept once on disk as memory-mapped half floats.
 
 A cache is a directory: ``manifest.json`` (of which encoder and which set), ``regions.f16`` [V, N, R, D] and
-``pooled.f16`` [V, N, D] (row = prepared row; V views, today the upright picture alone), and ``done.bitmap``, one bit
-a row, set only after that row has reached the disk. So a process may die at any byte and the next one goes on, and
-an unfinished cache is never taken for a finished one.
+``pooled.f16`` [V, N, D] (row = prepared row; V views, today the upright picture alone), and ``done.bitmap``, one
+bit a row, set only after that row has reached the disk. So a process may die at any byte and the next one goes on,
+and an unfinished cache is never taken for a finished one.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import os
 import shutil
 import time
@@ -38,6 +39,7 @@ VIEWS = ("upright",)
 SYNC_INTERVAL_S = 5.0
 SHOWN_PICTURES = 10
 BATCHES_AHEAD = 3
+LAYOUT_PICTURES = 32
 SPARE_BYTES = 64 * 2**20
 
 Pictures = npt.NDArray[np.uint8]
@@ -113,8 +115,8 @@ def extract_features(
 ) -> FeatureCache:
     """Look at every picture of a prepared set once and keep what was seen.
 
-    Goes on where an interrupted run stopped; returns at once where nothing is missing. A picture that cannot be read
-    or has changed since it was prepared stops nothing: the others are done, then all such are named.
+    Goes on where an interrupted run stopped; returns at once where nothing is missing. A picture that cannot be
+    read or has changed since it was prepared stops nothing: the others are done, then all such are named.
 
     Args:
         prepared: The set.
@@ -131,9 +133,11 @@ def extract_features(
             "the features of a trainable encoder cannot be kept",
             mend="They change with every step: train without a cache",
         )
+    wanted = _wanted_rows(prepared, splits)
+    if not (directory / MANIFEST).exists():
+        _ask_layout(prepared, encoder, wanted)
     manifest = _open_or_create(prepared, encoder, directory)
     done = _read_bitmap(directory, manifest)
-    wanted = _wanted_rows(prepared, splits)
     missing = wanted[~done[wanted]]
     if len(missing):
         bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size)
@@ -156,6 +160,15 @@ def _wanted_rows(prepared: PreparedSet, splits: Sequence[str] | None) -> npt.NDA
     if splits is None:
         return np.arange(len(prepared), dtype=np.int64)
     return np.sort(np.concatenate([prepared.split_rows(split) for split in splits])).astype(np.int64)
+
+
+def _ask_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.int64]) -> None:
+    """Let some of the pictures say whether the encoder's layout is the right one."""
+    some = rows[np.unique(np.linspace(0, len(rows) - 1, LAYOUT_PICTURES).astype(np.int64))]
+    with contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, some, len(some))) as batches:
+        for good, pictures, _ in batches:
+            if len(good) > 1:
+                encoder.check_layout(torch.from_numpy(pictures))
 
 
 def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str, Any]:
@@ -400,7 +413,7 @@ def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
     """Yield start and stop of each stretch of consecutive rows."""
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
     edges = [0, *breaks.tolist(), len(rows)]
-    yield from zip(edges[:-1], edges[1:], strict=True)
+    yield from itertools.pairwise(edges)
 
 
 def _write_all(descriptor: int, block: memoryview, offset: int) -> None:

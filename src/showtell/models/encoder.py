@@ -1,9 +1,9 @@
 """Pictures in, `Features` out: a frozen pretrained network (or a small one that is trained along).
 
-An encoder is its name, its layout, the SHA-256 of its weights and its preprocessing; all four travel together
-(`Encoder.identity`), so that features, checkpoints and pictures never meet the wrong one. Frozen means three things:
-no parameter takes a gradient, every pass runs in inference mode, and the network stays in eval mode when its parent
-goes to train mode (batch-norm statistics move without any gradient).
+An encoder is its name, its layout, the SHA-256 of its weights and its preprocessing; all four travel
+together (`Encoder.identity`), so that features, checkpoints and pictures never meet the wrong one. Frozen means
+three things: no parameter takes a gradient, every pass runs in inference mode, and the network stays in eval mode
+when its parent goes to train mode (batch-norm statistics move without any gradient).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from showtell.files import atomic_path
 from showtell.images import Preprocessing
 from showtell.models.features import Features
 from showtell.models.fused import FusedResNet
+from showtell.models.layout_check import layout_evidence
 from showtell.models.resnet import ResNet, fold_batch_norms
 from showtell.models.small import SmallNetwork
 from showtell.models.spec import SMALL, TIMM_PREFIX, EncoderSpec, Layout
@@ -41,20 +42,28 @@ class Encoder(nn.Module):
         width: Channels D of a region.
         grid: Rows and columns of regions.
         weights: The file its weights came from; None for a network not yet trained.
+        weights_sha256: Of that file.
+        layout_was_told: Whether a key or the weights' metadata named the layout.
     """
 
     def __init__(
-        self, spec: EncoderSpec, network: nn.Module, weights: Weights | None, preprocessing: Preprocessing
+        self,
+        spec: EncoderSpec,
+        network: nn.Module,
+        weights: Weights | None,
+        preprocessing: Preprocessing,
+        *,
+        layout_was_told: bool = True,
     ):
         super().__init__()
         self.spec = spec
         self.preprocessing = preprocessing
         self.weights = None if weights is None else weights.path
         self.weights_sha256 = None if weights is None else weights.sha256
+        self.layout_was_told = layout_was_told
         self.network = network
-        scale = 255.0
-        self.register_buffer("mean", scale * torch.tensor(preprocessing.mean), persistent=False)
-        self.register_buffer("std", scale * torch.tensor(preprocessing.std), persistent=False)
+        self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(preprocessing.std), persistent=False)
         self.mean: Tensor
         self.std: Tensor
         if not spec.trainable:
@@ -89,25 +98,47 @@ class Encoder(nn.Module):
         """Look at pictures.
 
         Args:
-            pictures: uint8 [P, S, S, 3] as `showtell.images.prepare_picture` gives them, or float [P, 3, S, S]
-                already normalised.
+            pictures: uint8 [P, S, S, 3] as `showtell.images.prepare_picture` gives them, or normalised
+                float [P, 3, S, S].
 
         Returns:
-            Regions float32 [P, R, D], row by row from the top left, and their mean float32 [P, D]. Those of a frozen
-            encoder hold half-float values, so that live and cached ones are the same numbers.
+            Regions float32 [P, R, D], row by row from the top left, and their mean float32 [P, D]. In eval mode
+            they are rounded to half floats, so that live and cached ones are the same numbers.
 
         Raises:
             EncoderError: pictures of another size, or numbers that half floats cannot hold (broken weights).
         """
         normalised = self.normalise(pictures)
         if self.spec.trainable:
-            seen = self.network(normalised).flatten(2).transpose(1, 2).float()  # [P, R, D]
-            return Features(seen, seen.mean(1), self._mask(seen))
-        with torch.inference_mode():
-            seen = self.network(normalised).flatten(2).transpose(1, 2)  # [P, R, D]
-            regions, pooled = self._halve(seen), self._halve(seen.mean(1, dtype=torch.float32))
+            regions, pooled = self._look(normalised)
+        else:
+            with torch.inference_mode():
+                regions, pooled = self._look(normalised)
         # Converted outside inference mode: tensors made inside cannot enter a graph that is trained.
         return Features(regions.float(), pooled.float(), self._mask(regions))
+
+    def check_layout(self, pictures: Tensor) -> None:
+        """Ask photographs whether a ResNet's weights are in the layout they were trained in.
+
+        See `showtell.models.layout_check` for what can be told. Where key or metadata named the layout, doubts are
+        noted on stderr; where it was only assumed, they are an error.
+
+        Args:
+            pictures: As for `forward`; some tens of photographs.
+
+        Raises:
+            EncoderError: the weights are of the other layout, and nothing said which one to use.
+        """
+        if not self.spec.is_ours or self.weights is None:
+            return
+        depth = int(self.spec.name.removeprefix("resnet"))
+        evidence = layout_evidence(depth, read_weights(self.weights), self.normalise(pictures))
+        if evidence.layout in (None, self.spec.layout):
+            return
+        what = f"{self.weights} seem to be weights of layout {evidence.layout}, not {self.spec.layout}"
+        if not self.layout_was_told:
+            raise EncoderError(what, found=evidence.reason, mend=f"Set encoder.layout to {evidence.layout}")
+        note(f"warning: {what}: {evidence.reason}")
 
     def normalise(self, pictures: Tensor) -> Tensor:
         """Return pictures as the network wants them: float [P, 3, S, S], channels last in memory."""
@@ -120,6 +151,12 @@ class Encoder(nn.Module):
         if pictures.ndim != 4 or pictures.shape[1:] != (3, size, size):
             raise _wrong_shape(pictures, f"float [P, 3, {size}, {size}]")
         return pictures.to(self.mean.device, self.dtype, memory_format=torch.channels_last)
+
+    def _look(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
+        """Return regions [P, R, D] and their mean [P, D]; half floats in eval mode."""
+        seen = self.network(normalised).flatten(2).transpose(1, 2)  # [P, R, D]
+        pooled = seen.mean(1, dtype=torch.float32)  # [P, D]
+        return (seen, pooled) if self.training else (self._halve(seen), self._halve(pooled))
 
     def _halve(self, seen: Tensor) -> Tensor:
         halves = seen.to(torch.float16)
@@ -159,8 +196,8 @@ def _wrong_shape(pictures: Tensor, expected: str) -> EncoderError:
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
     """Return the fastest dtype a frozen network may use on a device.
 
-    bfloat16 where the processor multiplies it in hardware (AMX, AVX512-BF16) and on graphics cards that have it,
-    float16 on older ones, float32 elsewhere.
+    bfloat16 where the processor multiplies it in hardware (AMX, AVX512-BF16) and on graphics cards that have
+    it, float16 on older ones, float32 elsewhere.
     """
     kind = torch.device(device).type
     if kind == "cuda":
@@ -187,12 +224,14 @@ def build_encoder(
         spec: What is wanted; layout and preprocessing may be left to the weights' metadata.
         weights: A local safetensors file; goes before ``spec.weights``; neither: the hub's.
         device: Where it shall run.
-        dtype: What a frozen network computes in; None: `fast_dtype`. Trainable ones are float32.
+        dtype: What a frozen network computes in; None: `fast_dtype`, but float32 for ``small``, so that it sees
+            what it saw in training. Trainable ones are float32.
 
     Raises:
         EncoderError: weights missing, broken, of another network, or contradicting the spec.
         MissingExtraError: a ``timm:`` encoder without a working timm.
     """
+    layout_was_told = True
     path = weights or (Path(spec.weights) if spec.weights else None)
     source = read_weights(path) if path else None
     if spec.name == SMALL:
@@ -205,6 +244,7 @@ def build_encoder(
         network, source = build_timm_network(spec.name.removeprefix(TIMM_PREFIX), source)
     else:
         source = source or download_weights(spec.name)
+        layout_was_told = (spec.layout or source.layout) is not None
         spec = spec.model_copy(update={"layout": _settle_layout(spec, source)})
         network = ResNet(int(spec.name.removeprefix("resnet")), spec.layout or "conv2")
         load_strictly(network, source, name=spec.name, classifier="fc.")
@@ -216,9 +256,10 @@ def build_encoder(
             with torch.no_grad():
                 fold_batch_norms(network)
             network = FusedResNet(network)
-        network = network.to(dtype or fast_dtype(device))
+        network = network.to(dtype or (torch.float32 if spec.name == SMALL else fast_dtype(device)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Encoder(spec, network.to(device), source, preprocessing).to(device)
+    encoder = Encoder(spec, network.to(device), source, preprocessing, layout_was_told=layout_was_told)
+    return encoder.to(device)
 
 
 def _settle_layout(spec: EncoderSpec, source: Weights) -> Layout:

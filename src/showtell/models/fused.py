@@ -23,7 +23,7 @@ PACKED_BATCH = 32
 def can_fuse() -> bool:
     """Return whether this PyTorch has the fused calls."""
     return (
-        torch.backends.mkldnn.is_available()
+        bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
@@ -66,9 +66,11 @@ class FusedResNet(nn.Module):
         return shortcut
 
     def _convolve(self, convolution: nn.Conv2d, x: Tensor, activation: str) -> Tensor:
-        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
-            x, self._packed[convolution], convolution.bias, *_geometry(convolution), activation, [], ""
+        weight, bias = self._packed[convolution], convolution.bias
+        convolved: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, weight, bias, *_geometry(convolution), activation, [], ""
         )
+        return convolved
 
     def _pack(self, pictures: Tensor) -> None:
         """Reorder the weights for maps of the sizes that these pictures give."""
@@ -82,10 +84,11 @@ class FusedResNet(nn.Module):
         self.plain(pictures[:1])
         for hook in hooks:
             hook.remove()
+        reorder: Callable[..., Tensor] = (
+            torch._C._nn.mkldnn_reorder_conv2d_weight
+        )  # its stub lacks an argument
         self._packed = {
-            module: torch._C._nn.mkldnn_reorder_conv2d_weight(
-                module.weight.detach().to_mkldnn(), *_geometry(module), sizes[module]
-            )
+            module: reorder(module.weight.detach().to_mkldnn(), *_geometry(module), sizes[module])
             for module in convolutions
         }
 

@@ -1,19 +1,17 @@
-"""ResNet-18 to -152 up to the last stage's map, in both layouts, under torchvision's and timm's parameter names.
+"""ResNet-18 to -152 up to the last stage's map, in both layouts, under torchvision's and timm's names.
 
-A layout is the place of the stride 2 that opens a stage of bottleneck blocks: ``conv1``, the first 1x1 (He et al.
-2015, "Deep Residual Learning for Image Recognition", table 1, and the weights of Caffe, MSRA and Keras), or
-``conv2``, the 3x3 (torchvision's and timm's, "v1.5"). Both have the same parameters of the same shapes, so weights
-load into the wrong one without an error and merely see worse.
+A layout is the place of the stride 2 that opens a stage of bottleneck blocks: ``conv1``, the first 1x1 (He et
+al. 2015, "Deep Residual Learning for Image Recognition", table 1, and the weights of Caffe, MSRA and Keras), or
+``conv2``, the 3x3 (torchvision's and timm's, "v1.5"). Both have the same parameters of the same shapes, so
+weights load into the wrong one without an error and merely see worse.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-Layout = Literal["conv1", "conv2"]
+from showtell.models.spec import Layout
 
 BLOCKS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
@@ -97,7 +95,7 @@ class ResNet(nn.Module):
         self.width = inputs
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return the last stage's map [P, D, h, w] of normalised pictures float [P, 3, H, W]; h = H / 32, up."""
+        """Return the last stage's map [P, D, H/32, W/32] (rounded up) of normalised pictures [P, 3, H, W]."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(pictures))))  # [P, 64, H/4, W/4]
         for stage in range(1, 5):
             x = getattr(self, f"layer{stage}")(x)

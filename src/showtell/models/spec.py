@@ -25,8 +25,8 @@ class EncoderSpec(StrictModel):
     )
     layout: Literal["conv1", "conv2"] | None = Field(
         None,
-        description="where a bottleneck stage has its stride 2: conv1 (first 1x1; Caffe, Keras, MSRA) or conv2 "
-        "(the 3x3; torchvision, timm); none: as the weights' metadata say, else conv2",
+        description="where a bottleneck stage has its stride 2: conv1 (the first 1x1; Caffe, Keras, MSRA) or "
+        "conv2 (the 3x3; torchvision, timm); none: as the weights' metadata say, else conv2",
     )
     preprocessing: Preprocessing | None = Field(
         None, description="size and normalisation of the pictures; what is not said comes with the weights"

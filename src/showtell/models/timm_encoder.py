@@ -1,7 +1,7 @@
 """Every other backbone, as ``timm:NAME``; timm is imported here alone, and only when one is asked for.
 
 timm imports torchvision, and a torchvision whose binary does not fit torch's fails with RuntimeError
-(``operator torchvision::nms does not exist``), not ImportError. Both are told with their cause and their cure.
+(``operator torchvision::nms does not exist``), not ImportError. Both are told with cause and cure.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from showtell.models.weights import Weights, hub_metadata, hub_refused, load_str
 
 
 class TimmNetwork(nn.Module):
-    """A timm model as a map [P, D, h, w], whatever it gives by itself: channels first, channels last or tokens."""
+    """A timm model that gives a map [P, D, h, w], be its own channels first, channels last or tokens."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -71,7 +71,7 @@ def build_timm_network(name: str, source: Weights | None) -> tuple[TimmNetwork, 
         EncoderError: no such model, weights of another network, or the hub cannot be reached.
     """
     timm = import_timm()
-    if name.split(".")[0] not in timm.list_models():
+    if name.split(".", maxsplit=1)[0] not in timm.list_models():
         raise EncoderError(f"timm has no model '{name}'", mend=did_you_mean(name, timm.list_models()))
     model = timm.create_model(name, pretrained=False, num_classes=0)
     config = dict(model.pretrained_cfg)

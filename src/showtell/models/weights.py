@@ -1,7 +1,7 @@
-"""Encoder weights: safetensors files with what they say of themselves, loaded strictly or refused with a reason.
+"""Encoder weights: safetensors files with what they say of themselves, loaded strictly or refused.
 
-A file is known by the SHA-256 of its bytes. What a network must know to use it (layout, mean and standard deviation,
-picture size, batch-norm epsilon) is read from the file's metadata, so that it cannot drift from the numbers.
+A file is known by the SHA-256 of its bytes. What a network must know to use it (layout, mean and standard
+deviation, picture size, batch-norm epsilon) is read from its metadata, so that it cannot drift from the numbers.
 """
 
 from __future__ import annotations
@@ -141,7 +141,7 @@ def load_strictly(network: nn.Module, weights: Weights, *, name: str, classifier
         classifier: First part of the classifier's keys ("fc.").
 
     Raises:
-        EncoderError: anything else is missing, left over or of another shape; says which network it seems to be.
+        EncoderError: anything else is missing, left over or of another shape; says what network it seems to be.
     """
     wanted = network.state_dict()
     given = {key: value for key, value in weights.tensors.items() if not key.startswith(classifier)}
@@ -174,7 +174,7 @@ def recognise_network(tensors: Mapping[str, Tensor]) -> str | None:
     if "features.conv0.weight" in names:
         layer = re.compile(r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
         count = sum(bool(layer.fullmatch(key)) for key in names)
-        # A DenseNet's number counts two convolutions a layer, three transitions, the first and the classifier.
+        # The number counts two convolutions a layer, three transitions, the first one and the classifier.
         return f"timm:densenet{2 * count + 5}"
     if any(key.startswith("blocks.0.attn.") for key in names) or "patch_embed.proj.weight" in names:
         return "a vision transformer (timm:NAME)"
@@ -200,7 +200,7 @@ def _recognise_resnet(tensors: Mapping[str, Tensor]) -> str:
 def download_weights(name: str) -> Weights:
     """Fetch the default weights of one of our ResNets from the hub (once; kept in the hub's own cache).
 
-    Their metadata are completed from the repository's ``config.json``: timm's files say nothing of themselves.
+    Their metadata are completed from the repository's ``config.json``; timm's files say nothing themselves.
 
     Raises:
         EncoderError: they are not here and the hub cannot be reached.
