@@ -40,7 +40,11 @@ def progress(description: str, total: int, *, unit: str = "") -> Iterator[Callab
         )
         with Progress(*columns, console=stderr, transient=True) as bar:
             task = bar.add_task(description, total=total, detail="")
-            yield lambda count, detail="": bar.update(task, advance=count, detail=detail)
+
+            def move(count: int, detail: str = "") -> None:
+                bar.update(task, advance=count, detail=detail)
+
+            yield move
         return
 
     done, shown = 0, time.monotonic()

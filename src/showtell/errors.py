@@ -55,7 +55,9 @@ class MissingExtraError(ShowtellError):
     """An optional dependency is not installed, or installed but broken."""
 
     def __init__(self, need: str, *, extra: str, cause: str = "") -> None:
-        super().__init__(f"{need} is not available", found=cause, mend=f"Run: pip install 'showtell[{extra}]'")
+        super().__init__(
+            f"{need} is not available", found=cause, mend=f"Run: pip install 'showtell[{extra}]'"
+        )
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -17,7 +17,9 @@ PICTURES, HYPOTHESES, LENGTH, REGIONS, WIDTH, VOCABULARY = 3, 2, 6, 5, 8, 11
 
 SPECS = {
     "lstm": LstmSpec(embedding=12, hidden=10, layers=2, dropout=0.4),
-    "attention": AttentionSpec(embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2),
+    "attention": AttentionSpec(
+        embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2
+    ),
 }
 
 
@@ -73,7 +75,9 @@ def test_later_words_never_change_earlier_logits(decoder: Any) -> None:
 def test_pictures_do_not_see_each_other(decoder: Any) -> None:
     features, tokens = make_features(), make_tokens()
     alone = Features(features.regions[1:2], features.pooled[1:2], features.mask[1:2])
-    torch.testing.assert_close(decoder(features, tokens)[1:2], decoder(alone, tokens[1:2]), rtol=1e-6, atol=1e-7)
+    torch.testing.assert_close(
+        decoder(features, tokens)[1:2], decoder(alone, tokens[1:2]), rtol=1e-6, atol=1e-7
+    )
 
 
 def test_hypotheses_do_not_see_each_other(decoder: Any) -> None:
@@ -106,7 +110,11 @@ def test_masked_regions_change_nothing(decoder: Any) -> None:
 
 
 def test_attention_is_a_distribution_over_real_regions() -> None:
-    decoder = build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).double().eval()
+    decoder = (
+        build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0)
+        .double()
+        .eval()
+    )
     features = make_features()
     features.mask[0, 2:] = False
     for looked in walk(decoder, features, make_tokens())[1]:
@@ -118,7 +126,11 @@ def test_attention_is_a_distribution_over_real_regions() -> None:
 
 
 def test_region_order_permutes_attention_and_changes_no_logits() -> None:
-    decoder = build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).double().eval()
+    decoder = (
+        build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0)
+        .double()
+        .eval()
+    )
     features, tokens = make_features(), make_tokens()
     order = torch.tensor([3, 0, 4, 1, 2])
     moved = Features(features.regions[:, order], features.pooled, features.mask[:, order])
@@ -165,7 +177,9 @@ def test_a_decoder_learns_pictures_by_heart_and_every_weight_has_a_gradient(deco
         optimizer.zero_grad()
         loss.backward()
         if step == 0:
-            without = [name for name, weight in decoder.named_parameters() if not bool(weight.grad.abs().sum())]
+            without = [
+                name for name, weight in decoder.named_parameters() if not bool(weight.grad.abs().sum())
+            ]
             assert without == []
         optimizer.step()
         if loss.item() < 0.05:

@@ -39,7 +39,9 @@ def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> boo
 
 def test_a_run_writes_what_the_design_says(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
     result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    found = {str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    found = {
+        str(path.relative_to(tmp_path / "run")) for path in (tmp_path / "run").rglob("*") if path.is_file()
+    }
     assert {
         "manifest.json",
         "recipe.yaml",
@@ -72,7 +74,7 @@ def test_the_same_seed_gives_the_same_bits(toy_set: PreparedSet, toy_recipe: Rec
     assert not same(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
@@ -86,12 +88,12 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
 
     def stopping_step(run: object, *rest: object) -> object:
         if run.moving.progress.step == stop_at:  # type: ignore[attr-defined]
-            raise Stop
+            raise StopError
         return step(run, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(loop, "_step", stopping_step)
-        with pytest.raises(Stop):
+        with pytest.raises(StopError):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
@@ -108,13 +110,17 @@ def _train_in_a_process(recipe: Recipe, data: Path, out: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_killed_run_ends_with_the_same_bits(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+def test_a_killed_run_ends_with_the_same_bits(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
     recipe = changed(toy_recipe, training={"save_steps": 1})
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
     spawn = multiprocessing.get_context("spawn")
     kills = 0
     for attempt in range(30):
-        process = spawn.Process(target=_train_in_a_process, args=(recipe, toy_set.directory, tmp_path / "cut"))
+        process = spawn.Process(
+            target=_train_in_a_process, args=(recipe, toy_set.directory, tmp_path / "cut")
+        )
         process.start()
         process.join(timeout=2.0 + 0.37 * attempt)
         if process.exitcode == 0:
@@ -157,7 +163,9 @@ def test_another_recipe_in_the_same_place_is_refused(
 ) -> None:
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     other = changed(toy_recipe, optimizer={"lr": 0.5})
-    with pytest.raises(ConfigError, match=r"another run.*recipe\.optimizer\.lr was 0\.01, is 0\.5.*--restart"):
+    with pytest.raises(
+        ConfigError, match=r"another run.*recipe\.optimizer\.lr was 0\.01, is 0\.5.*--restart"
+    ):
         train(other, data=toy_set.directory, out=tmp_path / "run")
     before = weights_of(tmp_path / "run")
     train(other, data=toy_set.directory, out=tmp_path / "run", restart=True)
@@ -177,7 +185,6 @@ def test_a_place_that_is_no_run_is_never_written_over(
 def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(changed(toy_recipe, objective={}) if False else toy_recipe, data=toy_set.directory, out=tmp_path / "good")
     original = loop.cross_entropy
 
     def broken(*args: object, **keys: object) -> object:
@@ -195,7 +202,7 @@ def test_a_cut_state_is_refused_and_best_still_captions(
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     state = tmp_path / "run" / "last" / "trainer.safetensors"
     state.write_bytes(state.read_bytes()[:-7])
-    with pytest.raises(CheckpointError, match="cannot be gone on from.*cut short"):
+    with pytest.raises(CheckpointError, match=r"cannot be gone on from.*cut short"):
         train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert load_checkpoint(tmp_path / "run").tokenizer.size > 4
 

@@ -117,4 +117,5 @@ class AttentionDecoder(nn.Module):
 
     def _logits(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
         deep = torch.tanh(words + self.deep(self.dropout(torch.cat((hidden, context), dim=-1))))
-        return self.output(self.dropout(deep)).float()
+        logits: Tensor = self.output(self.dropout(deep))
+        return logits.float()

@@ -66,7 +66,8 @@ class LstmDecoder(nn.Module):
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
         output, _ = self._read(tokens, self.begin(features, tokens.shape[1]))
-        return self.output(self.dropout(output)).float()
+        logits: Tensor = self.output(self.dropout(output))
+        return logits.float()
 
     def _read(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         pictures, hypotheses, length = tokens.shape

@@ -1,0 +1,33 @@
+# make demo   the main job on drawn scenes: prepare, train, score, caption, report
+# make test   lint, types, import contract, tests: what CI runs
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/installed
+
+.PHONY: demo test check slow clean
+
+demo: $(STAMP)
+	$(BIN)/showtell demo --out demo
+
+test: check
+	$(BIN)/python -m pytest -n 2
+
+check: $(STAMP)
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m "slow or java"
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,track,dev]'
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) demo
