@@ -143,20 +143,28 @@ def prepare_picture(picture: npt.NDArray[np.uint8], preprocessing: Preprocessing
     """
     size = preprocessing.size
     height, width = picture.shape[:2]
-    box = (0.0, 0.0, float(width), float(height))
-    if preprocessing.resize == "crop":
-        # Resizing a window of the source gives the pixels of "resize all, then cut" (to rounding) without
-        # ever holding all: a picture of 40,000 by 1 would grow to ten million by 256.
-        short = round(size / preprocessing.crop)
-        scale = min(height, width) / short
-        tall, wide = (max(short, round(side / scale)) for side in (height, width))
-        top, left = (tall - size) // 2, (wide - size) // 2
-        step_x, step_y = width / wide, height / tall
-        box = (left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y)
-    elif (height, width) == (size, size):
+    if preprocessing.resize == "squash" and (height, width) == (size, size):
         return picture
+    box = seen_window(height, width, preprocessing)
     image = Image.fromarray(picture)
     return np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
+
+
+def seen_window(
+    height: int, width: int, preprocessing: Preprocessing
+) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of what the encoder sees, in pixels of the upright picture."""
+    if preprocessing.resize == "squash":
+        return 0.0, 0.0, float(width), float(height)
+    # Resizing a window of the source gives the pixels of "resize all, then cut" (to rounding) without
+    # ever holding all: a picture of 40,000 by 1 would grow to ten million by 256.
+    size = preprocessing.size
+    short = round(size / preprocessing.crop)
+    scale = min(height, width) / short
+    tall, wide = (max(short, round(side / scale)) for side in (height, width))
+    top, left = (tall - size) // 2, (wide - size) // 2
+    step_x, step_y = width / wide, height / tall
+    return left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y
 
 
 def _read(path: Path, limits: Limits) -> bytes:
