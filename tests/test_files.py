@@ -105,6 +105,14 @@ def test_a_file_is_replaced_when_the_block_ends_well(tmp_path: Path) -> None:
     assert names(path.parent) == ["file.txt"]
 
 
+def test_who_reads_the_old_file_meanwhile_reads_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "file.txt"
+    write_text(path, "before")
+    with path.open() as reader:
+        write_text(path, "after")
+        assert reader.read() == "before"
+
+
 def test_a_file_gets_the_permissions_any_new_file_gets(tmp_path: Path) -> None:
     write_text(tmp_path / "ours", "x")
     (tmp_path / "plain").write_text("x")
@@ -222,7 +230,15 @@ def test_a_kill_between_the_renames_is_mended_by_the_next_writer(tmp_path: Path)
     (tmp_path / ".place.old" / "a").write_text("before")
     (tmp_path / ".place.xyz.tmp").mkdir()
     (tmp_path / ".place.xyz.tmp" / "a").write_text("after")
-    recover_directory(place)
+
+    def read_and_fail() -> None:
+        with atomic_directory(place):
+            assert (place / "a").read_text() == "before"
+            assert not (tmp_path / ".place.xyz.tmp").exists()
+            raise PictureError("a later writer fails too")
+
+    with pytest.raises(PictureError, match="a later writer fails too"):
+        read_and_fail()
     assert (place / "a").read_text() == "before"
     assert names(tmp_path) == ["place"]
 
