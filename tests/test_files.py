@@ -21,7 +21,6 @@ from showtell.files import (
     atomic_directory,
     atomic_path,
     read_manifest,
-    recover_directory,
     sha256_file,
     sha256_json,
     write_json,
