@@ -7,6 +7,7 @@ position), so that going on after an interruption needs one number: the step.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -60,6 +61,7 @@ class BatchOptions:
 
 
 SWAP = {"left": "right", "right": "left"}
+SIDES = re.compile(r"\b(?:left|right)\b")
 
 
 class Batches:
@@ -161,4 +163,4 @@ class Batches:
 
 def mirror(text: str) -> str:
     """Return a caption as it would be of the mirrored picture: ``left`` and ``right`` change places."""
-    return " ".join(SWAP.get(word, word) for word in text.lower().split())
+    return SIDES.sub(lambda found: SWAP[found[0]], text.lower())

@@ -172,23 +172,27 @@ def dump_recipe(recipe: Recipe) -> str:
 
 def _override(values: dict[str, Any], override: str) -> None:
     key, equals, text = override.partition("=")
+    cannot = f"--set {override} cannot be used"
     if not equals:
-        raise ConfigError(f"--set {override} cannot be used", expected="key=value, such as optimizer.lr=3e-4")
+        raise ConfigError(cannot, expected="key=value, such as optimizer.lr=3e-4")
     *path, last = key.strip().split(".")
     place: Any = values
     for part in path:
-        place = place[int(part)] if isinstance(place, list) and part.isdigit() else place.setdefault(part, {})
+        if isinstance(place, list):
+            if not part.isdigit() or int(part) >= len(place):
+                raise ConfigError(cannot, found=f"no part {part}", expected=f"a number below {len(place)}")
+            place = place[int(part)]
+        else:
+            place = place.setdefault(part, {})
         if not isinstance(place, dict | list):
-            raise ConfigError(f"--set {override} cannot be used", found=f"'{part}' holds no keys")
+            raise ConfigError(cannot, found=f"'{part}' holds no keys")
+    if isinstance(place, list):
+        raise ConfigError(cannot, found="a list", expected=f"{key}.KEY=value")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {override} cannot be used", found=" ".join(str(error).split())) from error
-    if isinstance(value, str):
-        value = _number(value)
-    if isinstance(place, list):
-        raise ConfigError(f"--set {override} cannot be used", found="a list", expected=f"{key}.0.KEY=value")
-    place[last] = value
+        raise ConfigError(cannot, found=" ".join(str(error).split())) from error
+    place[last] = _number(value) if isinstance(value, str) else value
 
 
 def _number(text: str) -> float | str:

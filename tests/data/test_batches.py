@@ -1,0 +1,97 @@
+"""Batches: every picture once an epoch, the same order for the same seed, captions that mirror with the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from showtell.data.batches import Batches, BatchOptions, mirror
+from showtell.data.memories import LivePictures
+from showtell.data.prepared import PreparedSet
+from showtell.images import Preprocessing
+from showtell.text.tokenizer import Tokenizer
+
+
+def make_batches(toy_set: PreparedSet, **changes: object) -> Batches:
+    values = {"pictures": 5, "captions": 2, "max_words": 20, "flip": False, "seed": 0} | changes
+    captions = [text for row in toy_set.split_rows("train") for text in toy_set.captions(int(row))]
+    tokenizer = Tokenizer.fit(captions, min_count=1)
+    memories = LivePictures(toy_set, Preprocessing(size=32))
+    return Batches(toy_set, "train", tokenizer, memories, BatchOptions(**values))  # type: ignore[arg-type]
+
+
+def test_an_epoch_shows_every_picture_once(toy_set: PreparedSet) -> None:
+    batches = make_batches(toy_set)
+    found = np.concatenate([batch.rows for batch in batches.epoch(0)])
+    assert sorted(found) == sorted(toy_set.split_rows("train"))
+    assert len(batches) == len(list(batches.epoch(0))) == 4
+
+
+def test_order_depends_on_seed_and_epoch_alone(toy_set: PreparedSet) -> None:
+    def order(epoch: int, **changes: object) -> list[int]:
+        return [int(row) for batch in make_batches(toy_set, **changes).epoch(epoch) for row in batch.rows]
+
+    assert order(1) == order(1)
+    assert order(1) != order(2)
+    assert order(1) != order(1, seed=1)
+
+
+def test_an_epoch_gone_on_with_equals_its_tail(toy_set: PreparedSet) -> None:
+    batches = make_batches(toy_set, flip=True, captions=1)
+    whole, tail = list(batches.epoch(3)), list(batches.epoch(3, start=2))
+    assert len(tail) == 2
+    for first, second in zip(whole[2:], tail, strict=True):
+        assert torch.equal(first.tokens, second.tokens)
+        assert isinstance(first.memory, torch.Tensor)
+        assert isinstance(second.memory, torch.Tensor)
+        assert torch.equal(first.memory, second.memory)
+
+
+def test_captions_stand_between_bos_and_eos_and_pads_follow(toy_set: PreparedSet) -> None:
+    batches = make_batches(toy_set)
+    special = batches.tokenizer
+    for batch in batches.in_order():
+        assert batch.tokens.shape[:2] == (len(batch.rows), 2)
+        for row, captions in zip(batch.rows, batch.tokens.tolist(), strict=True):
+            for ids, text in zip(captions, toy_set.captions(int(row)), strict=True):
+                words = ids[1 : ids.index(special.eos_id)]
+                assert ids[0] == special.bos_id
+                assert special.decode(words) == text
+                assert set(ids[len(words) + 2 :]) <= {special.pad_id}
+
+
+def test_long_captions_are_cut(toy_set: PreparedSet) -> None:
+    assert {batch.tokens.shape[2] for batch in make_batches(toy_set, max_words=3).epoch(0)} == {5}
+
+
+def test_fewer_captions_than_wanted_leave_no_empty_line(toy_set: PreparedSet) -> None:
+    assert {batch.tokens.shape[1] for batch in make_batches(toy_set, captions=5).epoch(0)} == {2}
+
+
+def test_mirrored_pictures_come_with_mirrored_captions(tmp_path: Path, toy_set: PreparedSet) -> None:
+    plain, mirrored = make_batches(toy_set), make_batches(toy_set, flip=True)
+    changed = 0
+    for before, after in zip(plain.epoch(0), mirrored.epoch(0), strict=True):
+        assert isinstance(before.memory, torch.Tensor)
+        assert isinstance(after.memory, torch.Tensor)
+        for old, new in zip(before.memory, after.memory, strict=True):
+            is_mirrored = torch.equal(old.flip(1), new)
+            assert is_mirrored or torch.equal(old, new)
+            changed += is_mirrored
+    assert 0 < changed < 16
+
+
+@pytest.mark.parametrize(
+    ("text", "mirrored"),
+    [
+        ("the dog on the Left runs right .", "the dog on the right runs left ."),
+        ("nothing to swap", "nothing to swap"),
+        ("left, then right.", "right, then left."),
+    ],
+)
+def test_left_and_right_change_places(text: str, mirrored: str) -> None:
+    assert mirror(text) == mirrored
+    assert mirror(mirror(text)) == text.lower()

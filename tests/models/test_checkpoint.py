@@ -1,0 +1,139 @@
+"""Checkpoints: they change no caption, refuse every cut or foreign part, and hold no pickle."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from showtell.data.prepared import PreparedSet
+from showtell.errors import CheckpointError, DataError, EncoderError
+from showtell.files import atomic_directory
+from showtell.images import load_picture, prepare_picture
+from showtell.models.checkpoint import load_checkpoint
+from showtell.recipes.schema import Recipe, parse_recipe
+from showtell.training.loop import train
+
+
+@pytest.fixture(scope="module")
+def run(toy_set: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = parse_recipe(
+        {
+            "tokenizer": {"min_count": 1},
+            "encoder": {"name": "small", "width": 32, "trainable": True, "preprocessing": {"size": 32}},
+            "decoder": {"name": "lstm", "embedding": 16, "hidden": 16},
+            "objective": [{"epochs": 1}],
+            "training": {"pictures": 8, "precision": "fp32", "threads": 1},
+        },
+        "the recipe",
+    )
+    out = tmp_path_factory.mktemp("checkpoint") / "run"
+    train(recipe, data=toy_set.directory, out=out)
+    return out
+
+
+def test_a_run_means_its_best_checkpoint(run: Path) -> None:
+    first, second = load_checkpoint(run), load_checkpoint(run / "best")
+    assert first.config == second.config
+    assert first.config["scores"]["signature"].startswith("showtell:")
+
+
+def test_two_loads_say_the_same(run: Path, toy_set: PreparedSet) -> None:
+    logits = []
+    for _ in range(2):
+        loaded = load_checkpoint(run)
+        assert loaded.model.encoder is not None
+        picture = prepare_picture(load_picture(toy_set.picture_path(0)), loaded.model.encoder.preprocessing)
+        with torch.inference_mode():
+            pictures = torch.from_numpy(picture.copy()).unsqueeze(0)
+            logits.append(loaded.model(pictures, torch.tensor([[[loaded.tokenizer.bos_id]]])))
+    assert torch.equal(logits[0], logits[1])
+
+
+@pytest.mark.parametrize("name", ["decoder.safetensors", "tokenizer.json", "encoder.safetensors"])
+@pytest.mark.parametrize("keep", [0.0, 0.5, 0.999])
+def test_a_file_cut_at_any_byte_is_refused(run: Path, tmp_path: Path, name: str, keep: float) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "best", copy)
+    content = (copy / name).read_bytes()
+    (copy / name).write_bytes(content[: int(keep * len(content))])
+    with pytest.raises(
+        CheckpointError, match=rf"{name} is not what this checkpoint was saved with.*cut short"
+    ):
+        load_checkpoint(copy)
+
+
+def test_a_missing_file_is_named(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "best", copy)
+    (copy / "tokenizer.json").unlink()
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json.*no such file"):
+        load_checkpoint(copy)
+
+
+@pytest.mark.parametrize("cut", [0, 10, 200])
+def test_a_cut_configuration_is_refused(run: Path, tmp_path: Path, cut: int) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "best", copy)
+    config = copy / "config.json"
+    config.write_text(config.read_text(encoding="utf-8")[:cut], encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint.*broken config\.json"):
+        load_checkpoint(copy)
+
+
+def test_a_tokenizer_of_another_vocabulary_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "best", copy)
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    config["vocabulary"] += 1
+    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"tokenizer\.json does not fit the decoder: found \d+ tokens"):
+        load_checkpoint(copy)
+
+
+def test_another_format_is_refused(run: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "best", copy)
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(config | {"format": 99}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match="format 99"):
+        load_checkpoint(copy)
+
+
+def test_a_place_without_a_checkpoint_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"is not a checkpoint: found no config\.json"):
+        load_checkpoint(tmp_path)
+
+
+def test_foreign_encoder_weights_are_refused(
+    run: Path, toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"]["trainable"] = False
+    weights, out = run / "best" / "encoder.safetensors", tmp_path / "frozen"
+    train(
+        parse_recipe(values, "r"),
+        data=toy_set.directory,
+        out=out,
+        encoder_weights=weights,
+        features=tmp_path / "f",
+    )
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "other")
+    assert load_checkpoint(out).model.encoder is not None
+    with pytest.raises(EncoderError, match="belongs to another encoder"):
+        load_checkpoint(out, encoder_weights=tmp_path / "other" / "best" / "encoder.safetensors")
+
+
+def test_a_killed_save_leaves_the_checkpoint_before_it(run: Path, tmp_path: Path) -> None:
+    best = tmp_path / "run" / "best"
+    shutil.copytree(run / "best", best)
+    with pytest.raises(DataError, match="No space left"), atomic_directory(best) as directory:  # noqa: PT012
+        (directory / "decoder.safetensors").write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+    assert load_checkpoint(tmp_path / "run").config["kind"] == "showtell checkpoint"
+    # Killed between the two renames: the old directory stands beside, and is put back.
+    best.rename(best.with_name(".best.old"))
+    assert load_checkpoint(tmp_path / "run").config["kind"] == "showtell checkpoint"

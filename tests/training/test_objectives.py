@@ -1,0 +1,71 @@
+"""Cross-entropy: padding is nothing, and a batch's loss is the sum of its parts'."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from showtell.data.batches import Batch
+from showtell.models.captioning import CaptioningModel
+from showtell.models.decoder_specs import AttentionSpec, LstmSpec
+from showtell.models.features import Features
+from showtell.models.registry import build_decoder
+from showtell.training.objectives import cross_entropy
+
+PAD, BOS, EOS = 0, 1, 2
+
+
+@pytest.fixture(params=["lstm", "attention"])
+def model(request: pytest.FixtureRequest) -> CaptioningModel:
+    torch.manual_seed(0)
+    spec = {
+        "lstm": LstmSpec(embedding=6, hidden=5),
+        "attention": AttentionSpec(embedding=6, hidden=5, attention=4, memory=7),
+    }[request.param]
+    return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=4, pad_id=PAD)).double().eval()
+
+
+def make_batch(pads: int = 0, pictures: slice = slice(None)) -> Batch:
+    lines = [[[BOS, 3, 4, EOS, PAD], [BOS, 5, 6, 7, EOS]], [[BOS, 8, EOS, PAD, PAD], [BOS, 3, 3, EOS, PAD]]]
+    tokens = torch.nn.functional.pad(torch.tensor(lines), (0, pads), value=PAD)[pictures]
+    regions = torch.linspace(0, 1, 24, dtype=torch.float64).view(2, 3, 4)[pictures]
+    mask = torch.ones(regions.shape[:2], dtype=torch.bool)
+    return Batch(np.arange(len(tokens)), Features(regions, regions.mean(1), mask), tokens)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_padding_changes_no_loss_and_no_gradient(model: CaptioningModel, smoothing: float) -> None:
+    found = []
+    for pads in (0, 4):
+        model.zero_grad()
+        loss, tokens = cross_entropy(model, make_batch(pads), pad_id=PAD, label_smoothing=smoothing)
+        loss.backward()
+        gradients = {
+            name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None
+        }
+        found.append((loss.item(), tokens, gradients))
+    (loss, tokens, gradients), (padded_loss, padded_tokens, padded_gradients) = found
+    assert tokens == padded_tokens == 3 + 4 + 2 + 3
+    assert loss == pytest.approx(padded_loss, rel=1e-6)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, padded_gradients[name], rtol=1e-5, atol=1e-7)
+
+
+def test_the_pad_vector_gets_no_gradient(model: CaptioningModel) -> None:
+    loss, _ = cross_entropy(model, make_batch(3), pad_id=PAD)
+    loss.backward()
+    gradient = model.decoder.words.weight.grad
+    assert gradient is not None
+    assert bool((gradient[PAD] == 0).all())
+    assert bool((gradient[BOS] != 0).any())
+
+
+def test_a_loss_is_the_sum_over_its_parts(model: CaptioningModel) -> None:
+    whole, tokens = cross_entropy(model, make_batch(), pad_id=PAD, label_smoothing=0.1)
+    parts = [
+        cross_entropy(model, make_batch(pictures=slice(place, place + 1)), pad_id=PAD, label_smoothing=0.1)
+        for place in range(2)
+    ]
+    assert tokens == sum(count for _, count in parts)
+    assert whole.item() == pytest.approx(sum(loss.item() for loss, _ in parts), rel=1e-6)
