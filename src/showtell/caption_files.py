@@ -1,0 +1,178 @@
+"""Caption files and folders into rows: the function behind ``showtell caption``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from showtell.attention_maps import draw_attention
+from showtell.caption_rows import Form, header, rows
+from showtell.captioner import BATCH_SIZE, Caption, Captioner
+from showtell.console import progress
+from showtell.errors import DataError
+from showtell.files import atomic_path, cannot_write
+from showtell.images import PICTURE_SUFFIXES, load_picture, seen_window
+
+
+@dataclass
+class Outcome:
+    """How it went: pictures captioned, and what was wrong with the others."""
+
+    captioned: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def list_pictures(paths: Iterable[Path], *, recursive: bool = False) -> tuple[list[Path], list[str]]:
+    """Return files as they are and folders as their pictures (by suffix, in natural order), and folders without.
+
+    Hidden files are left out; what is no folder is taken for a picture, so that it is told if it is none.
+    """
+    found: list[Path] = []
+    problems: list[str] = []
+    for path in paths:
+        if not path.is_dir():
+            found.append(path)
+            continue
+        try:
+            inside = list(_pictures_of(path, recursive))
+        except OSError as error:
+            problems.append(f"cannot read {path}: found {error.strerror}")
+            continue
+        if not inside:
+            hint = "" if recursive else ". Look into its folders with --recursive"
+            problems.append(f"cannot read {path}: found a folder without pictures{hint}")
+        found += inside
+    return found, problems
+
+
+def _pictures_of(folder: Path, recursive: bool) -> Iterator[Path]:
+    entries = sorted(folder.iterdir(), key=lambda path: _natural(path.name))
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir():
+            if recursive and not entry.is_symlink():
+                yield from _pictures_of(entry, recursive)
+        elif entry.suffix.lower() in PICTURE_SUFFIXES:
+            yield entry
+
+
+def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
+    """Return a key that puts ``photo2`` before ``photo10``."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name
+
+
+def caption_files(
+    captioner: Captioner,
+    paths: Sequence[Path],
+    *,
+    output: Path | None = None,
+    form: Form = "text",
+    every: bool = False,
+    attention: Path | None = None,
+    batch_size: int = BATCH_SIZE,
+    recursive: bool = False,
+    **options: Any,
+) -> Outcome:
+    """Caption pictures into rows, in the order given, each as soon as its batch is done.
+
+    Args:
+        captioner: What captions them.
+        paths: Files, and folders of pictures.
+        output: A file, which appears when it is whole (``NAME.partial`` until then); None: standard output.
+        form: ``text``, ``jsonl`` or ``csv`` (`showtell.caption_rows`).
+        every: Write all beams or samples.
+        attention: A folder for one drawing a picture.
+        batch_size: Pictures looked at together.
+        recursive: Look into folders of folders.
+        options: Fields of `DecodingOptions`.
+
+    Raises:
+        DataError: no pictures at all, or an output that cannot be written.
+        ConfigError: an option is unknown or out of range, or the decoder has no attention to draw.
+    """
+    pictures, problems = list_pictures(paths, recursive=recursive)
+    if not pictures:
+        raise DataError("there is nothing to caption", found="; ".join(problems))
+    outcome = Outcome(problems=problems)
+    draw = None if attention is None else _Drawer(captioner, attention)
+    stream = captioner.stream(pictures, attention=draw is not None, batch_size=batch_size, **options)
+    with _sink(output) as sink, _bar(output, len(pictures)) as advance:
+        sink.write(header(form, every=every))
+        for caption in stream:
+            drawing = None
+            if caption.error is None:
+                outcome.captioned += 1
+                drawing = draw(caption) if draw is not None else None
+            else:
+                outcome.problems.append(caption.error)
+            sink.write(rows(caption, form, every=every, drawing=drawing))
+            sink.flush()
+            advance(1, "")
+    return outcome
+
+
+@contextlib.contextmanager
+def _sink(path: Path | None) -> Iterator[BinaryIO]:
+    if path is None:
+        yield sys.stdout.buffer
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with partial.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+@contextlib.contextmanager
+def _bar(output: Path | None, total: int) -> Iterator[Callable[[int, str], None]]:
+    """Show progress, unless the rows themselves go to the terminal."""
+    if output is None and sys.stdout.isatty():
+        yield lambda count, detail: None
+        return
+    with progress("captioning", total, unit="pictures") as advance:
+        yield advance
+
+
+class _Drawer:
+    """Draws attention into a folder, a name for each picture: ``photo.png``, ``photo-2.png`` for its namesake."""
+
+    def __init__(self, captioner: Captioner, folder: Path) -> None:
+        self._captioner, self._folder = captioner, folder
+        self._taken: set[str] = set()
+
+    def __call__(self, caption: Caption) -> str:
+        """Draw one and return its path."""
+        source = Path(caption.path or "")
+        picture = load_picture(source)
+        window = seen_window(picture.shape[0], picture.shape[1], self._captioner.preprocessing)
+        looks = caption.attention
+        if looks is None:
+            raise ValueError("a caption without attention cannot be drawn")
+        sheet = draw_attention(
+            picture, caption.words, looks, grid=self._captioner.grid, window=window, title=caption.text
+        )
+        target = self._folder / self._name(source.stem)
+        with atomic_path(target) as temporary:
+            sheet.save(temporary, "PNG")
+        return str(target)
+
+    def _name(self, stem: str) -> str:
+        name, number = f"{stem}.png", 1
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}-{number}.png"
+        self._taken.add(name.casefold())
+        return name

@@ -1,0 +1,154 @@
+"""``showtell caption``: options, exit codes, what goes where."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from showtell.captioner import Captioner
+
+Write = Callable[[Path, Iterable[str]], None]
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def caption(
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tiny_checkpoint: Callable[[str], Path],
+) -> Run:
+    """Run ``showtell caption`` with a tiny checkpoint; return exit code, stdout and stderr."""
+    from showtell.cli.main import main
+
+    def run(*arguments: object, decoder: str = "attention") -> tuple[int, str, str]:
+        words = ["showtell", "caption", tiny_checkpoint(decoder), "--device", "cpu", *arguments]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main()
+        captured = capfd.readouterr()
+        return int(ending.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, write_pictures: Write) -> Path:
+    write_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    return tmp_path / "in"
+
+
+def test_each_picture_is_a_line_of_standard_output(
+    caption: Run, pictures: Path, tiny_checkpoint: Callable[[str], Path]
+) -> None:
+    code, out, err = caption(pictures / "b.png", pictures, "--beams", 2)
+    assert (code, err) == (0, "")
+    lines = [line.split("\t") for line in out.splitlines()]
+    assert [Path(path).name for path, _ in lines] == ["b.png", "a.png", "b.png", "c.png"]
+    expected = Captioner.load(tiny_checkpoint("attention"), device="cpu").caption(
+        [pictures / "a.png"], beams=2
+    )
+    assert lines[1][1] == expected[0].text
+
+
+def test_some_failed_is_exit_code_3_and_told_on_stderr(caption: Run, pictures: Path) -> None:
+    for number in range(12):
+        (pictures / f"bad{number}.png").write_bytes(b"")
+    code, out, err = caption(pictures)
+    assert code == 3
+    assert len(out.splitlines()) == 15
+    assert "3 captioned, 12 not:" in err
+    assert err.count("an empty file") == 10
+    assert "and 2 more" in err
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--format", "json"], "--format json cannot be used. Did you mean 'jsonl'?"),
+        (["--greedy", "--beams", "3"], "do not say one method: found beam and greedy"),
+        (["--sample", "--beams", "3"], "do not say one method: found beam and sample"),
+        (["--greedy", "--top-k", "3"], "do not say one method: found greedy and sample"),
+        (["--beams", "0"], "'beams': Input should be greater than or equal to 1"),
+        (["--batch-size", "0"], "batch_size is out of range"),
+        (["--min-words", "9"], "'min_words': Value error, more than max_words, 8"),
+    ],
+)
+def test_misuse_is_exit_code_2(caption: Run, pictures: Path, options: list[str], words: str) -> None:
+    code, out, err = caption(pictures, *options)
+    assert (code, out) == (2, "")
+    assert words in err
+
+
+def test_attention_of_a_decoder_without_it_is_misuse(caption: Run, pictures: Path, tmp_path: Path) -> None:
+    code, _, err = caption(pictures, "--attention", tmp_path / "maps", decoder="lstm")
+    assert code == 2
+    assert "a decoder that does not attend to regions" in err
+
+
+def test_what_is_not_there_is_exit_code_1(caption: Run, tmp_path: Path) -> None:
+    code, _, err = caption(tmp_path)
+    assert code == 1
+    assert "nothing to caption" in err
+
+
+def test_all_beams_samples_and_forms(caption: Run, pictures: Path, tmp_path: Path) -> None:
+    code, out, _ = caption(pictures / "a.png", "--all", "--beams", 4, "--format", "jsonl")
+    assert code == 0
+    assert len(json.loads(out)["alternatives"]) == 4
+    _, out, _ = caption(pictures / "a.png", "--all", "--samples", 3, "--seed", 1, "--format", "csv")
+    assert [line.split(",")[1] for line in out.splitlines()] == ["rank", "1", "2", "3"]
+    again = caption(pictures / "a.png", "--all", "--samples", 3, "--seed", 1, "--format", "csv")[1]
+    assert again == out
+    code, out, _ = caption(pictures, "-o", tmp_path / "out.txt", "--greedy", "--max-words", 3)
+    assert (code, out) == (0, "")
+    written = [line.split("\t")[1] for line in (tmp_path / "out.txt").read_text().splitlines()]
+    assert len(written) == 3
+    assert all(len(text.split()) <= 3 for text in written)
+
+
+def test_attention_is_drawn(caption: Run, pictures: Path, tmp_path: Path) -> None:
+    assert caption(pictures, "--attention", tmp_path / "maps")[0] == 0
+    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["a.png", "b.png", "c.png"]
+
+
+def test_a_reader_that_leaves_early_is_no_error(
+    pictures: Path, tiny_checkpoint: Callable[[str], Path]
+) -> None:
+    script = "from showtell.cli.main import main; main()"
+    command = [sys.executable, "-c", script, "caption", str(tiny_checkpoint("lstm")), *[str(pictures)] * 3]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert run.stderr.read() == b""
+        assert run.wait() == 1
+
+
+def test_help_needs_no_torch() -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['showtell', 'caption', '--help']\n"
+        "from showtell.cli.main import main; main()"
+    )
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    for option in ("--beams", "--attention", "--recursive", "--encoder-weights"):
+        assert option in run.stdout
+
+
+def test_captioning_without_torch_names_the_extra(pictures: Path) -> None:
+    script = (
+        "import sys; sys.modules['torch'] = None; sys.argv = ['showtell', 'caption', 'none', sys.argv[1]]\n"
+        "from showtell.cli.main import main; main()"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", script, str(pictures)], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert "torch is not available" in run.stderr
+    assert "pip install 'showtell[train]'" in run.stderr
