@@ -525,3 +525,12 @@ def test_resizing_down_is_antialiased() -> None:
     stripes[:, ::2] = 255
     small = prepare_picture(stripes, Preprocessing(size=32))
     assert difference(small[4:-4, 4:-4], np.full((24, 24, 3), 128)) <= 3
+
+
+def test_a_mirrored_view_changes_left_and_right_alone() -> None:
+    picture = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    plain, mirrored = (
+        prepare_picture(picture, Preprocessing(size=16, mirror=mirror)) for mirror in (False, True)
+    )
+    np.testing.assert_array_equal(plain[:, ::-1], mirrored)
+    assert mirrored.flags["C_CONTIGUOUS"]

@@ -84,6 +84,7 @@ class Preprocessing(StrictModel):
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
         (0.229, 0.224, 0.225), description="divided by, per channel"
     )
+    mirror: bool = Field(False, description="left and right change places: a second view to train on")
 
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -143,16 +144,14 @@ def prepare_picture(picture: npt.NDArray[np.uint8], preprocessing: Preprocessing
     """
     size = preprocessing.size
     height, width = picture.shape[:2]
-    if preprocessing.resize == "squash" and (height, width) == (size, size):
-        return picture
-    box = seen_window(height, width, preprocessing)
-    image = Image.fromarray(picture)
-    return np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
+    if preprocessing.resize != "squash" or (height, width) != (size, size):
+        box = seen_window(height, width, preprocessing)
+        image = Image.fromarray(picture)
+        picture = np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
+    return np.ascontiguousarray(picture[:, ::-1]) if preprocessing.mirror else picture
 
 
-def seen_window(
-    height: int, width: int, preprocessing: Preprocessing
-) -> tuple[float, float, float, float]:
+def seen_window(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of what the encoder sees, in pixels of the upright picture."""
     if preprocessing.resize == "squash":
         return 0.0, 0.0, float(width), float(height)

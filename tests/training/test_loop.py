@@ -9,6 +9,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -234,3 +235,23 @@ def test_time_spent_is_counted(toy_set: PreparedSet, toy_recipe: Recipe, tmp_pat
     started = time.monotonic()
     result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert 0 < result.progress.seconds < time.monotonic() - started
+
+
+def test_mirrored_pictures_are_kept_beside_the_plain_ones(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
+    recipe = changed(toy_recipe, encoder={"trainable": False}, data={"flip": True})
+    weights = tmp_path / "first" / "best" / "encoder.safetensors"
+    train(
+        recipe,
+        data=toy_set.directory,
+        out=tmp_path / "run",
+        encoder_weights=weights,
+        features=tmp_path / "kept",
+    )
+    caches = sorted((tmp_path / "kept").iterdir())
+    views = [json.loads((cache / "manifest.json").read_text(encoding="utf-8")) for cache in caches]
+    assert sorted(view["encoder"]["preprocessing"]["mirror"] for view in views) == [False, True]
+    regions = [np.fromfile(cache / "regions.f16", np.float16) for cache in caches]
+    assert not np.array_equal(*regions)

@@ -23,7 +23,9 @@ def command(
     encoder_weights: Annotated[
         Path | None, typer.Option(help="A local file with the encoder's weights.")
     ] = None,
-    features: Annotated[Path | None, typer.Option(help="Where features are kept.")] = None,
+    features: Annotated[
+        Path | None, typer.Option(help="The folder of feature caches. Default: beside the prepared set.")
+    ] = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Write captions, references and scores as JSON lines.")
     ] = None,

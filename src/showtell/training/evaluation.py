@@ -34,7 +34,7 @@ def evaluate_checkpoint(
         split: One of its splits.
         options: How to decode; None: as the checkpoint says.
         encoder_weights: A local file with the encoder's weights.
-        features: Where features are kept; None: beside the prepared set. Missing ones are extracted.
+        features: The folder of feature caches; None: beside the prepared set. Missing ones are extracted.
         device: ``auto``, ``cpu``, ``cuda``...
         threads: CPU threads; 0: one per usable core.
         pictures: Pictures decoded at once.

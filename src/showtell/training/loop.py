@@ -65,7 +65,7 @@ def train(
         data: A prepared set.
         out: The run's directory.
         encoder_weights: A local file with the encoder's weights; remembered in the run.
-        features: Where features are kept; None: beside the prepared set.
+        features: The folder of feature caches; None: beside the prepared set.
         device: ``auto``, ``cpu``, ``cuda``...
         include_encoder: Let checkpoints carry a frozen encoder too.
         restart: Start over where the directory holds a run.

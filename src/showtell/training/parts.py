@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -65,7 +65,8 @@ def build_parts(
     )
     trainable = encoder if recipe.encoder.trainable else None
     model = CaptioningModel(decoder, trainable).to(compute.device)
-    memories = open_memories(prepared, encoder, features, splits=("train", recipe.validation.split))
+    splits = ("train", recipe.validation.split)
+    memories = open_memories(prepared, encoder, features, splits=splits, flip=recipe.data.flip)
     options = BatchOptions(
         recipe.training.pictures,
         recipe.data.captions,
@@ -100,19 +101,37 @@ def fit_tokenizer(recipe: Recipe, prepared: PreparedSet) -> Tokenizer:
 
 
 def open_memories(
-    prepared: PreparedSet, encoder: Encoder, features: Path | None, *, splits: tuple[str, ...]
+    prepared: PreparedSet,
+    encoder: Encoder,
+    features: Path | None,
+    *,
+    splits: Sequence[str],
+    flip: bool = False,
 ) -> Memories:
-    """Return live pictures for a trainable encoder, kept features (extracted where they are missing) otherwise."""
+    """Return live pictures for a trainable encoder, kept features otherwise; missing ones are extracted.
+
+    Args:
+        prepared: The set.
+        encoder: Looks.
+        features: The folder that holds caches, one for each encoder; None: beside the prepared set.
+        splits: Which splits are wanted.
+        flip: Keep features of the mirrored training pictures too.
+    """
     if encoder.spec.trainable:
         return LivePictures(prepared, encoder.preprocessing)
-    directory = features or cache_directory(prepared, encoder.identity())
-    return CachedFeatures([extract_features(prepared, encoder, directory, splits=splits)])
+    folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
+    caches = [extract_features(prepared, encoder, folder / cache_name(encoder), splits=splits)]
+    if flip:
+        mirrored = copy.copy(encoder)
+        mirrored.preprocessing = encoder.preprocessing.model_copy(update={"mirror": True})
+        caches.append(extract_features(prepared, mirrored, folder / cache_name(mirrored), splits=("train",)))
+    return CachedFeatures(caches)
 
 
-def cache_directory(prepared: PreparedSet, identity: Mapping[str, Any]) -> Path:
-    """Return where features are kept unless told otherwise: beside the prepared set, by encoder."""
-    folder = prepared.directory.with_name(f"{prepared.directory.name}-features")
-    return folder / f"{identity['name'].replace(':', '-')}-{sha256_json(identity)[:8]}"
+def cache_name(encoder: Encoder) -> str:
+    """Return the name of an encoder's cache: no two encoders share one."""
+    identity = encoder.identity()
+    return f"{identity['name'].replace(':', '-')}-{sha256_json(identity)[:8]}"
 
 
 def compute_of(recipe: Recipe, device: str) -> Compute:
