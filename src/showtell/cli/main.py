@@ -14,7 +14,7 @@ import typer
 from rich.markup import escape
 
 from showtell.console import stderr
-from showtell.errors import ConfigError, ShowtellError
+from showtell.errors import ConfigError, MissingExtraError, ShowtellError
 
 VERBS = ("prepare", "train", "evaluate", "caption", "score", "recipes", "demo")
 
@@ -59,6 +59,11 @@ def main() -> None:
             raise
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
+    except ModuleNotFoundError as error:
+        if error.name != "torch" or os.environ.get("SHOWTELL_DEBUG"):
+            raise
+        stderr.print(f"[bold red]error:[/] {escape(str(MissingExtraError('torch', extra='train')))}", soft_wrap=True)
+        sys.exit(1)
     except KeyboardInterrupt:
         stderr.print("interrupted")
         sys.exit(130)

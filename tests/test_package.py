@@ -1,0 +1,76 @@
+"""What needs no torch runs without it, and no command loads it before it must."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+WITHOUT_TORCH = [
+    "showtell",
+    "showtell.errors",
+    "showtell.files",
+    "showtell.console",
+    "showtell.options",
+    "showtell.images",
+    "showtell.data.prepared",
+    "showtell.data.scenes",
+    "showtell.data.sources",
+    "showtell.models.decoder_specs",
+    "showtell.models.spec",
+    "showtell.recipes.schema",
+    "showtell.report",
+    "showtell.scoring",
+    "showtell.search",
+    "showtell.text.tokenizer",
+    "showtell.cli.main",
+]
+
+BLOCK = "import sys; sys.modules['torch'] = None; "
+
+
+def run(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_what_needs_no_torch_imports_where_there_is_none() -> None:
+    code = BLOCK + "; ".join(f"import {name}" for name in WITHOUT_TORCH)
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+
+
+def test_scoring_runs_where_there_is_no_torch() -> None:
+    code = BLOCK + (
+        "from showtell.scoring import evaluate; "
+        "print(evaluate({'a': ['a red dog runs fast'], 'b': ['two cats sit here']}, "
+        "{'a': 'a red dog runs fast', 'b': 'two cats sit here'}).values['BLEU-4'])"
+    )
+    result = run(code)
+    assert float(result.stdout) == pytest.approx(1.0, abs=1e-6), result.stderr
+
+
+@pytest.mark.parametrize(
+    "verb", [[], ["prepare"], ["train"], ["evaluate"], ["caption"], ["score"], ["recipes"], ["demo"]]
+)
+def test_help_loads_no_torch(verb: list[str]) -> None:
+    code = f"import sys; sys.argv = ['showtell', *{verb!r}, '--help']; " + (
+        "from showtell.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    code = end.code\n"
+        "assert 'torch' not in sys.modules; sys.exit(code)"
+    )
+    result = run(code)
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout
+
+
+def test_a_verb_that_needs_torch_says_which_extra_brings_it() -> None:
+    code = (
+        BLOCK
+        + "sys.argv = ['showtell', 'train', 'flickr8k-attention', '--data', 'x', '-o', 'y']; "
+        + ("from showtell.cli.main import main; main()")
+    )
+    result = run(code)
+    assert result.returncode == 1
+    assert "pip install 'showtell[train]'" in result.stderr
+    assert "Traceback" not in result.stderr
