@@ -98,6 +98,15 @@ def test_a_state_follows_its_parents(decoder: Any) -> None:
     torch.testing.assert_close(selected, wanted, rtol=1e-6, atol=1e-7)
 
 
+def test_a_state_without_some_pictures_goes_on_as_before(decoder: Any) -> None:
+    features, tokens = make_features(), make_tokens()
+    _, state, _ = decoder.step(tokens[:, :, 0], decoder.begin(features, HYPOTHESES))
+    whole, _, _ = decoder.step(tokens[:, :, 1], state)
+    kept = torch.tensor([2, 0])
+    part, _, _ = decoder.step(tokens[kept][:, :, 1], state.keep(kept))
+    torch.testing.assert_close(part, whole[kept], rtol=1e-6, atol=1e-7)
+
+
 def test_masked_regions_change_nothing(decoder: Any) -> None:
     features, tokens = make_features(), make_tokens()
     noise = torch.full((PICTURES, 2, WIDTH), 1e6, dtype=torch.float64)

@@ -8,7 +8,7 @@ than attending to the encoder's own 2,048 channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Self
 
 import torch
@@ -39,6 +39,11 @@ class AttentionState:
         """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
         hidden, cell = (select_hypotheses(part, parents) for part in (self.hidden, self.cell))
         return replace(self, hidden=hidden, cell=cell)
+
+    def keep(self, pictures: Tensor) -> Self:
+        """Return the states of these pictures alone, int64 [P'], with their memory."""
+        parts = (self.hidden, self.cell, self.values, self.keys, self.mask)
+        return type(self)(*(part[pictures] for part in parts))
 
 
 class AttentionDecoder(nn.Module):

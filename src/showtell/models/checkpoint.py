@@ -213,10 +213,11 @@ def _load_encoder(
     weights: Path | None,
     device: torch.device | str,
 ) -> Encoder:
+    # A trained encoder keeps the precision it was trained and judged in.
+    dtype = torch.float32 if spec.trainable else None
     if (directory / ENCODER).exists():
-        # A trained encoder is loaded as a frozen one: nothing here trains.
         spec, weights = spec.model_copy(update={"trainable": False}), directory / ENCODER
-    encoder = build_encoder(spec, weights=weights, device=device)
+    encoder = build_encoder(spec, weights=weights, device=device, dtype=dtype)
     if "encoder.safetensors" not in config["files"]:
         check_identity(
             encoder.identity(),

@@ -13,10 +13,18 @@ from showtell.models.features import Features
 
 
 class State(Protocol):
-    """What a decoder remembers of each hypothesis: tensors with leading [P, K]."""
+    """What a decoder remembers of each hypothesis: tensors with leading [P, K].
+
+    A state may also have ``keep(pictures)``, which returns the states of these pictures alone, int64 [P']; with it
+    pictures whose captions are done leave the batch of a search.
+    """
 
     def select(self, parents: Tensor) -> Self:
         """Return the states of the parents, int64 [P, K'], each an index into K."""
+        ...
+
+    def keep(self, pictures: Tensor) -> Self:
+        """Return the states of these pictures alone, int64 [P']: a search lets go of those that are done."""
         ...
 
 

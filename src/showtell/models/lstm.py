@@ -27,6 +27,14 @@ class LstmState:
         """Return the states of the parents, int64 [P, K']."""
         return type(self)(select_hypotheses(self.hidden, parents), select_hypotheses(self.cell, parents))
 
+    def keep(self, pictures: Tensor) -> Self:
+        """Return the states of these pictures alone, int64 [P']."""
+        return type(self)(self.hidden[pictures], self.cell[pictures])
+
+    def keep(self, pictures: Tensor) -> Self:
+        """Return the states of these pictures alone, int64 [P']."""
+        return type(self)(self.hidden[pictures], self.cell[pictures])
+
 
 class LstmDecoder(nn.Module):
     """The decoder named ``lstm``.

@@ -83,7 +83,8 @@ class Judge:
         hypotheses: list[Hypothesis] = []
         with progress("caption", len(self.rows), unit="pictures") as advance:
             for rows in self._chunks():
-                with torch.inference_mode(), self.compute.autocast():
+                # In full precision, as everywhere captions are made: the same words on every road.
+                with torch.inference_mode():
                     memory = self.memories.load(rows, np.zeros(len(rows), dtype=bool))
                     features = model.see(memory.to(self.compute.device))
                     found = search(model.decoder, features, options, specials, attention=attention)
