@@ -8,7 +8,7 @@ than attending to the encoder's own 2,048 channels.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Self
 
 import torch

@@ -31,10 +31,6 @@ class LstmState:
         """Return the states of these pictures alone, int64 [P']."""
         return type(self)(self.hidden[pictures], self.cell[pictures])
 
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P']."""
-        return type(self)(self.hidden[pictures], self.cell[pictures])
-
 
 class LstmDecoder(nn.Module):
     """The decoder named ``lstm``.
