@@ -245,9 +245,15 @@ def build_encoder(
     else:
         source = source or download_weights(spec.name)
         layout_was_told = (spec.layout or source.layout) is not None
-        spec = spec.model_copy(update={"layout": _settle_layout(spec, source)})
-        network = ResNet(int(spec.name.removeprefix("resnet")), spec.layout or "conv2")
+        layout = _settle_layout(spec, source)
+        spec = spec.model_copy(update={"layout": layout})
+        network = ResNet(int(spec.name.removeprefix("resnet")), layout)
         load_strictly(network, source, name=spec.name, classifier="fc.")
+        if not layout_was_told and network.has_bottlenecks:
+            note(
+                f"{source.path} does not say its layout: taken as conv2 (torchvision, timm). "
+                "For weights of Caffe, Keras or MSRA origin set encoder.layout to conv1."
+            )
     preprocessing = _settle_preprocessing(spec, source)
     spec = spec.model_copy(update={"preprocessing": preprocessing})
     network.eval()
@@ -271,14 +277,7 @@ def _settle_layout(spec: EncoderSpec, source: Weights) -> Layout:
             expected=f"{spec.layout} (encoder.layout)",
             mend="Leave the key out",
         )
-    layout = spec.layout or source.layout
-    if layout is None:
-        layout = "conv2"
-        note(
-            f"{source.path} does not say its layout: taken as conv2 (torchvision, timm). "
-            "For weights of Caffe, Keras or MSRA origin set encoder.layout to conv1."
-        )
-    return layout
+    return spec.layout or source.layout or "conv2"
 
 
 def _settle_preprocessing(spec: EncoderSpec, source: Weights | None) -> Preprocessing:

@@ -45,10 +45,11 @@ class FusedResNet(nn.Module):
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the last stage's map [P, D, h, w] of normalised pictures float [P, 3, H, W]."""
         if pictures.device.type != "cpu" or torch.is_grad_enabled() or not can_fuse():
-            return self.plain(pictures)  # type: ignore[no-any-return]
+            unfused: Tensor = self.plain(pictures)
+            return unfused
         if not self._packed:
             self._pack(pictures)
-        x = self.plain.maxpool(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
+        x: Tensor = self.plain.maxpool(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
         for stage in range(1, 5):
             for block in getattr(self.plain, f"layer{stage}"):
                 x = self._block(block, x)
@@ -94,7 +95,8 @@ class FusedResNet(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FusedResNet:
         self._packed = {}  # another device or dtype
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call, no-any-return]
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
 
     def __getstate__(self) -> dict[str, Any]:
         # Reordered weights cannot be copied or pickled; they are made again when needed.

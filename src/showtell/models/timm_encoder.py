@@ -6,6 +6,7 @@ timm imports torchvision, and a torchvision whose binary does not fit torch's fa
 
 from __future__ import annotations
 
+import difflib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -14,8 +15,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from showtell.errors import EncoderError, MissingExtraError, did_you_mean
-from showtell.models.weights import Weights, hub_metadata, hub_refused, load_strictly, read_weights
+from showtell.errors import EncoderError, MissingExtraError
+from showtell.models.weights import (
+    LOCAL_FILE,
+    Weights,
+    hub_metadata,
+    hub_refused,
+    load_strictly,
+    read_weights,
+)
 
 
 class TimmNetwork(nn.Module):
@@ -71,8 +79,11 @@ def build_timm_network(name: str, source: Weights | None) -> tuple[TimmNetwork, 
         EncoderError: no such model, weights of another network, or the hub cannot be reached.
     """
     timm = import_timm()
-    if name.split(".", maxsplit=1)[0] not in timm.list_models():
-        raise EncoderError(f"timm has no model '{name}'", mend=did_you_mean(name, timm.list_models()))
+    known = timm.list_models()
+    if name.split(".", maxsplit=1)[0] not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        mend = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
+        raise EncoderError(f"timm has no model '{name}'", found=f"timm {timm.__version__}", mend=mend)
     model = timm.create_model(name, pretrained=False, num_classes=0)
     config = dict(model.pretrained_cfg)
     classifier = config.get("classifier") or "head"
@@ -92,9 +103,7 @@ def _download(name: str, config: dict[str, Any]) -> Weights:
 
     repository = config.get("hf_hub_id")
     if not repository:
-        raise EncoderError(
-            f"timm has no weights for '{name}' on the hub", mend="Name a local file: --encoder-weights FILE"
-        )
+        raise EncoderError(f"timm has no weights for '{name}' on the hub", mend=LOCAL_FILE)
     try:
         return read_weights(Path(hf_hub_download(repository, "model.safetensors")))
     except Exception as error:

@@ -222,7 +222,7 @@ def download_weights(name: str) -> Weights:
 
 def hub_refused(name: str, repository: str, error: Exception) -> EncoderError:
     """Say that the hub did not give an encoder's weights, why, and what else can be done."""
-    reason = str(error).strip().split("\n")[0]
+    reason = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
     return EncoderError(
         f"cannot get the weights of {name} from the hub ({repository})",
         found=f"{type(error).__name__}: {reason}" if reason else type(error).__name__,

@@ -1,0 +1,150 @@
+"""The ResNets: names, shapes, layouts, and that folding and fusing change nothing but the speed."""
+
+from __future__ import annotations
+
+import copy
+from typing import get_args
+
+import pytest
+import torch
+from torch import nn
+
+from showtell.models.fused import FusedResNet, can_fuse
+from showtell.models.resnet import ResNet, fold_batch_norms
+from showtell.models.spec import Layout
+
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+
+
+def scatter_norms(network: nn.Module) -> None:
+    """Give every batch norm statistics of its own, as training would."""
+    generator = torch.Generator().manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean = 0.1 * torch.randn(module.num_features, generator=generator)
+            module.running_var = 0.5 + torch.rand(module.num_features, generator=generator)
+            module.bias.data = 0.1 * torch.randn(module.num_features, generator=generator)
+
+
+def build(depth: int, layout: Layout = "conv2") -> ResNet:
+    torch.manual_seed(depth)
+    network = ResNet(depth, layout).eval().requires_grad_(False)
+    scatter_norms(network)
+    return network
+
+
+@pytest.mark.parametrize(
+    ("depth", "tensors", "parameters", "width"),
+    # Published parameter counts (torchvision's model pages) less the classifier's.
+    [
+        (18, 120, 11_689_512 - 513_000, 512),
+        (34, 216, 21_797_672 - 513_000, 512),
+        (50, 318, 25_557_032 - 2_049_000, 2048),
+        (101, 624, 44_549_160 - 2_049_000, 2048),
+        (152, 930, 60_192_808 - 2_049_000, 2048),
+    ],
+)
+def test_sizes_are_the_published_ones(depth: int, tensors: int, parameters: int, width: int) -> None:
+    with torch.device("meta"):
+        network = ResNet(depth)
+    assert len(network.state_dict()) == tensors
+    assert sum(parameter.numel() for parameter in network.parameters()) == parameters
+    assert network.width == width
+
+
+def test_names_are_torchvisions() -> None:
+    with torch.device("meta"):
+        names = ResNet(50).state_dict().keys()
+    assert {
+        "conv1.weight",
+        "bn1.running_mean",
+        "layer1.0.conv3.weight",
+        "layer1.0.downsample.0.weight",
+        "layer1.0.downsample.1.running_var",
+        "layer4.2.bn3.num_batches_tracked",
+    } <= names
+    assert "layer1.1.downsample.0.weight" not in names
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.parametrize(("size", "side"), [(64, 2), (65, 3), (96, 3)])
+def test_map_is_a_thirty_second_of_the_picture_rounded_up(depth: int, size: int, side: int) -> None:
+    with torch.inference_mode():
+        assert build(depth)(torch.zeros(2, 3, size, size)).shape == (
+            2,
+            512 if depth == 18 else 2048,
+            side,
+            side,
+        )
+
+
+@pytest.mark.parametrize(
+    ("layout", "first", "middle"), [("conv1", (2, 2), (1, 1)), ("conv2", (1, 1), (2, 2))]
+)
+def test_layout_is_the_place_of_the_stride(layout: Layout, first: object, middle: object) -> None:
+    with torch.device("meta"):
+        network = ResNet(50, layout)
+    for stage in (2, 3, 4):
+        block = network.get_submodule(f"layer{stage}.0")
+        assert (block.conv1.stride, block.conv2.stride, block.conv3.stride) == (first, middle, (1, 1))
+        assert block.downsample[0].stride == (2, 2)
+    assert network.get_submodule("layer1.0").conv2.stride == (1, 1)
+
+
+def test_layouts_share_every_name_and_shape_but_see_differently() -> None:
+    first, second = build(50, "conv1"), build(50, "conv2")
+    second.load_state_dict(first.state_dict(), strict=True)
+    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert not torch.allclose(first(picture), second(picture), rtol=0.05)
+
+
+@pytest.mark.parametrize("depth", [18, 50])
+def test_folding_changes_nothing_it_computes(depth: int) -> None:
+    network = build(depth).double()
+    folded = copy.deepcopy(network)
+    fold_batch_norms(folded)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    picture = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)).double()
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(picture), network(picture), rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+@pytest.mark.parametrize(("depth", "layout"), [(18, "conv2"), (50, "conv1"), (50, "conv2")])
+def test_fused_equals_plain(depth: int, layout: Layout) -> None:
+    plain = build(depth, layout)
+    fold_batch_norms(plain)
+    fused = FusedResNet(plain).to(memory_format=torch.channels_last)
+    for count, size in ((1, 64), (5, 64), (2, 96)):  # laid out for the first size, right for all
+        pictures = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        with torch.inference_mode():
+            expected = plain(pictures)
+            torch.testing.assert_close(
+                fused(pictures), expected, rtol=1e-4, atol=1e-4 * float(expected.max())
+            )
+
+
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+def test_fused_follows_a_change_of_weights_and_can_be_copied() -> None:
+    plain = build(18)
+    fold_batch_norms(plain)
+    fused = FusedResNet(plain).to(memory_format=torch.channels_last)
+    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    with torch.inference_mode():
+        before = fused(picture)
+        twin = copy.deepcopy(fused)
+        torch.testing.assert_close(twin(picture), before)
+        with torch.no_grad():
+            plain.layer4[1].conv2.bias += 1
+        fused.to(torch.float32)  # any move lays the weights out anew
+        assert float((fused(picture) - before).abs().max()) > 0.5
+
+
+def test_fused_runs_plain_where_gradients_are_wanted() -> None:
+    plain = build(18)
+    fold_batch_norms(plain)
+    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    FusedResNet(plain)(picture).sum().backward()
+    assert float(picture.grad.abs().sum()) > 0
