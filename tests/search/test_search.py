@@ -48,8 +48,18 @@ class Seen:
         return replace(self, read=self.read[rows, parents])
 
 
+@dataclass(frozen=True)
+class Leaving(Seen):
+    """The same, and pictures can leave."""
+
+    def keep(self, pictures: Any) -> Leaving:
+        return replace(self, pooled=self.pooled[pictures], read=self.read[pictures])
+
+
 class TableDecoder:
     """Logits that depend on the picture and on every word so far, by a fixed formula; looks at 5 regions."""
+
+    state: type[Seen] = Seen
 
     def __init__(self, size: int = 9, *, dtype: Any = np.float64, sharpness: float = 3.0) -> None:
         self.size, self.dtype, self.sharpness = size, dtype, sharpness
@@ -58,7 +68,7 @@ class TableDecoder:
     def begin(self, features: Pictures, hypotheses: int) -> Seen:
         pooled = features.pooled
         empty = np.zeros((pooled.shape[0], hypotheses, 0), np.int64)
-        return Seen(pooled, torch.from_numpy(empty) if torch.is_tensor(pooled) else empty)
+        return self.state(pooled, torch.from_numpy(empty) if torch.is_tensor(pooled) else empty)
 
     def step(self, tokens: Any, state: Seen) -> tuple[Any, Seen, Any]:
         assert tokens.shape == state.read.shape[:2]
@@ -321,6 +331,64 @@ def test_a_batch_takes_one_step_per_word_and_the_first_with_one_hypothesis(
     assert len(decoder.steps) <= 6
     assert decoder.steps[0] == (30, 1)
     assert set(decoder.steps[1:]) == {(30, width)}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_pictures_that_are_done_leave_and_nothing_changes(
+    method: dict[str, Any], make: Callable[[Any], Any]
+) -> None:
+    class LeavingDecoder(TableDecoder):
+        state = Leaving
+
+    features = Pictures(make(np.linspace(0, 60, 24)[:, None]))
+    staying, leaving = TableDecoder(), LeavingDecoder()
+    expected = find(staying, features, attention=True, max_words=15, **method)
+    found = find(leaving, features, attention=True, max_words=15, **method)
+    assert [[one.ids for one in listed] for listed in found] == [
+        [one.ids for one in listed] for listed in expected
+    ]
+    for one, two in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        assert one.score == pytest.approx(two.score, abs=1e-12)
+        np.testing.assert_allclose(one.attention, two.attention)
+    assert {pictures for pictures, _ in staying.steps} == {24}
+    shrinking = [pictures for pictures, _ in leaving.steps]
+    assert shrinking == sorted(shrinking, reverse=True)
+    assert shrinking[-1] < 24
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("name", ["lstm", "attention"])
+def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, method: dict[str, Any]) -> None:
+    from showtell.models.decoder_specs import AttentionSpec, LstmSpec
+    from showtell.models.features import Features
+    from showtell.models.registry import build_decoder
+
+    sizes = {"embedding": 6, "hidden": 6}
+    spec = {"lstm": LstmSpec(**sizes), "attention": AttentionSpec(**sizes, attention=6, memory=6)}[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(18)
+        decoder = build_decoder(spec, vocabulary=12, encoder_width=5, pad_id=0).double().eval()
+        for weight in decoder.parameters():
+            torch.nn.init.normal_(weight)
+        regions, pooled = (3 * torch.randn(*shape, dtype=torch.float64) for shape in ((10, 4, 5), (10, 5)))
+    mask = torch.ones(10, 4, dtype=torch.bool)
+    with torch.inference_mode():
+        together = find(decoder, Features(regions, pooled, mask), max_words=9, **method)
+        alone = [
+            find(
+                decoder,
+                Features(*(part[at : at + 1] for part in (regions, pooled, mask))),
+                max_words=9,
+                **method,
+            )
+            for at in range(10)
+        ]
+    assert len({tuple(listed[0].ids) for listed in together}) > 2
+    assert len({len(listed[0].ids) for listed in together}) > 1
+    for one, (two,) in zip(together, alone, strict=True):
+        assert [found.ids for found in one] == [found.ids for found in two]
+        assert [found.score for found in one] == pytest.approx([found.score for found in two], abs=1e-5)
 
 
 def test_a_search_stops_when_all_have_ended() -> None:

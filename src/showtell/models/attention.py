@@ -13,6 +13,7 @@ from typing import Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from showtell.models.decoder import select_hypotheses
 from showtell.models.decoder_specs import AttentionSpec
@@ -58,7 +59,7 @@ class AttentionDecoder(nn.Module):
 
     def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.pad_id = spec, pad_id
         self.memory = nn.Linear(encoder_width, spec.memory)
         self.initial = nn.Linear(encoder_width, 2 * spec.hidden)
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
@@ -95,15 +96,21 @@ class AttentionDecoder(nn.Module):
         return self._logits(words, state.hidden, context), state, attention
 
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
+        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T].
+
+        At time t only the first captions of each picture are read, up to the last one that still has a word there;
+        where captions stand longest first, a quarter of the work falls away.
+        """
         state = self.begin(features, tokens.shape[1])
         words = self.dropout(self.words(tokens))  # [P, K, T, E]
         gates = self.from_word(words)  # [P, K, T, 4H]
         hiddens, contexts = [], []
-        for part in gates.unbind(dim=2):
-            state, context, _ = self._advance(part, state)
-            hiddens.append(state.hidden)
-            contexts.append(context)
+        for time, active in enumerate(_active_hypotheses(tokens, self.pad_id)):
+            state = replace(state, hidden=state.hidden[:, :active], cell=state.cell[:, :active])
+            state, context, _ = self._advance(gates[:, :active, time], state)
+            idle = (0, 0, 0, tokens.shape[1] - active)
+            hiddens.append(functional.pad(state.hidden, idle))  # [P, K, H]
+            contexts.append(functional.pad(context, idle))  # [P, K, M]
         return self._logits(words, torch.stack(hiddens, dim=2), torch.stack(contexts, dim=2))
 
     def _advance(self, gates: Tensor, state: AttentionState) -> tuple[AttentionState, Tensor, Tensor]:
@@ -124,3 +131,10 @@ class AttentionDecoder(nn.Module):
         deep = torch.tanh(words + self.deep(self.dropout(torch.cat((hidden, context), dim=-1))))
         logits: Tensor = self.output(self.dropout(deep))
         return logits.float()
+
+
+def _active_hypotheses(tokens: Tensor, pad_id: int) -> list[int]:
+    """Return for each time of tokens [P, K, T] how many hypotheses must still be read; never rises, at least 1."""
+    hypotheses = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
+    last = torch.where((tokens != pad_id).any(dim=0), hypotheses.unsqueeze(1), 1).amax(dim=0)  # [T]
+    return [int(count) for count in last.flip(0).cummax(0).values.flip(0)]

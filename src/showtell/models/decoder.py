@@ -52,7 +52,10 @@ class Decoder(Protocol[S]):
         ...
 
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first (teacher forcing)."""
+        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first (teacher forcing).
+
+        What stands where the token read is ``<pad>`` means nothing: a decoder may leave it out of its work.
+        """
         ...
 
 

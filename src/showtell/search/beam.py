@@ -15,10 +15,10 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.options import DecodingOptions
-from showtell.search.arrays import like, log_softmax, top_k
+from showtell.search.arrays import Array, like, log_softmax, top_k
 from showtell.search.hypothesis import Hypothesis, Specials, ranked
 from showtell.search.rules import forbid
-from showtell.search.sentences import Sentences, picked
+from showtell.search.sentences import Sentences, leaves, picked
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,66 @@ def _candidates(totals: npt.NDArray[np.float64], allowed: Any, width: int) -> _C
     )
 
 
+class _Beam:
+    """The beginnings about the pictures that are not done, and the sentences found about all.
+
+    Attributes:
+        rows: Which picture each row is about [P].
+        lines: The beginnings, P x K.
+        totals: Their summed log-probabilities [P, K]; -infinity: there is none.
+    """
+
+    def __init__(self, pictures: int, options: DecodingOptions, specials: Specials) -> None:
+        self.options, self.specials = options, specials
+        self.rows = np.arange(pictures)
+        self.lines = Sentences.empty(pictures, 1)
+        self.totals = np.zeros((pictures, 1))
+        self.ended: list[list[Hypothesis]] = [[] for _ in range(pictures)]
+        self.cut: list[list[Hypothesis]] = [[] for _ in range(pictures)]
+
+    @property
+    def going(self) -> npt.NDArray[np.int64]:
+        """The rows that have a beginning left to go on with."""
+        return np.flatnonzero(np.isfinite(self.totals).any(axis=1))
+
+    def advance(self, logits: Array, looks: Array | None) -> npt.NDArray[np.int64]:
+        """Take one step by logits [P, K, V]; return which beginning each of the next ones continues [P, K]."""
+        width, said = self.options.beams, self.lines.ids.shape[2]
+        allowed = forbid(log_softmax(logits), self.lines.ids, self.options, self.specials)
+        choice = _candidates(self.totals, allowed, width)
+        ends = choice.tokens == self.specials.eos
+        self._end(choice, ends & np.isfinite(choice.totals) & (np.arange(ends.shape[1]) < width))
+        going = choice.first(~ends, width)
+        can_go = np.isfinite(going.totals).any(axis=1) & (said < self.options.max_words)
+        self._cut_off(np.isfinite(self.totals) & ~can_go[:, None])
+        enough = np.array([len(self.ended[row]) >= width for row in self.rows])
+        self.totals = np.where((can_go & ~enough)[:, None], going.totals, -np.inf)
+        seen = picked(looks, going.parents)
+        self.lines = self.lines.select(going.parents).append(going.tokens, going.log_probs, seen)
+        return going.parents
+
+    def _end(self, choice: _Candidates, ends: npt.NDArray[np.bool_]) -> None:
+        for row, rank in np.argwhere(ends):
+            end = float(choice.log_probs[row, rank])
+            found = self.lines.hypothesis(row, choice.parents[row, rank], end, self.options.length_penalty)
+            self.ended[self.rows[row]].append(found)
+
+    def _cut_off(self, lost: npt.NDArray[np.bool_]) -> None:
+        for row, place in np.argwhere(lost):
+            if not self.ended[self.rows[row]]:
+                found = self.lines.hypothesis(row, place, None, self.options.length_penalty)
+                self.cut[self.rows[row]].append(found)
+
+    def keep(self, rows: npt.NDArray[np.int64]) -> None:
+        """Go on with these rows alone."""
+        self.rows, self.lines, self.totals = self.rows[rows], self.lines.keep(rows), self.totals[rows]
+
+    def best(self) -> list[list[Hypothesis]]:
+        """Return what was found about each picture; what was cut off only where nothing ended."""
+        width = self.options.beams
+        return [ranked(whole or rest)[:width] for whole, rest in zip(self.ended, self.cut, strict=True)]
+
+
 def beam_search(
     decoder: Any, features: Any, options: DecodingOptions, specials: Specials, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
@@ -65,37 +125,21 @@ def beam_search(
 
     Sentences without an end are returned only where none ended within ``max_words``.
     """
-    width, penalty = options.beams, options.length_penalty
     pictures = features.pooled.shape[0]
     state = decoder.begin(features, 1)
-    beam, totals = Sentences.empty(pictures, 1), np.zeros((pictures, 1))
     tokens = np.full((pictures, 1), specials.bos, np.int64)
-    ended: list[list[Hypothesis]] = [[] for _ in range(pictures)]
-    cut: list[list[Hypothesis]] = [[] for _ in range(pictures)]
-    open_ = np.ones(pictures, bool)
-
-    for said in range(options.max_words + 1):
+    beam = _Beam(pictures, options, specials)
+    while True:
         logits, state, looks = decoder.step(like(tokens, features.pooled), state)
-        if attention and said == 0:
-            beam = beam.watching(looks)
-        allowed = forbid(log_softmax(logits), beam.ids, options, specials)
-        choice = _candidates(totals, allowed, width)
-        ends = choice.tokens == specials.eos
-        among_best = ends & np.isfinite(choice.totals) & (np.arange(ends.shape[1]) < width)
-        for picture, rank in np.argwhere(among_best):
-            end = float(choice.log_probs[picture, rank])
-            ended[picture].append(beam.hypothesis(picture, choice.parents[picture, rank], end, penalty))
-        going = choice.first(~ends, width)
-        can_go = np.isfinite(going.totals).any(axis=1) & (said < options.max_words)
-        for picture, place in np.argwhere((open_ & ~can_go)[:, None] & np.isfinite(totals)):
-            if not ended[picture]:
-                cut[picture].append(beam.hypothesis(picture, place, None, penalty))
-        open_ &= can_go & np.array([len(sentences) < width for sentences in ended])
-        if not open_.any():
-            break
-        totals = np.where(open_[:, None], going.totals, -np.inf)
-        tokens = going.tokens
-        state = state.select(like(going.parents, features.pooled))
-        seen = picked(looks, going.parents) if attention else None
-        beam = beam.select(going.parents).append(tokens, going.log_probs, seen)
-    return [ranked(whole or rest)[:width] for whole, rest in zip(ended, cut, strict=True)]
+        looks = looks if attention else None
+        if beam.lines.ids.shape[2] == 0:
+            beam.lines = beam.lines.watching(looks)
+        parents = beam.advance(logits, looks)
+        going = beam.going
+        if not going.size:
+            return beam.best()
+        state = state.select(like(parents, features.pooled))
+        if leaves(state, going.size, len(beam.rows)):
+            state = state.keep(like(going, features.pooled))
+            beam.keep(going)
+        tokens = beam.lines.ids[:, :, -1]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from showtell.search.arrays import Array, to_numpy
 from showtell.search.hypothesis import Hypothesis, make_hypothesis
+
+_WORTH_LEAVING = 0.75
 
 
 @dataclass
@@ -43,6 +46,11 @@ class Sentences:
         attention = None if self.attention is None else self.attention[rows, parents]
         return Sentences(self.ids[rows, parents], self.log_probs[rows, parents], attention)
 
+    def keep(self, pictures: npt.NDArray[np.int64]) -> Sentences:
+        """Return the sentences about these pictures alone, int64 [P']."""
+        attention = None if self.attention is None else self.attention[pictures]
+        return Sentences(self.ids[pictures], self.log_probs[pictures], attention)
+
     def append(
         self,
         tokens: npt.NDArray[np.int64],
@@ -72,3 +80,11 @@ def picked(looks: Array | None, parents: npt.NDArray[np.int64]) -> npt.NDArray[n
     if looks is None:
         return None
     return to_numpy(looks).astype(np.float32)[np.arange(len(parents))[:, None], parents]
+
+
+def leaves(state: Any, going: int, pictures: int) -> bool:
+    """Return whether the pictures that are done shall leave the batch: a quarter of it is worth the copying.
+
+    A state that has no ``keep(pictures)`` carries them along; the captions are the same.
+    """
+    return hasattr(state, "keep") and going <= _WORTH_LEAVING * pictures

@@ -13,7 +13,7 @@ from showtell.options import DecodingOptions
 from showtell.search.arrays import Array, like, log_softmax
 from showtell.search.hypothesis import Hypothesis, Specials, ranked
 from showtell.search.rules import forbid
-from showtell.search.sentences import Sentences, picked
+from showtell.search.sentences import Sentences, leaves, picked
 
 Choose = Callable[[Array, int], tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
 
@@ -35,31 +35,35 @@ def walk(
         choose: Takes log-probabilities [P, K, V] (-infinity: forbidden) and the number of tokens said; returns
             the log-probabilities [P, K] and the tokens int64 [P, K] of what comes next.
     """
-    pictures, penalty = features.pooled.shape[0], options.length_penalty
+    pictures = features.pooled.shape[0]
+    rows = np.arange(pictures)  # which picture each row is about
     state = decoder.begin(features, 1)
-    itself = np.tile(np.arange(hypotheses), (pictures, 1))  # [P, K]
-    spread = np.zeros_like(itself)
     tokens = np.full((pictures, 1), specials.bos, np.int64)
     lines = Sentences.empty(pictures, hypotheses)
     found: list[list[Hypothesis]] = [[] for _ in range(pictures)]
     going = np.ones((pictures, hypotheses), bool)
-
+    first = np.zeros((pictures, hypotheses), np.int64)
     for said in range(options.max_words + 1):
         logits, state, looks = decoder.step(like(tokens, features.pooled), state)
-        if attention and said == 0:
-            lines = lines.watching(looks)
+        looks = looks if attention else None
         log_probs = log_softmax(logits)
-        if said == 0 and hypotheses > 1:
-            log_probs = log_probs[like(np.arange(pictures)[:, None], log_probs), like(spread, log_probs)]
-            state = state.select(like(spread, features.pooled))
+        if said == 0:
+            lines = lines.watching(looks)
+            log_probs = log_probs[like(rows[:, None], log_probs), like(first, log_probs)]
+            state = state.select(like(first, features.pooled))
         chosen, tokens = choose(forbid(log_probs, lines.ids, options, specials), said)  # [P, K]
-        stuck = (chosen == -math.inf) | ((tokens != specials.eos) & (said == options.max_words))
-        for picture, place in np.argwhere(going & (stuck | (tokens == specials.eos))):
-            end = None if stuck[picture, place] else float(chosen[picture, place])
-            found[picture].append(lines.hypothesis(picture, place, end, penalty))
-        going &= ~stuck & (tokens != specials.eos)
+        ends = tokens == specials.eos
+        stuck = (chosen == -math.inf) | (~ends & (said == options.max_words))
+        for row, place in np.argwhere(going & (stuck | ends)):
+            end = None if stuck[row, place] else float(chosen[row, place])
+            found[rows[row]].append(lines.hypothesis(row, place, end, options.length_penalty))
+        going &= ~stuck & ~ends
         if not going.any():
             break
-        seen = picked(looks, spread if said == 0 else itself) if attention else None
-        lines = lines.append(tokens, chosen, seen)
+        itself = np.tile(np.arange(hypotheses), (len(rows), 1))  # [P, K]
+        lines = lines.append(tokens, chosen, picked(looks, itself if said else first))
+        still = np.flatnonzero(going.any(axis=1))
+        if leaves(state, still.size, len(rows)):
+            state, lines = state.keep(like(still, features.pooled)), lines.keep(still)
+            rows, going, tokens = rows[still], going[still], tokens[still]
     return [ranked(sentences) for sentences in found]
