@@ -63,6 +63,16 @@ def test_stepping_equals_teacher_forcing(decoder: Any) -> None:
     assert stepped.dtype == torch.float32
 
 
+def test_teacher_forcing_may_skip_padding_alone(decoder: Any) -> None:
+    features, tokens = make_features(), make_tokens()
+    for picture, lengths in enumerate([(6, 2), (3, 4), (5, 1)]):
+        for hypothesis, length in enumerate(lengths):
+            tokens[picture, hypothesis, length:] = 0
+    stepped, _ = walk(decoder, features, tokens)
+    real = tokens != 0
+    torch.testing.assert_close(stepped[real], decoder(features, tokens)[real], rtol=1e-5, atol=1e-6)
+
+
 def test_later_words_never_change_earlier_logits(decoder: Any) -> None:
     features, tokens = make_features(), make_tokens()
     changed = tokens.clone()

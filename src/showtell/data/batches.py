@@ -30,6 +30,8 @@ class Batch:
         rows: Rows of the prepared set, int64 [P].
         memory: What the encoder saw, or the pictures it has yet to see, uint8 [P, H, W, 3].
         tokens: int64 [P, K, T]: ``<bos>``, words, ``<eos>``, then ``<pad>``; a missing caption is ``<pad>`` alone.
+            A caption that was cut has no ``<eos>``: it did not end there. The captions of a picture stand in the
+            order of their lengths, longest first, so that a decoder need not read padding (see `forward`).
     """
 
     rows: np.ndarray
@@ -85,20 +87,20 @@ class Batches:
     ) -> None:
         self.tokenizer, self.memories, self.options = tokenizer, memories, options
         self.rows = prepared.split_rows(split)
-        self._captions = {
-            int(row): [tokenizer.encode(text, options.max_words) for text in prepared.captions(int(row))]
-            for row in self.rows
-        }
-        self._mirrored = (
-            {
-                int(row): [
-                    tokenizer.encode(mirror(text), options.max_words) for text in prepared.captions(int(row))
-                ]
-                for row in self.rows
-            }
+        texts = {int(row): prepared.captions(int(row)) for row in self.rows}
+        self._captions = {row: [self._encode(text) for text in captions] for row, captions in texts.items()}
+        self._mirrored = {
+            row: [self._encode(mirror(text)) for text in captions]
+            for row, captions in texts.items()
             if options.flip
-            else {}
-        )
+        }
+
+    def _encode(self, text: str) -> list[int]:
+        """Return ``<bos>``, at most ``max_words`` words, and ``<eos>`` unless words were cut."""
+        special, limit = self.tokenizer, self.options.max_words
+        ids = special.encode(text)
+        end = [special.eos_id] if len(ids) <= limit else []
+        return [special.bos_id, *ids[:limit], *end]
 
     def __len__(self) -> int:
         """Return the batches of an epoch; the last one may be smaller."""
@@ -150,15 +152,13 @@ class Batches:
         return Batch(rows, self.memories.load(rows, mirrored), self._pad(chosen))
 
     def _pad(self, captions: list[list[list[int]]]) -> Tensor:
-        special = self.tokenizer
         hypotheses = max(len(group) for group in captions)
-        length = 2 + max(len(ids) for group in captions for ids in group)
-        tokens = torch.full((len(captions), hypotheses, length), special.pad_id)  # [P, K, T]
+        length = max(len(ids) for group in captions for ids in group)
+        tokens = np.full((len(captions), hypotheses, length), self.tokenizer.pad_id)  # [P, K, T]
         for place, group in enumerate(captions):
-            for number, ids in enumerate(group):
-                line = torch.tensor([special.bos_id, *ids, special.eos_id])
-                tokens[place, number, : len(line)] = line
-        return tokens
+            for number, ids in enumerate(sorted(group, key=len, reverse=True)):
+                tokens[place, number, : len(ids)] = ids
+        return torch.from_numpy(tokens)
 
 
 def mirror(text: str) -> str:

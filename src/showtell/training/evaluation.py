@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 from showtell.data.prepared import PreparedSet
-from showtell.errors import DataError
 from showtell.models.checkpoint import load_checkpoint
 from showtell.options import DecodingOptions
 from showtell.training.device import resolve_compute
@@ -45,8 +44,6 @@ def evaluate_checkpoint(
     """
     compute = resolve_compute(device, "auto", threads)
     prepared = PreparedSet.load(data)
-    if not len(prepared.split_rows(split)):
-        raise DataError(f"{data} has no pictures in split '{split}'", mend="Name another with --split")
     loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, device=compute.device)
     assert loaded.model.encoder is not None
     memories = open_memories(prepared, loaded.model.encoder, features, splits=(split,))

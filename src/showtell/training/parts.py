@@ -13,7 +13,6 @@ from showtell.data.batches import Batches, BatchOptions, Memories
 from showtell.data.features import extract_features
 from showtell.data.memories import CachedFeatures, LivePictures
 from showtell.data.prepared import PreparedSet
-from showtell.errors import DataError
 from showtell.files import sha256_json
 from showtell.models.captioning import CaptioningModel
 from showtell.models.encoder import Encoder, build_encoder
@@ -50,14 +49,9 @@ def build_parts(
     """Build everything else; features that are not yet kept are extracted.
 
     Raises:
-        DataError: a split is empty, or the features cannot be kept.
+        ConfigError: a split is not there.
+        DataError: the features cannot be kept.
     """
-    for split in ("train", recipe.validation.split):
-        if not len(prepared.split_rows(split)):
-            raise DataError(
-                f"{prepared.directory} has no pictures in split '{split}'",
-                mend="Prepare the set with that split, or name another with --set validation.split=NAME",
-            )
     tokenizer = fit_tokenizer(recipe, prepared)
     torch.manual_seed(recipe.training.seed)
     decoder = build_decoder(
