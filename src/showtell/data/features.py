@@ -172,10 +172,14 @@ def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) ->
         manifest = read_manifest(directory, KIND, FORMAT)
         _refuse_stale(directory, manifest, prepared, encoder)
         return manifest
-    if directory.exists() and any(directory.iterdir()):
+    # A process killed before the manifest was there leaves some of these.
+    ours = (REGIONS, POOLED, BITMAP)
+    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    foreign = [name for name in names if name not in ours and not name.startswith(f".{MANIFEST}.")]
+    if foreign or (directory.exists() and not directory.is_dir()):
         raise DataError(
             f"cannot make a feature cache in {directory}",
-            found="other files",
+            found=f"other files ({sorted(foreign)[0]})" if foreign else "a file",
             mend="Name an empty or new directory",
         )
     rows = len(prepared)

@@ -1,0 +1,348 @@
+"""The feature cache: equal to live features, never stale, never half taken for whole, safe to kill."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from showtell.data import feature_writer
+from showtell.data import features as features_module
+from showtell.data.features import FeatureCache, cache_bytes, extract_features
+from showtell.data.prepared import PreparedSet, prepare
+from showtell.errors import DataError
+from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
+from showtell.models.resnet import ResNet
+
+COUNT = 21
+PREPROCESSING = Preprocessing(size=64)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(ResNet(18).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def encoder(weights: Path) -> Encoder:
+    return build_encoder(EncoderSpec(name="resnet18", preprocessing=PREPROCESSING), weights=weights)
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> PreparedSet:
+    """A set of 21 pictures: 14 to train, 7 for dev, mixed."""
+    folder = tmp_path / "source"
+    folder.mkdir()
+    generator = np.random.default_rng(0)
+    lines = []
+    for number in range(COUNT):
+        pixels = generator.integers(0, 256, (5, 6, 3), dtype=np.uint8)
+        Image.fromarray(pixels).resize((72, 60)).save(folder / f"{number:02}.png")
+        split = "train" if number % 3 else "dev"
+        lines.append(
+            json.dumps({"image": f"{number:02}.png", "caption": f"picture {number}", "split": split})
+        )
+    (folder / "captions.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return prepare(folder / "captions.jsonl", tmp_path / "set")
+
+
+def live(prepared: PreparedSet, encoder: Encoder, row: int) -> tuple[np.ndarray, np.ndarray]:
+    picture = prepare_picture(load_picture(prepared.picture_path(row)), encoder.preprocessing)
+    features = encoder(torch.from_numpy(picture)[None])
+    return features.regions[0].numpy(), features.pooled[0].numpy()
+
+
+def test_cached_features_are_the_live_ones(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
+    cache = extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
+    assert cache.regions.shape == (COUNT, 4, 512)
+    assert cache.pooled.shape == (COUNT, 512)
+    assert cache.regions.dtype == cache.pooled.dtype == np.float16
+    assert cache.done.all()
+    for row in range(COUNT):
+        regions, pooled = live(prepared, encoder, row)
+        # 2^-8: what bfloat16 may differ by where another batch size takes another kernel.
+        np.testing.assert_allclose(cache.regions[row], regions, rtol=2**-8, atol=1e-3)
+        np.testing.assert_allclose(cache.pooled[row], pooled, rtol=2**-8, atol=1e-3)
+
+
+def test_reopened_cache_is_the_same(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
+    written = extract_features(prepared, encoder, tmp_path / "cache")
+    for known in (encoder, encoder.identity()):
+        opened = FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=known)
+        assert np.array_equal(opened.regions, written.regions)
+        assert np.array_equal(opened.pooled, written.pooled)
+        with pytest.raises(ValueError, match="read-only"):
+            opened.pooled[0, 0] = 1
+
+
+def test_finished_cache_is_not_made_again(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    extract_features(prepared, encoder, tmp_path / "cache")
+    monkeypatch.setattr(features_module, "_load", None)  # nothing may be read
+    assert extract_features(prepared, encoder, tmp_path / "cache").done.all()
+
+
+def test_splits_are_added_one_by_one(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
+    cache = extract_features(prepared, encoder, tmp_path / "cache", splits=["dev"])
+    assert cache.done.tolist() == [row in prepared.split_rows("dev") for row in range(COUNT)]
+    FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder, splits=["dev"])
+    with pytest.raises(DataError, match="not finished: found 14 pictures without features"):
+        FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder)
+    before = np.array(cache.regions[prepared.split_rows("dev")])
+    whole = extract_features(prepared, encoder, tmp_path / "cache")
+    assert whole.done.all()
+    assert np.array_equal(whole.regions[prepared.split_rows("dev")], before)
+
+
+def test_size_is_told_before(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extract_features(prepared, encoder, tmp_path / "cache")
+    assert "features of 21 pictures: 0.00 GB in" in capsys.readouterr().err
+    files = sum((tmp_path / "cache" / name).stat().st_size for name in ("regions.f16", "pooled.f16"))
+    assert files == cache_bytes(COUNT, 4, 512) == 2 * COUNT * 5 * 512
+
+
+def test_too_little_room_is_refused_before_anything_is_written(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(
+        DataError, match=r"too little room .* found 0.00 GB free; expected 0.00 GB.*another disk"
+    ):
+        extract_features(prepared, encoder, tmp_path / "cache")
+    assert list((tmp_path / "cache").iterdir()) == []
+
+
+def change_weights(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple[Encoder, PreparedSet]:
+    torch.manual_seed(1)
+    save_file(ResNet(18).state_dict(), tmp_path / "other.safetensors")
+    return build_encoder(encoder.spec, weights=tmp_path / "other.safetensors"), prepared
+
+
+def change_preprocessing(
+    encoder: Encoder, prepared: PreparedSet, tmp_path: Path
+) -> tuple[Encoder, PreparedSet]:
+    spec = encoder.spec.model_copy(update={"preprocessing": Preprocessing(size=64, resize="crop")})
+    return build_encoder(spec, weights=encoder.weights), prepared
+
+
+def change_layout(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple[Encoder, PreparedSet]:
+    return build_encoder(
+        encoder.spec.model_copy(update={"layout": "conv1"}), weights=encoder.weights
+    ), prepared
+
+
+def change_set(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple[Encoder, PreparedSet]:
+    source = tmp_path / "source" / "captions.jsonl"
+    source.write_text(source.read_text().replace("picture 3", "another picture"))
+    return encoder, prepare(source, tmp_path / "other set")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        (change_weights, r"encoder.weights is \w{64}, not \w{64}"),
+        (change_preprocessing, "encoder.preprocessing.resize is squash, not crop"),
+        (change_layout, "encoder.layout is conv2, not conv1"),
+        (change_set, r"prepared set is \w{64}, not \w{64}"),
+    ],
+)
+def test_stale_cache_is_refused_by_name(
+    prepared: PreparedSet,
+    encoder: Encoder,
+    tmp_path: Path,
+    change: Callable[..., tuple[Encoder, PreparedSet]],
+    field: str,
+) -> None:
+    extract_features(prepared, encoder, tmp_path / "cache")
+    other_encoder, other_set = change(encoder, prepared, tmp_path)
+    for use in (
+        lambda: FeatureCache.open(tmp_path / "cache", prepared=other_set, encoder=other_encoder),
+        lambda: extract_features(other_set, other_encoder, tmp_path / "cache"),
+    ):
+        with pytest.raises(DataError, match=rf"cache is stale: found {field}. Delete it or name another"):
+            use()
+    assert FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder).done.all()
+
+
+def test_directory_of_something_else_is_left_alone(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path
+) -> None:
+    with pytest.raises(DataError, match="found prepared set, format 1; expected feature cache, format 1"):
+        extract_features(prepared, encoder, prepared.directory)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    with pytest.raises(DataError, match=r"other files \(letter.txt\). Name an empty or new directory"):
+        extract_features(prepared, encoder, tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
+    with pytest.raises(DataError, match=r"found a file. Name an empty or new directory"):
+        extract_features(prepared, encoder, tmp_path / "mine" / "letter.txt")
+
+
+@pytest.mark.parametrize("name", ["regions.f16", "pooled.f16", "done.bitmap"])
+def test_broken_cache_is_refused(prepared: PreparedSet, encoder: Encoder, tmp_path: Path, name: str) -> None:
+    extract_features(prepared, encoder, tmp_path / "cache")
+    path = tmp_path / "cache" / name
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(DataError, match=rf"is broken: found {name} of [\d,]+ bytes"):
+        FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder)
+    path.unlink()
+    with pytest.raises(DataError, match=f"is broken: found no {name}"):
+        extract_features(prepared, encoder, tmp_path / "cache")
+
+
+def test_creation_that_stopped_before_the_manifest_is_begun_again(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(features_module, "write_manifest", stop)
+        with pytest.raises(KeyboardInterrupt):
+            extract_features(prepared, encoder, tmp_path / "cache")
+    assert extract_features(prepared, encoder, tmp_path / "cache").done.all()
+
+
+def test_pictures_that_are_gone_or_changed_stop_nothing_and_are_named(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path
+) -> None:
+    whole = np.array(extract_features(prepared, encoder, tmp_path / "whole", batch_size=4).regions)
+    kept = {}
+    for row, content in ((3, b"not a picture"), (4, None), (11, prepared.picture_path(12).read_bytes())):
+        path = prepared.picture_path(row)
+        kept[path] = path.read_bytes()
+        path.unlink()
+        if content is not None:
+            path.write_bytes(content)
+    with pytest.raises(DataError, match="3 of 21 pictures have no features, the others are done") as raised:
+        extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
+    assert "03.png has changed since the set was prepared" in str(raised.value)
+    assert "04.png: found No such file" in str(raised.value)
+    assert "11.png has changed" in str(raised.value)
+    with pytest.raises(DataError, match="found 3 pictures without features"):
+        FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder)
+    for path, content in kept.items():
+        path.write_bytes(content)
+    cache = extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
+    np.testing.assert_allclose(cache.regions, whole, rtol=2**-8, atol=1e-3)
+
+
+def test_every_picture_gone_is_told(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
+    shutil.rmtree(tmp_path / "source")
+    with pytest.raises(DataError, match=r"21 of 21 pictures have no features.* and 11 more"):
+        extract_features(prepared, encoder, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("call", [0, 3, 9])
+def test_full_disk_is_told_and_what_is_done_stays(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
+) -> None:
+    calls = 0
+    write = os.pwrite
+
+    def fill_up(descriptor: int, block: memoryview, offset: int) -> int:
+        nonlocal calls
+        calls += 1
+        if calls > call:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(descriptor, block, offset)
+
+    monkeypatch.setattr(feature_writer, "SYNC_INTERVAL_S", 0.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pwrite", fill_up)
+        with pytest.raises(
+            DataError, match=r"No space left on device. Free some space and run the same again"
+        ):
+            extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
+    done = np.unpackbits(np.fromfile(tmp_path / "cache" / "done.bitmap", np.uint8), count=COUNT)
+    assert int(done.sum()) == {0: 0, 3: 4, 9: 12}[call]  # three writes a batch of four
+    cache = extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
+    for row in (0, COUNT - 1):
+        np.testing.assert_allclose(cache.regions[row], live(prepared, encoder, row)[0], rtol=2**-8, atol=1e-3)
+
+
+def test_short_writes_are_finished(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.pwrite
+    monkeypatch.setattr(os, "pwrite", lambda file, block, offset: write(file, block[:1000], offset))
+    cache = extract_features(prepared, encoder, tmp_path / "cache")
+    np.testing.assert_allclose(cache.regions[20], live(prepared, encoder, 20)[0], rtol=2**-8, atol=1e-3)
+
+
+def test_killed_extraction_goes_on_where_it_stopped(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path
+) -> None:
+    program = """
+        import os, signal, sys
+        from pathlib import Path
+        from showtell.data import feature_writer
+        from showtell.data.features import extract_features
+        from showtell.data.prepared import PreparedSet
+        from showtell.models.encoder import EncoderSpec, build_encoder
+        from showtell.images import Preprocessing
+
+        feature_writer.SYNC_INTERVAL_S = 0.0
+        write, calls = os.pwrite, 0
+
+        def die(*arguments):
+            global calls
+            calls += 1
+            if calls == 7:  # three writes a batch: within the third
+                os.kill(os.getpid(), signal.SIGKILL)
+            return write(*arguments)
+
+        os.pwrite = die
+        spec = EncoderSpec(name="resnet18", preprocessing=Preprocessing(size=64))
+        encoder = build_encoder(spec, weights=Path(sys.argv[2]))
+        extract_features(PreparedSet.load(sys.argv[1]), encoder, Path(sys.argv[3]), batch_size=4)
+    """
+    directory = tmp_path / "cache"
+    arguments = [str(prepared.directory), str(encoder.weights), str(directory)]
+    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program), *arguments], check=False)
+    assert killed.returncode == -9
+    done = np.unpackbits(np.fromfile(directory / "done.bitmap", np.uint8), count=COUNT)
+    assert done.nonzero()[0].tolist() == list(range(8))
+    with pytest.raises(DataError, match="found 13 pictures without features"):
+        FeatureCache.open(directory, prepared=prepared, encoder=encoder)
+    before = np.array(np.fromfile(directory / "regions.f16", np.float16).reshape(COUNT, 4, 512)[:8])
+    resumed = extract_features(prepared, encoder, directory, batch_size=4)
+    assert np.array_equal(resumed.regions[:8], before)
+    whole = extract_features(prepared, encoder, tmp_path / "whole", batch_size=4)
+    np.testing.assert_allclose(resumed.regions, whole.regions, rtol=2**-8, atol=1e-3)
+
+
+def test_trainable_encoder_has_no_cache(prepared: PreparedSet, tmp_path: Path) -> None:
+    encoder = build_encoder(EncoderSpec(name="small", trainable=True, width=16))
+    with pytest.raises(DataError, match="features of a trainable encoder cannot be kept"):
+        extract_features(prepared, encoder, tmp_path / "cache")
+
+
+def test_layout_is_asked_before_a_cache_is_begun(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(tuple(pictures.shape)))
+    extract_features(prepared, encoder, tmp_path / "cache", splits=["train"])
+    extract_features(prepared, encoder, tmp_path / "cache")
+    assert asked == [(14, 64, 64, 3)]
