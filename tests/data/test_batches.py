@@ -69,8 +69,8 @@ def test_a_caption_that_is_cut_has_no_end(toy_set: PreparedSet) -> None:
     for batch in batches.epoch(0):
         assert batch.tokens.shape[2] == 7
         ends = (batch.tokens == batches.tokenizer.eos_id).any(dim=2)
-        # "this one is all red" has five words, "a picture that is all red" six.
-        assert ends.tolist() == [[False, True]] * len(batch.rows)
+        # "this one is all red" has five words and an end, "a picture that is all red" is cut after five of six.
+        assert ends.tolist() == [[True, False]] * len(batch.rows)
 
 
 def test_the_longest_caption_stands_first(toy_set: PreparedSet) -> None:
