@@ -129,7 +129,7 @@ class Evaluator:
                 "CIDEr-D of a single picture is 0 by definition: every n-gram occurs in every picture"
             )
         if empty:
-            notes.append(f"{empty} of {len(self._keys)} candidates are empty and score 0")
+            notes.append(f"{empty} of {len(self._keys)} candidates are empty; they count, and score 0")
         return notes
 
     def _check_candidates(self, candidates: Mapping[str, str]) -> None:
@@ -193,5 +193,5 @@ def _check_references(references: Mapping[str, Sequence[str]]) -> None:
 
 
 def _words(tokens: list[str]) -> list[str]:
-    """Split tokens at spaces inside them: in coco-caption "2 1/2" is two words to BLEU and CIDEr-D, one to ROUGE-L."""
+    """Split tokens at spaces inside them: "2 1/2" is two words to BLEU and CIDEr-D and one to ROUGE-L."""
     return " ".join(tokens).split()

@@ -11,11 +11,10 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
-from showtell.scoring.ptb_rules import CONTEXT, PLAIN, RULES, SYMBOL, WHOLE_WORDS
+from showtell.scoring.ptb_rules import CONTEXT, PLAIN, RULES, SPECIAL_WORDS
 
 _BREAKS = re.compile("[\n\r\x0b\x0c\u2028\u2029]")
 _DROPPED = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:-;", "--", "..."])
-_REPLACED = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 
 
 def tokenize(captions: Sequence[str]) -> list[list[str]]:
@@ -32,7 +31,7 @@ def _tokenize(text: str) -> list[str]:
 @lru_cache(maxsize=1 << 17)
 def _lex_chunk(chunk: str) -> tuple[str, ...]:
     word = chunk[:-1] if chunk[-1:] in (".", ",") else chunk
-    if PLAIN.fullmatch(word) and word.lower() not in WHOLE_WORDS:
+    if PLAIN.fullmatch(word) and word.lower() not in SPECIAL_WORDS:
         return (word.lower(),)
     return tuple(_lex(chunk))
 
@@ -42,33 +41,15 @@ def _lex(text: str) -> list[str]:
     place, end = 0, len(text)
     text += "\n"
     while place < end:
-        if text[place] == " ":
-            place += 1
-            continue
-        longest, token = 0, ""
+        longest, token, normal = 0, text[place], None
         for rule in RULES:
-            match = rule.match(text, place)
-            if match and match.end() - place > longest and match["token"]:
-                longest, token = match.end() - place, match["token"]
-        if not longest and SYMBOL.match(text, place):
-            token = text[place]
-        place += max(len(token), 1)
-        if token:
-            tokens += _normal(token).split(" ")
+            match = rule.token.match(text, place)
+            if match and match.end() - place > longest:
+                longest, token, normal = match.end() - place, match["token"], rule.normal
+        place += len(token)
+        if normal:
+            tokens.append(normal(token).lower())
+    if tokens:
+        # The reference's wrapper strips its line, and a token may end in a space that is not plain
+        tokens[-1] = tokens[-1].rstrip()
     return [token for token in tokens if token and token not in _DROPPED]
-
-
-def _normal(token: str) -> str:
-    if token[0] == "<":
-        return token.lower()
-    if token == '"':
-        return "''"
-    if re.fullmatch(r"[0-9]+ [0-9/]+", token):
-        return token.replace(" ", "\u00a0")
-    if re.fullmatch(r"-{2,4}", token):
-        return "--"
-    if re.fullmatch(r"[. ]+", token):
-        return "..."
-    for mark, name in _REPLACED.items():
-        token = token.replace(mark, name)
-    return token.replace("\u00ad", "").replace("\u2019", "'").lower()

@@ -1,41 +1,17 @@
 """The rules of coco-caption's tokenizer, found by asking it.
 
-The reference is CoreNLP 3.4.1's ``PTBTokenizer -preserveLines -lowerCase``. These rules were written from its
-answers to some millions of made-up strings, not from its source. Like any lexer it takes, at each place, the rule
-that matches the longest text, the earlier rule of two; what a rule only looks at (after the group ``token``) counts
-as matched.
+The reference is CoreNLP 3.4.1's ``PTBTokenizer -preserveLines -lowerCase``. Like any lexer it takes, at each place,
+the rule that matches the longest text, the earlier rule of two; what a rule only looks at counts as matched. Its
+oddities are kept: they are part of every published score.
 """
 
 from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import resources
-
-
-def _classes() -> dict[str, str]:
-    """Read which characters the reference takes for what, as the inside of a regular expression's set."""
-    text = resources.files("showtell.scoring").joinpath("ptb_characters.json").read_text(encoding="utf-8")
-    return {
-        name: "".join("-".join(f"\\u{int(end, 16):04x}" for end in span.split("-")) for span in spans.split())
-        for name, spans in json.loads(text).items()
-    }
-
-
-_SETS = _classes()
-L, D = _SETS["letters"], _SETS["digits"]
-LM = L + _SETS["marks"]
-SOFT = "\u00ad"
-WORDISH = rf"{LM}{D}{SOFT}"
-APOSTROPHE = "(?:['\u0092\u2019]|&apos;)"
-DASHLIKE = "\\-\u058a\u2010\u2011"
-
-WORD = rf"[{LM}][{WORDISH}]*"
-NUMBER = rf"[{D}{SOFT}]+"
-THING = rf"(?:{WORD}|[{D}][{L}{D}{SOFT}]*)"
-UNDERSCORED = rf"{THING}(?:_+{THING})*"
-ACRONYM = r"(?:[A-Za-z]\.){2,}"
-HYPHENED = rf"[{L}{D}][{L}{D}.,{SOFT}]*(?:[{DASHLIKE}](?:{ACRONYM}|{UNDERSCORED}))+"
 
 ABBREVIATIONS = (
     "adj adm adv al ala alex apr ariz assn assoc asst atty attys aug ave bancorp bhd bldg blvd brig bros "
@@ -46,6 +22,13 @@ ABBREVIATIONS = (
     "sens sep sept seq sfc sgt spc sq sr st ste supt sys tel tenn thu thurs treas tue tues univ va vs vt "
     "wed wis wisc wm wyo"
 )
+# Those of the above and below that "x." makes an end of sentence: "etc.x" is two tokens, "mr.x" one
+ENDING_ABBREVIATIONS = (
+    "al ala apr ariz assn aug bancorp bhd bldg blvd bros calif co colo conn corp cos ct dak dec esq est etc "
+    "ext feb fla fri ga inc ind intl jan jr jul jun kan kans ky ltd mar md mich minn mo mon mont neb nev nov "
+    "oct okla penn plc ppte ppty pte ptes pty ptys rd rt sep sept seq sq sr sys tel tenn thu thurs tue tues "
+    "univ va vt wed wis wisc wyo"
+)
 CAPITALISED = "ark az del ill la mass miss ore pa tex wash"
 BEFORE_NUMBER = "art ca fig figs no nos op pp prop"
 STARTERS = (
@@ -53,70 +36,235 @@ STARTERS = (
     "once one other our she since so some that the their then there these they this we what when while "
     "yet you"
 )
+ASSIMILATED = {"can": "not", "gim": "me", "gon": "na", "got": "ta", "lem": "me", "wan": "na"}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One way to take a token.
+
+    Args:
+        token: The text taken, and what is only looked at behind it. The former is the group ``token``.
+        normal: What the token is turned into, before lower-casing.
+    """
+
+    token: re.Pattern[str]
+    normal: Callable[[str], str]
 
 
 def _choice(words: str) -> str:
     return "|".join(sorted(words.split(), key=len, reverse=True))
 
 
-_SPACE = "[ \t\u00a0]"
-_ABBREVIATION = (
-    rf"(?:(?i:{_choice(ABBREVIATIONS)})|{_choice(CAPITALISED.title())}|{_choice(CAPITALISED.upper())})\."
-)
+def _read_classes() -> dict[str, str]:
+    """Return which characters the reference takes for what, as the inside of a regular expression's set."""
+    text = resources.files("showtell.scoring").joinpath("ptb_characters.json").read_text(encoding="utf-8")
+    return {
+        name: "".join("-".join(f"\\u{int(end, 16):04x}" for end in span.split("-")) for span in spans.split())
+        for name, spans in json.loads(text).items()
+    }
 
-# (pattern of the token, pattern only looked at)
-_RULES: list[tuple[str, str]] = [
-    (r"<[!?]?[A-Za-z][^>\n]*>|</[A-Za-z][^>\n]*>|<!--[^>\n]*>", ""),
-    (r"[Cc][Aa][Nn]", r"[Nn][Oo][Tt][^" + WORDISH + "]"),
-    (r"[Gg][Oo][Nn]|[Ww][Aa][Nn]", r"[Nn][Aa][^" + WORDISH + "]"),
-    (r"[Gg][Oo][Tt]", r"[Tt][Aa][^" + WORDISH + "]"),
-    (r"[Gg][Ii][Mm]|[Ll][Ee][Mm]", r"[Mm][Ee][^" + WORDISH + "]"),
-    (rf"{APOSTROPHE}[Tt]", r"(?:[Ii][Ss]|[Ww][Aa][Ss])[^" + WORDISH + "]"),
-    (rf"{WORD}?", rf"[Nn]{APOSTROPHE}[Tt]"),
-    (rf"[Nn](?:{APOSTROPHE}|[`\u00b4])[Tt]", ""),
-    (rf"{WORD}", rf"(?i:{APOSTROPHE}(?:[msd]|re|ve|ll))[^{WORDISH}]"),
-    (rf"{APOSTROPHE}(?i:[msd]|re|ve|ll)", rf"[^{WORDISH}]"),
-    (rf"[Yy]{APOSTROPHE}", rf"[{L}]"),
+
+_CLASSES = _read_classes()
+_L, _D = _CLASSES["letters"], _CLASSES["digits"]
+_LM = _L + _CLASSES["marks"]
+_SOFT = "\u00ad"
+_IN_WORD = _LM + _D + _SOFT
+_APOSTROPHE = "(?:['\u0092\u2019]|&apos;)"
+_TICK = "(?:['\u0091\u0092\u2018\u2019\u201b`]|&apos;)"
+_HYPHEN = "[\\-\u058a\u2010\u2011]"
+_NBSP = "\u00a0"
+_SPACE = f"[ \t{_NBSP}\u2000-\u200a\u3000]"
+
+_ENTITY = "&[aeiouAEIOU](?:acute|grave|uml);"
+_WORD = f"(?:[{_LM}{_SOFT}]|{_ENTITY})(?:[{_IN_WORD}]|{_ENTITY})*"
+_NUMBER = f"[{_D}](?:{_SOFT}?[{_D}])*"
+_PREFIX = f"(?:[dDlLoO]{_TICK}(?=[{_L}{_D}]{{2}}))?"
+_THING = f"{_PREFIX}[{_L}{_D}]+"
+_JOINED = f"{_THING}(?:_{_PREFIX}[{_L}{_D}]+)*"
+_AMPED = "[A-Z]+(?:(?:[&+]|&amp;)[A-Z]+)+"
+_ACRONYM = r"(?:[A-Za-z]\.){2,}"
+_HYPHENED = f"{_JOINED}(?:{_HYPHEN}(?:{_ACRONYM}|{_PREFIX}[{_L}{_D}]+(?:_{_PREFIX}[{_L}{_D}]+)*))+"
+_DOTTED_HYPHENED = rf"[A-Za-z0-9][A-Za-z0-9.,{_SOFT}]*(?:-(?:{_ACRONYM}|[A-Za-z0-9{_SOFT}]+))+"
+_SLASHED = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
+_DOTTABLE = rf"{_WORD}(?:\.{_WORD})*"
+_BANGED = f"{_DOTTABLE}(?:[!?]{_DOTTABLE})+"
+_CAPITALISED = f"{_choice(CAPITALISED.title())}|{_choice(CAPITALISED.upper())}"
+_ABBREVIATION = rf"(?:(?i:{_choice(ABBREVIATIONS)})|{_CAPITALISED})\."
+_ENDING_ABBREVIATION = rf"(?:(?i:{_choice(ENDING_ABBREVIATIONS)}|ph\.d)|{_CAPITALISED})\."
+_TAG_NAME = "[A-Za-z][A-Za-z0-9.:_\\-]*"
+_ATTRIBUTE = "[A-Za-z][A-Za-z0-9.:_\\-]*(?: *= *(?:\"[^\"\n]*\"|'[^'\n]*'))?"
+_TAG = f"(?:<[!?]?{_TAG_NAME}(?: +{_ATTRIBUTE})* *(?:/ *)?>|</{_TAG_NAME} *>|<!--[^>\n]*>)"
+_STARTER = rf"(?:{_choice(STARTERS.title())}|{_choice(STARTERS.upper())}|M[rs]\.|{_TAG})(?:{_SPACE}|\n)"
+_EXTENSION = _choice(
+    "bat bmp c class cgi cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl png ppt "
+    "ps py sql tar txt wav x xml zip"
+)
+_AFTER_SMILEY = "[^A-Za-z0-9]"
+_PATH = r"/[^ \t\n\f\r\"<>|()]+[^ \t\n\f\r\"<>|.!?(){},\-]"
+_ENDING = f"{_APOSTROPHE}(?i:[msd]|re|ve|ll)"
+
+_QUOTES = {
+    **dict.fromkeys("`\u0091\u2018\u201b\u2039", "`"),
+    **dict.fromkeys("\u0092\u2019\u203a", "'"),
+    **dict.fromkeys("\u0093\u201c\u00ab", "``"),
+    **dict.fromkeys("\u0094\u201d\u00bb", "''"),
+    **{mark: mark for mark in "\u201a\u201e\u201f"},
+}
+_BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
+
+
+def _keep(token: str) -> str:
+    return token
+
+
+def _word(token: str) -> str:
+    return token.replace(_SOFT, "").replace("&amp;", "&")
+
+
+def _straight(token: str) -> str:
+    return re.sub("[\u0091\u2018\u201b]", "`", re.sub(_APOSTROPHE, "'", _word(token)))
+
+
+def _bracketed(token: str) -> str:
+    return "".join(_BRACKETS.get(character, character) for character in token)
+
+
+def _spaced(token: str) -> str:
+    return _bracketed(token.replace(" ", _NBSP).replace(_SOFT, ""))
+
+
+def _smiley(token: str) -> str:
+    return token.replace("(", "-LRB-").replace(")", "-RRB-")
+
+
+def _quotes(token: str) -> str:
+    return "".join(_QUOTES[character] for character in token)
+
+
+def _nothing(token: str) -> str:
+    del token
+    return ""
+
+
+def _becomes(text: str) -> Callable[[str], str]:
+    return lambda token: text
+
+
+# Text taken, text only looked at, what becomes of it
+_ROWS: list[tuple[str, str, Callable[[str], str]]] = [
+    # Tags
+    (_TAG, "", _spaced),
+    # Contractions
+    *((f"(?i:{first})", f"(?i:{second})", _word) for first, second in ASSIMILATED.items()),
+    ("'[Tt]", "(?i:is|was)", _keep),
+    (f"[A-Za-z{_SOFT}]*[A-MO-Za-mo-z]{_SOFT}*", f"[Nn]{_TICK}[Tt]", _word),
+    (f"[Nn]{_TICK}[Tt]", "", _straight),
+    (_WORD, _ENDING, _word),
+    (_ENDING, "[^A-Za-z]", _straight),
+    (f"[Yy]{_APOSTROPHE}", f"[{_L}]", _keep),
+    # Abbreviations
+    (_DOTTABLE, "", _word),
+    (_ENDING_ABBREVIATION, r"[\s\S]{2}", _keep),
+    (_ABBREVIATION, "", _keep),
+    (rf"(?i:{_choice(BEFORE_NUMBER)})\.", f"{_SPACE}?[{_D}]", _keep),
+    (r"(?:[A-Za-z]\.)+|[Pp][Hh]\.[Dd]\.", "", _keep),
+    (r"[A-Za-z]", rf"\.(?:{_SPACE}*\n|{_SPACE}+(?:{_STARTER}))", _keep),
+    # Words with an apostrophe
     (
-        rf"{APOSTROPHE}[Nn]{APOSTROPHE}?|[lLdDjJ]{APOSTROPHE}|(?i:ol){APOSTROPHE}|{APOSTROPHE}(?i:em|till?|cause)",
+        f"{_APOSTROPHE}[Nn]{_APOSTROPHE}?|[lLdDjJ]{_APOSTROPHE}|[oO]{_APOSTROPHE}[oO]|(?i:ol|dunkin|somethin){_APOSTROPHE}",
         "",
+        _keep,
     ),
-    (rf"[A-HJ-XZdlno]{APOSTROPHE}[{L}]{{2}}[{WORDISH}]*", ""),
-    (rf"[oO]{APOSTROPHE}[{L}]{{2}}[{WORDISH}]*", ""),
-    (rf"[{L}]+[aeiouyAEIOUY]{APOSTROPHE}[aeiouAEIOU][{L}]*", ""),
-    (rf"{APOSTROPHE}(?:[2-9]0s|[{D}]{{2}}(?![{WORDISH}]))", ""),
-    (rf"[{L}][{L}{D}]*(?:\.[{L}][{L}{D}]*)+", ""),
-    (r"https?://[^\s\"<>|()]*\.[^\s\"<>|()]*[^\s\"<>|().,!?;:]", ""),
-    (r"(?:[A-Za-z][\w\-]*\.)+(?:com|net|org|edu)(?:/[^\s\"<>|()]*[^\s\"<>|().,!?;:])?", ""),
-    (r"(?:<)?[A-Za-z0-9][^\s\"<>|()]*@(?:[A-Za-z0-9_\-]+\.)*[A-Za-z0-9_\-]+>?", ""),
-    (rf"@[{L}_][{L}{D}_]*", ""),
-    (rf"#[{L}]+", ""),
-    (rf"{UNDERSCORED}", ""),
-    (rf"{HYPHENED}", ""),
-    (rf"(?:{HYPHENED}|{UNDERSCORED})(?:/(?:{HYPHENED}|{UNDERSCORED})){{1,2}}", ""),
-    (r"[A-Z]+(?:&[A-Z]+)+", ""),
-    (rf"[{L}]+[!?][{L}]+", ""),
-    (rf"[+\-]?(?:{NUMBER}|[.,:]{NUMBER})(?:[.,:\u066b\u066c]{NUMBER})*", ""),
-    (rf"(?:{NUMBER}[ \-\u00a0])?{NUMBER}[/\u2044]{NUMBER}", ""),
-    (_ABBREVIATION, ""),
-    (rf"(?i:{_choice(BEFORE_NUMBER)})\.", rf"{_SPACE}*[{D}]"),
-    (r"(?:[A-Za-z]\.)+", ""),
     (
-        r"[A-Za-z]",
-        rf"\.(?:{_SPACE}*\n|{_SPACE}+(?:{_choice(STARTERS.title())}|{_choice(STARTERS.upper())}){_SPACE})",
+        f"(?i:li{_APOSTROPHE}l|nat{_APOSTROPHE}l|cap{_APOSTROPHE}n|ev{_APOSTROPHE}ry|e{_APOSTROPHE}er)",
+        "",
+        _keep,
     ),
-    (r"[A-Z]{1,3}\$", ""),
-    (r"\.(?: ?\.){2,}|\.{3,}", ""),
-    (rf"{APOSTROPHE}", rf"[{L}]\S"),
-    (r"[?!]+|_+|\*+|@+|#+|-+|<<|>>|''|``", ""),
+    (f"{_APOSTROPHE}(?i:em|till?|cause)", "", _keep),
+    (f"[A-HJ-XZn]{_TICK}[{_L}]{{2}}[{_L}]*", "", _word),
+    (f"[{_L}]+[aeiouyAEIOUY]{_TICK}[aeiouA-Z][{_L}]*", "", _word),
+    (f"{_APOSTROPHE}[2-9]0[sS]", "", _keep),
+    (f"{_APOSTROPHE}[{_D}]{{2}}", f"(?:{_SPACE}|\n)", _keep),
+    # Addresses and files
+    (r"(?i:https?)://[^ \t\n\f\r\"<>|(){}]+[^ \t\n\f\r\"<>|.!?(){},\-]", "", _keep),
+    (rf"www\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\.)+[a-zA-Z]{{2,4}}(?:{_PATH})?", "", _keep),
+    (rf"(?:[^ \t\n\f\r\"`'<>|.!?(){{}},-_$]+\.)+(?i:com|net|org|edu)(?:{_PATH})?", "", _keep),
+    (
+        rf"(?:<|&lt;)?[A-Za-z0-9][^ \t\n\f\r\"<>|(){{}}{_NBSP}]*@(?:[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+\.)*"
+        rf"[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+(?:>|&gt;)?",
+        "",
+        _keep,
+    ),
+    (f"@[A-Za-z_][A-Za-z0-9_]*|#[{_L}{_SOFT}]+", "", _keep),
+    (rf"[{_L}{_D}{_SOFT}]+(?:\.[{_L}{_D}{_SOFT}]+)*\.(?i:{_EXTENSION})", rf"(?:{_SPACE}|[\n.?!,])", _keep),
+    # Words
+    (f"{_JOINED}|{_WORD}", "", _word),
+    (f"{_HYPHENED}", "", _word),
+    (f"{_DOTTED_HYPHENED}", "", _word),
+    (f"{_SLASHED}(?:\\\\?/{_SLASHED}){{1,2}}", "", _word),
+    (_AMPED, "", _word),
+    (_BANGED, "", _word),
+    (
+        rf"(?:{_DOTTABLE}|{_HYPHENED}|{_JOINED}|{_WORD}|{_BANGED}|{_DOTTED_HYPHENED}|{_AMPED})\.",
+        "[,;:]",
+        _word,
+    ),
+    ("[cC]\\+\\+|[cCfF]#|(?i:anti|pro)-", "", _keep),
+    # Numbers
+    (f"[{_D}]{{1,2}}[/\\-][{_D}]{{1,2}}[/\\-][{_D}]{{2,4}}", "", _word),
+    (rf"[+\-]?(?:{_SOFT}?{_NUMBER}|[.,:\u066b\u066c]{_NUMBER})(?:[.,:\u066b\u066c]{_NUMBER})*", "", _word),
+    (f"(?:[{_D}]{{1,4}}[ {_NBSP}\\-])?[{_D}]{{1,4}}(?:\\\\?/|\u2044)[{_D}]{{1,4}}", "", _spaced),
+    (
+        rf"(?:\([0-9]{{2,3}}\)[ {_NBSP}]?|(?:\+\+?)?(?:[0-9]{{2,4}}[\- {_NBSP}])?[0-9]{{2,4}}[\- {_NBSP}])"
+        rf"[0-9]{{3,4}}[\- {_NBSP}]?[0-9]{{3,5}}",
+        "",
+        _spaced,
+    ),
+    (r"(?:(?:\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}", "", _keep),
+    ("\u00bc", "", _becomes("1/4")),
+    ("\u00bd", "", _becomes("1/2")),
+    ("\u00be", "", _becomes("3/4")),
+    ("\u2153", "", _becomes("1/3")),
+    ("\u2154", "", _becomes("2/3")),
+    # Money
+    (r"[A-Z]*\$", "", _keep),
+    ("[\u0080\u00a4\u20a0\u20ac]", "", _becomes("$")),
+    ("\u00a2", "", _becomes("cents")),
+    ("\u00a3", "", _becomes("#")),
+    # Smileys
+    (r"[<>]?[:;=][\-o*']?[()DPdpO\\{@|\[\]]", _AFTER_SMILEY, _smiley),
+    (r"[\^x=~<>\-']_[\^x=~<>\-']", "", _keep),
+    (r"\((?!.--)[\-'<=>^~x][_.\-]?[\-'<=>^~x]\)", "", _bracketed),
+    # Marks
+    (f"{_SPACE}+", "", _nothing),
+    ("&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|QUOT|APOS|#[0-9]+);", "", _keep),
+    ("&(?i:lt);", "", _becomes("<")),
+    ("&(?i:gt);", "", _becomes(">")),
+    ("&(?i:amp);", "", _becomes("&")),
+    ("&(?:(?i:nbsp|mdash|ndash)|quot|apos);", "", _nothing),
+    (r"\.{3,5}|\.(?: \.){2,4}|[\u0085\u2026]", "", _nothing),
+    ('"', "", _nothing),
+    ("[`\u0091-\u0094\u2018-\u201f\u2039\u203a\u00ab\u00bb]{1,2}", "", _quotes),
+    ("-{2,4}|[\u0096\u0097\u2013-\u2015]", "", _nothing),
+    ("'", f"[{_L}]\\S", _nothing),
+    (_ENDING, "", _straight),
+    (r"[?!]+|_+|\*+|(?:\\\*)+|@+|#+|-+|<<|>>|''|``", "", _keep),
+    (r"[(){}\[\]]", "", _bracketed),
+    (f"[{_CLASSES['symbols']}{_LM}{_D}*<>`',:;.!?$%&#@+/\\-_\u2044]", "", _keep),
+    ("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+|[\u2080-\u2089]+", "", _keep),
 ]
 
-RULES = [re.compile(rf"(?P<token>{token}){look}") for token, look in _RULES]
+RULES = [Rule(re.compile(f"(?P<token>{token})(?:{look})"), normal) for token, look, normal in _ROWS]
 
-# What none of the rules covers and is still a token of one character; all else is dropped
-SYMBOL = re.compile(f"[{_SETS['symbols']}*<>`\"',:;.!?$%&#@+/()\\[\\]{{}}\\u0080-\\uffff]")
 # Texts in which a rule may look beyond a space
-CONTEXT = re.compile(rf"[<{D}]|\.[ \t\u00a0]?\.|(?<![{LM}])[A-Za-z]\.(?:[ \t\u00a0]|$)")
+CONTEXT = re.compile(
+    rf"[<{_D}\t{_NBSP}\u2000-\u200a\u3000]|\. ?\."
+    rf"|(?:[^A-Za-z \-][A-Za-z]*|(?:^|[ \-])[A-Za-z])\.(?:{_SPACE}|$)"
+)
 # Words that are one token, alone and before a full stop or a comma
 PLAIN = re.compile("[A-Za-z]{2,}(?:-[A-Za-z]{2,})*")
-WHOLE_WORDS = frozenset(f"{ABBREVIATIONS} {CAPITALISED} cannot gonna wanna gotta gimme lemme".split())
+SPECIAL_WORDS = frozenset(
+    [*ABBREVIATIONS.split(), *CAPITALISED.split(), *BEFORE_NUMBER.split()]
+    + [first + second for first, second in ASSIMILATED.items()]
+)

@@ -1,0 +1,64 @@
+"""``showtell score``: candidates of a file against references of another, without a model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+
+def command(
+    references: Annotated[Path, typer.Option(help="Human captions: COCO annotations JSON, or JSON lines.")],
+    candidates: Annotated[
+        Path, typer.Option(help="Captions to judge, one a picture: COCO results JSON, or JSON lines.")
+    ],
+    output_format: Annotated[
+        Literal["table", "json"],
+        typer.Option(
+            "--format", help="A table (scores times 100), or JSON (scores as coco-caption's code gives them)."
+        ),
+    ] = "table",
+    subset: Annotated[
+        bool, typer.Option("--subset", help="Score only the pictures that have a candidate, and say so.")
+    ] = False,
+) -> None:
+    """Score captions with BLEU, ROUGE-L and CIDEr-D, with the digits of coco-caption's code and without Java."""
+    from showtell.console import note
+    from showtell.scoring.files import score_files
+
+    scores = score_files(references, candidates, subset=subset)
+    for text in scores.notes:
+        note(f"note: {text}")
+    if output_format == "json":
+        typer.echo(
+            json.dumps(
+                {
+                    "scores": scores.values,
+                    "pictures": scores.pictures,
+                    "references": list(scores.references),
+                    "empty_candidates": scores.empty_candidates,
+                    "notes": scores.notes,
+                    "signature": scores.signature,
+                },
+                indent=2,
+            )
+        )
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("metric", "x100")
+    table.columns[1].justify = "right"
+    for name, value in scores.values.items():
+        table.add_row(name, f"{value * 100:.2f}")
+    console = Console(highlight=False)
+    console.print(table)
+    fewest, most = scores.references
+    count = str(fewest) if fewest == most else f"{fewest} to {most}"
+    console.print(
+        f"{scores.pictures} pictures, {count} references each, {scores.empty_candidates} empty candidates",
+        soft_wrap=True,
+    )
+    console.print(scores.signature, markup=False, soft_wrap=True)
