@@ -103,11 +103,12 @@ class AttentionDecoder(nn.Module):
         """
         state = self.begin(features, tokens.shape[1])
         words = self.dropout(self.words(tokens))  # [P, K, T, E]
-        gates = self.from_word(words)  # [P, K, T, 4H]
+        # Unbound at once: slicing one time after another costs a gradient of the whole for each.
+        gates = self.from_word(words).unbind(dim=2)  # T of [P, K, 4H]
         hiddens, contexts = [], []
-        for time, active in enumerate(_active_hypotheses(tokens, self.pad_id)):
+        for part, active in zip(gates, _active_hypotheses(tokens, self.pad_id), strict=True):
             state = replace(state, hidden=state.hidden[:, :active], cell=state.cell[:, :active])
-            state, context, _ = self._advance(gates[:, :active, time], state)
+            state, context, _ = self._advance(part[:, :active], state)
             idle = (0, 0, 0, tokens.shape[1] - active)
             hiddens.append(functional.pad(state.hidden, idle))  # [P, K, H]
             contexts.append(functional.pad(context, idle))  # [P, K, M]
