@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -451,3 +453,41 @@ def test_sampling_depends_on_its_seed_alone() -> None:
     assert said(1) == said(1)
     assert said(1) != said(2)
     assert all(one in said(1) for one in said(1, samples=2))
+
+
+def test_search_runs_where_torch_is_not_installed() -> None:
+    script = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NoTorch())
+import numpy as np
+from showtell.options import DecodingOptions
+from showtell.search import Specials, search
+
+class State:
+    def select(self, parents):
+        return self
+
+class Decoder:
+    def begin(self, features, hypotheses):
+        return State()
+
+    def step(self, tokens, state):
+        return np.broadcast_to(np.arange(8.0), (*tokens.shape, 8)), state, None
+
+class Features:
+    pooled = np.zeros((2, 3))
+
+for method in ("beam", "greedy", "sample"):
+    found = search(Decoder(), Features(), DecodingOptions(method=method, max_words=2), Specials(0, 1, 2, 3))
+    assert len(found) == 2
+print(found[0][0].ids, "torch" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    assert run.stdout.strip().endswith("] False")
