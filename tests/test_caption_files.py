@@ -96,12 +96,17 @@ def test_an_output_that_cannot_be_written_is_told(
     write_pictures(tmp_path, ["a.png", "folder/b.png"])
     with pytest.raises(DataError, match=r"cannot write .*folder: found Is a directory"):
         caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "folder")
+    assert not (tmp_path / "folder.partial").exists()
     with pytest.raises(DataError, match=r"cannot write .*a\.png/out"):
         caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "a.png" / "out")
 
 
 def test_an_interrupted_run_leaves_what_is_done_and_the_old_file(
-    tmp_path: Path, write_pictures: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    write_pictures: Write,
+    captioner: Captioner,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
     out = tmp_path / "out.txt"
@@ -118,6 +123,7 @@ def test_an_interrupted_run_leaves_what_is_done_and_the_old_file(
     with pytest.raises(KeyboardInterrupt):
         caption_files(captioner, [tmp_path], output=out)
     assert out.read_text() == "old"
+    assert f"what was done is in {out}.partial" in capfd.readouterr().err
     assert len((tmp_path / "out.txt.partial").read_text().splitlines()) == 2
 
 

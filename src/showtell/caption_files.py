@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sys
@@ -14,7 +15,7 @@ from typing import Any, BinaryIO
 from showtell.attention_maps import draw_attention
 from showtell.caption_rows import Form, header, rows
 from showtell.captioner import BATCH_SIZE, Caption, Captioner
-from showtell.console import progress
+from showtell.console import note, progress
 from showtell.errors import DataError
 from showtell.files import atomic_path, cannot_write
 from showtell.images import PICTURE_SUFFIXES, load_picture, seen_window
@@ -126,9 +127,15 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
         return
     partial = path.with_name(f"{path.name}.partial")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as file:
-            yield file
+            try:
+                yield file
+            except BaseException:
+                note(f"what was done is in {partial}")
+                raise
             file.flush()
             os.fsync(file.fileno())
         partial.replace(path)
