@@ -197,7 +197,7 @@ def check_caption(caption: str, scene: Scene) -> list[str]:
     """
     claims = _read(caption)
     if claims is None:
-        return [f"not a caption of this language: {caption!r}"]
+        return ["it is not a sentence about a scene"]
     truth = {thing.name: thing for thing in scene.objects}
     wrong = [f"there is no {noun.name}" for noun in claims.nouns if noun.name not in truth]
     names = [noun.name for noun in claims.nouns]

@@ -44,7 +44,7 @@ _RGB = {
     "blue": (44, 98, 214),
     "purple": (140, 64, 184),
 }
-_RADIUS_PX = {"small": (6.5, 8.0), "large": (12.0, 14.0)}
+_RADIUS_PX = {"small": (9.0, 10.0), "large": (14.0, 15.0)}
 _KIND, _FORMAT = "drawn scenes", 1
 
 
@@ -91,7 +91,7 @@ def draw(scene: Scene, generator: random.Random) -> Image.Image:
     pen = ImageDraw.Draw(picture)
     for thing in scene.objects:
         radius = generator.uniform(*_RADIUS_PX[thing.size])
-        slack = CELL_PX / 2 - 1 - radius
+        slack = CELL_PX / 2 - radius
         x = (thing.column + 0.5) * CELL_PX + generator.uniform(-slack, slack)
         y = (thing.row + 0.5) * CELL_PX + generator.uniform(-slack, slack)
         tint = tuple(min(255, max(0, value + generator.randint(-14, 14))) for value in _RGB[thing.colour])

@@ -30,7 +30,7 @@
     const pixels = new ImageData(columns, rows);
     for (let region = 0; region < rows * columns; region += 1) {
       const weight = bytes[word * rows * columns + region] / 255;
-      pixels.data.set([8, 12, 24, 215 * (1 - weight)], 4 * region);
+      pixels.data.set([8, 12, 24, 190 * (1 - weight)], 4 * region);
     }
     small.getContext("2d").putImageData(pixels, 0, 0);
     // The picture is fitted into its frame: the map covers the picture, not the frame.

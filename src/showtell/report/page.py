@@ -110,8 +110,8 @@ def _cards(
                 "scores": {name: round(100 * value, 1) for name, value in prediction.scores.items()},
                 "attention": pack_attention(prediction),
             }
-            if verdicts is not None:
-                card["wrong"] = list(verdicts.get(prediction.key, ()))
+            if verdicts is not None and prediction.key in verdicts:
+                card["wrong"] = list(verdicts[prediction.key])
             cards.append(card)
             advance(1, "")
     return cards
