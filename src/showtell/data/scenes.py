@@ -45,7 +45,7 @@ _RGB = {
     "purple": (140, 64, 184),
 }
 _RADIUS_PX = {"small": (9.0, 10.0), "large": (14.0, 15.0)}
-_KIND, _FORMAT = "drawn scenes", 1
+_KIND, _FORMAT = "set of drawn scenes", 1
 
 
 def held_out(scene: Scene, split: str) -> list[str]:
@@ -192,11 +192,15 @@ def load_scenes(directory: Path) -> dict[str, Scene]:
     """Return the truth about the drawn scenes of a directory, by key.
 
     Raises:
-        DataError: the directory does not hold drawn scenes.
+        DataError: the directory does not hold drawn scenes, or broken ones.
     """
     read_manifest(directory, _KIND, _FORMAT)
-    rows = json.loads((directory / "scenes.json").read_text(encoding="utf-8"))
-    scenes = [Scene(row["key"], tuple(SceneObject(**thing) for thing in row["objects"])) for row in rows]
+    path = directory / "scenes.json"
+    try:
+        rows = json.loads(path.read_text(encoding="utf-8"))
+        scenes = [Scene(row["key"], tuple(SceneObject(**thing) for thing in row["objects"])) for row in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(f"cannot read {path}", found=str(error), mend="Draw the scenes again") from error
     return {scene.key: scene for scene in scenes}
 
 
