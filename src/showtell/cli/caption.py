@@ -14,7 +14,7 @@ def command(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run (its best/ is taken).")],
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="Pictures, and folders of pictures (by name, 2 before 10)."),
+        typer.Argument(metavar="PATH", help="Pictures, and folders of pictures (by name, 2 before 10)."),
     ],
     beams: Annotated[int | None, typer.Option(help="Beam width. Default: the checkpoint's.")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest word.")] = False,
