@@ -1,0 +1,78 @@
+"""Charts: round ticks that enclose the values, every point told, nothing that is not a number drawn."""
+
+from __future__ import annotations
+
+import math
+import re
+from itertools import pairwise
+from xml.etree import ElementTree
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from showtell.report.charts import (
+    BOTTOM,
+    HEIGHT,
+    LEFT,
+    RIGHT,
+    TOP,
+    WIDTH,
+    Line,
+    epoch_ticks,
+    line_chart,
+    nice_ticks,
+)
+
+
+def places(svg: str) -> list[tuple[float, float]]:
+    return [(float(x), float(y)) for x, y in re.findall(r'cx="([^"]+)" cy="([^"]+)"', svg)]
+
+
+@given(st.floats(-1e6, 1e6), st.floats(0, 1e6))
+def test_ticks_enclose_the_values_and_are_few_and_even(low: float, width: float) -> None:
+    ticks = nice_ticks(low, low + width)
+    slack = 1e-6 * max(1.0, abs(low), width)
+    assert ticks[0] <= low + slack
+    assert ticks[-1] >= low + width - slack
+    assert 2 <= len(ticks) <= 7
+    steps = [after - before for before, after in pairwise(ticks)]
+    assert max(steps) - min(steps) < 1e-6 * max(steps) + 1e-9 * abs(low)
+
+
+def test_ticks_are_round() -> None:
+    assert nice_ticks(0.0, 19.3) == [0, 5, 10, 15, 20]
+    assert nice_ticks(1.21, 3.4) == [1, 2, 3, 4]
+    assert nice_ticks(2.0, 2.0) == [1.5, 2.0, 2.5]
+
+
+def test_epoch_ticks_are_whole_and_at_most_six() -> None:
+    assert epoch_ticks(1, 1) == [1]
+    assert epoch_ticks(1, 6) == [1, 2, 3, 4, 5, 6]
+    assert epoch_ticks(1, 100) == [1, 18, 35, 52, 69, 86]
+
+
+def test_higher_values_are_drawn_higher_and_later_epochs_further_right() -> None:
+    svg = line_chart("loss by epoch", [Line("training", "train", [(1, 3.0), (2, 2.0), (3, 1.0)])])
+    drawn = places(svg)
+    assert drawn == sorted(drawn)
+    assert [y for _, y in drawn] == sorted(y for _, y in drawn)
+    assert drawn[0][0] == LEFT
+    assert drawn[-1][0] == WIDTH - RIGHT
+    assert all(TOP <= y <= HEIGHT - BOTTOM for _, y in drawn)
+    ElementTree.fromstring(svg)
+
+
+def test_each_point_tells_its_value() -> None:
+    svg = line_chart("x", [Line("validation", "dev", [(2, 18.54321)])])
+    assert "<title>validation, epoch 2: 18.54</title>" in svg
+
+
+def test_values_that_are_not_finite_are_left_out() -> None:
+    svg = line_chart("x", [Line("training", "train", [(1, math.nan), (2, 1.0), (3, math.inf)])])
+    assert len(places(svg)) == 1
+    assert "nan" not in svg
+    assert "inf" not in svg
+
+
+def test_nothing_measured_is_said() -> None:
+    assert line_chart("x", []) == '<p class="none">Nothing measured yet.</p>'

@@ -1,0 +1,272 @@
+"""The report: complete, self-contained, and deaf to what captions and paths try to be."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from showtell.errors import DataError
+from showtell.report import write_report
+from showtell.report.page import embed_json, fill
+from showtell.report.run import choose, read_run
+
+EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & 'quoted' {{recipe}}"
+SCORES = {"BLEU-4": 0.193, "CIDEr-D": 0.4853}
+SIGNATURE = "showtell:0.1.0|tok:ptb-3.4.1|refs:5"
+
+
+def prediction(key: str, picture: Path, **changes: Any) -> dict[str, Any]:
+    row = {
+        "key": key,
+        "picture": str(picture),
+        "candidate": "a red ring",
+        "references": ["A red ring.", "The ring is red."],
+        "scores": {"BLEU-4": 0.25, "CIDEr-D": 1.5},
+        "words": ["a", "red", "ring"],
+        "attention": [[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0], [0.25] * 4, [0.25] * 4],
+        "grid": [2, 2],
+    }
+    return row | changes
+
+
+def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "red.png")
+    return tmp_path / "red.png"
+
+
+@pytest.fixture
+def run(tmp_path: Path, picture: Path) -> Path:
+    run = tmp_path / "my run"
+    (run / "best").mkdir(parents=True)
+    (run / "recipe.yaml").write_text("optimizer:\n  lr: 0.001  # <b>fast</b>\n", encoding="utf-8")
+    metrics = [
+        {"kind": "step", "step": 20, "epoch": 1, "loss": 9.0, "lr": 0.001},
+        {"kind": "epoch", "step": 40, "epoch": 1, "loss": 3.25, "seconds": 9.0},
+        {"kind": "validation", "step": 40, "epoch": 1, "loss": 3.5, "BLEU-4": 0.101, "CIDEr-D": 0.2},
+        {"kind": "epoch", "step": 80, "epoch": 2, "loss": 2.75, "seconds": 18.0},
+        {"kind": "validation", "step": 80, "epoch": 2, "loss": 3.0, "BLEU-4": 0.193, "CIDEr-D": 0.4853},
+    ]
+    write_rows(run / "metrics.jsonl", metrics)
+    config = {"scores": {"values": SCORES, "signature": SIGNATURE}}
+    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_rows(run / "best" / "predictions.jsonl", [prediction("red", picture)])
+    return run
+
+
+class Page(HTMLParser):
+    """Collects start tags with their attributes, the visible text, and the contents of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[str] = []
+        self.text = ""
+        self._inside = ""
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._inside = tag
+        if tag == "script":
+            self.scripts.append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        if self._inside == "script":
+            self.scripts[-1] += data
+        else:
+            self.text += data
+
+    @property
+    def data(self) -> dict[str, Any]:
+        return dict(json.loads(self.scripts[0]))
+
+
+def read_page(path: Path) -> Page:
+    return Page(path.read_text(encoding="utf-8"))
+
+
+def test_the_report_holds_curves_scores_options_and_pictures(run: Path) -> None:
+    path = write_report(run)
+    assert path == run / "report.html"
+    html, page = path.read_text(encoding="utf-8"), read_page(path)
+    assert "<title>training, epoch 2: 2.75</title>" in html
+    assert "<title>validation, epoch 2: 3</title>" in html
+    assert "<title>validation, epoch 1: 10.1</title>" in html
+    assert "<title>validation, epoch 2: 48.53</title>" in html
+    assert "epoch 1: 9<" not in html
+    assert "my run" in page.text
+    assert "48.5" in page.text
+    assert SIGNATURE in page.text
+    assert "lr: 0.001  # <b>fast</b>" in page.text
+    (card,) = page.data["pictures"]
+    assert card["candidate"] == "a red ring"
+    assert card["references"] == ["A red ring.", "The ring is red."]
+    assert card["scores"] == {"BLEU-4": 25.0, "CIDEr-D": 150.0}
+    assert "wrong" not in card
+
+
+def test_the_page_needs_nothing_but_itself(run: Path) -> None:
+    path = write_report(run)
+    html, page = path.read_text(encoding="utf-8"), read_page(path)
+    assert not re.search(r"https?://|@import|url\(|fetch\(|XMLHttpRequest|WebSocket|import\(", html)
+    assert not [
+        attributes for _, attributes in page.tags if {"src", "href", "action", "data"} & set(attributes)
+    ]
+    assert {tag for tag, _ in page.tags}.isdisjoint({"link", "iframe", "img", "object", "embed", "base"})
+    policies = [at["content"] for tag, at in page.tags if at.get("http-equiv") == "Content-Security-Policy"]
+    assert policies == [
+        "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
+    ]
+
+
+def test_captions_paths_and_recipes_never_become_markup(run: Path, picture: Path) -> None:
+    plain = [tag for tag, _ in read_page(write_report(run)).tags]
+    evil = prediction(EVIL, picture, candidate=EVIL, references=[EVIL], words=EVIL.split())
+    write_rows(run / "best" / "predictions.jsonl", [evil])
+    (run / "recipe.yaml").write_text(EVIL, encoding="utf-8")
+    config = {"scores": {"values": {EVIL: 0.5}, "signature": EVIL}}
+    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    path = write_report(run, title=EVIL, headline=EVIL, verdicts={EVIL: [EVIL]})
+    page = read_page(path)
+    assert [tag for tag, _ in page.tags if tag in {"script", "img"}] == ["script", "script"]
+    assert sorted({tag for tag, _ in page.tags}) == sorted(set(plain))
+    (card,) = page.data["pictures"]
+    assert card["candidate"] == card["references"][0] == card["wrong"][0] == card["key"] == EVIL
+    assert page.text.count(EVIL) == 6
+
+
+def test_attention_is_kept_word_by_word(run: Path) -> None:
+    (card,) = read_page(write_report(run)).data["pictures"]
+    assert (card["attention"]["rows"], card["attention"]["columns"]) == (2, 2)
+    maps = np.frombuffer(base64.b64decode(card["attention"]["maps"]), np.uint8).reshape(-1, 2, 2)
+    assert maps.tolist() == [[[64, 128], [191, 255]], [[255, 0], [0, 0]], [[255, 255], [255, 255]]]
+
+
+def test_pictures_are_small_jpegs_inside_the_page(run: Path) -> None:
+    (card,) = read_page(write_report(run)).data["pictures"]
+    head, _, body = card["image"].partition(",")
+    assert head == "data:image/jpeg;base64"
+    assert base64.b64decode(body)[:2] == b"\xff\xd8"
+    assert len(body) < 4000
+
+
+def test_a_picture_that_is_gone_leaves_its_caption(run: Path, picture: Path, tmp_path: Path) -> None:
+    rows = [prediction("gone", tmp_path / "gone.png", attention=None, grid=None), prediction("red", picture)]
+    write_rows(run / "best" / "predictions.jsonl", rows)
+    first, second = read_page(write_report(run)).data["pictures"]
+    assert (first["image"], first["attention"], first["candidate"]) == (None, None, "a red ring")
+    assert second["image"].startswith("data:")
+
+
+def test_verdicts_stand_beside_the_captions_they_judge(run: Path, picture: Path) -> None:
+    rows = [prediction(key, picture) for key in ("right", "wrong", "unknown")]
+    write_rows(run / "best" / "predictions.jsonl", rows)
+    path = write_report(run, verdicts={"right": [], "wrong": ["there is no red ring"]})
+    cards = {card["key"]: card for card in read_page(path).data["pictures"]}
+    assert cards["right"]["wrong"] == []
+    assert cards["wrong"]["wrong"] == ["there is no red ring"]
+    assert "wrong" not in cards["unknown"]
+
+
+def test_other_predictions_and_scores_can_be_shown(run: Path, picture: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "test.jsonl", [prediction("other", picture)])
+    path = write_report(
+        run,
+        out=tmp_path / "there.html",
+        predictions=tmp_path / "test.jsonl",
+        scores={"CIDEr-D": 0.911},
+        signature="mine",
+        headline="On the test split.",
+    )
+    page = read_page(path)
+    assert path == tmp_path / "there.html"
+    assert [card["key"] for card in page.data["pictures"]] == ["other"]
+    assert "91.1" in page.text
+    assert "On the test split." in page.text
+    assert SIGNATURE not in page.text
+
+
+def test_a_run_that_has_just_begun_has_a_report(run: Path) -> None:
+    (run / "metrics.jsonl").unlink()
+    (run / "best" / "config.json").unlink()
+    (run / "best" / "predictions.jsonl").unlink()
+    page = read_page(write_report(run))
+    assert page.data["pictures"] == []
+    assert page.text.count("Nothing measured yet.") == 3
+    assert "No scores yet." in page.text
+
+
+def test_a_row_that_a_crash_cut_short_is_left_out(run: Path) -> None:
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "validation", "ep')
+    assert len(read_run(run).rows) == 5
+
+
+def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"is not a run: found no recipe\.yaml\. Name a directory that train made"
+    ):
+        write_report(tmp_path)
+
+
+def test_broken_files_are_named(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*none\.jsonl: found no such file"):
+        write_report(run, predictions=tmp_path / "none.jsonl")
+    write_rows(run / "best" / "predictions.jsonl", [{"key": "a"}])
+    with pytest.raises(DataError, match=r"predictions\.jsonl does not hold predictions.*showtell evaluate"):
+        write_report(run)
+    (run / "best" / "predictions.jsonl").write_text('{"key": "a"\n{}\n')
+    with pytest.raises(DataError, match=r"cannot read .*predictions\.jsonl: found line 1"):
+        write_report(run)
+    (run / "best" / "config.json").write_text("{")
+    with pytest.raises(DataError, match=r"cannot read .*config\.json"):
+        write_report(run)
+
+
+def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, picture: Path) -> None:
+    values = np.random.default_rng(0).permutation(100) / 100
+    rows = [
+        prediction(f"p{index}", picture, scores={"CIDEr-D": float(value)})
+        for index, value in enumerate(values)
+    ]
+    write_rows(run / "best" / "predictions.jsonl", rows)
+    predictions = read_run(run).predictions
+    chosen = choose(predictions, most=20, metric="CIDEr-D")
+    scores = [prediction.scores["CIDEr-D"] for prediction in chosen]
+    assert len(chosen) == 20
+    assert set(np.sort(values)[:5]) | set(np.sort(values)[-5:]) <= set(scores)
+    indices = [int(prediction.key[1:]) for prediction in chosen]
+    assert indices == sorted(indices)
+    page = read_page(write_report(run, pictures=20))
+    assert "20 of 100 pictures" in page.text
+    assert choose(predictions, most=100, metric="CIDEr-D") == predictions
+
+
+def test_filling_never_looks_into_values() -> None:
+    assert fill("{{a}}-{{b}}", {"a": "{{b}}", "b": "2"}) == "{{b}}-2"
+    with pytest.raises(KeyError, match="missing"):
+        fill("{{missing}}", {})
+
+
+def test_embedded_json_cannot_end_its_script_and_stays_the_same_value() -> None:
+    value = {"text": "</script><!-- & \u2028", "number": 1.5}
+    text = embed_json(value)
+    assert "<" not in text
+    assert ">" not in text
+    assert json.loads(text) == value
