@@ -1,0 +1,72 @@
+"""``showtell score`` prints a table or JSON with the signature."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from showtell.cli.main import app, main
+from showtell.scoring import evaluate
+
+REFERENCES = {"1": ["a dog runs on the grass", "a brown dog"], "2": ["a red bus", "a bus drives"]}
+CANDIDATES = {"1": "a dog runs", "2": ""}
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> list[str]:
+    references, candidates = tmp_path / "references.jsonl", tmp_path / "candidates.json"
+    references.write_text("\n".join(json.dumps({"image": k, "captions": v}) for k, v in REFERENCES.items()))
+    candidates.write_text(json.dumps([{"image_id": k, "caption": v} for k, v in CANDIDATES.items()]))
+    return ["score", "--references", str(references), "--candidates", str(candidates)]
+
+
+def test_table_shows_scores_times_a_hundred_counts_and_signature(files: list[str]) -> None:
+    result = CliRunner().invoke(app, files)
+    scores = evaluate(REFERENCES, CANDIDATES)
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    for name, value in scores.values.items():
+        assert any(name in line and f"{value * 100:.2f}" in line for line in lines)
+    assert lines[-2] == "2 pictures, 2 references each, 1 empty candidates"
+    assert lines[-1] == scores.signature
+    assert result.stderr == "note: 1 of 2 candidates are empty; they count, and score 0\n"
+
+
+def test_json_holds_raw_scores_and_nothing_else_is_on_stdout(files: list[str]) -> None:
+    result = CliRunner().invoke(app, [*files, "--format", "json"])
+    scores = evaluate(REFERENCES, CANDIDATES)
+    assert json.loads(result.stdout) == {
+        "scores": scores.values,
+        "pictures": 2,
+        "references": [2, 2],
+        "empty_candidates": 1,
+        "notes": scores.notes,
+        "signature": scores.signature,
+    }
+
+
+def test_a_subset_needs_the_option(
+    files: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path(files[-1]).write_text(json.dumps([{"image_id": "1", "caption": "a dog"}]))
+    monkeypatch.setattr(sys, "argv", ["showtell", *files])
+    with pytest.raises(SystemExit) as caught:
+        main()
+    assert caught.value.code == 1
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "1 of 2 pictures have no candidate (2)" in shown.err
+    assert "--subset" in shown.err
+    result = CliRunner().invoke(app, [*files, "--subset"])
+    assert result.exit_code == 0
+    assert "pictures:1-of-2" in result.stdout
+    assert "CIDEr-D of a single picture is 0 by definition" in result.stderr
+
+
+def test_an_unknown_format_is_misuse(files: list[str]) -> None:
+    result = CliRunner().invoke(app, [*files, "--format", "xml"])
+    assert result.exit_code == 2
