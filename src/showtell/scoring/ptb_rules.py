@@ -255,7 +255,7 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     ("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+|[\u2080-\u2089]+", "", _keep),
 ]
 
-RULES = [Rule(re.compile(f"(?P<token>{token})(?:{look})"), normal) for token, look, normal in _ROWS]
+RULES = [Rule(re.compile(f"(?P<token>{token})(?:{look})", re.ASCII), normal) for token, look, normal in _ROWS]
 
 # Texts in which a rule may look beyond a space
 CONTEXT = re.compile(
