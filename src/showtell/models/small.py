@@ -1,7 +1,8 @@
 """A small convolutional network that is trained from scratch with its decoder, for drawn scenes.
 
-Four stages of two 3x3 convolutions with batch norm. Two coordinate channels (Liu et al. 2018, "An intriguing failing
-of convolutional neural networks and the CoordConv solution") are added to the picture, since place must be told.
+Five 3x3 convolutions with batch norm and ReLU. Two coordinate channels are added to the picture (Liu et al. 2018, "An
+intriguing failing of convolutional neural networks and the CoordConv solution"), since place must be told. Group norm
+in place of batch norm would make a batch equal the sum of its parts, but learned three times slower.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from showtell.images import Preprocessing
+
+NARROWEST = 16
 
 
 def _stage(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
@@ -33,12 +36,13 @@ class SmallNetwork(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        narrow = max(16, width // 4)
+        # Narrow where the map is large: half the time of starting at width / 4, and it learns as much.
+        eighth, quarter, half = (max(NARROWEST, width // share) for share in (8, 4, 2))
         self.stages = nn.Sequential(
-            *_stage(5, narrow, 2),
-            *_stage(narrow, 2 * narrow, 2),
-            *_stage(2 * narrow, 2 * narrow, 1),
-            *_stage(2 * narrow, width, 2),
+            *_stage(5, eighth, 2),
+            *_stage(eighth, quarter, 2),
+            *_stage(quarter, half, 1),
+            *_stage(half, width, 2),
             *_stage(width, width, 1),
         )
         self.width = width

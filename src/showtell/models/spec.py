@@ -34,7 +34,7 @@ class EncoderSpec(StrictModel):
     weights: str | None = Field(None, description="a local safetensors file; none: the default from the hub")
     trainable: bool = Field(False, description="train the encoder too; else it is frozen")
     width: int = Field(
-        192, ge=16, le=1024, multiple_of=8, description="channels D of the small encoder's regions"
+        128, ge=16, le=1024, multiple_of=8, description="channels D of the small encoder's regions"
     )
 
     @field_validator("name")
