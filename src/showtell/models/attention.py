@@ -129,7 +129,7 @@ class AttentionDecoder(nn.Module):
         return replace(state, hidden=hidden, cell=cell), context, attention
 
     def _logits(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
-        deep = torch.tanh(words + self.deep(self.dropout(torch.cat((hidden, context), dim=-1))))
+        deep = torch.tanh(words + self.deep(torch.cat((hidden, context), dim=-1)))
         logits: Tensor = self.output(self.dropout(deep))
         return logits.float()
 
