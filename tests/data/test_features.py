@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +116,7 @@ def test_size_is_told_before(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     extract_features(prepared, encoder, tmp_path / "cache")
-    assert "features of 21 pictures: 0.00 GB in" in capsys.readouterr().err
+    assert "features of 21 pictures: 0.1 MB in" in capsys.readouterr().err
     files = sum((tmp_path / "cache" / name).stat().st_size for name in ("regions.f16", "pooled.f16"))
     assert files == cache_bytes(COUNT, 4, 512) == 2 * COUNT * 5 * 512
 
@@ -126,7 +127,7 @@ def test_too_little_room_is_refused_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(
-        DataError, match=r"too little room .* found 0.00 GB free; expected 0.00 GB.*another disk"
+        DataError, match=r"too little room .* found 1.0 MB free; expected 67.2 MB.*another disk"
     ):
         extract_features(prepared, encoder, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
@@ -194,7 +195,7 @@ def test_directory_of_something_else_is_left_alone(
     with pytest.raises(DataError, match=r"other files \(letter.txt\). Name an empty or new directory"):
         extract_features(prepared, encoder, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
-    with pytest.raises(DataError, match=r"found a file. Name an empty or new directory"):
+    with pytest.raises(DataError, match=r"cannot write .*letter.txt: found (File exists|Not a directory)"):
         extract_features(prepared, encoder, tmp_path / "mine" / "letter.txt")
 
 
@@ -330,6 +331,20 @@ def test_killed_extraction_goes_on_where_it_stopped(
     assert np.array_equal(resumed.regions[:8], before)
     whole = extract_features(prepared, encoder, tmp_path / "whole", batch_size=4)
     np.testing.assert_allclose(resumed.regions, whole.regions, rtol=2**-8, atol=1e-3)
+
+
+def test_two_processes_fill_a_cache_one_after_the_other(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "cache").mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        with features_module._alone(tmp_path / "cache"):
+            other = pool.submit(extract_features, prepared, encoder, tmp_path / "cache")
+            with pytest.raises(TimeoutError):
+                other.result(timeout=0.3)
+            assert list((tmp_path / "cache").iterdir()) == []
+        assert other.result().done.all()
+    assert "another process is filling" in capsys.readouterr().err
 
 
 def test_trainable_encoder_has_no_cache(prepared: PreparedSet, tmp_path: Path) -> None:

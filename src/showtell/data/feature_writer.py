@@ -48,8 +48,10 @@ class FeatureWriter:
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         try:
-            self._wait()
-            self._pool.submit(self._mark).result()
+            try:
+                self._wait()
+            finally:
+                self._pool.submit(self._mark).result()  # whatever went wrong, what is written counts
         except OSError as failure:
             raise self._full(failure) from failure
         finally:

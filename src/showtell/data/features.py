@@ -9,11 +9,12 @@ and an unfinished cache is never taken for a finished one.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import os
 import shutil
 from collections import deque
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
@@ -129,21 +130,41 @@ def extract_features(
             mend="They change with every step: train without a cache",
         )
     wanted = _wanted_rows(prepared, splits)
-    if not (directory / MANIFEST).exists():
-        _ask_layout(prepared, encoder, wanted)
-    manifest = _open_or_create(prepared, encoder, directory)
-    done = _read_bitmap(directory, manifest)
-    missing = wanted[~done[wanted]]
-    if len(missing):
-        bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size)
-        if bad:
-            more = f" and {len(bad) - SHOWN_PICTURES:,} more" if len(bad) > SHOWN_PICTURES else ""
-            raise DataError(
-                f"{len(bad):,} of {len(missing):,} pictures have no features, the others are done",
-                found="; ".join(bad[:SHOWN_PICTURES]) + more,
-                mend="Put the pictures back, or prepare the set again",
-            )
+    with _alone(directory):
+        if not (directory / MANIFEST).exists():
+            _ask_layout(prepared, encoder, wanted)
+        manifest = _open_or_create(prepared, encoder, directory)
+        done = _read_bitmap(directory, manifest)
+        missing = wanted[~done[wanted]]
+        bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size) if len(missing) else []
+    if bad:
+        more = f" and {len(bad) - SHOWN_PICTURES:,} more" if len(bad) > SHOWN_PICTURES else ""
+        raise DataError(
+            f"{len(bad):,} of {len(missing):,} pictures have no features, the others are done",
+            found="; ".join(bad[:SHOWN_PICTURES]) + more,
+            mend="Put the pictures back, or prepare the set again",
+        )
     return FeatureCache(directory, manifest, done)
+
+
+@contextlib.contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Hold a cache's directory, made if need be, so that two processes never lay out or fill it at once."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        # A lock on the directory itself leaves no file, and ends with the process however that ends.
+        descriptor = os.open(directory, os.O_RDONLY)
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            note(f"another process is filling {directory}: waiting for it")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def cache_bytes(rows: int, regions: int, width: int) -> int:
@@ -174,12 +195,12 @@ def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) ->
         return manifest
     # A process killed before the manifest was there leaves some of these.
     ours = (REGIONS, POOLED, BITMAP)
-    names = [path.name for path in directory.iterdir()] if directory.is_dir() else []
+    names = sorted(path.name for path in directory.iterdir())
     foreign = [name for name in names if name not in ours and not name.startswith(f".{MANIFEST}.")]
-    if foreign or (directory.exists() and not directory.is_dir()):
+    if foreign:
         raise DataError(
             f"cannot make a feature cache in {directory}",
-            found=f"other files ({sorted(foreign)[0]})" if foreign else "a file",
+            found=f"other files ({foreign[0]})",
             mend="Name an empty or new directory",
         )
     rows = len(prepared)
@@ -194,7 +215,6 @@ def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) ->
         "computed_in": str(encoder.dtype).removeprefix("torch."),
     }
     try:
-        directory.mkdir(parents=True, exist_ok=True)
         _check_room(directory, rows, encoder)
         _stretch(directory / REGIONS, cache_bytes(rows, encoder.regions - 1, encoder.width))
         _stretch(directory / POOLED, cache_bytes(rows, 0, encoder.width))
@@ -213,14 +233,18 @@ def _stretch(path: Path, size: int) -> None:
 
 def _check_room(directory: Path, rows: int, encoder: Encoder) -> None:
     need, free = cache_bytes(rows, encoder.regions, encoder.width), shutil.disk_usage(directory).free
-    note(f"features of {rows:,} pictures: {need / 1e9:.2f} GB in {directory} ({free / 1e9:.1f} GB free)")
+    note(f"features of {rows:,} pictures: {_megabytes(need)} in {directory} ({_megabytes(free)} free)")
     if need + SPARE_BYTES > free:
         raise DataError(
             f"too little room for the feature cache {directory}",
-            found=f"{free / 1e9:.2f} GB free",
-            expected=f"{need / 1e9:.2f} GB",
+            found=f"{_megabytes(free)} free",
+            expected=f"{_megabytes(need + SPARE_BYTES)}",
             mend="Free some space or name a directory on another disk",
         )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"
 
 
 def _refuse_stale(
