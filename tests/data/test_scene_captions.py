@@ -128,13 +128,9 @@ def test_each_wrong_fact_is_told(caption: str, wrong: str) -> None:
         "a dog",
         "a red ring above",
         "a redring above a blue star",
-    ]
-    + [
         "a red ring is left of a blue star and",
         "with a red ring at the top",
         "a red ring at the top a blue star",
-    ]
-    + [
         "a red ring <script> above a blue star",
         "a red ring above a blue starfish",
         "it is above a blue star",

@@ -1,0 +1,94 @@
+"""The demo, from nothing to a report, at toy size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from showtell.cli import demo
+from showtell.cli.demo import DemoResult, run_demo
+from showtell.cli.main import app
+from showtell.data.scenes import load_scenes
+from showtell.errors import ShowtellError
+from showtell.recipes.schema import load_recipe
+
+TOY = [
+    "objective=[{name: cross-entropy, epochs: 1}]",
+    "decoder.hidden=8",
+    "encoder.width=16",
+    "search.max_words=6",
+    "training.threads=1",
+]
+
+
+def toy_demo(out: Path, least_share: float) -> DemoResult:
+    return run_demo(
+        out, train_pictures=8, dev_pictures=3, test_pictures=4, overrides=TOY, least_share=least_share
+    )
+
+
+def test_the_whole_way_from_nothing_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = toy_demo(tmp_path, least_share=0.0)
+    assert result.pictures == 4
+    assert 0 <= result.complete <= result.right <= 4
+    assert result.report == tmp_path / "run" / "report.html"
+    html = result.report.read_text(encoding="utf-8")
+    assert result.headline in html
+    assert all(key in html for key in load_scenes(tmp_path / "scenes") if key.startswith("test-"))
+    assert not any(
+        f"{key}.png" in html for key in load_scenes(tmp_path / "scenes") if key.startswith("train-")
+    )
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[0] for line in lines] == [f"test-{number:05d}.png" for number in range(4)]
+    assert all(line.rstrip().endswith("right") or "  wrong: " in line for line in lines)
+
+
+def test_a_second_demo_replaces_the_first_and_too_few_right_captions_fail(tmp_path: Path) -> None:
+    toy_demo(tmp_path, least_share=0.0)
+    with pytest.raises(
+        ShowtellError,
+        match=r"captions are not good enough: found \d+\.\d % of 4 held-out pictures.*expected at least 101 %",
+    ) as caught:
+        toy_demo(tmp_path, least_share=1.01)
+    assert type(caught.value) is ShowtellError
+    assert (tmp_path / "run" / "report.html").is_file()
+
+
+def test_the_command_prints_the_figure_the_time_and_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = {}
+
+    def fake(out: Path, *, seed: int) -> DemoResult:
+        asked.update(out=out, seed=seed)
+        return DemoResult(right=483, complete=480, pictures=500, seconds=123.4, report=out / "report.html")
+
+    monkeypatch.setattr(demo, "run_demo", fake)
+    result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path), "--seed", "7"])
+    assert result.exit_code == 0
+    assert asked == {"out": tmp_path, "seed": 7}
+    assert (
+        "96.6 % of 500 held-out pictures described with no wrong object, colour or relation." in result.stdout
+    )
+    assert "96.0 %" in result.stdout
+    assert "123 seconds" in result.stdout
+    assert str(tmp_path / "report.html") in result.stdout
+
+
+def test_small_pictures_are_drawn_with_half_blocks(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (96, 96), (10, 200, 30)).save(tmp_path / "green.png")
+    text = demo._blocks(tmp_path / "green.png")
+    lines = text.plain.splitlines()
+    assert lines == ["▀" * demo.THUMBNAIL_COLUMNS] * (demo.THUMBNAIL_COLUMNS // 2)
+    assert {str(span.style) for span in text.spans} == {"#0ac81e on #0ac81e"}
+
+
+def test_the_shipped_recipe_trains_its_encoder_and_fits_the_captions() -> None:
+    recipe = load_recipe("demo")
+    assert recipe.encoder.trainable
+    assert recipe.data.max_words == recipe.search.max_words
+    assert recipe.data.max_words >= 28
