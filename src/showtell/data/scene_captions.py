@@ -73,19 +73,19 @@ class SceneObject:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is true of one drawn picture: two or three objects, no two in one cell or of one name."""
+    """What is true of one drawn picture: two or three objects in reading order, no two in one cell or of one name."""
 
     key: str
     objects: tuple[SceneObject, ...]
 
 
 def relations(first: SceneObject, second: SceneObject) -> list[str]:
-    """Return every relation (keys of `RELATIONS`) in which the first object stands to the second."""
+    """Return every relation (keys of `RELATIONS`) in which the first object stands to the second, vertical first."""
     found = []
-    if first.column != second.column:
-        found.append("left" if first.column < second.column else "right")
     if first.row != second.row:
         found.append("above" if first.row < second.row else "below")
+    if first.column != second.column:
+        found.append("left" if first.column < second.column else "right")
     return found
 
 
@@ -112,16 +112,20 @@ WORDINGS: tuple[Wording, ...] = (
     lambda w: f"{w.relation} {w.second} there is {w.first}",
     lambda w: f"there is {w.first} {w.first_place} and {w.second} {w.inverse} it",
     lambda w: f"{w.first_place} there is {w.first} {w.relation} {w.second}",
-    lambda w: f"a picture of {w.first} {w.first_place} with {w.second} {w.inverse} it",
 )
 
 
 def write_captions(scene: Scene, generator: random.Random) -> list[str]:
-    """Return five differently worded captions that are true of the scene and name all its objects."""
+    """Return five differently worded captions that are true of the scene and name all its objects.
+
+    They tell the scene as one reads: the first object is the topmost (of these the leftmost), and of two relations
+    the vertical one is told. Which object comes first is then a matter of wording and not of chance; with chance, the
+    same network needed several times as many steps to learn which place belongs to which object.
+    """
     captions = []
     for wording in generator.sample(WORDINGS, CAPTIONS_PER_SCENE):
-        first, second, *others = generator.sample(scene.objects, len(scene.objects))
-        relation = generator.choice(relations(first, second))
+        first, second, *others = scene.objects
+        relation = relations(first, second)[0]
         text = wording(
             _Words(
                 first=_noun_phrase(first, generator),
@@ -164,7 +168,7 @@ _PHRASE = re.compile(
     rf"(?P<N>(?:an?|the) (?:(?P<size>{_any_of(SIZES)}) )?"
     rf"(?P<name>(?:{_any_of(COLOURS)}) (?:{_any_of(KINDS)})))"
     rf"|(?P<R>{_any_of(_RELATION_OF)})|(?P<P>{_any_of(_CELL_OF)})|(?P<I>it)|(?P<J>and|with)"
-    r"|(?P<L>a picture of|there is|is)"
+    r"|(?P<L>there is|is)"
 )
 _CLAUSE = re.compile(
     r"(?P<relation_first>RNN)"  # left of a red ring there is a blue star

@@ -77,12 +77,18 @@ def _objects(split: str, generator: random.Random) -> tuple[SceneObject, ...]:
             names[:2] = [(colour, kind) for (colour, _), kind in zip(names[:2], kinds, strict=True)]
     if len(set(names)) < count:
         return _objects(split, generator)
-    cells = generator.sample(range(9), count)
     generator.shuffle(names)
     return tuple(
         SceneObject(kind, colour, generator.choice(SIZES), cell // 3, cell % 3)
-        for (colour, kind), cell in zip(names, cells, strict=True)
+        for (colour, kind), cell in zip(names, _cells(count, generator), strict=True)
     )
+
+
+def _cells(count: int, generator: random.Random) -> list[int]:
+    """Choose cells in reading order; half of the time the first two share a row, so that no relation is rare."""
+    cells = sorted(generator.sample(range(9), count))
+    is_beside = generator.random() < 0.5
+    return cells if is_beside == (cells[0] // 3 == cells[1] // 3) else _cells(count, generator)
 
 
 def draw(scene: Scene, generator: random.Random) -> Image.Image:
