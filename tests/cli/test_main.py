@@ -3,31 +3,50 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from showtell.cli.main import main
 from showtell.data.prepared import PreparedSet
+from showtell.errors import CheckpointError
 from showtell.recipes.schema import Recipe, dump_recipe
 
 
-def showtell(*arguments: object) -> subprocess.CompletedProcess[str]:
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-c", "from showtell.cli.main import main; main()", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-    )
+@dataclass(frozen=True)
+class Outcome:
+    """How a command ended and what it printed."""
+
+    code: int
+    stdout: str
+    stderr: str
 
 
-def test_recipes_are_listed_and_printed() -> None:
+@pytest.fixture
+def showtell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command line in this process."""
+
+    def run(*arguments: object) -> Outcome:
+        monkeypatch.delenv("SHOWTELL_DEBUG", raising=False)
+        monkeypatch.setattr(sys, "argv", ["showtell", *map(str, arguments)])
+        capsys.readouterr()
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        printed = capsys.readouterr()
+        return Outcome(code, printed.out, printed.err)
+
+    return run
+
+
+def test_recipes_are_listed_and_printed(showtell: Callable[..., Outcome]) -> None:
     listed = showtell("recipes")
-    assert listed.returncode == 0
+    assert listed.code == 0
     assert "flickr8k-attention" in listed.stdout
     printed = showtell("recipes", "flickr8k-attention")
     assert "decoder:" in printed.stdout
@@ -50,39 +69,40 @@ def test_recipes_are_listed_and_printed() -> None:
     ],
 )
 def test_misuse_and_failure_have_their_codes_and_one_line(
-    arguments: list[str], code: int, message: str
+    showtell: Callable[..., Outcome], arguments: list[str], code: int, message: str
 ) -> None:
     result = showtell(*arguments)
-    assert result.returncode == code, result.stderr
+    assert result.code == code, result.stderr
     assert message in result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
 
 
-def test_debug_shows_the_traceback() -> None:
-    result = showtell("--debug", "evaluate", "nowhere", "--data", "nowhere")
-    assert result.returncode == 1
-    assert "Traceback" in result.stderr
+def test_debug_raises_the_error_itself(showtell: Callable[..., Outcome]) -> None:
+    with pytest.raises(CheckpointError, match="nowhere is not a checkpoint"):
+        showtell("--debug", "evaluate", "nowhere", "--data", "nowhere")
 
 
-def test_train_evaluate_and_caption_agree(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+def test_train_evaluate_and_caption_agree(
+    showtell: Callable[..., Outcome], toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
     recipe, run = tmp_path / "toy.yaml", tmp_path / "run"
     recipe.write_text(dump_recipe(toy_recipe), encoding="utf-8")
     trained = showtell("train", recipe, "--data", toy_set.directory, "-o", run)
-    assert trained.returncode == 0, trained.stderr
+    assert trained.code == 0, trained.stderr
     assert "CIDEr-D" in trained.stdout
     assert (run / "report.html").is_file()
     written = tmp_path / "said.jsonl"
     judged = showtell(
         "evaluate", run, "--data", toy_set.directory, "--predictions", written, "--format", "json"
     )
-    assert judged.returncode == 0, judged.stderr
+    assert judged.code == 0, judged.stderr
     best = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))["scores"]["values"]
     assert json.loads(judged.stdout)["CIDEr-D"] == pytest.approx(best["CIDEr-D"], abs=1e-6)
     said = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
     pictures = [row["picture"] for row in said]
     captioned = showtell("caption", run, *pictures, "--format", "jsonl", "--beams", "3")
-    assert captioned.returncode == 0, captioned.stderr
+    assert captioned.code == 0, captioned.stderr
     lines = [json.loads(line) for line in captioned.stdout.splitlines()]
     assert [line["path"] for line in lines] == pictures
     assert [line["caption"] for line in lines] == [row["candidate"] for row in said]
