@@ -1,8 +1,9 @@
 """A small convolutional network that is trained from scratch with its decoder, for drawn scenes.
 
-Five 3x3 convolutions with batch norm and ReLU. Two coordinate channels are added to the picture (Liu et al. 2018, "An
-intriguing failing of convolutional neural networks and the CoordConv solution"), since place must be told. Group norm
-in place of batch norm would make a batch equal the sum of its parts, but learned three times slower.
+Four convolutions with batch norm and maximum pooling. Two coordinate channels (Liu et al. 2018, "An intriguing
+failing of convolutional neural networks and the CoordConv solution") are added to the picture, since place must be
+told, and again to the map, so that a region says where it is without the convolutions having to carry it there. On
+drawn scenes, pooling told kinds apart in fewer steps than strided convolutions of the same width.
 """
 
 from __future__ import annotations
@@ -17,16 +18,16 @@ from showtell.images import Preprocessing
 NARROWEST = 16
 
 
-def _stage(inputs: int, outputs: int, stride: int) -> list[nn.Module]:
+def _stage(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
     return [
-        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
         nn.ReLU(inplace=True),
     ]
 
 
 class SmallNetwork(nn.Module):
-    """Normalised pictures float [P, 3, S, S] to a map [P, D, S/8, S/8].
+    """Normalised pictures float [P, 3, S, S] to a map [P, D, S/16, S/16], of which two channels are coordinates.
 
     Args:
         width: Channels D of the map, a multiple of 8.
@@ -36,22 +37,28 @@ class SmallNetwork(nn.Module):
 
     def __init__(self, width: int):
         super().__init__()
-        # Narrow where the map is large: half the time of starting at width / 4, and it learns as much.
-        eighth, quarter, half = (max(NARROWEST, width // share) for share in (8, 4, 2))
+        narrow = max(8, width // 6)
         self.stages = nn.Sequential(
-            *_stage(5, eighth, 2),
-            *_stage(eighth, quarter, 2),
-            *_stage(quarter, half, 1),
-            *_stage(half, width, 2),
-            *_stage(width, width, 1),
+            *_stage(5, narrow, kernel=5, stride=2),
+            *_stage(narrow, 2 * narrow),
+            nn.MaxPool2d(2),
+            *_stage(2 * narrow, 4 * narrow),
+            nn.MaxPool2d(2),
+            *_stage(4 * narrow, width - 2),
+            nn.MaxPool2d(2),
         )
         self.width = width
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return the last map [P, D, S/8, S/8]."""
-        count, _, height, width = pictures.shape
-        down = torch.linspace(-1, 1, height, dtype=pictures.dtype, device=pictures.device)
-        right = torch.linspace(-1, 1, width, dtype=pictures.dtype, device=pictures.device)
-        places = torch.stack(torch.meshgrid(down, right, indexing="ij"))  # [2, S, S]
-        placed = torch.cat([pictures, places.expand(count, -1, -1, -1)], dim=1)  # [P, 5, S, S]
-        return self.stages(placed.contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
+        """Return the last map [P, D, S/16, S/16]."""
+        placed = _with_coordinates(pictures)  # [P, 5, S, S]
+        return _with_coordinates(self.stages(placed.contiguous(memory_format=torch.channels_last)))
+
+
+def _with_coordinates(maps: Tensor) -> Tensor:
+    """Return maps [P, C, h, w] with two more channels: down and right, each from -1 to 1."""
+    count, _, height, width = maps.shape
+    down = torch.linspace(-1, 1, height, dtype=maps.dtype, device=maps.device)
+    right = torch.linspace(-1, 1, width, dtype=maps.dtype, device=maps.device)
+    places = torch.stack(torch.meshgrid(down, right, indexing="ij"))  # [2, h, w]
+    return torch.cat([maps, places.expand(count, -1, -1, -1)], dim=1)  # [P, C + 2, h, w]
