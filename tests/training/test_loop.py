@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from showtell.data.prepared import PreparedSet
-from showtell.errors import CheckpointError, ConfigError, DataError, ShowtellError
+from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, ShowtellError
 from showtell.models.checkpoint import load_checkpoint
 from showtell.recipes.schema import Recipe, parse_recipe
 from showtell.training import loop
@@ -255,3 +256,47 @@ def test_mirrored_pictures_are_kept_beside_the_plain_ones(
     assert sorted(view["encoder"]["preprocessing"]["mirror"] for view in views) == [False, True]
     regions = [np.fromfile(cache / "regions.f16", np.float16) for cache in caches]
     assert not np.array_equal(*regions)
+
+
+def test_half_precisions_learn_what_full_precision_learns(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    losses = {}
+    for precision in ("fp32", "bf16", "fp16"):
+        recipe = changed(toy_recipe, training={"precision": precision})
+        train(recipe, data=toy_set.directory, out=tmp_path / precision)
+        rows = [row for row in read_metrics(tmp_path / precision) if row["kind"] == "validation"]
+        losses[precision] = rows[-1]["loss"]
+    # Measured: bf16 0.0014 and fp16 0.0020 away from 2.5028 nats after 8 steps.
+    assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.01)
+    assert losses["fp16"] == pytest.approx(losses["fp32"], abs=0.01)
+    assert losses["bf16"] != losses["fp32"]
+
+
+def test_a_vocabulary_of_pieces_is_one_key(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    recipe = changed(toy_recipe, tokenizer={"kind": "bpe", "max_size": 300})
+    result = train(recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert load_checkpoint(tmp_path / "run").tokenizer.kind == "bpe"
+    assert len(result.judgement.texts) == 8
+
+
+def test_a_checkpoint_with_its_encoder_needs_nothing_else(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
+    weights = tmp_path / "weights.safetensors"
+    shutil.copy(tmp_path / "first" / "best" / "encoder.safetensors", weights)
+    frozen = changed(toy_recipe, encoder={"trainable": False})
+    for name, include in (("with", True), ("without", False)):
+        train(
+            frozen,
+            data=toy_set.directory,
+            out=tmp_path / name,
+            encoder_weights=weights,
+            features=tmp_path / "features",
+            include_encoder=include,
+        )
+    weights.unlink()
+    assert load_checkpoint(tmp_path / "with").model.encoder is not None
+    with pytest.raises(EncoderError, match=r"weights\.safetensors: found no such file"):
+        load_checkpoint(tmp_path / "without")
