@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from showtell.data.sources import csv_table, flickr8k, flickr8k_kaggle, folder, jsonl
+from showtell.data.sources import coco, csv_table, flickr8k, flickr8k_kaggle, folder, jsonl
 from showtell.data.sources.source import Source
 from showtell.errors import ConfigError, DataError, did_you_mean
 
@@ -29,6 +29,7 @@ class Reader(Protocol):
 READERS: dict[str, Reader] = {
     "flickr8k": flickr8k,
     "flickr8k-kaggle": flickr8k_kaggle,
+    "coco": coco,
     "csv": csv_table,
     "jsonl": jsonl,
     "folder": folder,
