@@ -47,8 +47,9 @@ def _lex(text: str) -> list[str]:
             if match and match.end() - place > longest:
                 longest, token, normal = match.end() - place, match["token"], rule.normal
         place += len(token)
-        if normal:
-            tokens.append(normal(token).lower())
+        text_of_token = normal(token).lower() if normal else ""
+        if text_of_token:
+            tokens.append(text_of_token)
     if tokens:
         # The reference's wrapper strips its line, and a token may end in a space that is not plain
         tokens[-1] = tokens[-1].rstrip()

@@ -76,6 +76,8 @@ _HYPHEN = "[\\-\u058a\u2010\u2011]"
 _NBSP = "\u00a0"
 _SPACE = f"[ \t{_NBSP}\u2000-\u200a\u3000]"
 
+_SPACES = f"[\u0085{_SPACE[1:]}"
+
 _ENTITY = "&[aeiouAEIOU](?:acute|grave|uml);"
 _WORD = f"(?:[{_LM}{_SOFT}]|{_ENTITY})(?:[{_IN_WORD}]|{_ENTITY})*"
 _NUMBER = f"[{_D}](?:{_SOFT}?[{_D}])*"
@@ -84,7 +86,7 @@ _THING = f"{_PREFIX}[{_L}{_D}]+"
 _JOINED = f"{_THING}(?:_{_PREFIX}[{_L}{_D}]+)*"
 _AMPED = "[A-Z]+(?:(?:[&+]|&amp;)[A-Z]+)+"
 _ACRONYM = r"(?:[A-Za-z]\.){2,}"
-_HYPHENED = f"{_JOINED}(?:{_HYPHEN}(?:{_ACRONYM}|{_PREFIX}[{_L}{_D}]+(?:_{_PREFIX}[{_L}{_D}]+)*))+"
+_HYPHENED = f"{_JOINED}(?:{_HYPHEN}{_PREFIX}[{_L}{_D}]+(?:_{_PREFIX}[{_L}{_D}]+)*)+"
 _DOTTED_HYPHENED = rf"[A-Za-z0-9][A-Za-z0-9.,{_SOFT}]*(?:-(?:{_ACRONYM}|[A-Za-z0-9{_SOFT}]+))+"
 _SLASHED = r"[A-Za-z0-9]+(?:-[A-Za-z]+){0,2}"
 _DOTTABLE = rf"{_WORD}(?:\.{_WORD})*"
@@ -120,6 +122,10 @@ def _keep(token: str) -> str:
 
 def _word(token: str) -> str:
     return token.replace(_SOFT, "").replace("&amp;", "&")
+
+
+def _solid(token: str) -> str:
+    return token.replace(_SOFT, "")
 
 
 def _straight(token: str) -> str:
@@ -160,16 +166,26 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     ("'[Tt]", "(?i:is|was)", _keep),
     (f"[A-Za-z{_SOFT}]*[A-MO-Za-mo-z]{_SOFT}*", f"[Nn]{_TICK}[Tt]", _word),
     (f"[Nn]{_TICK}[Tt]", "", _straight),
-    (_WORD, _ENDING, _word),
+    (_DOTTABLE, _ENDING, _word),
     (_ENDING, "[^A-Za-z]", _straight),
     (f"[Yy]{_APOSTROPHE}", f"[{_L}]", _keep),
+    # Addresses
+    (r"(?i:https?)://[^ \t\n\f\r\"<>|(){}]+[^ \t\n\f\r\"<>|.!?(){},\-]", "", _keep),
+    (rf"www\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\.)+[a-zA-Z]{{2,4}}(?:{_PATH})?", "", _keep),
+    (rf"(?:[^ \t\n\f\r\"`'<>|.!?(){{}},-_$]+\.)+(?i:com|net|org|edu)(?:{_PATH})?", "", _solid),
+    (
+        rf"(?:<|&lt;)?[A-Za-z0-9][^ \t\n\f\r\"<>|(){{}}{_NBSP}]*@(?:[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+\.)*"
+        rf"[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+(?:>|&gt;)?",
+        "",
+        _keep,
+    ),
     # Abbreviations
     (_DOTTABLE, "", _word),
     (_ENDING_ABBREVIATION, r"[\s\S]{2}", _keep),
     (_ABBREVIATION, "", _keep),
     (rf"(?i:{_choice(BEFORE_NUMBER)})\.", f"{_SPACE}?[{_D}]", _keep),
     (r"(?:[A-Za-z]\.)+|[Pp][Hh]\.[Dd]\.", "", _keep),
-    (r"[A-Za-z]", rf"\.(?:{_SPACE}*\n|{_SPACE}+(?:{_STARTER}))", _keep),
+    (r"[A-Za-z]", rf"\.(?:{_SPACES}*\n|{_SPACES}+{_STARTER})", _keep),
     # Words with an apostrophe
     (
         f"{_APOSTROPHE}[Nn]{_APOSTROPHE}?|[lLdDjJ]{_APOSTROPHE}|[oO]{_APOSTROPHE}[oO]|(?i:ol|dunkin|somethin){_APOSTROPHE}",
@@ -186,17 +202,8 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     (f"[{_L}]+[aeiouyAEIOUY]{_TICK}[aeiouA-Z][{_L}]*", "", _word),
     (f"{_APOSTROPHE}[2-9]0[sS]", "", _keep),
     (f"{_APOSTROPHE}[{_D}]{{2}}", f"(?:{_SPACE}|\n)", _keep),
-    # Addresses and files
-    (r"(?i:https?)://[^ \t\n\f\r\"<>|(){}]+[^ \t\n\f\r\"<>|.!?(){},\-]", "", _keep),
-    (rf"www\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\.)+[a-zA-Z]{{2,4}}(?:{_PATH})?", "", _keep),
-    (rf"(?:[^ \t\n\f\r\"`'<>|.!?(){{}},-_$]+\.)+(?i:com|net|org|edu)(?:{_PATH})?", "", _keep),
-    (
-        rf"(?:<|&lt;)?[A-Za-z0-9][^ \t\n\f\r\"<>|(){{}}{_NBSP}]*@(?:[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+\.)*"
-        rf"[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+(?:>|&gt;)?",
-        "",
-        _keep,
-    ),
-    (f"@[A-Za-z_][A-Za-z0-9_]*|#[{_L}{_SOFT}]+", "", _keep),
+    # Tags of messages, and files
+    (f"@[A-Za-z_][A-Za-z0-9_]*|#(?:[{_L}{_SOFT}]|{_ENTITY})+", "", _keep),
     (rf"[{_L}{_D}{_SOFT}]+(?:\.[{_L}{_D}{_SOFT}]+)*\.(?i:{_EXTENSION})", rf"(?:{_SPACE}|[\n.?!,])", _keep),
     # Words
     (f"{_JOINED}|{_WORD}", "", _word),
@@ -242,12 +249,13 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     ("&(?i:lt);", "", _becomes("<")),
     ("&(?i:gt);", "", _becomes(">")),
     ("&(?i:amp);", "", _becomes("&")),
-    ("&(?:(?i:nbsp|mdash|ndash)|quot|apos);", "", _nothing),
-    (r"\.{3,5}|\.(?: \.){2,4}|[\u0085\u2026]", "", _nothing),
-    ('"', "", _nothing),
+    ("&(?i:nbsp);", "", _nothing),
+    ("&(?:(?i:mdash|ndash)|quot|apos);", "", _becomes("--")),
+    (r"\.{3,5}|\.(?: \.){2,4}|[\u0085\u2026]", "", _becomes("...")),
+    ('"', "", _becomes("''")),
     ("[`\u0091-\u0094\u2018-\u201f\u2039\u203a\u00ab\u00bb]{1,2}", "", _quotes),
-    ("-{2,4}|[\u0096\u0097\u2013-\u2015]", "", _nothing),
-    ("'", f"[{_L}]\\S", _nothing),
+    ("-{2,4}|[\u0096\u0097\u2013-\u2015]", "", _becomes("--")),
+    ("'", f"[{_L}][^\n{_SPACE[1:]}", _keep),
     (_ENDING, "", _straight),
     (r"[?!]+|_+|\*+|(?:\\\*)+|@+|#+|-+|<<|>>|''|``", "", _keep),
     (r"[(){}\[\]]", "", _bracketed),
