@@ -118,13 +118,14 @@ WORDINGS: tuple[Wording, ...] = (
 def write_captions(scene: Scene, generator: random.Random) -> list[str]:
     """Return five differently worded captions that are true of the scene and name all its objects.
 
-    They tell the scene as one reads: the first object is the topmost (of these the leftmost), and of two relations
-    the vertical one is told. Which object comes first is then a matter of wording and not of chance; with chance, the
-    same network needed several times as many steps to learn which place belongs to which object.
+    They tell the scene as one reads: the first object is the topmost (of these the leftmost), its relation is to the
+    last one, and of two relations the vertical one is told. Which object comes first is then a matter of wording and
+    not of chance; with chance, the same network needed several times as many steps to learn which place belongs to
+    which object.
     """
     captions = []
     for wording in generator.sample(WORDINGS, CAPTIONS_PER_SCENE):
-        first, second, *others = scene.objects
+        first, *others, second = scene.objects
         relation = relations(first, second)[0]
         text = wording(
             _Words(

@@ -1,18 +1,20 @@
 """Drawn scenes: a captioned set made out of nothing, whose truth is known.
 
-Two or three objects with a colour, a kind, a size and a place stand in the nine cells of a 3 x 3 board. Some
-compositions never occur in training: six pairs of colour and kind ("purple circle"), three pairs of kinds in
-one picture. Every development and every test picture shows at least one of its own split's, so a network that
-has merely learned sentences by heart fails. The development split's compositions are not the test split's.
+Two or three objects with a colour, a kind, a size and a place stand in the nine cells of a 3 x 3 board. Three in ten
+pairs of objects ("red ring" with "blue star") never meet in training: two in ten are kept for the test split, one for
+the development split. Every development and every test picture shows at least one pair kept for its own split, so a
+network that has merely learned whole scenes or sentences by heart fails.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import random
 from collections.abc import Iterator
 from dataclasses import asdict
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -27,15 +29,6 @@ SIZE_PX = 96
 CELL_PX = SIZE_PX // 3
 OVERSAMPLING = 3  # drawn this many times larger, then averaged down: smooth edges
 
-HELD_OUT_OBJECTS: dict[str, frozenset[str]] = {
-    "dev": frozenset({"red star", "green ring"}),
-    "test": frozenset({"purple circle", "blue square", "orange triangle", "yellow cross"}),
-}
-HELD_OUT_PAIRS: dict[str, frozenset[frozenset[str]]] = {
-    "dev": frozenset({frozenset({"triangle", "cross"})}),
-    "test": frozenset({frozenset({"square", "ring"}), frozenset({"circle", "star"})}),
-}
-
 _RGB = {
     "red": (214, 45, 48),
     "orange": (243, 132, 24),
@@ -48,36 +41,29 @@ _RADIUS_PX = {"small": (9.0, 10.0), "large": (14.0, 15.0)}
 _KIND, _FORMAT = "set of drawn scenes", 1
 
 
+def kept_for(first: str, second: str) -> str:
+    """Return the split that a pair of objects ("red ring", "blue star") is kept for; train where for none."""
+    digest = hashlib.sha256(" with ".join(sorted((first, second))).encode()).digest()
+    return ("test", "test", "dev", *["train"] * 7)[digest[0] % 10]
+
+
 def held_out(scene: Scene, split: str) -> list[str]:
-    """Return the compositions of this scene that are kept for a split ("dev" or "test"), in words."""
-    names = [thing.name for thing in scene.objects if thing.name in HELD_OUT_OBJECTS[split]]
-    kinds = {thing.kind for thing in scene.objects}
-    pairs = [" with ".join(sorted(pair)) for pair in HELD_OUT_PAIRS[split] if pair <= kinds]
-    return sorted(names) + sorted(pairs)
+    """Return the pairs of objects in this scene that are kept for a split, in words."""
+    pairs = combinations(sorted(thing.name for thing in scene.objects), 2)
+    return [f"{first} with {second}" for first, second in pairs if kept_for(first, second) == split]
 
 
 def make_scene(key: str, split: str, generator: random.Random) -> Scene:
-    """Make up a scene: training scenes hold no kept composition, others at least one of their own split's."""
+    """Make up a scene: training scenes hold no kept pair, others at least one of their own split's."""
     while True:
-        scene = Scene(key, _objects(split, generator))
-        if all(bool(held_out(scene, kept)) == (kept == split) for kept in HELD_OUT_OBJECTS):
+        scene = Scene(key, _objects(generator))
+        if all(bool(held_out(scene, kept)) == (kept == split) for kept in ("dev", "test")):
             return scene
 
 
-def _objects(split: str, generator: random.Random) -> tuple[SceneObject, ...]:
-    """Make up objects; half of the time a kept colour and kind is asked for, else a kept pair of kinds."""
+def _objects(generator: random.Random) -> tuple[SceneObject, ...]:
     count = 3 if generator.random() < 0.25 else 2
-    names = [(generator.choice(COLOURS), generator.choice(KINDS)) for _ in range(count)]
-    if split in HELD_OUT_OBJECTS:
-        if generator.random() < 0.5:
-            colour, kind = generator.choice(sorted(HELD_OUT_OBJECTS[split])).split()
-            names[0] = (colour, kind)
-        else:
-            kinds = sorted(generator.choice(sorted(HELD_OUT_PAIRS[split], key=sorted)))
-            names[:2] = [(colour, kind) for (colour, _), kind in zip(names[:2], kinds, strict=True)]
-    if len(set(names)) < count:
-        return _objects(split, generator)
-    generator.shuffle(names)
+    names = generator.sample([(colour, kind) for colour in COLOURS for kind in KINDS], count)
     return tuple(
         SceneObject(kind, colour, generator.choice(SIZES), cell // 3, cell % 3)
         for (colour, kind), cell in zip(names, _cells(count, generator), strict=True)
@@ -85,10 +71,10 @@ def _objects(split: str, generator: random.Random) -> tuple[SceneObject, ...]:
 
 
 def _cells(count: int, generator: random.Random) -> list[int]:
-    """Choose cells in reading order; half of the time the first two share a row, so that no relation is rare."""
+    """Choose cells in reading order; half of the time first and last share a row, so that no relation is rare."""
     cells = sorted(generator.sample(range(9), count))
     is_beside = generator.random() < 0.5
-    return cells if is_beside == (cells[0] // 3 == cells[1] // 3) else _cells(count, generator)
+    return cells if is_beside == (cells[0] // 3 == cells[-1] // 3) else _cells(count, generator)
 
 
 def draw(scene: Scene, generator: random.Random) -> Image.Image:
