@@ -92,3 +92,18 @@ def test_the_shipped_recipe_trains_its_encoder_and_fits_the_captions() -> None:
     assert recipe.encoder.trainable
     assert recipe.data.max_words == recipe.search.max_words
     assert recipe.data.max_words >= 28
+
+
+def test_on_a_terminal_the_picture_stands_beside_its_caption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (96, 96), (10, 200, 30)).save(tmp_path / "green.png")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    demo._show(tmp_path / "green.png", "a red ring", ["there is no red ring"])
+    lines = capsys.readouterr().out.splitlines()
+    assert sum("▀" in line for line in lines) == demo.THUMBNAIL_COLUMNS // 2
+    assert "green.png" in lines[0]
+    assert any("▀" in line and "a red ring" in line for line in lines)
+    assert any("wrong: there is no red ring" in line for line in lines)

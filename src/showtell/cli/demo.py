@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 TRAIN, DEV, TEST = 3000, 200, 500
 LEAST_SHARE = 0.9
 SHOWN = 6
-THUMBNAIL_COLUMNS = 28
+THUMBNAIL_COLUMNS = 20
 
 
 @dataclass(frozen=True)
@@ -143,15 +143,19 @@ def _report(
 
 
 def _show(path: Path, caption: str, wrong: list[str]) -> None:
-    """Print a picture's name, what was said of it and whether that is right; on a terminal, the picture too."""
+    """Print a picture's name, what was said of it and whether that is right; on a terminal beside the picture."""
     from rich.console import Console
+    from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
-    if console.is_terminal:
-        console.print(_blocks(path))
     verdict = Text("wrong: " + "; ".join(wrong), "red") if wrong else Text("right", "green")
-    console.print(Text.assemble(f"{path.name}  {caption}  ", verdict), soft_wrap=True)
+    if not console.is_terminal:
+        console.print(Text.assemble(f"{path.name}  {caption}  ", verdict), soft_wrap=True)
+        return
+    row = Table.grid(padding=(0, 2, 1, 0))
+    row.add_row(_blocks(path), Text.assemble((path.name, "dim"), f"\n\n{caption}\n\n", verdict))
+    console.print(row)
 
 
 def _blocks(path: Path) -> Text:
@@ -171,7 +175,8 @@ def _blocks(path: Path) -> Text:
                 for below in (0, 1)
             )
             text.append("▀", Style(color=upper, bgcolor=lower))
-        text.append("\n")
+        if row + 2 < THUMBNAIL_COLUMNS:
+            text.append("\n")
     return text
 
 
