@@ -74,6 +74,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def read_text(path: Path) -> str:
+    """Return a UTF-8 file's text, without its byte order mark.
+
+    Raises:
+        DataError: it cannot be read, or is in another encoding.
+    """
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise DataError(
+            f"cannot read {path}", found=error.strerror or str(error), mend="Check the path"
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"cannot read {path}",
+            found=f"byte 0x{error.object[error.start]:02X} at position {error.start:,}",
+            expected="UTF-8",
+            mend="Save the file as UTF-8",
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

@@ -142,7 +142,7 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Is a directory"):
         read_references(tmp_path)
     (tmp_path / "latin.json").write_bytes('{"key": "1", "caption": "café"}'.encode("latin-1"))
-    with pytest.raises(DataError, match=r"byte \d+ is not UTF-8.*Save the file as UTF-8"):
+    with pytest.raises(DataError, match=r"byte 0xE9 at position 28; expected UTF-8. Save the file as UTF-8"):
         read_references(tmp_path / "latin.json")
 
 

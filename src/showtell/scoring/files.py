@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError, ScoreError
+from showtell.files import read_text
 from showtell.scoring.evaluate import METRICS, Evaluator, Scores, shorten
 
 _IDS = ("image_id", "image", "key", "path")
@@ -88,19 +89,7 @@ def read_candidates(path: Path) -> dict[str, str]:
 
 def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
     """Yield each row of a file and where it stands ("line 3", "annotations[2]")."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}", found=error.strerror or str(error), mend="Check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"cannot read {path}",
-            found=f"byte {error.start} is not UTF-8",
-            expected=_ROWS_WANTED,
-            mend="Save the file as UTF-8",
-        ) from error
+    text = read_text(path)
     try:
         content = json.loads(text)
     except ValueError:

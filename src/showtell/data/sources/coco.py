@@ -12,8 +12,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.source import Example, Problem, Source, read_text
+from showtell.data.sources.source import Example, Problem, Source
 from showtell.errors import DataError
+from showtell.files import read_text
 
 LOOKS = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
 FILE = re.compile(r"captions_((?:train|val|test)\d{4})\.json")

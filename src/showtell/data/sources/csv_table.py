@@ -22,8 +22,9 @@ from showtell.data.sources.rows import (
     find_column,
     group_rows,
 )
-from showtell.data.sources.source import Problem, Source, read_text
+from showtell.data.sources.source import Problem, Source
 from showtell.errors import DataError
+from showtell.files import read_text
 
 LOOKS = (
     "a .csv or .tsv file (or a folder with metadata.csv) with the columns image, caption and perhaps split"

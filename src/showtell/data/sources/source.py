@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from showtell.errors import DataError
+from showtell.files import read_text
 from showtell.images import PICTURE_SUFFIXES
 
 
@@ -65,27 +65,6 @@ class Source:
 def is_picture(name: str) -> bool:
     """Tell by its name whether a file is a picture."""
     return not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES)
-
-
-def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text, without its byte order mark.
-
-    Raises:
-        DataError: it cannot be read, or is in another encoding.
-    """
-    try:
-        return path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise DataError(
-            f"cannot read {path}", found=error.strerror or str(error), mend="Check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"cannot read {path}",
-            found=f"byte 0x{error.object[error.start]:02X} at position {error.start:,}",
-            expected="UTF-8",
-            mend="Save the file as UTF-8",
-        ) from error
 
 
 def read_lines(path: Path) -> list[str]:
