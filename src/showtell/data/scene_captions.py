@@ -108,8 +108,8 @@ Wording = Callable[[_Words], str]
 WORDINGS: tuple[Wording, ...] = (
     lambda w: f"{w.first} is {w.relation} {w.second}",
     lambda w: f"{w.first} {w.relation} {w.second}",
-    lambda w: f"{w.second} is {w.inverse} {w.first}",
     lambda w: f"{w.relation} {w.second} there is {w.first}",
+    lambda w: f"{w.inverse} {w.first} there is {w.second}",
     lambda w: f"there is {w.first} {w.first_place} and {w.second} {w.inverse} it",
     lambda w: f"{w.first_place} there is {w.first} {w.relation} {w.second}",
 )
@@ -119,9 +119,9 @@ def write_captions(scene: Scene, generator: random.Random) -> list[str]:
     """Return five differently worded captions that are true of the scene and name all its objects.
 
     They tell the scene as one reads: the first object is the topmost (of these the leftmost), its relation is to the
-    last one, and of two relations the vertical one is told. Which object comes first is then a matter of wording and
-    not of chance; with chance, the same network needed several times as many steps to learn which place belongs to
-    which object.
+    last one, and of two relations the vertical one is told. The first word of a wording decides which object is named
+    first. Where that was a matter of chance, networks blended two objects into one, or named one twice, for several
+    times as many steps.
     """
     captions = []
     for wording in generator.sample(WORDINGS, CAPTIONS_PER_SCENE):
