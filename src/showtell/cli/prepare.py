@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 
-def command(  # noqa: PLR0917 - the signature is the command line
+def command(
     source: Annotated[Path, typer.Argument(help="A captioned set: a folder, a CSV or a JSONL file.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the prepared set goes.")],
     format: Annotated[
