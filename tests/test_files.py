@@ -9,6 +9,7 @@ import os
 import resource
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from showtell import files
 from showtell.errors import DataError, PictureError
 from showtell.files import (
     atomic_directory,
@@ -23,6 +25,7 @@ from showtell.files import (
     read_manifest,
     sha256_file,
     sha256_json,
+    standing_directory,
     write_json,
     write_manifest,
     write_text,
@@ -240,6 +243,31 @@ def test_a_kill_between_the_renames_is_mended_by_the_next_writer(tmp_path: Path)
         read_and_fail()
     assert (place / "a").read_text() == "before"
     assert names(tmp_path) == ["place"]
+
+
+def test_a_writer_leaves_what_another_living_one_is_writing(tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    with atomic_directory(place) as first:
+        with atomic_directory(place) as second:
+            (second / "a").write_text("second")
+        assert first.is_dir()
+        (first / "a").write_text("first")
+    assert (place / "a").read_text() == "first"
+    assert names(tmp_path) == ["place"]
+
+
+def test_a_reader_finds_what_a_killed_writer_left_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "SWAP_SECONDS", 0.0)
+    place, old = tmp_path / "place", tmp_path / ".place.old"
+    assert standing_directory(place) == place
+    old.mkdir()
+    (tmp_path / ".place.xyz.tmp").mkdir()
+    assert standing_directory(place) == old
+    assert names(tmp_path) == [".place.old", ".place.xyz.tmp"]
+    monkeypatch.setattr(time, "sleep", lambda seconds: old.rename(place))
+    assert standing_directory(place) == place
 
 
 @pytest.mark.parametrize("what", ["file", "directory"])

@@ -7,11 +7,13 @@ made and with which options. Nothing reads a directory it cannot identify; nothi
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 from showtell.errors import DataError, ShowtellError
 
 MANIFEST = "manifest.json"
+SWAP_SECONDS = 0.1
 
 
 def sha256_file(path: Path) -> str:
@@ -111,14 +114,18 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield an empty temporary directory; swap it in for ``path`` when the block ends well.
 
     Two renames are needed where ``path`` exists. A crash between them leaves the old directory whole as
-    ``.NAME.old``, which `recover_directory` puts back.
+    ``.NAME.old``, which `recover_directory` puts back and `standing_directory` finds. While the block runs the
+    temporary directory is locked, so that no other writer takes it for what a killed one left.
     """
+    path = named(path)
     old = path.with_name(f".{path.name}.old")
     temporary: Path | None = None
+    lock: int | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         recover_directory(path)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        lock = _lock(temporary)
         temporary.chmod(0o755)
         yield temporary
         for item in temporary.rglob("*"):
@@ -138,17 +145,60 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
         if not path.exists() and old.exists():
             old.rename(path)
 
 
 def recover_directory(path: Path) -> None:
-    """Finish a swap that a crash interrupted, and clear what killed writers left beside ``path``."""
+    """Finish a swap that a crash interrupted, and clear what killed writers left beside ``path``.
+
+    For who is about to write ``path`` alone: a reader that did this could undo a swap that is under way, and takes
+    `standing_directory` instead. What a living writer holds stays.
+    """
+    path = named(path)
     old = path.with_name(f".{path.name}.old")
     if not path.exists() and old.exists():
         old.rename(path)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        shutil.rmtree(leftover, ignore_errors=True)
+        lock = _lock(leftover)
+        if lock is not None:
+            shutil.rmtree(leftover, ignore_errors=True)
+            os.close(lock)
+
+
+def standing_directory(path: Path) -> Path:
+    """Return where a directory that `atomic_directory` writes can be read: ``path``, or ``.NAME.old``.
+
+    The latter where a writer was killed between its two renames. Nothing on the disk is changed.
+    """
+    path_named = named(path)
+    old = path_named.with_name(f".{path_named.name}.old")
+    if path.exists() or not old.exists():
+        return path
+    # Most likely a swap is under way, and over in a moment.
+    time.sleep(SWAP_SECONDS)
+    return path if path.exists() or not old.exists() else old
+
+
+def named(path: Path) -> Path:
+    """Return a path that ends in a name, as ``.`` and ``..`` do not, so that something can lie beside it."""
+    return path.resolve() if path.name in {"", ".."} else path
+
+
+def _lock(directory: Path) -> int | None:
+    """Lock a directory until the descriptor returned is closed, or the process ends; None: another holds it."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def cannot_write(path: Path, error: OSError) -> ShowtellError:

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from showtell import files
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, DataError, EncoderError
-from showtell.files import atomic_directory
+from showtell.files import atomic_directory, sha256_file
 from showtell.images import load_picture, prepare_picture
-from showtell.models.checkpoint import load_checkpoint
+from showtell.models import checkpoint
+from showtell.models.checkpoint import load_checkpoint, read_config
 from showtell.recipes.schema import Recipe, parse_recipe
 from showtell.training.loop import train
 
@@ -134,6 +136,47 @@ def test_a_killed_save_leaves_the_checkpoint_before_it(run: Path, tmp_path: Path
         (directory / "decoder.safetensors").write_bytes(b"half")
         raise OSError(28, "No space left on device")
     assert load_checkpoint(tmp_path / "run").config["kind"] == "showtell checkpoint"
-    # Killed between the two renames: the old directory stands beside, and is put back.
+    # Killed between the two renames: the old directory stands beside, and is read there.
     best.rename(best.with_name(".best.old"))
     assert load_checkpoint(tmp_path / "run").config["kind"] == "showtell checkpoint"
+
+
+def test_reading_a_run_disturbs_no_writer(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy, rename, read = tmp_path / "run", Path.rename, []
+    shutil.copytree(run, copy)
+    monkeypatch.setattr(files, "SWAP_SECONDS", 0.0)
+
+    def read_between(self: Path, target: Path) -> Path:
+        if self.suffix == ".tmp":
+            read.append(read_config(copy)[0].name)
+            read.append(read_config(copy / "best")[0].name)
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", read_between)
+    with atomic_directory(copy / "best") as directory:
+        shutil.copytree(run / "best", directory, dirs_exist_ok=True)
+        assert read_config(copy)[0].name == "best"
+        assert directory.is_dir()
+    assert read == [".best.old", ".best.old"]
+    assert read_config(copy)[0].name == "best"
+    assert not list(copy.glob(".best*"))
+
+
+def test_a_checkpoint_replaced_while_it_is_read_is_read_anew(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    copy, swapped = tmp_path / "best", []
+    shutil.copytree(run / "best", copy)
+    (copy / "tokenizer.json").write_text("{}")
+
+    def swap(path: Path) -> str:
+        if not swapped:
+            with atomic_directory(copy) as directory:
+                shutil.copytree(run / "best", directory, dirs_exist_ok=True)
+            swapped.append(path)
+            return "the sum of a file that is gone"
+        return sha256_file(path)
+
+    monkeypatch.setattr(checkpoint, "sha256_file", swap)
+    assert read_config(copy)[0] == copy
+    assert swapped

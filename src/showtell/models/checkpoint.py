@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from showtell.errors import CheckpointError
-from showtell.files import recover_directory, sha256_file, write_json, write_text
+from showtell.files import sha256_file, standing_directory, write_json, write_text
 from showtell.models.captioning import CaptioningModel
 from showtell.models.decoder_specs import DecoderSpec
 from showtell.models.encoder import Encoder, build_encoder, check_identity, save_encoder
@@ -117,12 +117,34 @@ def save_checkpoint(
 def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
     """Return the checkpoint directory meant by ``path`` (a run means its ``best/``) and its configuration.
 
+    Nothing on the disk is changed, since a trainer may be writing there; if it puts a new checkpoint in the place of
+    the one that is being read, the new one is read.
+
     Raises:
         CheckpointError: not a checkpoint, of another format, or one of its files is missing, cut or foreign.
     """
-    for place in (path, path / "best", path / "last"):
-        recover_directory(place)
-    directory = path / "best" if (path / "best" / CONFIG).exists() else path
+    directory = _directory_of(path)
+    before = _number_of(directory)
+    try:
+        return directory, _read_config(path, directory)
+    except CheckpointError:
+        again = _directory_of(path)
+        if _number_of(again) == before:
+            raise
+        return again, _read_config(path, again)
+
+
+def _directory_of(path: Path) -> Path:
+    best = standing_directory(path / "best")
+    return best if (best / CONFIG).exists() else standing_directory(path)
+
+
+def _number_of(directory: Path) -> int | None:
+    """Return what tells a directory from another one that takes its place."""
+    return directory.stat().st_ino if directory.exists() else None
+
+
+def _read_config(path: Path, directory: Path) -> dict[str, Any]:
     try:
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
         kind, version = config["kind"], config["format"]
@@ -150,7 +172,7 @@ def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
                 else "other bytes (cut short, or of another checkpoint)",
                 mend="Copy the whole checkpoint again, or use best/ or last/ of the run",
             )
-    return directory, config
+    return dict(config)
 
 
 def load_checkpoint(
