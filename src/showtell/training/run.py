@@ -35,8 +35,9 @@ from showtell.training.schedules import Plateau
 KIND, FORMAT = "showtell run", 1
 STATE, TENSORS = "trainer.json", "trainer.safetensors"
 
-# Keys that change neither the weights nor the order of events.
-FREE_KEYS = {"training.trackers", "training.save_steps", "encoder.weights"}
+# Keys that change neither the weights nor the order of events. Where the encoder's weights lie may change; what
+# they are may not: that is the origin's ``encoder.weights``, a SHA-256.
+FREE_KEYS = {"recipe.training.trackers", "recipe.training.save_steps", "recipe.encoder.weights"}
 
 
 @dataclass
@@ -100,7 +101,7 @@ def open_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, rest
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
-    if path.removeprefix("recipe.") in FREE_KEYS:
+    if path in FREE_KEYS:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
         keys = [key for key in old | new if path or key not in {"kind", "format"}]
