@@ -184,18 +184,46 @@ def test_a_place_that_is_no_run_is_never_written_over(
     assert (tmp_path / "run" / "thesis.txt").read_text(encoding="utf-8") == "mine"
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_keeps_the_last_good_checkpoint(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def bytes_of(directory: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in directory.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("broken", "found"), [("loss", "a loss of nan"), ("gradient", "a gradient norm of nan")]
+)
+def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
+    toy_set: PreparedSet,
+    toy_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    broken: str,
+    found: str,
 ) -> None:
-    original = loop.cross_entropy
+    recipe = changed(toy_recipe, training={"save_steps": 1})
+    train(recipe, data=toy_set.directory, out=tmp_path / "whole")
+    step, objective = loop._step, loop.cross_entropy
+    saved: dict[str, dict[str, bytes]] = {}
 
-    def broken(*args: object, **keys: object) -> object:
-        loss, tokens = original(*args, **keys)  # type: ignore[arg-type]
-        return loss * float("nan"), tokens
+    def breaking_objective(*args: object, **keys: object) -> object:
+        loss, tokens = objective(*args, **keys)  # type: ignore[arg-type]
+        if broken == "loss":
+            return loss * float("nan"), tokens
+        loss.register_hook(lambda gradient: gradient * float("nan"))
+        return loss, tokens
 
-    monkeypatch.setattr(loop, "cross_entropy", broken)
-    with pytest.raises(ShowtellError, match=r"cannot go on at step 1: found a loss of nan.*optimizer\.lr"):
-        train(toy_recipe, data=toy_set.directory, out=tmp_path / "bad")
+    def breaking_step(run: object, *rest: object) -> object:
+        if run.moving.progress.step == 6:  # type: ignore[attr-defined]
+            saved.update({name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")})
+            patch.setattr(loop, "cross_entropy", breaking_objective)
+        return step(run, *rest)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "_step", breaking_step)
+        with pytest.raises(ShowtellError, match=rf"cannot go on at step 7: found {found}.*optimizer\.lr"):
+            train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    assert {name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")} == saved
+    train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 
 
 def test_a_cut_state_is_refused_and_best_still_captions(
