@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -14,7 +15,8 @@ from PIL import Image
 
 from showtell.caption_files import caption_files, list_pictures
 from showtell.captioner import Captioner
-from showtell.errors import ConfigError, DataError
+from showtell.errors import ConfigError, DataError, PictureError
+from showtell.images import load_picture
 
 Write = Callable[[Path, Iterable[str]], None]
 
@@ -135,10 +137,64 @@ def test_attention_is_drawn_one_png_a_picture(
     out, maps = tmp_path / "out.jsonl", tmp_path / "maps"
     caption_files(captioner, [tmp_path / "in"], output=out, form="jsonl", attention=maps, recursive=True)
     drawn = [row.get("attention") for row in read(out)]
-    assert drawn == [str(maps / "a.png"), str(maps / "a-2.png"), None, str(maps / "A-3.png")]
-    assert sorted(path.name for path in maps.iterdir()) == ["A-3.png", "a-2.png", "a.png"]
-    with Image.open(maps / "a.png") as sheet:
+    assert drawn == [
+        str(maps / "a.attention.png"),
+        str(maps / "a.attention-2.png"),
+        None,
+        str(maps / "A.attention-3.png"),
+    ]
+    names = sorted(path.name for path in maps.iterdir())
+    assert names == ["A.attention-3.png", "a.attention-2.png", "a.attention.png"]
+    with Image.open(maps / "a.attention.png") as sheet:
         assert np.asarray(sheet).std() > 10
+
+
+def test_drawings_beside_the_pictures_leave_every_picture_as_it_is(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write
+) -> None:
+    write_pictures(tmp_path, ["a.png", "a.attention.png"])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    caption_files(captioner, [tmp_path], output=tmp_path / "out", attention=tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    drawn = {path.name for path in tmp_path.iterdir()} - {path.name for path in before} - {"out"}
+    assert drawn == {"a.attention-2.png", "a.attention.attention.png"}
+
+
+def test_a_picture_that_is_gone_before_its_drawing_keeps_its_caption(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png"])
+
+    def gone(source: Path) -> object:
+        if source.name == "a.png":
+            raise PictureError("cannot read a.png", found="no such file")
+        return load_picture(source)
+
+    monkeypatch.setattr("showtell.caption_files.load_picture", gone)
+    out = tmp_path / "out"
+    outcome = caption_files(captioner, [tmp_path], output=out, form="jsonl", attention=tmp_path / "maps")
+    assert ["attention" in row for row in read(out)] == [False, True]
+    assert all(row["caption"] for row in read(out))
+    assert outcome.problems == ["attention not drawn: cannot read a.png: found no such file"]
+
+
+def test_a_name_that_the_system_refuses_is_one_bad_picture(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, ["a.png"])
+    is_dir = Path.is_dir
+
+    def refused(self: Path) -> bool:
+        if self.name == "closed.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    paths = [tmp_path / f"{'x' * 300}.png", tmp_path / "closed.png", tmp_path / "a.png"]
+    outcome = caption_files(captioner, paths, output=tmp_path / "out")
+    assert outcome.captioned == 1
+    assert "File name too long" in outcome.problems[0]
+    assert "closed.png" in outcome.problems[1]
 
 
 def test_attention_of_a_decoder_without_it_is_refused(

@@ -16,7 +16,7 @@ from showtell.attention_maps import draw_attention
 from showtell.caption_rows import Form, header, rows
 from showtell.captioner import BATCH_SIZE, Caption, Captioner
 from showtell.console import note, progress
-from showtell.errors import DataError
+from showtell.errors import DataError, PictureError
 from showtell.files import atomic_path, cannot_write
 from showtell.images import PICTURE_SUFFIXES, load_picture, seen_window
 
@@ -37,7 +37,12 @@ def list_pictures(paths: Iterable[Path], *, recursive: bool = False) -> tuple[li
     found: list[Path] = []
     problems: list[str] = []
     for path in paths:
-        if not path.is_dir():
+        try:
+            if not path.is_dir():
+                found.append(path)
+                continue
+        except OSError:
+            # A name that is too long, a folder that is closed: told when the picture is opened.
             found.append(path)
             continue
         try:
@@ -103,7 +108,7 @@ def caption_files(
     if not pictures:
         raise DataError("there is nothing to caption", found="; ".join(problems))
     outcome = Outcome(problems=problems)
-    draw = None if attention is None else _Drawer(captioner, attention)
+    draw = None if attention is None else _Drawer(captioner, attention, pictures)
     stream = captioner.stream(pictures, attention=draw is not None, batch_size=batch_size, **options)
     with _sink(output) as sink, _bar(output, len(pictures)) as advance:
         sink.write(header(form, every=every))
@@ -111,7 +116,10 @@ def caption_files(
             drawing = None
             if caption.error is None:
                 outcome.captioned += 1
-                drawing = draw(caption) if draw is not None else None
+                try:
+                    drawing = draw(caption) if draw is not None else None
+                except PictureError as error:
+                    outcome.problems.append(f"attention not drawn: {error}")
             else:
                 outcome.problems.append(caption.error)
             sink.write(rows(caption, form, every=every, drawing=drawing))
@@ -154,14 +162,23 @@ def _bar(output: Path | None, total: int) -> Iterator[Callable[[int, str], None]
 
 
 class _Drawer:
-    """Draws attention into a folder, a name for each picture: ``photo.png``, ``photo-2.png`` for its namesake."""
+    """Draws attention into a folder: ``photo.attention.png``, ``photo.attention-2.png`` for a namesake.
 
-    def __init__(self, captioner: Captioner, folder: Path) -> None:
+    What is being captioned is never written over, whatever it is called.
+    """
+
+    def __init__(self, captioner: Captioner, folder: Path, pictures: Iterable[Path]) -> None:
         self._captioner, self._folder = captioner, folder
         self._taken: set[str] = set()
+        self._inputs = {os.path.realpath(path) for path in pictures}
 
     def __call__(self, caption: Caption) -> str:
-        """Draw one and return its path."""
+        """Draw one and return its path.
+
+        Raises:
+            PictureError: the picture can no longer be read.
+            DataError: the drawing cannot be written.
+        """
         source = Path(caption.path or "")
         picture = load_picture(source)
         window = seen_window(picture.shape[0], picture.shape[1], self._captioner.preprocessing)
@@ -177,9 +194,9 @@ class _Drawer:
         return str(target)
 
     def _name(self, stem: str) -> str:
-        name, number = f"{stem}.png", 1
-        while name.casefold() in self._taken:
+        name, number = f"{stem}.attention.png", 1
+        while name.casefold() in self._taken or os.path.realpath(self._folder / name) in self._inputs:
             number += 1
-            name = f"{stem}-{number}.png"
+            name = f"{stem}.attention-{number}.png"
         self._taken.add(name.casefold())
         return name
