@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 
 from showtell import files
 from showtell.data.prepared import PreparedSet
@@ -15,8 +16,10 @@ from showtell.errors import CheckpointError, DataError, EncoderError
 from showtell.files import atomic_directory, sha256_file
 from showtell.images import load_picture, prepare_picture
 from showtell.models import checkpoint
-from showtell.models.checkpoint import load_checkpoint, read_config
-from showtell.recipes.schema import Recipe, parse_recipe
+from showtell.models.checkpoint import load_checkpoint, read_config, save_checkpoint
+from showtell.models.decoder_specs import DecoderSpec
+from showtell.models.encoder import save_encoder
+from showtell.recipes.schema import parse_recipe
 from showtell.training.loop import train
 
 
@@ -110,23 +113,89 @@ def test_a_place_without_a_checkpoint_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path)
 
 
-def test_foreign_encoder_weights_are_refused(
-    run: Path, toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
-) -> None:
-    values = toy_recipe.model_dump(mode="json")
+@pytest.fixture(scope="module")
+def frozen(run: Path, toy_set: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose encoder stays as it is, its weights in a file beside the run."""
+    values = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))["recipe"]
     values["encoder"]["trainable"] = False
-    weights, out = run / "best" / "encoder.safetensors", tmp_path / "frozen"
+    place = tmp_path_factory.mktemp("frozen")
+    weights = shutil.copy(run / "best" / "encoder.safetensors", place / "encoder.safetensors")
     train(
         parse_recipe(values, "r"),
         data=toy_set.directory,
-        out=out,
+        out=place / "run",
         encoder_weights=weights,
-        features=tmp_path / "f",
+        features=place / "features",
     )
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "other")
-    assert load_checkpoint(out).model.encoder is not None
+    return place / "run"
+
+
+@pytest.fixture(scope="module")
+def other_weights(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of another encoder of the same shape."""
+    loaded = load_checkpoint(run).model.encoder
+    assert loaded is not None
+    with torch.no_grad():
+        next(loaded.network.parameters()).add_(1)
+    path = tmp_path_factory.mktemp("other") / "encoder.safetensors"
+    loaded.weights = None
+    save_encoder(loaded, path)
+    return path
+
+
+@pytest.mark.parametrize("carried", [False, True])
+def test_foreign_encoder_weights_are_refused(
+    frozen: Path, other_weights: Path, tmp_path: Path, carried: bool
+) -> None:
+    place, copy = frozen, tmp_path / "whole"
+    loaded = load_checkpoint(frozen)
+    assert loaded.model.encoder is not None
+    if carried:
+        copy.mkdir()
+        save_checkpoint(
+            copy,
+            decoder=loaded.model.decoder.state_dict(),
+            decoder_spec=TypeAdapter(DecoderSpec).validate_python(loaded.config["decoder"]),
+            tokenizer=loaded.tokenizer,
+            encoder=loaded.model.encoder,
+            include_encoder=True,
+            search=loaded.search,
+            about={},
+        )
+        place = copy
+    assert (place / "encoder.safetensors").exists() == carried
+    own = frozen.parent / "encoder.safetensors"
+    again = load_checkpoint(place, encoder_weights=own).model.encoder
+    assert again is not None
+    assert again.weights == own
     with pytest.raises(EncoderError, match="belongs to another encoder"):
-        load_checkpoint(out, encoder_weights=tmp_path / "other" / "best" / "encoder.safetensors")
+        load_checkpoint(place, encoder_weights=other_weights)
+
+
+def test_weights_for_an_encoder_that_was_trained_along_are_refused(run: Path, other_weights: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"trained along with it.*Leave --encoder-weights"):
+        load_checkpoint(run, encoder_weights=other_weights)
+
+
+def test_encoder_weights_that_moved_are_asked_for(frozen: Path, tmp_path: Path) -> None:
+    place = tmp_path / "place"
+    shutil.copytree(frozen / "best", place)
+    config = json.loads((place / "config.json").read_text(encoding="utf-8"))
+    config["encoder"]["spec"]["weights"] = str(tmp_path / "gone.safetensors")
+    (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    with pytest.raises(EncoderError, match=r"no file .*gone\.safetensors\. .*--encoder-weights FILE"):
+        load_checkpoint(place)
+    assert load_checkpoint(place, encoder_weights=frozen.parent / "encoder.safetensors").model.encoder
+
+
+@pytest.mark.parametrize("files", [None, [], {}, {"decoder.safetensors": "0"}])
+def test_a_configuration_without_its_files_is_refused(run: Path, tmp_path: Path, files: object) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(run / "best", copy)
+    config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
+    (copy / "config.json").write_text(json.dumps(config | {"files": files}), encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"does not list the checkpoint's files"):
+        load_checkpoint(copy)
 
 
 def test_a_killed_save_leaves_the_checkpoint_before_it(run: Path, tmp_path: Path) -> None:

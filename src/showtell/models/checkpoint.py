@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from showtell.errors import CheckpointError
+from showtell.errors import CheckpointError, EncoderError
 from showtell.files import sha256_file, standing_directory, write_json, write_text
 from showtell.models.captioning import CaptioningModel
 from showtell.models.decoder_specs import DecoderSpec
@@ -162,7 +162,14 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
             expected=f"{KIND}, format {FORMAT}",
             mend="Use the version of showtell that wrote it",
         )
-    for name, digest in config["files"].items():
+    files = config.get("files")
+    if not isinstance(files, dict) or not {DECODER, TOKENIZER} <= files.keys():
+        raise CheckpointError(
+            f"{directory} cannot be used",
+            found=f"a {CONFIG} that does not list the checkpoint's files",
+            mend="Copy the whole checkpoint again, or use best/ or last/ of the run",
+        )
+    for name, digest in files.items():
         file = directory / name
         if not file.is_file() or sha256_file(file) != digest:
             raise CheckpointError(
@@ -186,13 +193,14 @@ def load_checkpoint(
 
     Args:
         path: A checkpoint, or a run (its ``best/`` is taken).
-        encoder_weights: A local file with the encoder's weights; None: those in the checkpoint, else the file
-            the run was trained with, else the hub's.
+        encoder_weights: A local file with the encoder's weights, the very ones it was trained with; None: those
+            in the checkpoint, else the file the run was trained with, else the hub's.
         with_encoder: False leaves the encoder out, for use with cached features.
         device: Where it shall run.
 
     Raises:
-        CheckpointError: broken, or the parts do not fit together.
+        CheckpointError: broken, the parts do not fit together, or weights are given for an encoder that was trained
+            along.
         EncoderError: the encoder's weights are missing or of another network.
     """
     directory, config = read_config(path)
@@ -237,10 +245,26 @@ def _load_encoder(
 ) -> Encoder:
     # A trained encoder keeps the precision it was trained and judged in.
     dtype = torch.float32 if spec.trainable else None
-    if (directory / ENCODER).exists():
-        spec, weights = spec.model_copy(update={"trainable": False}), directory / ENCODER
-    encoder = build_encoder(spec, weights=weights, device=device, dtype=dtype)
-    if "encoder.safetensors" not in config["files"]:
+    if weights is not None and spec.trainable:
+        raise CheckpointError(
+            f"{weights} cannot be used with {directory}",
+            found="a captioner whose encoder was trained along with it and lies in the checkpoint",
+            mend="Leave --encoder-weights (encoder_weights=) out",
+        )
+    if weights is None and ENCODER in config["files"]:
+        spec = spec.model_copy(update={"trainable": False})
+        return build_encoder(spec, weights=directory / ENCODER, device=device, dtype=dtype)
+    try:
+        encoder = build_encoder(spec, weights=weights, device=device, dtype=dtype)
+    except EncoderError as error:
+        if weights is not None or spec.weights is None or Path(spec.weights).is_file():
+            raise
+        raise EncoderError(
+            f"the encoder weights that {directory} was trained with are not in their place",
+            found=f"no file {spec.weights}",
+            mend="Name where they are now: --encoder-weights FILE (encoder_weights= in Python)",
+        ) from error
+    if not spec.trainable:
         check_identity(
             encoder.identity(),
             config["encoder"]["identity"],
