@@ -392,6 +392,17 @@ def test_trained_encoder_sees_the_same_after_saving(tmp_path: Path) -> None:
     assert again.preprocessing == encoder.preprocessing
 
 
+def test_small_network_is_not_frozen_at_random(tmp_path: Path) -> None:
+    frozen = EncoderSpec(name="small", width=16)
+    with pytest.raises(
+        EncoderError, match=r"small cannot be frozen: found no weights.*encoder\.trainable.*--encoder-weights"
+    ):
+        build_encoder(frozen)
+    path = tmp_path / "encoder.safetensors"
+    save_encoder(build_encoder(frozen.model_copy(update={"trainable": True})), path)
+    assert not build_encoder(frozen, weights=path).spec.trainable
+
+
 @pytest.mark.parametrize("name", ["resnet51", "timm:", "timm:a b", "vgg"])
 def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="no such encoder; known: resnet18"):

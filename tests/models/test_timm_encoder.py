@@ -30,7 +30,7 @@ def fake_timm(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 def test_timm_is_not_imported_until_asked_for(fake_timm: Path) -> None:
     fake_timm.write_text("raise AssertionError('imported')")
-    build_encoder(EncoderSpec(name="small", width=16))
+    build_encoder(EncoderSpec(name="small", width=16, trainable=True))
     assert "timm" not in sys.modules
 
 
@@ -139,5 +139,7 @@ def test_densenet_sees_what_timms_own_sees(densenet: Encoder, shared_data: Path)
 @pytest.mark.usefixtures("working_timm")
 def test_densenet_weights_are_refused_by_a_sister(shared_data: Path) -> None:
     weights = shared_data / "weights" / "densenet169_imagenet.safetensors"
-    with pytest.raises(EncoderError, match=r"does not hold the weights of timm:densenet121.*timm:densenet169"):
+    with pytest.raises(
+        EncoderError, match=r"does not hold the weights of timm:densenet121.*timm:densenet169"
+    ):
         build_encoder(EncoderSpec(name="timm:densenet121"), weights=weights)

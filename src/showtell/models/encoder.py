@@ -235,6 +235,12 @@ def build_encoder(
     path = weights or (Path(spec.weights) if spec.weights else None)
     source = read_weights(path) if path else None
     if spec.name == SMALL:
+        if source is None and not spec.trainable:
+            raise EncoderError(
+                "the encoder small cannot be frozen",
+                found="no weights: it would see at random",
+                mend="Set encoder.trainable to true, or name weights it was trained to: --encoder-weights FILE",
+            )
         network: nn.Module = SmallNetwork(spec.width)
         if source is not None:
             load_strictly(network, source, name=spec.name, classifier="fc.")
