@@ -99,6 +99,8 @@ def test_an_output_that_cannot_be_written_is_told(
     with pytest.raises(DataError, match=r"cannot write .*folder: found Is a directory"):
         caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "folder")
     assert not (tmp_path / "folder.partial").exists()
+    with pytest.raises(DataError, match=r"cannot write .*: found Is a directory\. Check the path"):
+        caption_files(captioner, [tmp_path / "a.png"], output=Path())
     with pytest.raises(DataError, match=r"cannot write .*a\.png/out"):
         caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "a.png" / "out")
 

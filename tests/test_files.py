@@ -166,6 +166,24 @@ def test_a_disk_that_is_full_at_the_flush_leaves_what_was_there(
     assert names(tmp_path) == ["file.txt"]
 
 
+@pytest.mark.parametrize(
+    ("number", "advice"),
+    [
+        (errno.ENOSPC, "Free some space or choose another place"),
+        (errno.EDQUOT, "Free some space or choose another place"),
+        (errno.EACCES, "Choose a place that you may write to"),
+        (errno.EROFS, "Choose a place that you may write to"),
+        (errno.ENOENT, "Check the path"),
+        (errno.ENOTDIR, "Check the path"),
+        (errno.EIO, "Choose another place"),
+    ],
+)
+def test_the_advice_fits_what_went_wrong(number: int, advice: str) -> None:
+    told = str(files.cannot_write(Path("place"), OSError(number, os.strerror(number))))
+    reason = os.strerror(number)
+    assert told == f"cannot write place: found {reason}. {advice}; what stood there before is untouched"
+
+
 def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot write .*file/x: found (Not a directory|File exists)"):
@@ -268,6 +286,22 @@ def test_a_reader_finds_what_a_killed_writer_left_and_changes_nothing(
     assert names(tmp_path) == [".place.old", ".place.xyz.tmp"]
     monkeypatch.setattr(time, "sleep", lambda seconds: old.rename(place))
     assert standing_directory(place) == place
+
+
+@pytest.mark.parametrize("name", [".", "..", "../inner"])
+def test_a_directory_may_be_named_by_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    inner = tmp_path / "outer" / "inner"
+    inner.mkdir(parents=True)
+    monkeypatch.chdir(inner)
+    place = Path(name)
+    with pytest.raises(DataError, match=r"found no manifest\.json\. Check the path"):
+        read_manifest(place, "prepared set", 1)
+    assert standing_directory(place) == place
+    meant = place.resolve()
+    with atomic_directory(place) as temporary:
+        (temporary / "a").write_text("new")
+    assert (meant / "a").read_text() == "new"
+    assert names(meant.parent) == [meant.name]
 
 
 @pytest.mark.parametrize("what", ["file", "directory"])

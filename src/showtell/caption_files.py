@@ -17,7 +17,7 @@ from showtell.caption_rows import Form, header, rows
 from showtell.captioner import BATCH_SIZE, Caption, Captioner
 from showtell.console import note, progress
 from showtell.errors import DataError, PictureError
-from showtell.files import atomic_path, cannot_write
+from showtell.files import atomic_path, cannot_write, named
 from showtell.images import PICTURE_SUFFIXES, load_picture, seen_window
 
 
@@ -133,6 +133,7 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
+    path = named(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
         if path.is_dir():

@@ -7,6 +7,7 @@ made and with which options. Nothing reads a directory it cannot identify; nothi
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -22,6 +23,23 @@ from showtell.errors import DataError, ShowtellError
 
 MANIFEST = "manifest.json"
 SWAP_SECONDS = 0.1
+
+_FREE_SPACE = "Free some space or choose another place"
+_BE_ALLOWED = "Choose a place that you may write to"
+_CHECK_PATH = "Check the path"
+_ADVICE = {
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: _FREE_SPACE,
+    errno.EACCES: _BE_ALLOWED,
+    errno.EPERM: _BE_ALLOWED,
+    errno.EROFS: _BE_ALLOWED,
+    errno.ENOENT: _CHECK_PATH,
+    errno.ENOTDIR: _CHECK_PATH,
+    errno.EISDIR: _CHECK_PATH,
+    errno.EEXIST: _CHECK_PATH,
+    errno.ENAMETOOLONG: _CHECK_PATH,
+}
 
 
 def sha256_file(path: Path) -> str:
@@ -204,10 +222,9 @@ def _lock(directory: Path) -> int | None:
 def cannot_write(path: Path, error: OSError) -> ShowtellError:
     """Say why a place cannot be written and what to do."""
     reason = error.strerror or str(error)
+    advice = _ADVICE.get(error.errno or 0, "Choose another place")
     return DataError(
-        f"cannot write {path}",
-        found=reason,
-        mend="Free some space or choose another place; what stood there before is untouched",
+        f"cannot write {path}", found=reason, mend=f"{advice}; what stood there before is untouched"
     )
 
 
@@ -227,7 +244,8 @@ def read_manifest(directory: Path, kind: str, version: int) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found_kind, found_version = manifest["kind"], manifest["format"]
     except FileNotFoundError as error:
-        old = directory.with_name(f".{directory.name}.old")
+        whole = named(directory)
+        old = whole.with_name(f".{whole.name}.old")
         raise DataError(
             f"{directory} is not a {kind}",
             found=f"no {MANIFEST}" if directory.is_dir() else "no such directory",

@@ -296,3 +296,18 @@ def test_flickr8k_is_prepared_as_published(shared_data: Path, tmp_path: Path) ->
     assert problems["2258277193_586949ec62.jpg.1"].kind == "captions-without-picture"
     assert problems["2851198725_37b6027625.jpg"].kind == "duplicate-picture"
     assert len(problems) == 2
+
+
+def test_a_set_may_be_made_and_read_where_one_stands(
+    toy_set: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, place = toy_set.directory.parent / "captions.jsonl", tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    made = prepare(source, ".")
+    assert made.directory == place
+    monkeypatch.chdir(place)
+    read = PreparedSet.load(".")
+    assert read.directory == place
+    assert read.fingerprint == toy_set.fingerprint
+    assert [path.name for path in tmp_path.iterdir()] == ["here"]

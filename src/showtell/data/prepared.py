@@ -23,7 +23,15 @@ from showtell.data.problems import by_kind, printable, report
 from showtell.data.sources.registry import open_source
 from showtell.data.sources.source import Problem, Source
 from showtell.errors import ConfigError, DataError
-from showtell.files import MANIFEST, atomic_directory, read_manifest, sha256_file, write_manifest, write_text
+from showtell.files import (
+    MANIFEST,
+    atomic_directory,
+    named,
+    read_manifest,
+    sha256_file,
+    write_manifest,
+    write_text,
+)
 
 KIND, FORMAT = "prepared set", 1
 EXAMPLES, PROBLEMS = "examples.parquet", "problems.jsonl"
@@ -60,7 +68,7 @@ class PreparedSet:
         Raises:
             DataError: there is none, or it is of another format, or it was cut short or changed.
         """
-        directory = Path(directory)
+        directory = named(Path(directory)).absolute()
         manifest = read_manifest(directory, KIND, FORMAT)
         path = directory / EXAMPLES
         try:
@@ -143,7 +151,7 @@ def prepare(
         ConfigError: an option is out of range, or names an unknown format.
         DataError: the source cannot be read, too much of it is wrong, or ``out`` cannot be (over)written.
     """
-    source_path, out = Path(source_path), Path(out)
+    source_path, out = Path(source_path), named(Path(out)).absolute()
     _check_shares(max_problem_share=max_problem_share, dev_share=dev_share, test_share=test_share)
     _check_place(out)
     source = open_source(source_path, format)
