@@ -54,17 +54,27 @@ def test_both_files_are_recognised_and_read(coco: Path) -> None:
     assert source.name == "coco"
     assert source.problems == []
     assert [(example.key, example.split, example.captions) for example in source.examples] == [
-        ("000000000009.jpg", "train", ("A dog runs. ", "Two lines\nin one.")),
-        ("000000000025.jpg", "train", ()),
-        ("000000000139.jpg", "val", ("A dog runs. ", "Two lines\nin one.")),
+        ("train2017/000000000009.jpg", "train", ("A dog runs. ", "Two lines\nin one.")),
+        ("train2017/000000000025.jpg", "train", ()),
+        ("val2017/000000000139.jpg", "val", ("A dog runs. ", "Two lines\nin one.")),
     ]
     assert source.examples[2].image == coco / "val2017" / "000000000139.jpg"
 
 
 def test_the_validation_pictures_are_dev(coco: Path) -> None:
     prepared = prepare(coco, coco / "set", max_problem_share=0.5)
-    assert [prepared.key(int(row)) for row in prepared.split_rows("dev")] == ["000000000139.jpg"]
+    assert [prepared.key(int(row)) for row in prepared.split_rows("dev")] == ["val2017/000000000139.jpg"]
     assert prepared.captions(int(prepared.split_rows("dev")[0])) == ["A dog runs.", "Two lines in one."]
+
+
+def test_pictures_of_one_name_in_two_folders_are_two(coco: Path) -> None:
+    # Other bytes under a name that train2017 has too.
+    (coco / "val2017" / "000000000139.jpg").rename(coco / "val2017" / "000000000009.jpg")
+    file = coco / "annotations" / "captions_val2017.json"
+    file.write_text(file.read_text().replace("000000000139.jpg", "000000000009.jpg"))
+    prepared = prepare(coco, coco / "set", max_problem_share=0.5)
+    assert prepared.keys == ["train2017/000000000009.jpg", "val2017/000000000009.jpg"]
+    assert "two-splits" not in prepared.manifest["problems"]
 
 
 @pytest.mark.parametrize(

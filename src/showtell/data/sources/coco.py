@@ -2,7 +2,8 @@
 
     {"images": [{"id": 9, "file_name": "000000000009.jpg", ...}], "annotations": [{"image_id": 9, "caption": "..."}]}
 
-Any year will do. The validation pictures are the dev split.
+Any year will do. The validation pictures are the dev split. Keys name the folder too (``val2017/NAME``), since a set
+in this form may have the same name in both.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _read_file(
             detail = f"{len(texts)} captions of an image_id that stands in no image"
             problems.append(Problem("captions-without-picture", f"{file.name}: {picture}", detail))
     examples += [
-        Example(name, folder / name, tuple(captions.get(picture, ())), split)
+        Example(f"{folder.name}/{name}", folder / name, tuple(captions.get(picture, ())), split)
         for picture, name in names.items()
     ]
 
