@@ -37,7 +37,7 @@ def command(
 
     from showtell.errors import ConfigError
     from showtell.models.checkpoint import read_config
-    from showtell.options import build_options
+    from showtell.options import build_options, override
 
     if output not in {"table", "json"}:
         raise ConfigError(f"--format {output} cannot be used", expected="table or json")
@@ -48,7 +48,7 @@ def command(
         "no_repeat_ngram": no_repeat_ngram,
     }
     changes = {name: value for name, value in given.items() if value is not None}
-    options = build_options(**{**read_config(checkpoint)[1]["search"], **changes})
+    options = override(build_options(**read_config(checkpoint)[1]["search"]), **changes)
 
     from showtell.training.evaluation import evaluate_checkpoint
 
