@@ -37,6 +37,12 @@ class Compute:
         return f"{self.device}, {name}, {torch.get_num_threads()} threads"
 
 
+def _usable_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1  # macOS and Windows tell no affinity
+
+
 def resolve_compute(device: str, precision: str, threads: int) -> Compute:
     """Turn ``auto`` into a device and a precision, and set the CPU threads.
 
@@ -45,7 +51,7 @@ def resolve_compute(device: str, precision: str, threads: int) -> Compute:
     """
     if threads or "OMP_NUM_THREADS" not in os.environ:
         # Containers lend fewer cores than the machine has; affinity knows.
-        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(threads or _usable_cores())
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
