@@ -174,6 +174,30 @@ def test_another_recipe_in_the_same_place_is_refused(
     assert not same(before, weights_of(tmp_path / "run"))
 
 
+def test_what_fails_before_the_start_leaves_the_run_as_it_was(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    wrong = changed(toy_recipe, validation={"split": "devel"})
+    with pytest.raises(ConfigError, match="devel"):
+        train(wrong, data=toy_set.directory, out=tmp_path / "run")
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    before = bytes_of(tmp_path / "run" / "last")
+    with pytest.raises(ConfigError, match="devel"):
+        train(wrong, data=toy_set.directory, out=tmp_path / "run", restart=True)
+    assert bytes_of(tmp_path / "run" / "last") == before
+
+
+def test_a_run_that_lost_its_state_is_not_silently_trained_again(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "last")
+    before = bytes_of(tmp_path / "run" / "best")
+    with pytest.raises(CheckpointError, match=r"best/ without last/trainer\.json.*--restart"):
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert bytes_of(tmp_path / "run" / "best") == before
+
+
 def test_a_place_that_is_no_run_is_never_written_over(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

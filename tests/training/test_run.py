@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
 
-from showtell.errors import ConfigError
+from showtell.errors import ConfigError, DataError
 from showtell.recipes.schema import Recipe, parse_recipe
+from showtell.training import run as run_module
 from showtell.training.run import open_run
 
 ORIGIN = {"data": {"fingerprint": "d1"}, "encoder": {"name": "resnet50", "weights": "a1"}}
@@ -48,3 +50,19 @@ def test_other_weights_or_data_make_another_run(
     open_run(tmp_path / "run", toy_recipe, ORIGIN, restart=False)
     with pytest.raises(ConfigError, match=rf"holds another run: found {words}\. .*--restart"):
         open_run(tmp_path / "run", toy_recipe, ORIGIN | origin, restart=False)
+
+
+def test_a_run_that_is_started_over_stays_whole_if_the_new_one_cannot_begin(
+    toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_run(tmp_path / "run", toy_recipe, ORIGIN, restart=False)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(run_module, "write_manifest", full)
+    with pytest.raises(DataError, match="No space left on device"):
+        open_run(tmp_path / "run", toy_recipe, ORIGIN, restart=True)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]

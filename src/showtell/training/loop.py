@@ -24,7 +24,7 @@ from showtell.training.averaging import WeightAverage
 from showtell.training.judging import Judgement, mean_loss, write_predictions
 from showtell.training.objectives import cross_entropy
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
-from showtell.training.run import Moving, Progress, open_run
+from showtell.training.run import Moving, Progress, check_run, open_run
 from showtell.training.schedules import Plateau, rate_at
 from showtell.training.tracking import Trackers
 
@@ -79,9 +79,11 @@ def train(
     recipe = _remember_weights(recipe, encoder_weights)
     encoder = build_encoder_of(recipe, encoder_weights, compute)
     origin = {"data": {"fingerprint": prepared.fingerprint}, "encoder": encoder.identity()}
-    open_run(out, recipe, origin, restart=restart)
+    # All that can fail comes before the run is touched.
+    check_run(out, recipe, origin, restart=restart)
     parts = build_parts(recipe, prepared, encoder, compute, features)
     moving = _build_moving(recipe, parts)
+    open_run(out, recipe, origin, restart=restart)
     moving.load(out)
     run = _Run(out, recipe, parts, moving, include_encoder)
     progress_so_far = moving.progress
@@ -91,6 +93,9 @@ def train(
     )
     if progress_so_far.step:
         run.say(f"goes on after step {progress_so_far.step:,}, epoch {progress_so_far.epoch}")
+    if not (out / "last").exists():
+        # So that best/ never stands without last/, and a place that is too small is known at once.
+        run.save_last()
     try:
         while not progress_so_far.finished:
             _train_epoch(run)

@@ -8,7 +8,6 @@ that was killed and started again ends with the same bits as one that was not (o
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 
 from showtell.errors import CheckpointError, ConfigError
 from showtell.files import (
+    atomic_directory,
     read_manifest,
     recover_directory,
     sha256_file,
@@ -69,8 +69,39 @@ class Progress:
     finished: bool = False
 
 
+def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, restart: bool) -> bool:
+    """Return whether a directory holds this very run, to be gone on with; change nothing.
+
+    Args:
+        directory: The run.
+        recipe: Its resolved recipe.
+        origin: What else it is made from: fingerprint of the data, identity of the encoder.
+        restart: What is there does not matter, if only it is a run.
+
+    Raises:
+        ConfigError: the run there has another recipe, data or encoder; each difference is named.
+        DataError: something else is there.
+    """
+    recover_directory(directory)
+    if not directory.exists() or not any(directory.iterdir()):
+        return False
+    found = read_manifest(directory, KIND, FORMAT)
+    if restart:
+        return False
+    differences = _differences(found, json.loads(json.dumps(_manifest(recipe, origin))))
+    if differences:
+        raise ConfigError(
+            f"{directory} holds another run",
+            found="; ".join(differences),
+            mend="Choose another -o, or start over with --restart",
+        )
+    return True
+
+
 def open_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, restart: bool) -> None:
-    """Make a run's directory, or check that the one there is the same run and can be gone on with.
+    """Make a run's directory, unless the one there is the same run and can be gone on with.
+
+    A run that is started over stands beside, whole, until the new one has its manifest.
 
     Args:
         directory: The run.
@@ -80,24 +111,25 @@ def open_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, rest
 
     Raises:
         ConfigError: the run there has another recipe, data or encoder; each difference is named.
-        DataError: something else is there.
+        DataError: something else is there, or the place cannot be written.
     """
-    mine = {"recipe": recipe.model_dump(mode="json"), **origin}
-    if directory.exists() and any(directory.iterdir()):
-        found = read_manifest(directory, KIND, FORMAT)
-        if not restart:
-            differences = _differences(found, json.loads(json.dumps(mine)))
-            if differences:
-                raise ConfigError(
-                    f"{directory} holds another run",
-                    found="; ".join(differences),
-                    mend="Choose another -o, or start over with --restart",
-                )
-            return
-        shutil.rmtree(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    write_manifest(directory, KIND, FORMAT, mine)
+    if check_run(directory, recipe, origin, restart=restart):
+        return
+    if directory.exists() and not any(directory.iterdir()):
+        # A place that was made for the run may be one that cannot be renamed, such as a mount.
+        _begin(directory, recipe, origin)
+        return
+    with atomic_directory(directory) as fresh:
+        _begin(fresh, recipe, origin)
+
+
+def _begin(directory: Path, recipe: Recipe, origin: Mapping[str, Any]) -> None:
     write_text(directory / "recipe.yaml", dump_recipe(recipe))
+    write_manifest(directory, KIND, FORMAT, _manifest(recipe, origin))
+
+
+def _manifest(recipe: Recipe, origin: Mapping[str, Any]) -> dict[str, Any]:
+    return {"recipe": recipe.model_dump(mode="json"), **origin}
 
 
 def _differences(old: Any, new: Any, path: str = "") -> list[str]:
@@ -154,11 +186,17 @@ class Moving:
         """Go on from ``last/`` where there is one.
 
         Raises:
-            CheckpointError: ``last/`` is broken.
+            CheckpointError: ``last/`` is broken, or gone from a run that has a ``best/``.
         """
         last = run / "last"
         recover_directory(last)
         if not (last / STATE).exists():
+            if (run / "best").exists():
+                raise CheckpointError(
+                    f"{run} cannot be gone on with",
+                    found=f"best/ without last/{STATE}",
+                    mend="Put last/ back, or start over with --restart; best/ still captions",
+                )
             return
         try:
             state = json.loads((last / STATE).read_text(encoding="utf-8"))
