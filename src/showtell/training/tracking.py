@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from showtell.errors import MissingExtraError
+from showtell.files import write_text
 
 
 class Tracker(Protocol):
@@ -36,7 +37,7 @@ class JsonlTracker:
         """Open the file, without the rows of steps that will be done again."""
         self.path = run / "metrics.jsonl"
         kept = [row for row in read_metrics(run) if row["step"] <= self.resume_step]
-        self.path.write_text("".join(json.dumps(row) + "\n" for row in kept), encoding="utf-8")
+        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self.path.open("a", encoding="utf-8")
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
@@ -50,7 +51,10 @@ class JsonlTracker:
 
 
 class TensorBoardTracker:
-    """Writes event files under ``tensorboard/``."""
+    """Writes event files under ``tensorboard/``; points of steps that will be done again are purged."""
+
+    def __init__(self, resume_step: int) -> None:
+        self.resume_step = resume_step
 
     def start(self, run: Path) -> None:
         """Open the writer."""
@@ -58,7 +62,7 @@ class TensorBoardTracker:
             from torch.utils.tensorboard.writer import SummaryWriter
         except ImportError as error:
             raise MissingExtraError("the tracker 'tensorboard'", extra="track", cause=str(error)) from error
-        self._writer = SummaryWriter(str(run / "tensorboard"))
+        self._writer = SummaryWriter(str(run / "tensorboard"), purge_step=self.resume_step + 1)
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Write every number under its kind."""
@@ -76,7 +80,7 @@ class Trackers:
 
     def __init__(self, names: Sequence[str], *, resume_step: int) -> None:
         self._trackers: list[Tracker] = [JsonlTracker(resume_step)]
-        self._trackers += [{"tensorboard": TensorBoardTracker}[name]() for name in names]
+        self._trackers += [{"tensorboard": TensorBoardTracker}[name](resume_step) for name in names]
 
     def start(self, run: Path) -> None:
         """Start all."""
