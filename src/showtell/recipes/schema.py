@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -17,6 +17,8 @@ from showtell.errors import ConfigError, did_you_mean
 from showtell.models.decoder_specs import AttentionSpec, DecoderSpec
 from showtell.models.spec import EncoderSpec
 from showtell.options import DecodingOptions, StrictModel, describe_problems
+
+Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class DataOptions(StrictModel):
@@ -39,7 +41,7 @@ class TokenizerOptions(StrictModel):
         5, ge=1, description="rarer words become <unk> (words), rarer pairs stay apart (bpe)"
     )
     max_size: int | None = Field(
-        None, ge=5, description="tokens at most; none: no limit (words), 8,000 (bpe)"
+        None, ge=5, description="tokens at most; none: no limit (words), 4,000 (bpe)"
     )
 
 
@@ -59,7 +61,7 @@ class OptimizerOptions(StrictModel):
     weight_decay: float = Field(
         0.01, ge=0.0, le=1.0, description="decay of matrices; vectors are not decayed"
     )
-    betas: tuple[float, float] = Field((0.9, 0.98), description="decay of the first and second moment")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="decay of the first and second moment")
     clip: float = Field(5.0, ge=0.0, description="largest gradient norm; 0: no clipping")
 
 
@@ -83,7 +85,7 @@ class TrainingOptions(StrictModel):
     averaging: float = Field(
         0.998, ge=0.0, lt=1.0, description="decay of the moving average of weights that is judged; 0: off"
     )
-    seed: int = Field(0, ge=0, description="seed of weights, order and dropout")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of weights, order and dropout")
     early_stopping: int = Field(
         0, ge=0, description="validations without a better score before the end; 0: off"
     )
