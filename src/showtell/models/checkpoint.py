@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from showtell.errors import CheckpointError, EncoderError
@@ -25,6 +25,7 @@ from showtell.models.decoder_specs import DecoderSpec
 from showtell.models.encoder import Encoder, build_encoder, check_identity, save_encoder
 from showtell.models.registry import build_decoder
 from showtell.models.spec import EncoderSpec
+from showtell.models.tensors import save_tensors
 from showtell.options import DecodingOptions
 from showtell.text.tokenizer import Tokenizer
 
@@ -84,9 +85,7 @@ def save_checkpoint(
         search: How it decodes unless told otherwise.
         about: JSON values kept beside: recipe, data, scores.
     """
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in decoder.items()}, directory / DECODER
-    )
+    save_tensors(decoder, directory / DECODER)
     tokenizer.save(directory / TOKENIZER)
     included = include_encoder or encoder.spec.trainable
     if included:

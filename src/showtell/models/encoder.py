@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from showtell.console import note
@@ -26,6 +25,7 @@ from showtell.models.layout_check import layout_evidence
 from showtell.models.resnet import ResNet, fold_batch_norms
 from showtell.models.small import SmallNetwork
 from showtell.models.spec import SMALL, TIMM_PREFIX, EncoderSpec, Layout
+from showtell.models.tensors import save_tensors
 from showtell.models.weights import Weights, download_weights, load_strictly, read_weights
 
 __all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_identity", "fast_dtype", "save_encoder"]
@@ -355,5 +355,4 @@ def save_encoder(encoder: Encoder, path: Path) -> None:
         }
         if encoder.spec.layout:
             metadata["layout"] = encoder.spec.layout
-        state = {name: value.contiguous().cpu() for name, value in encoder.network.state_dict().items()}
-        save_file(state, temporary, metadata=metadata)
+        save_tensors(encoder.network.state_dict(), temporary, metadata)

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from showtell.errors import CheckpointError, ConfigError
@@ -28,6 +28,7 @@ from showtell.files import (
     write_manifest,
     write_text,
 )
+from showtell.models.tensors import save_tensors
 from showtell.recipes.schema import Recipe, dump_recipe
 from showtell.training.averaging import WeightAverage
 from showtell.training.schedules import Plateau
@@ -172,8 +173,7 @@ class Moving:
         for name, parameter in _parameters(self.model).items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
-        whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
-        save_file(whole, directory / TENSORS)
+        save_tensors(tensors, directory / TENSORS)
         state = {
             "progress": asdict(self.progress),
             "plateau": self.plateau.state(),
