@@ -18,8 +18,8 @@ def test_place_can_be_told_from_a_plain_picture() -> None:
     """Convolutions alone give every inner region of a plain picture the same numbers."""
     torch.manual_seed(0)
     seen = SmallNetwork(32).eval()(torch.zeros(1, 3, 96, 96))
-    assert float((seen[0, :-2, 2, 2] - seen[0, :-2, 3, 3]).detach().abs().max()) > 1e-3
-    assert seen[0, -2:, 0, 5].tolist() == [-1.0, 1.0]
+    assert float((seen[0, :-4, 2, 2] - seen[0, :-4, 3, 3]).detach().abs().max()) > 1e-3
+    assert seen[0, -4:, 0, 5].tolist() == [-1.0, 1.0, -1.0, -1.0]
 
 
 def test_every_weight_learns() -> None:

@@ -62,7 +62,7 @@ def make_scene(key: str, split: str, generator: random.Random) -> Scene:
 
 
 def _objects(generator: random.Random) -> tuple[SceneObject, ...]:
-    count = 3 if generator.random() < 0.25 else 2
+    count = 3 if generator.random() < 0.2 else 2
     names = generator.sample([(colour, kind) for colour in COLOURS for kind in KINDS], count)
     return tuple(
         SceneObject(kind, colour, generator.choice(SIZES), cell // 3, cell % 3)
@@ -133,12 +133,7 @@ def _outline(kind: str) -> list[tuple[float, float]]:
         return [(turn * (corner + 0.5) / 4, 1.1) for corner in range(4)]
     if kind == "triangle":
         return [(turn * corner / 3, 1.12) for corner in range(3)]
-    if kind == "star":
-        return [(turn * corner / 10, 1.15 if corner % 2 == 0 else 0.46) for corner in range(10)]
-    width, reach = 0.3, 1.0  # the cross: twelve corners of two bars
-    bars = [(width, reach), (width, width), (reach, width)]
-    quarter = [(math.atan2(x, y), math.hypot(x, y)) for x, y in bars]
-    return [(angle + turn * side / 4, share) for side in range(4) for angle, share in quarter]
+    return [(turn * corner / 10, 1.15 if corner % 2 == 0 else 0.46) for corner in range(10)]  # the star
 
 
 def draw_scenes(directory: Path, *, train: int, dev: int, test: int, seed: int) -> list[Scene]:
