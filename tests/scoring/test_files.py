@@ -149,3 +149,19 @@ def test_unreadable_files_are_named(tmp_path: Path) -> None:
 def test_an_empty_file_has_nothing_to_score(tmp_path: Path, candidates: Path) -> None:
     with pytest.raises(ScoreError, match="no references"):
         score_files(write(tmp_path / "r.jsonl", ""), write(tmp_path / "c.json", []))
+
+
+@pytest.mark.parametrize(
+    ("images", "where"), [([None], "images\\[0\\]"), ([{"id": 1}, 7], "images\\[1\\]"), ("abc", "images")]
+)
+def test_images_that_are_none_are_told(tmp_path: Path, images: object, where: str) -> None:
+    file = tmp_path / "annotations.json"
+    file.write_text(json.dumps({"images": images, "annotations": []}))
+    with pytest.raises(DataError, match=rf"annotations\.json, {where}: found"):
+        read_references(file)
+
+
+def test_predictions_of_an_evaluation_are_candidates(tmp_path: Path) -> None:
+    file = tmp_path / "predictions.jsonl"
+    file.write_text('{"key": "a.jpg", "candidate": "a dog", "references": ["a dog runs"]}\n')
+    assert read_candidates(file) == {"a.jpg": "a dog"}

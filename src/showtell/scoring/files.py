@@ -14,7 +14,7 @@ from showtell.scoring.evaluate import METRICS, Evaluator, Scores, shorten
 _IDS = ("image_id", "image", "key", "path")
 _ROWS_WANTED = (
     "COCO annotations {'annotations': [{'image_id', 'caption'}, ...]}, COCO results [{'image_id', 'caption'}, ...], "
-    "or one JSON object a line with image_id, image, key or path, and caption or captions"
+    "or one JSON object a line with image_id, image, key or path, and caption, captions or candidate"
 )
 
 
@@ -96,8 +96,13 @@ def _rows(path: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         yield from _json_lines(path, text)
         return
     if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        for picture in content.get("images") or []:
-            yield "images", {"image_id": picture.get("id"), "captions": []}
+        images = content.get("images") or []
+        if not isinstance(images, list):
+            raise _unknown(path, "images", f"a JSON {type(images).__name__} in place of a list")
+        for place, picture in enumerate(images):
+            if not isinstance(picture, dict):
+                raise _unknown(path, f"images[{place}]", f"{str(picture)[:60]!r}, which names no picture")
+            yield f"images[{place}]", {"image_id": picture.get("id"), "captions": []}
         yield from ((f"annotations[{place}]", row) for place, row in enumerate(content["annotations"]))
     elif isinstance(content, list):
         yield from ((f"entry {place}", row) for place, row in enumerate(content))
@@ -127,7 +132,7 @@ def _key(path: Path, where: str, row: Any) -> str:
 
 
 def _captions(path: Path, where: str, row: Mapping[str, Any]) -> list[str]:
-    found = row["captions"] if "captions" in row else [row.get("caption")]
+    found = row["captions"] if "captions" in row else [row.get("caption", row.get("candidate"))]
     if not isinstance(found, list) or not all(isinstance(caption, str) for caption in found):
         reason = f"the error {row['error']!r}" if row.get("error") else f"{found!r:.60}"
         raise _unknown(path, where, f"{reason} in place of a caption")
