@@ -265,3 +265,15 @@ def test_loading_refuses_what_is_not_there(tmp_path: Path, tiny_checkpoint: Call
         CheckpointError, match=r"decoder\.safetensors is not what this checkpoint was saved with"
     ):
         Captioner.load(cut)
+
+
+@pytest.mark.parametrize("kind", [bytearray, memoryview])
+def test_bytes_of_any_kind_are_one_picture_and_captions_compare(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path, kind: Callable[[bytes], bytes]
+) -> None:
+    captioner = Captioner.load(tiny_checkpoint("attention"), device="cpu")
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "a.png")
+    content = (tmp_path / "a.png").read_bytes()
+    said = captioner.caption(kind(content), attention=True)
+    assert said == captioner.caption(content, attention=True)
+    assert said.attention is not None

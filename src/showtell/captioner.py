@@ -55,7 +55,7 @@ class Caption:
     words: list[str] = field(default_factory=list)
     word_log_probs: list[float] = field(default_factory=list)
     alternatives: list[Caption] = field(default_factory=list)
-    attention: npt.NDArray[np.float32] | None = None
+    attention: npt.NDArray[np.float32] | None = field(default=None, compare=False)
     path: str | None = None
     error: str | None = None
     log_prob: float = -math.inf
@@ -213,6 +213,8 @@ class Captioner:
             ConfigError: an option is unknown or out of range, or the decoder has no attention to return.
             PictureError: the only picture cannot be read.
         """
+        if isinstance(pictures, bytearray | memoryview):
+            pictures = bytes(pictures)
         array = isinstance(pictures, np.ndarray) and pictures.ndim != 4
         one = array or isinstance(pictures, str | bytes) or not isinstance(pictures, Iterable)
         listed = [cast(PictureSource, pictures)] if one else cast(Sequence[PictureSource], pictures)
