@@ -249,3 +249,8 @@ def test_a_checkpoint_replaced_while_it_is_read_is_read_anew(
     monkeypatch.setattr(checkpoint, "sha256_file", swap)
     assert read_config(copy)[0] == copy
     assert swapped
+
+
+def test_a_checkpoint_may_be_named_by_a_dot(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(run / "best")
+    assert load_checkpoint(Path()).config["kind"] == "showtell checkpoint"
