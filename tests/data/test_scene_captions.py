@@ -160,3 +160,17 @@ def test_wordings_are_different() -> None:
     drawn = {caption for seed in range(200) for caption in write_captions(scene, random.Random(seed))}
     assert len(WORDINGS) >= CAPTIONS_PER_SCENE
     assert len(drawn) > 40
+
+
+@pytest.mark.parametrize(
+    ("caption", "is_right"),
+    [
+        ("a large red ring above a blue star", True),
+        ("there is a red ring at the bottom right and a blue star below it", True),
+        ("a red ring under a blue star", False),
+        ("a green ring above a blue star", False),
+    ],
+)
+def test_sizes_and_places_are_details(caption: str, is_right: bool) -> None:
+    assert (check_caption(caption, TWO, details=False) == []) is is_right
+    assert check_caption(caption, TWO) != []

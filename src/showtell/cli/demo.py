@@ -29,7 +29,8 @@ class DemoResult:
     """What a demo came to.
 
     Attributes:
-        right: Held-out pictures whose caption says nothing wrong.
+        right: Held-out pictures whose caption names no wrong object, colour or relation.
+        exact: Those of them whose caption names no wrong size or place either.
         complete: Those of them whose caption names every object.
         pictures: Held-out pictures.
         seconds: Time of training and scoring.
@@ -37,6 +38,7 @@ class DemoResult:
     """
 
     right: int
+    exact: int
     complete: int
     pictures: int
     seconds: float
@@ -47,7 +49,8 @@ class DemoResult:
         """The figure, as a sentence."""
         return (
             f"{100 * self.right / self.pictures:.1f} % of {self.pictures} held-out pictures described with no "
-            "wrong object, colour or relation."
+            f"wrong object, colour or relation; {100 * self.exact / self.pictures:.1f} % with no wrong size or "
+            "place either."
         )
 
 
@@ -122,7 +125,8 @@ def _report(
         if not verdicts[key] and len(named_objects(text)) == len(scenes[path.stem].objects)
     ]
     result = DemoResult(
-        right=sum(not wrong for wrong in verdicts.values()),
+        right=sum(not check_caption(text, scenes[path.stem], details=False) for path, text in told.values()),
+        exact=sum(not wrong for wrong in verdicts.values()),
         complete=len(complete),
         pictures=len(told),
         seconds=seconds,

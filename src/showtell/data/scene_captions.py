@@ -182,10 +182,11 @@ class _Claims:
     relations: list[tuple[_Phrase, str, _Phrase]]
 
 
-def check_caption(caption: str, scene: Scene) -> list[str]:
+def check_caption(caption: str, scene: Scene, *, details: bool = True) -> list[str]:
     """Return what is wrong with a caption of this scene, in words; empty where all it says is true.
 
-    Checked are objects, colours, kinds, sizes, places and relations. A caption outside the grammar is wrong.
+    Checked are objects, colours, kinds and relations, and as ``details`` sizes and places. A caption outside the
+    grammar is wrong.
     """
     claims = _read(caption)
     if claims is None:
@@ -195,10 +196,10 @@ def check_caption(caption: str, scene: Scene) -> list[str]:
     names = [noun.name for noun in claims.nouns]
     wrong += [f"the {name} is named twice" for name in sorted(set(names)) if names.count(name) > 1]
     for noun in claims.nouns:
-        if noun.size and noun.name in truth and truth[noun.name].size != noun.size:
+        if details and noun.size and noun.name in truth and truth[noun.name].size != noun.size:
             wrong.append(f"the {noun.name} is not {noun.size}")
     for noun, place in claims.places:
-        if noun.name in truth and not _is_at(truth[noun.name], place):
+        if details and noun.name in truth and not _is_at(truth[noun.name], place):
             wrong.append(f"the {noun.name} is not {place}")
     for first, words, second in claims.relations:
         if first.name in truth and second.name in truth:
