@@ -114,7 +114,8 @@ def test_all_beams_samples_and_forms(caption: Run, pictures: Path, tmp_path: Pat
 
 def test_attention_is_drawn(caption: Run, pictures: Path, tmp_path: Path) -> None:
     assert caption(pictures, "--attention", tmp_path / "maps")[0] == 0
-    assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["a.png", "b.png", "c.png"]
+    drawn = sorted(path.name for path in (tmp_path / "maps").iterdir())
+    assert drawn == [f"{name}.attention.png" for name in "abc"]
 
 
 def test_a_reader_that_leaves_early_is_no_error(

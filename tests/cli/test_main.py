@@ -30,7 +30,6 @@ def showtell(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
     """Run the command line in this process."""
 
     def run(*arguments: object) -> Outcome:
-        monkeypatch.delenv("SHOWTELL_DEBUG", raising=False)
         monkeypatch.setattr(sys, "argv", ["showtell", *map(str, arguments)])
         capsys.readouterr()
         code = 0

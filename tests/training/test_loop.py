@@ -350,5 +350,7 @@ def test_a_checkpoint_with_its_encoder_needs_nothing_else(
         )
     weights.unlink()
     assert load_checkpoint(tmp_path / "with").model.encoder is not None
-    with pytest.raises(EncoderError, match=r"weights\.safetensors: found no such file"):
+    with pytest.raises(
+        EncoderError, match=r"not in their place: found no file .*weights\.safetensors\. .*--encoder-weights"
+    ):
         load_checkpoint(tmp_path / "without")

@@ -42,8 +42,7 @@ def _options(
     ] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
 ) -> None:
-    if debug:
-        os.environ["SHOWTELL_DEBUG"] = "1"
+    """Take the options that stand before the verb; `main` looks for --debug itself."""
 
 
 for _verb in VERBS:
@@ -52,17 +51,29 @@ for _verb in VERBS:
 
 def main() -> None:
     """Run the command line and exit."""
+    debug = "--debug" in sys.argv
     try:
         app()
     except ShowtellError as error:
-        if os.environ.get("SHOWTELL_DEBUG"):
+        if debug:
             raise
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
     except ModuleNotFoundError as error:
-        if error.name != "torch" or os.environ.get("SHOWTELL_DEBUG"):
+        if error.name != "torch" or debug:
             raise
-        stderr.print(f"[bold red]error:[/] {escape(str(MissingExtraError('torch', extra='train')))}", soft_wrap=True)
+        stderr.print(
+            f"[bold red]error:[/] {escape(str(MissingExtraError('torch', extra='train')))}", soft_wrap=True
+        )
+        sys.exit(1)
+    except BrokenPipeError:
+        # Whoever read our output has gone; Python would complain once more when it flushes.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except OSError as error:
+        if debug:
+            raise
+        stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(1)
     except KeyboardInterrupt:
         stderr.print("interrupted")

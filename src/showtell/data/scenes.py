@@ -27,6 +27,7 @@ from showtell.files import atomic_directory, read_manifest, write_manifest, writ
 
 SIZE_PX = 96
 CELL_PX = SIZE_PX // 3
+SHARE_OF_THREE = 0.2  # of scenes with three objects; the others have two
 OVERSAMPLING = 3  # drawn this many times larger, then averaged down: smooth edges
 
 _RGB = {
@@ -55,14 +56,15 @@ def held_out(scene: Scene, split: str) -> list[str]:
 
 def make_scene(key: str, split: str, generator: random.Random) -> Scene:
     """Make up a scene: training scenes hold no kept pair, others at least one of their own split's."""
+    # Decided before any scene is refused, so that all splits have the same share of three.
+    count = 3 if generator.random() < SHARE_OF_THREE else 2
     while True:
-        scene = Scene(key, _objects(generator))
+        scene = Scene(key, _objects(count, generator))
         if all(bool(held_out(scene, kept)) == (kept == split) for kept in ("dev", "test")):
             return scene
 
 
-def _objects(generator: random.Random) -> tuple[SceneObject, ...]:
-    count = 3 if generator.random() < 0.2 else 2
+def _objects(count: int, generator: random.Random) -> tuple[SceneObject, ...]:
     names = generator.sample([(colour, kind) for colour in COLOURS for kind in KINDS], count)
     return tuple(
         SceneObject(kind, colour, generator.choice(SIZES), cell // 3, cell % 3)

@@ -6,7 +6,6 @@ that one that was cut short or belongs to another checkpoint is refused.
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -271,13 +270,6 @@ def _load_encoder(
             mend="Name the weights it was trained with: --encoder-weights FILE (encoder_weights=)",
         )
     return encoder
-
-
-def copy_checkpoint(source: Path, target: Path) -> None:
-    """Copy a checkpoint's own files into an empty directory, without a trainer's state."""
-    for name in (CONFIG, DECODER, TOKENIZER, ENCODER, CARD):
-        if (source / name).exists():
-            shutil.copy2(source / name, target / name)
 
 
 def _model_card(config: Mapping[str, Any]) -> str:

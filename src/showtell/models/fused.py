@@ -49,7 +49,9 @@ class FusedResNet(nn.Module):
             return unfused
         if not self._packed:
             self._pack(pictures)
-        x: Tensor = self.plain.maxpool(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
+        x: Tensor = self.plain.maxpool(
+            self._convolve(self.plain.conv1, pictures, "relu")
+        )  # [P, 64, H/4, W/4]
         for stage in range(1, 5):
             for block in getattr(self.plain, f"layer{stage}"):
                 x = self._block(block, x)
