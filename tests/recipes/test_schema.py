@@ -63,6 +63,11 @@ def test_an_override_reaches_into_phases() -> None:
         ("decoder.hiden=3", r"Did you mean 'hidden'\?"),
         ("optimizer.lr=fast", r"'optimizer\.lr'.*found 'fast'"),
         ("optimizer.lr=-1", r"'optimizer\.lr'.*greater than 0"),
+        (
+            "decoder.name=lstm",
+            r"unknown key 'decoder\.attention'\. Known: dropout, embedding, hidden, layers, name",
+        ),
+        ("objective.0.epoch=3", r"unknown key 'objective\.0\.epoch'\. Did you mean 'epochs'\?"),
         ("decoder.name=transformer", r"decoder.*'lstm', 'attention'"),
         ("optimizer.betas=[0.9, 1.0]", r"'optimizer\.betas\.1'.*less than 1"),
         ("optimizer.betas=[-0.1, 0.9]", r"'optimizer\.betas\.0'.*greater than or equal to 0"),
