@@ -101,7 +101,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 
     def told(name: str) -> list[dict[str, object]]:
-        timed = {"seconds", "captions_per_s", "tokens_per_s"}
+        timed = {"seconds", "captions_per_s", "tokens_per_s", "device_memory_gb"}
         return [{k: v for k, v in row.items() if k not in timed} for row in read_metrics(tmp_path / name)]
 
     assert told("whole") == told("cut")
@@ -271,6 +271,25 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(
     result = train(parse_recipe(values, "recipe"), data=toy_set.directory, out=tmp_path / "run")
     assert result.progress.epoch == 3
     assert "stops early: 2 validations" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_each_validation_is_told_and_may_end_the_run(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    told: list[tuple[int, float]] = []
+
+    def listen(epoch: int, row: dict[str, float]) -> None:
+        told.append((epoch, row["loss"]))
+        if len(told) == 1:
+            raise StopError
+
+    with pytest.raises(StopError):
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run", on_validation=listen)
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run", on_validation=listen)
+    rows = [row for row in read_metrics(tmp_path / "run") if row["kind"] == "validation"]
+    assert told == [(row["epoch"], row["loss"]) for row in rows] == [(1, told[0][1]), (2, told[1][1])]
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "whole")
+    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "run"))
 
 
 def test_tensorboard_gets_the_numbers(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
+import sys
 from dataclasses import dataclass
 
 import torch
@@ -30,6 +32,14 @@ class Compute:
     def scaler(self) -> torch.amp.GradScaler:
         """Return the gradient scaler: float16 gradients underflow without one, others need none."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
+
+    def peak_memory_gb(self) -> float:
+        """Return the most memory used so far, in 10^9 bytes: the graphics card's, on the CPU the process's."""
+        if self.device.type == "cuda":
+            return torch.cuda.max_memory_allocated(self.device) / 1e9
+        # Kibibytes on Linux, bytes on macOS.
+        unit = 1 if sys.platform == "darwin" else 1024
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
     def __str__(self) -> str:
         """Say what is used."""

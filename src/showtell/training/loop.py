@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +28,8 @@ from showtell.training.parts import Parts, build_encoder_of, build_parts, comput
 from showtell.training.run import Moving, Progress, check_run, open_run
 from showtell.training.schedules import Plateau, rate_at
 from showtell.training.tracking import Trackers
+
+OnValidation = Callable[[int, dict[str, float]], None]
 
 LOG_STEPS = 20
 SHOWN_SCORES = ("BLEU-4", "ROUGE-L", "CIDEr-D")
@@ -57,6 +60,7 @@ def train(
     device: str = "auto",
     include_encoder: bool = False,
     restart: bool = False,
+    on_validation: OnValidation | None = None,
 ) -> RunResult:
     """Train a captioner; running the same again goes on where an interrupted run stopped.
 
@@ -69,6 +73,8 @@ def train(
         device: ``auto``, ``cpu``, ``cuda``...
         include_encoder: Let checkpoints carry a frozen encoder too.
         restart: Start over where the directory holds a run.
+        on_validation: Called after each validation, once ``last/`` is saved, with the epoch (from 1) and the
+            validation's numbers (loss, BLEU-1...); what it raises ends the run, which can be gone on with.
 
     Raises:
         ShowtellError: bad data, weights or options; the loss stopped being finite; a full disk. ``best/`` and
@@ -99,8 +105,10 @@ def train(
     try:
         while not progress_so_far.finished:
             _train_epoch(run)
-            _end_epoch(run)
+            row = _end_epoch(run)
             run.save_last()
+            if row is not None and on_validation is not None:
+                on_validation(progress_so_far.epoch, row)
     finally:
         run.trackers.finish()
     judgement = _judge_best(run)
@@ -181,8 +189,8 @@ def _train_epoch(run: _Run) -> None:
     clock.stop()
 
 
-def _end_epoch(run: _Run) -> None:
-    """Validate, keep the best, and decide whether to go on."""
+def _end_epoch(run: _Run) -> dict[str, float] | None:
+    """Validate, keep the best, and decide whether to go on; return the validation's numbers, if there was one."""
     recipe, parts, state = run.recipe, run.parts, run.moving.progress
     clock = _Clock(state)
     loss = state.loss / max(1, state.tokens)
@@ -190,6 +198,7 @@ def _end_epoch(run: _Run) -> None:
     run.trackers.log(
         state.step, {"kind": "epoch", "epoch": state.epoch, "loss": loss, "seconds": state.seconds}
     )
+    row: dict[str, float] | None = None
     is_last = state.epoch == sum(phase.epochs for phase in recipe.objective)
     if state.epoch % recipe.validation.every == 0 or is_last:
         with run.moving.average.applied():
@@ -214,6 +223,7 @@ def _end_epoch(run: _Run) -> None:
             state.finished = True
     state.finished = state.finished or is_last
     clock.stop()
+    return row
 
 
 def _step(run: _Run, batch: Batch, phase: CrossEntropy, rate: float) -> dict[str, Any]:
@@ -253,6 +263,7 @@ def _step(run: _Run, batch: Batch, phase: CrossEntropy, rate: float) -> dict[str
         "grad_norm": norm,
         "captions_per_s": captions / seconds,
         "tokens_per_s": tokens / seconds,
+        "device_memory_gb": parts.compute.peak_memory_gb(),
     }
 
 
