@@ -20,7 +20,7 @@ def make_batches(toy_set: PreparedSet, **changes: object) -> Batches:
     captions = [text for row in toy_set.split_rows("train") for text in toy_set.captions(int(row))]
     tokenizer = Tokenizer.fit(captions, min_count=1)
     memories = LivePictures(toy_set, Preprocessing(size=32))
-    return Batches(toy_set, "train", tokenizer, memories, BatchOptions(**values))  # type: ignore[arg-type]
+    return Batches(toy_set, toy_set.split_rows("train"), tokenizer, memories, BatchOptions(**values))  # type: ignore[arg-type]
 
 
 def test_an_epoch_shows_every_picture_once(toy_set: PreparedSet) -> None:

@@ -101,7 +101,7 @@ def test_finished_cache_is_not_made_again(
 
 
 def test_splits_are_added_one_by_one(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
-    cache = extract_features(prepared, encoder, tmp_path / "cache", splits=["dev"])
+    cache = extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("dev"))
     assert cache.done.tolist() == [row in prepared.split_rows("dev") for row in range(COUNT)]
     FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder, splits=["dev"])
     with pytest.raises(DataError, match="not finished: found 14 pictures without features"):
@@ -358,6 +358,6 @@ def test_layout_is_asked_before_a_cache_is_begun(
 ) -> None:
     asked = []
     monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(tuple(pictures.shape)))
-    extract_features(prepared, encoder, tmp_path / "cache", splits=["train"])
+    extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("train"))
     extract_features(prepared, encoder, tmp_path / "cache")
     assert asked == [(14, 64, 64, 3)]

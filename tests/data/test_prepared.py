@@ -311,3 +311,16 @@ def test_a_set_may_be_made_and_read_where_one_stands(
     assert read.directory == place
     assert read.fingerprint == toy_set.fingerprint
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
+
+
+def test_a_smaller_subset_lies_within_a_larger_one_and_depends_on_the_seed_alone(
+    toy_set: PreparedSet,
+) -> None:
+    def choose(count: int, seed: int = 3) -> list[int]:
+        return toy_set.split_rows("train", subset=count, seed=seed).tolist()
+
+    whole = toy_set.split_rows("train").tolist()
+    assert choose(5) == choose(5) == sorted(choose(5))
+    assert set(choose(5)) < set(choose(9)) < set(whole)
+    assert choose(5) != choose(5, seed=4)
+    assert choose(0) == choose(16) == choose(1000) == whole

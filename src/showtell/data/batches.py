@@ -67,11 +67,11 @@ SIDES = re.compile(r"\b(?:left|right)\b")
 
 
 class Batches:
-    """All batches of a split, by epoch and position.
+    """All batches of some pictures, by epoch and position.
 
     Args:
         prepared: The captioned set.
-        split: Which of its splits.
+        rows: Which of its pictures, int64 [N].
         tokenizer: Turns captions into ids.
         memories: Where the pictures' memory comes from.
         options: Sizes and seed.
@@ -80,13 +80,13 @@ class Batches:
     def __init__(
         self,
         prepared: PreparedSet,
-        split: str,
+        rows: np.ndarray,
         tokenizer: Tokenizer,
         memories: Memories,
         options: BatchOptions,
     ) -> None:
         self.tokenizer, self.memories, self.options = tokenizer, memories, options
-        self.rows = prepared.split_rows(split)
+        self.rows = rows
         texts = {int(row): prepared.captions(int(row)) for row in self.rows}
         self._captions = {row: [self._encode(text) for text in captions] for row, captions in texts.items()}
         self._mirrored = {
@@ -114,7 +114,7 @@ class Batches:
         )
 
     def in_order(self) -> Iterator[Batch]:
-        """Yield the split in its own order, unmirrored, with the first K captions of each picture."""
+        """Yield the pictures in their own order, unmirrored, with the first K captions of each picture."""
         return self._load_ahead(self.rows, 0, None)
 
     def _load_ahead(

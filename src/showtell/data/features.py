@@ -107,7 +107,7 @@ def extract_features(
     directory: Path,
     *,
     batch_size: int = 32,
-    splits: Sequence[str] | None = None,
+    rows: npt.NDArray[np.int64] | None = None,
 ) -> FeatureCache:
     """Look at every picture of a prepared set once and keep what was seen.
 
@@ -119,7 +119,7 @@ def extract_features(
         encoder: A frozen encoder.
         directory: Where the cache is or shall be.
         batch_size: Pictures the network sees at once.
-        splits: Which splits; None: all.
+        rows: Which pictures, int64, ascending; None: all.
 
     Raises:
         DataError: the cache there is stale, the disk is full, or pictures cannot be read.
@@ -129,7 +129,7 @@ def extract_features(
             "the features of a trainable encoder cannot be kept",
             mend="They change with every step: train without a cache",
         )
-    wanted = _wanted_rows(prepared, splits)
+    wanted = _wanted_rows(prepared, None) if rows is None else rows
     with _alone(directory):
         if not (directory / MANIFEST).exists():
             _ask_layout(prepared, encoder, wanted)

@@ -89,8 +89,13 @@ class PreparedSet:
     def __len__(self) -> int:
         return len(self.keys)
 
-    def split_rows(self, split: str) -> npt.NDArray[np.int64]:
+    def split_rows(self, split: str, *, subset: int = 0, seed: int = 0) -> npt.NDArray[np.int64]:
         """Return the row numbers of a split, ascending.
+
+        Args:
+            split: Its name.
+            subset: This many of them at most; 0: all. A smaller subset lies within a larger one of the same seed.
+            seed: Of the choice.
 
         Raises:
             ConfigError: no such split, or it has no pictures.
@@ -103,7 +108,10 @@ class PreparedSet:
             raise ConfigError(
                 f"{self.directory} has no pictures in split '{split}'", expected=f"one of {there}"
             )
-        return rows.astype(np.int64)
+        rows = rows.astype(np.int64)
+        if not subset:
+            return rows
+        return np.sort(np.random.default_rng(seed).permutation(rows)[:subset])
 
     def key(self, row: int) -> str:
         """Return what the picture is called in its set."""

@@ -24,6 +24,12 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 class DataOptions(StrictModel):
     """What is read from the prepared set."""
 
+    subset: int = Field(
+        0,
+        ge=0,
+        description="pictures of the training split that are trained on, at most, chosen by training.seed; 0: all. "
+        "The vocabulary is that of the whole split",
+    )
     max_words: int = Field(
         20, ge=1, le=200, description="captions are cut after this many tokens in training"
     )
@@ -98,6 +104,9 @@ class ValidationOptions(StrictModel):
     """Free-running decoding of a whole split after each epoch."""
 
     split: str = Field("dev", description="split that is judged")
+    subset: int = Field(
+        0, ge=0, description="pictures of it that are judged, at most, chosen by training.seed; 0: all"
+    )
     metric: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "loss"] = Field(
         "CIDEr-D", description="decides best/, plateau and early stopping"
     )

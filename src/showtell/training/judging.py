@@ -49,11 +49,12 @@ class Judge:
 
     Args:
         prepared: The captioned set.
-        split: The split that is judged, whole.
+        split: The split that is judged.
         memories: Where the memory of its pictures comes from.
         tokenizer: The captioner's.
         compute: Device and precision.
         pictures: Pictures decoded at once.
+        rows: The pictures of the split that are judged, int64 [N]; None: all.
     """
 
     def __init__(
@@ -65,10 +66,11 @@ class Judge:
         compute: Compute,
         *,
         pictures: int = 64,
+        rows: np.ndarray | None = None,
     ) -> None:
         self.prepared, self.memories, self.tokenizer = prepared, memories, tokenizer
         self.compute, self.pictures = compute, pictures
-        self.rows = prepared.split_rows(split)
+        self.rows = prepared.split_rows(split) if rows is None else rows
         self._evaluator = Evaluator(
             {prepared.key(int(row)): prepared.captions(int(row)) for row in self.rows}
         )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from showtell.data.batches import Batches, BatchOptions, Memories
@@ -59,8 +60,16 @@ def build_parts(
     )
     trainable = encoder if recipe.encoder.trainable else None
     model = CaptioningModel(decoder, trainable).to(compute.device)
-    splits = ("train", recipe.validation.split)
-    memories = open_memories(prepared, encoder, features, splits=splits, flip=recipe.data.flip)
+    seed = recipe.training.seed
+    trained = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
+    judged = prepared.split_rows(recipe.validation.split, subset=recipe.validation.subset, seed=seed)
+    memories = open_memories(
+        prepared,
+        encoder,
+        features,
+        rows=np.union1d(trained, judged),
+        mirrored=trained if recipe.data.flip else None,
+    )
     options = BatchOptions(
         recipe.training.pictures,
         recipe.data.captions,
@@ -74,8 +83,8 @@ def build_parts(
         encoder=encoder,
         tokenizer=tokenizer,
         model=model,
-        batches=Batches(prepared, "train", tokenizer, memories, options),
-        dev=Batches(prepared, recipe.validation.split, tokenizer, memories, options),
+        batches=Batches(prepared, trained, tokenizer, memories, options),
+        dev=Batches(prepared, judged, tokenizer, memories, replace(options, flip=False)),
         judge=Judge(
             prepared,
             recipe.validation.split,
@@ -83,6 +92,7 @@ def build_parts(
             tokenizer,
             compute,
             pictures=recipe.validation.pictures,
+            rows=judged,
         ),
     )
 
@@ -99,8 +109,8 @@ def open_memories(
     encoder: Encoder,
     features: Path | None,
     *,
-    splits: Sequence[str],
-    flip: bool = False,
+    rows: npt.NDArray[np.int64],
+    mirrored: npt.NDArray[np.int64] | None = None,
 ) -> Memories:
     """Return live pictures for a trainable encoder, kept features otherwise; missing ones are extracted.
 
@@ -108,17 +118,17 @@ def open_memories(
         prepared: The set.
         encoder: Looks.
         features: The folder that holds caches, one for each encoder; None: beside the prepared set.
-        splits: Which splits are wanted.
-        flip: Keep features of the mirrored training pictures too.
+        rows: Which pictures are wanted, ascending.
+        mirrored: Of which the mirrored view is wanted too; None: of none.
     """
     if encoder.spec.trainable:
         return LivePictures(prepared, encoder.preprocessing)
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
-    caches = [extract_features(prepared, encoder, folder / cache_name(encoder), splits=splits)]
-    if flip:
-        mirrored = copy.copy(encoder)
-        mirrored.preprocessing = encoder.preprocessing.model_copy(update={"mirror": True})
-        caches.append(extract_features(prepared, mirrored, folder / cache_name(mirrored), splits=("train",)))
+    caches = [extract_features(prepared, encoder, folder / cache_name(encoder), rows=rows)]
+    if mirrored is not None:
+        mirroring = copy.copy(encoder)
+        mirroring.preprocessing = encoder.preprocessing.model_copy(update={"mirror": True})
+        caches.append(extract_features(prepared, mirroring, folder / cache_name(mirroring), rows=mirrored))
     return CachedFeatures(caches)
 
 
