@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
-from showtell.models.decoder_specs import AttentionSpec, LstmSpec
+from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
+from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.registry import DECODERS, build_decoder
 
@@ -20,7 +22,9 @@ SPECS = {
     "attention": AttentionSpec(
         embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2
     ),
+    "stacked": StackedSpec(embedding=12, hidden=10, memory=8, heads=2, dropout=0.4, memory_dropout=0.2),
 }
+LOOKING = ("attention", "stacked")
 
 
 def test_every_decoder_is_tested() -> None:
@@ -128,12 +132,9 @@ def test_masked_regions_change_nothing(decoder: Any) -> None:
             assert bool((more[..., REGIONS:] == 0).all())
 
 
-def test_attention_is_a_distribution_over_real_regions() -> None:
-    decoder = (
-        build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0)
-        .double()
-        .eval()
-    )
+@pytest.mark.parametrize("name", LOOKING)
+def test_attention_is_a_distribution_over_real_regions(name: str) -> None:
+    decoder = build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).double().eval()
     features = make_features()
     features.mask[0, 2:] = False
     for looked in walk(decoder, features, make_tokens())[1]:
@@ -144,12 +145,9 @@ def test_attention_is_a_distribution_over_real_regions() -> None:
         torch.testing.assert_close(looked.sum(-1), torch.ones(PICTURES, HYPOTHESES), rtol=0, atol=1e-6)
 
 
-def test_region_order_permutes_attention_and_changes_no_logits() -> None:
-    decoder = (
-        build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0)
-        .double()
-        .eval()
-    )
+@pytest.mark.parametrize("name", LOOKING)
+def test_region_order_permutes_attention_and_changes_no_logits(name: str) -> None:
+    decoder = build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).double().eval()
     features, tokens = make_features(), make_tokens()
     order = torch.tensor([3, 0, 4, 1, 2])
     moved = Features(features.regions[:, order], features.pooled, features.mask[:, order])
@@ -162,12 +160,18 @@ def test_region_order_permutes_attention_and_changes_no_logits() -> None:
         torch.testing.assert_close(before[..., order], after, rtol=1e-6, atol=1e-7)
 
 
-def test_a_picture_without_a_real_region_is_refused() -> None:
-    decoder = build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).double()
+@pytest.mark.parametrize("name", LOOKING)
+def test_a_picture_without_a_real_region_is_refused(name: str) -> None:
+    decoder = build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).double()
     features = make_features()
     features.mask[1] = False
     with pytest.raises(ValueError, match="without a real region"):
         decoder.begin(features, 1)
+
+
+def test_heads_that_cannot_share_the_memory_are_refused() -> None:
+    with pytest.raises(ValidationError, match="memory 10 cannot be shared by 4 heads"):
+        StackedSpec(memory=10, heads=4)
 
 
 def test_the_first_loss_is_log_v_when_the_output_layer_is_zero(decoder: Any) -> None:
@@ -183,6 +187,8 @@ def test_a_decoder_learns_pictures_by_heart_and_every_weight_has_a_gradient(deco
     for module in decoder.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0
+        if isinstance(module, Dropout):
+            module.share = 0.0
         if isinstance(module, torch.nn.LSTM):
             module.dropout = 0.0
     seen = torch.rand(8, REGIONS, WIDTH, generator=torch.Generator().manual_seed(5))

@@ -360,16 +360,20 @@ def test_pictures_that_are_done_leave_and_nothing_changes(
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
-@pytest.mark.parametrize("name", ["lstm", "attention"])
+@pytest.mark.parametrize("name", ["lstm", "attention", "stacked"])
 def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, method: dict[str, Any]) -> None:
-    from showtell.models.decoder_specs import AttentionSpec, LstmSpec
+    from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
     from showtell.models.features import Features
     from showtell.models.registry import build_decoder
 
     sizes = {"embedding": 6, "hidden": 6}
-    spec = {"lstm": LstmSpec(**sizes), "attention": AttentionSpec(**sizes, attention=6, memory=6)}[name]
+    spec = {
+        "lstm": LstmSpec(**sizes),
+        "attention": AttentionSpec(**sizes, attention=6, memory=6),
+        "stacked": StackedSpec(**sizes, memory=6, heads=2),
+    }[name]
     with torch.random.fork_rng():
-        torch.manual_seed(18)
+        torch.manual_seed(17)
         decoder = build_decoder(spec, vocabulary=12, encoder_width=5, pad_id=0).double().eval()
         for weight in decoder.parameters():
             torch.nn.init.normal_(weight)

@@ -8,7 +8,7 @@ import torch
 
 from showtell.data.batches import Batch
 from showtell.models.captioning import CaptioningModel
-from showtell.models.decoder_specs import AttentionSpec, LstmSpec
+from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
 from showtell.models.features import Features
 from showtell.models.registry import build_decoder
 from showtell.training.objectives import cross_entropy
@@ -16,12 +16,13 @@ from showtell.training.objectives import cross_entropy
 PAD, BOS, EOS = 0, 1, 2
 
 
-@pytest.fixture(params=["lstm", "attention"])
+@pytest.fixture(params=["lstm", "attention", "stacked"])
 def model(request: pytest.FixtureRequest) -> CaptioningModel:
     torch.manual_seed(0)
     spec = {
         "lstm": LstmSpec(embedding=6, hidden=5),
         "attention": AttentionSpec(embedding=6, hidden=5, attention=4, memory=7),
+        "stacked": StackedSpec(embedding=6, hidden=5, memory=4, heads=2),
     }[request.param]
     return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=4, pad_id=PAD)).double().eval()
 

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from showtell.models.decoder import select_hypotheses
 from showtell.models.decoder_specs import AttentionSpec
+from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 
 
@@ -72,8 +73,8 @@ class AttentionDecoder(nn.Module):
         self.from_sight = nn.Linear(spec.memory + spec.hidden, 4 * spec.hidden, bias=False)
         self.deep = nn.Linear(spec.hidden + spec.memory, spec.embedding)
         self.output = nn.Linear(spec.embedding, vocabulary)
-        self.dropout = nn.Dropout(spec.dropout)
-        self.memory_dropout = nn.Dropout(spec.memory_dropout)
+        self.dropout = Dropout(spec.dropout)
+        self.memory_dropout = Dropout(spec.memory_dropout)
 
     def begin(self, features: Features, hypotheses: int) -> AttentionState:
         """Project the regions once and start K hypotheses from the picture as a whole."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from showtell.options import StrictModel
 
@@ -31,4 +31,27 @@ class AttentionSpec(StrictModel):
     memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
 
-DecoderSpec = Annotated[LstmSpec | AttentionSpec, Field(discriminator="name")]
+class StackedSpec(StrictModel):
+    """Two stacked LSTMs, attention with several heads between them (after Anderson et al. 2018)."""
+
+    name: Literal["stacked"] = "stacked"
+    embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
+    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTMs")
+    memory: int = Field(512, ge=1, le=8192, description="width that regions are projected to; heads share it")
+    heads: int = Field(8, ge=1, le=64, description="heads of the attention")
+    dropout: float = Field(
+        0.5,
+        ge=0.0,
+        lt=1.0,
+        description="share of zeros in words, picture, the upper LSTM's input, and output",
+    )
+    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+
+    @model_validator(mode="after")
+    def _heads_share_the_memory(self) -> Self:
+        if self.memory % self.heads:
+            raise ValueError(f"memory {self.memory} cannot be shared by {self.heads} heads")
+        return self
+
+
+DecoderSpec = Annotated[LstmSpec | AttentionSpec | StackedSpec, Field(discriminator="name")]

@@ -6,10 +6,15 @@ from typing import Any
 
 from showtell.models.attention import AttentionDecoder
 from showtell.models.lstm import LstmDecoder
+from showtell.models.stacked import StackedDecoder
 
-AnyDecoder = LstmDecoder | AttentionDecoder
+AnyDecoder = LstmDecoder | AttentionDecoder | StackedDecoder
 
-DECODERS: dict[str, Any] = {"lstm": LstmDecoder, "attention": AttentionDecoder}
+DECODERS: dict[str, Any] = {
+    "lstm": LstmDecoder,
+    "attention": AttentionDecoder,
+    "stacked": StackedDecoder,
+}
 
 
 def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> AnyDecoder:
