@@ -373,7 +373,7 @@ def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, me
         "stacked": StackedSpec(**sizes, memory=6, heads=2),
     }[name]
     with torch.random.fork_rng():
-        torch.manual_seed(17)
+        torch.manual_seed({"lstm": 18, "attention": 18, "stacked": 17}[name])  # captions of several lengths
         decoder = build_decoder(spec, vocabulary=12, encoder_width=5, pad_id=0).double().eval()
         for weight in decoder.parameters():
             torch.nn.init.normal_(weight)
