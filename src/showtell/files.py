@@ -116,6 +116,33 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def read_json_lines(path: Path, *, may_be_cut: bool = False) -> list[dict[str, Any]]:
+    """Return the objects of a JSON lines file of ours; none where there is no file.
+
+    Args:
+        path: The file.
+        may_be_cut: Whoever appends to it may have been killed: a last line that was cut short is left out.
+
+    Raises:
+        DataError: it cannot be read, or a line is no JSON object.
+    """
+    if not path.exists():
+        return []
+    rows = []
+    # Not splitlines(): U+2028 may stand inside a JSON string
+    lines = read_text(path).split("\n")
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(dict(json.loads(line)))
+        except (ValueError, TypeError) as error:
+            if may_be_cut and number == len(lines):
+                break
+            raise DataError(f"cannot read {path}", found=f"line {number}: {error}") from error
+    return rows
+
+
 def write_text(path: Path, text: str) -> None:
     """Write UTF-8 text atomically."""
     with atomic_path(path) as temporary:

@@ -97,7 +97,9 @@ class TrainingOptions(StrictModel):
     )
     save_steps: int = Field(200, ge=1, description="steps between saves of last/ within an epoch")
     threads: int = Field(0, ge=0, description="CPU threads; 0: OMP_NUM_THREADS, else one per usable core")
-    trackers: list[Literal["tensorboard"]] = Field([], description="trackers beside metrics.jsonl")
+    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
+        [], description="trackers beside metrics.jsonl"
+    )
 
 
 class ValidationOptions(StrictModel):

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError
+from showtell.files import read_json_lines
 from showtell.report.charts import Line
 
 
@@ -91,10 +92,10 @@ def read_run(run: Path, predictions: Path | None = None) -> RunFacts:
         raise DataError(f"cannot read {predictions}", found="no such file")
     return RunFacts(
         recipe=recipe.read_text(encoding="utf-8"),
-        rows=_read_rows(run / "metrics.jsonl", may_be_cut=True),
+        rows=read_json_lines(run / "metrics.jsonl", may_be_cut=True),
         scores={name: float(value) for name, value in scores.get("values", {}).items()},
         signature=str(scores.get("signature", "")),
-        predictions=[_prediction(row, shown) for row in _read_rows(shown)],
+        predictions=[_prediction(row, shown) for row in read_json_lines(shown)],
     )
 
 
@@ -141,24 +142,3 @@ def _read_json(path: Path) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"cannot read {path}", found=str(error)) from error
-
-
-def _read_rows(path: Path, *, may_be_cut: bool = False) -> list[dict[str, Any]]:
-    """Return the rows of a JSON lines file; none where there is no file.
-
-    A run that was killed may have cut its last row short, which is then left out.
-    """
-    if not path.exists():
-        return []
-    rows = []
-    lines = path.read_text(encoding="utf-8").split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            if may_be_cut and number == len(lines):
-                break
-            raise DataError(f"cannot read {path}", found=f"line {number}: {error}") from error
-    return rows

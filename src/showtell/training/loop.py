@@ -27,7 +27,7 @@ from showtell.training.objectives import cross_entropy
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
 from showtell.training.run import Moving, Progress, check_run, open_run
 from showtell.training.schedules import Plateau, rate_at
-from showtell.training.tracking import Trackers
+from showtell.training.tracking import Trackers, require_trackers
 
 OnValidation = Callable[[int, dict[str, float]], None]
 
@@ -80,6 +80,7 @@ def train(
         ShowtellError: bad data, weights or options; the loss stopped being finite; a full disk. ``best/`` and
             ``last/`` stay what they were.
     """
+    require_trackers(recipe.training.trackers)
     compute = compute_of(recipe, device)
     prepared = PreparedSet.load(data)
     recipe = _remember_weights(recipe, encoder_weights)
@@ -102,6 +103,7 @@ def train(
     if not (out / "last").exists():
         # So that best/ never stands without last/, and a place that is too small is known at once.
         run.save_last()
+    scores = None
     try:
         while not progress_so_far.finished:
             _train_epoch(run)
@@ -109,9 +111,10 @@ def train(
             run.save_last()
             if row is not None and on_validation is not None:
                 on_validation(progress_so_far.epoch, row)
+        judgement = _judge_best(run)
+        scores = judgement.scores.values
     finally:
-        run.trackers.finish()
-    judgement = _judge_best(run)
+        run.trackers.finish(scores)
     values = ", ".join(f"{name} {100 * value:.2f}" for name, value in judgement.scores.values.items())
     minutes = progress_so_far.seconds / 60
     run.say(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import time
 from pathlib import Path
 
 import pytest
@@ -46,22 +45,6 @@ def test_rows_survive_a_rewrite_that_cannot_be_finished(
     with pytest.raises(DataError, match="No space left on device"):
         Trackers([], resume_step=2).start(tmp_path)
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3]
-
-
-def test_tensorboard_shows_no_step_twice(tmp_path: Path) -> None:
-    pytest.importorskip("tensorboard")
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    for resume_step, steps in ((0, range(1, 9)), (5, range(6, 8))):
-        trackers = Trackers(["tensorboard"], resume_step=resume_step)
-        trackers.start(tmp_path)
-        for step in steps:
-            trackers.log(step, {"kind": "step", "loss": 1.0 / step})
-        trackers.finish()
-        time.sleep(1.1)  # event files are read in the order of the second in their names
-    events = EventAccumulator(str(tmp_path / "tensorboard"))
-    events.Reload()
-    assert [event.step for event in events.Scalars("step/loss")] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_torn_last_line_is_dropped(tmp_path: Path) -> None:
