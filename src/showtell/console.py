@@ -1,11 +1,11 @@
-"""Progress and notes on stderr; results alone go to stdout."""
+"""Progress and notes on stderr; results alone go to stdout, tables of them as aligned text."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -29,6 +29,9 @@ def progress(description: str, total: int, *, unit: str = "") -> Iterator[Callab
         total: How many units make it whole.
         unit: What is counted ("pictures").
     """
+    if stderr.quiet:
+        yield lambda count, detail="": None
+        return
     if stderr.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -57,3 +60,21 @@ def progress(description: str, total: int, *, unit: str = "") -> Iterator[Callab
             print(f"{description}: {done}/{total} {unit} {detail}".rstrip(), file=sys.stderr, flush=True)
 
     yield advance
+
+
+def text_table(rows: Sequence[Sequence[str]], *, left: int = 0, least: int = 6) -> str:
+    """Return rows of cells as aligned lines, two spaces apart.
+
+    Args:
+        rows: Of the same length.
+        left: So many first columns are aligned to the left, all others to the right.
+        least: The smallest width of a column.
+    """
+    widths = [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if place < left else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )

@@ -47,6 +47,10 @@ class CheckpointError(ShowtellError):
     """A checkpoint is missing, cut short, or of another vocabulary."""
 
 
+class TrainingError(ShowtellError):
+    """A loss or a gradient stopped being finite."""
+
+
 class ScoreError(ShowtellError):
     """References and candidates do not fit together."""
 

@@ -45,20 +45,5 @@ def command(
                 indent=2,
             )
         )
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("metric", "x100")
-    table.columns[1].justify = "right"
-    for name, value in scores.values.items():
-        table.add_row(name, f"{value * 100:.2f}")
-    console = Console(highlight=False)
-    console.print(table)
-    fewest, most = scores.references
-    count = str(fewest) if fewest == most else f"{fewest} to {most}"
-    console.print(
-        f"{scores.pictures} pictures, {count} references each, {scores.empty_candidates} empty candidates",
-        soft_wrap=True,
-    )
-    console.print(scores.signature, markup=False, soft_wrap=True)
+    else:
+        typer.echo(scores.table())

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from showtell.console import text_table
 from showtell.errors import ConfigError, ScoreError, did_you_mean
 from showtell.scoring.bleu import Bleu
 from showtell.scoring.cider import CiderD
@@ -44,13 +45,8 @@ class Scores:
 
     def table(self) -> str:
         """Return the corpus scores times 100 as two aligned lines, and the signature below."""
-        widths = [max(len(name), 6) for name in self.values]
-        names = "  ".join(name.rjust(width) for name, width in zip(self.values, widths, strict=True))
-        values = "  ".join(
-            f"{value * 100:.2f}".rjust(width)
-            for value, width in zip(self.values.values(), widths, strict=True)
-        )
-        return f"{names}\n{values}\n{self.signature}"
+        table = text_table([list(self.values), [f"{value * 100:.2f}" for value in self.values.values()]])
+        return f"{table}\n{self.signature}"
 
 
 class Evaluator:

@@ -17,7 +17,7 @@ from torch import nn
 from showtell.console import note, progress
 from showtell.data.batches import Batch
 from showtell.data.prepared import PreparedSet
-from showtell.errors import ShowtellError
+from showtell.errors import TrainingError
 from showtell.files import atomic_directory
 from showtell.models.checkpoint import load_checkpoint, save_checkpoint
 from showtell.recipes.schema import CrossEntropy, Recipe
@@ -270,8 +270,8 @@ def _step(run: _Run, batch: Batch, phase: CrossEntropy, rate: float) -> dict[str
     }
 
 
-def _cannot_go_on(state: Progress, found: str) -> ShowtellError:
-    return ShowtellError(
+def _cannot_go_on(state: Progress, found: str) -> TrainingError:
+    return TrainingError(
         f"training cannot go on at step {state.step + 1}",
         found=found,
         mend="Start again with a smaller --set optimizer.lr, or --set training.precision=fp32",
