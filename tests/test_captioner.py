@@ -277,3 +277,18 @@ def test_bytes_of_any_kind_are_one_picture_and_captions_compare(
     said = captioner.caption(kind(content), attention=True)
     assert said == captioner.caption(content, attention=True)
     assert said.attention is not None
+    assert [one.text for one in captioner.caption([kind(content), content])] == [said.text, said.text]
+
+
+def test_a_buffer_may_be_filled_anew_for_each_picture(captioner: Captioner) -> None:
+    pictures = [png(picture(seed)) for seed in range(6)]
+    buffer = bytearray()
+
+    def refilled() -> Iterator[bytearray]:
+        for content in pictures:
+            buffer[:] = content
+            yield buffer
+
+    said = [one.text for one in captioner.stream(refilled(), batch_size=2)]
+    assert said == [one.text for one in captioner.caption(pictures)]
+    assert len(set(said)) > 2

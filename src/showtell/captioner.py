@@ -3,31 +3,31 @@
     captioner = Captioner.load("runs/attention/best")
     print(captioner.caption("photo.jpg").text)
 
-What runs the networks is a `Runtime`; torch is imported by the one that needs it, when it is loaded.
+A checkpoint on the Hugging Face hub is loaded by its name in the place of a path, and put there by `push_to_hub`.
+What runs the networks is a `showtell.models.runtime.Runtime`; torch is imported when one that needs it is loaded.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast, overload
+from typing import Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
 
-from showtell.errors import ConfigError, MissingExtraError, PictureError
+from showtell.errors import ConfigError, PictureError
 from showtell.images import PictureSource, Preprocessing, load_picture, prepare_picture
+from showtell.models.hub import find_checkpoint, push_directory
+from showtell.models.runtime import Runtime, TorchRuntime
 from showtell.options import DecodingOptions, override
-from showtell.search import Hypothesis, Specials, search
-from showtell.text.tokenizer import Tokenizer
-
-if TYPE_CHECKING:
-    from showtell.models.checkpoint import Checkpoint
+from showtell.search import Hypothesis
 
 BATCH_SIZE = 32
 _Picture = npt.NDArray[np.uint8]
@@ -62,78 +62,8 @@ class Caption:
     truncated: bool = False
 
 
-class Runtime(Protocol):
-    """What runs a captioner's networks: torch, or an export."""
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """Its vocabulary."""
-
-    @property
-    def search(self) -> DecodingOptions:
-        """How it decodes unless told otherwise."""
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """What pictures must look like."""
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of regions."""
-
-    def describe(
-        self, pictures: _Picture, options: DecodingOptions, *, attention: bool
-    ) -> list[list[Hypothesis]]:
-        """Return hypotheses about each picture, uint8 [P, S, S, 3], best first."""
-
-
-class TorchRuntime:
-    """Runs a checkpoint with torch."""
-
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        encoder = checkpoint.model.encoder
-        if encoder is None:
-            raise ValueError("a checkpoint loaded without its encoder cannot caption pictures")
-        self._encoder, self._decoder = encoder, checkpoint.model.decoder
-        self.tokenizer, self.search = checkpoint.tokenizer, checkpoint.search
-        self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
-
-    @classmethod
-    def load(cls, path: Path, encoder_weights: Path | None, device: str) -> TorchRuntime:
-        """Load a checkpoint; the device ``auto`` is a graphics card where there is one."""
-        try:
-            import torch
-        except ImportError as error:
-            raise MissingExtraError("torch", extra="train", cause=str(error)) from error
-        from showtell.models.checkpoint import load_checkpoint
-
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "mps" if torch.mps.is_available() else "cpu"
-        try:
-            torch.empty(0, device=device)
-        except (RuntimeError, AssertionError, NotImplementedError) as error:
-            raise ConfigError(
-                f"the device '{device}' cannot be used",
-                found=str(error).splitlines()[0],
-                expected="auto, cpu, cuda, cuda:0, mps",
-            ) from error
-        return cls(load_checkpoint(path, encoder_weights=encoder_weights, device=device))
-
-    def describe(
-        self, pictures: _Picture, options: DecodingOptions, *, attention: bool
-    ) -> list[list[Hypothesis]]:
-        """Return hypotheses about each picture, uint8 [P, S, S, 3], best first."""
-        import torch
-
-        words = self.tokenizer
-        specials = Specials(words.pad_id, words.bos_id, words.eos_id, words.unk_id)
-        with torch.inference_mode():
-            features = self._encoder(torch.from_numpy(pictures))
-            return search(self._decoder, features, options, specials, attention=attention)
-
-
 class Captioner:
-    """Captions pictures; make one with `Captioner.load`."""
+    """Captions pictures; make one with `Captioner.load` or, for the hub's options, `Captioner.from_pretrained`."""
 
     def __init__(self, runtime: Runtime) -> None:
         self._runtime = runtime
@@ -145,19 +75,124 @@ class Captioner:
         """Load a checkpoint, or a run's best one.
 
         Args:
-            path: A checkpoint directory or a run directory.
+            path: A checkpoint directory, a run directory, or where no such path exists a repository of the
+                Hugging Face hub: ``OWNER/NAME``, ``OWNER/NAME@REVISION``.
             encoder_weights: A local file with the encoder's weights; None: those in the checkpoint, else the
                 file it was trained with, else the hub's.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
 
         Raises:
-            CheckpointError: missing, broken, or its parts do not fit together.
+            CheckpointError: missing, broken, its parts do not fit together, or the hub does not give it.
             EncoderError: the encoder's weights are missing or of another network.
             ConfigError: no such device.
             MissingExtraError: torch is not installed.
         """
+        return cls.from_pretrained(path, encoder_weights=encoder_weights, device=device)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_directory: str | Path,
+        *,
+        revision: str | None = None,
+        cache_dir: str | Path | None = None,
+        token: str | bool | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        encoder_weights: str | Path | None = None,
+        device: str = "auto",
+    ) -> Captioner:
+        """Load what `load` loads, with the options that the Hugging Face hub's users know.
+
+        Args:
+            name_or_directory: As for `load`.
+            revision: Branch, tag or commit of the repository.
+            cache_dir: Where to keep it; None: the hub's own cache.
+            token: For private repositories; None: that of ``hf auth login``.
+            force_download: Fetch it again.
+            local_files_only: Take it from the cache alone.
+            encoder_weights: As for `load`.
+            device: As for `load`.
+
+        Raises:
+            ConfigError: a revision of a directory; and those of `load`.
+        """
+        path = find_checkpoint(
+            name_or_directory,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
         weights = None if encoder_weights is None else Path(encoder_weights)
-        return cls(TorchRuntime.load(Path(path), weights, device))
+        return cls(TorchRuntime.load(path, weights, device))
+
+    def save_pretrained(
+        self,
+        save_directory: str | Path,
+        *,
+        include_encoder: bool = True,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Write a checkpoint that can be taken elsewhere and loaded with `from_pretrained`.
+
+        Args:
+            save_directory: A new or empty directory, or a checkpoint, which is replaced.
+            include_encoder: Write a frozen encoder along, so that nothing else is needed; one that was trained
+                along always is.
+            card: Fields of the model card's header: ``license``, ``license_link``, ``language``, ``datasets``,
+                ``tags``.
+
+        Raises:
+            CheckpointError: other files are in that directory.
+            ConfigError: an unknown field of the model card.
+            DataError: the directory cannot be written.
+        """
+        self._runtime.save(Path(save_directory), include_encoder=include_encoder, card=card, repository=None)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        token: str | bool | None = None,
+        revision: str | None = None,
+        commit_message: str | None = None,
+        create_pr: bool = False,
+        include_encoder: bool = True,
+        card: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Put the captioner, with its model card, into a repository of the Hugging Face hub.
+
+        Args:
+            repo_id: ``OWNER/NAME``; made if need be.
+            private: Of a repository that is made; None: as its owner's settings say.
+            token: None: that of ``hf auth login``.
+            revision: A branch; None: main.
+            commit_message: None: a plain one.
+            create_pr: Open a pull request in place of committing.
+            include_encoder: As for `save_pretrained`.
+            card: As for `save_pretrained`.
+
+        Returns:
+            The address of the commit.
+
+        Raises:
+            ShowtellError: the hub refuses it or cannot be reached; and those of `save_pretrained`.
+        """
+        with tempfile.TemporaryDirectory(prefix="showtell-") as folder:
+            directory = Path(folder) / "captioner"
+            self._runtime.save(directory, include_encoder=include_encoder, card=card, repository=repo_id)
+            return push_directory(
+                directory,
+                repo_id,
+                private=private,
+                token=token,
+                revision=revision,
+                commit_message=commit_message,
+                create_pr=create_pr,
+            )
 
     @property
     def options(self) -> DecodingOptions:
@@ -213,10 +248,9 @@ class Captioner:
             ConfigError: an option is unknown or out of range, or the decoder has no attention to return.
             PictureError: the only picture cannot be read.
         """
-        if isinstance(pictures, bytearray | memoryview):
-            pictures = bytes(pictures)
         array = isinstance(pictures, np.ndarray) and pictures.ndim != 4
-        one = array or isinstance(pictures, str | bytes) or not isinstance(pictures, Iterable)
+        held = isinstance(pictures, str | bytes | bytearray | memoryview)
+        one = array or held or not isinstance(pictures, Iterable)
         listed = [cast(PictureSource, pictures)] if one else cast(Sequence[PictureSource], pictures)
         captions = list(self.stream(listed, attention=attention, batch_size=batch_size, **options))
         if not one:
@@ -260,7 +294,8 @@ class Captioner:
     def _begin(self, threads: ThreadPoolExecutor, source: PictureSource) -> Future[_Picture]:
         if isinstance(source, str | Path | bytes | np.ndarray):
             return threads.submit(self._open, source)
-        # A PIL image may stand twice in a list, and two threads must not decode it at once.
+        # A PIL image may stand twice in a list, and two threads must not decode it at once; a buffer may be filled
+        # with the next picture before a thread has read it.
         opened: Future[_Picture] = Future()
         try:
             opened.set_result(self._open(source))

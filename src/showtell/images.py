@@ -27,7 +27,7 @@ from pydantic import Field, PositiveFloat
 from showtell.errors import PictureError
 from showtell.options import StrictModel
 
-PictureSource: TypeAlias = str | Path | bytes | Image.Image | npt.NDArray[np.uint8]
+PictureSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 """What is read, whatever the file is called. Pillow could read more, but EPS runs a program."""
@@ -106,8 +106,8 @@ def load_picture(source: PictureSource, *, limits: Limits | None = None) -> npt.
         name = str(getattr(source, "filename", "") or "picture (PIL image)")
         with _quiet():
             return _from_image(source, name, None, limits)
-    if isinstance(source, bytes):
-        return _decode(source, "picture (bytes)", limits)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _decode(bytes(source), "picture (bytes)", limits)
     if isinstance(source, str | Path):
         return _decode(_read(Path(source), limits), str(source), limits)
     raise PictureError(
@@ -137,15 +137,25 @@ def inspect_picture(path: Path, *, limits: Limits | None = None) -> PictureFacts
     return PictureFacts(hashlib.sha256(data).hexdigest(), width, height)
 
 
-def prepare_picture(picture: npt.NDArray[np.uint8], preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+def prepare_picture(
+    picture: npt.NDArray[np.uint8],
+    preprocessing: Preprocessing,
+    *,
+    window: tuple[float, float, float, float] | None = None,
+) -> npt.NDArray[np.uint8]:
     """Resize ``uint8 [H, W, 3]`` to ``uint8 [S, S, 3]``; one that is so already (squash) is returned.
 
     Numbers stay bytes: mean and standard deviation are applied by the encoder, on its device.
+
+    Args:
+        picture: What `load_picture` returned.
+        preprocessing: What the encoder wants to see.
+        window: Left, top, right and bottom of what is shown, in pixels; None: `seen_window`.
     """
     size = preprocessing.size
     height, width = picture.shape[:2]
-    if preprocessing.resize != "squash" or (height, width) != (size, size):
-        box = seen_window(height, width, preprocessing)
+    if window is not None or preprocessing.resize != "squash" or (height, width) != (size, size):
+        box = window or seen_window(height, width, preprocessing)
         image = Image.fromarray(picture)
         picture = np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
     return np.ascontiguousarray(picture[:, ::-1]) if preprocessing.mirror else picture
@@ -164,6 +174,25 @@ def seen_window(height: int, width: int, preprocessing: Preprocessing) -> tuple[
     top, left = (tall - size) // 2, (wide - size) // 2
     step_x, step_y = width / wide, height / tall
     return left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y
+
+
+def window_at(
+    down: float, right: float, height: int, width: int, preprocessing: Preprocessing, *, share: float
+) -> tuple[float, float, float, float]:
+    """Return left, top, right and bottom of a window of a picture, in pixels, for views to train on.
+
+    Args:
+        down: Where it lies, 0 at the top, 1 at the bottom.
+        right: The same from left to right.
+        height: Of the upright picture, in pixels.
+        width: The same.
+        preprocessing: ``resize: crop`` asks for a square window, ``squash`` for one of the picture's shape.
+        share: Its side as a share of the picture's short side (crop), or of both sides (squash).
+    """
+    sides = (height, width) if preprocessing.resize == "squash" else (min(height, width),) * 2
+    tall, wide = share * sides[0], share * sides[1]
+    left, top = right * (width - wide), down * (height - tall)
+    return left, top, min(left + wide, width), min(top + tall, height)
 
 
 def _read(path: Path, limits: Limits) -> bytes:

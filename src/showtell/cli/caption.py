@@ -11,7 +11,9 @@ SHOWN = 10
 
 
 def command(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run (its best/ is taken).")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub.")
+    ],
     paths: Annotated[
         list[Path],
         typer.Argument(metavar="PATH", help="Pictures, and folders of pictures (by name, 2 before 10)."),

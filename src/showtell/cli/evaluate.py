@@ -9,7 +9,9 @@ import typer
 
 
 def command(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run (its best/ is taken).")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub.")
+    ],
     data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
     split: Annotated[str, typer.Option(help="The split to judge, whole.")] = "dev",
     beams: Annotated[
@@ -37,6 +39,7 @@ def command(
 
     from showtell.errors import ConfigError
     from showtell.models.checkpoint import read_config
+    from showtell.models.hub import find_checkpoint
     from showtell.options import build_options, override
 
     if output not in {"table", "json"}:
@@ -48,6 +51,7 @@ def command(
         "no_repeat_ngram": no_repeat_ngram,
     }
     changes = {name: value for name, value in given.items() if value is not None}
+    checkpoint = find_checkpoint(checkpoint)
     options = override(build_options(**read_config(checkpoint)[1]["search"]), **changes)
 
     from showtell.training.evaluation import evaluate_checkpoint

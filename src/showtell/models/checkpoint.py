@@ -5,6 +5,7 @@ that one that was cut short or belongs to another checkpoint is refused.
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from showtell.errors import CheckpointError, EncoderError
-from showtell.files import sha256_file, standing_directory, write_json, write_text
+from showtell.files import atomic_directory, sha256_file, standing_directory, write_json, write_text
 from showtell.models.captioning import CaptioningModel
+from showtell.models.card import card_fields, model_card
 from showtell.models.decoder_specs import DecoderSpec
 from showtell.models.encoder import Encoder, build_encoder, check_identity, save_encoder
+from showtell.models.hub import CARD, CONFIG, DECODER, ENCODER, FILES, TOKENIZER
 from showtell.models.registry import build_decoder
 from showtell.models.spec import EncoderSpec
 from showtell.models.tensors import save_tensors
@@ -29,13 +32,6 @@ from showtell.options import DecodingOptions
 from showtell.text.tokenizer import Tokenizer
 
 KIND, FORMAT = "showtell checkpoint", 1
-CONFIG, DECODER, TOKENIZER, ENCODER, CARD = (
-    "config.json",
-    "decoder.safetensors",
-    "tokenizer.json",
-    "encoder.safetensors",
-    "README.md",
-)
 
 
 @dataclass(frozen=True)
@@ -82,13 +78,8 @@ def save_checkpoint(
         encoder: What it looks through; a trained one is always written along.
         include_encoder: Write a frozen one too, so that the checkpoint needs nothing else.
         search: How it decodes unless told otherwise.
-        about: JSON values kept beside: recipe, data, scores.
+        about: JSON values kept beside: recipe, data, scores; the model card is made from them.
     """
-    save_tensors(decoder, directory / DECODER)
-    tokenizer.save(directory / TOKENIZER)
-    included = include_encoder or encoder.spec.trainable
-    if included:
-        save_encoder(encoder, directory / ENCODER)
     config = {
         "kind": KIND,
         "format": FORMAT,
@@ -97,19 +88,91 @@ def save_checkpoint(
             "identity": encoder.identity(),
             "width": encoder.width,
             "grid": list(encoder.grid),
+            "origin": encoder.origin,
         },
         "decoder": decoder_spec.model_dump(mode="json"),
         "vocabulary": tokenizer.size,
         "search": search.model_dump(mode="json"),
-        "files": {
-            name: sha256_file(directory / name)
-            for name in (DECODER, TOKENIZER, ENCODER)
-            if (directory / name).exists()
-        },
         **about,
     }
+    carried = encoder if include_encoder or encoder.spec.trainable else None
+    _write(directory, config, decoder, tokenizer, carried)
+
+
+def save_portable(
+    loaded: Checkpoint,
+    directory: Path,
+    *,
+    include_encoder: bool = True,
+    card: Mapping[str, Any] | None = None,
+    repository: str | None = None,
+) -> None:
+    """Write a loaded captioner so that it can be taken elsewhere: no path of this machine is in it.
+
+    Args:
+        loaded: The captioner, with its encoder.
+        directory: A place that is new or empty, or holds a checkpoint and nothing else, which is replaced.
+        include_encoder: Write a frozen encoder along; without it, who loads this must have the same weights. One
+            that was trained along is always written.
+        card: Fields of the model card (`showtell.models.card.CardFields`) that replace those kept from before.
+        repository: Where on the hub it will lie, for the model card.
+
+    Raises:
+        CheckpointError: other files are in that place, or the encoder's file was replaced since it was loaded.
+        ConfigError: an unknown field of the model card.
+        DataError: the place cannot be written.
+    """
+    encoder = loaded.model.encoder
+    if encoder is None:
+        raise ValueError("a checkpoint loaded without its encoder cannot be saved")
+    foreign = sorted({path.name for path in directory.iterdir()} - set(FILES)) if directory.is_dir() else []
+    if foreign:
+        raise CheckpointError(
+            f"cannot save a captioner in {directory}",
+            found=f"other files ({foreign[0]})",
+            mend="Name an empty or new directory",
+        )
+    fields = card_fields({**loaded.config.get("card", {}), **(card or {})})
+    config = _without_paths(loaded.config)
+    config["card"] = fields.model_dump(mode="json", exclude_defaults=True)
+    config["encoder"] = {"origin": encoder.origin, **config["encoder"]}
+    trained = config["encoder"]["spec"]["trainable"]
+    carried = encoder if include_encoder or trained else None
+    with atomic_directory(directory) as fresh:
+        _write(fresh, config, loaded.model.decoder.state_dict(), loaded.tokenizer, carried, repository)
+        if carried is not None and sha256_file(fresh / ENCODER) != carried.weights_sha256:
+            raise CheckpointError(
+                f"{carried.weights} is not what it was when the captioner was loaded",
+                mend="Load the captioner again, then save it",
+            )
+
+
+def _write(
+    directory: Path,
+    config: dict[str, Any],
+    decoder: Mapping[str, Tensor],
+    tokenizer: Tokenizer,
+    encoder: Encoder | None,
+    repository: str | None = None,
+) -> None:
+    """Write all files; the configuration gets the sums of the others."""
+    save_tensors(decoder, directory / DECODER)
+    tokenizer.save(directory / TOKENIZER)
+    if encoder is not None:
+        save_encoder(encoder, directory / ENCODER)
+    names = (DECODER, TOKENIZER, *((ENCODER,) if encoder is not None else ()))
+    config = {**config, "files": {name: sha256_file(directory / name) for name in names}}
     write_json(directory / CONFIG, config)
-    write_text(directory / CARD, _model_card(config))
+    write_text(directory / CARD, model_card(_without_paths(config), repository=repository))
+
+
+def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration that names the file of the encoder's weights without its folder."""
+    bare: dict[str, Any] = copy.deepcopy(dict(config))
+    for spec in (bare["encoder"]["spec"], bare.get("recipe", {}).get("encoder", {})):
+        if spec.get("weights"):
+            spec["weights"] = Path(spec["weights"]).name
+    return bare
 
 
 def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -270,36 +333,3 @@ def _load_encoder(
             mend="Name the weights it was trained with: --encoder-weights FILE (encoder_weights=)",
         )
     return encoder
-
-
-def _model_card(config: Mapping[str, Any]) -> str:
-    """Return the model card: what it is, what it was trained on, how well it does, what it is not for."""
-    encoder, scores = config["encoder"], config.get("scores") or {}
-    values = "\n".join(f"| {name} | {100 * value:.2f} |" for name, value in scores.get("values", {}).items())
-    table = (
-        f"| score | x100 |\n| --- | --- |\n{values}\n\nSignature: `{scores['signature']}`"
-        if values
-        else "Not judged."
-    )
-    data = config.get("data", {})
-    weights = encoder["identity"].get("weights") or "trained along"
-    return f"""# A showtell captioner
-
-It writes one English sentence about a photograph.
-
-- decoder: `{config["decoder"]["name"]}`, {config["vocabulary"]} tokens
-- encoder: `{encoder["spec"]["name"]}`, layout {encoder["spec"]["layout"]}, weights SHA-256 `{weights}`
-- trained on: {data.get("name", "unknown")}, {data.get("pictures", "?")} pictures,
-  fingerprint `{data.get("fingerprint")}`
-
-## Scores
-
-{table}
-
-## Use
-
-    showtell caption DIRECTORY photo.jpg
-
-Meant for baselines, drafts of alternative text and search. It names wrong things with confidence, knows only
-words of its training captions, and repeats their habits and biases; let a person read what matters.
-"""

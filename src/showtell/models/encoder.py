@@ -43,6 +43,7 @@ class Encoder(nn.Module):
         grid: Rows and columns of regions.
         weights: The file its weights came from; None for a network not yet trained.
         weights_sha256: Of that file.
+        origin: Where they came from and under which licence, where that file says it.
         layout_was_told: Whether a key or the weights' metadata named the layout.
     """
 
@@ -60,6 +61,7 @@ class Encoder(nn.Module):
         self.preprocessing = preprocessing
         self.weights = None if weights is None else weights.path
         self.weights_sha256 = None if weights is None else weights.sha256
+        self.origin = None if weights is None else weights.origin
         self.layout_was_told = layout_was_told
         self.network = network
         self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean), persistent=False)

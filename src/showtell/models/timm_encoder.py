@@ -88,14 +88,15 @@ def build_timm_network(name: str, source: Weights | None) -> tuple[TimmNetwork, 
     config = dict(model.pretrained_cfg)
     classifier = config.get("classifier") or "head"
     prefix = classifier if isinstance(classifier, str) else classifier[0]
+    repository = None
     if source is None:
-        source = _download(name, config)
+        source, repository = _download(name, config), config["hf_hub_id"]
     load_strictly(model, source, name=f"timm:{name}", classifier=f"{prefix}.")
     if source.norm_epsilon is not None:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = source.norm_epsilon
-    return TimmNetwork(model), replace(source, metadata=hub_metadata(config) | source.metadata)
+    return TimmNetwork(model), replace(source, metadata=hub_metadata(config, repository) | source.metadata)
 
 
 def _download(name: str, config: dict[str, Any]) -> Weights:

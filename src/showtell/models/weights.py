@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from showtell.errors import EncoderError
 from showtell.files import sha256_file
+from showtell.models.hub import reason
 from showtell.models.spec import Layout
 
 SHOWN_KEYS = 5
@@ -80,6 +81,12 @@ class Weights:
         if size and size[1] == size[2]:
             fields["size"] = int(size[1])
         return fields
+
+    @property
+    def origin(self) -> str | None:
+        """Where the weights came from and under which licence, as far as the metadata say it."""
+        said = [self.metadata.get("source"), self.metadata.get("license")]
+        return ", ".join(part for part in said if part) or None
 
     @property
     def norm_epsilon(self) -> float | None:
@@ -216,24 +223,30 @@ def download_weights(name: str) -> Weights:
     weights = read_weights(path)
     return replace(
         weights,
-        metadata=weights.metadata | {"layout": "conv2"} | hub_metadata(config.get("pretrained_cfg", {})),
+        metadata=weights.metadata
+        | {"layout": "conv2"}
+        | hub_metadata(config.get("pretrained_cfg", {}), repository),
     )
 
 
 def hub_refused(name: str, repository: str, error: Exception) -> EncoderError:
     """Say that the hub did not give an encoder's weights, why, and what else can be done."""
-    reason = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
     return EncoderError(
         f"cannot get the weights of {name} from the hub ({repository})",
-        found=f"{type(error).__name__}: {reason}" if reason else type(error).__name__,
+        found=reason(error),
         mend=f"Check the network. {LOCAL_FILE}",
     )
 
 
-def hub_metadata(config: Mapping[str, Any]) -> dict[str, str]:
-    """Put timm's ``pretrained_cfg`` into the words of our metadata."""
+def hub_metadata(config: Mapping[str, Any], repository: str | None) -> dict[str, str]:
+    """Put timm's ``pretrained_cfg``, and the repository the weights came from, into the words of our metadata."""
     size = config.get("input_size", (3, 224, 224))[-1]
     metadata = {"input": f"RGB 0..1 {size}x{size}"}
+    if repository is not None:
+        origin = [f"{repository} on the Hugging Face hub", config.get("origin_url")]
+        metadata["source"] = ", ".join(part for part in origin if part)
+        if config.get("license"):
+            metadata["license"] = config["license"]
     for name in ("mean", "std"):
         if name in config:
             metadata[name] = " ".join(str(number) for number in config[name])
