@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from showtell.scoring.ngrams import ORDERS, Floats, Integers, NgramIndex, NgramTable, join
+from showtell.scoring.ngrams import ORDERS, Floats, Integers, NgramIndex, NgramTable, Pairs, join
 
 _SMALL = 1e-9
 _TINY = 1e-15
@@ -43,9 +43,8 @@ class Bleu:
             The four corpus scores (0..1), and the four scores of each picture, float64 [P]. The mean of the latter
             is not the former.
         """
-        correct = np.stack([self._matches(candidates, order) for order in range(ORDERS)])  # [4, P]
-        guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)  # [4, P]
-        closest = self._closest_lengths(candidates.lengths)
+        everyone = np.arange(self._index.pictures)
+        correct, guess, closest = self._count(candidates, everyone)
         corpus = _bleu(
             correct.sum(1, keepdims=True),
             guess.sum(1, keepdims=True),
@@ -58,23 +57,41 @@ class Bleu:
             {name: pictures[order] for order, name in enumerate(self.names)},
         )
 
-    def _matches(self, candidates: NgramTable, order: int) -> Integers:
-        """Count a candidate's n-grams that a reference has, each at most as often as one reference has it. [P]"""
+    def score_each(self, candidates: NgramTable, pictures: Integers) -> Floats:
+        """Score any number of candidates, each about the picture it names.
+
+        Args:
+            candidates: N captions.
+            pictures: Number of the picture that each is about, int64 [N].
+
+        Returns:
+            BLEU-1 to BLEU-4, float64 [4, N], 0..1.
+        """
+        correct, guess, closest = self._count(candidates, pictures)
+        return _bleu(correct, guess, candidates.lengths, closest)
+
+    def _count(self, candidates: NgramTable, pictures: Integers) -> tuple[Integers, Integers, Integers]:
+        """Return of each candidate: right n-grams [4, N], all n-grams [4, N], the length it is held against [N]."""
+        correct = np.stack([self._matches(candidates, order, pictures) for order in range(ORDERS)])
+        guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)
+        return correct, guess, self._closest_lengths(candidates.lengths, pictures)
+
+    def _matches(self, candidates: NgramTable, order: int, pictures: Integers) -> Integers:
+        """Count a candidate's n-grams that a reference has, each at most as often as one reference has it. [N]"""
         entries, keys = candidates.orders[order], self._keys[order]
         if not len(keys):
-            return np.zeros(self._index.pictures, dtype=np.int64)
-        wanted = join(entries.caption, entries.ngram)
+            return np.zeros(len(pictures), dtype=np.int64)
+        wanted = join(pictures[entries.caption], entries.ngram)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         clipped = np.where(keys[place] == wanted, np.minimum(entries.count, self._most[order][place]), 0)
-        return np.bincount(entries.caption, clipped, self._index.pictures).astype(np.int64)
+        return np.bincount(entries.caption, clipped, len(pictures)).astype(np.int64)
 
-    def _closest_lengths(self, lengths: Integers) -> Integers:
-        """Return for each candidate the reference length nearest to its own, the shorter one of two. [P]"""
-        references = self._index.references.lengths
-        distance = np.abs(references - lengths[self._index.picture])
-        order = np.lexsort((references, distance, self._index.picture))
-        firsts = np.cumsum(self._index.references_per_picture) - self._index.references_per_picture
-        nearest: Integers = references[order][firsts]
+    def _closest_lengths(self, lengths: Integers, pictures: Integers) -> Integers:
+        """Return for each candidate the reference length nearest to its own, the shorter one of two. [N]"""
+        pairs = Pairs(self._index, pictures)
+        references = self._index.references.lengths[pairs.reference]
+        distance = np.abs(references - lengths[pairs.candidate])
+        nearest: Integers = references[np.lexsort((references, distance, pairs.candidate))][pairs.first]
         return nearest
 
 

@@ -9,7 +9,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from showtell.scoring.ngrams import NGRAM_MASK, Floats, Integers, NgramCounts, NgramIndex, NgramTable, join
+from showtell.scoring.ngrams import (
+    NGRAM_MASK,
+    Floats,
+    Integers,
+    NgramCounts,
+    NgramIndex,
+    NgramTable,
+    Pairs,
+    join,
+    within_runs,
+)
 
 _SIGMA = 6.0
 
@@ -42,20 +52,33 @@ class CiderD:
         Returns:
             The corpus score (0..10), and each picture's, float64 [P]; the former is the mean of the latter.
         """
-        picture = self._index.picture
+        pictures = self.score_each(candidates, np.arange(self._index.pictures))
+        return {"CIDEr-D": float(np.mean(pictures))}, {"CIDEr-D": pictures}
+
+    def score_each(self, candidates: NgramTable, pictures: Integers) -> Floats:
+        """Score any number of candidates, each about the picture it names.
+
+        Args:
+            candidates: N captions.
+            pictures: Number of the picture that each is about, int64 [N].
+
+        Returns:
+            float64 [N], 0..10.
+        """
+        index = self._index
+        per_candidate = index.references_per_picture[pictures]  # [N]
+        pairs = Pairs(index, pictures)
         weights, norms = self._weigh(candidates)
-        bigrams = np.maximum(candidates.lengths - 1, 0)[picture]
-        delta = bigrams - np.maximum(self._index.references.lengths - 1, 0)
-        total = np.zeros(len(picture))  # [references]
+        delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
+        delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
+        total = np.zeros(len(pairs.candidate))
         for order, entries in enumerate(candidates.orders):
-            product = self._products(entries, weights[order], order)
-            norm = norms[order][picture] * self._norms[order]
+            product = self._products(entries, weights[order], order, pictures, pairs)
+            norm = norms[order][pairs.candidate] * self._norms[order][pairs.reference]
             total += np.divide(product, norm, out=product, where=norm != 0)
         total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * _SIGMA**2)) / len(candidates.orders)
-        pictures = (
-            np.bincount(picture, total, self._index.pictures) / self._index.references_per_picture * 10.0
-        )
-        return {"CIDEr-D": float(np.mean(pictures))}, {"CIDEr-D": pictures}
+        mean: Floats = np.bincount(pairs.candidate, total, len(pictures)) / per_candidate * 10.0
+        return mean
 
     def _frequencies(self, entries: NgramCounts) -> Floats:
         """Return the logarithm of the number of pictures whose references hold each n-gram. [n-grams]"""
@@ -74,15 +97,16 @@ class CiderD:
             norms.append(np.sqrt(np.bincount(entries.caption, weight**2, len(table.lengths))))
         return weights, norms
 
-    def _products(self, entries: NgramCounts, weight: Floats, order: int) -> Floats:
-        """Return the clipped dot product of each reference with its picture's candidate. [references]"""
-        wanted = join(entries.caption, entries.ngram)
+    def _products(
+        self, entries: NgramCounts, weight: Floats, order: int, pictures: Integers, pairs: Pairs
+    ) -> Floats:
+        """Return the clipped dot product of every candidate with each reference of its picture. [pairs]"""
+        wanted = join(pictures[entries.caption], entries.ngram)
         first = np.searchsorted(self._keys[order], wanted, side="left")
         number = np.searchsorted(self._keys[order], wanted, side="right") - first
         ours = np.repeat(np.arange(len(wanted)), number)
-        within = np.arange(len(ours)) - np.repeat(np.cumsum(number) - number, number)
-        theirs = self._sorted[order][np.repeat(first, number) + within]
+        theirs = self._sorted[order][np.repeat(first, number) + within_runs(number)]
         reference_weight = self._weights[order][theirs]
         product = np.minimum(weight[ours], reference_weight) * reference_weight
-        caption = self._index.references.orders[order].caption[theirs]
-        return np.bincount(caption, product, len(self._index.picture)).astype(np.float64)
+        place = pairs.place(entries.caption[ours], self._index.references.orders[order].caption[theirs])
+        return np.bincount(place, product, len(pairs.candidate)).astype(np.float64)

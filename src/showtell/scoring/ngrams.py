@@ -7,7 +7,7 @@ equal integers are equal words.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,11 +49,11 @@ class NgramIndex:
     """The n-grams of all references, numbered, and which picture each reference belongs to.
 
     Args:
-        references: Words of every reference of every picture, picture by picture.
+        references: Words (or their ids) of every reference of every picture, picture by picture.
     """
 
-    def __init__(self, references: Sequence[Sequence[Sequence[str]]]) -> None:
-        self._words: dict[str, int] = {}
+    def __init__(self, references: Sequence[Sequence[Sequence[Hashable]]]) -> None:
+        self._words: dict[Hashable, int] = {}
         self._known: list[Integers] = []
         self.pictures = len(references)
         per_picture = np.array([len(captions) for captions in references], dtype=np.int64)
@@ -64,13 +64,15 @@ class NgramIndex:
         )
         self.references = self._table(flat, lengths, learn=True)
 
-    def count(self, captions: Sequence[Sequence[str]]) -> NgramTable:
+    def count(self, captions: Sequence[Sequence[Hashable]]) -> NgramTable:
         """Count the n-grams of other captions, in the same numbers."""
-        strangers: dict[str, int] = {}
+        strangers: dict[Hashable, int] = {}
         flat, lengths = self._number(captions, strangers)
         return self._table(flat, lengths, learn=False)
 
-    def _number(self, captions: Iterable[Sequence[str]], new: dict[str, int]) -> tuple[Integers, Integers]:
+    def _number(
+        self, captions: Iterable[Sequence[Hashable]], new: dict[Hashable, int]
+    ) -> tuple[Integers, Integers]:
         """Return the word numbers of all captions in a row, and the captions' lengths; ``new`` takes new words."""
         known, numbers, lengths = self._words, [], []
         offset = 0 if new is known else len(known)
@@ -83,7 +85,7 @@ class NgramIndex:
 
     def _table(self, words: Integers, lengths: Integers, *, learn: bool) -> NgramTable:
         caption = np.repeat(np.arange(len(lengths)), lengths)  # [words]
-        place = np.arange(len(words)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        place = within_runs(lengths)
         left = np.repeat(lengths, lengths) - place
         orders, ngrams, start = [_count(caption, words)], words, np.arange(len(words))
         for order in range(2, ORDERS + 1):
@@ -97,6 +99,37 @@ class NgramIndex:
                 ngrams = _renumber(keys, self._known[order - 2])
             orders.append(_count(caption[start], ngrams))
         return NgramTable(tuple(orders), lengths)
+
+
+class Pairs:
+    """Every candidate beside each reference of its picture.
+
+    Args:
+        index: The references.
+        pictures: Number of the picture that each candidate is about, int64 [N].
+
+    Attributes:
+        candidate: Its number, ascending, int64 [pairs].
+        reference: Number of the reference among all, int64 [pairs].
+        first: Where each candidate's pairs begin, int64 [N].
+    """
+
+    def __init__(self, index: NgramIndex, pictures: Integers) -> None:
+        number = index.references_per_picture[pictures]
+        starts = (np.cumsum(index.references_per_picture) - index.references_per_picture)[pictures]
+        self.first: Integers = np.cumsum(number) - number
+        self.candidate: Integers = np.repeat(np.arange(len(pictures)), number)
+        self.reference: Integers = np.repeat(starts, number) + within_runs(number)
+        self._shift = self.first - starts
+
+    def place(self, candidate: Integers, reference: Integers) -> Integers:
+        """Return where the pairs of these candidates and references stand."""
+        return self._shift[candidate] + reference
+
+
+def within_runs(lengths: Integers) -> Integers:
+    """Return 0, 1, ... for each run of the given lengths: [2, 3] -> [0, 1, 0, 1, 2]."""
+    return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
 
 def join(caption: Integers, ngram: Integers) -> Integers:
