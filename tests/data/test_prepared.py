@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.data.problems import read_problems
+from showtell.data.problems import describe, read_problems
 from showtell.errors import ConfigError, DataError
 from showtell.files import sha256_file
 
@@ -139,6 +139,24 @@ def test_pictures_of_a_source_without_splits_are_held_out_by_seed(source: Path, 
     assert again.fingerprint == prepared.fingerprint
     other = prepare(source, tmp_path / "three", dev_share=0.2, test_share=0.1, seed=7)
     assert other.split_rows("dev").tolist() != prepared.split_rows("dev").tolist()
+
+
+def test_a_published_split_can_be_made_anew_or_its_training_split_be_cut(
+    source: Path, tmp_path: Path
+) -> None:
+    def keys_of(prepared: PreparedSet, split: str) -> set[str]:
+        return {prepared.key(int(row)) for row in prepared.split_rows(split)}
+
+    published = prepare(source, tmp_path / "published")
+    anew = prepare(source, tmp_path / "anew", dev_share=0.1, resplit="all")
+    assert [len(anew.split_rows(split)) for split in ("train", "dev")] == [27, 3]
+    assert anew.manifest["split_made_here"]["resplit"] == "all"
+    cut = prepare(source, tmp_path / "cut", dev_share=0.0, test_share=0.2, resplit="train")
+    assert keys_of(cut, "dev") == keys_of(published, "dev")
+    assert keys_of(cut, "train") | keys_of(cut, "test") == keys_of(published, "train")
+    assert len(keys_of(cut, "test")) == round(0.2 * len(keys_of(published, "train")))
+    assert "were cut off" in "\n".join(describe(cut.directory, cut.manifest))
+    assert "was left aside" in "\n".join(describe(anew.directory, anew.manifest))
 
 
 def test_the_fingerprint_names_content_not_place(source: Path, tmp_path: Path) -> None:

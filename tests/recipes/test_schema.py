@@ -65,7 +65,7 @@ def test_an_override_reaches_into_phases() -> None:
         ("optimizer.lr=-1", r"'optimizer\.lr'.*greater than 0"),
         (
             "decoder.name=lstm",
-            r"unknown key 'decoder\.attention'\. Known: dropout, embedding, hidden, layers, name",
+            r"unknown key 'decoder\.attention'\. Known: dropout, embedding, head, hidden, layers, name",
         ),
         ("objective.0.epoch=3", r"unknown key 'objective\.0\.epoch'\. Did you mean 'epochs'\?"),
         ("decoder.name=transformer", r"decoder.*'lstm', 'attention'"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -24,7 +24,14 @@ def command(
     test_share: Annotated[
         float, typer.Option(help="Share held out for the test, where the set has no split.")
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of the split, where the set has none.")] = 42,
+    resplit: Annotated[
+        Literal["none", "all", "train"],
+        typer.Option(
+            help="Cut the shares though the set has a split: all anew, or off its training split, "
+            "the others as published."
+        ),
+    ] = "none",
+    seed: Annotated[int, typer.Option(help="Of the split that is made.")] = 42,
 ) -> None:
     """Check a captioned set, picture by picture, and write what is right with it."""
     from showtell.data.prepared import prepare
@@ -37,6 +44,7 @@ def command(
         max_problem_share=max_problems,
         dev_share=dev_share,
         test_share=test_share,
+        resplit=resplit,
         seed=seed,
     )
     typer.echo("\n".join(describe(prepared.directory, prepared.manifest)))

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from showtell.data.caption_ids import CaptionIds
 from showtell.data.prepared import PreparedSet
 from showtell.models.features import Features
 from showtell.text.tokenizer import Tokenizer
+
+BATCHES_AHEAD = 2
+"""Loaded while the network works: with two, the threads that decode pictures do not wait between batches."""
 
 
 @dataclass(frozen=True)
@@ -42,24 +48,46 @@ class Batch:
         """Return the same batch with its tensors on a device."""
         return Batch(self.rows, self.memory.to(device), self.tokens.to(device))
 
+    def split(self, pictures: int) -> Iterator[Batch]:
+        """Yield the batch in parts of so many pictures (0: all at once), none of an empty batch."""
+        size = pictures or max(1, len(self.rows))
+        for start in range(0, len(self.rows), size):
+            part = slice(start, start + size)
+            yield Batch(self.rows[part], self.memory[part], self.tokens[part])
+
 
 class Memories(Protocol):
     """Gives what a decoder (or first an encoder) reads of pictures: a feature cache, or live pictures."""
 
-    def load(self, rows: np.ndarray, mirrored: np.ndarray) -> Features | Tensor:
-        """Return the memory of rows int64 [P]; ``mirrored`` bool [P] asks for left and right swapped."""
+    def load(
+        self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None
+    ) -> Features | Tensor:
+        """Return the memory of some pictures.
+
+        Args:
+            rows: Which, int64 [P].
+            mirrored: Where left and right are swapped, bool [P].
+            places: How far down and right a random window lies, float64 [P, 2] in 0..1, for whoever shows windows;
+                None: the view that is judged.
+        """
         ...
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How batches are made; see the recipe's ``data`` and ``training`` keys of the same names."""
+    """How batches are made; see the recipe's ``data`` and ``training`` keys of the same names.
+
+    Where several ``processes`` train together, ``pictures`` counts those of all, and each ``process`` gets every
+    so-many-th picture of each batch: the batches are the same however many share them. No ``captions`` (0): all.
+    """
 
     pictures: int
     captions: int
     max_words: int
     flip: bool
     seed: int
+    process: int = 0
+    processes: int = 1
 
 
 SWAP = {"left": "right", "right": "left"}
@@ -71,7 +99,7 @@ class Batches:
 
     Args:
         prepared: The captioned set.
-        rows: Which of its pictures, int64 [N].
+        rows: Which of its pictures, int64 [N], ascending.
         tokenizer: Turns captions into ids.
         memories: Where the pictures' memory comes from.
         options: Sizes and seed.
@@ -87,13 +115,13 @@ class Batches:
     ) -> None:
         self.tokenizer, self.memories, self.options = tokenizer, memories, options
         self.rows = rows
-        texts = {int(row): prepared.captions(int(row)) for row in self.rows}
-        self._captions = {row: [self._encode(text) for text in captions] for row, captions in texts.items()}
-        self._mirrored = {
-            row: [self._encode(mirror(text)) for text in captions]
-            for row, captions in texts.items()
-            if options.flip
-        }
+        self._captions = CaptionIds(
+            (prepared.captions(int(row)) for row in rows), self._encode, vocabulary=tokenizer.size
+        )
+        self._mirrored = self._captions
+        if options.flip:
+            swapped = (map(mirror, prepared.captions(int(row))) for row in rows)
+            self._mirrored = CaptionIds(swapped, self._encode, vocabulary=tokenizer.size)
 
     def _encode(self, text: str) -> list[int]:
         """Return ``<bos>``, at most ``max_words`` words, and ``<eos>`` unless words were cut."""
@@ -107,14 +135,14 @@ class Batches:
         return math.ceil(len(self.rows) / self.options.pictures)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """Yield the shuffled batches of an epoch from position ``start``, the next one loaded meanwhile."""
+        """Yield the shuffled batches of an epoch from position ``start``, the next ones loaded meanwhile."""
         order = np.random.default_rng((self.options.seed, epoch)).permutation(self.rows)
         return self._load_ahead(
             order, start, lambda position: np.random.default_rng((self.options.seed, epoch, position))
         )
 
     def in_order(self) -> Iterator[Batch]:
-        """Yield the pictures in their own order, unmirrored, with the first K captions of each picture."""
+        """Yield the pictures in their own order, unmirrored, with the first K captions of each picture (or all)."""
         return self._load_ahead(self.rows, 0, None)
 
     def _load_ahead(
@@ -126,12 +154,12 @@ class Batches:
             rows = order[position * size : (position + 1) * size]
             return self._batch(rows, generator(position) if generator else None)
 
-        with ThreadPoolExecutor(max_workers=1) as worker:
-            coming = worker.submit(load, start) if start < len(self) else None
-            for position in range(start, len(self)):
-                assert coming is not None
-                batch = coming.result()
-                coming = worker.submit(load, position + 1) if position + 1 < len(self) else None
+        positions = iter(range(start, len(self)))
+        with ThreadPoolExecutor(max_workers=BATCHES_AHEAD) as workers:
+            coming = deque(workers.submit(load, position) for position in islice(positions, BATCHES_AHEAD))
+            while coming:
+                batch = coming.popleft().result()
+                coming.extend(workers.submit(load, position) for position in islice(positions, 1))
                 yield batch
 
     def _batch(self, rows: np.ndarray, generator: np.random.Generator | None) -> Batch:
@@ -139,9 +167,9 @@ class Batches:
         if generator is not None and self.options.flip:
             mirrored = generator.random(len(rows)) < 0.5
         chosen = []
-        for row, is_mirrored in zip(rows, mirrored, strict=True):
-            captions = (self._mirrored if is_mirrored else self._captions)[int(row)]
-            if len(captions) > self.options.captions:
+        for place, is_mirrored in zip(np.searchsorted(self.rows, rows), mirrored, strict=True):
+            captions = (self._mirrored if is_mirrored else self._captions)[int(place)]
+            if 0 < self.options.captions < len(captions):
                 picks = (
                     np.arange(self.options.captions)
                     if generator is None
@@ -149,9 +177,15 @@ class Batches:
                 )
                 captions = [captions[pick] for pick in picks]
             chosen.append(captions)
-        return Batch(rows, self.memories.load(rows, mirrored), self._pad(chosen))
+        places = None if generator is None else generator.random((len(rows), 2))
+        mine = slice(self.options.process, None, self.options.processes)
+        rows, mirrored, chosen = rows[mine], mirrored[mine], chosen[mine]
+        places = None if places is None else places[mine]
+        if not len(rows):
+            return Batch(rows, torch.empty(0), torch.empty((0, 0, 0), dtype=torch.int64))
+        return Batch(rows, self.memories.load(rows, mirrored, places), self._pad(chosen))
 
-    def _pad(self, captions: list[list[list[int]]]) -> Tensor:
+    def _pad(self, captions: Sequence[Sequence[np.ndarray]]) -> Tensor:
         hypotheses = max(len(group) for group in captions)
         length = max(len(ids) for group in captions for ids in group)
         tokens = np.full((len(captions), hypotheses, length), self.tokenizer.pad_id)  # [P, K, T]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from showtell.data.features import FeatureCache
 from showtell.data.prepared import PreparedSet
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import Preprocessing, load_picture, prepare_picture, window_at
 from showtell.models.features import Features
 
 
@@ -26,8 +27,16 @@ class CachedFeatures:
     def __init__(self, caches: Sequence[FeatureCache]) -> None:
         self._caches = caches
 
-    def load(self, rows: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]) -> Features:
-        """Return features float32 of rows int64 [P], the mirrored ones where ``mirrored`` bool [P] says so."""
+    def load(
+        self,
+        rows: npt.NDArray[np.int64],
+        mirrored: npt.NDArray[np.bool_],
+        places: npt.NDArray[np.float64] | None = None,
+    ) -> Features:
+        """Return features float32 of rows int64 [P], the mirrored ones where ``mirrored`` bool [P] says so.
+
+        Windows are not kept: ``places`` changes nothing.
+        """
         regions, pooled = (
             torch.from_numpy(
                 np.stack(
@@ -43,17 +52,42 @@ class CachedFeatures:
 
 
 class LivePictures:
-    """Decodes pictures anew each time, for an encoder that is trained along or features that are not kept."""
+    """Decodes pictures anew each time, for an encoder that is trained along or views that are never the same.
 
-    def __init__(self, prepared: PreparedSet, preprocessing: Preprocessing, *, threads: int = 2) -> None:
-        self._prepared, self._preprocessing = prepared, preprocessing
-        self._pool = ThreadPoolExecutor(max_workers=threads)
+    Args:
+        prepared: The set.
+        preprocessing: What the encoder wants to see.
+        crop: Side of the window that is shown in training, see `showtell.images.window_at`; None: the whole view.
+        threads: That decode at once (decoders release the interpreter's lock); None: one per core.
+    """
 
-    def load(self, rows: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]) -> Tensor:
-        """Return pictures uint8 [P, S, S, 3] of rows int64 [P]."""
-        pictures = np.stack(list(self._pool.map(self._decode, rows.tolist())))  # [P, S, S, 3]
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        preprocessing: Preprocessing,
+        *,
+        crop: float | None = None,
+        threads: int | None = None,
+    ) -> None:
+        self._prepared, self._preprocessing, self._crop = prepared, preprocessing, crop
+        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
+
+    def load(
+        self,
+        rows: npt.NDArray[np.int64],
+        mirrored: npt.NDArray[np.bool_],
+        places: npt.NDArray[np.float64] | None = None,
+    ) -> Tensor:
+        """Return pictures uint8 [P, S, S, 3] of rows int64 [P], or the windows at ``places`` float64 [P, 2]."""
+        where = [None] * len(rows) if places is None or self._crop is None else places.tolist()
+        pictures = np.stack(list(self._pool.map(self._decode, rows.tolist(), where)))  # [P, S, S, 3]
         pictures[mirrored] = pictures[mirrored][:, :, ::-1]
         return torch.from_numpy(pictures)
 
-    def _decode(self, row: int) -> npt.NDArray[np.uint8]:
-        return prepare_picture(load_picture(self._prepared.picture_path(row)), self._preprocessing)
+    def _decode(self, row: int, place: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
+        picture = load_picture(self._prepared.picture_path(row))
+        if place is None or self._crop is None:
+            return prepare_picture(picture, self._preprocessing)
+        height, width = picture.shape[:2]
+        window = window_at(*place, height, width, self._preprocessing, share=self._crop)
+        return prepare_picture(picture, self._preprocessing, window=window)

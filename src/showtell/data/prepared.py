@@ -10,8 +10,9 @@ import hashlib
 import json
 import os
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -142,6 +143,7 @@ def prepare(
     max_problem_share: float = 0.05,
     dev_share: float = 0.1,
     test_share: float = 0.0,
+    resplit: Literal["none", "all", "train"] = "none",
     seed: int = 42,
 ) -> PreparedSet:
     """Check a published set, picture by picture, and write what is right with it.
@@ -153,7 +155,9 @@ def prepare(
         max_problem_share: Of all pictures; above it nothing is written.
         dev_share: Where the source has no split: the share of pictures held out for development.
         test_share: The same for the test split.
-        seed: Of that split.
+        resplit: ``all``: cut the shares as if the source had no split; ``train``: cut them off its training split
+            (shares of that), and leave the others as published.
+        seed: Of the split that is made.
 
     Raises:
         ConfigError: an option is out of range, or names an unknown format.
@@ -164,17 +168,22 @@ def prepare(
     _check_place(out)
     source = open_source(source_path, format)
     problems = list(source.problems)
-    checked = check_pictures(check_texts(source.examples, problems), problems)
+    examples = source.examples
+    if resplit == "all":
+        examples = [replace(example, split="") for example in examples]
+    checked = check_pictures(check_texts(examples, problems), problems)
     problems = [printable(problem) for problem in problems]
     _refuse_too_many(source_path, source, problems, max_problem_share, left=len(checked))
     published = bool(checked[0].example.split)
-    if not published:
+    if not published or resplit == "train":
         checked = assign_splits(checked, dev_share=dev_share, test_share=test_share, seed=seed)
-    made = {"dev_share": dev_share, "test_share": test_share, "seed": seed}
+    made: dict[str, Any] = {"dev_share": dev_share, "test_share": test_share, "seed": seed}
+    if resplit != "none":
+        made["resplit"] = resplit
     content = {
         "source": {"path": str(source_path.absolute()), "format": source.name},
         "options": {"max_problem_share": max_problem_share},
-        "split_made_here": None if published else made,
+        "split_made_here": made if resplit == "train" or not published else None,
         "notes": source.notes,
     }
     with atomic_directory(out) as temporary:

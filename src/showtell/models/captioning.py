@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+
+import torch
 from torch import Tensor, nn
 
 from showtell.models.encoder import Encoder
@@ -28,7 +31,10 @@ class CaptioningModel(nn.Module):
             return memory
         if self.encoder is None:
             raise ValueError("a model without an encoder cannot look at pictures")
-        features: Features = self.encoder(memory)
+        # What a frozen encoder sees does not depend on the precision of training: kept and live are the same.
+        frozen = not self.encoder.spec.trainable
+        with torch.autocast(memory.device.type, enabled=False) if frozen else contextlib.nullcontext():
+            features: Features = self.encoder(memory)
         return features
 
     def forward(self, memory: Features | Tensor, tokens: Tensor) -> Tensor:

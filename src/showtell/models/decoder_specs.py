@@ -17,6 +17,10 @@ class LstmSpec(StrictModel):
     hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
     layers: int = Field(1, ge=1, le=8, description="LSTM layers")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in picture, words and output")
+    head: Literal["linear", "batch-norm"] = Field(
+        "linear",
+        description="what makes the picture a word: linear alone, or followed by batch norm and ReLU",
+    )
 
 
 class AttentionSpec(StrictModel):

@@ -1,7 +1,8 @@
 """Show and tell: an LSTM whose first input is the picture.
 
 Vinyals, Toshev, Bengio, Erhan, "Show and Tell: A Neural Image Caption Generator" (2015), equations 10 to 12: the
-picture is read once, before ``<bos>``; after that the LSTM sees words alone.
+picture is read once, before ``<bos>``; after that the LSTM sees words alone. What makes the picture a word stands in
+place of the encoder's classifier: a linear layer, alone or followed by batch norm (Ioffe and Szegedy 2015) and ReLU.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
+import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from showtell.models.decoder import select_hypotheses
 from showtell.models.decoder_specs import LstmSpec
@@ -32,6 +35,33 @@ class LstmState:
         return type(self)(self.hidden[pictures], self.cell[pictures])
 
 
+class PictureNorm(nn.Module):
+    """Batch norm and ReLU of pictures' vectors, in float32 whatever the precision of training.
+
+    The statistics are those of the pictures, which stand once in a batch however many captions they have. A batch of
+    one picture has no spread to divide by: it is normalised by the running statistics and leaves them as they are.
+
+    Args:
+        width: Of the vectors.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm1d(width)
+
+    def forward(self, seen: Tensor) -> Tensor:
+        """Return vectors float [P, E], none below zero."""
+        norm = self.norm
+        with torch.autocast(seen.device.type, enabled=False):
+            exact = seen.to(norm.weight.dtype)
+            if self.training and len(exact) > 1:
+                return functional.relu(norm(exact))
+            mean, var = norm.running_mean, norm.running_var
+            return functional.relu(
+                functional.batch_norm(exact, mean, var, norm.weight, norm.bias, eps=norm.eps)
+            )
+
+
 class LstmDecoder(nn.Module):
     """The decoder named ``lstm``.
 
@@ -46,6 +76,7 @@ class LstmDecoder(nn.Module):
         super().__init__()
         self.spec = spec
         self.picture = nn.Linear(encoder_width, spec.embedding)
+        self.norm = PictureNorm(spec.embedding) if spec.head == "batch-norm" else nn.Identity()
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
         between = spec.dropout if spec.layers > 1 else 0.0
         self.lstm = nn.LSTM(spec.embedding, spec.hidden, spec.layers, batch_first=True, dropout=between)
@@ -54,7 +85,7 @@ class LstmDecoder(nn.Module):
 
     def begin(self, features: Features, hypotheses: int) -> LstmState:
         """Read the picture once and hand its state to K hypotheses."""
-        pictures = self.dropout(self.picture(features.pooled))  # [P, E]
+        pictures = self.dropout(self.norm(self.picture(features.pooled)))  # [P, E]
         _, (hidden, cell) = self.lstm(pictures.unsqueeze(1))  # [layers, P, H]
         hidden, cell = (
             part.transpose(0, 1).unsqueeze(1).expand(-1, hypotheses, -1, -1)  # [P, K, layers, H]

@@ -21,6 +21,18 @@ from showtell.options import DecodingOptions, StrictModel, describe_problems
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
+class AugmentOptions(StrictModel):
+    """Views that are never the same: pictures are decoded and looked at anew each time, nothing is kept."""
+
+    crop: float = Field(
+        0.875,
+        gt=0.0,
+        le=1.0,
+        description="side of a window at a random place, as a share of the picture's short side "
+        "(encoder.preprocessing.resize: crop) or of both sides (squash)",
+    )
+
+
 class DataOptions(StrictModel):
     """What is read from the prepared set."""
 
@@ -36,6 +48,9 @@ class DataOptions(StrictModel):
     captions: int = Field(5, ge=1, le=64, description="captions of a picture in a batch, K")
     flip: bool = Field(
         False, description="show half of the pictures mirrored, with left and right swapped in their captions"
+    )
+    augment: AugmentOptions | None = Field(
+        None, description="show training pictures live, in random windows; none: the view that is judged"
     )
 
 
@@ -84,7 +99,12 @@ class ScheduleOptions(StrictModel):
 class TrainingOptions(StrictModel):
     """The loop."""
 
-    pictures: int = Field(32, ge=1, le=4096, description="pictures in a batch, P")
+    pictures: int = Field(
+        32, ge=1, le=4096, description="pictures in a batch, P, those of all processes together"
+    )
+    micro_pictures: int = Field(
+        0, ge=0, le=4096, description="pictures of a batch that go through the network at once; 0: all"
+    )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the device has bf16 units, else fp32"
     )

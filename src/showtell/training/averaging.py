@@ -16,6 +16,10 @@ class WeightAverage:
 
     Early steps weigh more, ``min(decay, (1 + step) / (10 + step))``: the average forgets the random start.
 
+    A decoder's batch norm statistics are averaged along: the mean of a linear layer's output is linear in its weights, so
+    the averaged means are those of the averaged weights, where the latest would be those of the latest weights.
+    An encoder that is trained along keeps its latest statistics: the small one was measured with them.
+
     Args:
         model: Whose weights are averaged.
         decay: Share of the old average that stays at each step; 0: the weights themselves.
@@ -23,7 +27,14 @@ class WeightAverage:
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
-        self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self._weights: dict[str, Tensor] = {
+            name: weight for name, weight in model.named_parameters() if weight.requires_grad
+        }
+        self._weights |= {
+            name: buffer
+            for name, buffer in model.named_buffers()
+            if buffer.is_floating_point() and not name.startswith("encoder.")
+        }
         self.average = {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
