@@ -48,3 +48,27 @@ def test_frozen_weights_are_left_alone() -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)
     assert set(WeightAverage(model, 0.9).average) == {"weight"}
+
+
+def test_a_decoders_statistics_are_averaged_with_its_weights_and_an_encoders_are_not() -> None:
+    torch.manual_seed(0)
+    decoder = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4))
+    model = nn.ModuleDict({"decoder": decoder, "encoder": nn.BatchNorm1d(3)}).train()
+    average = WeightAverage(model, 0.98)
+    names = {name for name in average.average if "running" in name}
+    assert names == {"decoder.1.running_mean", "decoder.1.running_var"}
+    pictures = torch.rand(64, 3)
+    for step in range(400):
+        # Weights that drift: the latest statistics fit the latest weights alone.
+        with torch.no_grad():
+            decoder[0].weight.add_(0.05)
+        decoder(pictures)
+        average.update(step)
+    latest = decoder[1].running_mean.clone()
+    with average.applied():
+        found = decoder[0](pictures).detach().mean(0)
+        with_latest = float((found - latest).abs().mean())
+        with_averaged = float((found - decoder[1].running_mean).abs().mean())
+    # A momentum of 0.1 lags 9 steps behind the weights it sees, an average of 0.98 lags 36 (of 400 steps) behind.
+    assert with_averaged < 0.4 * with_latest
+    assert torch.equal(decoder[1].running_mean, latest)
