@@ -170,7 +170,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         recover_directory(path)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        lock = _lock(temporary)
+        lock = lock_directory(temporary)
         temporary.chmod(0o755)
         yield temporary
         for item in temporary.rglob("*"):
@@ -207,7 +207,7 @@ def recover_directory(path: Path) -> None:
     if not path.exists() and old.exists():
         old.rename(path)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        lock = _lock(leftover)
+        lock = lock_directory(leftover)
         if lock is not None:
             shutil.rmtree(leftover, ignore_errors=True)
             os.close(lock)
@@ -232,7 +232,7 @@ def named(path: Path) -> Path:
     return path.resolve() if path.name in {"", ".."} else path
 
 
-def _lock(directory: Path) -> int | None:
+def lock_directory(directory: Path) -> int | None:
     """Lock a directory until the descriptor returned is closed, or the process ends; None: another holds it."""
     try:
         descriptor = os.open(directory, os.O_RDONLY)

@@ -89,11 +89,11 @@ def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, res
     found = read_manifest(directory, KIND, FORMAT)
     if restart:
         return False
-    differences = _differences(found, json.loads(json.dumps(_manifest(recipe, origin))))
-    if differences:
+    changed = differences(found, json.loads(json.dumps(_manifest(recipe, origin))))
+    if changed:
         raise ConfigError(
             f"{directory} holds another run",
-            found="; ".join(differences),
+            found="; ".join(changed),
             mend="Choose another -o, or start over with --restart",
         )
     return True
@@ -133,7 +133,8 @@ def _manifest(recipe: Recipe, origin: Mapping[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe.model_dump(mode="json"), **origin}
 
 
-def _differences(old: Any, new: Any, path: str = "") -> list[str]:
+def differences(old: Any, new: Any, path: str = "") -> list[str]:
+    """Return each key in which two manifests differ, less those that change neither weights nor order."""
     if path in FREE_KEYS:
         return []
     if isinstance(old, dict) and isinstance(new, dict):
@@ -141,7 +142,7 @@ def _differences(old: Any, new: Any, path: str = "") -> list[str]:
         return [
             line
             for key in keys
-            for line in _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+            for line in differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
         ]
     return [] if old == new else [f"{path} was {old}, is {new}"]
 
