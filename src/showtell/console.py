@@ -21,17 +21,14 @@ def note(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int, *, unit: str = "") -> Iterator[Callable[[int, str], None]]:
+def progress(description: str, total: int | None, *, unit: str = "") -> Iterator[Callable[[int, str], None]]:
     """Yield ``advance(count, detail)``: a live bar on a terminal, a line every 15 seconds elsewhere.
 
     Args:
         description: What is being done.
-        total: How many units make it whole.
+        total: How many units make it whole; None where nobody knows.
         unit: What is counted ("pictures").
     """
-    if stderr.quiet:
-        yield lambda count, detail="": None
-        return
     if stderr.is_terminal:
         columns = (
             TextColumn("{task.description}"),
@@ -55,9 +52,10 @@ def progress(description: str, total: int, *, unit: str = "") -> Iterator[Callab
     def advance(count: int, detail: str = "") -> None:
         nonlocal done, shown
         done += count
-        if time.monotonic() - shown >= PLAIN_INTERVAL_S:
+        if not stderr.quiet and time.monotonic() - shown >= PLAIN_INTERVAL_S:
             shown = time.monotonic()
-            print(f"{description}: {done}/{total} {unit} {detail}".rstrip(), file=sys.stderr, flush=True)
+            of = f"/{total}" if total is not None else ""
+            print(f"{description}: {done}{of} {unit} {detail}".rstrip(), file=sys.stderr, flush=True)
 
     yield advance
 

@@ -23,8 +23,9 @@ from showtell.scoring import evaluate
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
 from showtell.training.evaluation import evaluate_checkpoint
-from showtell.training.judging import Judge, write_predictions
+from showtell.training.judging import Judge
 from showtell.training.loop import train
+from showtell.training.predictions import write_predictions
 
 COMPUTE = Compute(torch.device("cpu"), torch.float32)
 

@@ -19,8 +19,9 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, ShowtellError
 from showtell.models.checkpoint import load_checkpoint
 from showtell.recipes.schema import Recipe, parse_recipe
-from showtell.training import loop
+from showtell.training import objectives
 from showtell.training.loop import train
+from showtell.training.stepping import Stepper
 from showtell.training.tracking import read_metrics
 
 
@@ -86,15 +87,15 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
 ) -> None:
     recipe = changed(toy_recipe, training={"save_steps": 1}, schedule={"name": "plateau", "patience": 0})
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    step = loop._step
+    step = Stepper.step
 
-    def stopping_step(run: object, *rest: object) -> object:
-        if run.moving.progress.step == stop_at:  # type: ignore[attr-defined]
+    def stopping_step(self: Stepper, *rest: object) -> object:
+        if self.moving.progress.step == stop_at:
             raise StopError
-        return step(run, *rest)  # type: ignore[arg-type]
+        return step(self, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", stopping_step)
+        patch.setattr(Stepper, "step", stopping_step)
         with pytest.raises(StopError):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
@@ -225,7 +226,7 @@ def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
 ) -> None:
     recipe = changed(toy_recipe, training={"save_steps": 1})
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    step, objective = loop._step, loop.cross_entropy
+    step, objective = Stepper.step, objectives.cross_entropy
     saved: dict[str, dict[str, bytes]] = {}
 
     def breaking_objective(*args: object, **keys: object) -> object:
@@ -235,14 +236,14 @@ def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
         loss.register_hook(lambda gradient: gradient * float("nan"))
         return loss, tokens
 
-    def breaking_step(run: object, *rest: object) -> object:
-        if run.moving.progress.step == 6:  # type: ignore[attr-defined]
+    def breaking_step(self: Stepper, *rest: object) -> object:
+        if self.moving.progress.step == 6:
             saved.update({name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")})
-            patch.setattr(loop, "cross_entropy", breaking_objective)
-        return step(run, *rest)  # type: ignore[arg-type]
+            patch.setattr(objectives, "cross_entropy", breaking_objective)
+        return step(self, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "_step", breaking_step)
+        patch.setattr(Stepper, "step", breaking_step)
         with pytest.raises(ShowtellError, match=rf"cannot go on at step 7: found {found}.*optimizer\.lr"):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert {name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")} == saved

@@ -39,6 +39,7 @@ def command(
 
     from showtell.report import write_report
     from showtell.training.loop import train
+    from showtell.training.processes import is_main
 
     result = train(
         resolved,
@@ -50,5 +51,7 @@ def command(
         include_encoder=include_encoder,
         restart=restart,
     )
+    if not is_main():
+        return
     note(f"report: {write_report(out)}")
     typer.echo(result.judgement.scores.table())

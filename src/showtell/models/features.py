@@ -25,3 +25,7 @@ class Features:
     def to(self, device: torch.device) -> Features:
         """Return the same features on a device."""
         return Features(self.regions.to(device), self.pooled.to(device), self.mask.to(device))
+
+    def __getitem__(self, pictures: slice) -> Features:
+        """Return the features of some of the pictures."""
+        return Features(self.regions[pictures], self.pooled[pictures], self.mask[pictures])

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from showtell.text.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,11 @@ class Specials:
     bos: int
     eos: int
     unk: int
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Self:
+        """Return those of a vocabulary."""
+        return cls(tokenizer.pad_id, tokenizer.bos_id, tokenizer.eos_id, tokenizer.unk_id)
 
     @property
     def never_said(self) -> tuple[int, int, int]:

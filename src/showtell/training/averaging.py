@@ -16,8 +16,8 @@ class WeightAverage:
 
     Early steps weigh more, ``min(decay, (1 + step) / (10 + step))``: the average forgets the random start.
 
-    A decoder's batch norm statistics are averaged along: the mean of a linear layer's output is linear in its weights, so
-    the averaged means are those of the averaged weights, where the latest would be those of the latest weights.
+    A decoder's batch norm statistics are averaged along: the mean of a linear layer's output is linear in its
+    weights, so the averaged means are those of the averaged weights, where the latest would be of the latest weights.
     An encoder that is trained along keeps its latest statistics: the small one was measured with them.
 
     Args:

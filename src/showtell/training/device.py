@@ -1,4 +1,4 @@
-"""Which device, precision and threads a run uses: resolved once, told once."""
+"""Which device, precision and threads a process uses: resolved once, told once."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from dataclasses import dataclass
 import torch
 
 from showtell.errors import ConfigError
+from showtell.models.device import choose_device
 from showtell.models.encoder import fast_dtype
+from showtell.training.processes import local_rank
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -56,21 +58,27 @@ def _usable_cores() -> int:
 def resolve_compute(device: str, precision: str, threads: int) -> Compute:
     """Turn ``auto`` into a device and a precision, and set the CPU threads.
 
+    Of several processes on a machine each gets a graphics card, or a part of the cores, of its own.
+
     Raises:
-        ConfigError: no such device here.
+        ConfigError: no such device here, or one card for several processes.
     """
     if threads or "OMP_NUM_THREADS" not in os.environ:
         # Containers lend fewer cores than the machine has; affinity knows.
-        torch.set_num_threads(threads or _usable_cores())
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError) as error:
-        raise ConfigError(
-            f"device '{device}' cannot be used",
-            found=str(error).splitlines()[0],
-            mend="Use --device cpu, or auto",
-        ) from error
+        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        torch.set_num_threads(threads or max(1, _usable_cores() // neighbours))
+    if device == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
+        device = "cpu"
+    # Nothing has been trained on mps yet, so that auto does not mean it here.
+    place = choose_device(device, auto=("cuda",))
+    rank = local_rank()
+    if rank is not None and place.type == "cuda":
+        if place.index is not None:
+            raise ConfigError(
+                f"the device '{device}' cannot be used",
+                found="several processes",
+                expected="auto, cpu or cuda",
+                mend="Leave the card's number out: each process takes one of its own",
+            )
+        place = choose_device(f"cuda:{rank}")
     return Compute(place, fast_dtype(place) if precision == "auto" else PRECISIONS[precision])

@@ -8,8 +8,9 @@ from showtell.data.prepared import PreparedSet
 from showtell.models.checkpoint import load_checkpoint
 from showtell.options import DecodingOptions
 from showtell.training.device import resolve_compute
-from showtell.training.judging import Judge, Judgement, write_predictions
+from showtell.training.judging import Judge, Judgement
 from showtell.training.parts import open_memories
+from showtell.training.predictions import write_predictions
 
 
 def evaluate_checkpoint(

@@ -1,33 +1,32 @@
-"""Training a captioner: one function that reads from top to bottom, and the pieces it calls."""
+"""Training a captioner: from a recipe to a run that is finished, epoch by epoch."""
 
 from __future__ import annotations
 
-import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from torch import nn
 
-from showtell.console import note, progress
-from showtell.data.batches import Batch
+from showtell.console import progress
 from showtell.data.prepared import PreparedSet
-from showtell.errors import TrainingError
 from showtell.files import atomic_directory
-from showtell.models.checkpoint import load_checkpoint, save_checkpoint
 from showtell.recipes.schema import CrossEntropy, Recipe
 from showtell.training.averaging import WeightAverage
-from showtell.training.judging import Judgement, mean_loss, write_predictions
-from showtell.training.objectives import cross_entropy
+from showtell.training.best import judge_best
+from showtell.training.device import Compute
+from showtell.training.judging import Judgement, mean_loss
+from showtell.training.objectives import build_objective
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
-from showtell.training.run import Moving, Progress, check_run, open_run
+from showtell.training.processes import Processes, joined
+from showtell.training.run import Moving, Progress, Saved, check_run, open_run
 from showtell.training.schedules import Plateau, rate_at
-from showtell.training.tracking import Trackers, require_trackers
+from showtell.training.stepping import StepResult
+from showtell.training.tracking import require_trackers
+from showtell.training.under_way import Clock, Pace, UnderWay
 
 OnValidation = Callable[[int, dict[str, float]], None]
 
@@ -82,139 +81,139 @@ def train(
     """
     require_trackers(recipe.training.trackers)
     compute = compute_of(recipe, device)
+    with joined(compute.device) as processes:
+        run = _open(
+            recipe, data, out, encoder_weights, features, compute, processes, include_encoder, restart
+        )
+        return _finish(run, _go_on(run, on_validation))
+
+
+def _open(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    encoder_weights: Path | None,
+    features: Path | None,
+    compute: Compute,
+    processes: Processes,
+    include_encoder: bool,
+    restart: bool,
+) -> UnderWay:
+    """Build all that a run needs and open its directory; all that can fail comes before that is touched."""
+    started = time.monotonic()
     prepared = PreparedSet.load(data)
     recipe = _remember_weights(recipe, encoder_weights)
     encoder = build_encoder_of(recipe, encoder_weights, compute)
     origin = {"data": {"fingerprint": prepared.fingerprint}, "encoder": encoder.identity()}
-    # All that can fail comes before the run is touched.
-    check_run(out, recipe, origin, restart=restart)
-    parts = build_parts(recipe, prepared, encoder, compute, features)
+    processes.from_main(lambda: check_run(out, recipe, origin, restart=restart))
+    parts = build_parts(recipe, prepared, encoder, compute, features, processes)
     moving = _build_moving(recipe, parts)
-    open_run(out, recipe, origin, restart=restart)
-    moving.load(out)
-    run = _Run(out, recipe, parts, moving, include_encoder)
-    progress_so_far = moving.progress
-    run.trackers.start(out)
-    run.say(
-        f"{out}: {compute}; {_count_weights(parts.model):,} weights to train, {parts.tokenizer.size:,} tokens"
-    )
-    if progress_so_far.step:
-        run.say(f"goes on after step {progress_so_far.step:,}, epoch {progress_so_far.epoch}")
-    if not (out / "last").exists():
-        # So that best/ never stands without last/, and a place that is too small is known at once.
-        run.save_last()
-    scores = None
+
+    def begin() -> Saved:
+        open_run(out, recipe, origin, restart=restart)
+        return moving.read(out) or moving.snapshot()
+
+    moving.restore(processes.from_main(begin), out)
+    run = UnderWay(out, recipe, parts, moving, include_encoder)
+    processes.from_main(run.start)
+    Clock(moving.progress, started).stop()
+    return run
+
+
+def _go_on(run: UnderWay, on_validation: OnValidation | None) -> Judgement:
+    """Train to the end, and judge what was best."""
+    state, best, scores = run.moving.progress, run.out / "best", None
     try:
-        while not progress_so_far.finished:
+        while not state.finished:
             _train_epoch(run)
             row = _end_epoch(run)
             run.save_last()
             if row is not None and on_validation is not None:
-                on_validation(progress_so_far.epoch, row)
-        judgement = _judge_best(run)
+                run.parts.processes.from_main(partial(on_validation, state.epoch, row))
+        clock = Clock(state)
+        judgement = judge_best(best, run.recipe, run.parts, include_encoder=run.include_encoder)
+        clock.stop()
         scores = judgement.scores.values
+        return judgement
     finally:
-        run.trackers.finish(scores)
-    values = ", ".join(f"{name} {100 * value:.2f}" for name, value in judgement.scores.values.items())
-    minutes = progress_so_far.seconds / 60
-    run.say(
-        f"best epoch {progress_so_far.best_epoch} of {progress_so_far.epoch}, {minutes:.1f} minutes: {values}"
-    )
-    return RunResult(out, progress_so_far, judgement)
+        run.finish(scores)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A run under way: what it is made of, where it stands, where its numbers go."""
-
-    out: Path
-    recipe: Recipe
-    parts: Parts
-    moving: Moving
-    include_encoder: bool
-
-    @cached_property
-    def trackers(self) -> Trackers:
-        return Trackers(self.recipe.training.trackers, resume_step=self.moving.progress.step)
-
-    def say(self, line: str) -> None:
-        """Say a line on stderr and keep it in ``log.txt``."""
-        note(line)
-        with (self.out / "log.txt").open("a", encoding="utf-8") as file:
-            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
-
-    def save_last(self) -> None:
-        """Write ``last/``: the averaged weights as a captioner, and all that is needed to go on."""
-        with atomic_directory(self.out / "last") as directory:
-            with self.moving.average.applied():
-                self.save_captioner(directory, {})
-            self.moving.save(directory)
-
-    def save_captioner(self, directory: Path, about: dict[str, Any]) -> None:
-        """Write a checkpoint of the model's weights as they are now."""
-        parts = self.parts
-        data = {
-            "name": parts.prepared.manifest.get("name") or parts.prepared.directory.name,
-            "fingerprint": parts.prepared.fingerprint,
-            "pictures": len(parts.batches.rows),
-        }
-        save_checkpoint(
-            directory,
-            decoder=parts.model.decoder.state_dict(),
-            decoder_spec=self.recipe.decoder,
-            tokenizer=parts.tokenizer,
-            encoder=parts.encoder,
-            include_encoder=self.include_encoder,
-            search=self.recipe.search,
-            about={"recipe": self.recipe.model_dump(mode="json"), "data": data, **about},
-        )
+def _finish(run: UnderWay, judgement: Judgement) -> RunResult:
+    state, scores = run.moving.progress, judgement.scores
+    values = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.values.items())
+    run.say(f"best epoch {state.best_epoch} of {state.epoch}, {state.seconds / 60:.1f} minutes: {values}")
+    return RunResult(run.out, state, judgement)
 
 
-def _train_epoch(run: _Run) -> None:
+def _train_epoch(run: UnderWay) -> None:
     """Go through the batches of an epoch, from where it was left."""
     recipe, parts, state = run.recipe, run.parts, run.moving.progress
     phase, epochs_before = _phase_of(recipe, state.epoch)
     steps, steps_before = phase.epochs * len(parts.batches), epochs_before * len(parts.batches)
-    clock = _Clock(state)
+    objective = build_objective(phase, parts.tokenizer)
+    clock, pace = Clock(state), Pace()
     parts.model.train()
     with progress(f"epoch {state.epoch + 1}", len(parts.batches), unit="batches") as advance:
         advance(state.position, "")
         for batch in parts.batches.epoch(state.epoch, start=state.position):
             share = run.moving.plateau.share * rate_at(steps_before + state.position, steps, recipe.schedule)
-            row = _step(run, batch, phase, recipe.optimizer.lr * share)
+            rate = recipe.optimizer.lr * share
+            done = run.stepper.step(batch, objective, rate)
+            pace.add(done)
             if state.step % LOG_STEPS == 0:
-                run.trackers.log(state.step, {"kind": "step", "epoch": state.epoch + 1, **row})
-            advance(1, f"loss {state.loss / state.tokens:.3f}")
+                _log_step(run, done, rate, pace)
+            advance(1, f"loss {state.loss / max(1, state.tokens):.3f}")
             if state.step % recipe.training.save_steps == 0 and state.position < len(parts.batches):
                 clock.stop()
                 run.save_last()
                 parts.model.train()
+                pace.restart()
     clock.stop()
 
 
-def _end_epoch(run: _Run) -> dict[str, float] | None:
+def _log_step(run: UnderWay, done: StepResult, rate: float, pace: Pace) -> None:
+    sums = Counter[str]()
+    for part in run.parts.processes.gather(done.parts):
+        sums.update(part)
+    row = {
+        "epoch": run.moving.progress.epoch + 1,
+        "loss": done.loss / max(1, done.weight),
+        **{name: value / max(1, done.weight) for name, value in sums.items()},
+        "lr": rate,
+        "grad_norm": done.norm,
+        **pace.take(),
+        "device_memory_gb": run.parts.compute.peak_memory_gb(),
+    }
+    if run.moving.scaler.is_enabled():
+        row |= {"scale": run.moving.scaler.get_scale(), "skipped_steps": run.moving.progress.skipped}
+    run.log("step", row)
+
+
+def _end_epoch(run: UnderWay) -> dict[str, float] | None:
     """Validate, keep the best, and decide whether to go on; return the validation's numbers, if there was one."""
     recipe, parts, state = run.recipe, run.parts, run.moving.progress
-    clock = _Clock(state)
+    clock = Clock(state)
     loss = state.loss / max(1, state.tokens)
     state.epoch, state.position, state.loss, state.tokens = state.epoch + 1, 0, 0.0, 0
-    run.trackers.log(
-        state.step, {"kind": "epoch", "epoch": state.epoch, "loss": loss, "seconds": state.seconds}
-    )
+    run.log("epoch", {"epoch": state.epoch, "loss": loss, "seconds": state.seconds})
     row: dict[str, float] | None = None
     is_last = state.epoch == sum(phase.epochs for phase in recipe.objective)
     if state.epoch % recipe.validation.every == 0 or is_last:
         with run.moving.average.applied():
-            dev_loss = mean_loss(parts.model, parts.dev, parts.compute)
+            at_once = recipe.training.micro_pictures
+            dev_loss = mean_loss(
+                parts.model, parts.dev, parts.compute, at_once=at_once, processes=parts.processes
+            )
             judgement = parts.judge.judge(parts.model, recipe.search)
             row = {"loss": dev_loss, **judgement.scores.values, "seconds": judgement.seconds}
             is_better = _take_note(state, recipe, row)
-            if is_better:
+            if is_better and parts.processes.is_main:
                 scores = {"values": judgement.scores.values, "signature": judgement.scores.signature}
                 with atomic_directory(run.out / "best") as directory:
                     run.save_captioner(directory, {"scores": scores})
         run.moving.plateau.judge(is_better)
-        run.trackers.log(state.step, {"kind": "validation", "epoch": state.epoch, **row})
+        run.log("validation", {"epoch": state.epoch, **row})
         shown = ", ".join(f"{name} {100 * row[name]:.2f}" for name in SHOWN_SCORES)
         best = " (best)" if is_better else ""
         run.say(
@@ -229,73 +228,7 @@ def _end_epoch(run: _Run) -> dict[str, float] | None:
     return row
 
 
-def _step(run: _Run, batch: Batch, phase: CrossEntropy, rate: float) -> dict[str, Any]:
-    """Do one optimizer step, count it, and return its numbers."""
-    recipe, parts, moving, state = run.recipe, run.parts, run.moving, run.moving.progress
-    started = time.monotonic()
-    _seed_step(recipe.training.seed, state.step)
-    for group in moving.optimizer.param_groups:
-        group["lr"] = rate
-    batch = batch.to(parts.compute.device)
-    with parts.compute.autocast():
-        loss, tokens = cross_entropy(
-            parts.model, batch, pad_id=parts.tokenizer.pad_id, label_smoothing=phase.label_smoothing
-        )
-    value = float(loss.detach())
-    if not math.isfinite(value):
-        raise _cannot_go_on(state, f"a loss of {value}")
-    moving.optimizer.zero_grad(set_to_none=True)
-    moving.scaler.scale(loss / tokens).backward()  # type: ignore[no-untyped-call]
-    moving.scaler.unscale_(moving.optimizer)
-    norm = float(nn.utils.clip_grad_norm_(parts.model.parameters(), recipe.optimizer.clip or math.inf))
-    # Scaled float16 gradients overflow now and then; the scaler leaves such a step out and scales less.
-    if not math.isfinite(norm) and not moving.scaler.is_enabled():
-        raise _cannot_go_on(state, f"a gradient norm of {norm}")
-    moving.scaler.step(moving.optimizer)
-    moving.scaler.update()
-    moving.average.update(state.step)
-    state.step += 1
-    state.position += 1
-    state.loss += value
-    state.tokens += tokens
-    seconds = time.monotonic() - started
-    captions = int((batch.tokens[:, :, 0] != parts.tokenizer.pad_id).sum())
-    return {
-        "loss": value / tokens,
-        "lr": rate,
-        "grad_norm": norm,
-        "captions_per_s": captions / seconds,
-        "tokens_per_s": tokens / seconds,
-        "device_memory_gb": parts.compute.peak_memory_gb(),
-    }
-
-
-def _cannot_go_on(state: Progress, found: str) -> TrainingError:
-    return TrainingError(
-        f"training cannot go on at step {state.step + 1}",
-        found=found,
-        mend="Start again with a smaller --set optimizer.lr, or --set training.precision=fp32",
-    )
-
-
-class _Clock:
-    """Adds the time since the last stop to a run's seconds."""
-
-    def __init__(self, state: Progress) -> None:
-        self._state, self._started = state, time.monotonic()
-
-    def stop(self) -> None:
-        now = time.monotonic()
-        self._state.seconds += now - self._started
-        self._started = now
-
-
-def _seed_step(seed: int, step: int) -> None:
-    """Make a step's dropout a function of (seed, step) alone, so that going on needs no generator's state."""
-    torch.manual_seed(int(np.random.SeedSequence((seed, step)).generate_state(1, np.uint64)[0] >> 1))
-
-
-def _take_note(state: Progress, recipe: Recipe, row: dict[str, Any]) -> bool:
+def _take_note(state: Progress, recipe: Recipe, row: dict[str, float]) -> bool:
     """Compare a validation with the best so far; return whether it is better."""
     value = row[recipe.validation.metric]
     sign = -1.0 if recipe.validation.metric == "loss" else 1.0
@@ -334,19 +267,6 @@ def _build_moving(recipe: Recipe, parts: Parts) -> Moving:
         average=WeightAverage(model, recipe.training.averaging),
         plateau=Plateau(recipe.schedule),
     )
-
-
-def _count_weights(model: nn.Module) -> int:
-    return sum(weight.numel() for weight in model.parameters() if weight.requires_grad)
-
-
-def _judge_best(run: _Run) -> Judgement:
-    """Let ``best/`` caption the validation split once more, with attention, and keep what it said."""
-    recipe, parts, best = run.recipe, run.parts, run.out / "best"
-    loaded = load_checkpoint(best, with_encoder=recipe.encoder.trainable, device=parts.compute.device)
-    judgement = parts.judge.judge(loaded.model, recipe.search, attention=True)
-    write_predictions(best / "predictions.jsonl", parts.prepared, judgement, loaded.tokenizer, loaded.grid)
-    return judgement
 
 
 def _remember_weights(recipe: Recipe, weights: Path | None) -> Recipe:

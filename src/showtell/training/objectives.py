@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 from torch.nn import functional
 
 from showtell.data.batches import Batch
 from showtell.models.captioning import CaptioningModel
+from showtell.recipes.schema import CrossEntropy
+from showtell.text.tokenizer import Tokenizer
+
+Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str, float]]]
+"""Takes model, batch and step; returns the summed loss, the weight to divide it by, and means worth logging."""
+
+
+def build_objective(phase: CrossEntropy, tokenizer: Tokenizer) -> Objective:
+    """Return what a phase of a recipe makes small."""
+
+    def objective(model: CaptioningModel, batch: Batch, step: int) -> tuple[Tensor, int, dict[str, float]]:
+        loss, tokens = cross_entropy(
+            model, batch, pad_id=tokenizer.pad_id, label_smoothing=phase.label_smoothing
+        )
+        return loss, tokens, {}
+
+    return objective
 
 
 def cross_entropy(

@@ -22,6 +22,7 @@ from showtell.recipes.schema import Recipe
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
 from showtell.training.judging import Judge
+from showtell.training.processes import Processes
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Parts:
     batches: Batches
     dev: Batches
     judge: Judge
+    processes: Processes
 
 
 def build_encoder_of(recipe: Recipe, encoder_weights: Path | None, compute: Compute) -> Encoder:
@@ -45,9 +47,14 @@ def build_encoder_of(recipe: Recipe, encoder_weights: Path | None, compute: Comp
 
 
 def build_parts(
-    recipe: Recipe, prepared: PreparedSet, encoder: Encoder, compute: Compute, features: Path | None
+    recipe: Recipe,
+    prepared: PreparedSet,
+    encoder: Encoder,
+    compute: Compute,
+    features: Path | None,
+    processes: Processes,
 ) -> Parts:
-    """Build everything else; features that are not yet kept are extracted.
+    """Build everything else; features that are not yet kept are extracted, by one process while the others wait.
 
     Raises:
         ConfigError: a split is not there.
@@ -58,24 +65,21 @@ def build_parts(
     decoder = build_decoder(
         recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
     )
-    trainable = encoder if recipe.encoder.trainable else None
-    model = CaptioningModel(decoder, trainable).to(compute.device)
+    looks = recipe.encoder.trainable or recipe.data.augment is not None
+    model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
     seed = recipe.training.seed
     trained = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
     judged = prepared.split_rows(recipe.validation.split, subset=recipe.validation.subset, seed=seed)
-    memories = open_memories(
-        prepared,
-        encoder,
-        features,
-        rows=np.union1d(trained, judged),
-        mirrored=trained if recipe.data.flip else None,
-    )
+    with processes.one_by_one():
+        shown, seen = _open_views(recipe, prepared, encoder, features, trained, judged)
     options = BatchOptions(
         recipe.training.pictures,
         recipe.data.captions,
         recipe.data.max_words,
         recipe.data.flip,
         recipe.training.seed,
+        processes.rank,
+        processes.count,
     )
     return Parts(
         compute=compute,
@@ -83,18 +87,39 @@ def build_parts(
         encoder=encoder,
         tokenizer=tokenizer,
         model=model,
-        batches=Batches(prepared, trained, tokenizer, memories, options),
-        dev=Batches(prepared, judged, tokenizer, memories, replace(options, flip=False)),
+        batches=Batches(prepared, trained, tokenizer, shown, options),
+        dev=Batches(prepared, judged, tokenizer, seen, replace(options, flip=False, captions=0)),
         judge=Judge(
             prepared,
             recipe.validation.split,
-            memories,
+            seen,
             tokenizer,
             compute,
             pictures=recipe.validation.pictures,
             rows=judged,
+            processes=processes,
         ),
+        processes=processes,
     )
+
+
+def _open_views(
+    recipe: Recipe,
+    prepared: PreparedSet,
+    encoder: Encoder,
+    features: Path | None,
+    trained: npt.NDArray[np.int64],
+    judged: npt.NDArray[np.int64],
+) -> tuple[Memories, Memories]:
+    """Return where the memory of the rows that are trained on comes from, and that of those that are judged."""
+    augment = recipe.data.augment
+    if augment is not None:
+        # What is judged is the same view every time, and so worth keeping.
+        kept = open_memories(prepared, encoder, features, rows=judged)
+        return LivePictures(prepared, encoder.preprocessing, crop=augment.crop), kept
+    mirrored = trained if recipe.data.flip else None
+    both = open_memories(prepared, encoder, features, rows=np.union1d(trained, judged), mirrored=mirrored)
+    return both, both
 
 
 def fit_tokenizer(recipe: Recipe, prepared: PreparedSet) -> Tokenizer:

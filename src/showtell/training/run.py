@@ -7,8 +7,9 @@ that was killed and started again ends with the same bits as one that was not (o
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class Progress:
         waited: Validations since then.
         loss: Sum of the loss over the tokens of the epoch under way.
         tokens: How many these were.
-        seconds: Time spent training and validating.
+        skipped: Steps left out because float16 gradients overflowed.
+        seconds: Time spent: extracting features, training, validating.
         finished: Nothing is left to do.
     """
 
@@ -66,6 +68,7 @@ class Progress:
     waited: int = 0
     loss: float = 0.0
     tokens: int = 0
+    skipped: int = 0
     seconds: float = 0.0
     finished: bool = False
 
@@ -147,6 +150,19 @@ def differences(old: Any, new: Any, path: str = "") -> list[str]:
     return [] if old == new else [f"{path} was {old}, is {new}"]
 
 
+@dataclass(frozen=True)
+class Saved:
+    """The state of a trainer.
+
+    Attributes:
+        tensors: Weights, their average and the optimizer's moments, by name.
+        state: JSON values: progress, plateau, scaler.
+    """
+
+    tensors: dict[str, Tensor]
+    state: dict[str, Any]
+
+
 @dataclass
 class Moving:
     """Everything that changes while a run trains, saved and restored as one.
@@ -167,24 +183,28 @@ class Moving:
     plateau: Plateau
     progress: Progress = field(default_factory=Progress)
 
-    def save(self, directory: Path) -> None:
-        """Write the state into the directory of ``last/`` that is being made."""
+    def snapshot(self) -> Saved:
+        """Return the state as it is now; its tensors are not copied."""
         tensors = {f"model.{name}": value for name, value in trained_state(self.model).items()}
         tensors |= {f"average.{name}": value for name, value in self.average.average.items()}
         for name, parameter in _parameters(self.model).items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
-        save_tensors(tensors, directory / TENSORS)
         state = {
             "progress": asdict(self.progress),
             "plateau": self.plateau.state(),
             "scaler": self.scaler.state_dict(),
-            "sha256": sha256_file(directory / TENSORS),
         }
-        write_json(directory / STATE, state)
+        return Saved(tensors, state)
 
-    def load(self, run: Path) -> None:
-        """Go on from ``last/`` where there is one.
+    def save(self, directory: Path) -> None:
+        """Write the state into the directory of ``last/`` that is being made."""
+        saved = self.snapshot()
+        save_tensors(saved.tensors, directory / TENSORS)
+        write_json(directory / STATE, {**saved.state, "sha256": sha256_file(directory / TENSORS)})
+
+    def read(self, run: Path) -> Saved | None:
+        """Return what ``last/`` holds, None where there is none.
 
         Raises:
             CheckpointError: ``last/`` is broken, or gone from a run that has a ``best/``.
@@ -198,21 +218,36 @@ class Moving:
                     found=f"best/ without last/{STATE}",
                     mend="Put last/ back, or start over with --restart; best/ still captions",
                 )
-            return
-        try:
+            return None
+        with _gone_on_from(run):
             state = json.loads((last / STATE).read_text(encoding="utf-8"))
-            if sha256_file(last / TENSORS) != state["sha256"]:
+            if sha256_file(last / TENSORS) != state.pop("sha256"):
                 raise ValueError(f"{TENSORS} has other bytes than were saved (cut short?)")
-            _restore(load_file(last / TENSORS), self.model, self.average, self.optimizer)
-            self.plateau.restore(state["plateau"])
-            self.scaler.load_state_dict(state["scaler"])
-            self.progress = Progress(**state["progress"])
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
-            raise CheckpointError(
-                f"{last} cannot be gone on from",
-                found=" ".join(str(error).split()),
-                mend="Caption with best/, or start over with --restart",
-            ) from error
+            return Saved(load_file(last / TENSORS), state)
+
+    def restore(self, saved: Saved, run: Path) -> None:
+        """Go on from a state that was saved in ``last/`` of a run.
+
+        Raises:
+            CheckpointError: it does not fit.
+        """
+        with _gone_on_from(run):
+            _restore(saved.tensors, self.model, self.average, self.optimizer)
+            self.plateau.restore(saved.state["plateau"])
+            self.scaler.load_state_dict(saved.state["scaler"])
+            self.progress = Progress(**saved.state["progress"])
+
+
+@contextlib.contextmanager
+def _gone_on_from(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{run / 'last'} cannot be gone on from",
+            found=" ".join(str(error).split()),
+            mend="Caption with best/, or start over with --restart",
+        ) from error
 
 
 def _restore(

@@ -1,0 +1,6 @@
+"""``python -m showtell``: the command line, for launchers that start modules."""
+
+from showtell.cli.main import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,74 @@
+"""What becomes of ``best/`` when a run has come to its end: judged once more, with attention, and complete."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from showtell.files import atomic_directory
+from showtell.models.checkpoint import load_checkpoint, save_checkpoint
+from showtell.models.hub import ENCODER
+from showtell.recipes.schema import Recipe
+from showtell.training.judging import Judgement
+from showtell.training.parts import Parts
+from showtell.training.predictions import keep_judgement, kept_judgement
+from showtell.training.run import trained_state
+
+WRITTEN = {"kind", "format", "encoder", "decoder", "vocabulary", "search", "files"}
+"""Keys of a checkpoint's configuration that `save_checkpoint` makes itself."""
+
+
+def judge_best(best: Path, recipe: Recipe, parts: Parts, *, include_encoder: bool) -> Judgement:
+    """Let ``best/`` caption the validation split with attention and keep what it said, unless that was done.
+
+    The model has the weights of ``best/`` afterwards.
+
+    Args:
+        best: The checkpoint.
+        recipe: The run's.
+        parts: The run's.
+        include_encoder: Let the checkpoint carry its encoder, if it does not yet.
+    """
+    processes = parts.processes
+    judgement = processes.from_main(lambda: kept_judgement(best, parts.prepared))
+    if judgement is None:
+        weights = processes.from_main(lambda: _weights_of(best, recipe))
+        current = trained_state(parts.model)
+        with torch.no_grad():
+            for name, value in current.items():
+                value.copy_(weights[name])
+        judgement = parts.judge.judge(parts.model, recipe.search, attention=True)
+        told = judgement
+        processes.from_main(lambda: _keep(best, parts, told))
+    told = judgement
+    if include_encoder:
+        processes.from_main(lambda: _carry_encoder(best, parts, told))
+    return judgement
+
+
+def _weights_of(best: Path, recipe: Recipe) -> dict[str, torch.Tensor]:
+    return load_checkpoint(best, with_encoder=recipe.encoder.trainable).model.state_dict()
+
+
+def _keep(best: Path, parts: Parts, judgement: Judgement) -> None:
+    keep_judgement(best, parts.prepared, judgement, parts.tokenizer, parts.encoder.grid)
+
+
+def _carry_encoder(best: Path, parts: Parts, judgement: Judgement) -> None:
+    """Write the checkpoint again with the encoder, where it was written without."""
+    if (best / ENCODER).exists():
+        return
+    loaded = load_checkpoint(best, with_encoder=False)
+    with atomic_directory(best) as directory:
+        save_checkpoint(
+            directory,
+            decoder=loaded.model.decoder.state_dict(),
+            decoder_spec=loaded.model.decoder.spec,
+            tokenizer=loaded.tokenizer,
+            encoder=parts.encoder,
+            include_encoder=True,
+            search=loaded.search,
+            about={key: value for key, value in loaded.config.items() if key not in WRITTEN},
+        )
+        _keep(directory, parts, judgement)
