@@ -7,11 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from showtell.data.prepared import PreparedSet
+from showtell.models.checkpoint import load_checkpoint
 from showtell.recipes.schema import Recipe, parse_recipe
 from showtell.training.loop import train
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
+from showtell.training.processes import Processes
+from showtell.training.stepping import Stepper
 
 
 def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
@@ -23,7 +28,8 @@ def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
 
 def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None) -> Parts:
     compute = compute_of(recipe, "cpu")
-    return build_parts(recipe, prepared, build_encoder_of(recipe, None, compute), compute, features)
+    encoder = build_encoder_of(recipe, None, compute)
+    return build_parts(recipe, prepared, encoder, compute, features, Processes())
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +83,115 @@ def test_features_of_a_subset_alone_are_extracted(
         done[manifest["encoder"]["preprocessing"]["mirror"]] = np.flatnonzero(bits).tolist()
     assert done[True] == parts.batches.rows.tolist()
     assert done[False] == sorted([*parts.batches.rows, *parts.judge.rows])
+
+
+PLAIN = {"name": "lstm", "embedding": 16, "hidden": 16, "head": "batch-norm"}
+"""The plain LSTM whose last layer of the encoder is a new one."""
+
+
+@pytest.fixture
+def live_recipe(toy_recipe: Recipe, encoder_weights: Path) -> Recipe:
+    """A frozen encoder that sees random windows, half of them mirrored, and an LSTM with batch norm."""
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["encoder"]["preprocessing"] |= {"resize": "crop", "crop": 0.875}
+    values["data"] |= {"augment": {"crop": 0.875}, "flip": True}
+    values["decoder"] = PLAIN
+    values["training"] |= {"save_steps": 1}
+    return parse_recipe(values, "the live recipe")
+
+
+class StopError(Exception):
+    """Stands for whatever ends a process."""
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
+    step = Stepper.step
+
+    def stopping(self: Stepper, *rest: object) -> object:
+        if self.moving.progress.step == last:
+            raise StopError
+        return step(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Stepper, "step", stopping)
+
+
+def state_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "last" / "trainer.safetensors")
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_live_views_and_batch_norm_go_on_with_the_same_bits(
+    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+) -> None:
+    where = {"data": toy_set.directory, "features": tmp_path / "features"}
+    train(live_recipe, out=tmp_path / "whole", **where)
+    with monkeypatch.context() as patch:
+        stop_at(patch, stop)
+        with pytest.raises(StopError):
+            train(live_recipe, out=tmp_path / "cut", **where)
+    train(live_recipe, out=tmp_path / "cut", **where)
+    whole, cut = state_of(tmp_path / "whole"), state_of(tmp_path / "cut")
+    assert whole.keys() == cut.keys()
+    assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
+    for name in ("model.decoder.norm.norm.running_mean", "average.decoder.norm.norm.running_var"):
+        assert name in whole
+    assert not [name for name in whole if ".encoder." in name]
+
+
+def test_a_checkpoint_holds_the_statistics_that_fit_its_weights(
+    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    values = live_recipe.model_dump(mode="json")
+    values["objective"][0]["epochs"] = 1
+    train(parse_recipe(values, "recipe"), data=toy_set.directory, out=run, features=tmp_path / "features")
+    state = state_of(run)
+    last = load_checkpoint(run / "last").model.decoder.state_dict()
+    for name in ("norm.norm.running_mean", "norm.norm.running_var", "norm.norm.weight", "picture.weight"):
+        assert torch.equal(last[name], state[f"average.decoder.{name}"])
+        assert not torch.equal(last[name], state[f"model.decoder.{name}"])
+    best = load_checkpoint(run / "best").model.decoder.state_dict()
+    assert all(torch.equal(value, best[name]) for name, value in last.items())
+
+
+def test_live_views_differ_and_what_is_judged_is_kept(
+    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path
+) -> None:
+    parts = parts_of(live_recipe, toy_set, tmp_path / "features")
+    shown = [
+        {
+            int(row): picture
+            for batch in parts.batches.epoch(epoch)
+            for row, picture in zip(batch.rows, batch.memory, strict=True)
+        }
+        for epoch in (0, 1, 0)
+    ]
+    assert all(torch.equal(picture, shown[2][row]) for row, picture in shown[0].items())
+    assert not any(torch.equal(picture, shown[1][row]) for row, picture in shown[0].items())
+    [cache] = (tmp_path / "features").iterdir()
+    done = np.unpackbits(np.fromfile(cache / "done.bitmap", np.uint8), count=len(toy_set))
+    assert np.flatnonzero(done).tolist() == toy_set.split_rows("dev").tolist()
+
+
+def test_a_frozen_encoder_sees_the_same_live_whatever_the_precision_of_training(
+    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path
+) -> None:
+    parts = parts_of(live_recipe, toy_set, tmp_path / "features")
+    before = {name: value.clone() for name, value in parts.encoder.state_dict().items()}
+    parts.model.train()
+    batch = next(parts.batches.epoch(0))
+    exact = parts.model.see(batch.memory)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = parts.model.see(batch.memory)
+    assert torch.equal(exact.regions, mixed.regions)
+    assert not exact.regions.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in parts.encoder.state_dict().items())
+
+
+def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
+    toy_set: PreparedSet, toy_recipe: Recipe
+) -> None:
+    parts = parts_of(changed(toy_recipe, data={"captions": 1}), toy_set)
+    assert {batch.tokens.shape[1] for batch in parts.batches.epoch(0)} == {1}
+    assert {batch.tokens.shape[1] for batch in parts.dev.in_order()} == {2}
