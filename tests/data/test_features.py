@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 
 from showtell.data import feature_writer
 from showtell.data import features as features_module
-from showtell.data.features import FeatureCache, cache_bytes, extract_features
+from showtell.data.features import cache_bytes, extract_features
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import DataError
 from showtell.images import Preprocessing, load_picture, prepare_picture
@@ -84,12 +84,11 @@ def test_cached_features_are_the_live_ones(prepared: PreparedSet, encoder: Encod
 
 def test_reopened_cache_is_the_same(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
     written = extract_features(prepared, encoder, tmp_path / "cache")
-    for known in (encoder, encoder.identity()):
-        opened = FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=known)
-        assert np.array_equal(opened.regions, written.regions)
-        assert np.array_equal(opened.pooled, written.pooled)
-        with pytest.raises(ValueError, match="read-only"):
-            opened.pooled[0, 0] = 1
+    opened = extract_features(prepared, encoder, tmp_path / "cache")
+    assert np.array_equal(opened.regions, written.regions)
+    assert np.array_equal(opened.pooled, written.pooled)
+    with pytest.raises(ValueError, match="read-only"):
+        opened.pooled[0, 0] = 1
 
 
 def test_finished_cache_is_not_made_again(
@@ -103,9 +102,6 @@ def test_finished_cache_is_not_made_again(
 def test_splits_are_added_one_by_one(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
     cache = extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("dev"))
     assert cache.done.tolist() == [row in prepared.split_rows("dev") for row in range(COUNT)]
-    FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder, splits=["dev"])
-    with pytest.raises(DataError, match="not finished: found 14 pictures without features"):
-        FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder)
     before = np.array(cache.regions[prepared.split_rows("dev")])
     whole = extract_features(prepared, encoder, tmp_path / "cache")
     assert whole.done.all()
@@ -115,8 +111,12 @@ def test_splits_are_added_one_by_one(prepared: PreparedSet, encoder: Encoder, tm
 def test_size_is_told_before(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("dev"))
+    assert "features of 7 pictures: 0.0 MB in" in capsys.readouterr().err
     extract_features(prepared, encoder, tmp_path / "cache")
-    assert "features of 21 pictures: 0.1 MB in" in capsys.readouterr().err
+    assert "features of 14 pictures: 0.1 MB in" in capsys.readouterr().err
+    extract_features(prepared, encoder, tmp_path / "cache")
+    assert "features of" not in capsys.readouterr().err
     files = sum((tmp_path / "cache" / name).stat().st_size for name in ("regions.f16", "pooled.f16"))
     assert files == cache_bytes(COUNT, 4, 512) == 2 * COUNT * 5 * 512
 
@@ -133,6 +133,34 @@ def test_too_little_room_is_refused_before_anything_is_written(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
+def test_room_is_needed_for_the_missing_pictures_alone(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dev = prepared.split_rows("dev")
+    enough = cache_bytes(len(dev), encoder.regions, encoder.width) + features_module.SPARE_BYTES
+    usage = shutil.disk_usage(tmp_path)._replace(free=enough)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    extract_features(prepared, encoder, tmp_path / "cache", rows=dev)
+    with pytest.raises(DataError, match="too little room"):
+        extract_features(prepared, encoder, tmp_path / "cache")
+    usage = usage._replace(free=0)
+    assert extract_features(prepared, encoder, tmp_path / "cache", rows=dev).done.sum() == len(dev)
+
+
+def test_going_on_in_another_precision_is_said(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert encoder.weights is not None
+    first, other = (
+        build_encoder(encoder.spec, weights=encoder.weights, dtype=dtype)
+        for dtype in (torch.bfloat16, torch.float32)
+    )
+    extract_features(prepared, first, tmp_path / "cache", rows=prepared.split_rows("dev"))
+    assert "goes on in" not in capsys.readouterr().err
+    extract_features(prepared, other, tmp_path / "cache")
+    assert "was begun in bfloat16 and goes on in float32" in capsys.readouterr().err
+
+
 def change_weights(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple[Encoder, PreparedSet]:
     torch.manual_seed(1)
     save_file(ResNet(18).state_dict(), tmp_path / "other.safetensors")
@@ -146,12 +174,6 @@ def change_preprocessing(
     return build_encoder(spec, weights=encoder.weights), prepared
 
 
-def change_layout(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple[Encoder, PreparedSet]:
-    return build_encoder(
-        encoder.spec.model_copy(update={"layout": "conv1"}), weights=encoder.weights
-    ), prepared
-
-
 def change_set(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple[Encoder, PreparedSet]:
     source = tmp_path / "source" / "captions.jsonl"
     source.write_text(source.read_text().replace("picture 3", "another picture"))
@@ -163,7 +185,6 @@ def change_set(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple
     [
         (change_weights, r"encoder.weights is \w{64}, not \w{64}"),
         (change_preprocessing, "encoder.preprocessing.resize is squash, not crop"),
-        (change_layout, "encoder.layout is conv2, not conv1"),
         (change_set, r"prepared set is \w{64}, not \w{64}"),
     ],
 )
@@ -176,13 +197,9 @@ def test_stale_cache_is_refused_by_name(
 ) -> None:
     extract_features(prepared, encoder, tmp_path / "cache")
     other_encoder, other_set = change(encoder, prepared, tmp_path)
-    for use in (
-        lambda: FeatureCache.open(tmp_path / "cache", prepared=other_set, encoder=other_encoder),
-        lambda: extract_features(other_set, other_encoder, tmp_path / "cache"),
-    ):
-        with pytest.raises(DataError, match=rf"cache is stale: found {field}. Delete it or name another"):
-            use()
-    assert FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder).done.all()
+    with pytest.raises(DataError, match=rf"cache is stale: found {field}. Delete it or name another"):
+        extract_features(other_set, other_encoder, tmp_path / "cache")
+    assert extract_features(prepared, encoder, tmp_path / "cache").done.all()
 
 
 def test_directory_of_something_else_is_left_alone(
@@ -205,7 +222,7 @@ def test_broken_cache_is_refused(prepared: PreparedSet, encoder: Encoder, tmp_pa
     path = tmp_path / "cache" / name
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(DataError, match=rf"is broken: found {name} of [\d,]+ bytes"):
-        FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder)
+        extract_features(prepared, encoder, tmp_path / "cache")
     path.unlink()
     with pytest.raises(DataError, match=f"is broken: found no {name}"):
         extract_features(prepared, encoder, tmp_path / "cache")
@@ -240,8 +257,8 @@ def test_pictures_that_are_gone_or_changed_stop_nothing_and_are_named(
     assert "03.png has changed since the set was prepared" in str(raised.value)
     assert "04.png: found No such file" in str(raised.value)
     assert "11.png has changed" in str(raised.value)
-    with pytest.raises(DataError, match="found 3 pictures without features"):
-        FeatureCache.open(tmp_path / "cache", prepared=prepared, encoder=encoder)
+    with pytest.raises(DataError, match="3 of 3 pictures have no features"):
+        extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
     for path, content in kept.items():
         path.write_bytes(content)
     cache = extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
@@ -324,8 +341,6 @@ def test_killed_extraction_goes_on_where_it_stopped(
     assert killed.returncode == -9
     done = np.unpackbits(np.fromfile(directory / "done.bitmap", np.uint8), count=COUNT)
     assert done.nonzero()[0].tolist() == list(range(8))
-    with pytest.raises(DataError, match="found 13 pictures without features"):
-        FeatureCache.open(directory, prepared=prepared, encoder=encoder)
     before = np.array(np.fromfile(directory / "regions.f16", np.float16).reshape(COUNT, 4, 512)[:8])
     resumed = extract_features(prepared, encoder, directory, batch_size=4)
     assert np.array_equal(resumed.regions[:8], before)
@@ -358,6 +373,9 @@ def test_layout_is_asked_before_a_cache_is_begun(
 ) -> None:
     asked = []
     monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(tuple(pictures.shape)))
+    extract_features(prepared, encoder, tmp_path / "of one layout", rows=prepared.split_rows("train"))
+    assert asked == []
+    monkeypatch.setattr(Encoder, "may_have_other_layout", True)
     extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("train"))
     extract_features(prepared, encoder, tmp_path / "cache")
     assert asked == [(14, 64, 64, 3)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +15,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from showtell.errors import EncoderError
+from showtell.errors import ConfigError, EncoderError
 from showtell.images import Preprocessing, load_picture, prepare_picture
 from showtell.models import encoder as encoder_module
 from showtell.models import weights as weights_module
@@ -23,15 +25,24 @@ from showtell.models.encoder import (
     build_encoder,
     check_identity,
     fast_dtype,
+    identity_differences,
     save_encoder,
 )
 from showtell.models.layout_check import LayoutEvidence, layout_evidence
 from showtell.models.resnet import ResNet
 from showtell.models.spec import Layout
 from showtell.models.weights import read_weights
+from showtell.recipes.schema import parse_recipe
 
 SMALL_PICTURES = Preprocessing(size=64)
 Write = Callable[..., Path]
+
+
+@functools.cache
+def random_tensors(depth: int) -> dict[str, Tensor]:
+    """Weights as a ResNet begins with them."""
+    torch.manual_seed(depth)
+    return dict(ResNet(depth).state_dict())
 
 
 @pytest.fixture
@@ -45,8 +56,7 @@ def write_weights(tmp_path: Path) -> Write:
         name: str = "weights.safetensors",
         **metadata: str,
     ) -> Path:
-        torch.manual_seed(depth)
-        tensors = dict(ResNet(depth).state_dict())
+        tensors = copy.deepcopy(random_tensors(depth))
         change(tensors)
         save_file(tensors, tmp_path / name, metadata={"format": "pt", **metadata})
         return tmp_path / name
@@ -143,9 +153,9 @@ def test_trainable_encoder_takes_gradients_and_moves_its_statistics(
 
 def test_layout_and_preprocessing_come_from_the_metadata(write_weights: Write) -> None:
     path = write_weights(
-        stride="conv1 (He et al.)", mean="0.4 0.5 0.6", std="0.1 0.2 0.3", input="RGB 0..1 96x96"
+        50, stride="conv1 (He et al.)", mean="0.4 0.5 0.6", std="0.1 0.2 0.3", input="RGB 0..1 96x96"
     )
-    encoder = build_encoder(EncoderSpec(name="resnet18"), weights=path)
+    encoder = build_encoder(EncoderSpec(name="resnet50"), weights=path)
     assert encoder.spec.layout == "conv1"
     assert encoder.preprocessing == Preprocessing(size=96, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
     assert encoder.grid == (3, 3)
@@ -158,8 +168,8 @@ def test_named_preprocessing_is_completed_by_the_metadata(write_weights: Write) 
 
 
 def test_resolved_spec_builds_the_same_encoder_again(write_weights: Write) -> None:
-    path = write_weights(stride="conv1", mean="0.4 0.5 0.6", input="RGB 0..1 64x64")
-    first = build_encoder(EncoderSpec(name="resnet18"), weights=path)
+    path = write_weights(50, stride="conv1", mean="0.4 0.5 0.6", input="RGB 0..1 64x64")
+    first = build_encoder(EncoderSpec(name="resnet50"), weights=path)
     again = EncoderSpec.model_validate_json(first.spec.model_dump_json())
     assert build_encoder(again, weights=path).identity() == first.identity()
 
@@ -169,7 +179,7 @@ def test_layout_that_contradicts_the_metadata_is_refused(write_weights: Write) -
         EncoderError, match=r"conv1 in the weights' metadata; expected conv2 \(encoder.layout\)"
     ):
         build_encoder(
-            EncoderSpec(name="resnet18", layout="conv2"), weights=write_weights(stride="conv1 (He)")
+            EncoderSpec(name="resnet50", layout="conv2"), weights=write_weights(50, stride="conv1 (He)")
         )
 
 
@@ -192,7 +202,21 @@ def test_metadata_that_make_no_sense_are_refused(
     write_weights: Write, metadata: dict[str, str], message: str
 ) -> None:
     with pytest.raises(EncoderError, match=re.escape(message)):
-        build_encoder(EncoderSpec(name="resnet18"), weights=write_weights(**metadata))
+        build_encoder(EncoderSpec(name="resnet50"), weights=write_weights(50, **metadata))
+
+
+@pytest.mark.parametrize("name", ["resnet18", "resnet34", "small", "timm:densenet169"])
+def test_a_layout_is_refused_where_there_is_no_choice(name: str) -> None:
+    with pytest.raises(
+        ConfigError, match=rf"'encoder\.layout': .*{name} has one layout only; leave the key out"
+    ):
+        parse_recipe({"encoder": {"name": name, "layout": "conv2"}}, "the recipe")
+
+
+def test_a_network_with_one_layout_has_none_in_its_spec(write_weights: Write) -> None:
+    encoder = resnet18(write_weights(stride="conv1 (said of a file that has none)"))
+    assert encoder.spec.layout is encoder.identity()["layout"] is None
+    assert not encoder.may_have_other_layout
 
 
 def test_layout_that_nobody_told_is_said_on_stderr(
@@ -207,18 +231,17 @@ def test_layout_that_nobody_told_is_said_on_stderr(
     assert capsys.readouterr().err == ""
 
 
-def test_identity_changes_with_name_layout_weights_and_preprocessing(write_weights: Write) -> None:
+def test_identity_changes_with_name_weights_and_preprocessing(write_weights: Write) -> None:
     path = write_weights()
     other = write_weights(name="other.safetensors", note="one more word")
 
-    def identity(weights: Path = path, layout: Layout = "conv2", **preprocessing: object) -> str:
+    def identity(weights: Path = path, **preprocessing: object) -> str:
         fields = Preprocessing(**{"size": 32, **preprocessing})
-        spec = EncoderSpec(name="resnet18", layout=layout, preprocessing=fields)
+        spec = EncoderSpec(name="resnet18", preprocessing=fields)
         return str(build_encoder(spec, weights=weights).identity())
 
     identities = [
         identity(),
-        identity(layout="conv1"),
         identity(other),
         identity(size=64),
         identity(resize="crop"),
@@ -229,6 +252,15 @@ def test_identity_changes_with_name_layout_weights_and_preprocessing(write_weigh
     ]
     assert len(set(identities)) == len(identities)
     assert identity() == identities[0]
+
+
+def test_identity_changes_with_the_layout(write_weights: Write) -> None:
+    path = write_weights(50)
+    identities = [
+        build_encoder(EncoderSpec(layout=layout, preprocessing=SMALL_PICTURES), weights=path).identity()
+        for layout in ("conv1", "conv2")
+    ]
+    assert identity_differences(*identities) == ["layout is conv1, not conv2"]
 
 
 def test_other_encoders_are_told_apart_by_field(write_weights: Write) -> None:
@@ -364,12 +396,16 @@ def test_hub_weights_bring_timms_preprocessing(
     import huggingface_hub
 
     (tmp_path / "config.json").write_text(
-        '{"pretrained_cfg": {"input_size": [3, 96, 96], "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1]}}'
+        '{"pretrained_cfg": {"input_size": [3, 96, 96], "mean": [0.1, 0.2, 0.3], "std": [1, 1, 1],'
+        ' "license": "bsd-3-clause", "origin_url": "https://example.org/vision"}}'
     )
-    files = {"model.safetensors": write_weights(), "config.json": tmp_path / "config.json"}
+    files = {"model.safetensors": write_weights(50), "config.json": tmp_path / "config.json"}
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file: str(files[file]))
-    encoder = build_encoder(EncoderSpec(name="resnet18"))
+    encoder = build_encoder(EncoderSpec(name="resnet50"))
     assert encoder.spec.layout == "conv2"
+    assert encoder.origin == (
+        "timm/resnet50.tv_in1k on the Hugging Face hub, https://example.org/vision, bsd-3-clause"
+    )
     assert encoder.preprocessing == Preprocessing(size=96, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
 
 
@@ -461,15 +497,15 @@ def test_wrong_layout_is_refused_if_assumed_and_noted_if_asked_for(
     monkeypatch: pytest.MonkeyPatch,
     pictures: Tensor,
 ) -> None:
-    path = write_weights(18)
+    path = write_weights(50)
     monkeypatch.setattr(encoder_module, "layout_evidence", lambda *_: LayoutEvidence("conv1", "they say so"))
-    assumed = resnet18(path)
-    assumed.layout_was_told = False
+    assumed = build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES), weights=path)
     with pytest.raises(
         EncoderError, match=r"layout conv1, not conv2: found they say so. Set encoder.layout to conv1"
     ):
         assumed.check_layout(pictures)
-    asked = EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, layout="conv2")
+    capsys.readouterr()
+    asked = EncoderSpec(preprocessing=SMALL_PICTURES, layout="conv2")
     build_encoder(asked, weights=path).check_layout(pictures)
     assert "seem to be weights of layout conv1, not conv2: they say so" in capsys.readouterr().err
     right = asked.model_copy(update={"layout": "conv1"})

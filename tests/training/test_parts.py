@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 from showtell.data.prepared import PreparedSet
 from showtell.models.checkpoint import load_checkpoint
+from showtell.models.encoder import Encoder
 from showtell.recipes.schema import Recipe, parse_recipe
 from showtell.training.loop import train
-from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
+from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of, open_memories
 from showtell.training.processes import Processes
 from showtell.training.stepping import Stepper
 
@@ -195,3 +196,15 @@ def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
     parts = parts_of(changed(toy_recipe, data={"captions": 1}), toy_set)
     assert {batch.tokens.shape[1] for batch in parts.batches.epoch(0)} == {1}
     assert {batch.tokens.shape[1] for batch in parts.dev.in_order()} == {2}
+
+
+def test_the_layout_is_asked_where_no_cache_asks_it(
+    toy_recipe: Recipe, toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = build_encoder_of(toy_recipe, None, compute_of(toy_recipe, "cpu"))
+    assert encoder.spec.trainable
+    asked: list[torch.Size] = []
+    monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(pictures.shape))
+    monkeypatch.setattr(Encoder, "may_have_other_layout", True)
+    open_memories(toy_set, encoder, None, rows=toy_set.split_rows("train"))
+    assert asked == [(16, 32, 32, 3)]

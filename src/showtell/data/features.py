@@ -14,10 +14,10 @@ import hashlib
 import os
 import shutil
 from collections import deque
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,14 +41,8 @@ SPARE_BYTES = 64 * 2**20
 Pictures = npt.NDArray[np.uint8]
 
 
-class HasIdentity(Protocol):
-    """An encoder, or whatever knows the identity of one."""
-
-    def identity(self) -> dict[str, Any]: ...
-
-
 class FeatureCache:
-    """Features of a prepared set, read-only. Open one with `open`, make one with `extract_features`.
+    """Features of a prepared set, read-only. `extract_features` makes one, or opens the one that is there.
 
     Attributes:
         directory: Where it is.
@@ -67,38 +61,6 @@ class FeatureCache:
         self.pooled: npt.NDArray[np.float16] = np.memmap(
             directory / POOLED, np.float16, "r", shape=(rows, width)
         )
-
-    @classmethod
-    def open(
-        cls,
-        directory: Path,
-        *,
-        prepared: PreparedSet,
-        encoder: HasIdentity | Mapping[str, Any],
-        splits: Sequence[str] | None = None,
-    ) -> FeatureCache:
-        """Open a cache and check that it is of this set and this encoder, and whole.
-
-        Args:
-            directory: Where it is.
-            prepared: The set whose rows it must hold.
-            encoder: The encoder, or its identity.
-            splits: Which splits must be there; None: all.
-
-        Raises:
-            DataError: no cache, cut short, unfinished, or stale; a stale one names each field that differs.
-        """
-        manifest = read_manifest(directory, KIND, FORMAT)
-        _refuse_stale(directory, manifest, prepared, encoder)
-        done = _read_bitmap(directory, manifest)
-        missing = int((~done[_wanted_rows(prepared, splits)]).sum())
-        if missing:
-            raise DataError(
-                f"the feature cache {directory} is not finished",
-                found=f"{missing:,} pictures without features",
-                mend="Run the extraction again: it goes on where it stopped",
-            )
-        return cls(directory, manifest, done)
 
 
 def extract_features(
@@ -129,13 +91,16 @@ def extract_features(
             "the features of a trainable encoder cannot be kept",
             mend="They change with every step: train without a cache",
         )
-    wanted = _wanted_rows(prepared, None) if rows is None else rows
+    wanted = np.arange(len(prepared), dtype=np.int64) if rows is None else rows
     with _alone(directory):
-        if not (directory / MANIFEST).exists():
-            _ask_layout(prepared, encoder, wanted)
-        manifest = _open_or_create(prepared, encoder, directory)
-        done = _read_bitmap(directory, manifest)
+        manifest = _find(prepared, encoder, directory)
+        done = np.zeros(len(prepared), np.bool_) if manifest is None else _read_bitmap(directory, manifest)
         missing = wanted[~done[wanted]]
+        if len(missing):
+            _check_room(directory, len(missing), encoder)
+        if manifest is None:
+            ask_layout(prepared, encoder, wanted)
+            manifest = _lay_out(prepared, encoder, directory)
         bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size) if len(missing) else []
     if bad:
         more = f" and {len(bad) - SHOWN_PICTURES:,} more" if len(bad) > SHOWN_PICTURES else ""
@@ -172,14 +137,14 @@ def cache_bytes(rows: int, regions: int, width: int) -> int:
     return len(VIEWS) * rows * (regions + 1) * width * np.dtype(np.float16).itemsize
 
 
-def _wanted_rows(prepared: PreparedSet, splits: Sequence[str] | None) -> npt.NDArray[np.int64]:
-    if splits is None:
-        return np.arange(len(prepared), dtype=np.int64)
-    return np.sort(np.concatenate([prepared.split_rows(split) for split in splits])).astype(np.int64)
+def ask_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.int64]) -> None:
+    """Let some pictures of these rows say whether the encoder's layout is the right one.
 
-
-def _ask_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.int64]) -> None:
-    """Let some of the pictures say whether the encoder's layout is the right one."""
+    Raises:
+        EncoderError: it is the other one, and nothing said which to use.
+    """
+    if not encoder.may_have_other_layout or len(rows) == 0:
+        return
     some = rows[np.unique(np.linspace(0, len(rows) - 1, LAYOUT_PICTURES).astype(np.int64))]
     with contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, some, len(some))) as batches:
         for good, pictures, _ in batches:
@@ -187,8 +152,12 @@ def _ask_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.in
                 encoder.check_layout(torch.from_numpy(pictures))
 
 
-def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str, Any]:
-    """Return the manifest of the cache that is there, or lay out an empty one."""
+def _find(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str, Any] | None:
+    """Return the manifest of the cache that is there, if there is one.
+
+    Raises:
+        DataError: it is stale, or something else is there.
+    """
     if (directory / MANIFEST).exists():
         manifest = read_manifest(directory, KIND, FORMAT)
         _refuse_stale(directory, manifest, prepared, encoder)
@@ -203,6 +172,11 @@ def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) ->
             found=f"other files ({foreign[0]})",
             mend="Name an empty or new directory",
         )
+    return None
+
+
+def _lay_out(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str, Any]:
+    """Make an empty cache; rows that are never filled are holes in its files, which take no room."""
     rows = len(prepared)
     content = {
         "encoder": encoder.identity(),
@@ -212,10 +186,9 @@ def _open_or_create(prepared: PreparedSet, encoder: Encoder, directory: Path) ->
         "grid": list(encoder.grid),
         "width": encoder.width,
         "views": list(VIEWS),
-        "computed_in": str(encoder.dtype).removeprefix("torch."),
+        "computed_in": _precision(encoder),
     }
     try:
-        _check_room(directory, rows, encoder)
         _stretch(directory / REGIONS, cache_bytes(rows, encoder.regions - 1, encoder.width))
         _stretch(directory / POOLED, cache_bytes(rows, 0, encoder.width))
         _stretch(directory / BITMAP, -(-rows // 8))
@@ -231,9 +204,14 @@ def _stretch(path: Path, size: int) -> None:
         file.truncate(size)
 
 
-def _check_room(directory: Path, rows: int, encoder: Encoder) -> None:
-    need, free = cache_bytes(rows, encoder.regions, encoder.width), shutil.disk_usage(directory).free
-    note(f"features of {rows:,} pictures: {_megabytes(need)} in {directory} ({_megabytes(free)} free)")
+def _precision(encoder: Encoder) -> str:
+    return str(encoder.dtype).removeprefix("torch.")
+
+
+def _check_room(directory: Path, pictures: int, encoder: Encoder) -> None:
+    """Say how much room the features of these pictures take, and refuse to begin where it is not there."""
+    need, free = cache_bytes(pictures, encoder.regions, encoder.width), shutil.disk_usage(directory).free
+    note(f"features of {pictures:,} pictures: {_megabytes(need)} in {directory} ({_megabytes(free)} free)")
     if need + SPARE_BYTES > free:
         raise DataError(
             f"too little room for the feature cache {directory}",
@@ -247,12 +225,9 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _refuse_stale(
-    directory: Path, manifest: dict[str, Any], prepared: PreparedSet, encoder: HasIdentity | Mapping[str, Any]
-) -> None:
-    identity = encoder if isinstance(encoder, Mapping) else encoder.identity()
+def _refuse_stale(directory: Path, manifest: dict[str, Any], prepared: PreparedSet, encoder: Encoder) -> None:
     found = {"encoder": manifest["encoder"], "prepared set": manifest["prepared"], "views": manifest["views"]}
-    expected = {"encoder": dict(identity), "prepared set": prepared.fingerprint, "views": list(VIEWS)}
+    expected = {"encoder": encoder.identity(), "prepared set": prepared.fingerprint, "views": list(VIEWS)}
     differences = identity_differences(found, expected)
     if differences:
         raise DataError(
@@ -296,6 +271,8 @@ def _fill(
     batch_size: int,
 ) -> list[str]:
     """Extract the missing rows; return a line for each picture that could not be read."""
+    if done.any() and manifest["computed_in"] != _precision(encoder):
+        note(f"{directory} was begun in {manifest['computed_in']} and goes on in {_precision(encoder)}")
     bad: list[str] = []
     with (
         FeatureWriter(directory, manifest, done) as writer,

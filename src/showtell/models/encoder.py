@@ -83,6 +83,11 @@ class Encoder(nn.Module):
         """What the network computes in."""
         return next(self.network.parameters()).dtype
 
+    @property
+    def may_have_other_layout(self) -> bool:
+        """Whether `check_layout` has anything to ask."""
+        return self.spec.has_layouts and self.weights is not None
+
     def identity(self) -> dict[str, Any]:
         """Return what makes its features its own, as JSON values: name, layout, weights, preprocessing."""
         return {
@@ -131,7 +136,7 @@ class Encoder(nn.Module):
         Raises:
             EncoderError: the weights are of the other layout, and nothing said which one to use.
         """
-        if not self.spec.is_ours or self.weights is None:
+        if not self.may_have_other_layout or self.weights is None:
             return
         depth = int(self.spec.name.removeprefix("resnet"))
         evidence = layout_evidence(depth, read_weights(self.weights), self.normalise(pictures))
@@ -252,12 +257,12 @@ def build_encoder(
         network, source = build_timm_network(spec.name.removeprefix(TIMM_PREFIX), source)
     else:
         source = source or download_weights(spec.name)
-        layout_was_told = (spec.layout or source.layout) is not None
-        layout = _settle_layout(spec, source)
-        spec = spec.model_copy(update={"layout": layout})
-        network = ResNet(int(spec.name.removeprefix("resnet")), layout)
+        if spec.has_layouts:
+            layout_was_told = (spec.layout or source.layout) is not None
+            spec = spec.model_copy(update={"layout": _settle_layout(spec, source)})
+        network = ResNet(int(spec.name.removeprefix("resnet")), spec.layout or "conv2")
         load_strictly(network, source, name=spec.name, classifier="fc.")
-        if not layout_was_told and network.has_bottlenecks:
+        if not layout_was_told:
             note(
                 f"{source.path} does not say its layout: taken as conv2 (torchvision, timm). "
                 "For weights of Caffe, Keras or MSRA origin set encoder.layout to conv1."

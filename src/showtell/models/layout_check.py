@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from showtell.models.resnet import FIRST_BOTTLENECK_DEPTH, ResNet
+from showtell.models.resnet import ResNet
 from showtell.models.spec import Layout
 from showtell.models.weights import Weights, load_strictly
 
@@ -61,12 +61,10 @@ def layout_evidence(depth: int, weights: Weights, pictures: Tensor) -> LayoutEvi
     """Ask which layout weights belong to.
 
     Args:
-        depth: Of the ResNet; 18 and 34 have one layout, so nothing is said of them.
+        depth: Of the ResNet, 50 or more; 18 and 34 have one layout.
         weights: Theirs, with the classifier if the file has it.
         pictures: Normalised photographs float [P, 3, S, S], some tens of them.
     """
-    if depth < FIRST_BOTTLENECK_DEPTH:
-        return LayoutEvidence(None, "networks of two-convolution blocks have one layout")
     remembered = [weights.tensors[f"{name}.running_var"] for name in TELLING_NORMS]
     first, second = (_look(depth, layout, weights, pictures) for layout in LAYOUTS)
     if all(float(variance.std()) > 0 for variance in remembered):

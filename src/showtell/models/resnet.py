@@ -72,7 +72,6 @@ class ResNet(nn.Module):
 
     Attributes:
         width: Channels D of the last stage, 512 or 2048.
-        has_bottlenecks: Whether the layout makes a difference.
     """
 
     def __init__(self, depth: int, layout: Layout = "conv2"):
@@ -82,8 +81,7 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
-        self.has_bottlenecks = depth >= FIRST_BOTTLENECK_DEPTH
-        inputs, widening = 64, 4 if self.has_bottlenecks else 1
+        inputs, widening = 64, 4 if depth >= FIRST_BOTTLENECK_DEPTH else 1
         for stage, count in enumerate(BLOCKS[depth]):
             width = 64 * 2**stage
             blocks = []

@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from showtell.images import Preprocessing
 from showtell.options import StrictModel
 
 Layout = Literal["conv1", "conv2"]
 
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101", "resnet152")
+BOTTLENECKED = ("resnet50", "resnet101", "resnet152")
+RESNETS = ("resnet18", "resnet34", *BOTTLENECKED)
 SMALL = "small"
 TIMM_PREFIX = "timm:"
 
@@ -26,7 +27,7 @@ class EncoderSpec(StrictModel):
     layout: Literal["conv1", "conv2"] | None = Field(
         None,
         description="where a bottleneck stage has its stride 2: conv1 (the first 1x1; Caffe, Keras, MSRA) or "
-        "conv2 (the 3x3; torchvision, timm); none: as the weights' metadata say, else conv2",
+        "conv2 (the 3x3; torchvision, timm); none: as the weights' metadata say, else conv2; from resnet50 on",
     )
     preprocessing: Preprocessing | None = Field(
         None, description="size and normalisation of the pictures; what is not said comes with the weights"
@@ -45,7 +46,15 @@ class EncoderSpec(StrictModel):
             raise ValueError(f"no such encoder; known: {known}")
         return name
 
+    @field_validator("layout")
+    @classmethod
+    def _is_a_choice(cls, layout: Layout | None, info: ValidationInfo) -> Layout | None:
+        name = info.data.get("name")
+        if layout is not None and name is not None and name not in BOTTLENECKED:
+            raise ValueError(f"{name} has one layout only; leave the key out")
+        return layout
+
     @property
-    def is_ours(self) -> bool:
-        """Whether `showtell.models.resnet` builds it."""
-        return self.name in RESNETS
+    def has_layouts(self) -> bool:
+        """Whether there are two layouts to choose from: ours, with bottlenecks."""
+        return self.name in BOTTLENECKED

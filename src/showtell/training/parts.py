@@ -11,7 +11,7 @@ import numpy.typing as npt
 import torch
 
 from showtell.data.batches import Batches, BatchOptions, Memories
-from showtell.data.features import extract_features
+from showtell.data.features import ask_layout, extract_features
 from showtell.data.memories import CachedFeatures, LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.files import sha256_json
@@ -147,6 +147,7 @@ def open_memories(
         mirrored: Of which the mirrored view is wanted too; None: of none.
     """
     if encoder.spec.trainable:
+        ask_layout(prepared, encoder, rows)
         return LivePictures(prepared, encoder.preprocessing)
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
     caches = [extract_features(prepared, encoder, folder / cache_name(encoder), rows=rows)]
