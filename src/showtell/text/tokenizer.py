@@ -180,14 +180,10 @@ class Tokenizer:
         model = json.loads(self._library.to_str())["model"]
         return sha256_json([self.kind, self._tokens, model.get("merges", [])])
 
-    def encode(self, text: str, max_words: int | None = None) -> list[int]:
-        """Return the ids of a caption's tokens without specials, the first ``max_words`` of them."""
+    def encode(self, text: str) -> list[int]:
+        """Return the ids of a caption's tokens without specials."""
         ids: list[int] = self._library.encode(_well_formed(text), add_special_tokens=False).ids
-        return ids if max_words is None else ids[:max_words]
-
-    def tokens(self, ids: Iterable[int]) -> list[str]:
-        """Return the spelling of each id, specials included; pieces are shown as the library writes them."""
-        return [self._tokens[index] for index in ids]
+        return ids
 
     def word_groups(self, ids: Iterable[int]) -> list[list[int]]:
         """Return for each word of `words` the positions in ``ids`` it is made of; specials belong to none."""
