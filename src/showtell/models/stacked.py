@@ -21,6 +21,7 @@ from showtell.models.decoder import select_hypotheses
 from showtell.models.decoder_specs import StackedSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
+from showtell.models.lstm_step import lstm_step
 
 
 @dataclass(frozen=True)
@@ -136,15 +137,17 @@ class StackedDecoder(nn.Module):
         lstm: nn.LSTM, inputs: Tensor, state: StackedState, layer: int
     ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Let an LSTM read [P, K, T, X] -> [P, K, T, H] and its last hidden and cell [P, K, H]."""
-        leading = inputs.shape[:2]
-        before = tuple(
-            part[:, :, layer].flatten(0, 1).unsqueeze(0).contiguous() for part in (state.hidden, state.cell)
-        )
-        output, (hidden, cell) = lstm(inputs.flatten(0, 1), before)
-        return output.unflatten(0, leading), (
-            hidden.squeeze(0).unflatten(0, leading),
-            cell.squeeze(0).unflatten(0, leading),
-        )
+        pictures, hypotheses, length, _ = inputs.shape
+        hidden, cell = (part[:, :, layer].flatten(0, 1) for part in (state.hidden, state.cell))  # [P*K, H]
+        if length == 1:
+            hidden, cell = lstm_step(lstm, inputs.flatten(0, 2), hidden, cell)
+            output = hidden.unsqueeze(1)
+        else:
+            before = (hidden.unsqueeze(0).contiguous(), cell.unsqueeze(0).contiguous())
+            output, after = lstm(inputs.flatten(0, 1), before)
+            hidden, cell = (part.squeeze(0) for part in after)
+        hidden, cell = (part.view(pictures, hypotheses, -1) for part in (hidden, cell))
+        return output.view(pictures, hypotheses, length, -1), (hidden, cell)
 
     def _by_head(self, values: Tensor) -> Tensor:
         """[P, X, M] -> [P, N, X, M/N]."""

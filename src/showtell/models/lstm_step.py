@@ -1,0 +1,32 @@
+"""One time step of a torch LSTM by plain products.
+
+`torch.nn.LSTM` packs its weights anew at every call, which costs nothing over a sentence and most of the time over a
+single word: on the CPU a step of 130 hypotheses takes a quarter of the time this way in bfloat16, two thirds in
+float32.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+def lstm_step(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what an LSTM of one layer holds after one more input.
+
+    Args:
+        lstm: Of one layer, one direction, with biases.
+        inputs: float [N, X].
+        hidden: float [N, H].
+        cell: float [N, H].
+
+    Returns:
+        The new hidden and cell, [N, H].
+    """
+    from_input, from_hidden, input_bias, hidden_bias = lstm.parameters()  # torch's order
+    gates = functional.linear(inputs, from_input, input_bias)
+    gates = gates + functional.linear(hidden, from_hidden, hidden_bias)
+    write, keep, content, expose = gates.to(cell.dtype).chunk(4, dim=-1)
+    cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(content)
+    return torch.sigmoid(expose) * torch.tanh(cell), cell
