@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
 import os
-from collections.abc import Callable, Iterable
+import socket
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,6 +26,56 @@ settings.register_profile("fixed", derandomize=True, deadline=None, max_examples
 settings.load_profile("fixed")
 
 ROOT = Path(__file__).resolve().parent.parent
+
+
+def is_this_machine(host: Any) -> bool:
+    """Tell whether a host, as `socket` takes it, is this machine."""
+    name = host.decode() if isinstance(host, bytes) else host
+    if name in (None, "", "localhost", socket.gethostname()):
+        return True
+    try:
+        address = ipaddress.ip_address(name.partition("%")[0])
+    except ValueError:
+        return False
+    return address.is_loopback or address.is_unspecified
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _guarded_sockets() -> Iterator[list[str]]:
+    """Refuse, and remember, every connection and look-up that leaves this machine."""
+    tried: list[str] = []
+    patch = pytest.MonkeyPatch()
+
+    def guard(owner: Any, name: str, host_of: Callable[..., Any]) -> None:
+        original = getattr(owner, name)
+
+        def guarded(*arguments: Any, **options: Any) -> Any:
+            host = host_of(*arguments, **options)
+            if not is_this_machine(host):
+                tried.append(f"{name} {host}")
+                raise ConnectionRefusedError(f"no network in tests: {name} {host}")
+            return original(*arguments, **options)
+
+        patch.setattr(owner, name, guarded)
+
+    def host_of_address(self: socket.socket, *arguments: Any) -> Any:
+        is_internet = self.family in (socket.AF_INET, socket.AF_INET6)
+        return arguments[-1][0] if is_internet else None
+
+    for name in ("connect", "connect_ex", "sendto"):
+        guard(socket.socket, name, host_of_address)
+    guard(socket, "getaddrinfo", lambda host, *rest, **options: host)
+    guard(socket, "gethostbyname", lambda host: host)
+    yield tried
+    patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def no_network(_guarded_sockets: list[str]) -> Iterator[list[str]]:
+    """Fail a test that reached for the network, though what it called may have swallowed the refusal."""
+    _guarded_sockets.clear()
+    yield _guarded_sockets
+    assert _guarded_sockets == [], "no network in tests"
 
 
 @pytest.fixture(scope="session")
