@@ -208,7 +208,7 @@ def test_an_absent_split_is_misuse_that_names_those_there(source: Path, tmp_path
 )
 def test_shares_out_of_range_are_misuse(source: Path, tmp_path: Path, shares: dict[str, float]) -> None:
     with pytest.raises(
-        ConfigError, match=rf"'{next(iter(shares))}' is out of range: found .*; expected 0 to 1"
+        ConfigError, match=rf"'{next(iter(shares))}' \(--.*\) is out of range: found .*; expected 0 to 1"
     ):
         prepare(source, tmp_path / "out", **shares)
     with pytest.raises(ConfigError, match=r"leave nothing to train on: found 0\.6 \+ 0\.4; expected below 1"):
@@ -257,11 +257,11 @@ def test_a_full_disk_leaves_the_earlier_set_whole(
     before = prepare(source, tmp_path / "out").fingerprint
     append(source, "00.png,More .,val")
 
-    def full(table: Any, path: Path, **options: Any) -> None:
-        path.write_bytes(b"half a fi")
+    def full(writer: Any, table: Any) -> None:
+        Path(writer.where).write_bytes(b"half a fi")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pq, "write_table", full)
+    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     with pytest.raises(
         DataError, match=r"cannot write .*out: found No space left on device\. Free some space"
     ):

@@ -7,13 +7,17 @@ from typing import Annotated, Literal
 
 import typer
 
+from showtell.data.sources.registry import READERS
+
 
 def command(
-    source: Annotated[Path, typer.Argument(help="A captioned set: a folder, a CSV or a JSONL file.")],
+    source: Annotated[
+        str, typer.Argument(help="A captioned set: a folder, a file, or hf:OWNER/NAME for one on the hub.")
+    ],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where the prepared set goes.")],
     format: Annotated[
         str | None,
-        typer.Option(help="flickr8k, flickr8k-kaggle, csv, jsonl or folder.", show_default="recognised"),
+        typer.Option(help=f"{', '.join(READERS)}.", show_default="recognised"),
     ] = None,
     max_problems: Annotated[
         float, typer.Option(help="Share of pictures that may have problems; above it nothing is written.")

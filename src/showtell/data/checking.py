@@ -8,30 +8,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from showtell.console import progress
-from showtell.data.sources.source import Example, Problem
+from showtell.data.sources.source import SPLIT_NAMES, Example, Problem
 from showtell.errors import PictureError
 from showtell.images import PictureFacts, inspect_picture
 
 SPLITS = ("train", "dev", "test")
-
-SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-    "testing": "test",
-}
+IN_FLIGHT = 256
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CheckedExample:
     """An example whose picture has been decoded."""
 
@@ -60,23 +51,28 @@ def check_texts(examples: Iterable[Example], problems: list[Problem]) -> list[Ex
         elif not captions:
             problems.append(Problem("no-captions", example.key, "left out"))
         else:
-            found = replace(example, captions=captions, split=split)
+            changed = (captions, split) != (example.captions, example.split)
+            found = replace(example, captions=captions, split=split) if changed else example
             earlier = checked.get(example.key)
             checked[example.key] = found if earlier is None else _merge(earlier, found, problems)
+    for example in checked.values():
+        if len(set(example.captions)) < len(example.captions):
+            repeated = [text for text, count in Counter(example.captions).items() if count > 1]
+            problems += [Problem("duplicate-caption", example.key, text) for text in repeated]
     return list(checked.values())
 
 
 def check_pictures(examples: Sequence[Example], problems: list[Problem]) -> list[CheckedExample]:
     """Return the examples whose pictures decode and whose bytes occur once, in order."""
-    checked: dict[str, CheckedExample] = {}
-    for example, found in zip(examples, _inspect(examples), strict=True):
+    checked: dict[str, tuple[int, CheckedExample]] = {}
+    for row, (example, found) in enumerate(zip(examples, _inspect(examples), strict=True)):
         if isinstance(found, Problem):
             problems.append(found)
             continue
         current = CheckedExample(example, found)
-        earlier = checked.get(found.sha256)
+        place, earlier = checked.get(found.sha256, (row, None))
         if earlier is None:
-            checked[found.sha256] = current
+            checked[found.sha256] = row, current
         elif earlier.example.split == example.split:
             detail = f"the same bytes as {earlier.example.key}"
             problems.append(Problem("duplicate-picture", example.key, detail))
@@ -84,9 +80,8 @@ def check_pictures(examples: Sequence[Example], problems: list[Problem]) -> list
             kept, dropped = _by_rank(earlier, current)
             detail = f"{dropped.example.split}; the same bytes as {kept.example.key} in {kept.example.split}"
             problems.append(Problem("two-splits", dropped.example.key, detail))
-            checked[found.sha256] = kept
-    order = {example.key: row for row, example in enumerate(examples)}
-    return sorted(checked.values(), key=lambda one: order[one.example.key])
+            checked[found.sha256] = (place if kept is earlier else row), kept
+    return [one for _, one in sorted(checked.values(), key=lambda placed: placed[0])]
 
 
 def assign_splits(
@@ -94,13 +89,14 @@ def assign_splits(
 ) -> list[CheckedExample]:
     """Give every picture a split by a hash of its bytes and the seed: names and order do not matter.
 
-    The shares are met exactly (to rounding); a share above 0 gets at least one picture where there are enough.
+    The shares are met exactly (to rounding); a share above 0 gets at least one picture where there are enough. Of
+    pictures that have a split, those to train on are dealt out and the others stay.
     """
 
     def rank(row: int) -> str:
         return hashlib.sha256(f"{seed}:{checked[row].facts.sha256}".encode()).hexdigest()
 
-    rows = sorted(range(len(checked)), key=rank)
+    rows = sorted((row for row, one in enumerate(checked) if one.example.split in ("", "train")), key=rank)
     spare = len(rows) - 1
     counts = {}
     for split, share in (("test", test_share), ("dev", dev_share)):
@@ -109,7 +105,8 @@ def assign_splits(
     names = ["test"] * counts["test"] + ["dev"] * counts["dev"]
     split_of = dict(zip(rows, names + ["train"] * (len(rows) - len(names)), strict=True))
     return [
-        replace(one, example=replace(one.example, split=split_of[row])) for row, one in enumerate(checked)
+        replace(one, example=replace(one.example, split=split_of.get(row, one.example.split)))
+        for row, one in enumerate(checked)
     ]
 
 
@@ -143,8 +140,8 @@ def _by_rank(one: CheckedExample, other: CheckedExample) -> tuple[CheckedExample
     return one, other
 
 
-def _inspect(examples: Sequence[Example]) -> list[PictureFacts | Problem]:
-    """Decode all pictures, several at a time (decoders release the interpreter's lock)."""
+def _inspect(examples: Sequence[Example]) -> Iterator[PictureFacts | Problem]:
+    """Decode all pictures in order, several at a time (decoders release the interpreter's lock)."""
 
     def inspect(example: Example) -> PictureFacts | Problem:
         try:
@@ -156,16 +153,21 @@ def _inspect(examples: Sequence[Example]) -> list[PictureFacts | Problem]:
         except OSError as error:
             return Problem("undecodable-picture", example.key, error.strerror or str(error))
 
-    results: list[PictureFacts | Problem] = []
+    # As many tasks as pictures would take a kilobyte each.
+    pending: deque[Future[PictureFacts | Problem]] = deque()
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     try:
         with progress("checking pictures", len(examples), unit="pictures") as advance:
-            for result in pool.map(inspect, examples):
-                results.append(result)
+            for example in examples:
+                pending.append(pool.submit(inspect, example))
+                if len(pending) >= IN_FLIGHT:
+                    yield pending.popleft().result()
+                    advance(1, "")
+            while pending:
+                yield pending.popleft().result()
                 advance(1, "")
     finally:
         pool.shutdown(cancel_futures=True)
-    return results
 
 
 def _is_unicode(text: str) -> bool:

@@ -1,7 +1,8 @@
 """The prepared set: a captioned set that has been checked once, so that nothing later meets a surprise.
 
 A directory with ``manifest.json``, ``examples.parquet`` (key, path, sha256, width, height, split, captions) and
-``problems.jsonl``; the pictures stay where they are. Its *fingerprint* names its content, wherever it lies.
+``problems.jsonl``; the pictures stay where they are, but for those that their set held as bytes: these are in
+``pictures/``. Its *fingerprint* names its content, wherever it lies.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from array import array
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +19,14 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from showtell.data.checking import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
-from showtell.data.problems import by_kind, printable, report
-from showtell.data.sources.registry import open_source
+from showtell.data.problems import HARMLESS, by_kind, printable, report
+from showtell.data.sources.registry import HUB, open_source
 from showtell.data.sources.source import Problem, Source
+from showtell.data.stored_pictures import drop_unused, store_pictures
 from showtell.errors import ConfigError, DataError
 from showtell.files import (
     MANIFEST,
@@ -36,6 +40,7 @@ from showtell.files import (
 
 KIND, FORMAT = "prepared set", 1
 EXAMPLES, PROBLEMS = "examples.parquet", "problems.jsonl"
+ROWS_AT_ONCE = 8_192
 
 SCHEMA = pa.schema(
     [
@@ -57,10 +62,11 @@ class PreparedSet:
         self.directory = directory
         self.manifest = manifest
         self.fingerprint: str = manifest["fingerprint"]
-        self.keys: list[str] = table["key"].to_pylist()
-        self._table = table.combine_chunks()
-        self._captions = self._table["captions"].combine_chunks()
-        self._splits: npt.NDArray[np.object_] = self._table["split"].to_numpy()
+        # Columns stay as Arrow holds them: as Python objects a set of COCO's size would take five times as much.
+        self._keys, self._paths, self._sha256 = table["key"], table["path"], table["sha256"]
+        self._captions = table["captions"]
+        codes = pc.index_in(table["split"], pa.array(SPLITS))
+        self._splits: npt.NDArray[np.int8] = codes.cast(pa.int8()).to_numpy()
 
     @classmethod
     def load(cls, directory: str | Path) -> PreparedSet:
@@ -88,7 +94,12 @@ class PreparedSet:
             ) from error
 
     def __len__(self) -> int:
-        return len(self.keys)
+        return len(self._keys)
+
+    @property
+    def keys(self) -> list[str]:
+        """What the pictures are called, in order; a new list each time."""
+        return [str(key) for key in self._keys.to_pylist()]
 
     def split_rows(self, split: str, *, subset: int = 0, seed: int = 0) -> npt.NDArray[np.int64]:
         """Return the row numbers of a split, ascending.
@@ -101,7 +112,7 @@ class PreparedSet:
         Raises:
             ConfigError: no such split, or it has no pictures.
         """
-        rows = np.flatnonzero(self._splits == split)
+        rows = np.flatnonzero(self._splits == SPLITS.index(split)) if split in SPLITS else np.empty(0)
         if len(rows) == 0:
             there = ", ".join(
                 f"{name} ({count['pictures']:,})" for name, count in self.manifest["splits"].items()
@@ -116,7 +127,7 @@ class PreparedSet:
 
     def key(self, row: int) -> str:
         """Return what the picture is called in its set."""
-        return self.keys[row]
+        return str(self._keys[row])
 
     def captions(self, row: int) -> list[str]:
         """Return the references of a picture."""
@@ -124,15 +135,15 @@ class PreparedSet:
 
     def picture_path(self, row: int) -> Path:
         """Return where the picture was when the set was prepared; if it moved, prepare again."""
-        return Path(self._table["path"][row].as_py())
+        return self.directory / str(self._paths[row])
 
     def sha256(self, row: int) -> str:
         """Return the SHA-256 of the picture file's bytes."""
-        return str(self._table["sha256"][row].as_py())
+        return str(self._sha256[row])
 
     def split(self, row: int) -> str:
         """Return the split a picture belongs to."""
-        return str(self._splits[row])
+        return SPLITS[self._splits[row]]
 
 
 def prepare(
@@ -149,7 +160,8 @@ def prepare(
     """Check a published set, picture by picture, and write what is right with it.
 
     Args:
-        source_path: A folder or file in one of the formats of `showtell.data.sources.registry`.
+        source_path: A folder or file in one of the formats of `showtell.data.sources.registry`, or
+            ``hf:OWNER/NAME`` for a set on the Hugging Face hub.
         out: Where the prepared set goes; one that stands there already is replaced.
         format: A reader's name; None lets the readers recognise.
         max_problem_share: Of all pictures; above it nothing is written.
@@ -163,88 +175,140 @@ def prepare(
         ConfigError: an option is out of range, or names an unknown format.
         DataError: the source cannot be read, too much of it is wrong, or ``out`` cannot be (over)written.
     """
-    source_path, out = Path(source_path), named(Path(out)).absolute()
+    out = named(Path(out)).absolute()
     _check_shares(max_problem_share=max_problem_share, dev_share=dev_share, test_share=test_share)
     _check_place(out)
     source = open_source(source_path, format)
-    problems = list(source.problems)
-    examples = source.examples
-    if resplit == "all":
-        examples = [replace(example, split="") for example in examples]
-    checked = check_pictures(check_texts(examples, problems), problems)
-    problems = [printable(problem) for problem in problems]
-    _refuse_too_many(source_path, source, problems, max_problem_share, left=len(checked))
-    published = bool(checked[0].example.split)
-    if not published or resplit == "train":
-        checked = assign_splits(checked, dev_share=dev_share, test_share=test_share, seed=seed)
-    made: dict[str, Any] = {"dev_share": dev_share, "test_share": test_share, "seed": seed}
-    if resplit != "none":
-        made["resplit"] = resplit
-    content = {
-        "source": {"path": str(source_path.absolute()), "format": source.name},
-        "options": {"max_problem_share": max_problem_share},
-        "split_made_here": made if resplit == "train" or not published else None,
-        "notes": source.notes,
-    }
     with atomic_directory(out) as temporary:
+        checked, problems = _check(source, temporary, source_path, max_problem_share, anew=resplit == "all")
+        published = bool(checked[0].example.split)
+        if not published or resplit == "train":
+            checked = assign_splits(checked, dev_share=dev_share, test_share=test_share, seed=seed)
+        made: dict[str, Any] = {"dev_share": dev_share, "test_share": test_share, "seed": seed}
+        if resplit != "none":
+            made["resplit"] = resplit
+        on_hub = str(source_path).startswith(HUB)
+        content = {
+            "source": {
+                "path": str(source_path) if on_hub else str(Path(source_path).absolute()),
+                "format": source.name,
+            },
+            "options": {"max_problem_share": max_problem_share},
+            "split_made_here": made if resplit == "train" or not published else None,
+            "notes": source.notes,
+        }
         _write(temporary, checked, problems, content)
     return PreparedSet.load(out)
+
+
+def _check(
+    source: Source, directory: Path, path: str | Path, limit: float, *, anew: bool
+) -> tuple[list[CheckedExample], list[Problem]]:
+    """Return what is right with a source and all that is wrong with it.
+
+    Args:
+        source: Its examples are gone through once.
+        directory: Where pictures that are no files yet become files.
+        path: What the source is called.
+        limit: Share of entries that may have problems.
+        anew: Set the source's own splits aside.
+
+    Raises:
+        DataError: too much is wrong.
+    """
+    examples = (replace(example, split="") if anew else example for example in source.examples)
+    found: list[Problem] = []
+    clean = check_texts(store_pictures(examples, directory), found)
+    checked = check_pictures(clean, found)
+    problems = [printable(problem) for problem in [*source.problems, *found]]
+    _refuse_too_many(path, {example.key for example in clean}, problems, limit, left=len(checked))
+    drop_unused(directory, (one.example.image for one in checked))
+    return checked, problems
 
 
 def _write(
     directory: Path, checked: Sequence[CheckedExample], problems: Sequence[Problem], content: dict[str, Any]
 ) -> None:
-    rows = [
-        {
-            "key": one.example.key,
-            "path": os.path.abspath(one.example.image),  # noqa: PTH100 - unlike absolute() it drops '..'
-            "sha256": one.facts.sha256,
-            "width": one.facts.width,
-            "height": one.facts.height,
-            "split": one.example.split,
-            "captions": list(one.example.captions),
-        }
-        for one in checked
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), directory / EXAMPLES, compression="zstd")
+    """Write a prepared set, some thousand rows at a time.
+
+    The fingerprint is the SHA-256 over keys, picture hashes, splits and captions, in order; paths do not count.
+    """
+    digest, counts = hashlib.sha256(), {split: _Count() for split in SPLITS}
+    with pq.ParquetWriter(directory / EXAMPLES, SCHEMA, compression="zstd") as writer:
+        for start in range(0, len(checked), ROWS_AT_ONCE):
+            rows = [_row(one, directory) for one in checked[start : start + ROWS_AT_ONCE]]
+            writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+            for row in rows:
+                line = json.dumps(
+                    [row["key"], row["sha256"], row["split"], row["captions"]], ensure_ascii=False
+                )
+                digest.update(line.encode() + b"\n")
+                counts[row["split"]].add(row["captions"])
     lines = [
         json.dumps({"kind": one.kind, "key": one.key, "detail": one.detail}, ensure_ascii=False)
         for one in problems
     ]
     write_text(directory / PROBLEMS, "".join(line + "\n" for line in lines))
-    rows_of = {split: [row for row in rows if row["split"] == split] for split in SPLITS}
     counted = {
-        "fingerprint": fingerprint(rows),
+        "fingerprint": digest.hexdigest(),
         "examples_sha256": sha256_file(directory / EXAMPLES),
-        "splits": {split: _count(members) for split, members in rows_of.items() if members},
+        "splits": {split: count.summary() for split, count in counts.items() if count.pictures},
         "problems": {kind: len(group) for kind, group in by_kind(problems).items()},
     }
     write_manifest(directory, KIND, FORMAT, counted | content)
 
 
-def fingerprint(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the SHA-256 over keys, picture hashes, splits and captions, in order; paths do not count."""
-    digest = hashlib.sha256()
-    for row in rows:
-        line = json.dumps([row["key"], row["sha256"], row["split"], row["captions"]], ensure_ascii=False)
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()
+def _row(one: CheckedExample, directory: Path) -> dict[str, Any]:
+    image = one.example.image
+    stored = image.is_relative_to(directory)
+    return {
+        "key": one.example.key,
+        # Relative where the picture moves with the set.
+        "path": image.relative_to(directory).as_posix() if stored else os.path.abspath(image),  # noqa: PTH100 - unlike absolute() it drops '..'
+        "sha256": one.facts.sha256,
+        "width": one.facts.width,
+        "height": one.facts.height,
+        "split": one.example.split,
+        "captions": list(one.example.captions),
+    }
 
 
-def _count(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    words = [len(caption.split()) for row in rows for caption in row["captions"]]
-    median, p95 = np.percentile(words, (50, 95)).tolist()
-    return {"pictures": len(rows), "captions": len(words), "words_median": median, "words_p95": p95}
+class _Count:
+    """Pictures of a split, and the lengths of their captions in words."""
+
+    def __init__(self) -> None:
+        self.pictures = 0
+        self._words = array("I")
+
+    def add(self, captions: Sequence[str]) -> None:
+        self.pictures += 1
+        self._words.extend(len(caption.split()) for caption in captions)
+
+    def summary(self) -> dict[str, Any]:
+        median, p95 = np.percentile(self._words, (50, 95)).tolist()
+        return {
+            "pictures": self.pictures,
+            "captions": len(self._words),
+            "words_median": median,
+            "words_p95": p95,
+        }
+
+
+OPTIONS = {"max_problem_share": "--max-problems", "dev_share": "--dev-share", "test_share": "--test-share"}
 
 
 def _check_shares(**shares: float) -> None:
     for name, share in shares.items():
         if not 0.0 <= share <= 1.0:
-            raise ConfigError(f"'{name}' is out of range", found=str(share), expected="0 to 1")
+            raise ConfigError(
+                f"'{name}' ({OPTIONS[name]}) is out of range", found=str(share), expected="0 to 1"
+            )
     if shares["dev_share"] + shares["test_share"] >= 1.0:
         found = f"{shares['dev_share']} + {shares['test_share']}"
         raise ConfigError(
-            "dev_share and test_share leave nothing to train on", found=found, expected="below 1"
+            "dev_share and test_share (--dev-share, --test-share) leave nothing to train on",
+            found=found,
+            expected="below 1",
         )
 
 
@@ -266,10 +330,12 @@ def _check_place(out: Path) -> None:
         )
 
 
-def _refuse_too_many(path: Path, source: Source, problems: list[Problem], limit: float, *, left: int) -> None:
+def _refuse_too_many(
+    path: str | Path, keys: set[str], problems: list[Problem], limit: float, *, left: int
+) -> None:
     """Refuse a set of which too much is wrong, telling all of it."""
-    bad = {problem.key for problem in problems}
-    total = len({example.key for example in source.examples} | bad)
+    bad = {problem.key for problem in problems if problem.kind not in HARMLESS}
+    total = len(keys | bad)
     if left and len(bad) <= limit * total:
         return
     mend = "Mend the set, or allow more with --max-problems" if left else "Mend the set"

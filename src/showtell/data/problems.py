@@ -16,11 +16,16 @@ KINDS: dict[str, str] = {
     "no-captions": "pictures without captions",
     "captions-without-picture": "captions without a picture",
     "empty-caption": "captions with no text",
+    "duplicate-caption": "captions that a picture has twice (kept)",
+    "listed-twice": "pictures that stand twice in a split list (read once)",
     "two-splits": "pictures in two splits (kept in test, else in dev)",
     "unknown-split": "entries of an unknown split",
     "unreadable-line": "entries that cannot be read",
     "not-unicode": "names or captions that are not valid Unicode",
 }
+
+HARMLESS = frozenset({"duplicate-caption", "listed-twice"})
+"""Kinds that cost nothing of a set: told, but not counted against it."""
 
 
 def printable(problem: Problem) -> Problem:
@@ -53,6 +58,13 @@ def read_problems(file: Path) -> list[Problem]:
     return [Problem(**json.loads(line)) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
+MADE = {
+    "none": "The source has no split; it was made by picture",
+    "all": "The source's own split was left aside; it was made by picture",
+    "train": "Shares were cut off the source's own training split by picture",
+}
+
+
 def describe(directory: Path, manifest: dict[str, Any]) -> list[str]:
     """Return what a prepared set holds, as lines: counts per split, lengths of captions, problems, notes."""
     lines = [f"{'split':<6}{'pictures':>10}{'captions':>10}{'words (median)':>16}{'words (95 %)':>14}"]
@@ -63,7 +75,7 @@ def describe(directory: Path, manifest: dict[str, Any]) -> list[str]:
         )
     made = manifest["split_made_here"]
     if made:
-        lines.append(f"The source has no split; it was made by picture ({_listed(made)}).")
+        lines.append(f"{MADE[made.get('resplit', 'none')]} ({_listed(made)}).")
     lines += [note + "." for note in manifest["notes"]]
     if manifest["problems"]:
         problems = read_problems(directory / "problems.jsonl")

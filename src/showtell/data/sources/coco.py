@@ -8,14 +8,13 @@ in this form may have the same name in both.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
+from showtell.data.sources.json_arrays import read_arrays
 from showtell.data.sources.source import Example, Problem, Source
 from showtell.errors import DataError
-from showtell.files import read_text
 
 LOOKS = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
 FILE = re.compile(r"captions_((?:train|val|test)\d{4})\.json")
@@ -43,7 +42,14 @@ def read(path: Path) -> Source:
     examples: list[Example] = []
     problems: list[Problem] = []
     for folder, file in files.items():
-        _read_file(file, path / folder, folder[:-4], examples, problems)
+        annotations = _Annotations(file.name, problems)
+        if not read_arrays(file, {"images": annotations.add_image, "annotations": annotations.add_caption}):
+            raise DataError(
+                f"{file} does not hold captions as COCO publishes them",
+                expected="an object with the lists 'images' and 'annotations'",
+                mend="Give the annotation file, not a result file",
+            )
+        examples += annotations.examples(path / folder, folder[:-4])
     return Source(examples, problems, "coco")
 
 
@@ -59,52 +65,42 @@ def _files(path: Path) -> dict[str, Path]:
     return found
 
 
-def _read_file(
-    file: Path, folder: Path, split: str, examples: list[Example], problems: list[Problem]
-) -> None:
-    content = _load(file)
-    names: dict[Any, str] = {}
-    captions: dict[Any, list[str]] = {}
-    for number, image in enumerate(content["images"]):
+class _Annotations:
+    """What one annotation file says: names and captions by picture, in whichever order they stand."""
+
+    def __init__(self, name: str, problems: list[Problem]) -> None:
+        self._name, self._problems = name, problems
+        self._names: dict[Any, str] = {}
+        self._captions: dict[Any, list[str]] = {}
+
+    def add_image(self, number: int, image: Any) -> None:
         try:
-            names[image["id"]] = str(image["file_name"])
+            self._names[image["id"]] = str(image["file_name"])
         except (TypeError, KeyError):
-            detail = "an image without id and file_name"
-            problems.append(Problem("unreadable-line", f"{file.name}: images[{number}]", detail))
-    for number, annotation in enumerate(content["annotations"]):
+            self._tell(f"images[{number}]", "an image without id and file_name")
+
+    def add_caption(self, number: int, annotation: Any) -> None:
         try:
-            picture, caption = annotation["image_id"], annotation["caption"]
-            captions.setdefault(picture, [])
+            captions, caption = self._captions.setdefault(annotation["image_id"], []), annotation["caption"]
         except (TypeError, KeyError):
-            detail = "an annotation without image_id and caption"
-            problems.append(Problem("unreadable-line", f"{file.name}: annotations[{number}]", detail))
-            continue
-        if not isinstance(caption, str):
+            self._tell(f"annotations[{number}]", "an annotation without image_id and caption")
+            return
+        if isinstance(caption, str):
+            captions.append(caption)
+        else:
             detail = f"a caption that is {type(caption).__name__}, not text"
-            problems.append(Problem("unreadable-line", f"{file.name}: annotations[{number}]", detail))
-            continue
-        captions[picture].append(caption)
-    for picture, texts in captions.items():
-        if picture not in names:
+            self._tell(f"annotations[{number}]", detail)
+
+    def examples(self, folder: Path, split: str) -> list[Example]:
+        """Return the examples; what has been handed over is no longer held here."""
+        made = [
+            Example(f"{folder.name}/{name}", folder / name, tuple(self._captions.pop(picture, ())), split)
+            for picture, name in self._names.items()
+        ]
+        for picture, texts in self._captions.items():
             detail = f"{len(texts)} captions of an image_id that stands in no image"
-            problems.append(Problem("captions-without-picture", f"{file.name}: {picture}", detail))
-    examples += [
-        Example(f"{folder.name}/{name}", folder / name, tuple(captions.get(picture, ())), split)
-        for picture, name in names.items()
-    ]
+            self._problems.append(Problem("captions-without-picture", f"{self._name}: {picture}", detail))
+        return made
 
-
-def _load(file: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file} is not JSON", found=str(error), mend="Download it again") from error
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(name), list) for name in ("images", "annotations")
-    ):
-        raise DataError(
-            f"{file} does not hold captions as COCO publishes them",
-            expected="an object with the lists 'images' and 'annotations'",
-            mend="Give the annotation file, not a result file",
-        )
-    return content
+    def _tell(self, where: str, detail: str) -> None:
+        self._problems.append(Problem("unreadable-line", f"{self._name}: {where}", detail))

@@ -3,8 +3,8 @@
     image,caption,split
     dogs/1.jpg,"A dog, running.",train
 
-The header names the columns (also file_name, text, ...); the delimiter is the one under which it does. Where
-the caption is the last column, what follows a surplus delimiter is still caption.
+The header names the columns (also file_name, text, caption_0 to caption_4, ...); the delimiter is the one under which
+it does. Where the caption is the last column, what follows a surplus delimiter is still caption.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from showtell.data.sources.rows import (
     IMAGE_COLUMNS,
     SPLIT_COLUMNS,
     Row,
+    find_captions,
     find_column,
     group_rows,
 )
@@ -26,28 +27,18 @@ from showtell.data.sources.source import Problem, Source
 from showtell.errors import DataError
 from showtell.files import read_text
 
-LOOKS = (
-    "a .csv or .tsv file (or a folder with metadata.csv) with the columns image, caption and perhaps split"
-)
+LOOKS = "a .csv or .tsv file with the columns image, caption and perhaps split"
 _DELIMITERS = ",\t;|"
 
 
 def recognise(path: Path) -> bool:
-    """Tell whether this is a CSV file, or a folder with a ``metadata.csv``."""
-    return table_path(path) is not None
+    """Tell whether this is a CSV file."""
+    return path.is_file() and path.suffix.lower() in (".csv", ".tsv")
 
 
 def read(path: Path) -> Source:
     """Read a table; pictures are found relative to it."""
-    table = table_path(path) or path
-    return read_table(table, root=table.parent, name="csv")
-
-
-def table_path(path: Path) -> Path | None:
-    """Return the table that ``path`` is or holds, or None."""
-    if path.is_file() and path.suffix.lower() in (".csv", ".tsv"):
-        return path
-    return path / "metadata.csv" if (path / "metadata.csv").is_file() else None
+    return read_table(path, root=path.parent, name="csv")
 
 
 def read_table(table: Path, *, root: Path, name: str) -> Source:
@@ -57,13 +48,18 @@ def read_table(table: Path, *, root: Path, name: str) -> Source:
         DataError: there is no header with an image and a caption column, or it is not UTF-8.
     """
     problems: list[Problem] = []
-    return group_rows(_rows(table, problems), problems, root=root, name=name)
+    return group_rows(read_rows(table, problems, table.name), problems, root=root, name=name)
 
 
-def _rows(table: Path, problems: list[Problem]) -> Iterator[Row]:
+def read_rows(table: Path, problems: list[Problem], name: str) -> Iterator[Row]:
+    """Yield a table's rows; problems call it ``name``.
+
+    Raises:
+        DataError: as `read_table`.
+    """
     text = read_text(table)
     delimiter, columns = _header(table, io.StringIO(text, newline="").readline().rstrip("\r\n"))
-    image, caption = find_column(columns, IMAGE_COLUMNS), find_column(columns, CAPTION_COLUMNS)
+    image, captions = find_column(columns, IMAGE_COLUMNS), find_captions(columns)
     split = find_column(columns, SPLIT_COLUMNS)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
     next(reader)
@@ -73,30 +69,31 @@ def _rows(table: Path, problems: list[Problem]) -> Iterator[Row]:
         except StopIteration:
             return
         except csv.Error as error:
-            problems.append(Problem("unreadable-line", f"{table.name}:{reader.line_num}", str(error)))
+            problems.append(Problem("unreadable-line", f"{name}:{reader.line_num}", str(error)))
             continue
         if not fields:
             continue
-        if columns[-1] == caption and len(fields) > len(columns):
+        if columns[-1] == captions[-1] and len(fields) > len(columns):
             fields[len(columns) - 1 :] = [delimiter.join(fields[len(columns) - 1 :])]
         if len(fields) != len(columns):
             detail = (
                 f"{len(fields)} fields, {len(columns)} columns: put captions with '{delimiter}' in quotes"
             )
-            problems.append(Problem("unreadable-line", f"{table.name}:{reader.line_num}", detail))
+            problems.append(Problem("unreadable-line", f"{name}:{reader.line_num}", detail))
             continue
         values = dict(zip(columns, fields, strict=True))
         if not values[str(image)].strip():
-            problems.append(Problem("unreadable-line", f"{table.name}:{reader.line_num}", "no image"))
+            problems.append(Problem("unreadable-line", f"{name}:{reader.line_num}", "no image"))
             continue
-        yield Row(values[str(image)].strip(), (values[str(caption)],), values[split].strip() if split else "")
+        texts = tuple(values[column] for column in captions)
+        yield Row(values[str(image)].strip(), texts, values[split].strip() if split else "")
 
 
 def _header(table: Path, line: str) -> tuple[str, list[str]]:
     """Return the delimiter and the columns of a header line."""
     for delimiter in _DELIMITERS:
         columns = next(csv.reader([line], delimiter=delimiter), [])
-        if find_column(columns, IMAGE_COLUMNS) and find_column(columns, CAPTION_COLUMNS):
+        if find_column(columns, IMAGE_COLUMNS) and find_captions(columns):
             return delimiter, columns
     raise DataError(
         f"cannot read {table}",

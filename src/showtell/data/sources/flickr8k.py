@@ -8,8 +8,10 @@ The token file has captions of ``2258277193_586949ec62.jpg.1``, a picture that d
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
+from showtell.data.sources.places import FLICKR8K_FOLDERS, find_pictures
 from showtell.data.sources.source import Example, Problem, Source, is_picture, read_lines
 from showtell.errors import DataError
 
@@ -17,13 +19,6 @@ LOOKS = "a folder with Flickr8k.token.txt, Flickr_8k.trainImages.txt and Flicker
 TOKENS = "Flickr8k.token.txt"
 LISTS = {split: f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "test")}
 TEXT_FOLDERS = (".", "Flickr8k_text")
-PICTURE_FOLDERS = (
-    "Flicker8k_Dataset",
-    "Flickr8k_Dataset/Flicker8k_Dataset",
-    "Flickr8k_Dataset",
-    "Images",
-    "images",
-)
 
 
 def recognise(path: Path) -> bool:
@@ -42,10 +37,10 @@ def read(path: Path) -> Source:
         raise DataError(
             f"cannot read {path} as flickr8k", found=f"no {TOKENS}", expected=LOOKS, mend="Check the path"
         )
-    pictures = find_pictures(path, PICTURE_FOLDERS)
+    pictures = find_pictures(path, FLICKR8K_FOLDERS)
     problems: list[Problem] = []
-    captions = _captions(texts / TOKENS, problems)
-    splits = _splits(texts)
+    captions = read_tokens(texts / TOKENS, problems)
+    splits = _splits(texts, problems)
     if not splits:
         examples = [Example(name, pictures / name, tuple(texts)) for name, texts in captions.items()]
         return Source(examples, problems, "flickr8k")
@@ -65,27 +60,12 @@ def read(path: Path) -> Source:
     return Source(examples, problems, "flickr8k", notes)
 
 
-def find_pictures(path: Path, folders: tuple[str, ...]) -> Path:
-    """Return the first of ``folders`` that is there.
-
-    Raises:
-        DataError: none is.
-    """
-    for folder in folders:
-        if (path / folder).is_dir():
-            return path / folder
-    raise DataError(
-        f"no folder of photographs in {path}",
-        expected=f"one of {', '.join(folders)}",
-        mend="Unpack the photographs there, or link the folder",
-    )
-
-
 def _texts(path: Path) -> Path | None:
     return next((path / folder for folder in TEXT_FOLDERS if (path / folder / TOKENS).is_file()), None)
 
 
-def _captions(tokens: Path, problems: list[Problem]) -> dict[str, list[str]]:
+def read_tokens(tokens: Path, problems: list[Problem]) -> dict[str, list[str]]:
+    """Return the captions of a token file by picture; lines that make no sense are problems."""
     captions: dict[str, list[str]] = {}
     for number, line in enumerate(read_lines(tokens), start=1):
         if not line.strip():
@@ -100,10 +80,14 @@ def _captions(tokens: Path, problems: list[Problem]) -> dict[str, list[str]]:
     return captions
 
 
-def _splits(texts: Path) -> dict[str, list[str]]:
-    """Return the names in each split list that is here."""
-    return {
-        split: list(dict.fromkeys(name for line in read_lines(texts / file) if (name := line.strip())))
-        for split, file in LISTS.items()
-        if (texts / file).is_file()
-    }
+def _splits(texts: Path, problems: list[Problem]) -> dict[str, list[str]]:
+    """Return the names in each split list that is here, each once."""
+    splits = {}
+    for split, file in LISTS.items():
+        if (texts / file).is_file():
+            counts = Counter(name for line in read_lines(texts / file) if (name := line.strip()))
+            splits[split] = list(counts)
+            for name, count in counts.items():
+                if count > 1:
+                    problems.append(Problem("listed-twice", name, f"{count} times in {file}"))
+    return splits

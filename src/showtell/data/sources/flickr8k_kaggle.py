@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from showtell.data.sources import csv_table
-from showtell.data.sources.flickr8k import find_pictures
+from showtell.data.sources.places import find_pictures
 from showtell.data.sources.source import Problem, Source, is_picture
 
 LOOKS = "a folder with captions.txt (image,caption) and Images/"
@@ -26,7 +26,7 @@ def read(path: Path) -> Source:
     """
     pictures = find_pictures(path, PICTURE_FOLDERS)
     source = csv_table.read_table(path / TABLE, root=pictures, name="flickr8k-kaggle")
-    known = {example.image.name for example in source.examples}
+    known = {example.key for example in source.examples}
     for name in sorted(file.name for file in pictures.iterdir()):
         if is_picture(name) and name not in known:
             source.problems.append(Problem("no-captions", name, f"not in {TABLE}"))

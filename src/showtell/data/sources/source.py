@@ -6,14 +6,30 @@ in `showtell.data.sources.registry`. It looks at texts and names only; pictures 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from showtell.files import read_text
 from showtell.images import PICTURE_SUFFIXES
 
+SPLIT_NAMES = {
+    "train": "train",
+    "training": "train",
+    "restval": "train",
+    "dev": "dev",
+    "val": "dev",
+    "valid": "dev",
+    "validation": "dev",
+    "test": "test",
+    "testing": "test",
+    "eval": "test",
+    "evaluation": "test",
+}
+"""What published sets call their splits, and what they are called here (``restval``: Karpathy's, of COCO)."""
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, slots=True)
 class Example:
     """One picture with its captions.
 
@@ -30,7 +46,24 @@ class Example:
     split: str = ""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
+class HeldExample:
+    """One picture that is no file: its set holds the bytes, and ``prepare`` writes them out.
+
+    Args:
+        key: As in `Example`.
+        data: The picture's bytes, encoded as they are held (JPEG, PNG, ...).
+        captions: As in `Example`.
+        split: As in `Example`.
+    """
+
+    key: str
+    data: bytes
+    captions: tuple[str, ...]
+    split: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """Something wrong with a set.
 
@@ -50,13 +83,14 @@ class Source:
     """All of a published set that can be known without opening its pictures.
 
     Args:
-        examples: In the order of the source.
-        problems: What the reader had to leave out.
+        examples: In the order of the source. A set that holds its pictures as bytes gives an iterator, to be gone
+            through once: they would not all fit into memory.
+        problems: What the reader had to leave out; complete when ``examples`` has been gone through.
         name: The reader's name.
         notes: What a user should know and is no problem.
     """
 
-    examples: list[Example]
+    examples: Iterable[Example | HeldExample]
     problems: list[Problem]
     name: str
     notes: list[str] = field(default_factory=list)
