@@ -137,7 +137,8 @@ class Stepper:
             if one.grad is None:
                 one.grad = torch.zeros_like(one)
         gradients = [one.grad for one in self._weights if one.grad is not None]
-        torch._foreach_div_(self._statistics, self.processes.count)
+        for value in self._statistics:
+            value /= self.processes.count
         self.processes.add([*gradients, *self._statistics, sums])
 
     def _update(self, weight: int) -> float | None:
