@@ -32,9 +32,33 @@ def test_one_sample_per_picture_scores_as_in_a_report(seed: int) -> None:
     np.testing.assert_allclose(
         Rewards(references)(candidates, pictures), CiderD(index).score(table)[1]["CIDEr-D"]
     )
-    np.testing.assert_allclose(
-        Rewards(references, cider=0.0, bleu=1.0)(candidates, pictures), Bleu(index).score(table)[1]["BLEU-4"]
-    )
+
+
+def test_linear_bleu_ranks_changes_of_one_caption_as_the_corpus_does() -> None:
+    """Replacing one caption of many changes the corpus's BLEU-4 much as the reward says."""
+    references, candidates = make(11, pictures=400)
+    index, pictures = NgramIndex(references), np.arange(400)
+    # Candidates of about the precision that the reward's constants are for.
+    candidates = [
+        refs[0] if at % 2 else own for at, (refs, own) in enumerate(zip(references, candidates, strict=True))
+    ]
+    bleu = Bleu(index)
+    before = bleu.score(index.count(candidates))[0]["BLEU-4"]
+    rewards = Rewards(references, cider=0.0, bleu=1.0)
+    changes, differences = [], []
+    for at in range(0, 60, 2):
+        changed = [*candidates[:at], references[at][0], *candidates[at + 1 :]]
+        changes.append(bleu.score(index.count(changed))[0]["BLEU-4"] - before)
+        own, other = rewards([candidates[at], references[at][0]], pictures[[at, at]])
+        differences.append(other - own)
+    assert np.corrcoef(changes, differences)[0, 1] > 0.7
+
+
+def test_linear_bleu_counts_words_and_right_ngrams() -> None:
+    rewards = Rewards([[[5, 6, 7, EOS]], [[8, 4, EOS]]], cider=0.0, bleu=1.0)
+    nothing, half = rewards([[9, 9], [5, 6, 9, 9]], np.array([0, 0]))
+    assert nothing == pytest.approx(-0.2)
+    assert half == pytest.approx((2 / (4 * 0.6) + 1 / (4 * 0.6 * 0.475) - 4) / 10)
 
 
 def test_a_sample_scores_the_same_in_every_batch_and_order() -> None:

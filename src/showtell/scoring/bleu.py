@@ -57,24 +57,23 @@ class Bleu:
             {name: pictures[order] for order, name in enumerate(self.names)},
         )
 
-    def score_each(self, candidates: NgramTable, pictures: Integers) -> Floats:
-        """Score any number of candidates, each about the picture it names.
+    def _count(self, candidates: NgramTable, pictures: Integers) -> tuple[Integers, Integers, Integers]:
+        """Return of each candidate: right n-grams [4, N], all n-grams [4, N], the length it is held against [N]."""
+        correct = self.matches(candidates, pictures)
+        guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)
+        return correct, guess, self._closest_lengths(candidates.lengths, pictures)
+
+    def matches(self, candidates: NgramTable, pictures: Integers) -> Integers:
+        """Count the right n-grams of any number of candidates, each about the picture it names.
 
         Args:
             candidates: N captions.
             pictures: Number of the picture that each is about, int64 [N].
 
         Returns:
-            BLEU-1 to BLEU-4, float64 [4, N], 0..1.
+            int64 [4, N], each n-gram counted at most as often as one reference has it.
         """
-        correct, guess, closest = self._count(candidates, pictures)
-        return _bleu(correct, guess, candidates.lengths, closest)
-
-    def _count(self, candidates: NgramTable, pictures: Integers) -> tuple[Integers, Integers, Integers]:
-        """Return of each candidate: right n-grams [4, N], all n-grams [4, N], the length it is held against [N]."""
-        correct = np.stack([self._matches(candidates, order, pictures) for order in range(ORDERS)])
-        guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)
-        return correct, guess, self._closest_lengths(candidates.lengths, pictures)
+        return np.stack([self._matches(candidates, order, pictures) for order in range(ORDERS)])
 
     def _matches(self, candidates: NgramTable, order: int, pictures: Integers) -> Integers:
         """Count a candidate's n-grams that a reference has, each at most as often as one reference has it. [N]"""

@@ -1,8 +1,12 @@
-"""Rewards for training: CIDEr-D and BLEU-4 of many samples at once, against the training captions.
+"""Rewards for training: CIDEr-D and linear BLEU of many samples at once, against the training captions.
 
-The same code as the scores of a report, with two differences that reward training needs: document frequencies come
-from all training captions whatever is scored, and captions are token ids that end with ``<eos>``, so that how a
-sentence ends is rewarded as well (Rennie et al. 2017, section 4; without it models learn to stop after "a").
+CIDEr-D is that of a report, with two differences that reward training needs: document frequencies come from all
+training captions whatever is scored, and captions are token ids that end with ``<eos>``, so that how a sentence ends
+is rewarded as well (without it models learn to stop after "a").
+
+BLEU is a matter of a whole corpus, and the BLEU-4 of most single captions is nothing. What one caption adds to the
+logarithm of the corpus's BLEU is, to first order, a sum over its words and its right n-grams (Tromble et al. 2008,
+"Lattice Minimum Bayes-Risk Decoding for Statistical Machine Translation", equation 3): that is the reward.
 """
 
 from __future__ import annotations
@@ -13,16 +17,21 @@ import numpy as np
 
 from showtell.scoring.bleu import Bleu
 from showtell.scoring.cider import CiderD
-from showtell.scoring.ngrams import Floats, Integers, NgramIndex
+from showtell.scoring.ngrams import Floats, Integers, NgramIndex, NgramTable
+
+# Precision of single words, and the ratio of the precision of each order to that of the order below, of a captioner
+# on Flickr8k's development photographs (precisions 0.60, 0.29, 0.13, 0.064).
+_PRECISION, _RATIO = 0.6, 0.475
+_USUAL_LENGTH = 10.0
 
 
 class Rewards:
-    """A weighted sum of CIDEr-D (0..10) and BLEU-4 (0..1).
+    """A weighted sum of CIDEr-D (0..10) and linear BLEU (about -1 where nothing is right, 0 for usual captions).
 
     Args:
         references: Token ids of the captions of every training picture, ``<eos>`` included.
         cider: Weight of CIDEr-D.
-        bleu: Weight of BLEU-4.
+        bleu: Weight of linear BLEU.
     """
 
     def __init__(
@@ -44,5 +53,13 @@ class Rewards:
         if self._cider:
             total += self._cider[0] * self._cider[1].score_each(table, pictures)
         if self._bleu:
-            total += self._bleu[0] * self._bleu[1].score_each(table, pictures)[3]
+            total += self._bleu[0] * _linear(self._bleu[1], table, pictures)
         return total
+
+
+def _linear(bleu: Bleu, table: NgramTable, pictures: Integers) -> Floats:
+    """Return what each caption adds to the logarithm of the corpus's BLEU-4, times its pictures. [N]"""
+    correct = bleu.matches(table, pictures)  # [4, N]
+    worth = 1.0 / (len(correct) * _PRECISION * _RATIO ** np.arange(len(correct)))
+    gain: Floats = (worth @ correct - table.lengths) / _USUAL_LENGTH
+    return gain
