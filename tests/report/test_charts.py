@@ -7,6 +7,7 @@ import re
 from itertools import pairwise
 from xml.etree import ElementTree
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -14,13 +15,20 @@ from showtell.report.charts import (
     BOTTOM,
     HEIGHT,
     LEFT,
+    MOST_POINTS,
+    MOST_TICKS,
     RIGHT,
+    STEPS,
     TOP,
     WIDTH,
+    Axis,
     Line,
     epoch_ticks,
+    figure,
     line_chart,
     nice_ticks,
+    place_ticks,
+    thinned,
 )
 
 
@@ -42,7 +50,8 @@ def test_ticks_enclose_the_values_and_are_few_and_even(low: float, width: float)
 def test_ticks_are_round() -> None:
     assert nice_ticks(0.0, 19.3) == [0, 5, 10, 15, 20]
     assert nice_ticks(1.21, 3.4) == [1, 2, 3, 4]
-    assert nice_ticks(2.0, 2.0) == [1.5, 2.0, 2.5]
+    assert nice_ticks(2.0, 2.0) == [1.8, 1.9, 2.0, 2.1, 2.2]
+    assert nice_ticks(0.0, 0.0) == [-0.5, 0.0, 0.5]
 
 
 def test_epoch_ticks_are_whole_and_at_most_six() -> None:
@@ -76,3 +85,43 @@ def test_values_that_are_not_finite_are_left_out() -> None:
 
 def test_nothing_measured_is_said() -> None:
     assert line_chart("x", []) == '<p class="none">Nothing measured yet.</p>'
+
+
+def test_small_values_keep_their_ticks_apart() -> None:
+    assert nice_ticks(0.0, 1e-4) == pytest.approx([0, 5e-5, 1e-4])
+    assert nice_ticks(3e-5, 3e-5) == pytest.approx([2.6e-5, 2.8e-5, 3e-5, 3.2e-5, 3.4e-5])
+    assert len(set(nice_ticks(1e-12, 5e-12))) >= 4
+
+
+@given(st.floats(1e-6, 1e3), st.floats(0, 1e6))
+def test_ticks_from_left_to_right_are_few_and_inside(first: float, width: float) -> None:
+    for axis in (Axis("x", is_whole=False), Axis("lr", is_whole=False, is_log=True), STEPS):
+        ticks = place_ticks(axis, first, first + width)
+        assert len(ticks) <= MOST_TICKS
+        assert all(first * 0.999 <= tick <= (first + width) * 1.001 for tick in ticks)
+        assert ticks == sorted(ticks)
+
+
+def test_a_logarithmic_axis_puts_factors_at_equal_distances() -> None:
+    axis = Axis("lr", is_whole=False, is_log=True, form="apart")
+    svg = line_chart("loss by lr", [Line("done", "dev", [(1e-4, 3.0), (1e-3, 2.0), (1e-2, 1.0)])], axis)
+    (left, _), (middle, _), (right, _) = places(svg)
+    assert middle - left == pytest.approx(right - middle, abs=0.2)
+    for text in (">0.0001<", ">0.001<", ">0.01<"):
+        assert text in svg
+
+
+def test_many_points_are_thinned_to_means_that_keep_the_sum() -> None:
+    points = [(float(step), float(step % 7)) for step in range(1, 1001)]
+    few = thinned(points)
+    assert len(few) <= MOST_POINTS
+    assert few[-1][0] == 1000.0
+    assert few[0] == (9.0, sum(step % 7 for step in range(1, 10)) / 9)
+    assert thinned(points[:50]) == points[:50]
+    assert len(places(line_chart("x", [Line("lr", "train", points)], STEPS))) == len(few)
+
+
+def test_names_in_charts_are_text() -> None:
+    html = figure("Loss", "", [Line("<b>", "c1", [(1, 2.0)]), Line("<i>", "c2", [(1, 2.0)])])
+    assert "<b><" not in html.replace("<figcaption><b>Loss", "")
+    assert "&lt;i&gt;" in html

@@ -15,11 +15,17 @@ from PIL import Image
 
 from showtell.errors import DataError
 from showtell.report import write_report
-from showtell.report.page import embed_json, fill
 from showtell.report.run import choose, read_run
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & 'quoted' {{recipe}}"
 SCORES = {"BLEU-4": 0.193, "CIDEr-D": 0.4853}
+STEP = {
+    "lr": 0.00125,
+    "grad_norm": 1.75,
+    "captions_per_s": 155.5,
+    "tokens_per_s": 1807.0,
+    "device_memory_gb": 1.25,
+}
 SIGNATURE = "showtell:0.1.0|tok:ptb-3.4.1|refs:5"
 
 
@@ -53,7 +59,7 @@ def run(tmp_path: Path, picture: Path) -> Path:
     (run / "best").mkdir(parents=True)
     (run / "recipe.yaml").write_text("optimizer:\n  lr: 0.001  # <b>fast</b>\n", encoding="utf-8")
     metrics = [
-        {"kind": "step", "step": 20, "epoch": 1, "loss": 9.0, "lr": 0.001},
+        {"kind": "step", "step": 20, "epoch": 1, "loss": 9.0, **STEP},
         {"kind": "epoch", "step": 40, "epoch": 1, "loss": 3.25, "seconds": 9.0},
         {"kind": "validation", "step": 40, "epoch": 1, "loss": 3.5, "BLEU-4": 0.101, "CIDEr-D": 0.2},
         {"kind": "epoch", "step": 80, "epoch": 2, "loss": 2.75, "seconds": 18.0},
@@ -107,9 +113,18 @@ def test_the_report_holds_curves_scores_options_and_pictures(run: Path) -> None:
     html, page = path.read_text(encoding="utf-8"), read_page(path)
     assert "<title>training, epoch 2: 2.75</title>" in html
     assert "<title>validation, epoch 2: 3</title>" in html
-    assert "<title>validation, epoch 1: 10.1</title>" in html
+    assert "<title>BLEU-4, epoch 1: 10.1</title>" in html
     assert "<title>validation, epoch 2: 48.53</title>" in html
     assert "epoch 1: 9<" not in html
+    for name, value in (
+        ("Learning rate", "0.00125"),
+        ("Gradient norm", "1.75"),
+        ("Captions", "155.5"),
+        ("Tokens", "1807"),
+        ("Memory", "1.25"),
+    ):
+        assert f"<title>{name}, step 20: {value}</title>" in html
+    assert "2 epochs, 80 steps, 0.3 minutes" in page.text
     assert "my run" in page.text
     assert "48.5" in page.text
     assert SIGNATURE in page.text
@@ -208,7 +223,7 @@ def test_a_run_that_has_just_begun_has_a_report(run: Path) -> None:
     (run / "best" / "predictions.jsonl").unlink()
     page = read_page(write_report(run))
     assert page.data["pictures"] == []
-    assert page.text.count("Nothing measured yet.") == 3
+    assert page.text.count("Nothing measured yet.") == 4
     assert "No scores yet." in page.text
 
 
@@ -256,17 +271,3 @@ def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, picture: P
     page = read_page(write_report(run, pictures=20))
     assert "20 of 100 pictures" in page.text
     assert choose(predictions, most=100, metric="CIDEr-D") == predictions
-
-
-def test_filling_never_looks_into_values() -> None:
-    assert fill("{{a}}-{{b}}", {"a": "{{b}}", "b": "2"}) == "{{b}}-2"
-    with pytest.raises(KeyError, match="missing"):
-        fill("{{missing}}", {})
-
-
-def test_embedded_json_cannot_end_its_script_and_stays_the_same_value() -> None:
-    value = {"text": "</script><!-- & \u2028", "number": 1.5}
-    text = embed_json(value)
-    assert "<" not in text
-    assert ">" not in text
-    assert json.loads(text) == value

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,6 +30,10 @@ def command(
         bool, typer.Option("--include-encoder", help="Let checkpoints carry the encoder too.")
     ] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away the run that is there.")] = False,
+    seeds: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train so many seeds, each in OUT/seed-N, and tell mean and spread."),
+    ] = None,
 ) -> None:
     """Train a captioner by a recipe; run the same again to go on after an interruption."""
     from showtell.console import note
@@ -37,21 +41,32 @@ def command(
 
     resolved = load_recipe(recipe, set_)
 
-    from showtell.report import write_report
+    from showtell.report import write_report, write_seeds_report
     from showtell.training.loop import train
     from showtell.training.processes import is_main
+    from showtell.training.seeds import train_seeds
 
-    result = train(
-        resolved,
-        data=data,
-        out=out,
-        encoder_weights=encoder_weights,
-        features=features,
-        device=device,
-        include_encoder=include_encoder,
-        restart=restart,
-    )
+    options: dict[str, Any] = {
+        "data": data,
+        "out": out,
+        "encoder_weights": encoder_weights,
+        "features": features,
+        "device": device,
+        "include_encoder": include_encoder,
+        "restart": restart,
+    }
+    if seeds is None:
+        table = train(resolved, **options).judgement.scores.table()
+    else:
+        several = train_seeds(resolved, seeds, **options)
+        table = several.table()
     if not is_main():
         return
-    note(f"report: {write_report(out)}")
-    typer.echo(result.judgement.scores.table())
+    if seeds is None:
+        report = write_report(out)
+    else:
+        for run in several.runs:
+            write_report(run.run)
+        report = write_seeds_report(out)
+    note(f"report: {report}")
+    typer.echo(table)

@@ -1,7 +1,8 @@
-"""A run as one self-contained HTML page."""
+"""A run as one self-contained HTML page, and several runs on one."""
 
 from __future__ import annotations
 
+from showtell.report.comparison import write_seeds_report, write_tuning_report
 from showtell.report.page import write_report
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_seeds_report", "write_tuning_report"]

@@ -119,14 +119,18 @@
       const isRight = card.wrong.length === 0;
       text.append(make("p", isRight ? "badge right" : "badge wrong", isRight ? "✓ right" : `✗ ${card.wrong.join("; ")}`));
     }
+    const [first, ...others] = card.references;
+    if (first !== undefined) text.append(make("p", "true", first));
     const scores = ["CIDEr-D", "BLEU-4"].filter((name) => name in card.scores);
     text.append(make("p", "facts", [...scores.map((name) => `${name} ${card.scores[name]}`), card.key].join(" · ")));
-    const details = make("details");
-    details.append(make("summary", "", card.references.length === 1 ? "1 reference" : `${card.references.length} references`));
-    const list = make("ul");
-    card.references.forEach((reference) => list.append(make("li", "", reference)));
-    details.append(list);
-    text.append(details);
+    if (others.length) {
+      const details = make("details");
+      details.append(make("summary", "", `${others.length} more ${others.length === 1 ? "reference" : "references"}`));
+      const list = make("ul");
+      others.forEach((reference) => list.append(make("li", "", reference)));
+      details.append(list);
+      text.append(details);
+    }
     item.append(view, text);
     return item;
   }

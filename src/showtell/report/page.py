@@ -6,25 +6,25 @@ there, never markup; the page forbids itself every connection (Content-Security-
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Mapping, Sequence
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from showtell.console import progress
 from showtell.files import write_text
-from showtell.report.charts import line_chart
+from showtell.report.charts import STEPS, figure
 from showtell.report.pictures import pack_attention, thumbnail
 from showtell.report.run import Prediction, RunFacts, choose, read_run
+from showtell.report.template import asset, embed_json, fill, render
 
 SORTED_BY = "CIDEr-D"
-CHARTS = (
-    ("loss", "Loss", "nats a token", 1.0),
-    ("BLEU-4", "BLEU-4", "× 100", 100.0),
-    ("CIDEr-D", "CIDEr-D", "× 100", 100.0),
+STEP_CHARTS = (
+    ("lr", "Learning rate", ""),
+    ("grad_norm", "Gradient norm", "before clipping"),
+    ("captions_per_s", "Captions", "a second"),
+    ("tokens_per_s", "Tokens", "a second"),
+    ("device_memory_gb", "Memory", "GB, highest so far"),
 )
 
 
@@ -60,39 +60,22 @@ def write_report(
     shown = choose(facts.predictions, most=pictures, metric=SORTED_BY)
     values = facts.scores if scores is None else scores
     name = title or run.resolve().name
-    page = fill(
-        _asset("page.html"),
+    main = fill(
+        asset("run.html"),
         {
-            "title": escape(name),
-            "headline": escape(headline),
-            "style": _asset("page.css"),
-            "script": _asset("page.js"),
             "scores": _score_tiles(values),
             "signature": escape(facts.signature if signature is None else signature),
             "charts": _charts(facts),
-            "recipe": escape(facts.recipe),
+            "extent": escape(facts.extent),
+            "options": options_section(facts.recipe),
             "choice": escape(_choice(len(shown), len(facts.predictions))),
-            "data": embed_json({"sortedBy": SORTED_BY, "pictures": _cards(shown, verdicts)}),
         },
     )
+    data = embed_json({"sortedBy": SORTED_BY, "pictures": _cards(shown, verdicts)})
+    script = fill(asset("script.html"), {"data": data, "script": asset("page.js")})
     path = run / "report.html" if out is None else out
-    write_text(path, page)
+    write_text(path, render(name, headline, main, script=script))
     return path
-
-
-def fill(template: str, values: Mapping[str, str]) -> str:
-    """Put values into the places ``{{name}}`` of a template, in one pass: a value is never searched again.
-
-    Raises:
-        KeyError: a place has no value.
-    """
-    return re.sub(r"\{\{(\w+)\}\}", lambda match: values[match[1]], template)
-
-
-def embed_json(value: Any) -> str:
-    """Return JSON that may stand in a script element: no ``<`` and ``>``, hence no end tag and no comment."""
-    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
 
 
 def _cards(
@@ -118,15 +101,22 @@ def _cards(
 
 
 def _charts(facts: RunFacts) -> str:
-    figures = []
-    for quantity, name, unit, scale in CHARTS:
-        lines = facts.lines(quantity, scale=scale)
-        legend = "".join(f'<span class="key {line.style}">{line.name}</span>' for line in lines)
-        figures.append(
-            f'<figure><figcaption><b>{name}</b> <span class="unit">{unit}</span>{legend}</figcaption>'
-            f"{line_chart(f'{name} by epoch', lines)}</figure>"
-        )
-    return "".join(figures)
+    by_epoch = [
+        figure("Loss", "nats a token", facts.lines("loss")),
+        figure("BLEU", "× 100, validation", facts.bleu_lines()),
+        *(figure(name, "× 100", facts.lines(name, scale=100.0)) for name in ("CIDEr-D", "ROUGE-L")),
+    ]
+    by_step = [
+        figure(name, unit, [line], STEPS)
+        for quantity, name, unit in STEP_CHARTS
+        if (line := facts.step_line(quantity, name)).points
+    ]
+    return "".join(by_epoch + by_step)
+
+
+def options_section(recipe: str) -> str:
+    """Return a recipe's text, folded, as HTML."""
+    return fill(asset("options.html"), {"recipe": escape(recipe)})
 
 
 def _score_tiles(scores: Mapping[str, float]) -> str:
@@ -144,7 +134,3 @@ def _choice(shown: int, total: int) -> str:
     return (
         f"{shown:,} of {total:,} pictures: a quarter the worst, a quarter the best, the rest evenly chosen."
     )
-
-
-def _asset(name: str) -> str:
-    return resources.files("showtell.report").joinpath(name).read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ from typing import Any
 
 from showtell.errors import DataError
 from showtell.files import read_json_lines
-from showtell.report.charts import Line
+from showtell.report.charts import PALETTE, Line
 
 
 @dataclass(frozen=True)
@@ -56,18 +56,42 @@ class RunFacts:
     signature: str
     predictions: list[Prediction]
 
+    @property
+    def extent(self) -> str:
+        """How long the run is so far, as a phrase."""
+        epochs = [row for row in self.rows if row.get("kind") == "epoch"]
+        if not epochs:
+            return ""
+        last = epochs[-1]
+        return f"{last['epoch']} epochs, {last['step']:,} steps, {last['seconds'] / 60:.1f} minutes"
+
     def lines(self, quantity: str, *, scale: float = 1.0) -> list[Line]:
         """Return a quantity by epoch: of training steps where they have it, and of validations."""
-        lines = []
-        for name, style, kind in (("training", "train", "epoch"), ("validation", "dev", "validation")):
-            points = [
-                (float(row["epoch"]), scale * float(row[quantity]))
-                for row in self.rows
-                if row.get("kind") == kind and row.get(quantity) is not None
-            ]
-            if points:
-                lines.append(Line(name, style, points))
-        return lines
+        both = (("training", "train", "epoch"), ("validation", "dev", "validation"))
+        lines = [Line(name, style, self._points(kind, quantity, scale)) for name, style, kind in both]
+        return [line for line in lines if line.points]
+
+    def bleu_lines(self) -> list[Line]:
+        """Return BLEU-1 to BLEU-4 of validations by epoch, times 100."""
+        names = [f"BLEU-{order}" for order in range(1, 5)]
+        lines = [
+            Line(name, style, self._points("validation", name, 100.0))
+            for name, style in zip(names, PALETTE, strict=False)
+        ]
+        return [line for line in lines if line.points]
+
+    def step_line(self, quantity: str, name: str) -> Line:
+        """Return a quantity of training steps by step."""
+        return Line(name, "train", self._points("step", quantity, 1.0, place="step"))
+
+    def _points(
+        self, kind: str, quantity: str, scale: float, *, place: str = "epoch"
+    ) -> list[tuple[float, float]]:
+        return [
+            (float(row[place]), scale * float(row[quantity]))
+            for row in self.rows
+            if row.get("kind") == kind and row.get(quantity) is not None
+        ]
 
 
 def read_run(run: Path, predictions: Path | None = None) -> RunFacts:

@@ -18,6 +18,7 @@ from showtell.files import read_manifest, read_text, write_json, write_manifest
 from showtell.recipes.schema import Recipe
 from showtell.training.loop import train
 from showtell.training.parts import build_encoder_of, compute_of
+from showtell.training.processes import is_main
 from showtell.training.run import check_run
 
 KIND, SUMMARY_KIND, FORMAT = "showtell seeds", "showtell seeds summary", 1
@@ -118,11 +119,8 @@ def train_seeds(
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise ConfigError(f"--seeds {seeds} cannot be used", expected=f"1 to {MOST_SEEDS}")
-    if out.exists() and any(out.iterdir()):
-        read_manifest(out, KIND, FORMAT)
-    else:
-        out.mkdir(parents=True, exist_ok=True)
-        write_manifest(out, KIND, FORMAT, {"recipe": recipe.model_dump(mode="json")})
+    if is_main():
+        _open(out, recipe)
     runs = []
     for seed in range(recipe.training.seed, recipe.training.seed + seeds):
         training = recipe.training.model_copy(update={"seed": seed})
@@ -144,7 +142,8 @@ def train_seeds(
             )
         runs.append(_read_run(run, seed))
     result = SeedsResult(out, runs, spreads_of([run.scores for run in runs]))
-    _write_summary(result, recipe)
+    if is_main():
+        _write_summary(result, recipe)
     return result
 
 
@@ -156,6 +155,14 @@ def spreads_of(scores: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
         std = statistics.stdev(values) if len(values) > 1 else None
         spreads[name] = Spread(statistics.fmean(values), std, min(values), max(values))
     return spreads
+
+
+def _open(out: Path, recipe: Recipe) -> None:
+    if out.exists() and any(out.iterdir()):
+        read_manifest(out, KIND, FORMAT)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    write_manifest(out, KIND, FORMAT, {"recipe": recipe.model_dump(mode="json")})
 
 
 def _is_finished(run: Path) -> bool:
