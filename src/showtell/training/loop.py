@@ -107,7 +107,7 @@ def _open(
     origin = {"data": {"fingerprint": prepared.fingerprint}, "encoder": encoder.identity()}
     processes.from_main(lambda: check_run(out, recipe, origin, restart=restart))
     parts = build_parts(recipe, prepared, encoder, compute, features, processes)
-    moving = _build_moving(recipe, parts)
+    moving = build_moving(recipe, parts)
 
     def begin() -> Saved:
         open_run(out, recipe, origin, restart=restart)
@@ -249,7 +249,8 @@ def _phase_of(recipe: Recipe, epoch: int) -> tuple[CrossEntropy, int]:
     raise ValueError("past the last phase")
 
 
-def _build_moving(recipe: Recipe, parts: Parts) -> Moving:
+def build_moving(recipe: Recipe, parts: Parts) -> Moving:
+    """Return what a step changes, as it is at the start."""
     options, model = recipe.optimizer, parts.model
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [

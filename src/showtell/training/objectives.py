@@ -13,7 +13,7 @@ from showtell.recipes.schema import CrossEntropy
 from showtell.text.tokenizer import Tokenizer
 
 Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str, float]]]
-"""Takes model, batch and step; returns the summed loss, the weight to divide it by, and means worth logging."""
+"""Takes model, batch and step; returns the summed loss, the weight to divide it by, and other sums worth logging."""
 
 
 def build_objective(phase: CrossEntropy, tokenizer: Tokenizer) -> Objective:

@@ -37,7 +37,7 @@ class StepResult:
         weight: What it was divided by.
         norm: Of the gradient, before clipping; None where it overflowed float16 and the step was left out.
         captions: Captions seen.
-        parts: The objective's own numbers times their weights, summed, of this process alone.
+        parts: The objective's other sums, of this process alone; they are logged divided by the weight too.
     """
 
     loss: float
@@ -128,7 +128,7 @@ class Stepper:
             self.moving.scaler.scale(loss / self._most_tokens).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
             weight += its_weight
-            sums.update({name: value * its_weight for name, value in numbers.items()})
+            sums.update(numbers)
         return total, weight, sums
 
     def _add_up(self, sums: Tensor) -> None:
@@ -137,8 +137,8 @@ class Stepper:
             if one.grad is None:
                 one.grad = torch.zeros_like(one)
         gradients = [one.grad for one in self._weights if one.grad is not None]
-        for value in self._statistics:
-            value /= self.processes.count
+        for statistic in self._statistics:
+            statistic.div_(self.processes.count)
         self.processes.add([*gradients, *self._statistics, sums])
 
     def _update(self, weight: int) -> float | None:
