@@ -341,17 +341,13 @@ class Captioner:
         """Turn tokens into words; a word of several tokens has their sum, and the mean of their attention."""
         words = self._runtime.tokenizer
         groups = words.word_groups(hypothesis.ids)
-        looks = hypothesis.attention
-        if looks is not None:
-            shape = (len(groups), looks.shape[1])
-            looks = np.array([looks[group].mean(axis=0) for group in groups], np.float32).reshape(shape)
         return Caption(
             text=words.decode(hypothesis.ids),
             score=hypothesis.score,
             words=words.words(hypothesis.ids),
             word_log_probs=[sum(hypothesis.word_log_probs[place] for place in group) for group in groups],
             alternatives=alternatives,
-            attention=looks,
+            attention=hypothesis.word_attention(groups),
             path=path,
             log_prob=hypothesis.log_prob,
             truncated=hypothesis.truncated,

@@ -1,4 +1,4 @@
-"""``showtell evaluate`` decodes as it is told to."""
+"""``showtell evaluate`` decodes as it is told to, and says what ``showtell caption`` says."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import typer
 from typer.testing import CliRunner
 
+from showtell import Captioner
+from showtell.cli import caption
 from showtell.cli.evaluate import command
+from showtell.data.prepared import PreparedSet
+from showtell.models.checkpoint import load_checkpoint, save_portable
 from showtell.options import DecodingOptions
+from showtell.text.tokenizer import SPECIALS
 
 app = typer.Typer()
-app.command()(command)
+app.command("evaluate")(command)
+app.command("caption")(caption.command)
 
 
 @pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
@@ -35,7 +42,50 @@ def test_beams_mean_beam_search_whatever_the_checkpoint_says(
 
     monkeypatch.setattr("showtell.training.evaluation.evaluate_checkpoint", judge)
     for more in ([], ["--beams", "5"]):
-        result = CliRunner().invoke(app, [str(place), "--data", "set", *more])
+        result = CliRunner().invoke(app, ["evaluate", str(place), "--data", "set", *more])
         assert result.exit_code == 0, result.output
     assert [(options.method, options.max_words) for options in given] == [(method, 8), ("beam", 8)]
     assert given[1].beams == 5
+
+
+@pytest.mark.parametrize("options", [["--beams", "4"], ["--beams", "1"]], ids=" ".join)
+@pytest.mark.parametrize("decoder", ["lstm", "attention"])
+def test_no_road_says_a_special_token_however_likely(
+    tiny_checkpoint: Callable[[str], Path],
+    toy_set: PreparedSet,
+    tmp_path: Path,
+    decoder: str,
+    options: list[str],
+) -> None:
+    loaded = load_checkpoint(tiny_checkpoint(decoder))
+    words = loaded.tokenizer
+    with torch.no_grad():
+        loaded.model.decoder.output.bias[[words.pad_id, words.bos_id, words.unk_id]] += 1000.0
+    save_portable(loaded, tmp_path / "place")
+    (tmp_path / "place" / "README.md").unlink()  # a checkpoint needs no card
+    pictures = [str(toy_set.picture_path(int(row))) for row in toy_set.split_rows("dev")]
+
+    said = CliRunner().invoke(
+        app, ["caption", str(tmp_path / "place"), *pictures, "--format", "jsonl", *options]
+    )
+    assert said.exit_code == 0, said.output
+    told = [json.loads(line)["caption"] for line in said.stdout.splitlines() if line.startswith("{")]
+    predictions = tmp_path / "said.jsonl"
+    place, data = str(tmp_path / "place"), str(toy_set.directory)
+    arguments = ["evaluate", place, "--data", data, "--predictions", str(predictions), *options]
+    judged = CliRunner().invoke(app, arguments)
+    assert judged.exit_code == 0, judged.output
+    rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
+    captions = Captioner.load(place, device="cpu").caption(pictures, beams=int(options[1]))
+
+    assert told == [row["candidate"] for row in rows] == [one.text for one in captions]
+    assert all(told)
+    for row, one in zip(rows, captions, strict=True):
+        assert not set(row["ids"]) & {words.pad_id, words.bos_id, words.eos_id, words.unk_id}
+        for shown in (
+            row["words"],
+            one.words,
+            [row["candidate"]],
+            [other.text for other in one.alternatives],
+        ):
+            assert not any(special in text for special in SPECIALS for text in shown)

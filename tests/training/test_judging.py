@@ -68,6 +68,26 @@ def test_what_is_scored_is_what_was_said(
         assert len(row["attention"]) == len(row["words"])
 
 
+def test_words_of_several_pieces_have_one_map_each(toy_set: PreparedSet, tmp_path: Path) -> None:
+    tokenizer = Tokenizer.fit(["one word"], kind="bpe", min_count=1)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        encoder = build_encoder(EncoderSpec(name="small", width=16, trainable=True))
+        spec = AttentionSpec(embedding=8, hidden=8, attention=8, memory=8)
+        decoder = build_decoder(spec, vocabulary=tokenizer.size, encoder_width=16, pad_id=tokenizer.pad_id)
+    memories = LivePictures(toy_set, encoder.preprocessing)
+    judge = Judge(toy_set, "dev", memories, tokenizer, COMPUTE)
+    judgement = judge.judge(
+        CaptioningModel(decoder, encoder), DecodingOptions(max_words=6, min_words=6), attention=True
+    )
+    write_predictions(tmp_path / "said.jsonl", toy_set, judgement, tokenizer, encoder.grid)
+    rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert any(len(row["words"]) < len(row["ids"]) for row in rows)
+    for row in rows:
+        assert len(row["attention"]) == len(row["words"])
+        assert [sum(one) for one in row["attention"]] == pytest.approx([1.0] * len(row["words"]), abs=1e-2)
+
+
 def test_the_batch_changes_no_caption(
     toy_set: PreparedSet, captioner: tuple[CaptioningModel, Tokenizer]
 ) -> None:

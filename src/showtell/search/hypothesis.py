@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
@@ -53,6 +53,17 @@ class Hypothesis:
     word_log_probs: list[float]
     truncated: bool
     attention: npt.NDArray[np.float32] | None
+
+    def word_attention(self, groups: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
+        """Return where the decoder looked for each word, float32 [words, R]: the mean of what its tokens have.
+
+        Args:
+            groups: For each word the positions of its tokens, see `Tokenizer.word_groups`.
+        """
+        if self.attention is None:
+            return None
+        looks = [self.attention[list(group)].mean(axis=0) for group in groups]
+        return np.array(looks, np.float32).reshape(len(groups), self.attention.shape[1])
 
 
 def make_hypothesis(

@@ -31,7 +31,7 @@ def write_predictions(
     lines = []
     for row, hypothesis, text in zip(judgement.rows, judgement.hypotheses, judgement.texts, strict=True):
         key = prepared.key(row)
-        looked = hypothesis.attention
+        looked = hypothesis.word_attention(tokenizer.word_groups(hypothesis.ids))
         line: dict[str, Any] = {
             "key": key,
             "picture": str(prepared.picture_path(row)),
@@ -75,7 +75,7 @@ def keep_judgement(
 def kept_judgement(checkpoint: Path, prepared: PreparedSet) -> Judgement | None:
     """Return what `keep_judgement` kept; None where there is none, or not of this checkpoint as it is now.
 
-    Attention comes back rounded to four digits.
+    Attention comes back as it was written: one map a word, rounded to four digits.
     """
     try:
         judged = json.loads((checkpoint / JUDGED).read_text(encoding="utf-8"))
