@@ -379,3 +379,17 @@ def test_layout_is_asked_before_a_cache_is_begun(
     extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("train"))
     extract_features(prepared, encoder, tmp_path / "cache")
     assert asked == [(14, 64, 64, 3)]
+
+
+def test_a_cache_without_regions_is_refused_to_whoever_reads_them(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path
+) -> None:
+    cache = extract_features(prepared, encoder, tmp_path / "cache", regions=False)
+    assert cache.regions.shape == (len(prepared), 0, encoder.width)
+    assert cache.pooled.shape == (len(prepared), encoder.width)
+    with pytest.raises(DataError, match=rf"is stale: found regions is 0, not {encoder.regions}"):
+        extract_features(prepared, encoder, tmp_path / "cache")
+    whole = extract_features(prepared, encoder, tmp_path / "whole")
+    assert np.array_equal(whole.pooled, cache.pooled)
+    same = extract_features(prepared, encoder, tmp_path / "whole", regions=False)
+    assert same.regions.shape == whole.regions.shape

@@ -13,7 +13,9 @@ from safetensors.torch import load_file
 from showtell.data.prepared import PreparedSet
 from showtell.models.checkpoint import load_checkpoint
 from showtell.models.encoder import Encoder
+from showtell.models.features import Features
 from showtell.recipes.schema import Recipe, parse_recipe
+from showtell.training.evaluation import evaluate_checkpoint
 from showtell.training.loop import train
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of, open_memories
 from showtell.training.processes import Processes
@@ -208,3 +210,41 @@ def test_the_layout_is_asked_where_no_cache_asks_it(
     monkeypatch.setattr(Encoder, "may_have_other_layout", True)
     open_memories(toy_set, encoder, None, rows=toy_set.split_rows("train"))
     assert asked == [(16, 32, 32, 3)]
+
+
+def test_a_decoder_that_reads_no_regions_keeps_none_but_takes_them_where_they_are(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    looking = parse_recipe(values, "recipe")
+    plain = parse_recipe(values | {"decoder": PLAIN}, "recipe")
+
+    def first_pooled(recipe: Recipe, features: Path) -> torch.Tensor:
+        batch = next(parts_of(recipe, toy_set, features).batches.in_order())
+        assert isinstance(batch.memory, Features)
+        return batch.memory.pooled
+
+    alone = first_pooled(plain, tmp_path / "alone")
+    [cache] = (tmp_path / "alone").iterdir()
+    assert cache.name.endswith("-pooled")
+    assert (cache / "regions.f16").stat().st_size == 0
+    whole = first_pooled(looking, tmp_path / "both")
+    assert torch.equal(first_pooled(plain, tmp_path / "both"), whole)
+    assert torch.equal(alone, whole)
+    assert len(list((tmp_path / "both").iterdir())) == 1
+    # A decoder that reads regions does not take the smaller cache for its own.
+    assert torch.equal(first_pooled(looking, tmp_path / "alone"), whole)
+    assert len(list((tmp_path / "alone").iterdir())) == 2
+
+
+def test_a_plain_run_trains_and_is_evaluated_on_pooled_vectors_alone(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json") | {"decoder": PLAIN}
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    recipe, features = parse_recipe(values, "recipe"), tmp_path / "features"
+    told = train(recipe, data=toy_set.directory, out=tmp_path / "run", features=features).judgement.texts
+    again = evaluate_checkpoint(tmp_path / "run", data=toy_set.directory, features=features)
+    assert again.texts == told
+    assert [path.name.endswith("-pooled") for path in features.iterdir()] == [True]

@@ -78,7 +78,7 @@ class FeatureWriter:
         for name, values in ((REGIONS, regions), (POOLED, pooled)):
             halves = values.to("cpu", torch.float16).contiguous().numpy()
             size = self._row_bytes[name]
-            for start, stop in _runs(rows):
+            for start, stop in _runs(rows) if size else ():  # nothing of regions where none are kept
                 _write_all(self._files[name].fileno(), halves[start:stop].data, int(rows[start]) * size)
         self._unmarked.append(rows)
         if time.monotonic() - self._marked_at >= SYNC_INTERVAL_S:

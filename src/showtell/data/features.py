@@ -3,7 +3,8 @@
 A cache is a directory: ``manifest.json`` (of which encoder and which set), ``regions.f16`` [V, N, R, D] and
 ``pooled.f16`` [V, N, D] (row = prepared row; V views, today the upright picture alone), and ``done.bitmap``, one
 bit a row, set only after that row has reached the disk. So a process may die at any byte and the next one goes on,
-and an unfinished cache is never taken for a finished one.
+and an unfinished cache is never taken for a finished one. Where only pooled vectors are read, R is 0: of ResNet-50
+they are a fiftieth of the whole.
 """
 
 from __future__ import annotations
@@ -55,8 +56,10 @@ class FeatureCache:
     def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
         self.directory, self.manifest, self.done = directory, manifest, done
         rows, regions, width = (int(manifest[name]) for name in ("rows", "regions", "width"))
-        self.regions: npt.NDArray[np.float16] = np.memmap(
-            directory / REGIONS, np.float16, "r", shape=(rows, regions, width)
+        self.regions: npt.NDArray[np.float16] = (
+            np.memmap(directory / REGIONS, np.float16, "r", shape=(rows, regions, width))
+            if regions
+            else np.empty((rows, 0, width), np.float16)  # an empty file cannot be mapped
         )
         self.pooled: npt.NDArray[np.float16] = np.memmap(
             directory / POOLED, np.float16, "r", shape=(rows, width)
@@ -70,6 +73,7 @@ def extract_features(
     *,
     batch_size: int = 32,
     rows: npt.NDArray[np.int64] | None = None,
+    regions: bool = True,
 ) -> FeatureCache:
     """Look at every picture of a prepared set once and keep what was seen.
 
@@ -82,6 +86,7 @@ def extract_features(
         directory: Where the cache is or shall be.
         batch_size: Pictures the network sees at once.
         rows: Which pictures, int64, ascending; None: all.
+        regions: Whether regions are wanted; if not, a new cache keeps pooled vectors alone.
 
     Raises:
         DataError: the cache there is stale, the disk is full, or pictures cannot be read.
@@ -93,14 +98,15 @@ def extract_features(
         )
     wanted = np.arange(len(prepared), dtype=np.int64) if rows is None else rows
     with _alone(directory):
-        manifest = _find(prepared, encoder, directory)
+        manifest = _find(prepared, encoder, directory, regions=regions)
+        kept = (encoder.regions if regions else 0) if manifest is None else int(manifest["regions"])
         done = np.zeros(len(prepared), np.bool_) if manifest is None else _read_bitmap(directory, manifest)
         missing = wanted[~done[wanted]]
         if len(missing):
-            _check_room(directory, len(missing), encoder)
+            _check_room(directory, cache_bytes(len(missing), kept, encoder.width), len(missing))
         if manifest is None:
             ask_layout(prepared, encoder, wanted)
-            manifest = _lay_out(prepared, encoder, directory)
+            manifest = _lay_out(prepared, encoder, directory, regions=kept)
         bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size) if len(missing) else []
     if bad:
         more = f" and {len(bad) - SHOWN_PICTURES:,} more" if len(bad) > SHOWN_PICTURES else ""
@@ -152,7 +158,9 @@ def ask_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.int
                 encoder.check_layout(torch.from_numpy(pictures))
 
 
-def _find(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str, Any] | None:
+def _find(
+    prepared: PreparedSet, encoder: Encoder, directory: Path, *, regions: bool
+) -> dict[str, Any] | None:
     """Return the manifest of the cache that is there, if there is one.
 
     Raises:
@@ -160,7 +168,7 @@ def _find(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str,
     """
     if (directory / MANIFEST).exists():
         manifest = read_manifest(directory, KIND, FORMAT)
-        _refuse_stale(directory, manifest, prepared, encoder)
+        _refuse_stale(directory, manifest, prepared, encoder, regions=regions)
         return manifest
     # A process killed before the manifest was there leaves some of these.
     ours = (REGIONS, POOLED, BITMAP)
@@ -175,21 +183,21 @@ def _find(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str,
     return None
 
 
-def _lay_out(prepared: PreparedSet, encoder: Encoder, directory: Path) -> dict[str, Any]:
+def _lay_out(prepared: PreparedSet, encoder: Encoder, directory: Path, *, regions: int) -> dict[str, Any]:
     """Make an empty cache; rows that are never filled are holes in its files, which take no room."""
     rows = len(prepared)
     content = {
         "encoder": encoder.identity(),
         "prepared": prepared.fingerprint,
         "rows": rows,
-        "regions": encoder.regions,
+        "regions": regions,
         "grid": list(encoder.grid),
         "width": encoder.width,
         "views": list(VIEWS),
         "computed_in": _precision(encoder),
     }
     try:
-        _stretch(directory / REGIONS, cache_bytes(rows, encoder.regions - 1, encoder.width))
+        _stretch(directory / REGIONS, cache_bytes(rows, regions - 1, encoder.width))
         _stretch(directory / POOLED, cache_bytes(rows, 0, encoder.width))
         _stretch(directory / BITMAP, -(-rows // 8))
     except OSError as error:
@@ -208,9 +216,9 @@ def _precision(encoder: Encoder) -> str:
     return str(encoder.dtype).removeprefix("torch.")
 
 
-def _check_room(directory: Path, pictures: int, encoder: Encoder) -> None:
-    """Say how much room the features of these pictures take, and refuse to begin where it is not there."""
-    need, free = cache_bytes(pictures, encoder.regions, encoder.width), shutil.disk_usage(directory).free
+def _check_room(directory: Path, need: int, pictures: int) -> None:
+    """Say how many bytes the features of some pictures need, and refuse to begin where there is no room for them."""
+    free = shutil.disk_usage(directory).free
     note(f"features of {pictures:,} pictures: {_megabytes(need)} in {directory} ({_megabytes(free)} free)")
     if need + SPARE_BYTES > free:
         raise DataError(
@@ -225,9 +233,21 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _refuse_stale(directory: Path, manifest: dict[str, Any], prepared: PreparedSet, encoder: Encoder) -> None:
-    found = {"encoder": manifest["encoder"], "prepared set": manifest["prepared"], "views": manifest["views"]}
-    expected = {"encoder": encoder.identity(), "prepared set": prepared.fingerprint, "views": list(VIEWS)}
+def _refuse_stale(
+    directory: Path, manifest: dict[str, Any], prepared: PreparedSet, encoder: Encoder, *, regions: bool
+) -> None:
+    found: dict[str, Any] = {
+        "encoder": manifest["encoder"],
+        "prepared set": manifest["prepared"],
+        "views": manifest["views"],
+    }
+    expected: dict[str, Any] = {
+        "encoder": encoder.identity(),
+        "prepared set": prepared.fingerprint,
+        "views": list(VIEWS),
+    }
+    if regions:
+        found["regions"], expected["regions"] = manifest["regions"], encoder.regions
     differences = identity_differences(found, expected)
     if differences:
         raise DataError(
@@ -282,7 +302,7 @@ def _fill(
         for rows, pictures, problems in batches:
             if len(rows):
                 features = encoder(torch.from_numpy(pictures))
-                writer.put(rows, features.regions, features.pooled)
+                writer.put(rows, features.regions[:, : manifest["regions"]], features.pooled)
             bad += problems
             advance(len(rows) + len(problems), "")
     return bad

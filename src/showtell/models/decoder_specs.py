@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,8 @@ from showtell.options import StrictModel
 
 class LstmSpec(StrictModel):
     """Show and tell: the picture is the first word an LSTM reads (Vinyals et al. 2015)."""
+
+    reads_regions: ClassVar[bool] = False
 
     name: Literal["lstm"] = "lstm"
     embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
@@ -26,6 +28,8 @@ class LstmSpec(StrictModel):
 class AttentionSpec(StrictModel):
     """Show, attend and tell: additive attention over regions, gated (Xu et al. 2015)."""
 
+    reads_regions: ClassVar[bool] = True
+
     name: Literal["attention"] = "attention"
     embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
     hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
@@ -37,6 +41,8 @@ class AttentionSpec(StrictModel):
 
 class StackedSpec(StrictModel):
     """Two stacked LSTMs, attention with several heads between them (after Anderson et al. 2018)."""
+
+    reads_regions: ClassVar[bool] = True
 
     name: Literal["stacked"] = "stacked"
     embedding: int = Field(512, ge=1, le=8192, description="word vector width E")

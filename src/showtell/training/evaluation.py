@@ -47,7 +47,9 @@ def evaluate_checkpoint(
     prepared = PreparedSet.load(data)
     loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, device=compute.device)
     assert loaded.model.encoder is not None
-    memories = open_memories(prepared, loaded.model.encoder, features, rows=prepared.split_rows(split))
+    regions = loaded.model.decoder.spec.reads_regions
+    rows = prepared.split_rows(split)
+    memories = open_memories(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
     judge = Judge(prepared, split, memories, loaded.tokenizer, compute, pictures=pictures)
     judgement = judge.judge(loaded.model, options or loaded.search, attention=predictions is not None)
     if predictions is not None:

@@ -112,13 +112,14 @@ def _open_views(
     judged: npt.NDArray[np.int64],
 ) -> tuple[Memories, Memories]:
     """Return where the memory of the rows that are trained on comes from, and that of those that are judged."""
-    augment = recipe.data.augment
+    augment, regions = recipe.data.augment, recipe.decoder.reads_regions
     if augment is not None:
         # What is judged is the same view every time, and so worth keeping.
-        kept = open_memories(prepared, encoder, features, rows=judged)
+        kept = open_memories(prepared, encoder, features, rows=judged, regions=regions)
         return LivePictures(prepared, encoder.preprocessing, crop=augment.crop), kept
     mirrored = trained if recipe.data.flip else None
-    both = open_memories(prepared, encoder, features, rows=np.union1d(trained, judged), mirrored=mirrored)
+    rows = np.union1d(trained, judged)
+    both = open_memories(prepared, encoder, features, rows=rows, mirrored=mirrored, regions=regions)
     return both, both
 
 
@@ -136,6 +137,7 @@ def open_memories(
     *,
     rows: npt.NDArray[np.int64],
     mirrored: npt.NDArray[np.int64] | None = None,
+    regions: bool = True,
 ) -> Memories:
     """Return live pictures for a trainable encoder, kept features otherwise; missing ones are extracted.
 
@@ -145,16 +147,23 @@ def open_memories(
         features: The folder that holds caches, one for each encoder; None: beside the prepared set.
         rows: Which pictures are wanted, ascending.
         mirrored: Of which the mirrored view is wanted too; None: of none.
+        regions: Whether the decoder reads regions, or pooled vectors alone.
     """
     if encoder.spec.trainable:
         ask_layout(prepared, encoder, rows)
         return LivePictures(prepared, encoder.preprocessing)
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
-    caches = [extract_features(prepared, encoder, folder / cache_name(encoder), rows=rows)]
+    views = [(encoder, rows)]
     if mirrored is not None:
         mirroring = copy.copy(encoder)
         mirroring.preprocessing = encoder.preprocessing.model_copy(update={"mirror": True})
-        caches.append(extract_features(prepared, mirroring, folder / cache_name(mirroring), rows=mirrored))
+        views.append((mirroring, mirrored))
+    caches = []
+    for view, wanted in views:
+        place = folder / cache_name(view)
+        if not regions and not place.exists():
+            place = folder / f"{cache_name(view)}-pooled"
+        caches.append(extract_features(prepared, view, place, rows=wanted, regions=regions))
     return CachedFeatures(caches)
 
 
