@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import ipaddress
 import json
 import os
@@ -96,6 +97,32 @@ def write_pictures() -> Callable[[Path, Iterable[str]], None]:
             path = folder / name
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.frombytes("RGB", (4, 2), hashlib.sha256(name.encode()).digest()[:24]).save(path, "PNG")
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def tiny_jpeg() -> Callable[[str], bytes]:
+    """The bytes of a small JPEG, its colour and a comment in it made from a name: other names, other bytes."""
+
+    def make(name: str) -> bytes:
+        colour = tuple(hashlib.sha256(name.encode()).digest()[:3])
+        encoded = io.BytesIO()
+        Image.new("RGB", (8, 6), colour).save(encoded, "JPEG", comment=name.encode())
+        return encoded.getvalue()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def write_jpegs(tiny_jpeg: Callable[[str], bytes]) -> Callable[[Path, Iterable[str]], None]:
+    """Write a small JPEG under each name, made from it."""
+
+    def write(folder: Path, names: Iterable[str]) -> None:
+        for name in names:
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(tiny_jpeg(name))
 
     return write
 

@@ -33,6 +33,7 @@ ADDRESS = re.compile(
     r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<config>[^@:/]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>\w+))?"
 )
 PARQUET_FOLDERS = ("*.parquet", "data/*.parquet", "*/*.parquet", "*/*/*.parquet")
+SCRIPT = re.compile(r"dataset scripts|custom code", re.IGNORECASE)
 CONVERTED = "refs/convert/parquet"
 PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLUMNS)
 NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file")
@@ -65,11 +66,10 @@ def read(path: Path) -> Source:
     library = _library()
     if _is_saved(path):
         loaded = _ask(str(path), lambda: library.load_from_disk(str(path)))
-    elif path.is_file():
-        files = {"data_files": str(path), "streaming": True}
-        loaded = _ask(str(path), lambda: library.load_dataset("parquet", **files))
     else:
-        loaded = _ask(str(path), lambda: library.load_dataset(str(path), streaming=True))
+        options = {"data_files": path.name} if path.is_file() else {}
+        place = str(path.parent if path.is_file() else path)
+        loaded = _ask(str(path), lambda: library.load_dataset(place, streaming=True, **options))
     folder = path if path.is_dir() else path.parent
     return _source(str(path), loaded, folder, split_asked=False)
 
@@ -97,7 +97,7 @@ def read_hub(address: str) -> Source:
         loaded = _ask(what, lambda: load(revision))
     except DataError as error:
         # Sets that are a program are no longer run; the hub keeps what they make as Parquet.
-        if revision is not None or "script" not in str(error.__cause__):
+        if revision is not None or not SCRIPT.search(str(error.__cause__)):
             raise
         loaded = _ask(what, lambda: load(CONVERTED))
         notes = [f"{name} is a script; the hub's conversion to Parquet ({CONVERTED}) was read"]

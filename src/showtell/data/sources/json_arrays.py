@@ -93,8 +93,9 @@ class _Window:
     def _more(self) -> bool:
         """Drop what has been read and read on: as much again, so that long values cost no more than short ones."""
         part = self._source.read(max(_WINDOW, len(self._text)))
-        self._passed += self._at
-        self._text, self._at = self._text[self._at :] + part, 0
+        if part:
+            self._passed += self._at
+            self._text, self._at = self._text[self._at :] + part, 0
         return bool(part)
 
 

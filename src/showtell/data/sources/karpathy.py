@@ -74,7 +74,7 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
 
     def add(number: int, image: Any) -> None:
         try:
-            key = "/".join(part for part in (image.get("filepath", ""), image["filename"]) if part)
+            key = "/".join([*([image["filepath"]] if "filepath" in image else []), image["filename"]])
             captions = tuple(_caption(sentence) for sentence in image["sentences"])
             split = str(image["split"])
             names = _names(key, image)
