@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,54 @@ def test_mirrored_pictures_come_with_mirrored_captions(tmp_path: Path, toy_set: 
 def test_left_and_right_change_places(text: str, mirrored: str) -> None:
     assert mirror(text) == mirrored
     assert mirror(mirror(text)) == text.lower()
+
+
+class Counting:
+    """Memories that note what was asked for."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.third = threading.Event()
+
+    def load(self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None) -> torch.Tensor:
+        self.asked += 1
+        if self.asked == 3:
+            self.third.set()
+        return torch.from_numpy(rows)
+
+
+def test_batches_are_loaded_while_the_one_before_is_in_use(toy_set: PreparedSet) -> None:
+    batches, counting = make_batches(toy_set, pictures=2), Counting()
+    batches.memories = counting  # type: ignore[assignment]
+    epoch = batches.epoch(0)
+    next(epoch)
+    # Nobody asks for more, and two more come.
+    assert counting.third.wait(timeout=10)
+    epoch.close()  # type: ignore[attr-defined]
+    assert counting.asked == 3
+
+
+def test_windows_are_a_function_of_seed_epoch_and_position(toy_set: PreparedSet) -> None:
+    def places(epoch: int, start: int = 0, **changes: object) -> list[np.ndarray]:
+        found: list[np.ndarray] = []
+        batches = make_batches(toy_set, **changes)
+
+        class Noting:
+            def load(
+                self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None
+            ) -> torch.Tensor:
+                assert places is not None
+                return torch.from_numpy(places)
+
+        batches.memories = Noting()
+        for batch in batches.epoch(epoch, start=start):
+            assert isinstance(batch.memory, torch.Tensor)
+            found.append(batch.memory.numpy())
+        return found
+
+    whole = places(2)
+    assert [one.shape for one in whole] == [(5, 2), (5, 2), (5, 2), (1, 2)]
+    assert all(np.array_equal(one, other) for one, other in zip(whole[2:], places(2, start=2), strict=True))
+    assert not np.array_equal(whole[0], places(3)[0])
+    assert not np.array_equal(whole[0], places(2, seed=1)[0])
+    assert not np.array_equal(whole[0], whole[1])

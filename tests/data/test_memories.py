@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from showtell.data import memories
 from showtell.data.memories import LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.errors import PictureError
-from showtell.images import Preprocessing, load_picture, prepare_picture, window_at
+from showtell.images import Preprocessing, load_picture, prepare_picture
 
 CROPPED = Preprocessing(size=16, resize="crop", crop=0.5)
 NOBODY = np.zeros(4, dtype=bool)
@@ -61,19 +63,15 @@ def test_a_picture_that_is_gone_is_named(
         LivePictures(toy_set, CROPPED).load(rows, NOBODY)
 
 
-@pytest.mark.parametrize("resize", ["squash", "crop"])
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 999), (480, 640), (333, 77)])
-@pytest.mark.parametrize("share", [0.1, 0.875, 1.0])
-def test_every_window_lies_inside_its_picture(resize: str, height: int, width: int, share: float) -> None:
-    preprocessing = Preprocessing(size=16, resize=resize)  # type: ignore[arg-type]
-    generator = np.random.default_rng(1)
-    for down, right in [(0.0, 0.0), (1.0, 1.0), *generator.random((20, 2)).tolist()]:
-        window = window_at(down, right, height, width, preprocessing, share=share)
-        left, top, end, bottom = window
-        assert 0 <= left < end <= width
-        assert 0 <= top < bottom <= height
-        short = min(height, width)
-        sides = (share * height, share * width) if resize == "squash" else (share * short,) * 2
-        assert (bottom - top, end - left) == pytest.approx(sides)
-        blank = np.zeros((height, width, 3), np.uint8)
-        assert prepare_picture(blank, preprocessing, window=window).shape == (16, 16, 3)
+def test_several_pictures_are_decoded_at_once(
+    toy_set: PreparedSet, rows: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(4, timeout=10)
+
+    def load_with_the_others(path: Path) -> npt.NDArray[np.uint8]:
+        together.wait()
+        return load_picture(path)
+
+    monkeypatch.setattr(memories, "load_picture", load_with_the_others)
+    live = LivePictures(toy_set, CROPPED, threads=4)
+    assert live.load(rows, NOBODY).shape == (4, 16, 16, 3)
