@@ -299,7 +299,8 @@ def _result(study: Study, out: Path, base: Recipe, space: Sequence[Dimension]) -
 
     states = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     trials = []
-    for trial in _tried(study):
+    # In the order they were first tried: who replaces a killed trial goes on with its run.
+    for trial in sorted(_tried(study), key=lambda trial: int(trial.user_attrs["run"].rpartition("-")[2])):
         rows = _validations(out / trial.user_attrs["run"])
         best = _best(rows, base) if rows else {}
         trials.append(
