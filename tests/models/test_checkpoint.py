@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from huggingface_hub import ModelCard
 from pydantic import TypeAdapter
 
 from showtell import files
@@ -30,7 +31,7 @@ def run(toy_set: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "tokenizer": {"min_count": 1},
             "encoder": {"name": "small", "width": 32, "trainable": True, "preprocessing": {"size": 32}},
             "decoder": {"name": "lstm", "embedding": 16, "hidden": 16},
-            "objective": [{"epochs": 1}],
+            "objective": [{"name": "cross-entropy", "epochs": 1}],
             "training": {"pictures": 8, "precision": "fp32", "threads": 1},
         },
         "the recipe",
@@ -44,6 +45,17 @@ def test_a_run_means_its_best_checkpoint(run: Path) -> None:
     first, second = load_checkpoint(run), load_checkpoint(run / "best")
     assert first.config == second.config
     assert first.config["scores"]["signature"].startswith("showtell:")
+
+
+def test_a_run_writes_its_model_card(run: Path) -> None:
+    best = ModelCard.load(run / "best" / "README.md", ignore_metadata_errors=False)
+    scores = load_checkpoint(run).config["scores"]["values"]
+    told = {one.metric_name: one.metric_value for one in best.data.eval_results}
+    assert told == pytest.approx({name: 100 * value for name, value in scores.items()}, abs=0.01)
+    assert "set, read as jsonl; 16 training pictures" in best.text
+    last = ModelCard.load(run / "last" / "README.md", ignore_metadata_errors=False)
+    assert last.data.eval_results is None
+    assert "16 training pictures" in last.text
 
 
 def test_two_loads_say_the_same(run: Path, toy_set: PreparedSet) -> None:
