@@ -32,6 +32,22 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
     assert captured.err.splitlines() == ["reading: 3/10 pictures a.jpg", "reading: 10/10 pictures"]
 
 
+def test_progress_towards_nobody_knows_what_counts_alone(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times = iter([0.0, 16.0, 16.0])
+    monkeypatch.setattr(console.time, "monotonic", lambda: next(times))
+    with console.progress("reading", None, unit="pictures") as advance:
+        advance(3, "")
+    assert capsys.readouterr().err == "reading: 3 pictures\n"
+    screen = io.StringIO()
+    monkeypatch.undo()
+    monkeypatch.setattr(console, "stderr", Console(file=screen, force_terminal=True, width=100))
+    with console.progress("reading", None, unit="pictures") as advance:
+        advance(3, "")
+    assert "3/?" in screen.getvalue()
+
+
 def test_on_a_terminal_progress_is_a_bar_that_goes_away(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -11,6 +14,7 @@ from typer.testing import CliRunner
 
 from showtell.cli.prepare import command
 from showtell.data.prepared import PreparedSet
+from showtell.data.sources.registry import READERS
 from showtell.errors import ConfigError, DataError
 
 app = typer.Typer()
@@ -59,6 +63,28 @@ def test_an_unknown_format_is_misuse(source: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out"), "--format", "foldr"])
     assert isinstance(result.exception, ConfigError)
     assert "Did you mean 'folder'?" in str(result.exception)
+
+
+def test_the_help_names_every_format() -> None:
+    told = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "400"}).stdout
+    for name in READERS:
+        assert re.search(rf"\b{name}\b[,. ]", told), name
+
+
+def test_the_help_loads_no_reader() -> None:
+    code = (
+        "import sys, showtell.cli.prepare; "
+        "print([name for name in sys.modules if name.startswith('showtell.data.sources.')], 'PIL' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "['showtell.data.sources.registry'] False"
+
+
+def test_a_share_out_of_range_is_misuse_that_names_the_option(source: Path, tmp_path: Path) -> None:
+    for option in ("--max-problems", "--dev-share", "--test-share"):
+        result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out"), option, "1.5"])
+        assert isinstance(result.exception, ConfigError)
+        assert f"({option}) is out of range: found 1.5" in str(result.exception)
 
 
 def test_the_place_must_be_named(source: Path) -> None:

@@ -89,6 +89,14 @@ def test_a_name_twice_in_one_split_keeps_all_its_captions() -> None:
     assert problems == []
 
 
+def test_a_caption_that_a_picture_has_twice_is_told_and_kept() -> None:
+    checked, problems = texts(
+        ("a", "", ("One.", "Two.", " One. ")), ("b", "", ("One.",)), ("b", "", ("One.",))
+    )
+    assert [one.captions for one in checked] == [("One.", "Two.", "One."), ("One.", "One.")]
+    assert problems == [Problem("duplicate-caption", "a", "One."), Problem("duplicate-caption", "b", "One.")]
+
+
 def test_text_that_is_not_unicode_is_left_out() -> None:
     checked, problems = texts(("a", "", ("bad \ud800", "Fine.")), ("b\udcff", "", ("x",)))
     assert [(example.key, example.captions) for example in checked] == [("a", ("Fine.",))]
@@ -144,6 +152,25 @@ def test_the_same_bytes_in_two_splits_are_dropped_from_training(
     assert problems == [Problem("two-splits", "a.png", "train; the same bytes as copy.png in test")]
     kept, problems = pictures(tmp_path, ("copy.png", "dev"), ("b.png", "train"), ("a.png", "train"))
     assert kept == [("copy.png", "dev"), ("b.png", "train")]
+
+
+def test_pictures_are_looked_at_a_window_ahead_and_come_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+
+    def inspect(path: Path) -> PictureFacts:
+        calls.append(path)
+        return PictureFacts(path.name, 1, 1)
+
+    monkeypatch.setattr(checking, "inspect_picture", inspect)
+    monkeypatch.setattr(checking, "IN_FLIGHT", 8)
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    examples = [Example(str(number), tmp_path / str(number), ("x",)) for number in range(100)]
+    found = checking._inspect(examples)
+    assert next(found) == PictureFacts("0", 1, 1)
+    assert len(calls) <= 8
+    assert [one.sha256 for one in found] == [str(number) for number in range(1, 100)]
 
 
 def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

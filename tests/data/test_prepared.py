@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -215,6 +217,78 @@ def test_shares_out_of_range_are_misuse(source: Path, tmp_path: Path, shares: di
         prepare(source, tmp_path / "out", dev_share=0.6, test_share=0.4)
 
 
+def test_what_costs_nothing_is_told_but_not_counted(source: Path, tmp_path: Path) -> None:
+    append(source, "00.png,Caption a of 00.png .,val")
+    prepared = prepare(source, tmp_path / "out", max_problem_share=0.0)
+    assert prepared.captions(0) == ["Caption a of 00.png .", "Caption b of 00.png .", "Caption a of 00.png ."]
+    assert prepared.manifest["problems"] == {"duplicate-caption": 1}
+    told = "\n".join(describe(prepared.directory, prepared.manifest))
+    assert "1  duplicate-caption: captions that a picture has twice (kept)" in told
+    assert "00.png: Caption a of 00.png ." in told
+
+
+def test_a_table_of_several_row_groups_is_one_set(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = prepare(source, tmp_path / "whole")
+    monkeypatch.setattr("showtell.data.prepared.ROWS_AT_ONCE", 7)
+    parts = prepare(source, tmp_path / "parts")
+    assert pq.ParquetFile(tmp_path / "parts" / "examples.parquet").num_row_groups == 5
+    assert parts.fingerprint == whole.fingerprint
+    assert parts.manifest["splits"] == whole.manifest["splits"]
+    assert parts.keys == whole.keys
+    for row in range(30):
+        assert parts.captions(row) == whole.captions(row)
+        assert (parts.split(row), parts.sha256(row)) == (whole.split(row), whole.sha256(row))
+        assert parts.picture_path(row) == whole.picture_path(row)
+
+
+MEASURE = """
+import resource, sys
+from pathlib import Path
+from showtell.data import prepared
+from showtell.data.checking import PictureFacts
+import showtell.data.checking as checking
+checking.inspect_picture = lambda path: PictureFacts(path.stem.rjust(64, "0"), 640, 480)
+exists = Path.exists
+Path.exists = lambda self: self.suffix == ".jpg" or exists(self)
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+before = peak()
+made = prepared.prepare(sys.argv[1], sys.argv[2])
+print(len(made), peak() - before)
+"""
+
+
+@pytest.mark.slow
+def test_memory_grows_by_less_than_the_captions_take_twice(tmp_path: Path) -> None:
+    """A hundred thousand pictures of COCO must fit where ten thousand do; the facts of the files are made up."""
+    grown = {}
+    for count in (3_000, 30_000):
+        folder = tmp_path / str(count)
+        (folder / "annotations").mkdir(parents=True)
+        names = [f"{number:012d}.jpg" for number in range(count)]
+        images = [
+            {"id": number, "file_name": name, "height": 1, "width": 1} for number, name in enumerate(names)
+        ]
+        captions = [
+            {
+                "image_id": number,
+                "id": 5 * number + k,
+                "caption": f"A dog number {number} runs over a field of {k}.",
+            }
+            for number in range(count)
+            for k in range(5)
+        ]
+        file = folder / "annotations" / "captions_train2017.json"
+        file.write_text(json.dumps({"images": images, "annotations": captions}))
+        command = [sys.executable, "-c", MEASURE, str(folder), str(tmp_path / f"set{count}")]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        rows, grown[count] = done.stdout.split()
+        assert int(rows) == count
+    kilobytes = 1024 * (float(grown[30_000]) - float(grown[3_000])) / 27_000
+    assert kilobytes < 3.5
+
+
 # ---- places
 
 
@@ -313,7 +387,8 @@ def test_flickr8k_is_prepared_as_published(shared_data: Path, tmp_path: Path) ->
     problems = {problem.key: problem for problem in read_problems(tmp_path / "out" / "problems.jsonl")}
     assert problems["2258277193_586949ec62.jpg.1"].kind == "captions-without-picture"
     assert problems["2851198725_37b6027625.jpg"].kind == "duplicate-picture"
-    assert len(problems) == 2
+    assert sum(problem.kind == "duplicate-caption" for problem in problems.values()) == 9
+    assert len(problems) == 2 + 9
 
 
 def test_a_set_may_be_made_and_read_where_one_stands(

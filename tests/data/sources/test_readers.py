@@ -63,6 +63,13 @@ def test_pictures_in_no_list_are_left_aside_and_counted(flickr8k: Path) -> None:
     assert len(source.problems) == 1
 
 
+def test_a_name_twice_in_a_list_is_told_and_read_once(flickr8k: Path) -> None:
+    (flickr8k / "Flickr_8k.devImages.txt").write_text("c.jpg\nc.jpg\n")
+    source = open_source(flickr8k)
+    assert [example.key for example in source.examples].count("c.jpg") == 1
+    assert Problem("listed-twice", "c.jpg", "2 times in Flickr_8k.devImages.txt") in source.problems
+
+
 def test_without_any_list_all_pictures_belong_to_the_set(flickr8k: Path) -> None:
     for file in flickr8k.glob("Flickr_8k.*Images.txt"):
         file.unlink()
@@ -152,6 +159,12 @@ def test_csv_columns_and_delimiters_are_found(tmp_path: Path, delimiter: str, he
     assert source.name == "csv"
     assert contents(source) == [("x/a.jpg", "train", ("A dog.", "A cat.")), ("b.jpg", "val", ("A cow.",))]
     assert source.examples[0].image == tmp_path / "x" / "a.jpg"
+
+
+def test_csv_captions_in_numbered_columns_are_all_read(tmp_path: Path) -> None:
+    table = tmp_path / "set.csv"
+    table.write_text("image,caption_0,split,Caption1\na.jpg,A dog.,train,A cat.\n")
+    assert contents(open_source(table)) == [("a.jpg", "train", ("A dog.", "A cat."))]
 
 
 def test_csv_captions_keep_quotes_commas_and_line_breaks(tmp_path: Path) -> None:
@@ -290,6 +303,13 @@ def test_a_forced_reader_says_what_it_misses(tmp_path: Path, name: str) -> None:
         return
     with pytest.raises(DataError, match=r"expected|cannot read"):
         open_source(tmp_path, name)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="everything may be read")
+def test_a_folder_that_may_not_be_read_is_a_data_error(tmp_path: Path) -> None:
+    (tmp_path / "shut").mkdir(mode=0)
+    with pytest.raises(DataError, match=r"shut: found Permission denied\. Check the path and its rights"):
+        open_source(tmp_path / "shut")
 
 
 def test_a_format_can_be_forced(flickr8k: Path) -> None:
