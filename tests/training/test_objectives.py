@@ -32,7 +32,12 @@ def make_batch(pads: int = 0, pictures: slice = slice(None)) -> Batch:
     tokens = torch.nn.functional.pad(torch.tensor(lines), (0, pads), value=PAD)[pictures]
     regions = torch.linspace(0, 1, 24, dtype=torch.float64).view(2, 3, 4)[pictures]
     mask = torch.ones(regions.shape[:2], dtype=torch.bool)
-    return Batch(np.arange(len(tokens)), Features(regions, regions.mean(1), mask), tokens)
+    return Batch(
+        np.arange(len(tokens)),
+        np.zeros(len(tokens), dtype=bool),
+        Features(regions, regions.mean(1), mask),
+        tokens,
+    )
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])

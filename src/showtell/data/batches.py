@@ -34,6 +34,7 @@ class Batch:
 
     Attributes:
         rows: Rows of the prepared set, int64 [P].
+        mirrored: Which of them are shown with left and right swapped, bool [P].
         memory: What the encoder saw, or the pictures it has yet to see, uint8 [P, H, W, 3].
         tokens: int64 [P, K, T]: ``<bos>``, words, ``<eos>``, then ``<pad>``; a missing caption is ``<pad>`` alone.
             A caption that was cut has no ``<eos>``: it did not end there. The captions of a picture stand in the
@@ -41,19 +42,20 @@ class Batch:
     """
 
     rows: np.ndarray
+    mirrored: np.ndarray
     memory: Features | Tensor
     tokens: Tensor
 
     def to(self, device: torch.device) -> Batch:
         """Return the same batch with its tensors on a device."""
-        return Batch(self.rows, self.memory.to(device), self.tokens.to(device))
+        return Batch(self.rows, self.mirrored, self.memory.to(device), self.tokens.to(device))
 
     def split(self, pictures: int) -> Iterator[Batch]:
         """Yield the batch in parts of so many pictures (0: all at once), none of an empty batch."""
         size = pictures or max(1, len(self.rows))
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
-            yield Batch(self.rows[part], self.memory[part], self.tokens[part])
+            yield Batch(self.rows[part], self.mirrored[part], self.memory[part], self.tokens[part])
 
 
 class Memories(Protocol):
@@ -123,6 +125,12 @@ class Batches:
             swapped = (map(mirror, prepared.captions(int(row))) for row in rows)
             self._mirrored = CaptionIds(swapped, self._encode, vocabulary=tokenizer.size)
 
+    def references(self, *, mirrored: bool) -> Iterator[list[list[int]]]:
+        """Yield the ids of every picture's captions, as batches have them but without ``<bos>``, row by row."""
+        captions = self._mirrored if mirrored else self._captions
+        for place in range(len(self.rows)):
+            yield [ids[1:].tolist() for ids in captions[place]]
+
     def _encode(self, text: str) -> list[int]:
         """Return ``<bos>``, at most ``max_words`` words, and ``<eos>`` unless words were cut."""
         special, limit = self.tokenizer, self.options.max_words
@@ -182,8 +190,8 @@ class Batches:
         rows, mirrored, chosen = rows[mine], mirrored[mine], chosen[mine]
         places = None if places is None else places[mine]
         if not len(rows):
-            return Batch(rows, torch.empty(0), torch.empty((0, 0, 0), dtype=torch.int64))
-        return Batch(rows, self.memories.load(rows, mirrored, places), self._pad(chosen))
+            return Batch(rows, mirrored, torch.empty(0), torch.empty((0, 0, 0), dtype=torch.int64))
+        return Batch(rows, mirrored, self.memories.load(rows, mirrored, places), self._pad(chosen))
 
     def _pad(self, captions: Sequence[Sequence[np.ndarray]]) -> Tensor:
         hypotheses = max(len(group) for group in captions)

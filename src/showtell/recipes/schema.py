@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from showtell.errors import ConfigError, did_you_mean
 from showtell.models.decoder_specs import AttentionSpec, DecoderSpec
@@ -72,6 +72,30 @@ class CrossEntropy(StrictModel):
     name: Literal["cross-entropy"] = "cross-entropy"
     epochs: int = Field(10, ge=1, le=10_000, description="passes over the training split")
     label_smoothing: float = Field(0.1, ge=0.0, lt=1.0, description="probability spread over the vocabulary")
+
+
+class SelfCritical(StrictModel):
+    """Reward training: sampled captions that score better than the picture's others become likelier."""
+
+    name: Literal["self-critical"] = "self-critical"
+    epochs: int = Field(2, ge=1, le=10_000, description="passes over the training split")
+    lr: float = Field(2e-5, gt=0.0, le=1.0, description="peak learning rate of this phase")
+    samples: int = Field(5, ge=2, le=64, description="sampled captions of a picture, K")
+    temperature: float = Field(1.0, gt=0.0, le=10.0, description="of the samples; 1: the decoder's own odds")
+    baseline: Literal["others", "greedy"] = Field(
+        "others", description="a sample is held against the mean of the others, or the greedy caption"
+    )
+    cider: float = Field(1.0, ge=0.0, description="weight of CIDEr-D (0 to 10) in the reward")
+    bleu: float = Field(0.0, ge=0.0, description="weight of linear BLEU (about -1 to 1) in the reward")
+
+    @model_validator(mode="after")
+    def _rewards_something(self) -> Self:
+        if self.cider == self.bleu == 0.0:
+            raise ValueError("cider and bleu are both 0: nothing is rewarded")
+        return self
+
+
+Phase = Annotated[CrossEntropy | SelfCritical, Field(discriminator="name")]
 
 
 class OptimizerOptions(StrictModel):
@@ -143,14 +167,22 @@ class Recipe(StrictModel):
     tokenizer: TokenizerOptions = TokenizerOptions()
     encoder: EncoderSpec = EncoderSpec()
     decoder: DecoderSpec = AttentionSpec()
-    objective: list[CrossEntropy] = Field(
-        [CrossEntropy()], min_length=1, description="phases, one after another"
+    objective: list[Phase] = Field(
+        [CrossEntropy()],
+        min_length=1,
+        description="phases, one after another; each later one starts from the best weights so far",
     )
     optimizer: OptimizerOptions = OptimizerOptions()
     schedule: ScheduleOptions = ScheduleOptions()
     training: TrainingOptions = TrainingOptions()
     validation: ValidationOptions = ValidationOptions()
     search: DecodingOptions = DecodingOptions()
+
+    @model_validator(mode="after")
+    def _rewards_are_judged_by_scores(self) -> Self:
+        if self.validation.metric == "loss" and any(isinstance(one, SelfCritical) for one in self.objective):
+            raise ValueError("reward training raises the loss: choose another validation.metric")
+        return self
 
 
 def shipped_recipes() -> dict[str, Path]:

@@ -53,6 +53,10 @@ class WeightAverage:
         finally:
             self._copy(own)
 
+    def begin_anew(self) -> None:
+        """Forget the past: the average is the weights as they are now."""
+        self.restore({name: weight.detach() for name, weight in self._weights.items()})
+
     def restore(self, average: dict[str, Tensor]) -> None:
         """Go on from a saved average."""
         for name, value in average.items():

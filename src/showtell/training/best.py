@@ -33,11 +33,7 @@ def judge_best(best: Path, recipe: Recipe, parts: Parts, *, include_encoder: boo
     processes = parts.processes
     judgement = processes.from_main(lambda: kept_judgement(best, parts.prepared))
     if judgement is None:
-        weights = processes.from_main(lambda: _weights_of(best, recipe))
-        current = trained_state(parts.model)
-        with torch.no_grad():
-            for name, value in current.items():
-                value.copy_(weights[name])
+        restore_best(best, recipe, parts)
         judgement = parts.judge.judge(parts.model, recipe.search, attention=True)
         told = judgement
         processes.from_main(lambda: _keep(best, parts, told))
@@ -45,6 +41,14 @@ def judge_best(best: Path, recipe: Recipe, parts: Parts, *, include_encoder: boo
     if include_encoder:
         processes.from_main(lambda: _carry_encoder(best, parts, told))
     return judgement
+
+
+def restore_best(best: Path, recipe: Recipe, parts: Parts) -> None:
+    """Give the model the weights of ``best/``, in all processes."""
+    weights = parts.processes.from_main(lambda: _weights_of(best, recipe))
+    with torch.no_grad():
+        for name, value in trained_state(parts.model).items():
+            value.copy_(weights[name])
 
 
 def _weights_of(best: Path, recipe: Recipe) -> dict[str, torch.Tensor]:

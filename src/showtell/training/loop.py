@@ -14,9 +14,9 @@ import torch
 from showtell.console import progress
 from showtell.data.prepared import PreparedSet
 from showtell.files import atomic_directory
-from showtell.recipes.schema import CrossEntropy, Recipe
+from showtell.recipes.schema import Recipe, SelfCritical
 from showtell.training.averaging import WeightAverage
-from showtell.training.best import judge_best
+from showtell.training.best import judge_best, restore_best
 from showtell.training.device import Compute
 from showtell.training.judging import Judgement, mean_loss
 from showtell.training.objectives import build_objective
@@ -149,16 +149,20 @@ def _finish(run: UnderWay, judgement: Judgement) -> RunResult:
 def _train_epoch(run: UnderWay) -> None:
     """Go through the batches of an epoch, from where it was left."""
     recipe, parts, state = run.recipe, run.parts, run.moving.progress
-    phase, epochs_before = _phase_of(recipe, state.epoch)
-    steps, steps_before = phase.epochs * len(parts.batches), epochs_before * len(parts.batches)
-    objective = build_objective(phase, parts.tokenizer)
+    phase = recipe.objective[state.phase]
+    steps, steps_before = phase.epochs * len(parts.batches), state.phase_epoch * len(parts.batches)
+    objective = build_objective(phase, parts.batches)
+    peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
+    if state.phase and not state.phase_epoch and not state.position:
+        restore_best(run.out / "best", recipe, parts)
+        run.moving.begin_anew()
     clock, pace = Clock(state), Pace()
     parts.model.train()
     with progress(f"epoch {state.epoch + 1}", len(parts.batches), unit="batches") as advance:
         advance(state.position, "")
         for batch in parts.batches.epoch(state.epoch, start=state.position):
             share = run.moving.plateau.share * rate_at(steps_before + state.position, steps, recipe.schedule)
-            rate = recipe.optimizer.lr * share
+            rate = peak * share
             done = run.stepper.step(batch, objective, rate)
             pace.add(done)
             if state.step % LOG_STEPS == 0:
@@ -196,10 +200,11 @@ def _end_epoch(run: UnderWay) -> dict[str, float] | None:
     clock = Clock(state)
     loss = state.loss / max(1, state.tokens)
     state.epoch, state.position, state.loss, state.tokens = state.epoch + 1, 0, 0.0, 0
+    state.phase_epoch += 1
     run.log("epoch", {"epoch": state.epoch, "loss": loss, "seconds": state.seconds})
     row: dict[str, float] | None = None
-    is_last = state.epoch == sum(phase.epochs for phase in recipe.objective)
-    if state.epoch % recipe.validation.every == 0 or is_last:
+    is_over = state.phase_epoch == recipe.objective[state.phase].epochs
+    if state.epoch % recipe.validation.every == 0 or is_over:
         with run.moving.average.applied():
             at_once = recipe.training.micro_pictures
             dev_loss = mean_loss(
@@ -220,10 +225,12 @@ def _end_epoch(run: UnderWay) -> dict[str, float] | None:
             f"epoch {state.epoch}: loss {loss:.3f}, {recipe.validation.split} loss {dev_loss:.3f}, {shown}{best}"
         )
         patience = recipe.training.early_stopping
-        if patience and state.waited >= patience and not is_last:
+        if patience and state.waited >= patience and not is_over:
             run.say(f"stops early: {state.waited} validations without a better {recipe.validation.metric}")
-            state.finished = True
-    state.finished = state.finished or is_last
+            is_over = True
+    if is_over:
+        state.phase, state.phase_epoch, state.waited = state.phase + 1, 0, 0
+        state.finished = state.phase == len(recipe.objective)
     clock.stop()
     return row
 
@@ -238,15 +245,6 @@ def _take_note(state: Progress, recipe: Recipe, row: dict[str, float]) -> bool:
     else:
         state.waited += 1
     return is_better
-
-
-def _phase_of(recipe: Recipe, epoch: int) -> tuple[CrossEntropy, int]:
-    """Return the phase that an epoch belongs to, and the epoch's number within it."""
-    for phase in recipe.objective:
-        if epoch < phase.epochs:
-            return phase, epoch
-        epoch -= phase.epochs
-    raise ValueError("past the last phase")
 
 
 def build_moving(recipe: Recipe, parts: Parts) -> Moving:

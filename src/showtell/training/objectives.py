@@ -7,17 +7,20 @@ from collections.abc import Callable
 from torch import Tensor
 from torch.nn import functional
 
-from showtell.data.batches import Batch
+from showtell.data.batches import Batch, Batches
 from showtell.models.captioning import CaptioningModel
-from showtell.recipes.schema import CrossEntropy
-from showtell.text.tokenizer import Tokenizer
+from showtell.recipes.schema import CrossEntropy, SelfCritical
+from showtell.training.self_critical import build_self_critical
 
 Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str, float]]]
 """Takes model, batch and step; returns the summed loss, the weight to divide it by, and other sums worth logging."""
 
 
-def build_objective(phase: CrossEntropy, tokenizer: Tokenizer) -> Objective:
-    """Return what a phase of a recipe makes small."""
+def build_objective(phase: CrossEntropy | SelfCritical, batches: Batches) -> Objective:
+    """Return what a phase of a recipe makes small, on these batches."""
+    tokenizer = batches.tokenizer
+    if isinstance(phase, SelfCritical):
+        return build_self_critical(phase, batches)
 
     def objective(model: CaptioningModel, batch: Batch, step: int) -> tuple[Tensor, int, dict[str, float]]:
         loss, tokens = cross_entropy(

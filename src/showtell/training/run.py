@@ -49,6 +49,8 @@ class Progress:
     Attributes:
         step: Optimizer steps done.
         epoch: Epochs done, of all phases together.
+        phase: Phases done.
+        phase_epoch: Epochs done of the phase under way.
         position: Batches done in the epoch under way.
         best: Best validation so far, in the metric's own scale.
         best_epoch: When that was.
@@ -62,6 +64,8 @@ class Progress:
 
     step: int = 0
     epoch: int = 0
+    phase: int = 0
+    phase_epoch: int = 0
     position: int = 0
     best: float | None = None
     best_epoch: int = 0
@@ -182,6 +186,12 @@ class Moving:
     average: WeightAverage
     plateau: Plateau
     progress: Progress = field(default_factory=Progress)
+
+    def begin_anew(self) -> None:
+        """Start a phase from the model's weights as they are now: the average, moments and rate forget the past."""
+        self.average.begin_anew()
+        self.optimizer.state.clear()
+        self.plateau.begin_anew()
 
     def snapshot(self) -> Saved:
         """Return the state as it is now; its tensors are not copied."""

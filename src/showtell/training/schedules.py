@@ -33,6 +33,10 @@ class Plateau:
 
     def __init__(self, options: ScheduleOptions) -> None:
         self.options = options
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """Forget the cuts: a new phase has its own peak."""
         self.share, self.waited = 1.0, 0
 
     def judge(self, is_better: bool) -> None:

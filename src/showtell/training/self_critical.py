@@ -1,0 +1,149 @@
+"""Reward training: the captioner samples sentences, and those better than its others become likelier.
+
+Self-critical sequence training (Rennie et al. 2017, equations 6 to 8) with the reward of training captions. The
+baseline of a sample is the mean reward of the picture's other samples (Luo 2020, "A Better Variant of
+Self-Critical Sequence Training", equation 4), or the reward of the greedy sentence, as in the first paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from showtell.data.batches import Batch, Batches
+from showtell.models.captioning import CaptioningModel
+from showtell.models.features import Features
+from showtell.recipes.schema import SelfCritical
+from showtell.scoring.reward import Rewards
+from showtell.search import Specials
+
+Reward = Callable[
+    [Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
+]
+
+
+class SelfCriticalObjective:
+    """Samples without dropout, then weighs the log-probabilities of the samples by how good they were.
+
+    Args:
+        options: Samples per picture, baseline, temperature.
+        reward: Takes N samples, the rows of their pictures int64 [N], and which are mirrored bool [N].
+        specials: Ids of the special tokens.
+        max_words: A sample has at most one token more than this, its end included. What is cut has no end; all
+            that was drawn counts, or the gradient would not be that of the expected reward.
+    """
+
+    def __init__(self, options: SelfCritical, reward: Reward, specials: Specials, *, max_words: int) -> None:
+        self.options, self.specials, self.max_words = options, specials, max_words
+        self._reward = reward
+
+    def __call__(
+        self, model: CaptioningModel, batch: Batch, step: int
+    ) -> tuple[Tensor, int, dict[str, float]]:
+        """Return the summed loss of all sampled tokens, how many there are, and the mean reward times that."""
+        was_training = model.training
+        model.eval()
+        with torch.no_grad():
+            memory = model.see(batch.memory)
+            sampled = self._say(model, memory, greedy=False)  # [P, K, T]
+            greedy = self._say(model, memory, greedy=True) if self.options.baseline == "greedy" else None
+        model.train(was_training)
+        # The reward is worked out while the network reads the samples once more.
+        with ThreadPoolExecutor(max_workers=1) as worker:
+            rewards = worker.submit(self._judge, batch, sampled, greedy)
+            log_probs, real = self._log_probs(model, batch.memory, sampled)
+            reward, advantage = rewards.result()
+        weight = torch.as_tensor(advantage, dtype=log_probs.dtype, device=log_probs.device)  # [P, K]
+        loss = -(weight.unsqueeze(2) * log_probs * real).sum()
+        return loss, int(real.sum()), {"reward": float(reward.mean()) * int(real.sum())}
+
+    def _say(self, model: CaptioningModel, memory: Features, *, greedy: bool) -> Tensor:
+        """Return sentences int64 [P, K, T], ``<bos>`` first, ``<pad>`` after their end."""
+        specials, hypotheses = self.specials, 1 if greedy else self.options.samples
+        state = model.decoder.begin(memory, hypotheses)
+        tokens = torch.full(
+            (len(memory.pooled), hypotheses), specials.bos, dtype=torch.int64, device=memory.pooled.device
+        )
+        said, done = [tokens], torch.zeros_like(tokens, dtype=torch.bool)
+        for _ in range(self.max_words + 1):
+            logits, state, _ = model.decoder.step(tokens, state)  # type: ignore[arg-type]
+            logits = self._allowed(logits.float())
+            tokens = logits.argmax(dim=2) if greedy else _draw(logits / self.options.temperature)
+            tokens = tokens.masked_fill(done, specials.pad)
+            said.append(tokens)
+            done = done | (tokens == specials.eos)
+            if bool(done.all()):
+                break
+        return torch.stack(said, dim=2)
+
+    def _allowed(self, logits: Tensor) -> Tensor:
+        """Return logits [..., V] with -infinity where a token is never said."""
+        return logits.index_fill(-1, torch.tensor(self.specials.never_said, device=logits.device), -math.inf)
+
+    def _log_probs(self, model: CaptioningModel, memory: Any, sampled: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log-probabilities float32 [P, K, T - 1] of what was said, and where something was, bool."""
+        targets = sampled[:, :, 1:]
+        real = targets != self.specials.pad
+        logits = self._allowed(model(memory, sampled[:, :, :-1]))  # [P, K, T - 1, V]
+        chosen = targets.masked_fill(~real, self.specials.eos)
+        # log p = logit - log sum exp: no second tensor as large as the logits.
+        log_probs = logits.gather(3, chosen.unsqueeze(3)).squeeze(3) - logits.logsumexp(dim=3)
+        return log_probs, real
+
+    def _judge(
+        self, batch: Batch, sampled: Tensor, greedy: Tensor | None
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Return rewards and advantages, float64 [P, K]."""
+        reward = self._reward_of(batch, sampled)
+        if greedy is not None:
+            return reward, reward - self._reward_of(batch, greedy)
+        samples = reward.shape[1]
+        others = (reward.sum(axis=1, keepdims=True) - reward) / (samples - 1)
+        return reward, reward - others
+
+    def _reward_of(self, batch: Batch, said: Tensor) -> npt.NDArray[np.float64]:
+        """Return the rewards of sentences [P, K, T], float64 [P, K]."""
+        pictures, hypotheses, _ = said.shape
+        lines = [
+            [token for token in line if token not in (self.specials.pad, self.specials.bos)]
+            for line in said.flatten(0, 1).tolist()
+        ]
+        rows, mirrored = (np.repeat(of_pictures, hypotheses) for of_pictures in (batch.rows, batch.mirrored))
+        return self._reward(lines, rows, mirrored).reshape(pictures, hypotheses)
+
+
+def build_self_critical(options: SelfCritical, batches: Batches) -> SelfCriticalObjective:
+    """Return the objective of reward training on these batches.
+
+    Where views are mirrored, a mirrored picture counts as one of its own, whose captions say left for right; the
+    document frequencies are then those of both, and their logarithms' differences stay what they were.
+    """
+    rows = batches.rows
+    references = list(batches.references(mirrored=False))
+    if batches.options.flip:
+        references += batches.references(mirrored=True)
+    rewards = Rewards(references, cider=options.cider, bleu=options.bleu)
+
+    def reward(
+        samples: Sequence[Sequence[int]], of: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]
+    ) -> npt.NDArray[np.float64]:
+        return rewards(samples, np.searchsorted(rows, of) + len(rows) * mirrored)
+
+    return SelfCriticalObjective(
+        options, reward, Specials.of(batches.tokenizer), max_words=batches.options.max_words
+    )
+
+
+def _draw(logits: Tensor) -> Tensor:
+    """Draw a token for every row of logits [P, K, V] -> int64 [P, K], by where a uniform number falls."""
+    mass = logits.softmax(dim=2).cumsum(dim=2)
+    point = torch.rand(*logits.shape[:2], 1, device=logits.device) * mass[:, :, -1:]
+    # A token of no mass has the sum of the one before it; right: the first sum above the point.
+    return torch.searchsorted(mass, point, right=True).squeeze(2).clamp_max(logits.shape[2] - 1)

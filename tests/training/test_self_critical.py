@@ -1,0 +1,151 @@
+"""Reward training: what is sampled, what it is held against, and that the better becomes likelier."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+import torch
+
+from showtell.data.batches import Batch
+from showtell.models.captioning import CaptioningModel
+from showtell.models.decoder_specs import LstmSpec, StackedSpec
+from showtell.models.features import Features
+from showtell.models.registry import build_decoder
+from showtell.recipes.schema import SelfCritical
+from showtell.search import Specials
+from showtell.training.self_critical import Reward, SelfCriticalObjective
+
+PAD, BOS, EOS, UNK, VOCABULARY = 0, 1, 2, 3, 9
+PICTURES, WIDTH, MAX_WORDS = 3, 4, 6
+SPECIALS = Specials(PAD, BOS, EOS, UNK)
+
+
+@pytest.fixture(params=["lstm", "stacked"])
+def model(request: pytest.FixtureRequest) -> CaptioningModel:
+    torch.manual_seed(0)
+    spec = {
+        "lstm": LstmSpec(embedding=6, hidden=8, dropout=0.3),
+        "stacked": StackedSpec(embedding=6, hidden=8, memory=4, heads=2, dropout=0.3),
+    }[request.param]
+    return CaptioningModel(
+        build_decoder(spec, vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=PAD)
+    ).train()
+
+
+def make_batch() -> Batch:
+    regions = torch.linspace(0, 1, PICTURES * 2 * WIDTH).view(PICTURES, 2, WIDTH)
+    memory = Features(regions, regions.mean(1), torch.ones(PICTURES, 2, dtype=torch.bool))
+    return Batch(
+        np.array([7, 3, 5]),
+        np.array([False, True, False]),
+        memory,
+        torch.zeros(PICTURES, 2, 3, dtype=torch.int64),
+    )
+
+
+def build(reward: Reward, **options: object) -> SelfCriticalObjective:
+    return SelfCriticalObjective(SelfCritical(**options), reward, SPECIALS, max_words=MAX_WORDS)  # type: ignore[arg-type]
+
+
+def fives(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+    return np.array([float(Counter(sample)[5]) for sample in samples])
+
+
+def test_samples_are_sentences_of_words_each_about_its_picture(model: CaptioningModel) -> None:
+    heard: list[tuple[Sequence[Sequence[int]], np.ndarray, np.ndarray]] = []
+
+    def listen(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+        heard.append((samples, rows, mirrored))
+        return np.zeros(len(samples))
+
+    for seed in range(20):
+        torch.manual_seed(seed)
+        _, tokens, _ = build(listen, samples=4)(model, make_batch(), 0)
+        samples, rows, mirrored = heard[-1]
+        assert rows.tolist() == [7] * 4 + [3] * 4 + [5] * 4
+        assert mirrored.tolist() == [False] * 4 + [True] * 4 + [False] * 4
+        assert tokens == sum(len(sample) for sample in samples)
+    ends = Counter(sample[-1] == EOS for samples, _, _ in heard for sample in samples)
+    assert ends[True] > 20
+    assert ends[False] > 20
+    for samples, _, _ in heard:
+        for sample in samples:
+            assert not {PAD, BOS, UNK} & set(sample)
+            assert EOS not in sample[:-1]
+            assert len(sample) <= MAX_WORDS + 1
+            assert sample[-1] == EOS or len(sample) == MAX_WORDS + 1
+
+
+def test_words_are_drawn_as_likely_as_the_decoder_holds_them(model: CaptioningModel) -> None:
+    firsts: Counter[int] = Counter()
+
+    def listen(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+        firsts.update(sample[0] for sample in samples[:64])
+        return np.zeros(len(samples))
+
+    batch = make_batch()
+    for seed in range(60):
+        torch.manual_seed(seed)
+        build(listen, samples=64)(model, batch, 0)
+    model.eval()
+    with torch.no_grad():
+        logits = model(batch.memory, torch.full((PICTURES, 1, 1), BOS))[0, 0, 0]
+    logits[[PAD, BOS, UNK]] = -torch.inf
+    wanted = logits.softmax(0)
+    for token in range(VOCABULARY):
+        assert firsts[token] / (60 * 64) == pytest.approx(float(wanted[token]), abs=0.02)
+
+
+@pytest.mark.parametrize("baseline", ["others", "greedy"])
+def test_samples_no_better_than_the_baseline_teach_nothing(model: CaptioningModel, baseline: str) -> None:
+    loss, _, parts = build(lambda samples, rows, mirrored: np.full(len(samples), 0.7), baseline=baseline)(
+        model, make_batch(), 0
+    )
+    loss.backward()
+    assert all(weight.grad is None or not bool(weight.grad.any()) for weight in model.parameters())
+    assert parts["reward"] > 0
+
+
+@pytest.mark.parametrize("baseline", ["others", "greedy"])
+def test_what_is_rewarded_becomes_likelier(model: CaptioningModel, baseline: str) -> None:
+    objective, optimizer = build(fives, baseline=baseline), torch.optim.Adam(model.parameters(), lr=0.03)
+    rewards = []
+    for step in range(40):
+        torch.manual_seed(step)
+        loss, tokens, parts = objective(model, make_batch(), 0)
+        optimizer.zero_grad()
+        (loss / tokens).backward()
+        optimizer.step()
+        rewards.append(parts["reward"] / tokens)
+        assert model.training
+    assert np.mean(rewards[-10:]) > np.mean(rewards[:10]) + 1.0
+
+
+def test_the_gradient_is_that_of_the_weighed_log_probabilities() -> None:
+    """One sampled word: the gradient of the reward's expectation, against the exact one."""
+    torch.manual_seed(1)
+    spec = LstmSpec(embedding=6, hidden=8, dropout=0.0)
+    model = CaptioningModel(build_decoder(spec, vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=PAD))
+    batch = make_batch()
+    worth = torch.arange(VOCABULARY, dtype=torch.float32)
+
+    def first(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+        return np.array([float(worth[sample[0]]) for sample in samples])
+
+    objective = SelfCriticalObjective(SelfCritical(samples=64), first, SPECIALS, max_words=0)
+    total = torch.zeros_like(model.decoder.output.bias)
+    for seed in range(60):
+        torch.manual_seed(seed)
+        model.zero_grad()
+        loss, _, _ = objective(model, batch, 0)
+        loss.backward()
+        assert model.decoder.output.bias.grad is not None
+        total += model.decoder.output.bias.grad / (64 * 60)
+    model.zero_grad()
+    logits = model(batch.memory, torch.full((PICTURES, 1, 1), BOS))[:, 0, 0]
+    logits = logits.index_fill(1, torch.tensor([PAD, BOS, UNK]), -torch.inf)
+    (-(logits.softmax(1) * worth).sum()).backward()
+    torch.testing.assert_close(total, model.decoder.output.bias.grad, rtol=0.1, atol=0.05)
