@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from showtell.report.comparison import write_seeds_report, write_tuning_report
 from showtell.report.page import write_report
+from showtell.report.summary import write_summary
 
-__all__ = ["write_report", "write_seeds_report", "write_tuning_report"]
+__all__ = ["write_report", "write_seeds_report", "write_summary", "write_tuning_report"]
