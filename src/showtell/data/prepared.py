@@ -19,7 +19,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from showtell.data.checking import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
@@ -65,8 +64,9 @@ class PreparedSet:
         # Columns stay as Arrow holds them: as Python objects a set of COCO's size would take five times as much.
         self._keys, self._paths, self._sha256 = table["key"], table["path"], table["sha256"]
         self._captions = table["captions"]
-        codes = pc.index_in(table["split"], pa.array(SPLITS))
-        self._splits: npt.NDArray[np.int8] = codes.cast(pa.int8()).to_numpy()
+        splits = table["split"].combine_chunks().dictionary_encode()
+        codes = np.array([SPLITS.index(name) for name in splits.dictionary.to_pylist()], np.int8)
+        self._splits: npt.NDArray[np.int8] = codes[np.from_dlpack(splits.indices)]
 
     @classmethod
     def load(cls, directory: str | Path) -> PreparedSet:
@@ -85,8 +85,10 @@ class PreparedSet:
                     found="a file that was cut short or changed",
                     mend="Run showtell prepare again",
                 )
-            return cls(directory, manifest, pq.read_table(path))
-        except (OSError, KeyError, pa.ArrowException) as error:
+            # Not read_table: that (like to_numpy) imports pandas, where it is installed, for nothing.
+            with pq.ParquetFile(path) as file:
+                return cls(directory, manifest, file.read())
+        except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise DataError(
                 f"cannot read {path}",
                 found=f"{type(error).__name__}: {error}",
