@@ -221,8 +221,8 @@ def _try_one(
     """Train one trial and tell the study; whatever else ends it leaves it to be replaced."""
     import optuna
 
-    # A function of (seed, trials so far), so that going on draws no value twice.
-    seed = np.random.SeedSequence((base.training.seed, len(study.trials))).generate_state(1)
+    # A function of (seed, trials so far): going on draws what it would have drawn, and no value twice.
+    seed = np.random.SeedSequence((base.training.seed, len(_tried(study)))).generate_state(1)
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=int(seed[0]))
     trial = study.ask({dimension.key: dimension.distribution() for dimension in space})
     values = {dimension.key: dimension.text(trial.params[dimension.key]) for dimension in space}
