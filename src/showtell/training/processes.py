@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import os
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -25,6 +26,8 @@ T = TypeVar("T")
 
 ANSWER_LIMIT = timedelta(minutes=30)
 """A process that does not answer for so long has hung. One that ended is noticed at once."""
+
+PLACE_IN_CODE = re.compile(r"^\[[^]]*\] ")
 
 EXTRACTION_LIMIT = timedelta(days=7)
 
@@ -186,6 +189,6 @@ def _others_needed() -> Iterator[None]:
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
             "another process of this training has ended or does not answer",
-            found=str(error).splitlines()[0].split(". ")[0],
+            found=PLACE_IN_CODE.sub("", str(error).splitlines()[0]).split(". ")[0],
             mend="Its own message tells why; then run the same command again to go on",
         ) from error
