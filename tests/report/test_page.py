@@ -227,6 +227,20 @@ def test_a_run_that_has_just_begun_has_a_report(run: Path) -> None:
     assert "No scores yet." in page.text
 
 
+def test_epochs_on_rewards_show_their_reward_and_no_loss(run: Path) -> None:
+    assert "Reward" not in write_report(run).read_text(encoding="utf-8")
+    rows = [
+        {"kind": "step", "step": 100, "epoch": 3, "loss": -0.25, "reward": 0.625, "grad_norm": None},
+        {"kind": "epoch", "step": 120, "epoch": 3, "loss": -0.25, "seconds": 30.0},
+    ]
+    with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    html = write_report(run).read_text(encoding="utf-8")
+    assert "<title>Reward, step 100: 0.625</title>" in html
+    assert "<title>training, epoch 2: 2.75</title>" in html
+    assert "training, epoch 3" not in html
+
+
 def test_a_row_that_a_crash_cut_short_is_left_out(run: Path) -> None:
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"kind": "validation", "ep')

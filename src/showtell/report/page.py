@@ -20,6 +20,7 @@ from showtell.report.template import asset, embed_json, fill, render
 
 SORTED_BY = "CIDEr-D"
 STEP_CHARTS = (
+    ("reward", "Reward", "mean of sampled captions"),
     ("lr", "Learning rate", ""),
     ("grad_norm", "Gradient norm", "before clipping"),
     ("captions_per_s", "Captions", "a second"),

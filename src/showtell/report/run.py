@@ -66,9 +66,16 @@ class RunFacts:
         return f"{last['epoch']} epochs, {last['step']:,} steps, {last['seconds'] / 60:.1f} minutes"
 
     def lines(self, quantity: str, *, scale: float = 1.0) -> list[Line]:
-        """Return a quantity by epoch: of training steps where they have it, and of validations."""
-        both = (("training", "train", "epoch"), ("validation", "dev", "validation"))
-        lines = [Line(name, style, self._points(kind, quantity, scale)) for name, style, kind in both]
+        """Return a quantity by epoch: of training steps where they have it, and of validations.
+
+        The loss of epochs that train on rewards is no cross-entropy, and left out.
+        """
+        rewarded = {row["epoch"] for row in self.rows if row.get("kind") == "step" and "reward" in row}
+        training = [point for point in self._points("epoch", quantity, scale) if point[0] not in rewarded]
+        lines = [
+            Line("training", "train", training),
+            Line("validation", "dev", self._points("validation", quantity, scale)),
+        ]
         return [line for line in lines if line.points]
 
     def bleu_lines(self) -> list[Line]:
