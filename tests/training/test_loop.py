@@ -26,6 +26,7 @@ from showtell.training.loop import train
 from showtell.training.predictions import kept_judgement
 from showtell.training.stepping import Stepper
 from showtell.training.tracking import read_metrics
+from showtell.training.under_way import UnderWay
 
 
 def changed(recipe: Recipe, **sections: dict[str, object] | list[dict[str, object]]) -> Recipe:
@@ -562,3 +563,26 @@ def test_early_stopping_ends_a_phase_and_the_next_one_begins(
     assert result.progress.epoch < 20
     rewarded = [row for row in read_metrics(tmp_path / "run") if row["kind"] == "validation"]
     assert len(rewarded) == result.progress.epoch
+
+
+def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A phase once began from a ``best/`` that the phase itself had written before it was cut."""
+    phases = [{"name": "cross-entropy", "epochs": 1}, {"name": "cross-entropy", "epochs": 2}]
+    recipe = changed(toy_recipe, objective=phases, validation={"metric": "loss"})
+    train(recipe, data=toy_set.directory, out=tmp_path / "whole")
+    save_last = UnderWay.save_last
+
+    def failing(run: UnderWay) -> None:
+        if run.moving.progress.phase == run.moving.progress.phase_epoch == 1:
+            assert run.moving.progress.best_epoch == 2
+            raise StopError
+        save_last(run)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(UnderWay, "save_last", failing)
+        with pytest.raises(StopError):
+            train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))

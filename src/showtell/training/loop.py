@@ -127,6 +127,10 @@ def _go_on(run: UnderWay, on_validation: OnValidation | None) -> Judgement:
         while not state.finished:
             _train_epoch(run)
             row = _end_epoch(run)
+            if not state.phase_epoch and not state.finished:
+                # A new phase. Here, not where it starts: after a crash there, best/ may already be one of its own.
+                restore_best(best, run.recipe, run.parts)
+                run.moving.begin_anew()
             run.save_last()
             if row is not None and on_validation is not None:
                 run.parts.processes.from_main(partial(on_validation, state.epoch, row))
@@ -153,9 +157,6 @@ def _train_epoch(run: UnderWay) -> None:
     steps, steps_before = phase.epochs * len(parts.batches), state.phase_epoch * len(parts.batches)
     objective = build_objective(phase, parts.batches)
     peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
-    if state.phase and not state.phase_epoch and not state.position:
-        restore_best(run.out / "best", recipe, parts)
-        run.moving.begin_anew()
     clock, pace = Clock(state), Pace()
     parts.model.train()
     with progress(f"epoch {state.epoch + 1}", len(parts.batches), unit="batches") as advance:
