@@ -127,7 +127,10 @@ class TrainingOptions(StrictModel):
         32, ge=1, le=4096, description="pictures in a batch, P, those of all processes together"
     )
     micro_pictures: int = Field(
-        0, ge=0, le=4096, description="pictures of a batch that go through the network at once; 0: all"
+        0,
+        ge=0,
+        le=4096,
+        description="pictures of a batch that go through the network at once, of each process; 0: all",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the device has bf16 units, else fp32"
