@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
+import torch
 import yaml
 from PIL import Image
 from pydantic import BaseModel
@@ -17,9 +19,15 @@ from typer.testing import CliRunner
 
 from showtell.cli.demo import run_demo
 from showtell.cli.main import app
+from showtell.data.memories import LivePictures
+from showtell.data.prepared import prepare
 from showtell.images import Preprocessing
+from showtell.models.captioning import CaptioningModel
+from showtell.models.checkpoint import load_checkpoint
+from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
 from showtell.options import StrictModel
 from showtell.recipes.schema import Recipe, load_recipe, shipped_recipes
+from showtell.training.loop import train
 from showtell.training.schedules import Plateau
 from showtell.training.tracking import read_metrics
 
@@ -63,10 +71,6 @@ def small(recipe: Recipe) -> list[str]:
 @pytest.fixture(scope="session")
 def encoder_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights that stand for those of the ResNet: of a small encoder, never trained."""
-    import torch
-
-    from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
-
     spec = EncoderSpec(name="small", width=16, trainable=True, preprocessing=Preprocessing(size=32))
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     with torch.random.fork_rng():
@@ -237,3 +241,27 @@ def test_recipes_are_what_their_originals_were() -> None:
     seen = live.encoder.preprocessing
     assert seen is not None
     assert (seen.resize, seen.crop) == ("crop", live.data.augment.crop)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["coco-show-and-tell", "coco-augmented"])
+def test_a_coco_recipe_learns_from_real_photographs_through_the_real_encoder(
+    name: str, shared_data: Path, tmp_path: Path
+) -> None:
+    weights = shared_data / "weights" / "resnet50_imagenet.safetensors"
+    prepared = prepare(shared_data / "data" / "coco_mini", tmp_path / "set")
+    recipe = load_recipe(name, ["objective.0.epochs=3"])
+    out = tmp_path / "run"
+    train(recipe, data=prepared.directory, out=out, encoder_weights=weights)
+    losses = [row["loss"] for row in read_metrics(out) if row["kind"] == "validation"]
+    assert losses == sorted(losses, reverse=True)
+    # What is looked at live is what is kept, to the bit, whatever precision training uses.
+    rows = prepared.split_rows("dev")[:8]
+    encoder = build_encoder(recipe.encoder, weights=weights)
+    live = LivePictures(prepared, encoder.preprocessing).load(rows, np.zeros(8, dtype=bool))
+    model = CaptioningModel(load_checkpoint(out, with_encoder=False).model.decoder, encoder).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = model.see(live)
+    [cache] = (tmp_path / "set-features").iterdir()
+    kept = np.memmap(cache / "pooled.f16", np.float16, "r").reshape(len(prepared), -1)
+    assert np.array_equal(seen.pooled.numpy().astype(np.float16), kept[rows])

@@ -38,8 +38,8 @@ class LstmState:
 class PictureNorm(nn.Module):
     """Batch norm and ReLU of pictures' vectors, in float32 whatever the precision of training.
 
-    The statistics are those of the pictures, which stand once in a batch however many captions they have. A batch of
-    one picture has no spread to divide by: it is normalised by the running statistics and leaves them as they are.
+    The statistics are those of the pictures that pass at once, each counted once however many captions it has. One
+    picture alone has no spread to divide by: it is normalised by the running statistics and leaves them as they are.
 
     Args:
         width: Of the vectors.
