@@ -42,8 +42,8 @@ class WandbTracker:
         # The trainer's step is the axis: wandb's own counter would refuse rows of one step sent apart.
         self._run.define_metric("trainer/step")
         self._run.define_metric("*", step_metric="trainer/step")
-        offline = f"run {id_}, kept under {run / 'wandb'} for wandb sync"
-        note(f"wandb: {self._run.url or offline}")
+        is_kept = self._run.offline or self._run.disabled
+        note(f"wandb: run {id_}, kept under {run / 'wandb'}" if is_kept else f"wandb: {self._run.url}")
 
     def log(self, step: int, values: Mapping[str, Any]) -> None:
         """Send every number under its kind."""
