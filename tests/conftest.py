@@ -147,7 +147,7 @@ def toy_set(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     return prepare(source, folder / "set")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def toy_recipe() -> Recipe:
     """A recipe that trains encoder and decoder on the toy set in a second."""
     return parse_recipe(

@@ -139,6 +139,9 @@ class TrainingOptions(StrictModel):
         0.998, ge=0.0, lt=1.0, description="decay of the moving average of weights that is judged; 0: off"
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of weights, order and dropout")
+    start: str | None = Field(
+        None, description="a run or checkpoint whose decoder and vocabulary are trained on; none: new ones"
+    )
     early_stopping: int = Field(
         0, ge=0, description="validations without a better score before the end; 0: off"
     )

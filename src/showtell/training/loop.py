@@ -24,6 +24,7 @@ from showtell.training.parts import Parts, build_encoder_of, build_parts, comput
 from showtell.training.processes import Processes, joined
 from showtell.training.run import Moving, Progress, Saved, check_run, open_run
 from showtell.training.schedules import Plateau, rate_at
+from showtell.training.start import start_identity
 from showtell.training.stepping import StepResult
 from showtell.training.tracking import require_trackers
 from showtell.training.under_way import Clock, Pace, UnderWay
@@ -104,7 +105,11 @@ def _open(
     prepared = PreparedSet.load(data)
     recipe = _remember_weights(recipe, encoder_weights)
     encoder = build_encoder_of(recipe, encoder_weights, compute)
-    origin = {"data": {"fingerprint": prepared.fingerprint}, "encoder": encoder.identity()}
+    origin = {
+        "data": {"fingerprint": prepared.fingerprint},
+        "encoder": encoder.identity(),
+        "start": start_identity(recipe),
+    }
     processes.from_main(lambda: check_run(out, recipe, origin, restart=restart))
     parts = build_parts(recipe, prepared, encoder, compute, features, processes)
     moving = build_moving(recipe, parts)

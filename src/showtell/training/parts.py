@@ -23,6 +23,7 @@ from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
 from showtell.training.judging import Judge
 from showtell.training.processes import Processes
+from showtell.training.start import load_start, take_over
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,18 @@ def build_parts(
     """Build everything else; features that are not yet kept are extracted, by one process while the others wait.
 
     Raises:
-        ConfigError: a split is not there.
+        ConfigError: a split is not there, or ``training.start`` does not fit.
+        CheckpointError: ``training.start`` is no captioner.
         DataError: the features cannot be kept.
     """
-    tokenizer = fit_tokenizer(recipe, prepared)
+    start = load_start(recipe, encoder.width)
+    tokenizer = fit_tokenizer(recipe, prepared) if start is None else start.tokenizer
     torch.manual_seed(recipe.training.seed)
     decoder = build_decoder(
         recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
     )
+    if start is not None:
+        take_over(decoder, start, recipe)
     looks = recipe.encoder.trainable or recipe.data.augment is not None
     model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
     seed = recipe.training.seed

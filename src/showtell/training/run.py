@@ -38,8 +38,13 @@ KIND, FORMAT = "showtell run", 1
 STATE, TENSORS = "trainer.json", "trainer.safetensors"
 
 # Keys that change neither the weights nor the order of events. Where the encoder's weights lie may change; what
-# they are may not: that is the origin's ``encoder.weights``, a SHA-256.
-FREE_KEYS = {"recipe.training.trackers", "recipe.training.save_steps", "recipe.encoder.weights"}
+# they are may not: that is the origin's ``encoder.weights``, a SHA-256. So with the captioner started from.
+FREE_KEYS = {
+    "recipe.training.trackers",
+    "recipe.training.save_steps",
+    "recipe.training.start",
+    "recipe.encoder.weights",
+}
 
 
 @dataclass
