@@ -54,11 +54,13 @@ def test_linear_bleu_ranks_changes_of_one_caption_as_the_corpus_does() -> None:
     assert np.corrcoef(changes, differences)[0, 1] > 0.7
 
 
-def test_linear_bleu_counts_words_and_right_ngrams() -> None:
-    rewards = Rewards([[[5, 6, 7, EOS]], [[8, 4, EOS]]], cider=0.0, bleu=1.0)
-    nothing, half = rewards([[9, 9], [5, 6, 9, 9]], np.array([0, 0]))
-    assert nothing == pytest.approx(-0.2)
-    assert half == pytest.approx((2 / (4 * 0.6) + 1 / (4 * 0.6 * 0.475) - 4) / 10)
+def test_linear_bleu_counts_words_right_ngrams_and_what_is_missing() -> None:
+    rewards = Rewards([[[5, 6, 7, EOS], [5, 6, 7, 8, 4, EOS]], [[8, 4, EOS]]], cider=0.0, bleu=1.0)
+    nothing, half, short = rewards([[9, 9, 9, 9], [5, 6, 9, 9], [5, 6]], np.array([0, 0, 0]))
+    two_right = (2 / (4 * 0.6) + 1 / (4 * 0.6 * 0.475)) / 10
+    assert nothing == pytest.approx(-0.4)
+    assert half == pytest.approx(two_right - 0.4)
+    assert short == pytest.approx(two_right - 0.2 + (1 - 4 / 2))
 
 
 def test_a_sample_scores_the_same_in_every_batch_and_order() -> None:

@@ -44,7 +44,7 @@ class Bleu:
             is not the former.
         """
         everyone = np.arange(self._index.pictures)
-        correct, guess, closest = self._count(candidates, everyone)
+        correct, guess, closest = self.count(candidates, everyone)
         corpus = _bleu(
             correct.sum(1, keepdims=True),
             guess.sum(1, keepdims=True),
@@ -57,23 +57,20 @@ class Bleu:
             {name: pictures[order] for order, name in enumerate(self.names)},
         )
 
-    def _count(self, candidates: NgramTable, pictures: Integers) -> tuple[Integers, Integers, Integers]:
-        """Return of each candidate: right n-grams [4, N], all n-grams [4, N], the length it is held against [N]."""
-        correct = self.matches(candidates, pictures)
-        guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)
-        return correct, guess, self._closest_lengths(candidates.lengths, pictures)
-
-    def matches(self, candidates: NgramTable, pictures: Integers) -> Integers:
-        """Count the right n-grams of any number of candidates, each about the picture it names.
+    def count(self, candidates: NgramTable, pictures: Integers) -> tuple[Integers, Integers, Integers]:
+        """Count what BLEU is made of, for any number of candidates, each about the picture it names.
 
         Args:
             candidates: N captions.
             pictures: Number of the picture that each is about, int64 [N].
 
         Returns:
-            int64 [4, N], each n-gram counted at most as often as one reference has it.
+            Right n-grams int64 [4, N], each counted at most as often as one reference has it; all n-grams [4, N];
+            the length of the nearest reference [N].
         """
-        return np.stack([self._matches(candidates, order, pictures) for order in range(ORDERS)])
+        correct = np.stack([self._matches(candidates, order, pictures) for order in range(ORDERS)])
+        guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)
+        return correct, guess, self._closest_lengths(candidates.lengths, pictures)
 
     def _matches(self, candidates: NgramTable, order: int, pictures: Integers) -> Integers:
         """Count a candidate's n-grams that a reference has, each at most as often as one reference has it. [N]"""

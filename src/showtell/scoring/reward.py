@@ -5,7 +5,7 @@ training captions whatever is scored, and captions are token ids that end with `
 is rewarded as well (without it models learn to stop after "a").
 
 BLEU is a matter of a whole corpus, and the BLEU-4 of most single captions is nothing. What one caption adds to the
-logarithm of the corpus's BLEU is, to first order, a sum over its words and its right n-grams (Tromble et al. 2008,
+logarithm of the corpus's BLEU is, to first order, a sum over its words, its right n-grams (Tromble et al. 2008,
 "Lattice Minimum Bayes-Risk Decoding for Statistical Machine Translation", equation 3): that is the reward.
 """
 
@@ -58,8 +58,13 @@ class Rewards:
 
 
 def _linear(bleu: Bleu, table: NgramTable, pictures: Integers) -> Floats:
-    """Return what each caption adds to the logarithm of the corpus's BLEU-4, times its pictures. [N]"""
-    correct = bleu.matches(table, pictures)  # [4, N]
+    """Return what each caption adds to the logarithm of the corpus's BLEU-4, times its pictures. [N]
+
+    The brevity penalty is that of each caption by itself: that of the corpus would let all become short together
+    before it says so.
+    """
+    correct, _, nearest = bleu.count(table, pictures)
     worth = 1.0 / (len(correct) * _PRECISION * _RATIO ** np.arange(len(correct)))
-    gain: Floats = (worth @ correct - table.lengths) / _USUAL_LENGTH
+    brevity = np.minimum(0.0, 1.0 - nearest / np.maximum(table.lengths, 1))
+    gain: Floats = (worth @ correct - table.lengths) / _USUAL_LENGTH + brevity
     return gain
