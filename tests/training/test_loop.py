@@ -154,7 +154,7 @@ def test_a_run_that_was_killed_at_any_moment_ends_with_the_same_bits(
         # Python and torch take seconds to start: the moment counts from where training goes on.
         while process.is_alive() and metrics_size(tmp_path / "cut") == before:
             time.sleep(0.002)
-        process.join(timeout=moments.uniform(0.0, 0.4) if kills < 6 else None)
+        process.join(timeout=moments.uniform(0.0, whole.seconds / 4) if kills < 6 else None)
         if process.exitcode is not None:
             break
         assert process.pid is not None
