@@ -74,7 +74,7 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(
 ) -> None:
     recipe = frozen_recipe(toy_recipe, pictures=5)
     parts = build(recipe, toy_set)
-    objective = build_objective(CrossEntropy(), parts.tokenizer)
+    objective = build_objective(CrossEntropy(), parts.batches)
     cut = frozen_recipe(toy_recipe, pictures=5, micro_pictures=micro_pictures)
     whole, cut_up = stepper_of(recipe, parts), stepper_of(cut, parts)
     for batch in batches_of(recipe, toy_set, parts, process=0, processes=1):
@@ -93,7 +93,7 @@ def test_the_shares_of_a_batch_add_up_to_the_whole(
 ) -> None:
     recipe = frozen_recipe(toy_recipe, pictures=5)
     parts = build(recipe, toy_set)
-    objective = build_objective(CrossEntropy(), parts.tokenizer)
+    objective = build_objective(CrossEntropy(), parts.batches)
     whole = batches_of(recipe, toy_set, parts, process=0, processes=1)
     shares = [
         batches_of(recipe, toy_set, parts, process=one, processes=processes) for one in range(processes)
@@ -118,7 +118,7 @@ def test_a_float16_step_that_overflows_is_left_out_and_counted(
     recipe = frozen_recipe(toy_recipe, precision="fp16")
     parts = build(recipe, toy_set)
     stepper = stepper_of(recipe, parts)
-    learn = build_objective(CrossEntropy(), parts.tokenizer)
+    learn = build_objective(CrossEntropy(), parts.batches)
 
     def overflow(
         model: CaptioningModel, batch: Batch, step: int
@@ -145,7 +145,7 @@ def test_gradients_that_overflow_for_ever_end_the_run(toy_set: PreparedSet, toy_
     recipe = frozen_recipe(toy_recipe, precision="fp16")
     parts = build(recipe, toy_set)
     stepper = stepper_of(recipe, parts)
-    learn = build_objective(CrossEntropy(), parts.tokenizer)
+    learn = build_objective(CrossEntropy(), parts.batches)
 
     def overflow(
         model: CaptioningModel, batch: Batch, step: int
@@ -164,7 +164,7 @@ def test_gradients_that_overflow_for_ever_end_the_run(toy_set: PreparedSet, toy_
 def test_an_objective_may_tell_more_of_all_parts(toy_set: PreparedSet, toy_recipe: Recipe) -> None:
     recipe = frozen_recipe(toy_recipe, pictures=5, micro_pictures=2)
     parts = build(recipe, toy_set)
-    learn = build_objective(CrossEntropy(), parts.tokenizer)
+    learn = build_objective(CrossEntropy(), parts.batches)
 
     def told(model: CaptioningModel, batch: Batch, step: int) -> tuple[torch.Tensor, int, dict[str, float]]:
         loss, weight, _ = learn(model, batch, step)
