@@ -83,7 +83,7 @@ with joined(torch.device("cpu")) as all_:
     done = start(TORCHRUN, str(script), str(tmp_path / "order"))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "order").read_text(encoding="utf-8") == "01"
-    assert done.stdout.split() == ["done", "done"]
+    assert done.stdout.count("done") == 2
 
 
 def test_one_process_needs_nobody() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -72,7 +73,8 @@ class TorchRuntime:
     def load(cls, path: Path, encoder_weights: Path | None, device: str) -> TorchRuntime:
         """Load a checkpoint; the device ``auto`` is a graphics card where there is one."""
         try:
-            import torch as _  # before anything that needs it, so that a broken one is told as such
+            # Before anything that needs it, so that a broken one is told as such.
+            importlib.import_module("torch")
         except ImportError as error:
             raise MissingExtraError("torch", extra="train", cause=str(error)) from error
         from showtell.models.checkpoint import load_checkpoint

@@ -6,8 +6,8 @@ is rewarded as well (without it models learn to stop after "a").
 
 BLEU is a matter of a whole corpus, and the BLEU-4 of most single captions is nothing. What one caption adds to the
 logarithm of the corpus's BLEU is, to first order, a sum over its words and its right n-grams (Tromble et al. 2008,
-"Lattice Minimum Bayes-Risk Decoding for Statistical Machine Translation", equation 3), less what it is shorter than its nearest reference: that is
-the reward.
+"Lattice Minimum Bayes-Risk Decoding for Statistical Machine Translation", equation 3). The reward is that, less what
+the caption is shorter than its nearest reference.
 """
 
 from __future__ import annotations
