@@ -85,8 +85,7 @@ class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("stop_at", [1, 6])
+@pytest.mark.parametrize(("stop_at", "precision"), [(1, "fp32"), (6, "fp16")])
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     toy_set: PreparedSet,
     toy_recipe: Recipe,
@@ -525,7 +524,9 @@ def test_a_phase_starts_from_the_best_weights_and_without_a_past(
     assert seen == [True, True, True]
 
 
-@pytest.mark.parametrize("stop_at", [2, 4, 5])
+@pytest.mark.parametrize(
+    "stop_at", [4, pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)]
+)
 def test_a_run_cut_between_or_inside_phases_ends_with_the_same_bits(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
