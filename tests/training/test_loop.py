@@ -211,6 +211,23 @@ def test_another_recipe_in_the_same_place_is_refused(
     assert not same(before, weights_of(tmp_path / "run"))
 
 
+def test_a_run_from_before_a_key_was_there_goes_on(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["recipe"]["training"]["micro_pictures"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    before = weights_of(tmp_path / "run")
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert same(before, weights_of(tmp_path / "run"))
+    with pytest.raises(ConfigError, match=r"micro_pictures was 0, is 2"):
+        train(
+            changed(toy_recipe, training={"micro_pictures": 2}), data=toy_set.directory, out=tmp_path / "run"
+        )
+
+
 def test_what_fails_before_the_start_leaves_the_run_as_it_was(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -30,7 +30,7 @@ from showtell.files import (
     write_text,
 )
 from showtell.models.tensors import save_tensors
-from showtell.recipes.schema import Recipe, dump_recipe
+from showtell.recipes.schema import Recipe, dump_recipe, parse_recipe
 from showtell.training.averaging import WeightAverage
 from showtell.training.schedules import Plateau
 
@@ -101,7 +101,7 @@ def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, res
     found = read_manifest(directory, KIND, FORMAT)
     if restart:
         return False
-    changed = differences(found, json.loads(json.dumps(_manifest(recipe, origin))))
+    changed = differences(_as_of_now(found), json.loads(json.dumps(_manifest(recipe, origin))))
     if changed:
         raise ConfigError(
             f"{directory} holds another run",
@@ -143,6 +143,15 @@ def _begin(directory: Path, recipe: Recipe, origin: Mapping[str, Any]) -> None:
 
 def _manifest(recipe: Recipe, origin: Mapping[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe.model_dump(mode="json"), **origin}
+
+
+def _as_of_now(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest whose recipe has the keys that came later too: their defaults are what was done before."""
+    try:
+        recipe = parse_recipe(manifest["recipe"], "the run's recipe")
+    except (KeyError, ConfigError):
+        return dict(manifest)
+    return {**manifest, "recipe": recipe.model_dump(mode="json")}
 
 
 def differences(old: Any, new: Any, path: str = "") -> list[str]:
