@@ -92,9 +92,8 @@ def test_a_summary_names_no_place_of_the_machine(run: Path, tmp_path: Path) -> N
 def test_a_tuning_is_told_beside(run: Path, tmp_path: Path) -> None:
     tuning = tmp_path / "tuning"
     tuning.mkdir()
-    (tuning / "tuning.json").write_text(
-        json.dumps({"keys": ["optimizer.lr"], "trials": TRIALS}), encoding="utf-8"
-    )
+    table = {"kind": "showtell tuning table", "format": 1, "keys": ["optimizer.lr"], "trials": TRIALS}
+    (tuning / "tuning.json").write_text(json.dumps(table), encoding="utf-8")
     page = write_summary(run, tmp_path / "summary", tuning=tuning).read_text(encoding="utf-8")
     assert (
         "| `optimizer.lr` | state | epochs | validation loss | BLEU-1 | BLEU-4 | ROUGE-L | CIDEr-D |" in page

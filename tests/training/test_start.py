@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from showtell.captioner import Captioner
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError
 from showtell.models.checkpoint import load_checkpoint
 from showtell.recipes.schema import Recipe, parse_recipe
+from showtell.report import write_summary
 from showtell.training.loop import train
 
 
@@ -75,3 +77,19 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     refuse(started(toy_recipe, tiny_checkpoint("lstm")), ConfigError, "the decoder 'lstm'")
     refuse(started(toy_recipe, tiny_checkpoint("attention")), ConfigError, "a decoder for 16 channels")
     refuse(started(toy_recipe, tmp_path / "nothing"), CheckpointError, "nothing")
+
+
+def test_what_is_saved_for_elsewhere_does_not_say_where_the_start_lay(
+    toy_set: PreparedSet, toy_recipe: Recipe, first: Path, tmp_path: Path
+) -> None:
+    train(started(toy_recipe, first), data=toy_set.directory, out=tmp_path / "second")
+    Captioner.load(tmp_path / "second", device="cpu").save_pretrained(tmp_path / "saved")
+    write_summary(tmp_path / "second", tmp_path / "summary")
+    texts = [
+        path.read_text(encoding="utf-8")
+        for folder in ("saved", "summary")
+        for path in (tmp_path / folder).iterdir()
+        if path.suffix in {".json", ".md", ".yaml"}
+    ]
+    assert not any(str(first.parent) in text for text in texts)
+    assert any(f"start: {first.name}" in text for text in texts)

@@ -175,11 +175,15 @@ def _made_from(config: Mapping[str, Any]) -> str:
 - **Data**: {data["name"]}{read_as}; {data["pictures"]:,} training pictures{mirrored}.
   Fingerprint of pictures, captions and splits: `{data["fingerprint"]}`.
 - **Captions**: at most {recipe["data"]["max_words"]} tokens, rarer than {tokenizer["min_count"]} times unknown.
-- **Objective**: {", ".join(phase["name"] for phase in recipe["objective"])}, up to {epochs} epochs of batches of
+- **Objective**: {", then ".join(_phase(phase) for phase in recipe["objective"])}, up to {epochs} epochs of batches of
   {training["pictures"]} pictures; the best epoch by {recipe["validation"]["metric"]} on
   `{recipe["validation"]["split"]}` is kept.
 - **Optimizer**: {optimizer["name"]}, learning rate {optimizer["lr"]:g}, schedule {recipe["schedule"]["name"]},
   precision {training["precision"]}, seed {training["seed"]}."""
+
+
+def _phase(phase: Mapping[str, Any]) -> str:
+    return f"{phase['name']} (learning rate {phase['lr']:g})" if "lr" in phase else str(phase["name"])
 
 
 def _scores(config: Mapping[str, Any]) -> str:

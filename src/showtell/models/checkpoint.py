@@ -5,7 +5,6 @@ that one that was cut short or belongs to another checkpoint is refused.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from showtell.models.card import card_fields, model_card
 from showtell.models.decoder_specs import DecoderSpec
 from showtell.models.encoder import Encoder, build_encoder, check_identity, save_encoder
 from showtell.models.hub import CARD, CONFIG, DECODER, ENCODER, FILES, TOKENIZER
+from showtell.models.portable import portable_config
 from showtell.models.registry import build_decoder
 from showtell.models.spec import EncoderSpec
 from showtell.models.tensors import save_tensors
@@ -133,7 +133,7 @@ def save_portable(
             mend="Name an empty or new directory",
         )
     fields = card_fields({**loaded.config.get("card", {}), **(card or {})})
-    config = _without_paths(loaded.config)
+    config = portable_config(loaded.config)
     config["card"] = fields.model_dump(mode="json", exclude_defaults=True)
     config["encoder"] = {"origin": encoder.origin, **config["encoder"]}
     trained = config["encoder"]["spec"]["trainable"]
@@ -163,16 +163,7 @@ def _write(
     names = (DECODER, TOKENIZER, *((ENCODER,) if encoder is not None else ()))
     config = {**config, "files": {name: sha256_file(directory / name) for name in names}}
     write_json(directory / CONFIG, config)
-    write_text(directory / CARD, model_card(_without_paths(config), repository=repository))
-
-
-def _without_paths(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a configuration that names the file of the encoder's weights without its folder."""
-    bare: dict[str, Any] = copy.deepcopy(dict(config))
-    for spec in (bare["encoder"]["spec"], bare.get("recipe", {}).get("encoder", {})):
-        if spec.get("weights"):
-            spec["weights"] = Path(spec["weights"]).name
-    return bare
+    write_text(directory / CARD, model_card(portable_config(config), repository=repository))
 
 
 def read_config(path: Path) -> tuple[Path, dict[str, Any]]:

@@ -68,7 +68,7 @@ def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
     Raises:
         DataError: there is no table of a tuning, or it is broken.
     """
-    table = _read(directory / "tuning.json", "showtell tuning table")
+    table = read_tuning(directory)
     trials, keys, split = table["trials"], table["keys"], table["split"]
     heads = [*map(escape, keys), "state", "epochs", f"{escape(split)} loss", *SHOWN_SCORES, "trial"]
     best = next((trial for trial in trials if trial["run"] == table["best"]), None)
@@ -96,6 +96,15 @@ def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
     told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     many = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
     return _write(directory, title, f"{many}: {told}.", main)
+
+
+def read_tuning(directory: Path) -> dict[str, Any]:
+    """Return the table that ``showtell tune`` wrote.
+
+    Raises:
+        DataError: there is none, or it is broken.
+    """
+    return _read(directory / "tuning.json", "showtell tuning table")
 
 
 def _trial_row(directory: Path, trial: Mapping[str, Any], best: str | None) -> str:

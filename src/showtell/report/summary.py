@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,9 @@ from PIL import Image
 from showtell.errors import DataError, PictureError
 from showtell.files import atomic_directory, read_manifest, write_manifest, write_text
 from showtell.images import load_picture
+from showtell.models.portable import portable_recipe
 from showtell.report.charts import Line, line_chart
+from showtell.report.comparison import read_tuning
 from showtell.report.run import Prediction, RunFacts, choose, read_run
 from showtell.report.template import asset
 
@@ -54,7 +55,8 @@ def write_summary(
             "## Recipe\n\nAs it was run, defaults included: [recipe.yaml](recipe.yaml).",
         ]
         write_text(folder / "README.md", "\n\n".join(part for part in parts if part) + "\n")
-        write_text(folder / "recipe.yaml", _portable(facts.recipe))
+        recipe = portable_recipe(yaml.safe_load(facts.recipe))
+        write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
         write_manifest(folder, KIND, FORMAT, {"signature": facts.signature})
     return out / "README.md"
 
@@ -86,7 +88,6 @@ def _epochs(facts: RunFacts, folder: Path) -> str:
         images.append(f'<img src="{name}.svg" width="300" alt="{title}">')
     trained = {row["epoch"]: row for row in facts.rows if row.get("kind") == "epoch"}
     judged = [row for row in facts.rows if row.get("kind") == "validation"]
-    best = max(judged, key=lambda row: _fit(row, facts.scores))["epoch"] if judged else 0
     lines = [
         "## By epoch",
         "",
@@ -96,43 +97,31 @@ def _epochs(facts: RunFacts, folder: Path) -> str:
         "",
         _row(["epoch", "training loss", "validation loss", *COLUMNS]),
         _row("---" for _ in range(3 + len(COLUMNS))),
-        *(_row(_epoch(row, trained.get(row["epoch"], {}), best)) for row in judged),
+        *(_row(_epoch(row, trained.get(row["epoch"], {}), facts.scores)) for row in judged),
     ]
     return "\n".join(lines)
 
 
-def _fit(row: Mapping[str, Any], scores: Mapping[str, float]) -> float:
-    """Return how near a validation's scores are to those of the best checkpoint."""
-    return -sum(abs(float(row[name]) - value) for name, value in scores.items())
-
-
-def _epoch(row: Mapping[str, Any], trained: Mapping[str, Any], best: int) -> list[str]:
-    epoch = f"**{row['epoch']}**" if row["epoch"] == best else str(row["epoch"])
+def _epoch(row: Mapping[str, Any], trained: Mapping[str, Any], best: Mapping[str, float]) -> list[str]:
+    is_best = all(row[name] == value for name, value in best.items())
+    epoch = f"**{row['epoch']}**" if is_best else str(row["epoch"])
     loss = f"{trained['loss']:.3f}" if "loss" in trained else ""
     return [epoch, loss, f"{row['loss']:.3f}", *(f"{100 * row[name]:.2f}" for name in COLUMNS)]
 
 
 def _tuning(directory: Path) -> str:
-    path = directory / "tuning.json"
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-        keys = [str(key) for key in table["keys"]]
-        rows = [
-            [
-                *(str(trial["values"][key]) for key in keys),
-                trial["state"],
-                str(trial["epochs"]),
-                "" if trial["loss"] is None else f"{trial['loss']:.3f}",
-                *(f"{100 * trial['scores'][name]:.2f}" if trial["scores"] else "" for name in COLUMNS),
-            ]
-            for trial in table["trials"]
+    table = read_tuning(directory)
+    keys = table["keys"]
+    rows = [
+        [
+            *(str(trial["values"][key]) for key in keys),
+            trial["state"],
+            str(trial["epochs"]),
+            "" if trial["loss"] is None else f"{trial['loss']:.3f}",
+            *(f"{100 * trial['scores'][name]:.2f}" if trial["scores"] else "" for name in COLUMNS),
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(
-            f"cannot read {path}",
-            found=f"{type(error).__name__}: {error}",
-            mend="Name a directory that showtell tune made",
-        ) from error
+        for trial in table["trials"]
+    ]
     header = [*(f"`{key}`" for key in keys), "state", "epochs", "validation loss", *COLUMNS]
     return "\n".join(
         ["## What was tried", "", _row(header), _row("---" for _ in header), *(_row(row) for row in rows)]
@@ -155,15 +144,6 @@ def _pictures(predictions: Sequence[Prediction], folder: Path) -> str:
         lines += ["", shown, "", f"**{_safe(prediction.candidate)}** (CIDEr-D {score:.0f})", ""]
         lines += [f"- {_safe(reference)}" for reference in prediction.references]
     return "\n".join(lines)
-
-
-def _portable(recipe: str) -> str:
-    """Return a recipe without where the encoder's file lay on the machine that ran it."""
-    values = yaml.safe_load(recipe)
-    weights = values["encoder"]["weights"]
-    if weights is not None:
-        values["encoder"]["weights"] = Path(weights).name
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
 
 
 def _drawing(title: str, lines: Sequence[Line]) -> str:
