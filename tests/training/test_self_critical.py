@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
 from showtell.data.batches import Batch
+from showtell.images import Preprocessing
 from showtell.models.captioning import CaptioningModel
 from showtell.models.decoder_specs import LstmSpec, StackedSpec
+from showtell.models.encoder import EncoderSpec, build_encoder
 from showtell.models.features import Features
 from showtell.models.registry import build_decoder
 from showtell.recipes.schema import SelfCritical
@@ -149,3 +152,19 @@ def test_the_gradient_is_that_of_the_weighed_log_probabilities() -> None:
     logits = logits.index_fill(1, torch.tensor([PAD, BOS, UNK]), -torch.inf)
     (-(logits.softmax(1) * worth).sum()).backward()
     torch.testing.assert_close(total, model.decoder.output.bias.grad, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize(("trainable", "looks"), [(False, 1), (True, 2)])
+def test_a_frozen_encoder_looks_once_at_a_live_picture(trainable: bool, looks: int) -> None:
+    torch.manual_seed(0)
+    preprocessing = Preprocessing(size=32)
+    encoder = build_encoder(EncoderSpec(name="small", width=16, trainable=True, preprocessing=preprocessing))
+    encoder.spec = encoder.spec.model_copy(update={"trainable": trainable})
+    spec = StackedSpec(embedding=6, hidden=8, memory=4, heads=2)
+    decoder = build_decoder(spec, vocabulary=VOCABULARY, encoder_width=encoder.width, pad_id=PAD)
+    model, calls = CaptioningModel(decoder, encoder).train(), []
+    encoder.register_forward_hook(lambda *_: calls.append(1))
+    pictures = torch.zeros(PICTURES, 32, 32, 3, dtype=torch.uint8)
+    batch = replace(make_batch(), memory=pictures)
+    build(fives)(model, batch, 0)
+    assert len(calls) == looks

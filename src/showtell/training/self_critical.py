@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -58,11 +57,13 @@ class SelfCriticalObjective:
         # The reward is worked out while the network reads the samples once more.
         with ThreadPoolExecutor(max_workers=1) as worker:
             rewards = worker.submit(self._judge, batch, sampled, greedy)
-            log_probs, real = self._log_probs(model, batch.memory, sampled)
+            # A frozen encoder need not look twice; one that is trained looks again, for its gradient.
+            trains_encoder = model.encoder is not None and model.encoder.spec.trainable
+            log_probs, real = self._log_probs(model, batch.memory if trains_encoder else memory, sampled)
             reward, advantage = rewards.result()
         weight = torch.as_tensor(advantage, dtype=log_probs.dtype, device=log_probs.device)  # [P, K]
-        loss = -(weight.unsqueeze(2) * log_probs * real).sum()
-        return loss, int(real.sum()), {"reward": float(reward.mean()) * int(real.sum())}
+        loss, tokens = -(weight.unsqueeze(2) * log_probs * real).sum(), int(real.sum())
+        return loss, tokens, {"reward": float(reward.mean()) * tokens}
 
     def _say(self, model: CaptioningModel, memory: Features, *, greedy: bool) -> Tensor:
         """Return sentences int64 [P, K, T], ``<bos>`` first, ``<pad>`` after their end."""
@@ -87,7 +88,9 @@ class SelfCriticalObjective:
         """Return logits [..., V] with -infinity where a token is never said."""
         return logits.index_fill(-1, torch.tensor(self.specials.never_said, device=logits.device), -math.inf)
 
-    def _log_probs(self, model: CaptioningModel, memory: Any, sampled: Tensor) -> tuple[Tensor, Tensor]:
+    def _log_probs(
+        self, model: CaptioningModel, memory: Features | Tensor, sampled: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities float32 [P, K, T - 1] of what was said, and where something was, bool."""
         targets = sampled[:, :, 1:]
         real = targets != self.specials.pad

@@ -14,6 +14,7 @@ from showtell.files import atomic_directory
 from showtell.models.checkpoint import save_checkpoint
 from showtell.models.hub import ENCODER
 from showtell.recipes.schema import Recipe
+from showtell.training.objectives import Objective, build_objective
 from showtell.training.parts import Parts
 from showtell.training.run import Moving, Progress
 from showtell.training.stepping import Stepper, StepResult
@@ -41,6 +42,18 @@ class UnderWay:
         return Stepper(
             self.recipe, parts.model, self.moving, parts.compute, parts.processes, parts.tokenizer.pad_id
         )
+
+    @cached_property
+    def _objectives(self) -> dict[int, Objective]:
+        return {}
+
+    @property
+    def objective(self) -> Objective:
+        """What the phase under way makes small; built once, for rewards count all training captions."""
+        phase = self.moving.progress.phase
+        if phase not in self._objectives:
+            self._objectives[phase] = build_objective(self.recipe.objective[phase], self.parts.batches)
+        return self._objectives[phase]
 
     def start(self) -> None:
         """Start the trackers, say what is about to happen, and make sure that there is a ``last/``."""
