@@ -94,3 +94,14 @@ def test_a_place_that_holds_something_else_is_refused(
     with pytest.raises(ConfigError, match=r"--seeds 0 cannot be used: expected 1 to 100"):
         train_seeds(toy_recipe, 0, data=toy_set.directory, out=tmp_path / "seeds")
     assert not (tmp_path / "seeds").exists()
+
+
+def test_finished_seeds_of_a_recipe_that_trains_on_are_recognised(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, trained: list[tuple[str, int]]
+) -> None:
+    module.train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
+    training = toy_recipe.training.model_copy(update={"start": str(tmp_path / "first")})
+    recipe = toy_recipe.model_copy(update={"training": training})
+    for _ in range(2):
+        train_seeds(recipe, 1, data=toy_set.directory, out=tmp_path / "seeds")
+    assert trained == [("first", 0), ("seed-0", 0)]

@@ -19,12 +19,10 @@ from showtell.training.averaging import WeightAverage
 from showtell.training.best import judge_best, restore_best
 from showtell.training.device import Compute
 from showtell.training.judging import Judgement, mean_loss
-from showtell.training.objectives import build_objective
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
 from showtell.training.processes import Processes, joined
-from showtell.training.run import Moving, Progress, Saved, check_run, open_run
+from showtell.training.run import Moving, Progress, Saved, check_run, open_run, origin_of
 from showtell.training.schedules import Plateau, rate_at
-from showtell.training.start import start_identity
 from showtell.training.stepping import StepResult
 from showtell.training.tracking import require_trackers
 from showtell.training.under_way import Clock, Pace, UnderWay
@@ -105,11 +103,7 @@ def _open(
     prepared = PreparedSet.load(data)
     recipe = _remember_weights(recipe, encoder_weights)
     encoder = build_encoder_of(recipe, encoder_weights, compute)
-    origin = {
-        "data": {"fingerprint": prepared.fingerprint},
-        "encoder": encoder.identity(),
-        "start": start_identity(recipe),
-    }
+    origin = origin_of(recipe, prepared, encoder)
     processes.from_main(lambda: check_run(out, recipe, origin, restart=restart))
     parts = build_parts(recipe, prepared, encoder, compute, features, processes)
     moving = build_moving(recipe, parts)
@@ -160,7 +154,6 @@ def _train_epoch(run: UnderWay) -> None:
     recipe, parts, state = run.recipe, run.parts, run.moving.progress
     phase = recipe.objective[state.phase]
     steps, steps_before = phase.epochs * len(parts.batches), state.phase_epoch * len(parts.batches)
-    objective = build_objective(phase, parts.batches)
     peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
     clock, pace = Clock(state), Pace()
     parts.model.train()
@@ -169,7 +162,7 @@ def _train_epoch(run: UnderWay) -> None:
         for batch in parts.batches.epoch(state.epoch, start=state.position):
             share = run.moving.plateau.share * rate_at(steps_before + state.position, steps, recipe.schedule)
             rate = peak * share
-            done = run.stepper.step(batch, objective, rate)
+            done = run.stepper.step(batch, run.objective, rate)
             pace.add(done)
             if state.step % LOG_STEPS == 0:
                 _log_step(run, done, rate, pace)

@@ -19,6 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError
 from showtell.files import (
     atomic_directory,
@@ -29,10 +30,12 @@ from showtell.files import (
     write_manifest,
     write_text,
 )
+from showtell.models.encoder import Encoder
 from showtell.models.tensors import save_tensors
 from showtell.recipes.schema import Recipe, dump_recipe, parse_recipe
 from showtell.training.averaging import WeightAverage
 from showtell.training.schedules import Plateau
+from showtell.training.start import start_identity
 
 KIND, FORMAT = "showtell run", 1
 STATE, TENSORS = "trainer.json", "trainer.safetensors"
@@ -82,13 +85,26 @@ class Progress:
     finished: bool = False
 
 
+def origin_of(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[str, Any]:
+    """Return what a run is made from beside its recipe: data, encoder, and the decoder that it starts from.
+
+    Raises:
+        CheckpointError: ``training.start`` is no captioner.
+    """
+    return {
+        "data": {"fingerprint": prepared.fingerprint},
+        "encoder": encoder.identity(),
+        "start": start_identity(recipe),
+    }
+
+
 def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, restart: bool) -> bool:
     """Return whether a directory holds this very run, to be gone on with; change nothing.
 
     Args:
         directory: The run.
         recipe: Its resolved recipe.
-        origin: What else it is made from: fingerprint of the data, identity of the encoder.
+        origin: What else it is made from, see `origin_of`.
         restart: What is there does not matter, if only it is a run.
 
     Raises:
@@ -119,7 +135,7 @@ def open_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, rest
     Args:
         directory: The run.
         recipe: Its resolved recipe.
-        origin: What else it is made from: fingerprint of the data, identity of the encoder.
+        origin: What else it is made from, see `origin_of`.
         restart: Throw away what is there (only if it is a run).
 
     Raises:

@@ -19,7 +19,7 @@ from showtell.recipes.schema import Recipe
 from showtell.training.loop import train
 from showtell.training.parts import build_encoder_of, compute_of
 from showtell.training.processes import is_main
-from showtell.training.run import check_run
+from showtell.training.run import check_run, origin_of
 
 KIND, SUMMARY_KIND, FORMAT = "showtell seeds", "showtell seeds summary", 1
 SUMMARY = "summary.json"
@@ -173,10 +173,7 @@ def _is_finished(run: Path) -> bool:
 def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | None, device: str) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
     encoder = build_encoder_of(recipe, encoder_weights, compute_of(recipe, device))
-    fingerprint = PreparedSet.load(data).fingerprint
-    check_run(
-        run, recipe, {"data": {"fingerprint": fingerprint}, "encoder": encoder.identity()}, restart=False
-    )
+    check_run(run, recipe, origin_of(recipe, PreparedSet.load(data), encoder), restart=False)
 
 
 def _read_run(run: Path, seed: int) -> SeedRun:
