@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from showtell.models.decoder import select_hypotheses
+from showtell.models.decoder import check_regions, select_hypotheses
 from showtell.models.decoder_specs import AttentionSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
@@ -78,8 +78,7 @@ class AttentionDecoder(nn.Module):
 
     def begin(self, features: Features, hypotheses: int) -> AttentionState:
         """Project the regions once and start K hypotheses from the picture as a whole."""
-        if not bool(features.mask.any(dim=1).all()):
-            raise ValueError("a picture without a real region cannot be attended to")
+        check_regions(features)
         values = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
         hidden, cell = torch.tanh(self.initial(features.pooled)).chunk(2, dim=-1)  # [P, H]
         return AttentionState(

@@ -59,6 +59,16 @@ class Decoder(Protocol[S]):
         ...
 
 
+def check_regions(features: Features) -> None:
+    """Refuse pictures that cannot be attended to: the softmax over no region is NaN.
+
+    Raises:
+        ValueError: a picture has no real region.
+    """
+    if not bool(features.mask.any(dim=1).all()):
+        raise ValueError("a picture without a real region cannot be attended to")
+
+
 def select_hypotheses(values: Tensor, parents: Tensor) -> Tensor:
     """Gather ``values`` [P, K, ...] by ``parents`` int64 [P, K'], each an index into K -> [P, K', ...]."""
     index = parents.reshape(*parents.shape, *(1,) * (values.dim() - 2))

@@ -17,7 +17,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from showtell.models.decoder import select_hypotheses
+from showtell.models.decoder import check_regions, select_hypotheses
 from showtell.models.decoder_specs import StackedSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
@@ -83,8 +83,7 @@ class StackedDecoder(nn.Module):
 
     def begin(self, features: Features, hypotheses: int) -> StackedState:
         """Project the regions once; K hypotheses start from zero states."""
-        if not bool(features.mask.any(dim=1).all()):
-            raise ValueError("a picture without a real region cannot be attended to")
+        check_regions(features)
         regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
         start = self.output.weight.new_zeros(len(features.pooled), hypotheses, 2, self.spec.hidden)
         return StackedState(
