@@ -9,6 +9,8 @@ import random
 import shutil
 import signal
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -16,11 +18,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from showtell.data.batches import Batches
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, ShowtellError
 from showtell.models.checkpoint import load_checkpoint
-from showtell.recipes.schema import Recipe, parse_recipe
-from showtell.training import loop, objectives
+from showtell.recipes.schema import CrossEntropy, Recipe, SelfCritical, parse_recipe
+from showtell.training import loop, objectives, under_way
 from showtell.training.judging import Judge
 from showtell.training.loop import train
 from showtell.training.predictions import kept_judgement
@@ -90,7 +93,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     toy_set: PreparedSet,
     toy_recipe: Recipe,
     tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    cut_before: Callable[[int], AbstractContextManager[None]],
     stop_at: int,
     precision: str,
 ) -> None:
@@ -100,17 +103,8 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
         schedule={"name": "plateau", "patience": 0},
     )
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    step = Stepper.step
-
-    def stopping_step(self: Stepper, *rest: object) -> object:
-        if self.moving.progress.step == stop_at:
-            raise StopError
-        return step(self, *rest)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", stopping_step)
-        with pytest.raises(StopError):
-            train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    with cut_before(stop_at):
+        train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 
@@ -545,21 +539,16 @@ def test_a_phase_starts_from_the_best_weights_and_without_a_past(
     "stop_at", [4, pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)]
 )
 def test_a_run_cut_between_or_inside_phases_ends_with_the_same_bits(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+    toy_set: PreparedSet,
+    toy_recipe: Recipe,
+    tmp_path: Path,
+    cut_before: Callable[[int], AbstractContextManager[None]],
+    stop_at: int,
 ) -> None:
     recipe = in_phases(toy_recipe, save_steps=1, pictures=8)
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    step = Stepper.step
-
-    def stopping_step(self: Stepper, *rest: object) -> object:
-        if self.moving.progress.step == stop_at:
-            raise StopError
-        return step(self, *rest)  # type: ignore[arg-type]
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", stopping_step)
-        with pytest.raises(StopError):
-            train(recipe, data=toy_set.directory, out=tmp_path / "cut")
+    with cut_before(stop_at):
+        train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 
@@ -604,3 +593,17 @@ def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
+
+
+def test_what_a_phase_makes_small_is_built_once(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build, built = under_way.build_objective, []
+
+    def watch(phase: CrossEntropy | SelfCritical, batches: Batches) -> objectives.Objective:
+        built.append(phase.name)
+        return build(phase, batches)
+
+    monkeypatch.setattr(under_way, "build_objective", watch)
+    train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
+    assert built == ["cross-entropy", "self-critical"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +21,6 @@ from showtell.training.evaluation import evaluate_checkpoint
 from showtell.training.loop import train
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of, open_memories
 from showtell.training.processes import Processes
-from showtell.training.stepping import Stepper
 
 
 def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
@@ -104,35 +105,22 @@ def live_recipe(toy_recipe: Recipe, encoder_weights: Path) -> Recipe:
     return parse_recipe(values, "the live recipe")
 
 
-class StopError(Exception):
-    """Stands for whatever ends a process."""
-
-
-def stop_at(monkeypatch: pytest.MonkeyPatch, last: int) -> None:
-    step = Stepper.step
-
-    def stopping(self: Stepper, *rest: object) -> object:
-        if self.moving.progress.step == last:
-            raise StopError
-        return step(self, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Stepper, "step", stopping)
-
-
 def state_of(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "last" / "trainer.safetensors")
 
 
 @pytest.mark.parametrize("stop", [3, 5])
 def test_live_views_and_batch_norm_go_on_with_the_same_bits(
-    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: int
+    toy_set: PreparedSet,
+    live_recipe: Recipe,
+    tmp_path: Path,
+    cut_before: Callable[[int], AbstractContextManager[None]],
+    stop: int,
 ) -> None:
     where = {"data": toy_set.directory, "features": tmp_path / "features"}
     train(live_recipe, out=tmp_path / "whole", **where)
-    with monkeypatch.context() as patch:
-        stop_at(patch, stop)
-        with pytest.raises(StopError):
-            train(live_recipe, out=tmp_path / "cut", **where)
+    with cut_before(stop):
+        train(live_recipe, out=tmp_path / "cut", **where)
     train(live_recipe, out=tmp_path / "cut", **where)
     whole, cut = state_of(tmp_path / "whole"), state_of(tmp_path / "cut")
     assert whole.keys() == cut.keys()

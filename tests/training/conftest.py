@@ -1,0 +1,34 @@
+"""What several tests of training share."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from showtell.training.stepping import Stepper
+
+
+class _CutError(Exception):
+    """Stands for whatever ends a process."""
+
+
+@pytest.fixture
+def cut_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """Inside the block a training ends, as if its process did, before the step after so many; it must get there."""
+    step = Stepper.step
+
+    @contextlib.contextmanager
+    def cut(steps: int) -> Iterator[None]:
+        def stopping_step(self: Stepper, *rest: object) -> object:
+            if self.moving.progress.step == steps:
+                raise _CutError
+            return step(self, *rest)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Stepper, "step", stopping_step)
+            with pytest.raises(_CutError):
+                yield
+
+    return cut
