@@ -1,0 +1,109 @@
+"""Measure everything and print one table.
+
+    python -m benchmarks                                     # random weights, made-up pictures and captions
+    python -m benchmarks --captioner runs/attention --data data/flickr8k --pictures photos/
+    python -m benchmarks --only search --only training --quick
+    python -m benchmarks --markdown benchmarks/results/FILE.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+from benchmarks.harness import Group, Row, Setting
+from benchmarks.machine import commit, describe_machine, versions
+from benchmarks.results import FOLDER, FORMAT, markdown, read_results, table, write_results
+
+GROUPS = (
+    "caption",
+    "int8",
+    "hugging_face",
+    "search",
+    "training",
+    "features",
+    "scores",
+    "rewards",
+    "cold",
+    "growth",
+)
+
+
+def main() -> None:
+    """Measure, print the table, write the results."""
+    options = _parser().parse_args()
+    if options.markdown:
+        print(markdown(read_results(options.markdown)))
+        return
+    started, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
+    facts = {"machine": describe_machine(), "versions": versions(), "commit": commit()}
+    rows: list[Row] = []
+    with tempfile.TemporaryDirectory(prefix="showtell-bench-", dir=options.folder) as folder:
+        setting = Setting(
+            folder=Path(folder),
+            quick=options.quick,
+            full=options.full,
+            captioner=options.captioner,
+            encoder_weights=options.encoder_weights,
+            data=options.data,
+            pictures=options.pictures,
+            references=options.references,
+        )
+        for name in options.only or GROUPS:
+            rows += _measured(name, setting)
+    results = {
+        "format": FORMAT,
+        "date": date,
+        **facts,
+        "quick": options.quick,
+        "made_up": {
+            "captioner": options.captioner is None,
+            "captions": options.data is None,
+            "pictures": options.pictures is None,
+            "references": options.references is None,
+        },
+        "groups": options.only or list(GROUPS),
+        "seconds": time.monotonic() - started,
+        "rows": [row.to_json() for row in rows],
+    }
+    print(table(results))
+    print(f"\n{write_results(results, options.results)}")
+
+
+def _measured(name: str, setting: Setting) -> Iterator[Row]:
+    """Yield the rows of a group, told on stderr as they come."""
+    started = time.monotonic()
+    group: Group = importlib.import_module(f"benchmarks.{name}").measure
+    for row in group(setting):
+        figure = "-" if row.figure is None else f"{row.figure:.2f}"
+        print(f"{name}: {row.work} | {row.against} | {figure} | {row.measured}", file=sys.stderr, flush=True)
+        yield row
+    print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--only", action="append", choices=GROUPS, metavar="NAME", help=", ".join(GROUPS))
+    parser.add_argument("--quick", action="store_true", help="fewer rounds of less: rough figures")
+    parser.add_argument("--full", action="store_true", help="growth up to a million pictures")
+    parser.add_argument("--captioner", type=Path, help="a checkpoint or run; else one of random weights")
+    parser.add_argument("--encoder-weights", type=Path, help="its encoder's weights")
+    parser.add_argument("--data", type=Path, help="a prepared set; else captions are made up")
+    parser.add_argument("--pictures", type=Path, help="a folder of photographs; else noise like photographs")
+    parser.add_argument("--references", type=Path, help="captions to score against; else made up")
+    parser.add_argument("--folder", type=Path, help="where temporary files go (some GB)")
+    parser.add_argument("--results", type=Path, default=FOLDER, help="where the JSON goes")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="print a result's table as Markdown")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What the package is measured against: written as people write it, and not slow on purpose."""

@@ -1,0 +1,67 @@
+"""Beam search alone: 32 pictures, 5 beams, 20 words, a vocabulary of 10,000."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+
+from benchmarks.harness import Row, Setting, compare, take_turns
+from benchmarks.material import VOCABULARY
+from benchmarks.rivals.tutorial_beam import batched_beam, list_beam
+from showtell.models.decoder_specs import AttentionSpec
+from showtell.models.features import Features
+from showtell.models.registry import build_decoder
+from showtell.options import DecodingOptions
+from showtell.search import Specials, search
+
+PICTURES, BEAMS, WORDS = 32, 5, 20
+REGIONS, WIDTH = 49, 2048
+SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Yield beam search against greedy search and against loops over pictures."""
+    torch.manual_seed(0)
+    decoder = build_decoder(AttentionSpec(), vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
+    regions = torch.rand(PICTURES, REGIONS, WIDTH)
+    features = Features(regions, regions.mean(1), torch.ones(PICTURES, REGIONS, dtype=torch.bool))
+    length = {"min_words": WORDS, "max_words": WORDS}
+
+    def ours(options: DecodingOptions) -> None:
+        with torch.inference_mode():
+            search(decoder, features, options, SPECIALS)
+
+    def loop(rival) -> None:  # type: ignore[no-untyped-def]
+        with torch.inference_mode():
+            rival(decoder, features, SPECIALS, beams=BEAMS, **length)
+
+    timings = take_turns(
+        {
+            "beam search": lambda: ours(DecodingOptions(beams=BEAMS, **length)),
+            "greedy": lambda: ours(DecodingOptions(method="greedy", **length)),
+        },
+        setting.rounds(9),
+    )
+    work = f"beam search, {PICTURES} pictures × {BEAMS} beams × {WORDS} words, vocabulary 10,000"
+    yield compare(
+        work, "greedy search", timings, ours="beam search", theirs="greedy", target=5.0, at_most=True
+    )
+    timings = take_turns(
+        {
+            "beam search": lambda: ours(DecodingOptions(beams=BEAMS, **length)),
+            "a loop with lists": lambda: loop(list_beam),
+            "a loop, a picture's beams at once": lambda: loop(batched_beam),
+        },
+        setting.rounds(3),
+    )
+    told = timings["a loop, a picture's beams at once"].ratio(timings["a loop with lists"])
+    yield compare(
+        work,
+        "a loop over pictures with lists",
+        timings,
+        ours="beam search",
+        theirs="a loop with lists",
+        target=20.0,
+        lists_over_batched=told,
+    )

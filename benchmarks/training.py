@@ -1,0 +1,207 @@
+"""Training on kept features, against a tutorial's way and against the bound of matrix products."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.harness import Row, Setting, compare, seconds_of, take_turns
+from benchmarks.material import made_up_corpus
+from benchmarks.rivals.tutorial_decoder import TutorialDecoder, tutorial_step
+from showtell.data.batches import Batch, Batches, BatchOptions
+from showtell.data.prepared import PreparedSet, prepare
+from showtell.models.captioning import CaptioningModel
+from showtell.models.features import Features
+from showtell.models.registry import build_decoder
+from showtell.recipes.schema import Recipe, load_recipe
+from showtell.text.tokenizer import Tokenizer
+from showtell.training.averaging import WeightAverage
+from showtell.training.device import Compute, resolve_compute
+from showtell.training.objectives import build_objective
+from showtell.training.processes import Processes
+from showtell.training.run import Moving
+from showtell.training.schedules import Plateau
+from showtell.training.stepping import Stepper
+
+PICTURES, REGIONS, WIDTH = 256, 49, 2048
+SIDE = 2048
+SHOWN_OPERATIONS = 15
+ATTENTION, STACKED = "flickr8k-attention", "flickr8k-stacked-attention"
+
+
+class KeptFeatures:
+    """Features of some pictures as a cache holds them, float16, in memory."""
+
+    def __init__(self, count: int) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.regions = torch.rand(count, REGIONS, WIDTH, generator=generator).half()
+
+    def load(self, rows: Any, mirrored: Any, places: Any = None) -> Features:
+        """Return features float32 of rows int64 [P]."""
+        regions = self.regions[torch.from_numpy(rows)].float()
+        return Features(regions, regions.mean(1), torch.ones(regions.shape[:2], dtype=torch.bool))
+
+
+class Ours:
+    """The package's training of a shipped recipe, a batch at a time."""
+
+    def __init__(self, recipe: Recipe, prepared: PreparedSet, memories: KeptFeatures) -> None:
+        rows = np.arange(len(prepared), dtype=np.int64)
+        captions = [text for row in rows for text in prepared.captions(int(row))]
+        self.tokenizer = Tokenizer.fit(captions, min_count=1)
+        self.compute: Compute = resolve_compute("auto", recipe.training.precision, recipe.training.threads)
+        torch.manual_seed(0)
+        decoder = build_decoder(
+            recipe.decoder,
+            vocabulary=self.tokenizer.size,
+            encoder_width=WIDTH,
+            pad_id=self.tokenizer.pad_id,
+        )
+        model = CaptioningModel(decoder).to(self.compute.device).train()
+        data, training = recipe.data, recipe.training
+        options = BatchOptions(training.pictures, data.captions, data.max_words, False, training.seed)
+        self.batches = Batches(prepared, rows, self.tokenizer, memories, options)
+        self.objective = build_objective(recipe.objective[0], self.batches)
+        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer.name]
+        moving = Moving(
+            model=model,
+            optimizer=kind(model.parameters(), lr=recipe.optimizer.lr, betas=recipe.optimizer.betas),
+            scaler=self.compute.scaler(),
+            average=WeightAverage(model, training.averaging),
+            plateau=Plateau(recipe.schedule),
+        )
+        self.stepper = Stepper(recipe, model, moving, self.compute, Processes(), self.tokenizer.pad_id)
+
+    def learn(self, steps: int) -> None:
+        """Load and learn from the first batches of an epoch."""
+        for batch in itertools.islice(self.batches.epoch(0), steps):
+            self.stepper.step(batch, self.objective, 1e-4)
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Yield captions a second against the tutorial's, and the share of the bound, for two decoders."""
+    prepared = _captions(setting.folder)
+    memories = KeptFeatures(len(prepared))
+    steps = setting.size(8, 2)
+    for name in (ATTENTION, STACKED):
+        recipe = load_recipe(name)
+        ours = Ours(recipe, prepared, memories)
+        batch = next(ours.batches.epoch(0))
+        captions = steps * batch.tokens.shape[0] * batch.tokens.shape[1]
+        theirs = {
+            "tutorial": _tutorial(recipe, ours, memory=None),
+            "tutorial, regions projected": _tutorial(recipe, ours, memory=recipe.decoder.memory),
+        }
+        works = {"ours": partial(ours.learn, steps)}
+        works |= {key: partial(_learn_as_tutorial, *parts, ours.batches, steps) for key, parts in theirs.items()}
+        timings = take_turns(works, setting.rounds(5))
+        work = f"train {name}, {batch.tokens.shape[0]} pictures × {batch.tokens.shape[1]} captions"
+        same = {"timings": timings, "ours": "ours", "count": captions, "of": "captions"}
+        yield compare(work, "a tutorial's training", theirs="tutorial", target=8.0, **same)
+        yield compare(
+            work,
+            "the same with regions projected as ours",
+            theirs="tutorial, regions projected",
+            target=8.0,
+            **same,
+        )
+        yield _share_of_the_bound(work, ours, batch, timings["ours"].median / steps)
+
+
+def _captions(folder: Path) -> PreparedSet:
+    """Return a prepared set of made-up captions; its pictures are one file, and never looked at."""
+    from PIL import Image
+
+    source = folder / "training"
+    source.mkdir()
+    lines = []
+    for key, references in made_up_corpus(PICTURES).references.items():
+        Image.new("RGB", (16, 16), (int(key) % 256, int(key) // 256, 0)).save(source / f"{key}.png")
+        lines += [json.dumps({"image": f"{key}.png", "caption": text, "split": "train"}) for text in references]
+    (source / "captions.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return prepare(source / "captions.jsonl", folder / "training-set")
+
+
+def _tutorial(recipe: Recipe, ours: Ours, memory: int | None) -> tuple[TutorialDecoder, torch.optim.Optimizer]:
+    torch.manual_seed(0)
+    decoder = TutorialDecoder(
+        ours.tokenizer.size, WIDTH, recipe.decoder.hidden, recipe.decoder.dropout, memory
+    ).to(ours.compute.device)
+    return decoder, torch.optim.Adam(decoder.parameters(), lr=1e-4)
+
+
+def _learn_as_tutorial(
+    decoder: TutorialDecoder, optimizer: torch.optim.Optimizer, batches: Batches, steps: int
+) -> None:
+    device = next(decoder.parameters()).device
+    for batch in itertools.islice(batches.epoch(0), steps):
+        moved = batch.to(device)
+        assert isinstance(moved.memory, Features)
+        tutorial_step(
+            decoder,
+            optimizer,
+            moved.memory.regions,
+            moved.tokens,
+            pad_id=batches.tokenizer.pad_id,
+            clip=5.0,
+        )
+
+
+def _share_of_the_bound(work: str, ours: Ours, batch: Batch, seconds: float) -> Row:
+    """Return how much of a step's time its matrix products would take alone."""
+    flops, rate = _flops_of_a_step(ours, batch), gemm_rate(ours.compute.device, ours.compute.dtype)
+    bound = flops / rate
+    dtype = str(ours.compute.dtype).removeprefix("torch.")
+    return Row(
+        work,
+        f"bound of its matrix products in {dtype}",
+        bound / seconds,
+        0.4,
+        unit="%",
+        measured=f"{flops / 1e9:.1f} GFLOP a step, {rate / 1e12:.2f} TFLOP/s: {bound * 1e3:.0f} of {seconds * 1e3:.0f} ms",
+        details={"flops": flops, "gemm_rate": rate, "step_seconds": seconds, "profile": _profile(ours, batch)},
+    )
+
+
+def _flops_of_a_step(ours: Ours, batch: Batch) -> int:
+    """Count the products of a step, forwards and back; fused LSTMs are taken apart, or they would count as nothing."""
+    with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+        ours.stepper.step(batch, ours.objective, 1e-4)
+    return int(counter.get_total_flops())
+
+
+def gemm_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Return the best rate of a large square matrix product, FLOP/s."""
+    left, right = (torch.rand(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+
+    def multiply() -> None:
+        torch.mm(left, right)
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return 2 * SIDE**3 / min(seconds_of(multiply) for _ in range(8))
+
+
+def _profile(ours: Ours, batch: Batch) -> list[dict[str, Any]]:
+    """Return the operations that take the most time of a step themselves, with their share."""
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
+        ours.stepper.step(batch, ours.objective, 1e-4)
+    events = sorted(profiler.key_averages(), key=lambda one: one.self_cpu_time_total, reverse=True)
+    total = sum(event.self_cpu_time_total for event in events)
+    return [
+        {
+            "operation": event.key,
+            "share": round(event.self_cpu_time_total / total, 4),
+            "milliseconds": round(event.self_cpu_time_total / 1e3, 2),
+            "calls": event.count,
+        }
+        for event in events[:SHOWN_OPERATIONS]
+    ]
