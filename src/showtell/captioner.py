@@ -25,7 +25,7 @@ import numpy.typing as npt
 from showtell.errors import ConfigError, PictureError
 from showtell.images import PictureSource, Preprocessing, load_picture, prepare_picture
 from showtell.models.hub import find_checkpoint, push_directory
-from showtell.models.runtime import Runtime, TorchRuntime
+from showtell.models.runtime import Runtime, load_runtime
 from showtell.options import DecodingOptions, override
 from showtell.search import Hypothesis
 
@@ -126,7 +126,7 @@ class Captioner:
             local_files_only=local_files_only,
         )
         weights = None if encoder_weights is None else Path(encoder_weights)
-        return cls(TorchRuntime.load(path, weights, device))
+        return cls(load_runtime(path, weights, device))
 
     def save_pretrained(
         self,

@@ -55,6 +55,10 @@ class ScoreError(ShowtellError):
     """References and candidates do not fit together."""
 
 
+class ExportError(ShowtellError):
+    """A captioner cannot be exported, or its export says something else."""
+
+
 class MissingExtraError(ShowtellError):
     """An optional dependency is not installed, or installed but broken."""
 

@@ -240,6 +240,7 @@ def load_checkpoint(
     encoder_weights: Path | None = None,
     with_encoder: bool = True,
     device: torch.device | str = "cpu",
+    encoder_dtype: torch.dtype | None = None,
 ) -> Checkpoint:
     """Load a captioner.
 
@@ -249,6 +250,7 @@ def load_checkpoint(
             in the checkpoint, else the file the run was trained with, else the hub's.
         with_encoder: False leaves the encoder out, for use with cached features.
         device: Where it shall run.
+        encoder_dtype: What a frozen encoder computes in; None: the fastest that the device has.
 
     Raises:
         CheckpointError: broken, the parts do not fit together, or weights are given for an encoder that was trained
@@ -282,7 +284,9 @@ def load_checkpoint(
             mend="Copy the checkpoint again",
         ) from error
     encoder = (
-        _load_encoder(directory, config, encoder_spec, encoder_weights, device) if with_encoder else None
+        _load_encoder(directory, config, encoder_spec, encoder_weights, device, encoder_dtype)
+        if with_encoder
+        else None
     )
     model = CaptioningModel(decoder.to(device), encoder).eval()
     return Checkpoint(model, tokenizer, search, config)
@@ -294,9 +298,11 @@ def _load_encoder(
     spec: EncoderSpec,
     weights: Path | None,
     device: torch.device | str,
+    dtype: torch.dtype | None,
 ) -> Encoder:
-    # A trained encoder keeps the precision it was trained and judged in.
-    dtype = torch.float32 if spec.trainable else None
+    if spec.trainable:
+        # It keeps the precision it was trained and judged in.
+        dtype = torch.float32
     if weights is not None and spec.trainable:
         raise CheckpointError(
             f"{weights} cannot be used with {directory}",

@@ -1,4 +1,6 @@
-"""What runs a captioner's networks, behind one protocol; torch is imported when the one that needs it is loaded."""
+"""What runs a captioner's networks, behind one protocol: torch, or for an export onnxruntime; each imported if it is
+needed.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from showtell.errors import MissingExtraError
+from showtell.errors import ConfigError, MissingExtraError
+from showtell.export.form import is_export
 from showtell.images import Preprocessing
 from showtell.options import DecodingOptions
 from showtell.search import Hypothesis, Specials, search
@@ -55,6 +58,25 @@ class Runtime(Protocol):
         repository: str | None,
     ) -> None:
         """Write what it runs, so that it can be loaded elsewhere; see `Captioner.save_pretrained`."""
+
+
+def load_runtime(path: Path, encoder_weights: Path | None, device: str) -> Runtime:
+    """Load what lies in a directory: an export with onnxruntime, anything else as a checkpoint, with torch.
+
+    Raises:
+        ConfigError: encoder weights for an export, which has its own; and those of the runtimes.
+    """
+    if not is_export(path):
+        return TorchRuntime.load(path, encoder_weights, device)
+    if encoder_weights is not None:
+        raise ConfigError(
+            f"{encoder_weights} cannot be used with {path}",
+            found="an export, which holds its encoder",
+            mend="Leave --encoder-weights (encoder_weights=) out",
+        )
+    from showtell.export.runtime import ExportRuntime
+
+    return ExportRuntime.load(path, device=device)
 
 
 class TorchRuntime:

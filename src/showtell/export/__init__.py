@@ -1,0 +1,1 @@
+"""A captioner as ONNX graphs: written with torch, run with onnxruntime and numpy alone."""

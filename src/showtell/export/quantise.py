@@ -1,0 +1,71 @@
+"""The encoder's convolutions in 8 bits: weights per channel, activations by the ranges that pictures showed.
+
+Static quantisation in onnxruntime's QDQ form: what stands between a quantise and a dequantise node is computed on
+integers by every runtime that can. The decoder stays in float32: it is small beside the encoder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from showtell.export.form import ENCODER, PICTURES
+from showtell.export.samples import Samples
+
+AT_ONCE = 8
+OPERATIONS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool")
+
+
+def quantise(directory: Path, ranges: Samples) -> None:
+    """Replace a directory's ``encoder.onnx`` by one in 8 bits.
+
+    Args:
+        directory: Holds the graphs.
+        ranges: Pictures like those it shall see; their ranges become the encoder's.
+    """
+    from onnxruntime.quantization import (
+        CalibrationDataReader,
+        CalibrationMethod,
+        QuantFormat,
+        QuantType,
+        quantize_static,
+    )
+
+    class Pictures(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self.starts = iter(range(0, len(ranges.pictures), AT_ONCE))
+
+        def get_next(self) -> dict[str, Any] | None:
+            start = next(self.starts, None)
+            return None if start is None else {PICTURES: ranges.pictures[start : start + AT_ONCE]}
+
+    with _quiet(), tempfile.TemporaryDirectory(prefix="showtell-") as folder:
+        narrow = Path(folder) / ENCODER
+        quantize_static(
+            directory / ENCODER,
+            narrow,
+            Pictures(),
+            quant_format=QuantFormat.QDQ,
+            op_types_to_quantize=list(OPERATIONS),
+            per_channel=True,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            calibrate_method=CalibrationMethod.MinMax,
+        )
+        (directory / ENCODER).write_bytes(narrow.read_bytes())
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep onnxruntime's advice to preprocess to itself: the graph comes folded and with its shapes."""
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        root.setLevel(level)
