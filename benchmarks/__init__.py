@@ -1,1 +1,1 @@
-"""How fast the package is, against the physical bound and against what people run instead: ``python -m benchmarks``."""
+"""How fast the package is, against the bound and against what people run instead: ``python -m benchmarks``."""

@@ -1,9 +1,9 @@
 """Measure everything and print one table.
 
-    python -m benchmarks                                     # random weights, made-up pictures and captions
-    python -m benchmarks --captioner runs/attention --data data/flickr8k --pictures photos/
-    python -m benchmarks --only search --only training --quick
-    python -m benchmarks --markdown benchmarks/results/FILE.json
+python -m benchmarks                                     # random weights, made-up pictures and captions
+python -m benchmarks --captioner runs/attention --data data/flickr8k --pictures photos/
+python -m benchmarks --only search --only training --quick
+python -m benchmarks --markdown benchmarks/results/FILE.json
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Run one function in this process alone, and tell how much memory it took: ``python -m benchmarks.apart M:F JSON``."""
+"""A process of its own for one function, and how much memory it takes.
+
+python -m benchmarks.apart MODULE:FUNCTION '{"argument": "value"}'
+"""
 
 from __future__ import annotations
 

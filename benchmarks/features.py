@@ -1,108 +1,75 @@
-"""How much of the bare network's speed the extraction of features keeps.
-
-Three ways over the same pictures in the same batches, taken in turn and repeated; the median of each:
-
-- eager: the bare ResNet in the same dtype and memory layout, batch norms folded, pictures already in memory
-- fused: the same with the convolutions that the encoder uses on a CPU
-- extraction: `extract_features`, from the files on disk to the features on disk
-
-    python benchmarks/features.py data/flickr8k --weights resnet50.safetensors
-"""
+"""Features from files on the disk to features on the disk, against the network alone on the same pictures."""
 
 from __future__ import annotations
 
-import argparse
+import itertools
+import json
 import shutil
-import statistics
-import tempfile
-import time
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Iterator
 
 import numpy as np
-import torch
 
+from benchmarks.encoders import BATCH, passes, plain_network, prepared_batches
+from benchmarks.harness import Row, Setting, compare, take_turns
+from benchmarks.material import SMALL, jpeg_files, open_subject
 from showtell.data.features import extract_features
-from showtell.data.prepared import PreparedSet
-from showtell.images import load_picture, prepare_picture
-from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
+from showtell.data.prepared import PreparedSet, prepare
+
+FIRST = np.zeros(1, np.int64)
 
 
-class Part:
-    """The first rows of a prepared set."""
+def measure(setting: Setting) -> Iterator[Row]:
+    """Yield what share of the bare network's speed the extraction keeps, against two forms of that network."""
+    encoder = open_subject(setting).checkpoint.model.encoder
+    assert encoder is not None
+    prepared = _photographs(setting, setting.size(256, 64))
+    rows = np.arange(1, len(prepared), dtype=np.int64)
+    batches = prepared_batches(encoder, [prepared.picture_path(int(row)) for row in rows])
+    caches = (setting.folder / f"features-{number}" for number in itertools.count())
+    laid_out = []
 
-    def __init__(self, whole: PreparedSet, count: int):
-        self.fingerprint, self.count = whole.fingerprint, min(count, len(whole))
-        self.picture_path, self.sha256 = whole.picture_path, whole.sha256
+    def lay_out() -> None:
+        # What is done once for a cache, asking the photographs for the layout above all, is no part of its speed.
+        laid_out.append(next(caches))
+        extract_features(prepared, encoder, laid_out[-1], rows=FIRST)
 
-    def __len__(self) -> int:
-        return self.count
+    def extract() -> None:
+        directory = laid_out.pop()
+        extract_features(prepared, encoder, directory, batch_size=BATCH, rows=rows)
+        shutil.rmtree(directory)
 
-
-def seconds(work: Callable[[], object]) -> float:
-    """Return how long it takes."""
-    start = time.perf_counter()
-    work()
-    return time.perf_counter() - start
-
-
-def main() -> None:
-    """Measure and print one table."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    rounds = setting.rounds(5)
+    for _ in range(rounds + 1):
+        lay_out()
+    timings = take_turns(
+        {
+            "extraction": extract,
+            "bare, eager": passes(plain_network(encoder), batches),
+            "bare, the package's form": passes(encoder.network, batches),
+        },
+        rounds,
     )
-    parser.add_argument("prepared", type=Path)
-    parser.add_argument("--weights", type=Path)
-    parser.add_argument("--encoder", default="resnet50")
-    parser.add_argument("--pictures", type=int, default=256)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--repeats", type=int, default=5)
-    options = parser.parse_args()
-
-    part = Part(PreparedSet.load(options.prepared), options.pictures)
-    encoder = build_encoder(EncoderSpec(name=options.encoder), weights=options.weights)
-    # Asked once for a cache, not once a picture: a fixed cost, measured apart.
-    loaded = [
-        prepare_picture(load_picture(part.picture_path(row)), encoder.preprocessing)
-        for row in range(len(part))
-    ]
-    pictures = torch.from_numpy(np.stack(loaded))
-    layout_s = seconds(lambda: encoder.check_layout(pictures[:24]))
-    Encoder.check_layout = lambda self, pictures: None  # type: ignore[method-assign]
-    batches = [encoder.normalise(chunk) for chunk in pictures.split(options.batch)]
-
-    def bare(network: torch.nn.Module) -> None:
-        with torch.inference_mode():
-            for batch in batches:
-                network(batch)
-
-    def extraction() -> None:
-        directory = Path(tempfile.mkdtemp(dir=options.prepared.parent))
-        try:
-            extract_features(part, encoder, directory, batch_size=options.batch)  # type: ignore[arg-type]
-        finally:
-            shutil.rmtree(directory)
-
-    plain = getattr(encoder.network, "plain", encoder.network)
-    ways = {"eager": lambda: bare(plain), "fused": lambda: bare(encoder.network), "extraction": extraction}
-    times: dict[str, list[float]] = {name: [] for name in ways}
-    for repeat in range(options.repeats + 1):
-        for name, work in ways.items():
-            took = seconds(work)
-            if repeat:  # the first round warms up
-                times[name].append(took)
-    median = {name: statistics.median(values) for name, values in times.items()}
-    print(
-        f"{options.encoder}, {str(encoder.dtype).removeprefix('torch.')}, {len(part)} pictures, "
-        f"batch {options.batch}, {torch.get_num_threads()} threads, median of {options.repeats}"
-    )
-    for name, value in median.items():
-        spread = f"{len(part) / max(times[name]):.1f} to {len(part) / min(times[name]):.1f}"
-        print(f"{name:<11} {len(part) / value:7.1f} pictures/s ({spread})")
-    for name in ("eager", "fused"):
-        print(f"extraction keeps {100 * median[name] / median['extraction']:.0f} % of {name}")
-    print(f"the layout check, once for a cache: {layout_s:.1f} s")
+    for form in ("bare, eager", "bare, the package's form"):
+        yield compare(
+            "extract features of JPEGs of 640×480",
+            f"ResNet-50 {form}",
+            timings,
+            ours="extraction",
+            theirs=form,
+            target=0.9,
+            unit="%",
+            count=len(rows),
+            of="pictures",
+        )
 
 
-if __name__ == "__main__":
-    main()
+def _photographs(setting: Setting, count: int) -> PreparedSet:
+    """Return a prepared set of JPEGs of 640×480; the same photograph stands in it under several names."""
+    source = setting.folder / "features"
+    source.mkdir()
+    lines = []
+    for number, path in enumerate(jpeg_files(setting, SMALL, count)):
+        shutil.copyfile(path, source / f"{number}.jpg")
+        lines.append(json.dumps({"image": f"{number}.jpg", "caption": "a photograph", "split": "train"}))
+    (source / "captions.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    return prepare(source / "captions.jsonl", setting.folder / "features-set", max_problem_share=1.0)

@@ -76,6 +76,10 @@ class Timing:
         ratios = self._ratios(other)
         return min(ratios), max(ratios)
 
+    def times(self, factor: float) -> Timing:
+        """Return what so many times as much would have taken."""
+        return Timing(tuple(factor * seconds for seconds in self.rounds))
+
     def rate(self, count: int) -> float:
         """Return how many of something are done in a second."""
         return count / self.median
@@ -192,7 +196,9 @@ def compare(
     return Row(work, against, one.ratio(other), target, unit, at_most, measured, numbers)
 
 
-def skipped(work: str, against: str, target: float, why: str, *, unit: Unit = "x", at_most: bool = False) -> Row:
+def skipped(
+    work: str, against: str, target: float, why: str, *, unit: Unit = "x", at_most: bool = False
+) -> Row:
     """Return a row that could not be measured, and why."""
     return Row(work, against, None, target, unit, at_most, f"not measured: {why}")
 

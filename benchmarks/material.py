@@ -185,10 +185,15 @@ def made_up_corpus(pictures: int, *, references: int = 5, seed: int = 0) -> Corp
     ends = np.cumsum(lengths)
     picture = np.repeat(np.arange(pictures * each) // each, lengths)  # [words said]
     common = words[generator.choice(COMMON, len(picture), p=_zipf(COMMON))]
-    topics = words[COMMON + generator.choice(len(words) - COMMON, (pictures, 14), p=_zipf(len(words) - COMMON))]
+    topics = words[
+        COMMON + generator.choice(len(words) - COMMON, (pictures, 14), p=_zipf(len(words) - COMMON))
+    ]
     special = topics[picture, np.minimum(generator.geometric(0.2, len(picture)) - 1, 13)]
     said = np.where(generator.random(len(picture)) < 0.55, common, special).tolist()
-    marks, stops = generator.integers(8, size=len(ends)).tolist(), generator.integers(3, size=len(ends)).tolist()
+    marks, stops = (
+        generator.integers(8, size=len(ends)).tolist(),
+        generator.integers(3, size=len(ends)).tolist(),
+    )
     captions = []
     for length, end, mark, stop in zip(lengths.tolist(), ends.tolist(), marks, stops, strict=True):
         caption = said[end - length : end]

@@ -69,7 +69,9 @@ def _value(value: float, unit: str, *, bound: bool = False) -> str:
 
 def _made_on(results: dict[str, Any]) -> str:
     machine, versions = results["machine"], results["versions"]
-    units = [flag for flag in machine["flags"] if flag in ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni")]
+    units = [
+        flag for flag in machine["flags"] if flag in ("amx_bf16", "amx_int8", "avx512_bf16", "avx512_vnni")
+    ]
     return (
         f"{machine['processor']}, {machine['cores']} cores ({', '.join(units) or 'no matrix units'}), "
         f"{machine['threads']} threads, {machine['memory_gb']} GB; "

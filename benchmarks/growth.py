@@ -1,0 +1,199 @@
+"""Time and memory as a set grows from a thousand pictures to a hundred thousand, or with ``--full`` to a million.
+
+Pictures are tiny and networks too, so that what is measured is what the package does around them; each size of each
+work has a process of its own. Memory is what the work adds to the process's own: pages of mapped files do not count,
+for the kernel takes them back when it needs them.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness import Row, Setting, apart, seconds_of
+
+WORKS = ("prepare", "features", "training input", "caption", "score")
+SIZES, QUICK = (1_000, 10_000, 100_000), (100, 1_000)
+MILLION = 1_000_000
+REFERENCES = 5
+SIDE = 32
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Yield for each work how time and memory grow with the last step of size."""
+    sizes = QUICK if setting.quick else SIZES + ((MILLION,) if setting.full else ())
+    told: dict[str, dict[int, dict[str, float]]] = {work: {} for work in WORKS}
+    for count in sizes:
+        folder = setting.folder / f"growth-{count}"
+        folder.mkdir()
+        _write_pictures(folder / "pictures", count)
+        for work in WORKS:
+            told[work][count] = apart("benchmarks.growth:run", work=work, folder=str(folder), count=count)
+    before, most = (MILLION // 100 if setting.full else sizes[-2]), sizes[-1]
+    for work in WORKS:
+        small, large = told[work][before], told[work][most]
+        growth = (large["seconds"] / most) / (small["seconds"] / before)
+        name, against = f"{work} of {most:,} pictures", f"of {before:,}"
+        yield Row(
+            f"{name}, time of a picture",
+            against,
+            growth,
+            1.2,
+            at_most=True,
+            measured=f"{1e6 * large['seconds'] / most:.0f} against {1e6 * small['seconds'] / before:.0f} µs",
+            details={"sizes": told[work]},
+        )
+        yield Row(
+            f"{name}, resident memory",
+            against,
+            large["memory"] / small["memory"],
+            1.2,
+            at_most=True,
+            measured=f"{large['memory'] / 1e6:.0f} against {small['memory'] / 1e6:.0f} MB",
+            details={"sizes": told[work]},
+        )
+
+
+def run(work: str, folder: str, count: int) -> dict[str, float]:
+    """Do a work in this process; return its seconds and the most anonymous memory it held, in bytes."""
+    from benchmarks.apart import Memory
+
+    ready = _WORKS[work](Path(folder), count)
+    with Memory().watched() as memory:
+        seconds = seconds_of(ready)
+    return {"seconds": seconds, "memory": memory.anonymous, "peak": memory.peak}
+
+
+def _prepare(folder: Path, count: int) -> Any:
+    from showtell.data.prepared import prepare
+
+    return lambda: prepare(folder / "pictures" / "captions.jsonl", folder / "set")
+
+
+def _features(folder: Path, count: int) -> Any:
+    from showtell.data.features import extract_features
+    from showtell.data.prepared import PreparedSet
+
+    encoder = _tiny_encoder(folder)
+    return lambda: extract_features(PreparedSet.load(folder / "set"), encoder, folder / "features")
+
+
+def _training_input(folder: Path, count: int) -> Any:
+    from showtell.data.batches import Batches, BatchOptions
+    from showtell.data.features import extract_features
+    from showtell.data.memories import CachedFeatures
+    from showtell.data.prepared import PreparedSet
+    from showtell.text.tokenizer import Tokenizer
+
+    encoder = _tiny_encoder(folder)
+
+    def read() -> None:
+        prepared = PreparedSet.load(folder / "set")
+        rows = prepared.split_rows("train")
+        tokenizer = Tokenizer.fit(text for row in rows for text in prepared.captions(int(row)))
+        cache = extract_features(prepared, encoder, folder / "features", rows=rows)
+        options = BatchOptions(pictures=64, captions=REFERENCES, max_words=20, flip=False, seed=0)
+        for _ in Batches(prepared, rows, tokenizer, CachedFeatures([cache]), options).epoch(0):
+            pass
+
+    return read
+
+
+def _caption(folder: Path, count: int) -> Any:
+    from showtell.caption_files import caption_files
+    from showtell.captioner import Captioner
+
+    captioner = Captioner.load(_tiny_checkpoint(folder), device="cpu")
+    out = folder / "captions.tsv"
+    return lambda: caption_files(captioner, [folder / "pictures"], output=out, batch_size=64)
+
+
+def _score(folder: Path, count: int) -> Any:
+    from showtell.scoring.files import score_files
+
+    with (folder / "candidates.jsonl").open("w", encoding="utf-8") as file:
+        for key, text in _captions(count).candidates.items():
+            file.write(json.dumps({"image": f"{key}.jpg", "caption": text}) + "\n")
+    return lambda: score_files(folder / "pictures" / "captions.jsonl", folder / "candidates.jsonl")
+
+
+_WORKS = {
+    "prepare": _prepare,
+    "features": _features,
+    "training input": _training_input,
+    "caption": _caption,
+    "score": _score,
+}
+
+
+@cache
+def _captions(count: int) -> Any:
+    from benchmarks.material import made_up_corpus
+
+    return made_up_corpus(count, references=REFERENCES)
+
+
+def _write_pictures(folder: Path, count: int) -> None:
+    """Write tiny JPEGs, different ones by a comment in each, and their captions beside them."""
+    from PIL import Image
+
+    folder.mkdir()
+    encoded = io.BytesIO()
+    Image.effect_noise((SIDE, SIDE), 60).convert("RGB").save(encoded, "JPEG")
+    start, rest = encoded.getvalue()[:2], encoded.getvalue()[2:]
+    with (folder / "captions.jsonl").open("w", encoding="utf-8") as file:
+        for key, texts in _captions(count).references.items():
+            comment = b"\xff\xfe" + (len(key) + 2).to_bytes(2, "big") + key.encode()
+            (folder / f"{key}.jpg").write_bytes(start + comment + rest)
+            split = "dev" if int(key) % 20 == 0 else "train"
+            for text in texts:
+                file.write(json.dumps({"image": f"{key}.jpg", "caption": text, "split": split}) + "\n")
+
+
+def _tiny_encoder(folder: Path) -> Any:
+    import torch
+
+    from showtell.images import Preprocessing
+    from showtell.models.encoder import EncoderSpec, build_encoder
+    from showtell.models.small import SmallNetwork
+    from showtell.models.tensors import save_tensors
+
+    weights = folder / "tiny.safetensors"
+    if not weights.exists():
+        torch.manual_seed(0)
+        save_tensors(SmallNetwork(16).state_dict(), weights)
+    return build_encoder(
+        EncoderSpec(name="small", width=16, preprocessing=Preprocessing(size=SIDE)), weights=weights
+    )
+
+
+def _tiny_checkpoint(folder: Path) -> Path:
+    from benchmarks.material import made_up_words
+    from showtell.models.checkpoint import save_checkpoint
+    from showtell.models.decoder_specs import LstmSpec
+    from showtell.models.registry import build_decoder
+    from showtell.options import DecodingOptions
+    from showtell.text.tokenizer import Tokenizer
+
+    directory = folder / "tiny-captioner"
+    directory.mkdir()
+    encoder, spec = _tiny_encoder(folder), LstmSpec(embedding=8, hidden=8)
+    tokenizer = Tokenizer.fit([" ".join(made_up_words(40))], min_count=1)
+    decoder = build_decoder(
+        spec, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
+    )
+    save_checkpoint(
+        directory,
+        decoder=decoder.state_dict(),
+        decoder_spec=spec,
+        tokenizer=tokenizer,
+        encoder=encoder,
+        include_encoder=True,
+        search=DecodingOptions(method="greedy", max_words=4),
+        about={},
+    )
+    return directory

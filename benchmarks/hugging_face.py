@@ -1,0 +1,153 @@
+"""Captions a second and peak memory, against Hugging Face's captioners with the same beams and lengths."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.encoders import BATCH
+from benchmarks.harness import Row, Setting, Work, apart, compare, seconds_of, skipped, take_turns
+from benchmarks.int8 import EXPORT, exported
+from benchmarks.material import SMALL, WORDS, jpeg_files, random_checkpoint
+from showtell.captioner import Captioner
+
+if TYPE_CHECKING:
+    from benchmarks.rivals.hugging_face import HuggingFace
+
+MISSING = "transformers is not installed (pip install -e '.[bench]')"
+VIT_GPT2, BLIP = "ViT-GPT2", "BLIP-base"
+TARGETS = {VIT_GPT2: {"torch": 12.0, "INT8": 20.0}, BLIP: {"torch": 25.0, "INT8": 40.0}}
+BATCHES = (8, 16, 32)
+BEAMS = 3
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Yield speed in bfloat16 and INT8, and memory, against each of the two."""
+    onnx = importlib.util.find_spec("onnxruntime") is not None
+    paths = {"torch": setting.captioner or random_checkpoint(setting.folder)}
+    if onnx:
+        paths["INT8"] = exported(setting, int8=True)
+    if importlib.util.find_spec("transformers") is None:
+        for name, targets in TARGETS.items():
+            for form, target in targets.items():
+                yield skipped(_work(form), name, target, MISSING)
+        return
+    count = setting.size(64, 16)
+    pictures = jpeg_files(setting, SMALL, count)
+    ours = {form: _ours(setting, path, form) for form, path in paths.items()}
+    from benchmarks.rivals.hugging_face import HuggingFace
+
+    for name, targets in TARGETS.items():
+        rival = HuggingFace(name)
+        tried = _best_batch(setting, rival, pictures)
+        yield from _speed(setting, rival, tried, ours, pictures)
+        del rival
+        for form in targets:
+            yield _memory(setting, name, form, paths.get(form), pictures[:BATCH], next(iter(tried)))
+
+
+def _work(form: str) -> str:
+    return f"caption JPEGs of 640×480, beam {BEAMS}, {WORDS} words, {form}"
+
+
+def _ours(setting: Setting, path: Path, form: str) -> Captioner:
+    return Captioner.load(path, encoder_weights=setting.encoder_weights if form == "torch" else None)
+
+
+def _best_batch(setting: Setting, rival: HuggingFace, pictures: list[Path]) -> dict[int, float]:
+    """Return the seconds a picture of each batch that was tried, the fastest first."""
+    _theirs(rival, BATCHES[0], pictures[: BATCHES[0]])()
+    tried = {
+        batch: seconds_of(_theirs(rival, batch, pictures[:batch])) / batch
+        for batch in (BATCHES[:1] if setting.quick else BATCHES)
+    }
+    return dict(sorted(tried.items(), key=lambda one: one[1]))
+
+
+def _theirs(rival: HuggingFace, batch: int, pictures: list[Path]) -> Work:
+    return partial(rival.caption, pictures, batch=batch, beams=BEAMS, words=WORDS)
+
+
+def _speed(
+    setting: Setting,
+    rival: HuggingFace,
+    tried: dict[int, float],
+    ours: dict[str, Captioner],
+    pictures: list[Path],
+) -> Iterator[Row]:
+    best = next(iter(tried))
+    some = pictures[: setting.size(2 * best, best)]
+    works: dict[str, Work] = {
+        form: partial(_caption, captioner, pictures) for form, captioner in ours.items()
+    }
+    timings = take_turns({**works, rival.name: _theirs(rival, best, some)}, setting.rounds(3))
+    # They caption fewer pictures than we do, for the time is theirs: their seconds are those of as many.
+    timings[rival.name] = timings[rival.name].times(len(pictures) / len(some))
+    dtype = str(rival.dtype).removeprefix("torch.")
+    for form, target in TARGETS[rival.name].items():
+        if form not in ours:
+            yield skipped(_work(form), rival.name, target, EXPORT)
+            continue
+        yield compare(
+            _work(form),
+            f"{rival.name}, {dtype}, batch {best}",
+            timings,
+            ours=form,
+            theirs=rival.name,
+            target=target,
+            count=len(pictures),
+            of="pictures",
+            seconds_a_picture_by_batch=tried,
+            parameters=rival.parameters,
+        )
+
+
+def _caption(captioner: Captioner, pictures: list[Path]) -> None:
+    captioner.caption(pictures, batch_size=BATCH, beams=BEAMS, min_words=WORDS, max_words=WORDS)
+
+
+def _memory(
+    setting: Setting, name: str, form: str, path: Path | None, pictures: list[Path], batch: int
+) -> Row:
+    work, against = f"peak memory of captioning, batch 32, {form}", f"{name}, batch {batch}"
+    if path is None:
+        return skipped(work, against, 0.25, EXPORT, unit="%", at_most=True)
+    files = [str(picture) for picture in pictures]
+    weights = str(setting.encoder_weights) if setting.encoder_weights and form == "torch" else None
+    mine = apart("benchmarks.hugging_face:memory_of_ours", path=str(path), weights=weights, pictures=files)
+    theirs = apart("benchmarks.hugging_face:memory_of_theirs", name=name, batch=batch, pictures=files)
+    return Row(
+        work,
+        against,
+        mine["peak"] / theirs["peak"],
+        0.25,
+        unit="%",
+        at_most=True,
+        measured=f"{mine['peak'] / 1e6:.0f} against {theirs['peak'] / 1e6:.0f} MB",
+        details={"ours": mine, "theirs": theirs},
+    )
+
+
+def memory_of_ours(path: str, weights: str | None, pictures: list[str]) -> dict[str, Any]:
+    """Load a captioner and caption; return the peaks of this process from then on, in bytes."""
+    from benchmarks.apart import Memory
+
+    captioner = Captioner.load(path, encoder_weights=weights)
+    with Memory().watched() as memory:
+        _caption(captioner, [Path(picture) for picture in pictures])
+    return {"peak": memory.peak, "anonymous": memory.anonymous}
+
+
+def memory_of_theirs(name: str, batch: int, pictures: list[str]) -> dict[str, Any]:
+    """The same with one of Hugging Face's."""
+    from benchmarks.apart import Memory
+    from benchmarks.rivals.hugging_face import HuggingFace
+
+    rival = HuggingFace(name)
+    paths = [Path(picture) for picture in pictures]
+    with Memory().watched() as memory:
+        rival.caption(paths, batch=batch, beams=BEAMS, words=WORDS)
+    return {"peak": memory.peak, "anonymous": memory.anonymous}

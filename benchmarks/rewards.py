@@ -1,0 +1,58 @@
+"""The reward of a batch of samples in reward training, against ``pycocoevalcap``'s CIDEr-D."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from benchmarks.harness import Row, Setting, compare, skipped, take_turns
+from benchmarks.material import made_up_corpus
+from benchmarks.rivals import coco_caption
+from showtell.scoring.ptb import tokenize
+from showtell.scoring.reward import Rewards
+
+PICTURES, SAMPLES, TRAINED = 64, 5, 6_000
+SAME = 1e-9
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Yield the comparison, after a check that both say the same where document frequencies are the same."""
+    work, against = f"CIDEr-D reward of {PICTURES} × {SAMPLES} samples", "pycocoevalcap's CIDEr-D"
+    why = coco_caption.missing(java=False)
+    if why:
+        yield skipped(work, against, 20.0, why)
+        return
+    corpus = made_up_corpus(setting.size(TRAINED, 600))
+    references = [tokenize(texts) for texts in corpus.references.values()]
+    texts = [[" ".join(tokens) for tokens in captions] for captions in references]
+    pictures = np.repeat(np.arange(PICTURES), SAMPLES)
+    samples = [
+        tokens
+        for captions in list(made_up_corpus(PICTURES, seed=1).references.values())
+        for tokens in tokenize(captions)
+    ]
+    said = [" ".join(tokens) for tokens in samples]
+    # One sample a picture: that many pictures are what pycocoevalcap then counts.
+    alone = Rewards(references[:PICTURES])(samples[::SAMPLES], np.arange(PICTURES))
+    theirs = coco_caption.cider_of_samples(texts, said[::SAMPLES], range(PICTURES))
+    difference = float(np.abs(alone - theirs).max())
+    if difference > SAME:
+        raise RuntimeError(f"the rewards differ by {difference}")
+    rewards = Rewards(references)
+    timings = take_turns(
+        {
+            "ours": lambda: rewards(samples, pictures),
+            "pycocoevalcap": lambda: coco_caption.cider_of_samples(texts, said, pictures.tolist()),
+        },
+        setting.rounds(9),
+    )
+    yield compare(
+        work,
+        against,
+        timings,
+        ours="ours",
+        theirs="pycocoevalcap",
+        target=20.0,
+        largest_difference=difference,
+    )

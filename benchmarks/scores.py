@@ -1,0 +1,92 @@
+"""BLEU, ROUGE-L and CIDEr-D with tokenisation, against ``pycocoevalcap`` and its Java tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from benchmarks.harness import Row, Setting, Timing, compare, skipped, take_turns
+from benchmarks.material import Corpus, made_up_corpus
+from benchmarks.rivals import coco_caption
+from showtell.scoring import evaluate
+from showtell.scoring.files import read_references
+from showtell.scoring.ptb import _lex_chunk
+
+FEW, MANY = 5_000, 40_000
+SAME = 1e-9
+
+
+def measure(setting: Setting) -> Iterator[Row]:
+    """Yield the comparison for two sizes, after a check that both say the same, and how ours grows."""
+    few, many = setting.size(FEW, 500), setting.size(MANY, 4_000)
+    ours: dict[int, Timing] = {}
+    for count, rounds in ((few, 3), (many, 1)):
+        corpus = _corpus(setting, count)
+        work = f"BLEU, ROUGE-L, CIDEr-D of {count:,} pictures, tokenisation included"
+        against = "pycocoevalcap with its Java tokenizer"
+        why = coco_caption.missing()
+        if why:
+            timings = take_turns({"ours": lambda: _score(corpus)}, setting.rounds(rounds))  # noqa: B023
+            yield skipped(work, against, 5.0, why)
+        else:
+            difference = _difference(corpus)
+            timings = take_turns(
+                {
+                    "ours": lambda: _score(corpus),  # noqa: B023
+                    "pycocoevalcap": lambda: coco_caption.scores(corpus.references, corpus.candidates),  # noqa: B023
+                },
+                setting.rounds(rounds),
+                warm_up=False,
+            )
+            yield compare(
+                work,
+                against,
+                timings,
+                ours="ours",
+                theirs="pycocoevalcap",
+                target=5.0,
+                largest_difference=difference,
+            )
+        ours[count] = timings["ours"]
+    growth = ours[few].ratio(Timing(ours[many].rounds * len(ours[few].rounds))) / (many / few)
+    yield Row(
+        f"the same, {many:,} pictures",
+        f"{many // few} times the time of {few:,}",
+        growth,
+        1.2,
+        at_most=True,
+        measured=f"{ours[many].median:.2f} s against {many // few} × {ours[few].median:.2f} s",
+    )
+
+
+def _score(corpus: Corpus) -> dict[str, float]:
+    # Words seen before are remembered for the life of a process; a command starts without them.
+    _lex_chunk.cache_clear()
+    return evaluate(corpus.references, corpus.candidates).values
+
+
+def _difference(corpus: Corpus) -> float:
+    """Return the largest difference between our scores and theirs.
+
+    Raises:
+        RuntimeError: they differ.
+    """
+    ours, theirs = _score(corpus), coco_caption.scores(corpus.references, corpus.candidates)
+    difference = max(abs(ours[name] - theirs[name]) for name in theirs)
+    if difference > SAME:
+        raise RuntimeError(f"the scores differ by {difference}: ours {ours}, pycocoevalcap's {theirs}")
+    return difference
+
+
+def _corpus(setting: Setting, count: int) -> Corpus:
+    if setting.references is None:
+        return made_up_corpus(count)
+    given = {key: texts for key, texts in read_references(setting.references).items() if len(texts) > 1}
+    keys = list(given)
+    references, candidates = {}, {}
+    for number in range(count):
+        # One of a picture's captions plays the candidate, another one each time the pictures come round again.
+        key, turn = keys[number % len(keys)], number // len(keys)
+        texts = list(given[key])
+        candidates[f"{number}"] = texts.pop(turn % len(texts))
+        references[f"{number}"] = texts
+    return Corpus(references, candidates)
