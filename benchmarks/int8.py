@@ -83,7 +83,9 @@ def exported(setting: Setting, *, int8: bool) -> Path:
     if not directory.exists():
         checkpoint = setting.captioner or random_checkpoint(setting.folder)
         command = [sys.executable, "-m", "showtell", "export", str(checkpoint), "-o", str(directory)]
-        command += ["--int8"] if int8 else []
+        # On pictures like those that it will see: the development photographs, or those whose speed is measured.
+        seen = setting.data or jpeg_files(setting, SMALL, 1)[0].parent
+        command += ["--int8", "--calibrate", str(seen)] if int8 else []
         command += ["--encoder-weights", str(setting.encoder_weights)] if setting.encoder_weights else []
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:

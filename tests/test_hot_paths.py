@@ -1,0 +1,285 @@
+"""The hot paths stay vectorised: calls and allocations are counted, never seconds.
+
+A loop over pictures, hypotheses or words that sneaks into one of them would change no result; here it fails.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from showtell.captioner import Captioner
+from showtell.data.batches import Batch
+from showtell.data.features import extract_features
+from showtell.data.prepared import PreparedSet
+from showtell.images import Preprocessing
+from showtell.models.captioning import CaptioningModel
+from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
+from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
+from showtell.models.features import Features
+from showtell.models.registry import AnyDecoder, build_decoder
+from showtell.options import DecodingOptions
+from showtell.recipes.schema import SelfCritical
+from showtell.scoring import Evaluator, evaluate, ngrams
+from showtell.scoring.reward import Rewards
+from showtell.search import Specials, search
+from showtell.training.objectives import cross_entropy
+from showtell.training.self_critical import SelfCriticalObjective
+
+SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+VOCABULARY, WIDTH, REGIONS, MEMORY = 11, 64, 10, 32
+PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "addbmm", "matmul", "linear", "dot", "mv", "einsum"}
+SPECS = {
+    "lstm": LstmSpec(embedding=8, hidden=8),
+    "attention": AttentionSpec(embedding=8, hidden=8, attention=4, memory=MEMORY),
+    "stacked": StackedSpec(embedding=8, hidden=8, memory=MEMORY, heads=2),
+}
+PRODUCTS_A_WORD = {"lstm": 1, "attention": 5, "stacked": 2}
+"""Under teacher forcing: what the recurrence needs. All else is one product for all words of a batch."""
+
+
+class Watch(TorchDispatchMode):
+    """Counts the operations inside a block, and remembers the largest memory that one of them took, in bytes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: Counter[str] = Counter()
+        self.largest = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.calls[func.overloadpacket.__name__] += 1
+        held = {one.untyped_storage().data_ptr() for one in _tensors((args, kwargs))}
+        for one in _tensors(result):
+            storage = one.untyped_storage()
+            if storage.data_ptr() not in held:
+                self.largest = max(self.largest, storage.nbytes())
+        return result
+
+    @property
+    def products(self) -> int:
+        """How many matrix products there were."""
+        return sum(count for name, count in self.calls.items() if name.strip("_") in PRODUCTS)
+
+
+def _tensors(values: Any) -> Iterable[Tensor]:
+    if isinstance(values, Tensor):
+        yield values
+    elif isinstance(values, dict):
+        yield from _tensors(list(values.values()))
+    elif isinstance(values, list | tuple):
+        for value in values:
+            yield from _tensors(value)
+
+
+@pytest.fixture(params=SPECS)
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def decoder_of(name: str) -> AnyDecoder:
+    torch.manual_seed(0)
+    return build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=SPECIALS.pad).eval()
+
+
+def seen(pictures: int) -> Features:
+    regions = torch.rand(pictures, REGIONS, WIDTH, generator=torch.Generator().manual_seed(0))
+    return Features(regions, regions.mean(1), torch.ones(pictures, REGIONS, dtype=torch.bool))
+
+
+def told(pictures: int, hypotheses: int, length: int) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randint(4, VOCABULARY, (pictures, hypotheses, length), generator=generator)
+
+
+def watch_forward(name: str, pictures: int, hypotheses: int, length: int) -> Watch:
+    decoder, features, tokens = decoder_of(name), seen(pictures), told(pictures, hypotheses, length)
+    decoder(features, tokens)  # whatever is done once only
+    with torch.no_grad(), Watch() as watch:
+        decoder(features, tokens)
+    return watch
+
+
+def watch_search(name: str, pictures: int, words: int, **options: Any) -> Watch:
+    decoder, features = decoder_of(name), seen(pictures)
+    chosen = DecodingOptions(min_words=words, max_words=words, **options)
+    with torch.no_grad(), Watch() as watch:
+        search(decoder, features, chosen, SPECIALS)
+    return watch
+
+
+def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]:
+    """Return the list that gets the first argument of each call of a function or method."""
+    original, calls = getattr(owner, name), []
+
+    def calling(*arguments: Any, **options: Any) -> Any:
+        calls.append(arguments[isinstance(owner, type)])
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, calling)
+    return calls
+
+
+def test_a_forward_pass_is_the_same_calls_for_any_number_of_pictures_and_captions(name: str) -> None:
+    few, many = watch_forward(name, 2, 2, 5), watch_forward(name, 7, 5, 5)
+    assert few.calls == many.calls
+    assert few.products > 0
+
+
+def test_a_longer_caption_takes_only_the_products_of_the_recurrence(name: str) -> None:
+    short, long = watch_forward(name, 3, 4, 4), watch_forward(name, 3, 4, 12)
+    assert long.products - short.products <= PRODUCTS_A_WORD[name] * (12 - 4)
+
+
+@pytest.mark.parametrize("name", ["attention", "stacked"])
+def test_the_memory_is_projected_once_whatever_the_words(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    decoder, passes = decoder_of(name), Counter[str]()
+    for part in ("memory", "key"):
+        getattr(decoder, part).register_forward_hook(lambda *_, part=part: passes.update([part]))
+    decoder(seen(3), told(3, 5, 9))
+    search(decoder, seen(3), DecodingOptions(beams=5, min_words=6, max_words=6), SPECIALS)
+    assert passes == {"memory": 2, "key": 2}
+
+
+def test_no_pass_copies_the_memory_for_each_caption(name: str) -> None:
+    pictures, captions = 4, 6
+    # The smallest of such copies: the projected memory of each caption, in half floats.
+    assert watch_forward(name, pictures, captions, 3).largest < pictures * captions * REGIONS * MEMORY * 2
+
+
+def test_no_search_copies_the_memory_for_each_beam(name: str) -> None:
+    pictures, beams = 4, 6
+    watch = watch_search(name, pictures, 3, beams=beams)
+    assert watch.largest < pictures * beams * REGIONS * MEMORY * 2
+
+
+@pytest.mark.parametrize("options", [{"beams": 1}, {"beams": 5}, {"method": "greedy"}, {"samples": 4}])
+def test_a_search_steps_once_a_word_whatever_the_pictures_and_beams(options: dict[str, Any]) -> None:
+    options = {"method": "sample", **options} if "samples" in options else options
+    for pictures in (1, 6):
+        decoder, steps = decoder_of("attention"), Counter[str]()
+        for method in ("begin", "step"):
+            original = getattr(decoder, method)
+            monkeyed = _counting(original, method, steps)
+            setattr(decoder, method, monkeyed)
+        chosen = DecodingOptions(min_words=7, max_words=7, **options)
+        with torch.no_grad():
+            search(decoder, seen(pictures), chosen, SPECIALS)
+        assert steps == {"begin": 1, "step": 8}  # the last one for the end
+
+
+def _counting(original: Callable[..., Any], name: str, calls: Counter[str]) -> Callable[..., Any]:
+    def calling(*arguments: Any) -> Any:
+        calls.update([name])
+        return original(*arguments)
+
+    return calling
+
+
+def test_a_beam_search_is_the_same_calls_for_any_number_of_pictures(name: str) -> None:
+    assert watch_search(name, 2, 5, beams=3).calls == watch_search(name, 9, 5, beams=3).calls
+
+
+def test_a_beam_search_is_the_same_calls_for_any_number_of_beams(name: str) -> None:
+    assert watch_search(name, 2, 5, beams=2).calls == watch_search(name, 2, 5, beams=6).calls
+
+
+def test_an_optimizer_step_passes_the_network_once(name: str) -> None:
+    model, passes = CaptioningModel(decoder_of(name)).train(), Counter[str]()
+    begin = model.decoder.begin
+    model.decoder.begin = _counting(begin, "begin", passes)  # type: ignore[method-assign]
+    tokens = torch.cat((torch.full((3, 5, 1), SPECIALS.bos), told(3, 5, 6)), dim=2)
+    batch = Batch(np.arange(3), np.zeros(3, bool), seen(3), tokens)
+    cross_entropy(model, batch, pad_id=SPECIALS.pad)
+    assert passes == {"begin": 1}
+
+
+def test_reward_training_draws_all_samples_of_all_pictures_word_by_word() -> None:
+    model, steps = CaptioningModel(decoder_of("attention")), Counter[str]()
+    model.decoder.step = _counting(model.decoder.step, "step", steps)  # type: ignore[method-assign]
+    asked: list[int] = []
+
+    def reward(samples: Any, rows: Any, mirrored: Any) -> Any:
+        asked.append(len(samples))
+        return np.arange(float(len(samples)))
+
+    objective = SelfCriticalObjective(SelfCritical(samples=5), reward, SPECIALS, max_words=6)
+    batch = Batch(np.arange(4), np.zeros(4, bool), seen(4), told(4, 2, 3))
+    objective(model, batch, 0)
+    assert steps["step"] <= 7
+    assert asked == [20]
+
+
+@pytest.fixture
+def encoder(toy_set: PreparedSet, tmp_path: Path) -> Encoder:
+    from showtell.models.small import SmallNetwork
+    from showtell.models.tensors import save_tensors
+
+    save_tensors(SmallNetwork(16).state_dict(), tmp_path / "weights.safetensors")
+    spec = EncoderSpec(name="small", width=16, preprocessing=Preprocessing(size=32))
+    return build_encoder(spec, weights=tmp_path / "weights.safetensors")
+
+
+def test_extraction_looks_once_a_batch(toy_set: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
+    looks: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, pictures: looks.append(len(pictures[0])))
+    extract_features(toy_set, encoder, tmp_path / "features", batch_size=10)
+    assert looks == [10, 10, 4]
+
+
+def test_captioning_looks_and_searches_once_a_batch(
+    tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = counted(monkeypatch, Encoder, "forward")
+    captioner = Captioner.load(tiny_checkpoint("attention"), device="cpu")
+    looks.clear()
+    pictures = [np.full((32, 32, 3), number, np.uint8) for number in range(11)]
+    captioner.caption(pictures, batch_size=4)
+    assert [len(one) for one in looks] == [4, 4, 3]
+
+
+REFERENCES = {
+    "a": ["A dog runs .", "The dog is here"],
+    "b": ["Two cats", "A cat sleeps"],
+    "c": ["Rain", "Wet"],
+}
+CANDIDATES = {"a": "a dog", "b": "a cat sleeps", "c": "snow"}
+
+
+def test_references_are_tokenised_once_and_candidates_once_a_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = __import__("showtell.scoring.evaluate", fromlist=["tokenize"])
+    tokenised = counted(monkeypatch, module, "tokenize")
+    evaluator = Evaluator(REFERENCES)
+    assert [len(captions) for captions in tokenised] == [6]
+    evaluator.score(CANDIDATES)
+    evaluator.score(CANDIDATES)
+    assert [len(captions) for captions in tokenised] == [6, 3, 3]
+
+
+def test_bleu_and_cider_share_one_count_of_ngrams(monkeypatch: pytest.MonkeyPatch) -> None:
+    counts = counted(monkeypatch, ngrams, "_count")
+    evaluate(REFERENCES, CANDIDATES)
+    assert len(counts) == 2 * ngrams.ORDERS  # of all references, of all candidates
+
+
+def test_a_reward_reads_the_samples_and_no_reference_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    read = counted(monkeypatch, ngrams.NgramIndex, "_number")
+    counts = counted(monkeypatch, ngrams, "_count")
+    references = [[[5, 6, 7, 2], [5, 7, 2]], [[8, 9, 2], [8, 6, 2]], [[4, 2], [4, 4, 2]]]
+    rewards = Rewards(references, cider=1.0, bleu=1.0)
+    read.clear()
+    counts.clear()
+    for samples in (6, 12):
+        rewards([[5, 6, 2]] * samples, np.arange(samples) % 3)
+    assert [len(captions) for captions in read] == [6, 12]
+    assert len(counts) == 2 * ngrams.ORDERS
