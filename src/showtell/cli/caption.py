@@ -12,7 +12,8 @@ SHOWN = 10
 
 def command(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub.")
+        Path,
+        typer.Argument(help="A checkpoint, a run (its best/ is taken), an export, or OWNER/NAME on the hub."),
     ],
     paths: Annotated[
         list[Path],

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from showtell.scoring import Scores
 
 
 def command(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub.")
+        Path,
+        typer.Argument(help="A checkpoint, a run (its best/ is taken), an export, or OWNER/NAME on the hub."),
     ],
     data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
     split: Annotated[str, typer.Option(help="The split to judge, whole.")] = "dev",
@@ -35,12 +39,9 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
 ) -> None:
     """Score a checkpoint on a split of a prepared set: BLEU, ROUGE-L, CIDEr-D, with their signature."""
-    import json
-
     from showtell.errors import ConfigError
-    from showtell.models.checkpoint import read_config
+    from showtell.export.form import is_export
     from showtell.models.hub import find_checkpoint
-    from showtell.options import build_options, override
 
     if output not in {"table", "json"}:
         raise ConfigError(f"--format {output} cannot be used", expected="table or json")
@@ -52,6 +53,17 @@ def command(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     checkpoint = find_checkpoint(checkpoint)
+    if is_export(checkpoint):
+        kept = {
+            "--encoder-weights": encoder_weights,
+            "--features": features,
+            "--predictions": predictions,
+        }
+        _judge_export(checkpoint, data, split, changes, kept, output, device)
+        return
+    from showtell.models.checkpoint import read_config
+    from showtell.options import build_options, override
+
     options = override(build_options(**read_config(checkpoint)[1]["search"]), **changes)
 
     from showtell.training.evaluation import evaluate_checkpoint
@@ -66,8 +78,39 @@ def command(
         predictions=predictions,
         device=device,
     )
+    _print(judgement.scores, judgement.seconds, output)
+
+
+def _judge_export(
+    export: Path,
+    data: Path,
+    split: str,
+    changes: dict[str, Any],
+    unusable: dict[str, Path | None],
+    output: str,
+    device: str,
+) -> None:
+    from showtell.errors import ConfigError
+    from showtell.export.form import read_config
+    from showtell.export.judging import judge_export
+    from showtell.options import override
+
+    given = [name for name, value in unusable.items() if value is not None]
+    if given:
+        raise ConfigError(
+            f"{', '.join(given)} cannot be used with {export}",
+            found="an export, which looks at pictures by itself",
+            mend="Leave it out; showtell caption --format jsonl writes what is said of each picture",
+        )
+    options = override(read_config(export).search, **changes)
+    judgement = judge_export(export, data=data, split=split, options=options, device=device)
+    _print(judgement.scores, judgement.seconds, output)
+
+
+def _print(scores: Scores, seconds: float, output: str) -> None:
+    import json
+
     if output == "json":
-        scores = judgement.scores
-        typer.echo(json.dumps({**scores.values, "signature": scores.signature, "seconds": judgement.seconds}))
+        typer.echo(json.dumps({**scores.values, "signature": scores.signature, "seconds": seconds}))
     else:
-        typer.echo(judgement.scores.table())
+        typer.echo(scores.table())

@@ -68,7 +68,6 @@ class ExportedDecoder(StrictModel):
     """The graphs that tell: ``begin`` makes the state of one hypothesis, ``step`` reads one token of each."""
 
     name: str
-    attends: bool = Field(description="whether step says where it looked")
     state: tuple[StateTensor, ...]
     precision: Precision
 

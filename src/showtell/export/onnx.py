@@ -165,7 +165,6 @@ def _config(
         ),
         decoder=ExportedDecoder(
             name=loaded.model.decoder.spec.name,
-            attends=loaded.model.decoder.spec.reads_regions,
             state=state,
             precision="float32",
         ),

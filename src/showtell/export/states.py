@@ -148,7 +148,7 @@ def _strange(field: str, decoder: str, found: str) -> ExportError:
 def _check_moves(state: Any, described: tuple[StateTensor, ...], decoder: str) -> None:
     """Compare the decoder's own ``select`` and ``keep`` with gathering along the axes that were found."""
     sizes = Sizes()
-    parents = torch.tensor([[1, 0, 1]] * sizes.pictures)
+    parents = torch.tensor([[1, 0, 0]] * sizes.pictures)
     kept = torch.tensor([2, 0])
     selected, left = (state_tensors(moved, decoder) for moved in (state.select(parents), state.keep(kept)))
     for one in described:

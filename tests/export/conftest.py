@@ -1,0 +1,97 @@
+"""Decoders at toy size, for every name in the registry, and one whole export."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+
+from showtell.export.form import BEGIN, STEP, StateTensor
+from showtell.export.graphs import write_decoder
+from showtell.export.onnx import Exported, export_checkpoint
+from showtell.export.runtime import ExportedDecoder, Graph
+from showtell.export.states import describe_state
+from showtell.models.decoder_specs import DecoderSpec
+from showtell.models.registry import DECODERS, build_decoder
+
+WIDTH, VOCABULARY = 8, 11
+SMALL = {"heads": 2, "layers": 2}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A decoder as torch runs it, and as its export does."""
+
+    torch: Any
+    exported: ExportedDecoder
+    state: tuple[StateTensor, ...]
+
+
+def small_spec(name: str) -> Any:
+    """A spec of a decoder with every width at 8, whatever fields it has."""
+    (kind,) = (one for one in get_args(get_args(DecoderSpec)[0]) if one.model_fields["name"].default == name)
+    widths = {
+        field: 8 for field, info in kind.model_fields.items() if info.annotation is int and info.default > 32
+    }
+    return kind(**widths, **{field: size for field, size in SMALL.items() if field in kind.model_fields})
+
+
+def open_graph(path: Path) -> Graph:
+    import onnxruntime
+
+    return Graph(onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"]))
+
+
+def export_pair(decoder: Any, width: int, directory: Path) -> Pair:
+    state = describe_state(decoder, width)
+    write_decoder(decoder, width, state, directory)
+    exported = ExportedDecoder(open_graph(directory / BEGIN), open_graph(directory / STEP), state)
+    return Pair(decoder, exported, state)
+
+
+@pytest.fixture(scope="session")
+def export_decoder() -> Callable[[Any, int, Path], Any]:
+    """Write a decoder into a directory and open it: a pair of ``torch`` and ``exported``, and its ``state``."""
+    return export_pair
+
+
+@pytest.fixture(scope="session", params=sorted(DECODERS))
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Every decoder that the registry has, with large weights: no two words are nearly as likely."""
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        decoder = build_decoder(
+            small_spec(request.param), vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0
+        ).eval()
+        for weight in decoder.parameters():
+            torch.nn.init.normal_(weight)
+    return export_pair(decoder, WIDTH, tmp_path_factory.mktemp(request.param))
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """A whole export of a tiny captioner, compared on scenes drawn here."""
+    return export_checkpoint(
+        tiny_checkpoint("attention"), tmp_path_factory.mktemp("export") / "onnx", compared=5
+    )
+
+
+@pytest.fixture
+def ready_graphs(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let exports copy the graphs that are there already: tracing them takes seconds. Returns their directory."""
+
+    def copy_encoder(encoder: Any, directory: Path) -> None:
+        shutil.copy(exported.directory / "encoder.onnx", directory)
+
+    def copy_decoder(decoder: Any, width: int, state: Any, directory: Path) -> None:
+        for name in (BEGIN, STEP):
+            shutil.copy(exported.directory / name, directory)
+
+    monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)
+    monkeypatch.setattr("showtell.export.onnx.write_decoder", copy_decoder)
+    return exported.directory
