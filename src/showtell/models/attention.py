@@ -15,10 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from showtell.models.additive import additive_energy
 from showtell.models.decoder import check_regions, select_hypotheses
 from showtell.models.decoder_specs import AttentionSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
+from showtell.models.repeated import Linear, repeated
 
 
 @dataclass(frozen=True)
@@ -92,11 +94,12 @@ class AttentionDecoder(nn.Module):
     def step(self, tokens: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState, Tensor]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
         words = self.dropout(self.words(tokens))  # [P, K, E]
-        state, context, attention = self._advance(self.from_word(words), state)
-        return self._logits(words, state.hidden, context), state, attention
+        layers = (self.query, self.gate, self.from_sight)
+        state, context, attention = self._advance(self.from_word(words), state, layers)
+        return self.name(self._join(words, state.hidden, context)).float(), state, attention
 
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T].
+    def read(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return the deep output layer's float [P, K, T, E] for tokens int64 [P, K, T].
 
         At time t only the first captions of each picture are read, up to the last one that still has a word there;
         where captions stand longest first, a quarter of the work falls away.
@@ -105,33 +108,47 @@ class AttentionDecoder(nn.Module):
         words = self.dropout(self.words(tokens))  # [P, K, T, E]
         # Unbound at once: slicing one time after another costs a gradient of the whole for each.
         gates = self.from_word(words).unbind(dim=2)  # T of [P, K, 4H]
+        layers = (repeated(self.query), repeated(self.gate), repeated(self.from_sight))
         hiddens, contexts = [], []
         for part, active in zip(gates, _active_hypotheses(tokens, self.pad_id), strict=True):
             state = replace(state, hidden=state.hidden[:, :active], cell=state.cell[:, :active])
-            state, context, _ = self._advance(part[:, :active], state)
+            state, context, _ = self._advance(part[:, :active], state, layers)
             idle = (0, 0, 0, tokens.shape[1] - active)
             hiddens.append(functional.pad(state.hidden, idle))  # [P, K, H]
             contexts.append(functional.pad(context, idle))  # [P, K, M]
-        return self._logits(words, torch.stack(hiddens, dim=2), torch.stack(contexts, dim=2))
+        return self._join(words, torch.stack(hiddens, dim=2), torch.stack(contexts, dim=2))
 
-    def _advance(self, gates: Tensor, state: AttentionState) -> tuple[AttentionState, Tensor, Tensor]:
-        """Look, then update the LSTM; ``gates`` [P, K, 4H] is the word's part of its input."""
-        query = self.query(state.hidden).unsqueeze(2)  # [P, K, 1, A]
-        energy = self.energy(torch.tanh(state.keys.unsqueeze(1) + query)).squeeze(3)  # [P, K, R]
-        energy = energy.float().masked_fill(~state.mask.unsqueeze(1), float("-inf"))
+    def name(self, held: Tensor) -> Tensor:
+        """Return logits float [..., V] for float [..., E]."""
+        logits: Tensor = self.output(self.dropout(held))
+        return logits
+
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
+        return self.name(self.read(features, tokens)).float()
+
+    def _advance(
+        self, gates: Tensor, state: AttentionState, layers: tuple[Linear, Linear, Linear]
+    ) -> tuple[AttentionState, Tensor, Tensor]:
+        """Look, then update the LSTM; ``gates`` [P, K, 4H] is the word's part of its input.
+
+        The layers are ``query``, ``gate`` and ``from_sight``, or what computes the same.
+        """
+        ask, open_gate, read_sight = layers
+        energy = additive_energy(state.keys, ask(state.hidden), self.energy.weight.squeeze(0))  # [P, K, R]
+        energy = energy.masked_fill(~state.mask.unsqueeze(1), float("-inf"))
         attention = energy.softmax(dim=2)
         context = torch.bmm(attention.to(state.values.dtype), state.values)  # [P, K, M]
-        context = torch.sigmoid(self.gate(state.hidden)) * context
-        gates = gates + self.from_sight(torch.cat((context, state.hidden), dim=-1))
+        context = torch.sigmoid(open_gate(state.hidden)) * context
+        gates = gates + read_sight(torch.cat((context, state.hidden), dim=-1))
         keep, write, expose, content = gates.float().chunk(4, dim=-1)  # [P, K, H]
         cell = torch.sigmoid(keep) * state.cell + torch.sigmoid(write) * torch.tanh(content)
         hidden = (torch.sigmoid(expose) * torch.tanh(cell)).to(gates.dtype)
-        return replace(state, hidden=hidden, cell=cell), context, attention
+        return replace(state, hidden=hidden, cell=cell), context, attention.float()
 
-    def _logits(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
-        deep = torch.tanh(words + self.deep(torch.cat((hidden, context), dim=-1)))
-        logits: Tensor = self.output(self.dropout(deep))
-        return logits.float()
+    def _join(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        """Return the deep output layer's [..., E] for a word, what is remembered and what is seen."""
+        return torch.tanh(words + self.deep(torch.cat((hidden, context), dim=-1)))
 
 
 def _active_hypotheses(tokens: Tensor, pad_id: int) -> list[int]:

@@ -1,12 +1,13 @@
 """What every decoder can do.
 
-Training, greedy, beam, sampling and scoring all go through these three methods; search knows nothing else.
+Searches go through `begin` and `step` and know nothing else; training goes through `read` and `name`.
 """
 
 from __future__ import annotations
 
 from typing import Protocol, Self, TypeVar
 
+import torch
 from torch import Tensor
 
 from showtell.models.features import Features
@@ -51,11 +52,23 @@ class Decoder(Protocol[S]):
         """
         ...
 
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first (teacher forcing).
+    def read(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return what it holds after each token, float [P, K, T, X], for ids int64 [P, K, T] (teacher forcing).
 
-        What stands where the token read is ``<pad>`` means nothing: a decoder may leave it out of its work.
+        ``<bos>`` comes first. What stands where the token read is ``<pad>`` means nothing: a decoder may leave it
+        out of its work.
         """
+        ...
+
+    def name(self, held: Tensor) -> Tensor:
+        """Return the logits of the next token, float [..., V] in the precision of training, for what `read` held.
+
+        It is a step of its own so that the vocabulary is gone through where there is a word, and not for padding.
+        """
+        ...
+
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first: `read`, then `name`."""
         ...
 
 
@@ -65,7 +78,8 @@ def check_regions(features: Features) -> None:
     Raises:
         ValueError: a picture has no real region.
     """
-    if not bool(features.mask.any(dim=1).all()):
+    # An exported graph cannot look at its numbers; what runs it knows that encoders leave no picture without.
+    if not torch.compiler.is_exporting() and not bool(features.mask.any(dim=1).all()):
         raise ValueError("a picture without a real region cannot be attended to")
 
 

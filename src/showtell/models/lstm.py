@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from showtell.models.decoder import select_hypotheses
 from showtell.models.decoder_specs import LstmSpec
+from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 
 
@@ -81,7 +82,7 @@ class LstmDecoder(nn.Module):
         between = spec.dropout if spec.layers > 1 else 0.0
         self.lstm = nn.LSTM(spec.embedding, spec.hidden, spec.layers, batch_first=True, dropout=between)
         self.output = nn.Linear(spec.hidden, vocabulary)
-        self.dropout = nn.Dropout(spec.dropout)
+        self.dropout = Dropout(spec.dropout)
 
     def begin(self, features: Features, hypotheses: int) -> LstmState:
         """Read the picture once and hand its state to K hypotheses."""
@@ -95,16 +96,23 @@ class LstmDecoder(nn.Module):
 
     def step(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState, None]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V] and the new state."""
-        output, state = self._read(tokens.unsqueeze(2), state)
-        return self.output(self.dropout(output.squeeze(2))).float(), state, None
+        output, state = self._hear(tokens.unsqueeze(2), state)
+        return self.name(output.squeeze(2)).float(), state, None
+
+    def read(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return the last layer's float [P, K, T, H] for tokens int64 [P, K, T]."""
+        return self._hear(tokens, self.begin(features, tokens.shape[1]))[0]
+
+    def name(self, held: Tensor) -> Tensor:
+        """Return logits float [..., V] for float [..., H]."""
+        logits: Tensor = self.output(self.dropout(held))
+        return logits
 
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        output, _ = self._read(tokens, self.begin(features, tokens.shape[1]))
-        logits: Tensor = self.output(self.dropout(output))
-        return logits.float()
+        return self.name(self.read(features, tokens)).float()
 
-    def _read(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
+    def _hear(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         pictures, hypotheses, length = tokens.shape
         words = self.dropout(self.words(tokens)).flatten(0, 1)  # [P*K, T, E]
         before = tuple(part.flatten(0, 1).transpose(0, 1).contiguous() for part in (state.hidden, state.cell))

@@ -4,8 +4,8 @@ The lower LSTM reads each word joined with the picture as a whole; what it then 
 with several heads; the upper LSTM reads what was found beside what was asked, and names the next word. Anderson et
 al., "Bottom-Up and Top-Down Attention" (2018), section 3.2, with two changes: scaled dot products with several heads
 (Vaswani et al. 2017, equation 1 and section 3.2.2) in place of additive attention, and no way back from the upper
-LSTM to the lower one. So nothing in a layer waits for the layer above: under teacher forcing each part is one fused
-call over whole sentences.
+LSTM to the lower one. So nothing in a layer waits for the layer above: under teacher forcing each part is one call
+over whole sentences.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from showtell.models.decoder_specs import StackedSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.lstm_step import lstm_step
+from showtell.models.sentences import Sentences, read_sentences
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class StackedDecoder(nn.Module):
 
     def __init__(self, spec: StackedSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.pad_id = spec, pad_id
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
         self.picture = nn.Linear(encoder_width, spec.embedding)
         self.memory = nn.Linear(encoder_width, spec.memory)
@@ -85,7 +86,7 @@ class StackedDecoder(nn.Module):
         """Project the regions once; K hypotheses start from zero states."""
         check_regions(features)
         regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
-        start = self.output.weight.new_zeros(len(features.pooled), hypotheses, 2, self.spec.hidden)
+        start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, 2, self.spec.hidden)
         return StackedState(
             hidden=start,
             cell=start,
@@ -100,53 +101,56 @@ class StackedDecoder(nn.Module):
 
         The attention is the mean over the heads.
         """
-        logits, state, attention = self._tell(tokens.unsqueeze(2), state)
-        return logits.squeeze(2), state, attention.mean(dim=1)
+        pictures, hypotheses = tokens.shape
+        words = self.dropout(self.words(tokens))  # [P, K, E]
+        picture = state.picture.unsqueeze(1).expand(-1, hypotheses, -1)
+        hidden, cell = state.hidden.flatten(0, 1), state.cell.flatten(0, 1)  # [P*K, 2, H]
+        heard = torch.cat((words.to(picture.dtype), picture), dim=-1).flatten(0, 1)  # [P*K, 2E]
+        lower = lstm_step(self.lower, heard, hidden[:, 0], cell[:, 0])
+        found, attention = self._look(self.query(lower[0]).view(pictures, hypotheses, -1), state)
+        joined = self.dropout(torch.cat((lower[0], found.flatten(0, 1).to(lower[0].dtype)), dim=-1))
+        upper = lstm_step(self.upper, joined, hidden[:, 1], cell[:, 1])
+        hidden, cell = (
+            torch.stack(parts, dim=1).view(pictures, hypotheses, 2, -1)
+            for parts in zip(lower, upper, strict=True)
+        )
+        state = replace(state, hidden=hidden, cell=cell)
+        return self.name(hidden[:, :, 1]).float(), state, attention.mean(dim=1)
+
+    def read(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return the upper LSTM's float [P, K, T, H] for tokens int64 [P, K, T], zero for padding."""
+        pictures, hypotheses, length = tokens.shape
+        state = self.begin(features, hypotheses)
+        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
+        lower = read_sentences(self.lower, torch.cat((words.to(picture.dtype), picture), dim=1), sentences)
+        query = sentences.unpack(self.query(lower)).view(pictures, hypotheses * length, -1)
+        found = self._look(query, state)[0].reshape(-1, length, self.spec.memory)
+        joined = self.dropout(torch.cat((lower, sentences.pack(found).to(lower.dtype)), dim=1))  # [N, H + M]
+        upper = read_sentences(self.upper, joined, sentences)
+        return sentences.unpack(upper).view(pictures, hypotheses, length, -1)
+
+    def name(self, held: Tensor) -> Tensor:
+        """Return logits float [..., V] for float [..., H]."""
+        logits: Tensor = self.output(self.dropout(held))
+        return logits
 
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self._tell(tokens, self.begin(features, tokens.shape[1]))[0]
+        return self.name(self.read(features, tokens)).float()
 
-    def _tell(self, tokens: Tensor, state: StackedState) -> tuple[Tensor, StackedState, Tensor]:
-        """Read tokens [P, K, T] -> logits [P, K, T, V], the state after them, attention [P, N, K*T, R]."""
-        words = self.dropout(self.words(tokens))  # [P, K, T, E]
-        picture = state.picture[:, None, None].expand(*tokens.shape, -1)
-        lower, below = self._read(self.lower, torch.cat((words.to(picture.dtype), picture), dim=-1), state, 0)
-        found, attention = self._look(lower, state)
-        # [P, K, T, H + M]
-        upper, above = self._read(self.upper, self.dropout(torch.cat((lower, found), dim=-1)), state, 1)
-        hidden, cell = (torch.stack(parts, dim=2) for parts in zip(below, above, strict=True))
-        logits = self.output(self.dropout(upper)).float()
-        return logits, replace(state, hidden=hidden, cell=cell), attention
+    def _look(self, query: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:
+        """Ask the regions with queries [P, X, M] -> what was found [P, X, M], attention [P, N, X, R].
 
-    def _look(self, lower: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:
-        """Ask the regions with the lower LSTM's [P, K, T, H] -> found [P, K, T, M], attention [P, N, K*T, R].
-
-        Plain products: on the CPU they take a quarter of the time of torch's fused attention, whose blocks are made
-        for far more keys than a picture has regions.
+        By plain products: torch's fused attention is made for far more keys than a picture has regions, and takes
+        longer on the CPU.
         """
-        query = self._by_head(self.query(lower).flatten(1, 2))  # [P, N, K*T, M/N]
-        energy = query @ state.keys.transpose(2, 3) / math.sqrt(query.shape[-1])  # [P, N, K*T, R]
+        by_head = self._by_head(query)  # [P, N, X, M/N]
+        energy = by_head @ state.keys.transpose(2, 3) / math.sqrt(by_head.shape[-1])  # [P, N, X, R]
         attention = energy.float().masked_fill(~state.mask[:, None, None], float("-inf")).softmax(dim=3)
-        found = attention.to(state.values.dtype) @ state.values  # [P, N, K*T, M/N]
-        return found.transpose(1, 2).flatten(2).view(*lower.shape[:3], -1).to(lower.dtype), attention
-
-    @staticmethod
-    def _read(
-        lstm: nn.LSTM, inputs: Tensor, state: StackedState, layer: int
-    ) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        """Let an LSTM read [P, K, T, X] -> [P, K, T, H] and its last hidden and cell [P, K, H]."""
-        pictures, hypotheses, length, _ = inputs.shape
-        hidden, cell = (part[:, :, layer].flatten(0, 1) for part in (state.hidden, state.cell))  # [P*K, H]
-        if length == 1:
-            hidden, cell = lstm_step(lstm, inputs.flatten(0, 2), hidden, cell)
-            output = hidden.unsqueeze(1)
-        else:
-            before = (hidden.unsqueeze(0).contiguous(), cell.unsqueeze(0).contiguous())
-            output, after = lstm(inputs.flatten(0, 1), before)
-            hidden, cell = (part.squeeze(0) for part in after)
-        hidden, cell = (part.view(pictures, hypotheses, -1) for part in (hidden, cell))
-        return output.view(pictures, hypotheses, length, -1), (hidden, cell)
+        found = attention.to(state.values.dtype) @ state.values  # [P, N, X, M/N]
+        return found.transpose(1, 2).flatten(2), attention
 
     def _by_head(self, values: Tensor) -> Tensor:
         """[P, X, M] -> [P, N, X, M/N]."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from torch import Tensor
-from torch.nn import functional
 
 from showtell.data.batches import Batch, Batches
 from showtell.models.captioning import CaptioningModel
 from showtell.recipes.schema import CrossEntropy, SelfCritical
+from showtell.training.likelihood import log_likelihood
 from showtell.training.self_critical import build_self_critical
 
 Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str, float]]]
@@ -40,12 +40,7 @@ def cross_entropy(
     the batch was cut. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
     """
     targets = batch.tokens[:, :, 1:]  # [P, K, T]
-    logits = model(batch.memory, batch.tokens[:, :, :-1])  # [P, K, T, V]
-    loss = functional.cross_entropy(
-        logits.flatten(0, 2),
-        targets.flatten(),
-        ignore_index=pad_id,
-        label_smoothing=label_smoothing,
-        reduction="sum",
-    )
-    return loss, int((targets != pad_id).sum())
+    real = targets != pad_id
+    held = model.decoder.read(model.see(batch.memory), batch.tokens[:, :, :-1])[real]  # [N, X]
+    likelihood = log_likelihood(model.decoder.name(held), targets[real], smoothing=label_smoothing)
+    return -likelihood.sum(), len(likelihood)

@@ -306,8 +306,10 @@ def _restore(
     for name, value in parts["optimizer"].items():
         key, _, weight = name.partition(".")
         parameter = parameters[weight]
-        # The step counter stays on the CPU, the moments live beside their weights.
-        optimizer.state[parameter][key] = value if value.dim() == 0 else value.to(parameter.device)
+        # The step counter stays on the CPU; the moments live beside their weights and in their layout, for the
+        # fused step goes through memory without looking at strides.
+        beside = value if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
+        optimizer.state[parameter][key] = beside.detach()
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ from showtell.models.features import Features
 from showtell.recipes.schema import SelfCritical
 from showtell.scoring.reward import Rewards
 from showtell.search import Specials
+from showtell.training.likelihood import log_likelihood
 
 Reward = Callable[
     [Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
@@ -62,7 +63,7 @@ class SelfCriticalObjective:
             log_probs, real = self._log_probs(model, batch.memory if trains_encoder else memory, sampled)
             reward, advantage = rewards.result()
         weight = torch.as_tensor(advantage, dtype=log_probs.dtype, device=log_probs.device)  # [P, K]
-        loss, tokens = -(weight.unsqueeze(2) * log_probs * real).sum(), int(real.sum())
+        loss, tokens = -(weight.unsqueeze(2).expand(real.shape)[real] * log_probs).sum(), len(log_probs)
         return loss, tokens, {"reward": float(reward.mean()) * tokens}
 
     def _say(self, model: CaptioningModel, memory: Features, *, greedy: bool) -> Tensor:
@@ -91,14 +92,11 @@ class SelfCriticalObjective:
     def _log_probs(
         self, model: CaptioningModel, memory: Features | Tensor, sampled: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities float32 [P, K, T - 1] of what was said, and where something was, bool."""
+        """Return log-probabilities float32 [N] of the N tokens said, and where they stand, bool [P, K, T - 1]."""
         targets = sampled[:, :, 1:]
         real = targets != self.specials.pad
-        logits = self._allowed(model(memory, sampled[:, :, :-1]))  # [P, K, T - 1, V]
-        chosen = targets.masked_fill(~real, self.specials.eos)
-        # log p = logit - log sum exp: no second tensor as large as the logits.
-        log_probs = logits.gather(3, chosen.unsqueeze(3)).squeeze(3) - logits.logsumexp(dim=3)
-        return log_probs, real
+        held = model.decoder.read(model.see(memory), sampled[:, :, :-1])[real]  # [N, X]
+        return log_likelihood(self._allowed(model.decoder.name(held)), targets[real]), real
 
     def _judge(
         self, batch: Batch, sampled: Tensor, greedy: Tensor | None

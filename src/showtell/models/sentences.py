@@ -1,0 +1,174 @@
+"""LSTMs over sentences of different lengths, without reading padding.
+
+The tokens of all sentences stand in one matrix, time by time, the longest sentence first, so that the sentences
+still going on at a time are the first rows of the one before (torch calls this a packed sequence). On the CPU the
+recurrence is written down here, forward and backward: torch's own has no fast form there for packed sequences, and
+takes its weights' gradient at every time step where one product at the end does.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.nn.utils.rnn import PackedSequence
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Where the tokens of B sentences of at most T tokens stand among all N.
+
+    Attributes:
+        order: The sentences, longest first, int64 [B].
+        counts: How many go on at each time, none of them 0.
+        places: Of each token among the B*T places, int64 [N].
+        shape: B and T.
+    """
+
+    order: Tensor
+    counts: list[int]
+    places: Tensor
+    shape: tuple[int, int]
+
+    @classmethod
+    def of(cls, tokens: Tensor, pad_id: int) -> Self:
+        """Find them in ids int64 [B, T]; what follows a sentence is ``<pad>``."""
+        count, length = tokens.shape
+        times = torch.arange(length, device=tokens.device)
+        lengths = torch.where(tokens != pad_id, times + 1, 0).amax(dim=1)  # [B]
+        lengths, order = lengths.sort(descending=True, stable=True)
+        time, sentence = (times.unsqueeze(1) < lengths).nonzero(as_tuple=True)  # time by time
+        counts = torch.bincount(time).tolist()
+        return cls(order, counts, order[sentence] * length + time, (count, length))
+
+    @property
+    def rows(self) -> Tensor:
+        """The sentence of each token, int64 [N]."""
+        return self.places.div(self.shape[1], rounding_mode="floor")
+
+    def pack(self, values: Tensor) -> Tensor:
+        """[B, T, X] -> [N, X]."""
+        return values.flatten(0, 1).index_select(0, self.places)
+
+    def unpack(self, packed: Tensor) -> Tensor:
+        """[N, X] -> [B, T, X], zero where no token stands."""
+        count, length = self.shape
+        spread = packed.new_zeros(count * length, packed.shape[1]).index_copy(0, self.places, packed)
+        return spread.view(count, length, -1)
+
+
+def read_sentences(
+    lstm: nn.LSTM,
+    inputs: Tensor,
+    sentences: Sentences,
+    before: tuple[Tensor, Tensor] | None = None,
+) -> Tensor:
+    """Return the last layer's hidden states of an LSTM that reads sentences.
+
+    Args:
+        lstm: One direction, with biases.
+        inputs: float [N, X], as `Sentences.pack` gives it.
+        sentences: Which tokens are whose.
+        before: Hidden and cell that each sentence starts from, float [layers, B, H]; None: zero.
+
+    Returns:
+        float [N, H].
+    """
+    spoken = sentences.order[: sentences.counts[0] if sentences.counts else 0]
+    if before is None:
+        zeros = inputs.new_zeros(lstm.num_layers, len(spoken), lstm.hidden_size)
+        hiddens, cells = zeros, zeros
+    else:
+        hiddens, cells = (part[:, spoken] for part in before)
+    if inputs.device.type != "cpu":
+        packed = PackedSequence(inputs, torch.tensor(sentences.counts))
+        return lstm(packed, (hiddens, cells))[0].data  # type: ignore[no-any-return]
+    for layer, weights in enumerate(lstm.all_weights):
+        if layer:
+            inputs = functional.dropout(inputs, lstm.dropout, lstm.training)
+        from_input, from_hidden, input_bias, hidden_bias = weights
+        gates = functional.linear(inputs, from_input, input_bias + hidden_bias)  # [N, 4H]
+        hidden, cell = hiddens[layer], cells[layer]
+        recurrent = from_hidden.to(gates.dtype)
+        inputs = _Recurrence.apply(  # type: ignore[no-untyped-call]
+            gates, recurrent, hidden.to(gates.dtype), cell, sentences.counts
+        )
+    return inputs
+
+
+class _Recurrence(torch.autograd.Function):
+    """What is left of an LSTM layer when its inputs have been multiplied: gates [N, 4H] -> hidden [N, H].
+
+    Products are taken in the precision of the gates, all else in float32 at least; only the activated gates are
+    kept in the precision of the gates.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, counts: list[int]
+    ) -> Tensor:
+        width = hidden.shape[1]
+        exact = torch.promote_types(gates.dtype, torch.float32)
+        active = torch.empty_like(gates)
+        outputs = gates.new_empty(len(gates), width)
+        cells = outputs.new_empty(outputs.shape, dtype=exact)
+        h, c, transposed = hidden, cell.to(exact), weight.t()
+        for rows in _times(counts):
+            size = rows.stop - rows.start
+            raw = torch.addmm(gates[rows], h[:size], transposed).to(exact)  # [n, 4H]
+            raw[:, : 2 * width].sigmoid_()
+            raw[:, 2 * width : 3 * width].tanh_()
+            raw[:, 3 * width :].sigmoid_()
+            active[rows] = raw
+            write, keep, content, expose = raw.chunk(4, dim=1)
+            torch.mul(keep, c[:size], out=cells[rows])
+            c = cells[rows].addcmul_(write, content)
+            outputs[rows] = expose * c.tanh()
+            h = outputs[rows]
+        ctx.save_for_backward(active, outputs, cells, weight, hidden, cell)
+        ctx.counts = counts
+        return outputs
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+        active, outputs, cells, weight, hidden, cell = ctx.saved_tensors
+        times = _times(ctx.counts)
+        by_gates = torch.empty_like(active)
+        # What later times ask of the hidden state and cell that they started from.
+        by_hidden, by_cell = (torch.zeros_like(cell, dtype=cells.dtype) for _ in range(2))
+        for number in reversed(range(len(times))):
+            rows = times[number]
+            size = rows.stop - rows.start
+            write, keep, content, expose = active[rows].to(cells.dtype).chunk(4, dim=1)
+            seen = cells[rows].tanh()
+            before = cells[times[number - 1]][:size] if number else cell[:size].to(cells.dtype)
+            asked = by_hidden[:size] + gradient[rows]
+            held = by_cell[:size].addcmul_(asked * expose, 1 - seen * seen)  # in place
+            by_gates[rows] = torch.cat(
+                (
+                    held * content * write * (1 - write),
+                    held * before * keep * (1 - keep),
+                    held * write * (1 - content * content),
+                    asked * seen * expose * (1 - expose),
+                ),
+                dim=1,
+            )
+            held.mul_(keep)
+            by_hidden[:size] = by_gates[rows] @ weight
+        earlier = [hidden]
+        for now, then in zip(times[1:], times, strict=False):
+            earlier.append(outputs[then][: now.stop - now.start])
+        by_weight = by_gates.t() @ torch.cat(earlier)
+        return by_gates, by_weight, by_hidden.to(hidden.dtype), by_cell.to(cell.dtype), None
+
+
+def _times(counts: list[int]) -> list[slice]:
+    """Return the rows of each time."""
+    times, first = [], 0
+    for count in counts:
+        times.append(slice(first, first + count))
+        first += count
+    return times
