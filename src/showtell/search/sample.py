@@ -52,7 +52,7 @@ def keep_likely(log_probs: Array, options: DecodingOptions) -> Array:
     scaled = log_probs / options.temperature
     if not options.top_k and options.top_p == 1:
         return scaled
-    ordered = xp.sort(scaled, axis=-1, descending=True)
+    ordered = xp.flip(xp.sort(scaled, axis=-1), axis=-1)
     if 0 < options.top_k < scaled.shape[-1]:
         ordered[..., options.top_k :] = -math.inf
     best = ordered[..., :1]
