@@ -1,4 +1,5 @@
 # make demo   the main job on drawn scenes: prepare, train, score, caption, report
+# make bench  the table of speeds: minutes alone on a quiet machine; BENCH="--only search" and more options
 # make test   lint, types, import contract, tests: what CI runs
 
 PYTHON ?= python3
@@ -6,7 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 
-.PHONY: demo test check slow clean
+.PHONY: demo test check slow bench clean
 
 demo: $(STAMP)
 	$(BIN)/showtell demo --out demo
@@ -22,6 +23,11 @@ check: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or java"
+
+bench: $(STAMP)
+	$(BIN)/python -c 'import onnxscript, onnxruntime, transformers, pycocoevalcap, openvino' 2>/dev/null || \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,bench]'
+	$(BIN)/python -m benchmarks $(BENCH)
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
