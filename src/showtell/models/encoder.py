@@ -172,7 +172,8 @@ class Encoder(nn.Module):
         """Return the batch in parts that suit a CPU's cache; a picture's features do not depend on its part."""
         if self.mean.device.type != "cpu" or torch.compiler.is_exporting() or pictures.ndim != 4:
             return (pictures,)
-        return pictures.split(max(1, PART_PIXELS * torch.get_num_threads() // self.preprocessing.size**2))
+        part = max(1, PART_PIXELS * torch.get_num_threads() // self.preprocessing.size**2)
+        return torch.split(pictures, part)
 
     def _look(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         """Return regions [P, R, D] and their mean [P, D]; half floats in eval mode."""
@@ -183,7 +184,7 @@ class Encoder(nn.Module):
     def _halve(self, seen: Tensor) -> Tensor:
         halves = seen.to(torch.float16)
         # Least and greatest are NaN where any number is, and take a ninth of the time of asking each.
-        if halves.numel() and not bool(torch.isfinite(torch.stack(torch.aminmax(halves))).all()):
+        if halves.numel() and not all(bool(end.isfinite()) for end in torch.aminmax(halves)):
             raise EncoderError(
                 f"the features of {self.spec.name} cannot be kept",
                 found="numbers that are not finite or too large",

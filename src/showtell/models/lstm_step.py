@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def lstm_step(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+def lstm_step(lstm: nn.Module, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
     """Return what an LSTM of one layer holds after one more input.
 
     Args:
-        lstm: Of one layer, one direction, with biases.
+        lstm: A torch LSTM of one layer, one direction, with biases, or one that `showtell.models.packed` made of it.
         inputs: float [N, X].
         hidden: float [N, H].
         cell: float [N, H].
@@ -24,6 +24,9 @@ def lstm_step(lstm: nn.LSTM, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tu
     Returns:
         The new hidden and cell, [N, H].
     """
+    if not isinstance(lstm, nn.LSTM):
+        stepped: tuple[Tensor, Tensor] = lstm(inputs, hidden, cell)
+        return stepped
     from_input, from_hidden, input_bias, hidden_bias = lstm.parameters()  # torch's order
     gates = functional.linear(inputs, from_input, input_bias)
     gates = gates + functional.linear(hidden, from_hidden, hidden_bias)

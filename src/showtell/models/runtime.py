@@ -87,7 +87,10 @@ class TorchRuntime:
         if encoder is None:
             raise ValueError("a checkpoint loaded without its encoder cannot caption pictures")
         self._checkpoint = checkpoint
-        self._encoder, self._decoder = encoder, checkpoint.model.decoder
+        # Here, as this module is imported without torch.
+        from showtell.models.packed import packed_decoder
+
+        self._encoder, self._decoder = encoder, packed_decoder(checkpoint.model.decoder)
         self.tokenizer, self.search = checkpoint.tokenizer, checkpoint.search
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
 
