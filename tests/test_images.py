@@ -26,9 +26,11 @@ from showtell.images import (
     FORMATS,
     Limits,
     Preprocessing,
+    enough_pixels,
     inspect_picture,
     load_picture,
     prepare_picture,
+    see_picture,
     window_at,
 )
 
@@ -553,3 +555,116 @@ def test_every_window_lies_inside_its_picture(resize: str, height: int, width: i
         assert (bottom - top, end - left) == pytest.approx(sides)
         blank = np.zeros((height, width, 3), np.uint8)
         assert prepare_picture(blank, preprocessing, window=window).shape == (16, 16, 3)
+
+
+def photograph(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return a picture with detail of every size, as photographs have: noise whose strength falls with frequency."""
+    noise = np.random.default_rng(0).standard_normal((height, width, 3))
+    down, right = np.fft.fftfreq(height)[:, None, None], np.fft.fftfreq(width)[None, :, None]
+    falling = 1 / np.maximum(np.hypot(down, right), 1 / max(height, width))
+    picture = np.fft.ifft2(np.fft.fft2(noise, axes=(0, 1)) * falling, axes=(0, 1)).real
+    scaled = 128 + 50 * (picture - picture.mean()) / picture.std()
+    return np.clip(scaled, 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "at_least", "expected"),
+    [
+        (400, 600, 0, (400, 600)),
+        (400, 600, 201, (400, 600)),
+        (400, 600, 200, (200, 300)),
+        (401, 601, 201, (201, 301)),  # rounded up, as libjpeg does
+        (400, 600, 100, (100, 150)),
+        (400, 600, 50, (50, 75)),
+        (400, 600, 1, (50, 75)),  # no smaller than an eighth
+    ],
+)
+def test_a_jpeg_comes_at_a_fraction_that_leaves_enough(
+    height: int, width: int, at_least: int, expected: tuple[int, int]
+) -> None:
+    data = encode(Image.fromarray(draw(height, width)), "JPEG", quality=95)
+    assert load_picture(data, at_least=at_least).shape == (*expected, 3)
+    assert (
+        load_picture(encode(Image.fromarray(draw(height, width)), "PNG"), at_least=at_least).shape[0]
+        == height
+    )
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_a_large_jpeg_is_seen_at_a_fraction_as_it_is_in_full(
+    resize: Any, orientation: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    preprocessing = Preprocessing(size=64, resize=resize)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encode(Image.fromarray(photograph(900, 1200)), "JPEG", quality=92, exif=exif)
+    asked: list[int] = []
+    decode = simplejpeg.decode_jpeg
+    monkeypatch.setattr(
+        simplejpeg,
+        "decode_jpeg",
+        lambda data, **options: (asked.append(options["min_height"]), decode(data, **options))[1],
+    )
+    seen = see_picture(data, preprocessing)
+    full = prepare_picture(load_picture(data), preprocessing)
+    assert asked == [225, 900]
+    apart = np.abs(seen.astype(int) - full)
+    assert apart.mean() < 0.75
+    assert apart.max() <= 8
+    assert full.std() > 30
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+def test_a_picture_of_ordinary_size_is_seen_in_full(resize: Any) -> None:
+    preprocessing = Preprocessing(resize=resize)
+    data = encode(Image.fromarray(photograph(480, 640)), "JPEG")
+    assert np.array_equal(
+        see_picture(data, preprocessing), prepare_picture(load_picture(data), preprocessing)
+    )
+
+
+def test_a_crop_and_a_window_need_more_pixels() -> None:
+    assert enough_pixels(Preprocessing()) == 672
+    assert enough_pixels(Preprocessing(resize="crop", crop=0.5)) == 1344
+    assert enough_pixels(Preprocessing(), share=0.5) == 1344
+
+
+@pytest.mark.parametrize("at_least", [0, 50])
+def test_a_large_jpeg_cut_short_is_an_error_at_any_fraction(at_least: int) -> None:
+    data = encode(Image.fromarray(photograph(400, 600)), "JPEG")
+    for length in (len(data) // 2, len(data) - 200):
+        with pytest.raises(PictureError, match="broken or cut short"):
+            load_picture(data[:length], at_least=at_least)
+
+
+def test_preparing_a_set_decodes_in_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "large.jpg"
+    path.write_bytes(encode(Image.fromarray(draw(800, 1000)), "JPEG"))
+    shapes = []
+    decode = simplejpeg.decode_jpeg
+
+    def watched(data: bytes, **options: Any) -> Any:
+        shapes.append((picture := decode(data, **options)).shape)
+        return picture
+
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", watched)
+    facts = inspect_picture(path)
+    assert (facts.width, facts.height) == (1000, 800)
+    assert shapes == [(800, 1000, 3)]
+
+
+@pytest.mark.slow
+def test_real_photographs_are_seen_at_a_fraction_as_they_are_in_full(shared_data: Path) -> None:
+    """COCO's photographs, sharp to the pixel, are the hardest; the encoder is made small, so that they are large."""
+    preprocessing = Preprocessing(size=70)
+    apart = []
+    for path in sorted((shared_data / "data/coco_mini").glob("*2017/*.jpg")):
+        full = load_picture(path)
+        seen = load_picture(path, at_least=enough_pixels(preprocessing))
+        if seen.shape != full.shape:
+            pair = (prepare_picture(one, preprocessing).astype(int) for one in (seen, full))
+            apart.append(np.abs(np.subtract(*pair)))
+    assert len(apart) > 100
+    assert np.mean(apart) < 0.75
+    assert max(one.mean() for one in apart) < 3.0

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.errors import ConfigError, PictureError
-from showtell.images import PictureSource, Preprocessing, load_picture, prepare_picture
+from showtell.images import PictureSource, Preprocessing, see_picture
 from showtell.models.hub import find_checkpoint, push_directory
 from showtell.models.runtime import Runtime, load_runtime
 from showtell.options import DecodingOptions, override
@@ -304,7 +304,7 @@ class Captioner:
         return opened
 
     def _open(self, source: PictureSource) -> _Picture:
-        return prepare_picture(load_picture(source), self._runtime.preprocessing)
+        return see_picture(source, self._runtime.preprocessing)
 
     def _caption_batch(
         self, batch: list[tuple[PictureSource, Future[_Picture]]], attention: bool, options: DecodingOptions

@@ -29,7 +29,7 @@ from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError, PictureError
 from showtell.files import MANIFEST, cannot_write, read_manifest, write_manifest
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import Preprocessing, see_picture
 from showtell.models.encoder import Encoder, identity_differences
 
 KIND, FORMAT = "feature cache", 1
@@ -350,6 +350,6 @@ def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Pict
     if hashlib.sha256(content).hexdigest() != prepared.sha256(row):
         raise PictureError(f"{path} has changed since the set was prepared")
     try:
-        return prepare_picture(load_picture(content), preprocessing)
+        return see_picture(content, preprocessing)
     except PictureError as error:
         raise PictureError(f"cannot read {path}", found=str(error)) from error

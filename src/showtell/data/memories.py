@@ -13,7 +13,14 @@ from torch import Tensor
 
 from showtell.data.features import FeatureCache
 from showtell.data.prepared import PreparedSet
-from showtell.images import Preprocessing, load_picture, prepare_picture, window_at
+from showtell.images import (
+    Preprocessing,
+    enough_pixels,
+    load_picture,
+    prepare_picture,
+    see_picture,
+    window_at,
+)
 from showtell.models.features import Features
 
 
@@ -85,9 +92,10 @@ class LivePictures:
         return torch.from_numpy(pictures)
 
     def _decode(self, row: int, place: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
-        picture = load_picture(self._prepared.picture_path(row))
+        path = self._prepared.picture_path(row)
         if place is None or self._crop is None:
-            return prepare_picture(picture, self._preprocessing)
+            return see_picture(path, self._preprocessing)
+        picture = load_picture(path, at_least=enough_pixels(self._preprocessing, share=self._crop))
         height, width = picture.shape[:2]
         window = window_at(*place, height, width, self._preprocessing, share=self._crop)
         return prepare_picture(picture, self._preprocessing, window=window)
