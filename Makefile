@@ -32,7 +32,7 @@ bench: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,track,tune,datasets,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,track,tune,datasets,export,dev]'
 	touch $(STAMP)
 
 clean:

@@ -18,7 +18,7 @@ from showtell.captioner import Captioner
 from showtell.errors import CheckpointError, ConfigError, EncoderError, MissingExtraError
 from showtell.export.form import BEGIN, ENCODER, STEP, is_export
 from showtell.export.onnx import Exported
-from showtell.export.runtime import ExportRuntime
+from showtell.export.runtime import ExportRuntime, sums_overflow
 
 Picture = npt.NDArray[np.uint8]
 
@@ -203,3 +203,21 @@ def test_as_many_threads_as_told(exported: Exported, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr("showtell.export.runtime.usable_cores", lambda: 5)
     ExportRuntime.load(exported.directory)
     assert told == [3, 3, 3, 5, 5, 5]
+
+
+@pytest.mark.parametrize(
+    ("machine", "flags", "overflows"),
+    [
+        ("x86_64", "flags : fpu avx2 avx512f", True),
+        ("AMD64", "flags : fpu avx2 avx_vnni", False),
+        ("x86_64", "flags : fpu amx_int8 amx_tile", False),
+        ("aarch64", "", False),
+        ("x86_64", None, True),
+    ],
+)
+def test_exact_sums_are_asked_for_where_8_bits_may_overflow(
+    tmp_path: Path, machine: str, flags: str | None, overflows: bool
+) -> None:
+    if flags is not None:
+        (tmp_path / "cpuinfo").write_text(flags)
+    assert sums_overflow(machine, tmp_path / "cpuinfo") is overflows
