@@ -93,8 +93,8 @@ _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.B
 
 
 SPARE = 3
-"""A JPEG keeps at least this many times the pixels a side that its encoder sees. At 3, sharp photographs differ by 0.6
-grey levels on average (at 2 by 0.8, at 1 by 2), soft ones by less; a camera's 12 megapixels are decoded at a quarter.
+"""A JPEG keeps at least this many times the pixels a side that its encoder sees. At 3, sharp photographs differ by
+0.6 grey levels on average (at 2 by 0.8, at 1 by 2), soft ones by less; a camera's 12 megapixels come at a quarter.
 """
 
 _FRACTIONS = (8, 4, 2)  # of libjpeg's, those that are exact means of pixels, and quick
