@@ -9,18 +9,19 @@ than attending to the encoder's own 2,048 channels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from showtell.models.additive import additive_energy
-from showtell.models.decoder import check_regions, select_hypotheses
+from showtell.models.decoder import check_regions
 from showtell.models.decoder_specs import AttentionSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.repeated import Linear, repeated
+from showtell.models.states import keep_pictures, select_parents
+from showtell.models.unroll import unroll
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class AttentionState:
         mask: Real regions, bool [P, R].
     """
 
+    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("hidden", "cell")
+
     hidden: Tensor
     cell: Tensor
     values: Tensor
@@ -41,13 +44,11 @@ class AttentionState:
 
     def select(self, parents: Tensor) -> Self:
         """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        hidden, cell = (select_hypotheses(part, parents) for part in (self.hidden, self.cell))
-        return replace(self, hidden=hidden, cell=cell)
+        return select_parents(self, parents)
 
     def keep(self, pictures: Tensor) -> Self:
         """Return the states of these pictures alone, int64 [P'], with their memory."""
-        parts = (self.hidden, self.cell, self.values, self.keys, self.mask)
-        return type(self)(*(part[pictures] for part in parts))
+        return keep_pictures(self, pictures)
 
 
 class AttentionDecoder(nn.Module):
@@ -99,24 +100,17 @@ class AttentionDecoder(nn.Module):
         return self.name(self._join(words, state.hidden, context)).float(), state, attention
 
     def read(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return the deep output layer's float [P, K, T, E] for tokens int64 [P, K, T].
-
-        At time t only the first captions of each picture are read, up to the last one that still has a word there;
-        where captions stand longest first, a quarter of the work falls away.
-        """
-        state = self.begin(features, tokens.shape[1])
+        """Return the deep output layer's float [P, K, T, E] for tokens int64 [P, K, T]."""
         words = self.dropout(self.words(tokens))  # [P, K, T, E]
-        # Unbound at once: slicing one time after another costs a gradient of the whole for each.
-        gates = self.from_word(words).unbind(dim=2)  # T of [P, K, 4H]
         layers = (repeated(self.query), repeated(self.gate), repeated(self.from_sight))
-        hiddens, contexts = [], []
-        for part, active in zip(gates, _active_hypotheses(tokens, self.pad_id), strict=True):
-            state = replace(state, hidden=state.hidden[:, :active], cell=state.cell[:, :active])
-            state, context, _ = self._advance(part[:, :active], state, layers)
-            idle = (0, 0, 0, tokens.shape[1] - active)
-            hiddens.append(functional.pad(state.hidden, idle))  # [P, K, H]
-            contexts.append(functional.pad(context, idle))  # [P, K, M]
-        return self._join(words, torch.stack(hiddens, dim=2), torch.stack(contexts, dim=2))
+
+        def advance(gates: Tensor, state: AttentionState) -> tuple[AttentionState, tuple[Tensor, ...]]:
+            state, context, _ = self._advance(gates, state, layers)
+            return state, (state.hidden, context)
+
+        state = self.begin(features, tokens.shape[1])
+        hidden, context = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
+        return self._join(words, hidden, context)
 
     def name(self, held: Tensor) -> Tensor:
         """Return logits float [..., V] for float [..., E]."""
@@ -149,10 +143,3 @@ class AttentionDecoder(nn.Module):
     def _join(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
         """Return the deep output layer's [..., E] for a word, what is remembered and what is seen."""
         return torch.tanh(words + self.deep(torch.cat((hidden, context), dim=-1)))
-
-
-def _active_hypotheses(tokens: Tensor, pad_id: int) -> list[int]:
-    """Return for each time of tokens [P, K, T] how many hypotheses must still be read; never rises, at least 1."""
-    hypotheses = torch.arange(1, tokens.shape[1] + 1, device=tokens.device)
-    last = torch.where((tokens != pad_id).any(dim=0), hypotheses.unsqueeze(1), 1).amax(dim=0)  # [T]
-    return [int(count) for count in last.flip(0).cummax(0).values.flip(0)]

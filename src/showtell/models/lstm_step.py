@@ -30,6 +30,16 @@ def lstm_step(lstm: nn.Module, inputs: Tensor, hidden: Tensor, cell: Tensor) -> 
     from_input, from_hidden, input_bias, hidden_bias = lstm.parameters()  # torch's order
     gates = functional.linear(inputs, from_input, input_bias)
     gates = gates + functional.linear(hidden, from_hidden, hidden_bias)
+    return lstm_update(gates, cell)
+
+
+def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the new hidden and cell [..., H], in the precision of the cell.
+
+    Args:
+        gates: What four layers give, in torch's order: write, keep, content, expose, float [..., 4H].
+        cell: float [..., H].
+    """
     write, keep, content, expose = gates.to(cell.dtype).chunk(4, dim=-1)
     cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(content)
     return torch.sigmoid(expose) * torch.tanh(cell), cell

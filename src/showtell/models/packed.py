@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.models.encoder import fast_dtype
+from showtell.models.lstm_step import lstm_update
 
 EXACT = ("output",)
 """Layers whose results keep the precision of float32."""
@@ -150,7 +151,4 @@ class PackedLstm(nn.Module):
 
     def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Return the new hidden and cell [N, H] after inputs [N, X]."""
-        gates = self.gates(torch.cat((inputs, hidden), dim=-1))
-        write, keep, content, expose = gates.chunk(4, dim=-1)
-        cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(content)
-        return torch.sigmoid(expose) * torch.tanh(cell), cell
+        return lstm_update(self.gates(torch.cat((inputs, hidden), dim=-1)), cell)

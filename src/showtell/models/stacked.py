@@ -10,19 +10,20 @@ over whole sentences.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from showtell.models.decoder import check_regions, select_hypotheses
+from showtell.models.decoder import check_regions
 from showtell.models.decoder_specs import StackedSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
+from showtell.models.heads import by_head, look
 from showtell.models.lstm_step import lstm_step
 from showtell.models.sentences import Sentences, read_sentences
+from showtell.models.states import keep_pictures, select_parents
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ class StackedState:
         mask: Real regions, bool [P, R].
     """
 
+    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("hidden", "cell")
+
     hidden: Tensor
     cell: Tensor
     picture: Tensor
@@ -47,13 +50,11 @@ class StackedState:
 
     def select(self, parents: Tensor) -> Self:
         """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        hidden, cell = (select_hypotheses(part, parents) for part in (self.hidden, self.cell))
-        return replace(self, hidden=hidden, cell=cell)
+        return select_parents(self, parents)
 
     def keep(self, pictures: Tensor) -> Self:
         """Return the states of these pictures alone, int64 [P'], with their memory."""
-        parts = (self.hidden, self.cell, self.picture, self.keys, self.values, self.mask)
-        return type(self)(*(part[pictures] for part in parts))
+        return keep_pictures(self, pictures)
 
 
 class StackedDecoder(nn.Module):
@@ -91,8 +92,8 @@ class StackedDecoder(nn.Module):
             hidden=start,
             cell=start,
             picture=self.dropout(torch.relu(self.picture(features.pooled))),  # [P, E]
-            keys=self._by_head(self.key(regions)),  # [P, N, R, M/N]
-            values=self._by_head(self.value(regions)),
+            keys=by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
+            values=by_head(self.value(regions), self.spec.heads),
             mask=features.mask,
         )
 
@@ -115,7 +116,7 @@ class StackedDecoder(nn.Module):
             for parts in zip(lower, upper, strict=True)
         )
         state = replace(state, hidden=hidden, cell=cell)
-        return self.name(hidden[:, :, 1]).float(), state, attention.mean(dim=1)
+        return self.name(hidden[:, :, 1]).float(), state, attention.mean(dim=1).float()
 
     def read(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the upper LSTM's float [P, K, T, H] for tokens int64 [P, K, T], zero for padding."""
@@ -141,18 +142,5 @@ class StackedDecoder(nn.Module):
         return self.name(self.read(features, tokens)).float()
 
     def _look(self, query: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:
-        """Ask the regions with queries [P, X, M] -> what was found [P, X, M], attention [P, N, X, R].
-
-        By plain products: torch's fused attention is made for far more keys than a picture has regions, and takes
-        longer on the CPU.
-        """
-        by_head = self._by_head(query)  # [P, N, X, M/N]
-        energy = by_head @ state.keys.transpose(2, 3) / math.sqrt(by_head.shape[-1])  # [P, N, X, R]
-        attention = energy.float().masked_fill(~state.mask[:, None, None], float("-inf")).softmax(dim=3)
-        found = attention.to(state.values.dtype) @ state.values  # [P, N, X, M/N]
-        return found.transpose(1, 2).flatten(2), attention
-
-    def _by_head(self, values: Tensor) -> Tensor:
-        """[P, X, M] -> [P, N, X, M/N]."""
-        pictures, places, _ = values.shape
-        return values.view(pictures, places, self.spec.heads, -1).transpose(1, 2)
+        """Ask the regions with queries [P, X, M] -> what was found [P, X, M], attention [P, N, X, R]."""
+        return look(query, state.keys, state.values, state.mask[:, None, None])
