@@ -199,10 +199,10 @@ def test_as_many_threads_as_told(exported: Exported, monkeypatch: pytest.MonkeyP
         return session(content, options, **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", watched)
-    ExportRuntime.load(exported.directory, threads=3)
-    monkeypatch.setattr("showtell.export.runtime.usable_cores", lambda: 5)
+    monkeypatch.setattr("showtell.export.runtime.thread_count", lambda asked: 10 + asked)
     ExportRuntime.load(exported.directory)
-    assert told == [3, 3, 3, 5, 5, 5]
+    Captioner.load(exported.directory, threads=3)
+    assert told == [10, 10, 10, 13, 13, 13]
 
 
 @pytest.mark.parametrize(
