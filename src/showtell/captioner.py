@@ -10,7 +10,6 @@ What runs the networks is a `showtell.models.runtime.Runtime`; torch is imported
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,6 +21,7 @@ from typing import Any, cast, overload
 import numpy as np
 import numpy.typing as npt
 
+from showtell.cores import usable_cores
 from showtell.errors import ConfigError, PictureError
 from showtell.images import PictureSource, Preprocessing, see_picture
 from showtell.models.hub import find_checkpoint, push_directory
@@ -70,7 +70,12 @@ class Captioner:
 
     @classmethod
     def load(
-        cls, path: str | Path, *, encoder_weights: str | Path | None = None, device: str = "auto"
+        cls,
+        path: str | Path,
+        *,
+        encoder_weights: str | Path | None = None,
+        device: str = "auto",
+        threads: int = 0,
     ) -> Captioner:
         """Load a checkpoint, or a run's best one.
 
@@ -80,14 +85,16 @@ class Captioner:
             encoder_weights: A local file with the encoder's weights; None: those in the checkpoint, else the
                 file it was trained with, else the hub's.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
+            threads: Of the networks on the CPU; 0: ``OMP_NUM_THREADS``, else one for each core this process may use
+                (torch: for the whole process).
 
         Raises:
             CheckpointError: missing, broken, its parts do not fit together, or the hub does not give it.
             EncoderError: the encoder's weights are missing or of another network.
-            ConfigError: no such device.
+            ConfigError: no such device, or a negative number of threads.
             MissingExtraError: torch is not installed.
         """
-        return cls.from_pretrained(path, encoder_weights=encoder_weights, device=device)
+        return cls.from_pretrained(path, encoder_weights=encoder_weights, device=device, threads=threads)
 
     @classmethod
     def from_pretrained(
@@ -101,6 +108,7 @@ class Captioner:
         local_files_only: bool = False,
         encoder_weights: str | Path | None = None,
         device: str = "auto",
+        threads: int = 0,
     ) -> Captioner:
         """Load what `load` loads, with the options that the Hugging Face hub's users know.
 
@@ -113,6 +121,7 @@ class Captioner:
             local_files_only: Take it from the cache alone.
             encoder_weights: As for `load`.
             device: As for `load`.
+            threads: As for `load`.
 
         Raises:
             ConfigError: a revision of a directory; and those of `load`.
@@ -126,7 +135,7 @@ class Captioner:
             local_files_only=local_files_only,
         )
         weights = None if encoder_weights is None else Path(encoder_weights)
-        return cls(load_runtime(path, weights, device))
+        return cls(load_runtime(path, weights, device, threads))
 
     def save_pretrained(
         self,
@@ -280,7 +289,7 @@ class Captioner:
     def _stream(
         self, pictures: Iterator[PictureSource], attention: bool, batch_size: int, options: DecodingOptions
     ) -> Iterator[Caption]:
-        with ThreadPoolExecutor(max_workers=min(8, os.cpu_count() or 1)) as threads:
+        with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as threads:
 
             def begin() -> list[tuple[PictureSource, Future[_Picture]]]:
                 return [(one, self._begin(threads, one)) for one in islice(pictures, batch_size)]

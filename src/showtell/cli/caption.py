@@ -50,6 +50,9 @@ def command(
         bool, typer.Option("--recursive", "-r", help="Look into folders of folders.")
     ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")
+    ] = 0,
 ) -> None:
     """Caption pictures: one line a picture, in the order given. Exit code 3: some could not be captioned."""
     from showtell.caption_rows import FORMS
@@ -74,7 +77,7 @@ def command(
     from showtell.caption_files import caption_files
     from showtell.captioner import Captioner
 
-    captioner = Captioner.load(checkpoint, encoder_weights=encoder_weights, device=device)
+    captioner = Captioner.load(checkpoint, encoder_weights=encoder_weights, device=device, threads=threads)
     try:
         outcome = caption_files(
             captioner,

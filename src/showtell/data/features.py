@@ -25,6 +25,7 @@ import numpy.typing as npt
 import torch
 
 from showtell.console import note, progress
+from showtell.cores import usable_cores
 from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError, PictureError
@@ -314,7 +315,7 @@ def _decoded_batches(
     """Yield rows, pictures uint8 [P, S, S, 3] and problems, decoding in threads a few batches ahead."""
     groups = deque(rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
     pending: deque[tuple[npt.NDArray[np.int64], list[Future[Pictures]]]] = deque()
-    pool = ThreadPoolExecutor(max_workers=os.cpu_count() or 1, thread_name_prefix="decode")
+    pool = ThreadPoolExecutor(max_workers=usable_cores(), thread_name_prefix="decode")
     try:
         while groups or pending:
             while groups and len(pending) < BATCHES_AHEAD:

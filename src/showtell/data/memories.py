@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -11,6 +10,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from showtell.cores import usable_cores
 from showtell.data.features import FeatureCache
 from showtell.data.prepared import PreparedSet
 from showtell.images import (
@@ -77,7 +77,7 @@ class LivePictures:
         threads: int | None = None,
     ) -> None:
         self._prepared, self._preprocessing, self._crop = prepared, preprocessing, crop
-        self._pool = ThreadPoolExecutor(threads or os.cpu_count() or 1, thread_name_prefix="decode")
+        self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="decode")
 
     def load(
         self,

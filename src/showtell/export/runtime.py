@@ -7,7 +7,6 @@ as they are and never copied; `select` and `keep` gather along the axes that are
 
 from __future__ import annotations
 
-import os
 import platform
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from showtell.cores import thread_count
 from showtell.errors import CheckpointError, ConfigError, EncoderError, MissingExtraError
 from showtell.export.form import (
     AGAIN,
@@ -139,7 +139,7 @@ class ExportRuntime:
         Args:
             path: Its directory.
             device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` is a graphics card where onnxruntime can use one.
-            threads: CPU threads of a graph; 0: one for each core this process may use.
+            threads: CPU threads of a graph; see `showtell.cores.thread_count`.
 
         Raises:
             CheckpointError: a file is missing, cut or foreign, or the configuration cannot be used.
@@ -213,7 +213,7 @@ def _opener(directory: Path, config: ExportConfig, device: str, threads: int) ->
         raise MissingExtraError("onnxruntime, for exports,", extra="onnx", cause=str(error)) from error
     providers = _providers(device, onnxruntime.get_available_providers())
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or usable_cores()
+    options.intra_op_num_threads = thread_count(threads)
     options.inter_op_num_threads = 1
     if config.encoder.precision == "int8" and sums_overflow(platform.machine(), _CPU):
         # Three times slower where it is not needed, and then the same bits.
@@ -264,10 +264,3 @@ def sums_overflow(machine: str, cpu: Path) -> bool:
     except OSError:
         return True
     return flags.isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8"})
-
-
-def usable_cores() -> int:
-    """Return how many cores this process may use; containers lend fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS and Windows tell no affinity

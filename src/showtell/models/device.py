@@ -1,4 +1,4 @@
-"""Which device a name means: chosen in one place, for training and for captioning."""
+"""Which device a name means, and how many threads: chosen in one place, for training and for captioning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
+from showtell.cores import thread_count, usable_cores
 from showtell.errors import ConfigError
 
 
@@ -33,3 +34,19 @@ def choose_device(name: str, *, auto: Sequence[str] = ("cuda", "mps")) -> torch.
             expected="auto, cpu, cuda, cuda:0, mps",
         ) from error
     return device
+
+
+def use_threads(asked: int, *, processes: int = 1) -> int:
+    """Let torch compute in so many threads on the CPU, and return how many.
+
+    Args:
+        asked: See `showtell.cores.thread_count`; 0 leaves fewer as they were set before.
+        processes: That share the cores.
+
+    Raises:
+        ConfigError: a negative number.
+    """
+    count = max(1, min(thread_count(asked), usable_cores() // processes))
+    if asked or torch.get_num_threads() > count:
+        torch.set_num_threads(count)
+    return torch.get_num_threads()

@@ -60,14 +60,14 @@ class Runtime(Protocol):
         """Write what it runs, so that it can be loaded elsewhere; see `Captioner.save_pretrained`."""
 
 
-def load_runtime(path: Path, encoder_weights: Path | None, device: str) -> Runtime:
+def load_runtime(path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> Runtime:
     """Load what lies in a directory: an export with onnxruntime, anything else as a checkpoint, with torch.
 
     Raises:
         ConfigError: encoder weights for an export, which has its own; and those of the runtimes.
     """
     if not is_export(path):
-        return TorchRuntime.load(path, encoder_weights, device)
+        return TorchRuntime.load(path, encoder_weights, device, threads)
     if encoder_weights is not None:
         raise ConfigError(
             f"{encoder_weights} cannot be used with {path}",
@@ -76,7 +76,7 @@ def load_runtime(path: Path, encoder_weights: Path | None, device: str) -> Runti
         )
     from showtell.export.runtime import ExportRuntime
 
-    return ExportRuntime.load(path, device=device)
+    return ExportRuntime.load(path, device=device, threads=threads)
 
 
 class TorchRuntime:
@@ -95,7 +95,7 @@ class TorchRuntime:
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
 
     @classmethod
-    def load(cls, path: Path, encoder_weights: Path | None, device: str) -> TorchRuntime:
+    def load(cls, path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> TorchRuntime:
         """Load a checkpoint; the device ``auto`` is a graphics card where there is one."""
         try:
             # Before anything that needs it, so that a broken one is told as such.
@@ -103,8 +103,9 @@ class TorchRuntime:
         except ImportError as error:
             raise MissingExtraError("torch", extra="train", cause=str(error)) from error
         from showtell.models.checkpoint import load_checkpoint
-        from showtell.models.device import choose_device
+        from showtell.models.device import choose_device, use_threads
 
+        use_threads(threads)
         return cls(load_checkpoint(path, encoder_weights=encoder_weights, device=choose_device(device)))
 
     def describe(
