@@ -7,6 +7,7 @@ import io
 import ipaddress
 import json
 import os
+import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -212,3 +213,29 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
         return written[name]
 
     return write
+
+
+@pytest.fixture(scope="session")
+def exported(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A whole export of the tiny captioner with attention, compared on scenes drawn here."""
+    from showtell.export.onnx import export_checkpoint
+
+    place = tmp_path_factory.mktemp("export") / "onnx"
+    return export_checkpoint(tiny_checkpoint("attention"), place, compared=5)
+
+
+@pytest.fixture
+def ready_graphs(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let exports copy the graphs that are there already: tracing them takes seconds. Returns their directory."""
+    directory: Path = exported.directory
+
+    def copy_encoder(encoder: Any, place: Path) -> None:
+        shutil.copy(directory / "encoder.onnx", place)
+
+    def copy_decoder(decoder: Any, width: int, state: Any, place: Path) -> None:
+        for name in ("begin.onnx", "step.onnx"):
+            shutil.copy(directory / name, place)
+
+    monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)
+    monkeypatch.setattr("showtell.export.onnx.write_decoder", copy_decoder)
+    return directory

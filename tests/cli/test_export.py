@@ -16,7 +16,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.export.agreement import Comparison
 from showtell.export.form import Agreement
-from showtell.export.onnx import Calibration
+from showtell.export.onnx import Calibration, Exported
 
 app = typer.Typer()
 for name, verb in (("export", export), ("caption", caption), ("evaluate", evaluate)):
@@ -27,37 +27,29 @@ def run(*arguments: object) -> Any:
     return CliRunner().invoke(app, [str(word) for word in arguments])
 
 
-@pytest.fixture(scope="module")
-def written(
-    tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory
-) -> tuple[Path, str]:
-    """An export of a decoder without attention, and what the command printed."""
-    out = tmp_path_factory.mktemp("cli") / "onnx"
-    result = run("export", tiny_checkpoint("lstm"), "-o", out, "--compare", 3)
+def test_the_command_tells_how_it_compared(
+    tiny_checkpoint: Callable[[str], Path], ready_graphs: Path, tmp_path: Path
+) -> None:
+    result = run("export", tiny_checkpoint("attention"), "-o", tmp_path / "out", "--compare", 3)
     assert result.exit_code == 0, result.output
-    return out, result.stdout
-
-
-def test_the_command_tells_how_it_compared(written: tuple[Path, str]) -> None:
-    out, told = written
-    assert f"{out}: encoder small float32, decoder lstm float32" in told
-    assert "compared with torch (float32) on 3 scenes drawn here (name photographs with --pictures" in told
-    assert "same captions: greedy 100.0%, beam 3 100.0%" in told
-    assert "largest difference: logits" in told
+    assert f"{tmp_path / 'out'}: encoder small float32, decoder attention float32" in result.stdout
+    assert "compared with torch (float32) on 3 scenes drawn here (name photographs with" in result.stdout
+    assert "same captions: greedy 100.0%, beam 3 100.0%" in result.stdout
+    assert "largest difference: logits" in result.stdout
 
 
 def test_an_export_is_captioned_with_and_judged_like_its_checkpoint(
-    written: tuple[Path, str], tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet
+    exported: Exported, tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet
 ) -> None:
-    out, _ = written
+    out = exported.directory
     pictures = [toy_set.picture_path(int(row)) for row in toy_set.split_rows("dev")]
-    said = [run("caption", place, *pictures, "--beams", 2) for place in (out, tiny_checkpoint("lstm"))]
+    said = [run("caption", place, *pictures, "--beams", 2) for place in (out, tiny_checkpoint("attention"))]
     assert said[0].exit_code == 0, said[0].output
     assert said[0].stdout == said[1].stdout
     assert len(said[0].stdout.splitlines()) == len(pictures)
     judged = [
         run("evaluate", place, "--data", toy_set.directory, "--beams", 2, "--format", "json")
-        for place in (out, tiny_checkpoint("lstm"))
+        for place in (out, tiny_checkpoint("attention"))
     ]
     assert judged[0].exit_code == 0, judged[0].output
     scores = [json.loads(one.stdout) for one in judged]
@@ -68,10 +60,17 @@ def test_an_export_is_captioned_with_and_judged_like_its_checkpoint(
 
 
 def test_what_needs_features_cannot_be_asked_of_an_export(
-    written: tuple[Path, str], toy_set: PreparedSet, tmp_path: Path
+    exported: Exported, toy_set: PreparedSet, tmp_path: Path
 ) -> None:
     result = run(
-        "evaluate", written[0], "--data", toy_set.directory, "--features", tmp_path, "--predictions", "x"
+        "evaluate",
+        exported.directory,
+        "--data",
+        toy_set.directory,
+        "--features",
+        tmp_path,
+        "--predictions",
+        "x",
     )
     assert isinstance(result.exception, ConfigError)
     assert "--features, --predictions cannot be used with" in str(result.exception)
@@ -92,19 +91,18 @@ def test_misuse_is_told(tmp_path: Path, arguments: list[str], words: str) -> Non
 
 
 def test_options_reach_the_function_and_differences_are_told(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, written: tuple[Path, str]
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, exported: Exported
 ) -> None:
     given: dict[str, Any] = {}
 
     def export_checkpoint(checkpoint: Path, directory: Path, **options: Any) -> Any:
         from showtell.export.form import read_config
-        from showtell.export.onnx import Exported
 
         given.update(options)
         agreement = Agreement(
             pictures=9, drawn=False, greedy=0.5, beam=0.25, beams=3, logits=0.5, features=1.0
         )
-        config = read_config(written[0]).model_copy(update={"agreement": agreement})
+        config = read_config(exported.directory).model_copy(update={"agreement": agreement})
         differences = [f"{number}.jpg (beam): 'a' with torch, 'b' with the export" for number in range(7)]
         return Exported(directory, config, Comparison(agreement, 2, differences), {"step.onnx": 1_500_000})
 

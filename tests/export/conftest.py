@@ -1,8 +1,7 @@
-"""Decoders at toy size, for every name in the registry, and one whole export."""
+"""Decoders at toy size as graphs, for every name in the registry."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import torch
 
 from showtell.export.form import BEGIN, STEP, StateTensor
 from showtell.export.graphs import write_decoder
-from showtell.export.onnx import Exported, export_checkpoint
 from showtell.export.runtime import ExportedDecoder, Graph
 from showtell.export.states import describe_state
 from showtell.models.decoder_specs import DecoderSpec
@@ -71,27 +69,3 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         for weight in decoder.parameters():
             torch.nn.init.normal_(weight)
     return export_pair(decoder, WIDTH, tmp_path_factory.mktemp(request.param))
-
-
-@pytest.fixture(scope="session")
-def exported(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    """A whole export of a tiny captioner, compared on scenes drawn here."""
-    return export_checkpoint(
-        tiny_checkpoint("attention"), tmp_path_factory.mktemp("export") / "onnx", compared=5
-    )
-
-
-@pytest.fixture
-def ready_graphs(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let exports copy the graphs that are there already: tracing them takes seconds. Returns their directory."""
-
-    def copy_encoder(encoder: Any, directory: Path) -> None:
-        shutil.copy(exported.directory / "encoder.onnx", directory)
-
-    def copy_decoder(decoder: Any, width: int, state: Any, directory: Path) -> None:
-        for name in (BEGIN, STEP):
-            shutil.copy(exported.directory / name, directory)
-
-    monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)
-    monkeypatch.setattr("showtell.export.onnx.write_decoder", copy_decoder)
-    return exported.directory
