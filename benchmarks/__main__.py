@@ -13,7 +13,7 @@ import importlib
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+import traceback
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -55,8 +55,7 @@ def main() -> None:
             pictures=options.pictures,
             references=options.references,
         )
-        for name in options.only or GROUPS:
-            rows += _measured(name, setting)
+        failed = [name for name in options.only or GROUPS if not _measured(name, setting, rows)]
     results = {
         "format": FORMAT,
         "date": date,
@@ -69,22 +68,34 @@ def main() -> None:
             "references": options.references is None,
         },
         "groups": options.only or list(GROUPS),
+        "failed": failed,
         "seconds": time.monotonic() - started,
         "rows": [row.to_json() for row in rows],
     }
     print(table(results))
     print(f"\n{write_results(results, options.results)}")
+    if failed:
+        sys.exit(f"failed, see above: {', '.join(failed)}")
 
 
-def _measured(name: str, setting: Setting) -> Iterator[Row]:
-    """Yield the rows of a group, told on stderr as they come."""
+def _measured(name: str, setting: Setting, rows: list[Row]) -> bool:
+    """Add the rows of a group, told on stderr as they come; return whether it came to its end."""
     started = time.monotonic()
-    group: Group = importlib.import_module(f"benchmarks.{name}").measure
-    for row in group(setting):
-        figure = "-" if row.figure is None else f"{row.figure:.2f}"
-        print(f"{name}: {row.work} | {row.against} | {figure} | {row.measured}", file=sys.stderr, flush=True)
-        yield row
-    print(f"{name}: {time.monotonic() - started:.0f} s", file=sys.stderr, flush=True)
+    try:
+        group: Group = importlib.import_module(f"benchmarks.{name}").measure
+        for row in group(setting):
+            rows.append(row)
+            figure = "-" if row.figure is None else f"{row.figure:.2f}"
+            _tell(f"{name}: {row.work} | {row.against} | {figure} | {row.measured}")
+    except Exception:  # an hour of other rows is not thrown away for one
+        traceback.print_exc()
+        return False
+    _tell(f"{name}: {time.monotonic() - started:.0f} s")
+    return True
+
+
+def _tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _parser() -> argparse.ArgumentParser:

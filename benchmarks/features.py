@@ -12,6 +12,7 @@ import numpy as np
 from benchmarks.encoders import BATCH, passes, plain_network, prepared_batches
 from benchmarks.harness import Row, Setting, compare, take_turns
 from benchmarks.material import SMALL, jpeg_files, open_subject
+from showtell import console
 from showtell.data.features import extract_features
 from showtell.data.prepared import PreparedSet, prepare
 
@@ -38,6 +39,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         extract_features(prepared, encoder, directory, batch_size=BATCH, rows=rows)
         shutil.rmtree(directory)
 
+    console.stderr.quiet = True  # or every round would tell what a cache takes
     rounds = setting.rounds(5)
     for _ in range(rounds + 1):
         lay_out()
@@ -49,6 +51,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         },
         rounds,
     )
+    console.stderr.quiet = False
     for form in ("bare, eager", "bare, the package's form"):
         yield compare(
             "extract features of JPEGs of 640×480",

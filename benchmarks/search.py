@@ -53,7 +53,8 @@ def measure(setting: Setting) -> Iterator[Row]:
             "a loop with lists": lambda: loop(list_beam),
             "a loop, a picture's beams at once": lambda: loop(batched_beam),
         },
-        setting.rounds(3),
+        1 if setting.quick else 3,
+        warm_up=False,
     )
     told = timings["a loop, a picture's beams at once"].ratio(timings["a loop with lists"])
     yield compare(

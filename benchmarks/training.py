@@ -90,7 +90,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     """Yield captions a second against the tutorial's, and the share of the bound, for two decoders."""
     prepared = _captions(setting.folder)
     memories = KeptFeatures(len(prepared))
-    steps = setting.size(8, 2)
+    steps = setting.size(4, 1)
     for name in (ATTENTION, STACKED):
         recipe = load_recipe(name)
         ours = Ours(recipe, prepared, memories)
@@ -104,7 +104,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         works |= {
             key: partial(_learn_as_tutorial, *parts, ours.batches, steps) for key, parts in theirs.items()
         }
-        timings = take_turns(works, setting.rounds(5))
+        timings = take_turns(works, setting.rounds(3))
         work = f"train {name}, {batch.tokens.shape[0]} pictures × {batch.tokens.shape[1]} captions"
         same = {"timings": timings, "ours": "ours", "count": captions, "of": "captions"}
         yield compare(work, "a tutorial's training", theirs="tutorial", target=8.0, **same)

@@ -89,12 +89,12 @@ def _vit_gpt2() -> tuple[Any, int]:
     decoder = GPT2Config(is_decoder=True, add_cross_attention=True)
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(), decoder)
     config.decoder_start_token_id = config.eos_token_id = decoder.eos_token_id
-    config.pad_token_id = decoder.eos_token_id
+    config.pad_token_id = decoder.eos_token_id - 1  # never said, for all captions have the same length
     model = VisionEncoderDecoderModel(config=config)
     model.generation_config.decoder_start_token_id = decoder.bos_token_id
     model.generation_config.bos_token_id = decoder.bos_token_id
     model.generation_config.eos_token_id = decoder.eos_token_id
-    model.generation_config.pad_token_id = decoder.eos_token_id
+    model.generation_config.pad_token_id = config.pad_token_id
     return model, 224
 
 
