@@ -13,6 +13,7 @@ from showtell.console import progress
 from showtell.data.batches import Batches, Memories
 from showtell.data.prepared import PreparedSet
 from showtell.models.captioning import CaptioningModel
+from showtell.models.packed import packed_decoder
 from showtell.options import DecodingOptions
 from showtell.scoring import Evaluator, Scores
 from showtell.search import Hypothesis, Specials, search
@@ -85,16 +86,17 @@ class Judge:
         started = time.monotonic()
         model.eval()
         specials = Specials.of(self.tokenizer)
+        decoder = packed_decoder(model.decoder)
         hypotheses: list[Hypothesis] = []
         mine = self.processes.share(self.rows)
         with progress("caption", len(mine), unit="pictures") as advance:
             for start in range(0, len(mine), self.pictures):
                 rows = mine[start : start + self.pictures]
-                # In full precision, as everywhere captions are made: the same words on every road.
+                # Without autocast and packed, as everywhere captions are made: the same words on every road.
                 with torch.inference_mode():
                     memory = self.memories.load(rows, np.zeros(len(rows), dtype=bool))
                     features = model.see(memory.to(self.compute.device))
-                    found = search(model.decoder, features, options, specials, attention=attention)
+                    found = search(decoder, features, options, specials, attention=attention)
                 hypotheses += [alternatives[0] for alternatives in found]
                 advance(len(rows), "")
         hypotheses = self.processes.interleave(hypotheses)
