@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 from benchmarks.encoders import BATCH, other_forms, passes, plain_network, prepared_batches
 from benchmarks.harness import Row, Setting, compare, take_turns
@@ -16,7 +18,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     subject = open_subject(setting)
     encoder = subject.checkpoint.model.encoder
     assert encoder is not None
-    forms = {}
+    forms: dict[str, float] = {}
     for size, name in ((SMALL, "640×480"), (LARGE, "12 megapixels")):
         count = setting.size(256 if size == SMALL else 128, 64)
         paths = jpeg_files(setting, size, count)
@@ -28,7 +30,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         if not forms:
             bare |= other_forms(encoder, batches, compiled=setting.full)
 
-        def caption(paths: list = paths) -> None:  # type: ignore[type-arg]
+        def caption(paths: list[Path] = paths) -> None:
             for told in subject.captioner.stream(paths, batch_size=BATCH, **subject.decoding):
                 if told.error is not None:
                     raise RuntimeError(told.error)
@@ -36,7 +38,13 @@ def measure(setting: Setting) -> Iterator[Row]:
         timings = take_turns({"captions": caption, **bare}, setting.rounds(5))
         forms = {form: timing.median for form, timing in timings.items() if form != "captions"}
         fastest = min(forms, key=lambda form: forms[form])
-        same = {"timings": timings, "ours": "captions", "unit": "%", "count": count, "of": "pictures"}
+        same: dict[str, Any] = {
+            "timings": timings,
+            "ours": "captions",
+            "unit": "%",
+            "count": count,
+            "of": "pictures",
+        }
         dtype = str(encoder.dtype).removeprefix("torch.")
         yield compare(
             WORK.format(name), f"bare ResNet-50, eager {dtype}", theirs="bare, eager", target=1.0, **same

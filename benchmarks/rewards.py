@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -34,15 +34,18 @@ def measure(setting: Setting) -> Iterator[Row]:
     ]
     said = [" ".join(tokens) for tokens in samples]
     # One sample a picture: that many pictures are what pycocoevalcap then counts.
-    alone = Rewards(references[:PICTURES])(samples[::SAMPLES], np.arange(PICTURES))
+    numbers: dict[str, int] = {}
+    known = [[_numbered(tokens, numbers) for tokens in captions] for captions in references]
+    drawn = [_numbered(tokens, numbers) for tokens in samples]
+    alone = Rewards(known[:PICTURES])(drawn[::SAMPLES], np.arange(PICTURES))
     theirs = coco_caption.cider_of_samples(texts, said[::SAMPLES], range(PICTURES))
     difference = float(np.abs(alone - theirs).max())
     if difference > SAME:
         raise RuntimeError(f"the rewards differ by {difference}")
-    rewards = Rewards(references)
+    rewards = Rewards(known)
     timings = take_turns(
         {
-            "ours": lambda: rewards(samples, pictures),
+            "ours": lambda: rewards(drawn, pictures),
             "pycocoevalcap": lambda: coco_caption.cider_of_samples(texts, said, pictures.tolist()),
         },
         setting.rounds(9),
@@ -56,3 +59,8 @@ def measure(setting: Setting) -> Iterator[Row]:
         target=20.0,
         largest_difference=difference,
     )
+
+
+def _numbered(tokens: Sequence[str], numbers: dict[str, int]) -> list[int]:
+    """Return tokens as ids, as training has them."""
+    return [numbers.setdefault(token, len(numbers)) for token in tokens]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import warnings
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -106,7 +107,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         }
         timings = take_turns(works, setting.rounds(3))
         work = f"train {name}, {batch.tokens.shape[0]} pictures × {batch.tokens.shape[1]} captions"
-        same = {"timings": timings, "ours": "ours", "count": captions, "of": "captions"}
+        same: dict[str, Any] = {"timings": timings, "ours": "ours", "count": captions, "of": "captions"}
         yield compare(work, "a tutorial's training", theirs="tutorial", target=8.0, **same)
         yield compare(
             work,
@@ -185,8 +186,10 @@ def _share_of_the_bound(work: str, ours: Ours, batch: Batch, seconds: float) -> 
 
 def _flops_of_a_step(ours: Ours, batch: Batch) -> int:
     """Count the products of a step, forwards and back; fused LSTMs are taken apart, for they count as nothing."""
-    with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
-        ours.stepper.step(batch, ours.objective, 1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about graphics cards of Intel's
+        with torch.backends.mkldnn.flags(enabled=False), FlopCounterMode(display=False) as counter:
+            ours.stepper.step(batch, ours.objective, 1e-4)
     return int(counter.get_total_flops())
 
 
