@@ -214,6 +214,11 @@ class Captioner:
         return self._runtime.preprocessing
 
     @property
+    def place(self) -> str:
+        """What it runs on, in words: device, precision, threads."""
+        return self._runtime.place
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the regions that attention weighs."""
         return self._runtime.grid

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -47,7 +48,7 @@ def test_each_picture_is_a_line_of_standard_output(
     caption: Run, pictures: Path, tiny_checkpoint: Callable[[str], Path]
 ) -> None:
     code, out, err = caption(pictures / "b.png", pictures, "--beams", 2)
-    assert (code, err) == (0, "")
+    assert (code, len(err.splitlines())) == (0, 1)
     lines = [line.split("\t") for line in out.splitlines()]
     assert [Path(path).name for path, _ in lines] == ["b.png", "a.png", "b.png", "c.png"]
     expected = Captioner.load(tiny_checkpoint("attention"), device="cpu").caption(
@@ -127,7 +128,7 @@ def test_a_reader_that_leaves_early_is_no_error(
         assert run.stdout is not None
         assert run.stderr is not None
         run.stdout.close()
-        assert run.stderr.read() == b""
+        assert run.stderr.read().decode().splitlines()[1:] == []
         assert run.wait() == 1
 
 
@@ -153,3 +154,9 @@ def test_captioning_without_torch_names_the_extra(pictures: Path) -> None:
     assert run.returncode == 1
     assert "torch is not available" in run.stderr
     assert "pip install 'showtell[train]'" in run.stderr
+
+
+def test_what_it_runs_on_is_said(caption: Run, pictures: Path) -> None:
+    code, _, stderr = caption(pictures, "--threads", 1, "--device", "cpu")
+    assert code == 0
+    assert re.search(r": cpu, (float32|bfloat16), 1 threads$", stderr.splitlines()[0])

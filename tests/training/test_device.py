@@ -10,11 +10,13 @@ import torch
 from showtell.training.device import resolve_compute
 
 
-def test_cores_are_counted_where_no_affinity_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     used: list[int] = []
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 7)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr("showtell.models.device.usable_cores", lambda: 6)
+    monkeypatch.setattr("showtell.cores.usable_cores", lambda: 6)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     resolve_compute("cpu", "fp32", 0)
-    assert used == [7]
+    assert used == [3]

@@ -76,8 +76,10 @@ def command(
 
     from showtell.caption_files import caption_files
     from showtell.captioner import Captioner
+    from showtell.console import note
 
     captioner = Captioner.load(checkpoint, encoder_weights=encoder_weights, device=device, threads=threads)
+    note(f"{checkpoint}: {captioner.place}")
     try:
         outcome = caption_files(
             captioner,

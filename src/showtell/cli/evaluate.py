@@ -37,6 +37,9 @@ def command(
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
+    threads: Annotated[
+        int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")
+    ] = 0,
 ) -> None:
     """Score a checkpoint on a split of a prepared set: BLEU, ROUGE-L, CIDEr-D, with their signature."""
     from showtell.errors import ConfigError
@@ -59,7 +62,7 @@ def command(
             "--features": features,
             "--predictions": predictions,
         }
-        _judge_export(checkpoint, data, split, changes, kept, output, device)
+        _judge_export(checkpoint, data, split, changes, kept, output, device, threads)
         return
     from showtell.models.checkpoint import read_config
     from showtell.options import build_options, override
@@ -77,6 +80,7 @@ def command(
         features=features,
         predictions=predictions,
         device=device,
+        threads=threads,
     )
     _print(judgement.scores, judgement.seconds, output)
 
@@ -89,6 +93,7 @@ def _judge_export(
     unusable: dict[str, Path | None],
     output: str,
     device: str,
+    threads: int,
 ) -> None:
     from showtell.errors import ConfigError
     from showtell.export.form import read_config
@@ -103,7 +108,7 @@ def _judge_export(
             mend="Leave it out; showtell caption --format jsonl writes what is said of each picture",
         )
     options = override(read_config(export).search, **changes)
-    judgement = judge_export(export, data=data, split=split, options=options, device=device)
+    judgement = judge_export(export, data=data, split=split, options=options, device=device, threads=threads)
     _print(judgement.scores, judgement.seconds, output)
 
 

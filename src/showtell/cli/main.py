@@ -16,7 +16,19 @@ from rich.markup import escape
 from showtell.console import stderr
 from showtell.errors import ConfigError, MissingExtraError, ShowtellError
 
-VERBS = ("prepare", "train", "tune", "evaluate", "caption", "score", "report", "export", "push", "recipes", "demo")
+VERBS = (
+    "prepare",
+    "train",
+    "tune",
+    "evaluate",
+    "caption",
+    "score",
+    "report",
+    "export",
+    "push",
+    "recipes",
+    "demo",
+)
 
 app = typer.Typer(
     name="showtell",

@@ -24,7 +24,13 @@ class ExportJudgement:
 
 
 def judge_export(
-    export: Path, *, data: Path, split: str, options: DecodingOptions | None = None, device: str = "auto"
+    export: Path,
+    *,
+    data: Path,
+    split: str,
+    options: DecodingOptions | None = None,
+    device: str = "auto",
+    threads: int = 0,
 ) -> ExportJudgement:
     """Let an export caption a whole split by the road of ``showtell caption``, and score it.
 
@@ -34,6 +40,7 @@ def judge_export(
         split: One of its splits.
         options: How to decode; None: as the export says.
         device: See `Captioner.load`.
+        threads: See `Captioner.load`.
 
     Raises:
         DataError: a picture of the set can no longer be read.
@@ -43,7 +50,7 @@ def judge_export(
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
     evaluator = Evaluator({prepared.key(row): prepared.captions(row) for row in rows})
-    captioner = Captioner.load(export, device=device)
+    captioner = Captioner.load(export, device=device, threads=threads)
     chosen = (options or captioner.options).model_dump()
     texts: dict[str, str] = {}
     with progress("caption", len(rows), unit="pictures") as advance:

@@ -124,9 +124,14 @@ class ExportRuntime:
     """Runs an export; see `showtell.models.runtime.Runtime`."""
 
     def __init__(
-        self, directory: Path, config: ExportConfig, tokenizer: Tokenizer, graphs: Mapping[str, Graph]
+        self,
+        directory: Path,
+        config: ExportConfig,
+        tokenizer: Tokenizer,
+        graphs: Mapping[str, Graph],
+        place: str,
     ) -> None:
-        self.directory, self.config = directory, config
+        self.directory, self.config, self.place = directory, config, place
         self.tokenizer, self.search = tokenizer, config.search
         self.preprocessing, self.grid = config.encoder.preprocessing, config.encoder.grid
         self.decoder = ExportedDecoder(graphs[BEGIN], graphs[STEP], config.decoder.state)
@@ -148,7 +153,9 @@ class ExportRuntime:
         """
         directory = standing_directory(path)
         config = read_config(directory)
-        open_graph = _opener(directory, config, device, threads)
+        onnxruntime = _import_onnxruntime()
+        providers = _providers(device, onnxruntime.get_available_providers())
+        open_graph = _opener(onnxruntime, directory, config, providers, thread_count(threads))
         with ThreadPoolExecutor(len(GRAPHS)) as pool:
             opening = {name: pool.submit(open_graph, name) for name in GRAPHS}
             read_file(directory, TOKENIZER, config)
@@ -161,7 +168,9 @@ class ExportRuntime:
                 expected=f"{config.vocabulary}",
                 mend=AGAIN,
             )
-        return cls(directory, config, tokenizer, graphs)
+        used = "cpu" if providers == [_PROVIDERS["cpu"]] else "cuda"
+        place = f"{used}, onnxruntime, {config.encoder.precision} encoder, {thread_count(threads)} threads"
+        return cls(directory, config, tokenizer, graphs, place)
 
     def look(self, pictures: npt.NDArray[np.uint8]) -> ArrayFeatures:
         """Return what the encoder sees in pictures, uint8 [P, S, S, 3].
@@ -205,15 +214,20 @@ class ExportRuntime:
         )
 
 
-def _opener(directory: Path, config: ExportConfig, device: str, threads: int) -> Any:
-    """Return what opens one of the graphs by its name."""
+def _import_onnxruntime() -> Any:
     try:
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("onnxruntime, for exports,", extra="onnx", cause=str(error)) from error
-    providers = _providers(device, onnxruntime.get_available_providers())
+    return onnxruntime
+
+
+def _opener(
+    onnxruntime: Any, directory: Path, config: ExportConfig, providers: list[Any], threads: int
+) -> Any:
+    """Return what opens one of the graphs by its name."""
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = thread_count(threads)
+    options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     if config.encoder.precision == "int8" and sums_overflow(platform.machine(), _CPU):
         # Three times slower where it is not needed, and then the same bits.

@@ -44,6 +44,10 @@ class Runtime(Protocol):
     def grid(self) -> tuple[int, int]:
         """Rows and columns of regions."""
 
+    @property
+    def place(self) -> str:
+        """Device, precision and threads, in words."""
+
     def describe(
         self, pictures: Pictures, options: DecodingOptions, *, attention: bool
     ) -> list[list[Hypothesis]]:
@@ -107,6 +111,14 @@ class TorchRuntime:
 
         use_threads(threads)
         return cls(load_checkpoint(path, encoder_weights=encoder_weights, device=choose_device(device)))
+
+    @property
+    def place(self) -> str:
+        """Device, precision and threads, in words."""
+        import torch
+
+        precision = str(self._encoder.dtype).removeprefix("torch.")
+        return f"{self._encoder.mean.device}, {precision}, {torch.get_num_threads()} threads"
 
     def describe(
         self, pictures: Pictures, options: DecodingOptions, *, attention: bool

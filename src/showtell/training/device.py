@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from showtell.errors import ConfigError
-from showtell.models.device import choose_device
+from showtell.models.device import choose_device, use_threads
 from showtell.models.encoder import fast_dtype
 from showtell.training.processes import local_rank
 
@@ -49,12 +49,6 @@ class Compute:
         return f"{self.device}, {name}, {torch.get_num_threads()} threads"
 
 
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1  # macOS and Windows tell no affinity
-
-
 def resolve_compute(device: str, precision: str, threads: int) -> Compute:
     """Turn ``auto`` into a device and a precision, and set the CPU threads.
 
@@ -63,10 +57,7 @@ def resolve_compute(device: str, precision: str, threads: int) -> Compute:
     Raises:
         ConfigError: no such device here, or one card for several processes.
     """
-    if threads or "OMP_NUM_THREADS" not in os.environ:
-        # Containers lend fewer cores than the machine has; affinity knows.
-        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        torch.set_num_threads(threads or max(1, _usable_cores() // neighbours))
+    use_threads(threads, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if device == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
         device = "cpu"
     # Nothing has been trained on mps yet, so that auto does not mean it here.
