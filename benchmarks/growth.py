@@ -157,10 +157,10 @@ def _write_pictures(folder: Path, count: int) -> None:
 def _tiny_encoder(folder: Path) -> Any:
     import torch
 
-    from showtell.images import Preprocessing
     from showtell.models.encoder import EncoderSpec, build_encoder
     from showtell.models.small import SmallNetwork
     from showtell.models.tensors import save_tensors
+    from showtell.preprocessing import Preprocessing
 
     weights = folder / "tiny.safetensors"
     if not weights.exists():

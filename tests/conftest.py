@@ -170,12 +170,12 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
     """Checkpoints of tiny untrained captioners, encoder included, by decoder name: ``lstm`` or ``attention``."""
     import torch
 
-    from showtell.images import Preprocessing
     from showtell.models.checkpoint import save_checkpoint
     from showtell.models.decoder_specs import AttentionSpec, LstmSpec
     from showtell.models.encoder import EncoderSpec, build_encoder
     from showtell.models.registry import build_decoder
     from showtell.options import DecodingOptions
+    from showtell.preprocessing import Preprocessing
     from showtell.text.tokenizer import Tokenizer
 
     sizes = {"embedding": 8, "hidden": 8, "dropout": 0.0}

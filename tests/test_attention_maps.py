@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from showtell.attention_maps import COLUMNS, TILE, draw_attention, enlarge_map
-from showtell.images import Preprocessing, seen_window
+from showtell.preprocessing import Preprocessing, seen_window
 
 
 def one_hot(place: int, regions: int) -> np.ndarray:

@@ -18,8 +18,8 @@ from PIL import Image
 
 from showtell.captioner import Caption, Captioner
 from showtell.errors import CheckpointError, ConfigError, PictureError
-from showtell.images import Preprocessing
 from showtell.options import DecodingOptions
+from showtell.preprocessing import Preprocessing
 from showtell.search import Hypothesis
 from showtell.text.tokenizer import Tokenizer
 

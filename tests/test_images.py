@@ -1,4 +1,4 @@
-"""Pictures of every odd kind enter as the upright RGB picture a viewer shows, or as one clear error."""
+"""Pictures of every odd kind enter upright and RGB, or as one clear error, and are seen by encoders as they ask."""
 
 from __future__ import annotations
 
@@ -22,17 +22,8 @@ from PIL import Image, ImageOps
 from pydantic import ValidationError
 
 from showtell.errors import PictureError
-from showtell.images import (
-    FORMATS,
-    Limits,
-    Preprocessing,
-    enough_pixels,
-    inspect_picture,
-    load_picture,
-    prepare_picture,
-    see_picture,
-    window_at,
-)
+from showtell.images import FORMATS, Limits, inspect_picture, load_picture
+from showtell.preprocessing import Preprocessing, enough_pixels, prepare_picture, see_picture, window_at
 
 ORIENTATION = 0x0112
 

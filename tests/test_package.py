@@ -14,6 +14,7 @@ WITHOUT_TORCH = [
     "showtell.console",
     "showtell.options",
     "showtell.images",
+    "showtell.preprocessing",
     "showtell.data.prepared",
     "showtell.data.scenes",
     "showtell.data.sources",

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import load_picture
 from showtell.models.encoder import fast_dtype
+from showtell.preprocessing import Preprocessing, prepare_picture
 
 VIT_GPT2, BLIP = "ViT-GPT2", "BLIP-base"
 

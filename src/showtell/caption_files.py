@@ -18,7 +18,8 @@ from showtell.captioner import BATCH_SIZE, Caption, Captioner
 from showtell.console import note, progress
 from showtell.errors import DataError, PictureError
 from showtell.files import atomic_path, cannot_write, named
-from showtell.images import PICTURE_SUFFIXES, load_picture, seen_window
+from showtell.images import PICTURE_SUFFIXES, load_picture
+from showtell.preprocessing import seen_window
 
 
 @dataclass

@@ -23,10 +23,11 @@ import numpy.typing as npt
 
 from showtell.cores import usable_cores
 from showtell.errors import ConfigError, PictureError
-from showtell.images import PictureSource, Preprocessing, see_picture
+from showtell.images import PictureSource
 from showtell.models.hub import find_checkpoint, push_directory
 from showtell.models.runtime import Runtime, load_runtime
 from showtell.options import DecodingOptions, override
+from showtell.preprocessing import Preprocessing, see_picture
 from showtell.search import Hypothesis
 
 BATCH_SIZE = 32

@@ -11,23 +11,20 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import math
 import stat
 import threading
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
-from pydantic import Field, PositiveFloat
 
 from showtell.errors import PictureError
-from showtell.options import StrictModel
 
 PictureSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 
@@ -68,35 +65,6 @@ class Limits:
     max_bytes: int = 256 * 2**20
 
 
-class Preprocessing(StrictModel):
-    """What a picture must look like for an encoder; travels with the encoder's weights."""
-
-    size: int = Field(224, ge=16, le=2048, description="side of the square the encoder sees, in pixels")
-    resize: Literal["squash", "crop"] = Field(
-        "squash",
-        description="squash: all of it, aspect changed; crop: short side to size/crop, then the centre",
-    )
-    crop: float = Field(
-        0.875, gt=0.0, le=1.0, description="share of the short side that is kept (resize: crop)"
-    )
-    interpolation: Literal["bilinear", "bicubic"] = Field("bicubic", description="both with antialiasing")
-    mean: tuple[float, float, float] = Field(
-        (0.485, 0.456, 0.406), description="subtracted, per channel of 0..1"
-    )
-    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
-        (0.229, 0.224, 0.225), description="divided by, per channel"
-    )
-    mirror: bool = Field(False, description="left and right change places: a second view to train on")
-
-
-_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-
-
-SPARE = 3
-"""A JPEG keeps at least this many times the pixels a side that its encoder sees. At 3, sharp photographs differ by
-0.6 grey levels on average (at 2 by 0.8, at 1 by 2), soft ones by less; a camera's 12 megapixels come at a quarter.
-"""
-
 _FRACTIONS = (8, 4, 2)  # of libjpeg's, those that are exact means of pixels, and quick
 
 
@@ -134,29 +102,6 @@ def load_picture(
     )
 
 
-def see_picture(
-    source: PictureSource, preprocessing: Preprocessing, *, limits: Limits | None = None
-) -> npt.NDArray[np.uint8]:
-    """Return a picture as an encoder sees it, uint8 [S, S, 3]: `prepare_picture` of `load_picture`, sooner.
-
-    Raises:
-        PictureError: it cannot be read.
-    """
-    picture = load_picture(source, limits=limits, at_least=enough_pixels(preprocessing))
-    return prepare_picture(picture, preprocessing)
-
-
-def enough_pixels(preprocessing: Preprocessing, *, share: float = 1.0) -> int:
-    """Return how many pixels a side a picture needs.
-
-    Args:
-        preprocessing: What the encoder sees.
-        share: Of the picture's side, where it sees a window alone.
-    """
-    seen = preprocessing.crop if preprocessing.resize == "crop" else 1.0
-    return math.ceil(SPARE * preprocessing.size / (seen * share))
-
-
 @dataclass(frozen=True)
 class PictureFacts:
     """What is known of a picture file that has been read: its bytes' SHA-256, its size when upright."""
@@ -176,64 +121,6 @@ def inspect_picture(path: Path, *, limits: Limits | None = None) -> PictureFacts
     data = _read(path, limits)
     height, width = _decode(data, str(path), limits).shape[:2]
     return PictureFacts(hashlib.sha256(data).hexdigest(), width, height)
-
-
-def prepare_picture(
-    picture: npt.NDArray[np.uint8],
-    preprocessing: Preprocessing,
-    *,
-    window: tuple[float, float, float, float] | None = None,
-) -> npt.NDArray[np.uint8]:
-    """Resize ``uint8 [H, W, 3]`` to ``uint8 [S, S, 3]``; one that is so already (squash) is returned.
-
-    Numbers stay bytes: mean and standard deviation are applied by the encoder, on its device.
-
-    Args:
-        picture: What `load_picture` returned.
-        preprocessing: What the encoder wants to see.
-        window: Left, top, right and bottom of what is shown, in pixels; None: `seen_window`.
-    """
-    size = preprocessing.size
-    height, width = picture.shape[:2]
-    if window is not None or preprocessing.resize != "squash" or (height, width) != (size, size):
-        box = window or seen_window(height, width, preprocessing)
-        image = Image.fromarray(picture)
-        picture = np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
-    return np.ascontiguousarray(picture[:, ::-1]) if preprocessing.mirror else picture
-
-
-def seen_window(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of what the encoder sees, in pixels of the upright picture."""
-    if preprocessing.resize == "squash":
-        return 0.0, 0.0, float(width), float(height)
-    # Resizing a window of the source gives the pixels of "resize all, then cut" (to rounding) without
-    # ever holding all: a picture of 40,000 by 1 would grow to ten million by 256.
-    size = preprocessing.size
-    short = round(size / preprocessing.crop)
-    scale = min(height, width) / short
-    tall, wide = (max(short, round(side / scale)) for side in (height, width))
-    top, left = (tall - size) // 2, (wide - size) // 2
-    step_x, step_y = width / wide, height / tall
-    return left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y
-
-
-def window_at(
-    down: float, right: float, height: int, width: int, preprocessing: Preprocessing, *, share: float
-) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of a window of a picture, in pixels, for views to train on.
-
-    Args:
-        down: Where it lies, 0 at the top, 1 at the bottom.
-        right: The same from left to right.
-        height: Of the upright picture, in pixels.
-        width: The same.
-        preprocessing: ``resize: crop`` asks for a square window, ``squash`` for one of the picture's shape.
-        share: Its side as a share of the picture's short side (crop), or of both sides (squash).
-    """
-    sides = (height, width) if preprocessing.resize == "squash" else (min(height, width),) * 2
-    tall, wide = share * sides[0], share * sides[1]
-    left, top = right * (width - wide), down * (height - tall)
-    return left, top, min(left + wide, width), min(top + tall, height)
 
 
 def _read(path: Path, limits: Limits) -> bytes:

@@ -12,7 +12,7 @@ import torch
 from showtell.data.batches import Batches, BatchOptions, mirror
 from showtell.data.memories import LivePictures
 from showtell.data.prepared import PreparedSet
-from showtell.images import Preprocessing
+from showtell.preprocessing import Preprocessing
 from showtell.text.tokenizer import Tokenizer
 
 

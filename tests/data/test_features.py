@@ -24,9 +24,10 @@ from showtell.data import features as features_module
 from showtell.data.features import cache_bytes, extract_features
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import DataError
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import load_picture
 from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.models.resnet import ResNet
+from showtell.preprocessing import Preprocessing, prepare_picture
 
 COUNT = 21
 PREPROCESSING = Preprocessing(size=64)
@@ -318,7 +319,7 @@ def test_killed_extraction_goes_on_where_it_stopped(
         from showtell.data.features import extract_features
         from showtell.data.prepared import PreparedSet
         from showtell.models.encoder import EncoderSpec, build_encoder
-        from showtell.images import Preprocessing
+        from showtell.preprocessing import Preprocessing
 
         feature_writer.SYNC_INTERVAL_S = 0.0
         write, calls = os.pwrite, 0

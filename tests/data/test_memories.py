@@ -13,7 +13,8 @@ from showtell.data import memories
 from showtell.data.memories import LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.errors import PictureError
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import load_picture
+from showtell.preprocessing import Preprocessing, prepare_picture
 
 CROPPED = Preprocessing(size=16, resize="crop", crop=0.5)
 NOBODY = np.zeros(4, dtype=bool)

@@ -15,7 +15,8 @@ from PIL import Image
 from showtell.errors import ConfigError, DataError, ExportError, MissingExtraError
 from showtell.export.form import BEGIN, ENCODER, FILES, STEP
 from showtell.export.onnx import Calibration, Exported, export_checkpoint
-from showtell.images import load_picture, prepare_picture
+from showtell.images import load_picture
+from showtell.preprocessing import prepare_picture
 
 Checkpoints = Callable[[str], Path]
 

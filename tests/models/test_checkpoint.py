@@ -15,11 +15,12 @@ from showtell import files
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, DataError, EncoderError
 from showtell.files import atomic_directory, sha256_file
-from showtell.images import load_picture, prepare_picture
+from showtell.images import load_picture
 from showtell.models import checkpoint
 from showtell.models.checkpoint import load_checkpoint, read_config, save_checkpoint
 from showtell.models.decoder_specs import DecoderSpec
 from showtell.models.encoder import save_encoder
+from showtell.preprocessing import prepare_picture
 from showtell.recipes.schema import parse_recipe
 from showtell.training.loop import train
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from showtell.errors import ConfigError, EncoderError
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import load_picture
 from showtell.models import encoder as encoder_module
 from showtell.models import weights as weights_module
 from showtell.models.encoder import (
@@ -32,6 +32,7 @@ from showtell.models.layout_check import LayoutEvidence, layout_evidence
 from showtell.models.resnet import ResNet
 from showtell.models.spec import Layout
 from showtell.models.weights import read_weights
+from showtell.preprocessing import Preprocessing, prepare_picture
 from showtell.recipes.schema import parse_recipe
 
 SMALL_PICTURES = Preprocessing(size=64)

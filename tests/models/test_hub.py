@@ -18,13 +18,13 @@ from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 from showtell import Captioner
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError, ShowtellError
-from showtell.images import Preprocessing
 from showtell.models.checkpoint import read_config, save_checkpoint
 from showtell.models.decoder_specs import LstmSpec
 from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
 from showtell.models.hub import find_checkpoint
 from showtell.models.registry import build_decoder
 from showtell.options import DecodingOptions
+from showtell.preprocessing import Preprocessing
 from showtell.text.tokenizer import Tokenizer
 
 

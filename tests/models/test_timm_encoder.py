@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from showtell.errors import EncoderError, MissingExtraError
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import load_picture
 from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.models.timm_encoder import TimmNetwork, import_timm
+from showtell.preprocessing import Preprocessing, prepare_picture
 
 BROKEN = "raise RuntimeError('operator torchvision::nms does not exist')\n"
 ABSENT = "raise ModuleNotFoundError(\"No module named 'torchvision'\")\n"

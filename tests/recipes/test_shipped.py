@@ -21,11 +21,11 @@ from showtell.cli.demo import run_demo
 from showtell.cli.main import app
 from showtell.data.memories import LivePictures
 from showtell.data.prepared import prepare
-from showtell.images import Preprocessing
 from showtell.models.captioning import CaptioningModel
 from showtell.models.checkpoint import load_checkpoint
 from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
 from showtell.options import StrictModel
+from showtell.preprocessing import Preprocessing
 from showtell.recipes.schema import Recipe, load_recipe, shipped_recipes
 from showtell.training.loop import train
 from showtell.training.schedules import Plateau

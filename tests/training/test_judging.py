@@ -11,13 +11,13 @@ import torch
 from showtell.data.memories import LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
-from showtell.images import Preprocessing
 from showtell.models.captioning import CaptioningModel
 from showtell.models.decoder_specs import AttentionSpec
 from showtell.models.encoder import build_encoder
 from showtell.models.registry import build_decoder
 from showtell.models.spec import EncoderSpec
 from showtell.options import DecodingOptions
+from showtell.preprocessing import Preprocessing
 from showtell.recipes.schema import Recipe
 from showtell.scoring import evaluate
 from showtell.text.tokenizer import Tokenizer

@@ -8,21 +8,33 @@ import torch
 
 from showtell.data.batches import Batch
 from showtell.models.captioning import CaptioningModel
-from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
+from showtell.models.decoder_specs import (
+    AdaptiveSpec,
+    AttentionOnAttentionSpec,
+    AttentionSpec,
+    LstmSpec,
+    StackedSpec,
+    TopDownSpec,
+    TransformerSpec,
+)
 from showtell.models.features import Features
-from showtell.models.registry import build_decoder
+from showtell.models.registry import DECODERS, build_decoder
 from showtell.training.objectives import cross_entropy
 
 PAD, BOS, EOS = 0, 1, 2
 
 
-@pytest.fixture(params=["lstm", "attention", "stacked"])
+@pytest.fixture(params=sorted(DECODERS))
 def model(request: pytest.FixtureRequest) -> CaptioningModel:
     torch.manual_seed(0)
     spec = {
         "lstm": LstmSpec(embedding=6, hidden=5),
         "attention": AttentionSpec(embedding=6, hidden=5, attention=4, memory=7),
         "stacked": StackedSpec(embedding=6, hidden=5, memory=4, heads=2),
+        "adaptive": AdaptiveSpec(embedding=6, hidden=5, attention=4),
+        "top-down": TopDownSpec(embedding=6, hidden=5, attention=4, memory=7),
+        "attention-on-attention": AttentionOnAttentionSpec(embedding=6, hidden=5, memory=4, heads=2),
+        "transformer": TransformerSpec(hidden=6, heads=2, feed_forward=7, memory=4),
     }[request.param]
     return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=4, pad_id=PAD)).double().eval()
 

@@ -39,8 +39,8 @@ def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None
 @pytest.fixture(scope="module")
 def encoder_weights(toy_set: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Weights of a small encoder, for runs that freeze it."""
-    from showtell.images import Preprocessing
     from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
+    from showtell.preprocessing import Preprocessing
 
     spec = EncoderSpec(name="small", width=32, trainable=True, preprocessing=Preprocessing(size=32))
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"

@@ -11,12 +11,12 @@ import pytest
 import torch
 
 from showtell.data.batches import Batch
-from showtell.images import Preprocessing
 from showtell.models.captioning import CaptioningModel
 from showtell.models.decoder_specs import LstmSpec, StackedSpec
 from showtell.models.encoder import EncoderSpec, build_encoder
 from showtell.models.features import Features
 from showtell.models.registry import build_decoder
+from showtell.preprocessing import Preprocessing
 from showtell.recipes.schema import SelfCritical
 from showtell.search import Specials
 from showtell.training.self_critical import Reward, SelfCriticalObjective

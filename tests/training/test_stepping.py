@@ -12,8 +12,8 @@ from showtell.data.batches import Batch, Batches, BatchOptions
 from showtell.data.memories import LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ShowtellError
-from showtell.images import Preprocessing
 from showtell.models.captioning import CaptioningModel
+from showtell.preprocessing import Preprocessing
 from showtell.recipes.schema import CrossEntropy, Recipe, parse_recipe
 from showtell.training.loop import build_moving
 from showtell.training.objectives import Objective, build_objective

@@ -30,8 +30,8 @@ from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError, PictureError
 from showtell.files import MANIFEST, cannot_write, read_manifest, write_manifest
-from showtell.images import Preprocessing, see_picture
 from showtell.models.encoder import Encoder, identity_differences
+from showtell.preprocessing import Preprocessing, see_picture
 
 KIND, FORMAT = "feature cache", 1
 VIEWS = ("upright",)

@@ -13,15 +13,9 @@ from torch import Tensor
 from showtell.cores import usable_cores
 from showtell.data.features import FeatureCache
 from showtell.data.prepared import PreparedSet
-from showtell.images import (
-    Preprocessing,
-    enough_pixels,
-    load_picture,
-    prepare_picture,
-    see_picture,
-    window_at,
-)
+from showtell.images import load_picture
 from showtell.models.features import Features
+from showtell.preprocessing import Preprocessing, enough_pixels, prepare_picture, see_picture, window_at
 
 
 class CachedFeatures:
@@ -64,7 +58,7 @@ class LivePictures:
     Args:
         prepared: The set.
         preprocessing: What the encoder wants to see.
-        crop: Side of the window that is shown in training, see `showtell.images.window_at`; None: the whole view.
+        crop: Side of the window that is shown in training, see `showtell.preprocessing.window_at`; None: the whole view.
         threads: That decode at once (decoders release the interpreter's lock); None: one per core.
     """
 

@@ -15,9 +15,9 @@ from pydantic import Field, ValidationError
 
 from showtell.errors import CheckpointError
 from showtell.files import standing_directory
-from showtell.images import Preprocessing
 from showtell.models.hub import CONFIG, TOKENIZER
 from showtell.options import DecodingOptions, StrictModel, describe_problems
+from showtell.preprocessing import Preprocessing
 
 KIND, FORMAT = "showtell export", 1
 ENCODER, BEGIN, STEP = "encoder.onnx", "begin.onnx", "step.onnx"

@@ -16,7 +16,8 @@ from showtell.data.prepared import PreparedSet
 from showtell.data.scenes import draw, make_scene
 from showtell.errors import DataError, PictureError
 from showtell.files import MANIFEST
-from showtell.images import Preprocessing, load_picture, prepare_picture
+from showtell.images import load_picture
+from showtell.preprocessing import Preprocessing, prepare_picture
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from showtell.console import note
 from showtell.errors import EncoderError
 from showtell.files import atomic_path
-from showtell.images import Preprocessing
 from showtell.models.features import Features
 from showtell.models.fused import FusedResNet
 from showtell.models.layout_check import layout_evidence
@@ -27,6 +26,7 @@ from showtell.models.small import SmallNetwork
 from showtell.models.spec import SMALL, TIMM_PREFIX, EncoderSpec, Layout
 from showtell.models.tensors import save_tensors
 from showtell.models.weights import Weights, download_weights, load_strictly, read_weights
+from showtell.preprocessing import Preprocessing
 
 __all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_identity", "fast_dtype", "save_encoder"]
 
@@ -109,7 +109,7 @@ class Encoder(nn.Module):
         """Look at pictures.
 
         Args:
-            pictures: uint8 [P, S, S, 3] as `showtell.images.prepare_picture` gives them, or normalised
+            pictures: uint8 [P, S, S, 3] as `showtell.preprocessing.prepare_picture` gives them, or normalised
                 float [P, 3, S, S].
 
         Returns:

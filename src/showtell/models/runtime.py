@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from showtell.errors import ConfigError, MissingExtraError
 from showtell.export.form import is_export
-from showtell.images import Preprocessing
 from showtell.options import DecodingOptions
+from showtell.preprocessing import Preprocessing
 from showtell.search import Hypothesis, Specials, search
 from showtell.text.tokenizer import Tokenizer
 

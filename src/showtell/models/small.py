@@ -13,7 +13,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from showtell.images import Preprocessing
+from showtell.preprocessing import Preprocessing
 
 NARROWEST = 16
 

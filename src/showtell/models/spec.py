@@ -7,8 +7,8 @@ from typing import Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from showtell.images import Preprocessing
 from showtell.options import StrictModel
+from showtell.preprocessing import Preprocessing
 
 Layout = Literal["conv1", "conv2"]
 

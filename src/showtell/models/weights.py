@@ -72,7 +72,7 @@ class Weights:
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """The fields of `showtell.images.Preprocessing` that the metadata name: mean, std, size."""
+        """The fields of `showtell.preprocessing.Preprocessing` that the metadata name: mean, std, size."""
         fields: dict[str, Any] = {}
         for name in ("mean", "std"):
             if name in self.metadata:
