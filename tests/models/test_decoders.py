@@ -10,7 +10,12 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
-from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
+from showtell.models.decoder_specs import (
+    AdaptiveSpec,
+    AttentionSpec,
+    LstmSpec,
+    StackedSpec,
+)
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.registry import DECODERS, build_decoder
@@ -23,8 +28,9 @@ SPECS = {
         embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2
     ),
     "stacked": StackedSpec(embedding=12, hidden=10, memory=8, heads=2, dropout=0.4, memory_dropout=0.2),
+    "adaptive": AdaptiveSpec(embedding=12, hidden=10, attention=9, dropout=0.4, memory_dropout=0.2),
 }
-LOOKING = ("attention", "stacked")
+LOOKING = sorted(set(SPECS) - {"lstm"})
 
 
 def test_every_decoder_is_tested() -> None:
@@ -169,9 +175,50 @@ def test_a_picture_without_a_real_region_is_refused(name: str) -> None:
         decoder.begin(features, 1)
 
 
-def test_heads_that_cannot_share_the_memory_are_refused() -> None:
-    with pytest.raises(ValidationError, match="memory 10 cannot be shared by 4 heads"):
-        StackedSpec(memory=10, heads=4)
+@pytest.mark.parametrize(
+    ("spec", "width"),
+    [(StackedSpec, "memory")],
+)
+def test_heads_that_cannot_share_the_width_are_refused(spec: Any, width: str) -> None:
+    with pytest.raises(ValidationError, match=f"{width} 10 cannot be shared by 4 heads"):
+        spec(**{width: 10}, heads=4)
+
+
+def test_gradients_of_teacher_forcing_are_those_of_stepping(decoder: Any) -> None:
+    features, tokens = make_features(), make_tokens()
+    tokens[0, 1, 4:] = tokens[2, 0, 3:] = 0
+    real = tokens != 0
+    weigh = torch.rand(int(real.sum()), VOCABULARY, generator=torch.Generator().manual_seed(4))
+    found, wanted = (
+        torch.autograd.grad((logits[real] * weigh).sum(), list(decoder.parameters()))
+        for logits in (decoder(features, tokens), walk(decoder, features, tokens)[0])
+    )
+    for (name, _), one, other in zip(decoder.named_parameters(), found, wanted, strict=True):
+        torch.testing.assert_close(
+            one, other, rtol=1e-5, atol=1e-6, msg=lambda text, name=name: f"{name}: {text}"
+        )
+
+
+def test_training_in_bfloat16_lowers_the_loss(decoder: Any) -> None:
+    decoder = decoder.float().train()
+    seen = make_features().regions.float()
+    features = Features(seen, seen.mean(1), torch.ones(PICTURES, REGIONS, dtype=torch.bool))
+    tokens = make_tokens()
+    optimizer = torch.optim.Adam(decoder.parameters(), lr=0.01)
+    losses = []
+    torch.manual_seed(2)
+    for _ in range(40):
+        with torch.autocast("cpu", torch.bfloat16):
+            held = decoder.read(features, tokens[:, :, :-1])
+            logits = decoder.name(held)
+        loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 2), tokens[:, :, 1:].flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+        assert math.isfinite(loss.item())
+    assert all(bool(weight.grad.isfinite().all()) for weight in decoder.parameters())
+    assert sum(losses[-5:]) / 5 < losses[0] - 0.3
 
 
 def test_the_first_loss_is_log_v_when_the_output_layer_is_zero(decoder: Any) -> None:

@@ -11,13 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from showtell.data.sources import flickr8k
-from showtell.images import load_picture, prepare_picture
+from showtell.images import load_picture
 from showtell.models import packed as packed_module
 from showtell.models.checkpoint import load_checkpoint
-from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
+from showtell.models.decoder_specs import (
+    AdaptiveSpec,
+    AttentionSpec,
+    LstmSpec,
+    StackedSpec,
+)
 from showtell.models.features import Features
 from showtell.models.packed import PackedLinear, PackedLstm, can_pack, packed_decoder
 from showtell.models.registry import DECODERS, build_decoder
+from showtell.preprocessing import prepare_picture
 from showtell.scoring import evaluate
 from showtell.search import Specials, search
 
@@ -28,6 +34,7 @@ SPECS = {
     "lstm": LstmSpec(embedding=64, hidden=64, layers=1),
     "attention": AttentionSpec(embedding=64, hidden=72, attention=64, memory=80),
     "stacked": StackedSpec(embedding=64, hidden=72, memory=64, heads=2),
+    "adaptive": AdaptiveSpec(embedding=64, hidden=72, attention=64),
 }
 
 
@@ -131,10 +138,13 @@ def test_lstms_that_are_stepped_are_packed() -> None:
     assert isinstance(ready.upper, PackedLstm)
 
 
-def test_every_product_of_a_step_but_the_narrowest_is_packed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", sorted(set(SPECS) - {"lstm"}))
+def test_every_product_of_a_step_but_the_narrowest_is_packed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A step that fell back to plain products would be right, and slow."""
-    attention = build_decoder(SPECS["attention"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
-    ready: Any = packed_decoder(attention, torch.bfloat16)
+    plainly = build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
+    ready: Any = packed_decoder(plainly, torch.bfloat16)
     plain: list[int] = []
     linear = nn.functional.linear
     monkeypatch.setattr(

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from showtell.models.sentences import Sentences, read_sentences
+from showtell.models.lstm_step import lstm_step
+from showtell.models.sentences import Sentences, read_sentences, read_with_cells
 
 PAD = 0
 
@@ -52,6 +53,30 @@ def test_outputs_and_gradients_are_those_of_torch(layers: int) -> None:
     wanted = reference(lstm, inputs, sentences, (hidden, cell))
     torch.testing.assert_close(found, wanted)
     by_found, by_wanted = (torch.autograd.grad((out * weigh).sum(), leaves) for out in (found, wanted))
+    for one, other in zip(by_found, by_wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("asked", ["hidden", "cells", "both"])
+def test_cells_and_what_is_asked_of_them_are_those_of_steps(asked: str) -> None:
+    torch.manual_seed(0)
+    lstm = nn.LSTM(3, 4).double()
+    tokens = padded([2, 4, 1], 4)
+    sentences = Sentences.of(tokens, PAD)
+    inputs = torch.randn(3, 4, 3, dtype=torch.float64, requires_grad=True)
+    steps = []
+    hidden = cell = torch.zeros(3, 4, dtype=torch.float64)
+    for part in inputs.unbind(1):
+        hidden, cell = lstm_step(lstm, part, hidden, cell)
+        steps.append(torch.cat((hidden, cell), dim=1))
+    wanted = sentences.pack(torch.stack(steps, dim=1))
+    found = torch.cat(read_with_cells(lstm, sentences.pack(inputs), sentences), dim=1)
+    torch.testing.assert_close(found, wanted)
+    part = {"hidden": slice(0, 4), "cells": slice(4, 8), "both": slice(0, 8)}[asked]
+    leaves = [inputs, *lstm.parameters()]
+    by_found, by_wanted = (
+        torch.autograd.grad(out[:, part].square().sum(), leaves) for out in (found, wanted)
+    )
     for one, other in zip(by_found, by_wanted, strict=True):
         torch.testing.assert_close(one, other)
 

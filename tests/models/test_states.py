@@ -1,4 +1,4 @@
-"""States move by what they say of themselves: hypotheses are chosen, memory stays, pictures leave with all of theirs."""
+"""States move: hypotheses are chosen, memory stays, pictures leave with all of theirs."""
 
 from __future__ import annotations
 

@@ -359,21 +359,32 @@ def test_pictures_that_are_done_leave_and_nothing_changes(
     assert shrinking[-1] < 24
 
 
-@pytest.mark.parametrize("method", METHODS, ids=str)
-@pytest.mark.parametrize("name", ["lstm", "attention", "stacked"])
-def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, method: dict[str, Any]) -> None:
-    from showtell.models.decoder_specs import AttentionSpec, LstmSpec, StackedSpec
-    from showtell.models.features import Features
-    from showtell.models.registry import build_decoder
+OUR_SEEDS = {
+    "lstm": 18,
+    "attention": 18,
+    "stacked": 17,
+    "adaptive": 0,
+}
+"""Of each decoder's weights: with these it says captions of several lengths."""
 
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("name", sorted(OUR_SEEDS))
+def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, method: dict[str, Any]) -> None:
+    from showtell.models import decoder_specs as specs
+    from showtell.models.features import Features
+    from showtell.models.registry import DECODERS, build_decoder
+
+    assert set(OUR_SEEDS) == set(DECODERS)
     sizes = {"embedding": 6, "hidden": 6}
     spec = {
-        "lstm": LstmSpec(**sizes),
-        "attention": AttentionSpec(**sizes, attention=6, memory=6),
-        "stacked": StackedSpec(**sizes, memory=6, heads=2),
+        "lstm": specs.LstmSpec(**sizes),
+        "attention": specs.AttentionSpec(**sizes, attention=6, memory=6),
+        "stacked": specs.StackedSpec(**sizes, memory=6, heads=2),
+        "adaptive": specs.AdaptiveSpec(**sizes, attention=6),
     }[name]
     with torch.random.fork_rng():
-        torch.manual_seed({"lstm": 18, "attention": 18, "stacked": 17}[name])  # captions of several lengths
+        torch.manual_seed(OUR_SEEDS[name])
         decoder = build_decoder(spec, vocabulary=12, encoder_width=5, pad_id=0).double().eval()
         for weight in decoder.parameters():
             torch.nn.init.normal_(weight)

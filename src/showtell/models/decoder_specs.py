@@ -59,9 +59,29 @@ class StackedSpec(StrictModel):
 
     @model_validator(mode="after")
     def _heads_share_the_memory(self) -> Self:
-        if self.memory % self.heads:
-            raise ValueError(f"memory {self.memory} cannot be shared by {self.heads} heads")
+        _check_heads("memory", self.memory, self.heads)
         return self
 
 
-DecoderSpec = Annotated[LstmSpec | AttentionSpec | StackedSpec, Field(discriminator="name")]
+class AdaptiveSpec(StrictModel):
+    """Adaptive attention: what the decoder knows competes with what it sees (Lu et al. 2017)."""
+
+    reads_regions: ClassVar[bool] = True
+
+    name: Literal["adaptive"] = "adaptive"
+    embedding: int = Field(512, ge=1, le=8192, description="width E of words, and of the picture beside them")
+    hidden: int = Field(512, ge=1, le=8192, description="width H of LSTM, sentinel and projected regions")
+    attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words, picture and output")
+    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+
+
+def _check_heads(name: str, width: int, heads: int) -> None:
+    if width % heads:
+        raise ValueError(f"{name} {width} cannot be shared by {heads} heads")
+
+
+DecoderSpec = Annotated[
+    LstmSpec | AttentionSpec | StackedSpec | AdaptiveSpec,
+    Field(discriminator="name"),
+]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
+from showtell.models.adaptive import AdaptiveDecoder
 from showtell.models.attention import AttentionDecoder
 from showtell.models.lstm import LstmDecoder
 from showtell.models.stacked import StackedDecoder
 
-AnyDecoder = LstmDecoder | AttentionDecoder | StackedDecoder
+AnyDecoder = LstmDecoder | AttentionDecoder | StackedDecoder | AdaptiveDecoder
 
 DECODERS: dict[str, Any] = {
     "lstm": LstmDecoder,
     "attention": AttentionDecoder,
     "stacked": StackedDecoder,
+    "adaptive": AdaptiveDecoder,
 }
 
 

@@ -8,6 +8,7 @@ takes its weights' gradient at every time step where one product at the end does
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -89,18 +90,42 @@ def read_sentences(
     for layer, weights in enumerate(lstm.all_weights):
         if layer:
             inputs = functional.dropout(inputs, lstm.dropout, lstm.training)
-        from_input, from_hidden, input_bias, hidden_bias = weights
-        gates = functional.linear(inputs, from_input, input_bias + hidden_bias)  # [N, 4H]
-        hidden, cell = hiddens[layer], cells[layer]
-        recurrent = from_hidden.to(gates.dtype)
-        inputs = _Recurrence.apply(  # type: ignore[no-untyped-call]
-            gates, recurrent, hidden.to(gates.dtype), cell, sentences.counts
-        )
+        inputs, _ = _read_layer(weights, inputs, hiddens[layer], cells[layer], sentences.counts)
     return inputs
 
 
+def read_with_cells(lstm: nn.LSTM, inputs: Tensor, sentences: Sentences) -> tuple[Tensor, Tensor]:
+    """Return hidden states and cells of an LSTM of one layer that reads sentences and starts from zeros.
+
+    Torch's own LSTM keeps its cells to itself, so this one is written down on every device.
+
+    Args:
+        lstm: One layer, one direction, with biases.
+        inputs: float [N, X], as `Sentences.pack` gives it.
+        sentences: Which tokens are whose.
+
+    Returns:
+        float [N, H] each, the cells in float32 at least.
+    """
+    (weights,) = lstm.all_weights
+    zeros = inputs.new_zeros(sentences.counts[0] if sentences.counts else 0, lstm.hidden_size)
+    return _read_layer(weights, inputs, zeros, zeros, sentences.counts)
+
+
+def _read_layer(
+    weights: Sequence[Tensor], inputs: Tensor, hidden: Tensor, cell: Tensor, counts: list[int]
+) -> tuple[Tensor, Tensor]:
+    from_input, from_hidden, input_bias, hidden_bias = weights  # torch's order
+    gates = functional.linear(inputs, from_input, input_bias + hidden_bias)  # [N, 4H]
+    recurrent = from_hidden.to(gates.dtype)
+    found: tuple[Tensor, Tensor] = _Recurrence.apply(  # type: ignore[no-untyped-call]
+        gates, recurrent, hidden.to(gates.dtype), cell, counts
+    )
+    return found
+
+
 class _Recurrence(torch.autograd.Function):
-    """What is left of an LSTM layer when its inputs have been multiplied: gates [N, 4H] -> hidden [N, H].
+    """What is left of an LSTM layer when its inputs have been multiplied: gates [N, 4H] -> hidden, cells [N, H].
 
     Products are taken in the precision of the gates, all else in float32 at least; only the activated gates are
     kept in the precision of the gates.
@@ -109,7 +134,7 @@ class _Recurrence(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, counts: list[int]
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
         width = hidden.shape[1]
         exact = torch.promote_types(gates.dtype, torch.float32)
         active = torch.empty_like(gates)
@@ -130,10 +155,14 @@ class _Recurrence(torch.autograd.Function):
             h = outputs[rows]
         ctx.save_for_backward(active, outputs, cells, weight, hidden, cell)
         ctx.counts = counts
-        return outputs
+        # Most callers ask nothing of the cells.
+        ctx.set_materialize_grads(False)
+        return outputs, cells
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(
+        ctx: Any, gradient: Tensor | None, gradient_of_cells: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         active, outputs, cells, weight, hidden, cell = ctx.saved_tensors
         times = _times(ctx.counts)
         by_gates = torch.empty_like(active)
@@ -145,8 +174,10 @@ class _Recurrence(torch.autograd.Function):
             write, keep, content, expose = active[rows].to(cells.dtype).chunk(4, dim=1)
             seen = cells[rows].tanh()
             before = cells[times[number - 1]][:size] if number else cell[:size].to(cells.dtype)
-            asked = by_hidden[:size] + gradient[rows]
+            asked = by_hidden[:size] if gradient is None else by_hidden[:size] + gradient[rows]
             held = by_cell[:size].addcmul_(asked * expose, 1 - seen * seen)  # in place
+            if gradient_of_cells is not None:
+                held += gradient_of_cells[rows]
             by_gates[rows] = torch.cat(
                 (
                     held * content * write * (1 - write),
