@@ -26,6 +26,7 @@ from showtell.models.decoder_specs import (
     AttentionSpec,
     LstmSpec,
     StackedSpec,
+    TopDownSpec,
 )
 from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.models.features import Features
@@ -47,12 +48,14 @@ SPECS = {
     "attention": AttentionSpec(embedding=8, hidden=8, attention=4, memory=MEMORY),
     "stacked": StackedSpec(embedding=8, hidden=8, memory=MEMORY, heads=2),
     "adaptive": AdaptiveSpec(embedding=8, hidden=MEMORY, attention=4),
+    "top-down": TopDownSpec(embedding=8, hidden=8, attention=4, memory=MEMORY),
 }
 PRODUCTS_A_WORD = {
     "lstm": 1,
     "attention": 5,
     "stacked": 2,
     "adaptive": 1,
+    "top-down": 5,
 }
 """Under teacher forcing: what the recurrence needs. All else is one product for all words of a batch."""
 

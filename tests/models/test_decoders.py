@@ -15,6 +15,7 @@ from showtell.models.decoder_specs import (
     AttentionSpec,
     LstmSpec,
     StackedSpec,
+    TopDownSpec,
 )
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
@@ -29,6 +30,7 @@ SPECS = {
     ),
     "stacked": StackedSpec(embedding=12, hidden=10, memory=8, heads=2, dropout=0.4, memory_dropout=0.2),
     "adaptive": AdaptiveSpec(embedding=12, hidden=10, attention=9, dropout=0.4, memory_dropout=0.2),
+    "top-down": TopDownSpec(embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2),
 }
 LOOKING = sorted(set(SPECS) - {"lstm"})
 

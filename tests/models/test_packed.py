@@ -19,6 +19,7 @@ from showtell.models.decoder_specs import (
     AttentionSpec,
     LstmSpec,
     StackedSpec,
+    TopDownSpec,
 )
 from showtell.models.features import Features
 from showtell.models.packed import PackedLinear, PackedLstm, can_pack, packed_decoder
@@ -35,6 +36,7 @@ SPECS = {
     "attention": AttentionSpec(embedding=64, hidden=72, attention=64, memory=80),
     "stacked": StackedSpec(embedding=64, hidden=72, memory=64, heads=2),
     "adaptive": AdaptiveSpec(embedding=64, hidden=72, attention=64),
+    "top-down": TopDownSpec(embedding=64, hidden=72, attention=64, memory=80),
 }
 
 

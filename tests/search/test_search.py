@@ -364,6 +364,7 @@ OUR_SEEDS = {
     "attention": 18,
     "stacked": 17,
     "adaptive": 0,
+    "top-down": 3,
 }
 """Of each decoder's weights: with these it says captions of several lengths."""
 
@@ -382,6 +383,7 @@ def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, me
         "attention": specs.AttentionSpec(**sizes, attention=6, memory=6),
         "stacked": specs.StackedSpec(**sizes, memory=6, heads=2),
         "adaptive": specs.AdaptiveSpec(**sizes, attention=6),
+        "top-down": specs.TopDownSpec(**sizes, attention=6, memory=6),
     }[name]
     with torch.random.fork_rng():
         torch.manual_seed(OUR_SEEDS[name])

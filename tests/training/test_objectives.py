@@ -13,6 +13,7 @@ from showtell.models.decoder_specs import (
     AttentionSpec,
     LstmSpec,
     StackedSpec,
+    TopDownSpec,
 )
 from showtell.models.features import Features
 from showtell.models.registry import DECODERS, build_decoder
@@ -29,6 +30,7 @@ def model(request: pytest.FixtureRequest) -> CaptioningModel:
         "attention": AttentionSpec(embedding=6, hidden=5, attention=4, memory=7),
         "stacked": StackedSpec(embedding=6, hidden=5, memory=4, heads=2),
         "adaptive": AdaptiveSpec(embedding=6, hidden=5, attention=4),
+        "top-down": TopDownSpec(embedding=6, hidden=5, attention=4, memory=7),
     }[request.param]
     return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=4, pad_id=PAD)).double().eval()
 

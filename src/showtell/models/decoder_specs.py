@@ -76,12 +76,26 @@ class AdaptiveSpec(StrictModel):
     memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
 
+class TopDownSpec(StrictModel):
+    """Two LSTMs that read one another, additive attention between them (Anderson et al. 2018)."""
+
+    reads_regions: ClassVar[bool] = True
+
+    name: Literal["top-down"] = "top-down"
+    embedding: int = Field(512, ge=1, le=8192, description="width E of words, and of the picture beside them")
+    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTMs")
+    attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
+    memory: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words, picture and output")
+    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+
+
 def _check_heads(name: str, width: int, heads: int) -> None:
     if width % heads:
         raise ValueError(f"{name} {width} cannot be shared by {heads} heads")
 
 
 DecoderSpec = Annotated[
-    LstmSpec | AttentionSpec | StackedSpec | AdaptiveSpec,
+    LstmSpec | AttentionSpec | StackedSpec | AdaptiveSpec | TopDownSpec,
     Field(discriminator="name"),
 ]

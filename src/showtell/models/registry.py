@@ -8,14 +8,16 @@ from showtell.models.adaptive import AdaptiveDecoder
 from showtell.models.attention import AttentionDecoder
 from showtell.models.lstm import LstmDecoder
 from showtell.models.stacked import StackedDecoder
+from showtell.models.top_down import TopDownDecoder
 
-AnyDecoder = LstmDecoder | AttentionDecoder | StackedDecoder | AdaptiveDecoder
+AnyDecoder = LstmDecoder | AttentionDecoder | StackedDecoder | AdaptiveDecoder | TopDownDecoder
 
 DECODERS: dict[str, Any] = {
     "lstm": LstmDecoder,
     "attention": AttentionDecoder,
     "stacked": StackedDecoder,
     "adaptive": AdaptiveDecoder,
+    "top-down": TopDownDecoder,
 }
 
 
