@@ -23,6 +23,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.models.captioning import CaptioningModel
 from showtell.models.decoder_specs import (
     AdaptiveSpec,
+    AttentionOnAttentionSpec,
     AttentionSpec,
     LstmSpec,
     StackedSpec,
@@ -49,6 +50,7 @@ SPECS = {
     "stacked": StackedSpec(embedding=8, hidden=8, memory=MEMORY, heads=2),
     "adaptive": AdaptiveSpec(embedding=8, hidden=MEMORY, attention=4),
     "top-down": TopDownSpec(embedding=8, hidden=8, attention=4, memory=MEMORY),
+    "attention-on-attention": AttentionOnAttentionSpec(embedding=8, hidden=8, memory=MEMORY, heads=2),
 }
 PRODUCTS_A_WORD = {
     "lstm": 1,
@@ -56,6 +58,7 @@ PRODUCTS_A_WORD = {
     "stacked": 2,
     "adaptive": 1,
     "top-down": 5,
+    "attention-on-attention": 5,
 }
 """Under teacher forcing: what the recurrence needs. All else is one product for all words of a batch."""
 

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from showtell.models.decoder_specs import (
     AdaptiveSpec,
+    AttentionOnAttentionSpec,
     AttentionSpec,
     LstmSpec,
     StackedSpec,
@@ -31,6 +32,9 @@ SPECS = {
     "stacked": StackedSpec(embedding=12, hidden=10, memory=8, heads=2, dropout=0.4, memory_dropout=0.2),
     "adaptive": AdaptiveSpec(embedding=12, hidden=10, attention=9, dropout=0.4, memory_dropout=0.2),
     "top-down": TopDownSpec(embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2),
+    "attention-on-attention": AttentionOnAttentionSpec(
+        embedding=12, hidden=10, memory=8, heads=2, refiners=2, dropout=0.4, memory_dropout=0.2
+    ),
 }
 LOOKING = sorted(set(SPECS) - {"lstm"})
 
@@ -179,7 +183,7 @@ def test_a_picture_without_a_real_region_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "width"),
-    [(StackedSpec, "memory")],
+    [(StackedSpec, "memory"), (AttentionOnAttentionSpec, "memory")],
 )
 def test_heads_that_cannot_share_the_width_are_refused(spec: Any, width: str) -> None:
     with pytest.raises(ValidationError, match=f"{width} 10 cannot be shared by 4 heads"):

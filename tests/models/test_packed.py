@@ -16,6 +16,7 @@ from showtell.models import packed as packed_module
 from showtell.models.checkpoint import load_checkpoint
 from showtell.models.decoder_specs import (
     AdaptiveSpec,
+    AttentionOnAttentionSpec,
     AttentionSpec,
     LstmSpec,
     StackedSpec,
@@ -37,6 +38,7 @@ SPECS = {
     "stacked": StackedSpec(embedding=64, hidden=72, memory=64, heads=2),
     "adaptive": AdaptiveSpec(embedding=64, hidden=72, attention=64),
     "top-down": TopDownSpec(embedding=64, hidden=72, attention=64, memory=80),
+    "attention-on-attention": AttentionOnAttentionSpec(embedding=64, hidden=72, memory=64, heads=2),
 }
 
 

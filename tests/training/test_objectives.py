@@ -10,6 +10,7 @@ from showtell.data.batches import Batch
 from showtell.models.captioning import CaptioningModel
 from showtell.models.decoder_specs import (
     AdaptiveSpec,
+    AttentionOnAttentionSpec,
     AttentionSpec,
     LstmSpec,
     StackedSpec,
@@ -31,6 +32,7 @@ def model(request: pytest.FixtureRequest) -> CaptioningModel:
         "stacked": StackedSpec(embedding=6, hidden=5, memory=4, heads=2),
         "adaptive": AdaptiveSpec(embedding=6, hidden=5, attention=4),
         "top-down": TopDownSpec(embedding=6, hidden=5, attention=4, memory=7),
+        "attention-on-attention": AttentionOnAttentionSpec(embedding=6, hidden=5, memory=4, heads=2),
     }[request.param]
     return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=4, pad_id=PAD)).double().eval()
 

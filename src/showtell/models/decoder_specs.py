@@ -90,12 +90,41 @@ class TopDownSpec(StrictModel):
     memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
 
+class AttentionOnAttentionSpec(StrictModel):
+    """Attention whose findings pass a gate that knows what was asked (AoANet, Huang et al. 2019)."""
+
+    reads_regions: ClassVar[bool] = True
+
+    name: Literal["attention-on-attention"] = "attention-on-attention"
+    embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
+    hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
+    memory: int = Field(
+        512, ge=1, le=8192, description="width of regions, queries and findings; heads share it"
+    )
+    heads: int = Field(8, ge=1, le=64, description="heads of the attention, in the decoder and over regions")
+    refiners: int = Field(
+        1, ge=0, le=12, description="layers in which regions look at one another first; 6 in the paper"
+    )
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words and output")
+    memory_dropout: float = Field(
+        0.3,
+        ge=0.0,
+        lt=1.0,
+        description="share of zeros in the projected regions, and in what each refiner adds",
+    )
+
+    @model_validator(mode="after")
+    def _heads_share_the_memory(self) -> Self:
+        _check_heads("memory", self.memory, self.heads)
+        return self
+
+
 def _check_heads(name: str, width: int, heads: int) -> None:
     if width % heads:
         raise ValueError(f"{name} {width} cannot be shared by {heads} heads")
 
 
 DecoderSpec = Annotated[
-    LstmSpec | AttentionSpec | StackedSpec | AdaptiveSpec | TopDownSpec,
+    LstmSpec | AttentionSpec | StackedSpec | AdaptiveSpec | TopDownSpec | AttentionOnAttentionSpec,
     Field(discriminator="name"),
 ]

@@ -6,11 +6,19 @@ from typing import Any
 
 from showtell.models.adaptive import AdaptiveDecoder
 from showtell.models.attention import AttentionDecoder
+from showtell.models.attention_on_attention import AttentionOnAttentionDecoder
 from showtell.models.lstm import LstmDecoder
 from showtell.models.stacked import StackedDecoder
 from showtell.models.top_down import TopDownDecoder
 
-AnyDecoder = LstmDecoder | AttentionDecoder | StackedDecoder | AdaptiveDecoder | TopDownDecoder
+AnyDecoder = (
+    LstmDecoder
+    | AttentionDecoder
+    | StackedDecoder
+    | AdaptiveDecoder
+    | TopDownDecoder
+    | AttentionOnAttentionDecoder
+)
 
 DECODERS: dict[str, Any] = {
     "lstm": LstmDecoder,
@@ -18,6 +26,7 @@ DECODERS: dict[str, Any] = {
     "stacked": StackedDecoder,
     "adaptive": AdaptiveDecoder,
     "top-down": TopDownDecoder,
+    "attention-on-attention": AttentionOnAttentionDecoder,
 }
 
 
