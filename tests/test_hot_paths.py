@@ -28,6 +28,7 @@ from showtell.models.decoder_specs import (
     LstmSpec,
     StackedSpec,
     TopDownSpec,
+    TransformerSpec,
 )
 from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.models.features import Features
@@ -51,6 +52,7 @@ SPECS = {
     "adaptive": AdaptiveSpec(embedding=8, hidden=MEMORY, attention=4),
     "top-down": TopDownSpec(embedding=8, hidden=8, attention=4, memory=MEMORY),
     "attention-on-attention": AttentionOnAttentionSpec(embedding=8, hidden=8, memory=MEMORY, heads=2),
+    "transformer": TransformerSpec(hidden=MEMORY, layers=1, heads=2, feed_forward=8, memory=MEMORY),
 }
 PRODUCTS_A_WORD = {
     "lstm": 1,
@@ -59,6 +61,7 @@ PRODUCTS_A_WORD = {
     "adaptive": 1,
     "top-down": 5,
     "attention-on-attention": 5,
+    "transformer": 0,
 }
 """Under teacher forcing: what the recurrence needs. All else is one product for all words of a batch."""
 

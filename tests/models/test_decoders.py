@@ -17,6 +17,7 @@ from showtell.models.decoder_specs import (
     LstmSpec,
     StackedSpec,
     TopDownSpec,
+    TransformerSpec,
 )
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
@@ -34,6 +35,9 @@ SPECS = {
     "top-down": TopDownSpec(embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2),
     "attention-on-attention": AttentionOnAttentionSpec(
         embedding=12, hidden=10, memory=8, heads=2, refiners=2, dropout=0.4, memory_dropout=0.2
+    ),
+    "transformer": TransformerSpec(
+        hidden=12, heads=3, feed_forward=14, memory=8, dropout=0.4, memory_dropout=0.2
     ),
 }
 LOOKING = sorted(set(SPECS) - {"lstm"})
@@ -183,7 +187,7 @@ def test_a_picture_without_a_real_region_is_refused(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("spec", "width"),
-    [(StackedSpec, "memory"), (AttentionOnAttentionSpec, "memory")],
+    [(StackedSpec, "memory"), (AttentionOnAttentionSpec, "memory"), (TransformerSpec, "hidden")],
 )
 def test_heads_that_cannot_share_the_width_are_refused(spec: Any, width: str) -> None:
     with pytest.raises(ValidationError, match=f"{width} 10 cannot be shared by 4 heads"):

@@ -21,6 +21,7 @@ from showtell.models.decoder_specs import (
     LstmSpec,
     StackedSpec,
     TopDownSpec,
+    TransformerSpec,
 )
 from showtell.models.features import Features
 from showtell.models.packed import PackedLinear, PackedLstm, can_pack, packed_decoder
@@ -39,6 +40,7 @@ SPECS = {
     "adaptive": AdaptiveSpec(embedding=64, hidden=72, attention=64),
     "top-down": TopDownSpec(embedding=64, hidden=72, attention=64, memory=80),
     "attention-on-attention": AttentionOnAttentionSpec(embedding=64, hidden=72, memory=64, heads=2),
+    "transformer": TransformerSpec(hidden=64, heads=2, feed_forward=96, memory=72),
 }
 
 

@@ -366,6 +366,7 @@ OUR_SEEDS = {
     "adaptive": 0,
     "top-down": 3,
     "attention-on-attention": 0,
+    "transformer": 1,
 }
 """Of each decoder's weights: with these it says captions of several lengths."""
 
@@ -386,6 +387,7 @@ def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, me
         "adaptive": specs.AdaptiveSpec(**sizes, attention=6),
         "top-down": specs.TopDownSpec(**sizes, attention=6, memory=6),
         "attention-on-attention": specs.AttentionOnAttentionSpec(**sizes, memory=6, heads=2),
+        "transformer": specs.TransformerSpec(hidden=6, heads=2, feed_forward=6, memory=6),
     }[name]
     with torch.random.fork_rng():
         torch.manual_seed(OUR_SEEDS[name])

@@ -15,6 +15,7 @@ from showtell.models.decoder_specs import (
     LstmSpec,
     StackedSpec,
     TopDownSpec,
+    TransformerSpec,
 )
 from showtell.models.features import Features
 from showtell.models.registry import DECODERS, build_decoder
@@ -33,6 +34,7 @@ def model(request: pytest.FixtureRequest) -> CaptioningModel:
         "adaptive": AdaptiveSpec(embedding=6, hidden=5, attention=4),
         "top-down": TopDownSpec(embedding=6, hidden=5, attention=4, memory=7),
         "attention-on-attention": AttentionOnAttentionSpec(embedding=6, hidden=5, memory=4, heads=2),
+        "transformer": TransformerSpec(hidden=6, heads=2, feed_forward=7, memory=4),
     }[request.param]
     return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=4, pad_id=PAD)).double().eval()
 

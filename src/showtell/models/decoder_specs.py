@@ -119,12 +119,42 @@ class AttentionOnAttentionSpec(StrictModel):
         return self
 
 
+class TransformerSpec(StrictModel):
+    """A small Transformer: words look at earlier words and at regions, no recurrence (Vaswani et al. 2017)."""
+
+    reads_regions: ClassVar[bool] = True
+
+    name: Literal["transformer"] = "transformer"
+    hidden: int = Field(512, ge=1, le=8192, description="width H of words and of all layers; heads share it")
+    layers: int = Field(
+        2, ge=1, le=12, description="layers, each with two attentions and a feed-forward part"
+    )
+    heads: int = Field(8, ge=1, le=64, description="heads of each attention")
+    feed_forward: int = Field(2048, ge=1, le=32768, description="width inside the feed-forward parts")
+    memory: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
+    dropout: float = Field(
+        0.3, ge=0.0, lt=1.0, description="share of zeros in words, in what each part adds, and in the output"
+    )
+    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+
+    @model_validator(mode="after")
+    def _heads_share_the_width(self) -> Self:
+        _check_heads("hidden", self.hidden, self.heads)
+        return self
+
+
 def _check_heads(name: str, width: int, heads: int) -> None:
     if width % heads:
         raise ValueError(f"{name} {width} cannot be shared by {heads} heads")
 
 
 DecoderSpec = Annotated[
-    LstmSpec | AttentionSpec | StackedSpec | AdaptiveSpec | TopDownSpec | AttentionOnAttentionSpec,
+    LstmSpec
+    | AttentionSpec
+    | StackedSpec
+    | AdaptiveSpec
+    | TopDownSpec
+    | AttentionOnAttentionSpec
+    | TransformerSpec,
     Field(discriminator="name"),
 ]

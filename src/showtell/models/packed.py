@@ -62,9 +62,13 @@ def packed_decoder(decoder: D, dtype: torch.dtype | None = None) -> D:
     if first.device.type != "cpu" or first.dtype != torch.float32 or not can_pack():
         return decoder
     dtype = dtype or fast_dtype("cpu")
-    twin = copy.copy(decoder)
+    return _twin(decoder, dtype)
+
+
+def _twin(module: D, dtype: torch.dtype) -> D:
+    twin = copy.copy(module)
     twin._modules = {
-        name: None if part is None else _packed(name, part, dtype) for name, part in decoder._modules.items()
+        name: None if part is None else _packed(name, part, dtype) for name, part in module._modules.items()
     }
     return twin
 
@@ -74,7 +78,7 @@ def _packed(name: str, part: nn.Module, dtype: torch.dtype) -> nn.Module:
         return PackedLinear(part.weight, part.bias, dtype, exact=name in EXACT)
     if isinstance(part, nn.LSTM) and name in STEPPED:
         return PackedLstm(part, dtype)
-    return part
+    return _twin(part, dtype) if part._modules else part
 
 
 class PackedLinear(nn.Module):

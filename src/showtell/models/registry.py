@@ -10,6 +10,7 @@ from showtell.models.attention_on_attention import AttentionOnAttentionDecoder
 from showtell.models.lstm import LstmDecoder
 from showtell.models.stacked import StackedDecoder
 from showtell.models.top_down import TopDownDecoder
+from showtell.models.transformer import TransformerDecoder
 
 AnyDecoder = (
     LstmDecoder
@@ -18,6 +19,7 @@ AnyDecoder = (
     | AdaptiveDecoder
     | TopDownDecoder
     | AttentionOnAttentionDecoder
+    | TransformerDecoder
 )
 
 DECODERS: dict[str, Any] = {
@@ -27,6 +29,7 @@ DECODERS: dict[str, Any] = {
     "adaptive": AdaptiveDecoder,
     "top-down": TopDownDecoder,
     "attention-on-attention": AttentionOnAttentionDecoder,
+    "transformer": TransformerDecoder,
 }
 
 

@@ -1,0 +1,209 @@
+"""A small Transformer: each word looks at the words before it, then at the regions; nothing is recurrent.
+
+Vaswani et al., "Attention Is All You Need" (2017), section 3: layers of causal self-attention, attention over the
+regions and a feed-forward part, sinusoids for positions (section 3.5). Two changes: each part normalises what it
+reads and not what it leaves, with one norm at the end, which trains without a long warm-up (Xiong et al. 2020, "On
+Layer Normalization in the Transformer Architecture"); and word vectors are drawn as wide as the sinusoids instead of
+being scaled up. Under teacher forcing all words pass at once; step by step, what earlier words left to be looked at is kept
+in the state, which grows by a word a step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar, Self, cast
+
+import torch
+from torch import Tensor, nn
+
+from showtell.models.decoder import check_regions
+from showtell.models.decoder_specs import TransformerSpec
+from showtell.models.dropout import Dropout
+from showtell.models.features import Features
+from showtell.models.heads import by_head, look
+from showtell.models.sentences import Sentences
+from showtell.models.states import keep_pictures, select_parents
+
+LONGEST_WAVE = 10_000.0
+
+
+@dataclass(frozen=True)
+class TransformerState:
+    """What earlier words left, beside the memory that all hypotheses of a picture share.
+
+    Attributes:
+        past: Keys, then values, of T words in L layers, float [P, K, L, T, 2H].
+        keys: What queries about regions are compared with [P, L, N, R, H/N], N heads.
+        values: What they find [P, L, N, R, H/N].
+        mask: Real regions, bool [P, R].
+    """
+
+    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("past",)
+
+    past: Tensor
+    keys: Tensor
+    values: Tensor
+    mask: Tensor
+
+    def select(self, parents: Tensor) -> Self:
+        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
+        return select_parents(self, parents)
+
+    def keep(self, pictures: Tensor) -> Self:
+        """Return the states of these pictures alone, int64 [P'], with their memory."""
+        return keep_pictures(self, pictures)
+
+
+class Layer(nn.Module):
+    """The weights of one layer, in the order in which they are used; whoever looks brings what there is to see.
+
+    Args:
+        spec: Sizes and dropout.
+    """
+
+    def __init__(self, spec: TransformerSpec) -> None:
+        super().__init__()
+        width = spec.hidden
+        # No biases before a look: the softmax cancels that of keys, and what follows has its own.
+        self.before_words = nn.LayerNorm(width)
+        self.ask_words = nn.Linear(width, 3 * width, bias=False)
+        self.from_words = nn.Linear(width, width)
+        self.before_regions = nn.LayerNorm(width)
+        self.ask_regions = nn.Linear(width, width, bias=False)
+        self.from_regions = nn.Linear(width, width)
+        self.before_thought = nn.LayerNorm(width)
+        self.widen = nn.Linear(width, spec.feed_forward)
+        self.narrow = nn.Linear(spec.feed_forward, width)
+        self.dropout = Dropout(spec.dropout)
+
+    def about_words(self, held: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the queries [N, H] about words, and what may be found [N, 2H], of float [N, H]."""
+        asked = self.ask_words(self.before_words(held))
+        width = held.shape[-1]
+        return asked[..., :width], asked[..., width:]
+
+    def about_regions(self, held: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
+        """Take in what was found among words; return it all, and the queries about regions, float [N, H] each."""
+        held = held + self.dropout(self.from_words(found))
+        return held, self.ask_regions(self.before_regions(held))
+
+    def think(self, held: Tensor, found: Tensor) -> Tensor:
+        """Take in what was found among regions, and what follows from it; return it all, float [N, H]."""
+        held = held + self.dropout(self.from_regions(found))
+        thought: Tensor = self.narrow(torch.relu(self.widen(self.before_thought(held))))
+        thought = self.dropout(thought)
+        return held + thought
+
+
+class TransformerDecoder(nn.Module):
+    """The decoder named ``transformer``.
+
+    Args:
+        spec: Sizes and dropout.
+        vocabulary: Number of tokens V.
+        encoder_width: Width D of regions.
+        pad_id: The token whose vector stays zero.
+    """
+
+    def __init__(self, spec: TransformerSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
+        super().__init__()
+        self.spec, self.pad_id = spec, pad_id
+        self.words = nn.Embedding(vocabulary, spec.hidden, padding_idx=pad_id)
+        self.memory = nn.Linear(encoder_width, spec.memory)
+        # Those of all layers at once.
+        self.key = nn.Linear(spec.memory, spec.layers * spec.hidden, bias=False)
+        self.value = nn.Linear(spec.memory, spec.layers * spec.hidden, bias=False)
+        self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
+        self.norm = nn.LayerNorm(spec.hidden)
+        self.output = nn.Linear(spec.hidden, vocabulary)
+        self.dropout = Dropout(spec.dropout)
+        self.memory_dropout = Dropout(spec.memory_dropout)
+
+    def begin(self, features: Features, hypotheses: int) -> TransformerState:
+        """Project the regions once, for all layers; K hypotheses have no words yet."""
+        check_regions(features)
+        regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        keys, values = (
+            by_head(layer(regions), self.spec.layers * self.spec.heads)  # [P, L*N, R, H/N]
+            for layer in (self.key, self.value)
+        )
+        keys, values = (
+            part.view(part.shape[0], self.spec.layers, self.spec.heads, *part.shape[2:])
+            for part in (keys, values)
+        )  # [P, L, N, R, H/N]
+        size = (features.pooled.shape[0], hypotheses, self.spec.layers, 0, 2 * self.spec.hidden)
+        return TransformerState(keys.new_zeros(size), keys, values, features.mask)
+
+    def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState, Tensor]:
+        """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R].
+
+        The attention is the mean over the heads of the last layer.
+        """
+        pictures, hypotheses = tokens.shape
+        place = sinusoids(state.past.shape[3] + 1, self.spec.hidden, self.words.weight)[-1]
+        held = self.dropout(self.words(tokens) + place).flatten(0, 1)  # [P*K, H]
+        pasts, attentions = [], []
+        for number, layer in enumerate(self._layers):
+            asked, left = layer.about_words(held)
+            past = torch.cat((state.past[:, :, number], left.view(pictures, hypotheses, 1, -1)), dim=2)
+            found = self._recall(asked.unsqueeze(1), past.flatten(0, 1), None)  # [P*K, 1, H]
+            held, asked = layer.about_regions(held, found.squeeze(1))
+            found, attention = self._look(asked.view(pictures, hypotheses, -1), state, number)
+            held = layer.think(held, found.flatten(0, 1))
+            pasts.append(past)
+            attentions.append(attention)
+        logits = self.name(self.norm(held).view(pictures, hypotheses, -1)).float()
+        return logits, replace(state, past=torch.stack(pasts, dim=2)), attentions[-1].mean(dim=1).float()
+
+    def read(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return what the last layer leaves, normalised, float [P, K, T, H], for tokens int64 [P, K, T]."""
+        pictures, hypotheses, length = tokens.shape
+        state = self.begin(features, hypotheses)
+        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        places = sinusoids(length, self.spec.hidden, self.words.weight)  # [T, H]
+        words = self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
+        held = self.dropout(words + places[sentences.places.remainder(length)])  # [N, H]
+        earlier = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
+        for number, layer in enumerate(self._layers):
+            asked, left = layer.about_words(held)
+            found = self._recall(sentences.unpack(asked), sentences.unpack(left), earlier)  # [P*K, T, H]
+            held, asked = layer.about_regions(held, sentences.pack(found))
+            asked = sentences.unpack(asked).view(pictures, hypotheses * length, -1)
+            found, _ = self._look(asked, state, number)
+            held = layer.think(held, sentences.pack(found.reshape(-1, length, self.spec.hidden)))
+        return sentences.unpack(self.norm(held)).view(pictures, hypotheses, length, -1)
+
+    def name(self, held: Tensor) -> Tensor:
+        """Return logits float [..., V] for float [..., H]."""
+        logits: Tensor = self.output(self.dropout(held))
+        return logits
+
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
+        return self.name(self.read(features, tokens)).float()
+
+    @property
+    def _layers(self) -> list[Layer]:
+        return [cast(Layer, layer) for layer in self.layers]
+
+    def _recall(self, asked: Tensor, past: Tensor, mask: Tensor | None) -> Tensor:
+        """Ask words with queries [B, X, H] -> what was found [B, X, H]; ``past`` is their keys and values."""
+        keys, values = (by_head(part, self.spec.heads) for part in past.chunk(2, dim=-1))  # [B, N, T, H/N]
+        return look(asked, keys, values, mask)[0]
+
+    def _look(self, asked: Tensor, state: TransformerState, number: int) -> tuple[Tensor, Tensor]:
+        """Ask the regions in one layer [P, X, H] -> what was found [P, X, H], attention [P, N, X, R]."""
+        return look(asked, state.keys[:, number], state.values[:, number], state.mask[:, None, None])
+
+
+def sinusoids(count: int, width: int, like: Tensor) -> Tensor:
+    """Return what marks the first positions [count, width], in type and on the device of ``like``.
+
+    Sines, then cosines, of wavelengths from 2 pi to 10,000 times that (Vaswani et al. 2017, section 3.5; theirs
+    alternate, which is the same to every layer that reads them).
+    """
+    half = (width + 1) // 2
+    waves = torch.arange(half, dtype=like.dtype, device=like.device)
+    rates = torch.pow(LONGEST_WAVE, -waves / half)
+    angles = torch.arange(count, dtype=like.dtype, device=like.device).unsqueeze(1) * rates  # [count, half]
+    return torch.cat((angles.sin(), angles.cos()), dim=1)[:, :width]
