@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -20,5 +19,7 @@ def __getattr__(name: str) -> Any:
 
         return Captioner
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("showtell")
     raise AttributeError(f"module 'showtell' has no attribute '{name}'")
