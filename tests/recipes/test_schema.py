@@ -68,7 +68,7 @@ def test_an_override_reaches_into_phases() -> None:
             r"unknown key 'decoder\.attention'\. Known: dropout, embedding, head, hidden, layers, name",
         ),
         ("objective.0.epoch=3", r"unknown key 'objective\.0\.epoch'\. Did you mean 'epochs'\?"),
-        ("decoder.name=transformer", r"decoder.*'lstm', 'attention'"),
+        ("decoder.name=perceptron", r"decoder.*'lstm', 'attention'"),
         ("optimizer.betas=[0.9, 1.0]", r"'optimizer\.betas\.1'.*less than 1"),
         ("optimizer.betas=[-0.1, 0.9]", r"'optimizer\.betas\.0'.*greater than or equal to 0"),
         ("training.seed=9223372036854775808", r"'training\.seed'.*less than or equal to 9223372036854775807"),
