@@ -21,7 +21,7 @@ def drawn(dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
     return keys, query, weight
 
 
-@pytest.mark.parametrize("at_once", [1, 2**19])
+@pytest.mark.parametrize("at_once", [1, 2 * 5 * 4 - 1, 2**19])
 def test_energies_and_gradients_are_those_of_the_formula(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,8 +1,8 @@
 """Additive attention's energies, v . tanh(key + query), for all pairs of key and query.
 
 Their hidden layer is the largest tensor of a captioner with additive attention, and only passed through: done a few
-pictures at a time it stays in the cache. The hyperbolic tangent is taken in float32: more exact, and on the CPU faster
-than torch's in bfloat16.
+pictures at a time, or part of one, it stays in the cache. The hyperbolic tangent is taken in float32: more exact, and
+on the CPU faster than torch's in bfloat16.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class _AdditiveEnergy(torch.autograd.Function):
         hidden = keys.new_empty(shape) if any(ctx.needs_input_grad) else None
         column = weight.to(exact)
         for part in _parts(shape, keys.device):
-            block = keys[part].unsqueeze(1).to(exact) + query[part].unsqueeze(2).to(exact)
+            block = keys[part[0]].unsqueeze(1).to(exact) + query[part].unsqueeze(2).to(exact)
             block.tanh_()
             energy[part] = block @ column
             if hidden is not None:
@@ -38,7 +38,7 @@ class _AdditiveEnergy(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         hidden, weight = ctx.saved_tensors
         pictures, hypotheses, regions, width = hidden.shape
-        by_keys = hidden.new_empty(pictures, regions, width)
+        by_keys = gradient.new_zeros(pictures, regions, width)
         by_query = hidden.new_empty(pictures, hypotheses, width)
         by_weight = gradient.new_zeros(width)
         column = weight.to(gradient.dtype)
@@ -46,9 +46,9 @@ class _AdditiveEnergy(torch.autograd.Function):
             block, asked = hidden[part].to(gradient.dtype), gradient[part]
             by_weight += asked.flatten() @ block.flatten(0, 2)
             slope = block.square().neg_().add_(1.0).mul_(column).mul_(asked.unsqueeze(3))
-            by_keys[part] = slope.sum(dim=1)
+            by_keys[part[0]] += slope.sum(dim=1)
             by_query[part] = slope.sum(dim=2)
-        return by_keys, by_query, by_weight.to(weight.dtype)
+        return by_keys.to(hidden.dtype), by_query, by_weight.to(weight.dtype)
 
 
 def additive_energy(keys: Tensor, query: Tensor, weight: Tensor) -> Tensor:
@@ -66,9 +66,16 @@ def additive_energy(keys: Tensor, query: Tensor, weight: Tensor) -> Tensor:
     return found
 
 
-def _parts(shape: tuple[int, ...], device: torch.device) -> list[slice]:
-    """Return slices of the pictures of a tensor [P, K, R, A]."""
-    pictures, *rest = shape
-    of_one = max(1, torch.Size(rest).numel())
-    size = max(1, NUMBERS_AT_ONCE // of_one) if device.type == "cpu" else max(1, pictures)
-    return [slice(first, first + size) for first in range(0, pictures, size)]
+def _parts(shape: tuple[int, ...], device: torch.device) -> list[tuple[slice, slice]]:
+    """Return slices of the pictures and hypotheses of a tensor [P, K, R, A], whole pictures where they fit."""
+    pictures, hypotheses, *rest = shape
+    room = (
+        NUMBERS_AT_ONCE // max(1, torch.Size(rest).numel()) if device.type == "cpu" else pictures * hypotheses
+    )
+    wide = min(max(1, room), max(1, hypotheses))
+    high = max(1, room // wide)
+    return [
+        (slice(first, first + high), slice(start, start + wide))
+        for first in range(0, pictures, high)
+        for start in range(0, hypotheses, wide)
+    ]

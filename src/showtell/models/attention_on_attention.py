@@ -30,7 +30,7 @@ from showtell.models.decoder import check_regions
 from showtell.models.decoder_specs import AttentionOnAttentionSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
-from showtell.models.heads import by_head, look
+from showtell.models.heads import by_head, look, memory_by_head
 from showtell.models.lstm_step import lstm_update
 from showtell.models.repeated import Linear, repeated
 from showtell.models.states import keep_pictures, select_parents
@@ -140,8 +140,8 @@ class AttentionOnAttentionDecoder(nn.Module):
             cell=start,
             context=self.output.weight.new_zeros(pictures, hypotheses, self.spec.memory),
             picture=picture.to(regions.dtype),  # [P, M]
-            keys=by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
-            values=by_head(self.value(regions), self.spec.heads),
+            keys=memory_by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
+            values=memory_by_head(self.value(regions), self.spec.heads),
             mask=features.mask,
         )
 

@@ -14,9 +14,14 @@ from torch import Tensor
 
 
 def by_head(values: Tensor, heads: int) -> Tensor:
-    """[B, X, M] -> [B, N, X, M/N] for N heads."""
+    """[B, X, M] -> [B, N, X, M/N] for N heads, a view."""
     batch, places, _ = values.shape
     return values.view(batch, places, heads, -1).transpose(1, 2)
+
+
+def memory_by_head(values: Tensor, heads: int) -> Tensor:
+    """[B, R, M] -> [B, N, R, M/N] for N heads, laid out anew: torch would copy a view for each product."""
+    return by_head(values, heads).contiguous()
 
 
 def look(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ from showtell.models.decoder import check_regions
 from showtell.models.decoder_specs import StackedSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
-from showtell.models.heads import by_head, look
+from showtell.models.heads import look, memory_by_head
 from showtell.models.lstm_step import lstm_step
 from showtell.models.sentences import Sentences, read_sentences
 from showtell.models.states import keep_pictures, select_parents
@@ -92,8 +92,8 @@ class StackedDecoder(nn.Module):
             hidden=start,
             cell=start,
             picture=self.dropout(torch.relu(self.picture(features.pooled))),  # [P, E]
-            keys=by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
-            values=by_head(self.value(regions), self.spec.heads),
+            keys=memory_by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
+            values=memory_by_head(self.value(regions), self.spec.heads),
             mask=features.mask,
         )
 

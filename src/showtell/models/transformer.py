@@ -4,8 +4,8 @@ Vaswani et al., "Attention Is All You Need" (2017), section 3: layers of causal 
 regions and a feed-forward part, sinusoids for positions (section 3.5). Two changes: each part normalises what it
 reads and not what it leaves, with one norm at the end, which trains without a long warm-up (Xiong et al. 2020, "On
 Layer Normalization in the Transformer Architecture"); and word vectors are drawn as wide as the sinusoids instead of
-being scaled up. Under teacher forcing all words pass at once; step by step, what earlier words left to be looked at is kept
-in the state, which grows by a word a step.
+being scaled up. Under teacher forcing all words pass at once; step by step, what earlier words left to be looked at
+is kept in the state, which grows by a word a step.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from showtell.models.decoder import check_regions
 from showtell.models.decoder_specs import TransformerSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
-from showtell.models.heads import by_head, look
+from showtell.models.heads import by_head, look, memory_by_head
 from showtell.models.sentences import Sentences
 from showtell.models.states import keep_pictures, select_parents
 
@@ -32,15 +32,17 @@ class TransformerState:
     """What earlier words left, beside the memory that all hypotheses of a picture share.
 
     Attributes:
-        past: Keys, then values, of T words in L layers, float [P, K, L, T, 2H].
-        keys: What queries about regions are compared with [P, L, N, R, H/N], N heads.
+        past_keys: What queries about T words are compared with in L layers, float [P, K, L, N, T, H/N], N heads.
+        past_values: What they find, float [P, K, L, N, T, H/N].
+        keys: What queries about regions are compared with [P, L, N, R, H/N].
         values: What they find [P, L, N, R, H/N].
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("past",)
+    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("past_keys", "past_values")
 
-    past: Tensor
+    past_keys: Tensor
+    past_values: Tensor
     keys: Tensor
     values: Tensor
     mask: Tensor
@@ -76,11 +78,10 @@ class Layer(nn.Module):
         self.narrow = nn.Linear(spec.feed_forward, width)
         self.dropout = Dropout(spec.dropout)
 
-    def about_words(self, held: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the queries [N, H] about words, and what may be found [N, 2H], of float [N, H]."""
-        asked = self.ask_words(self.before_words(held))
-        width = held.shape[-1]
-        return asked[..., :width], asked[..., width:]
+    def about_words(self, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return queries about words, and the keys and values of these words, [N, H] each, of float [N, H]."""
+        query, key, value = self.ask_words(self.before_words(held)).chunk(3, dim=-1)
+        return query, key, value
 
     def about_regions(self, held: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """Take in what was found among words; return it all, and the queries about regions, float [N, H] each."""
@@ -124,15 +125,15 @@ class TransformerDecoder(nn.Module):
         check_regions(features)
         regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
         keys, values = (
-            by_head(layer(regions), self.spec.layers * self.spec.heads)  # [P, L*N, R, H/N]
+            memory_by_head(layer(regions), self.spec.layers * self.spec.heads)  # [P, L*N, R, H/N]
             for layer in (self.key, self.value)
         )
         keys, values = (
             part.view(part.shape[0], self.spec.layers, self.spec.heads, *part.shape[2:])
             for part in (keys, values)
         )  # [P, L, N, R, H/N]
-        size = (features.pooled.shape[0], hypotheses, self.spec.layers, 0, 2 * self.spec.hidden)
-        return TransformerState(keys.new_zeros(size), keys, values, features.mask)
+        past = keys[:, None, :, :, :0].expand(-1, hypotheses, -1, -1, -1, -1)  # [P, K, L, N, 0, H/N]
+        return TransformerState(past, past, keys, values, features.mask)
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState, Tensor]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R].
@@ -140,20 +141,26 @@ class TransformerDecoder(nn.Module):
         The attention is the mean over the heads of the last layer.
         """
         pictures, hypotheses = tokens.shape
-        place = sinusoids(state.past.shape[3] + 1, self.spec.hidden, self.words.weight)[-1]
+        place = sinusoids(state.past_keys.shape[4] + 1, self.spec.hidden, self.words.weight)[-1]
         held = self.dropout(self.words(tokens) + place).flatten(0, 1)  # [P*K, H]
         pasts, attentions = [], []
+        word = (pictures, hypotheses, self.spec.heads, 1, -1)
         for number, layer in enumerate(self._layers):
-            asked, left = layer.about_words(held)
-            past = torch.cat((state.past[:, :, number], left.view(pictures, hypotheses, 1, -1)), dim=2)
-            found = self._recall(asked.unsqueeze(1), past.flatten(0, 1), None)  # [P*K, 1, H]
+            asked, *left = layer.about_words(held)
+            past = tuple(
+                torch.cat((earlier[:, :, number], new.view(word)), dim=3)  # [P, K, N, T, H/N]
+                for earlier, new in zip((state.past_keys, state.past_values), left, strict=True)
+            )
+            found, _ = look(asked.unsqueeze(1), past[0].flatten(0, 1), past[1].flatten(0, 1), None)
             held, asked = layer.about_regions(held, found.squeeze(1))
             found, attention = self._look(asked.view(pictures, hypotheses, -1), state, number)
             held = layer.think(held, found.flatten(0, 1))
             pasts.append(past)
             attentions.append(attention)
         logits = self.name(self.norm(held).view(pictures, hypotheses, -1)).float()
-        return logits, replace(state, past=torch.stack(pasts, dim=2)), attentions[-1].mean(dim=1).float()
+        keys, values = (torch.stack(parts, dim=2) for parts in zip(*pasts, strict=True))
+        state = replace(state, past_keys=keys, past_values=values)
+        return logits, state, attentions[-1].mean(dim=1).float()
 
     def read(self, features: Features, tokens: Tensor) -> Tensor:
         """Return what the last layer leaves, normalised, float [P, K, T, H], for tokens int64 [P, K, T]."""
@@ -165,8 +172,9 @@ class TransformerDecoder(nn.Module):
         held = self.dropout(words + places[sentences.places.remainder(length)])  # [N, H]
         earlier = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         for number, layer in enumerate(self._layers):
-            asked, left = layer.about_words(held)
-            found = self._recall(sentences.unpack(asked), sentences.unpack(left), earlier)  # [P*K, T, H]
+            asked, keys, values = (sentences.unpack(part) for part in layer.about_words(held))  # [P*K, T, H]
+            keys, values = (by_head(part, self.spec.heads) for part in (keys, values))
+            found, _ = look(asked, keys, values, earlier)
             held, asked = layer.about_regions(held, sentences.pack(found))
             asked = sentences.unpack(asked).view(pictures, hypotheses * length, -1)
             found, _ = self._look(asked, state, number)
@@ -185,11 +193,6 @@ class TransformerDecoder(nn.Module):
     @property
     def _layers(self) -> list[Layer]:
         return [cast(Layer, layer) for layer in self.layers]
-
-    def _recall(self, asked: Tensor, past: Tensor, mask: Tensor | None) -> Tensor:
-        """Ask words with queries [B, X, H] -> what was found [B, X, H]; ``past`` is their keys and values."""
-        keys, values = (by_head(part, self.spec.heads) for part in past.chunk(2, dim=-1))  # [B, N, T, H/N]
-        return look(asked, keys, values, mask)[0]
 
     def _look(self, asked: Tensor, state: TransformerState, number: int) -> tuple[Tensor, Tensor]:
         """Ask the regions in one layer [P, X, H] -> what was found [P, X, H], attention [P, N, X, R]."""
