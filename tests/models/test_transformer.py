@@ -33,13 +33,12 @@ def make_tokens(length: int = 6) -> Tensor:
 def test_the_state_grows_by_a_word_a_step_and_what_is_there_stays() -> None:
     decoder = make_decoder()
     state = decoder.begin(make_features(), 3)
-    assert state.past_keys.shape == state.past_values.shape == (2, 3, LAYERS, 2, 0, HIDDEN // 2)
+    assert state.past.shape == (2, 3, 2, 0, 2 * LAYERS, HIDDEN // 2)
     for count, tokens in enumerate(make_tokens().unbind(2), start=1):
-        before = state.past_keys, state.past_values
+        before = state.past
         _, state, _ = decoder.step(tokens, state)
-        for earlier, past in zip(before, (state.past_keys, state.past_values), strict=True):
-            assert past.shape == (2, 3, LAYERS, 2, count, HIDDEN // 2)
-            assert torch.equal(past[:, :, :, :, :-1], earlier)
+        assert state.past.shape == (2, 3, 2, count, 2 * LAYERS, HIDDEN // 2)
+        assert torch.equal(state.past[:, :, :, :-1], before)
 
 
 def test_a_state_that_changed_parents_is_that_of_the_parents_words() -> None:

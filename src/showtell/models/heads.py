@@ -24,14 +24,14 @@ def memory_by_head(values: Tensor, heads: int) -> Tensor:
     return by_head(values, heads).contiguous()
 
 
-def look(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tuple[Tensor, Tensor]:
+def look(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Ask with queries what keys hold.
 
     Args:
         query: float [B, X, M].
         keys: What queries are compared with, float [B, N, R, M/N], N heads.
         values: What they find, float [B, N, R, M/N].
-        mask: What may be found, bool, as [B, N, X, R] or what broadcasts to it, something for each query; None: all.
+        mask: What may be found, bool, as [B, N, X, R] or what broadcasts to it; something for each query.
 
     Returns:
         What was found, float [B, X, M], and the attention, float32 at least [B, N, X, R].
@@ -39,8 +39,6 @@ def look(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> tu
     queries = by_head(query, keys.shape[1])  # [B, N, X, M/N]
     energy = queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[-1])  # [B, N, X, R]
     exact = energy.to(torch.promote_types(energy.dtype, torch.float32))
-    if mask is not None:
-        exact = exact.masked_fill(~mask, float("-inf"))
-    attention = exact.softmax(dim=3)
+    attention = exact.masked_fill(~mask, float("-inf")).softmax(dim=3)
     found = attention.to(values.dtype) @ values  # [B, N, X, M/N]
     return found.transpose(1, 2).flatten(2), attention

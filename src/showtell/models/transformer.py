@@ -10,6 +10,7 @@ is kept in the state, which grows by a word a step.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import ClassVar, Self, cast
 
@@ -32,17 +33,15 @@ class TransformerState:
     """What earlier words left, beside the memory that all hypotheses of a picture share.
 
     Attributes:
-        past_keys: What queries about T words are compared with in L layers, float [P, K, L, N, T, H/N], N heads.
-        past_values: What they find, float [P, K, L, N, T, H/N].
-        keys: What queries about regions are compared with [P, L, N, R, H/N].
-        values: What they find [P, L, N, R, H/N].
+        past: Keys and values of T words, of one layer after another, float [P, K, N, T, 2L, H/N], N heads, L layers.
+        keys: What queries about regions are compared with [P, N, R, L, H/N].
+        values: What they find [P, N, R, L, H/N].
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("past_keys", "past_values")
+    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("past",)
 
-    past_keys: Tensor
-    past_values: Tensor
+    past: Tensor
     keys: Tensor
     values: Tensor
     mask: Tensor
@@ -124,16 +123,14 @@ class TransformerDecoder(nn.Module):
         """Project the regions once, for all layers; K hypotheses have no words yet."""
         check_regions(features)
         regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        # Layers stand behind the regions, so that what one layer looks at can be multiplied without a copy.
         keys, values = (
-            memory_by_head(layer(regions), self.spec.layers * self.spec.heads)  # [P, L*N, R, H/N]
+            memory_by_head(layer(regions), self.spec.heads)  # [P, N, R, L*H/N]
             for layer in (self.key, self.value)
         )
-        keys, values = (
-            part.view(part.shape[0], self.spec.layers, self.spec.heads, *part.shape[2:])
-            for part in (keys, values)
-        )  # [P, L, N, R, H/N]
-        past = keys[:, None, :, :, :0].expand(-1, hypotheses, -1, -1, -1, -1)  # [P, K, L, N, 0, H/N]
-        return TransformerState(past, past, keys, values, features.mask)
+        keys, values = (part.view(*part.shape[:3], self.spec.layers, -1) for part in (keys, values))
+        size = (keys.shape[0], hypotheses, self.spec.heads, 0, 2 * self.spec.layers, keys.shape[-1])
+        return TransformerState(keys.new_zeros(size), keys, values, features.mask)
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState, Tensor]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R].
@@ -141,26 +138,21 @@ class TransformerDecoder(nn.Module):
         The attention is the mean over the heads of the last layer.
         """
         pictures, hypotheses = tokens.shape
-        place = sinusoids(state.past_keys.shape[4] + 1, self.spec.hidden, self.words.weight)[-1]
+        place = sinusoids(state.past.shape[3] + 1, self.spec.hidden, self.words.weight)[-1]
         held = self.dropout(self.words(tokens) + place).flatten(0, 1)  # [P*K, H]
-        pasts, attentions = [], []
+        new, attentions = [], []
         word = (pictures, hypotheses, self.spec.heads, 1, -1)
         for number, layer in enumerate(self._layers):
-            asked, *left = layer.about_words(held)
-            past = tuple(
-                torch.cat((earlier[:, :, number], new.view(word)), dim=3)  # [P, K, N, T, H/N]
-                for earlier, new in zip((state.past_keys, state.past_values), left, strict=True)
-            )
-            found, _ = look(asked.unsqueeze(1), past[0].flatten(0, 1), past[1].flatten(0, 1), None)
-            held, asked = layer.about_regions(held, found.squeeze(1))
+            asked, key, value = (part.view(word) for part in layer.about_words(held))
+            found = _recall(asked, state.past[..., 2 * number : 2 * number + 2, :], key, value)
+            held, asked = layer.about_regions(held, found.flatten(2).flatten(0, 1))
             found, attention = self._look(asked.view(pictures, hypotheses, -1), state, number)
             held = layer.think(held, found.flatten(0, 1))
-            pasts.append(past)
+            new += [key, value]
             attentions.append(attention)
         logits = self.name(self.norm(held).view(pictures, hypotheses, -1)).float()
-        keys, values = (torch.stack(parts, dim=2) for parts in zip(*pasts, strict=True))
-        state = replace(state, past_keys=keys, past_values=values)
-        return logits, state, attentions[-1].mean(dim=1).float()
+        past = torch.cat((state.past, torch.stack(new, dim=4)), dim=3)
+        return logits, replace(state, past=past), attentions[-1].mean(dim=1).float()
 
     def read(self, features: Features, tokens: Tensor) -> Tensor:
         """Return what the last layer leaves, normalised, float [P, K, T, H], for tokens int64 [P, K, T]."""
@@ -196,7 +188,21 @@ class TransformerDecoder(nn.Module):
 
     def _look(self, asked: Tensor, state: TransformerState, number: int) -> tuple[Tensor, Tensor]:
         """Ask the regions in one layer [P, X, H] -> what was found [P, X, H], attention [P, N, X, R]."""
-        return look(asked, state.keys[:, number], state.values[:, number], state.mask[:, None, None])
+        keys, values = (part[..., number, :] for part in (state.keys, state.values))  # [P, N, R, H/N]
+        return look(asked, keys, values, state.mask[:, None, None])
+
+
+def _recall(asked: Tensor, past: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """Return what queries [P, K, N, 1, H/N] find among earlier words and the one that asks, of the same shape.
+
+    The same as `look` with the new key and value, of that shape too, behind those of ``past`` [P, K, N, T, 2, H/N];
+    but joined once for all layers, so that earlier words are copied once a step.
+    """
+    keys, values = past.unbind(dim=4)  # [P, K, N, T, H/N]
+    energy = torch.cat((asked @ keys.transpose(3, 4), asked @ key.transpose(3, 4)), dim=4)
+    energy = energy.to(torch.promote_types(energy.dtype, torch.float32)) / math.sqrt(asked.shape[4])
+    attention = energy.softmax(dim=4).to(value.dtype)  # [P, K, N, 1, T + 1]
+    return attention[..., :-1] @ values + attention[..., -1:] * value
 
 
 def sinusoids(count: int, width: int, like: Tensor) -> Tensor:
