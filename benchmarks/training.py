@@ -27,6 +27,7 @@ from showtell.recipes.schema import Recipe, load_recipe
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.averaging import WeightAverage
 from showtell.training.device import Compute, resolve_compute
+from showtell.training.loop import build_optimizer
 from showtell.training.objectives import build_objective
 from showtell.training.processes import Processes
 from showtell.training.run import Moving
@@ -72,10 +73,9 @@ class Ours:
         options = BatchOptions(training.pictures, data.captions, data.max_words, False, training.seed)
         self.batches = Batches(prepared, rows, self.tokenizer, memories, options)
         self.objective = build_objective(recipe.objective[0], self.batches)
-        kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[recipe.optimizer.name]
         moving = Moving(
             model=model,
-            optimizer=kind(model.parameters(), lr=recipe.optimizer.lr, betas=recipe.optimizer.betas),
+            optimizer=build_optimizer(recipe, model),
             scaler=self.compute.scaler(),
             average=WeightAverage(model, training.averaging),
             plateau=Plateau(recipe.schedule),
@@ -92,7 +92,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     """Yield captions a second against the tutorial's, and the share of the bound, for two decoders."""
     prepared = _captions(setting.folder)
     memories = KeptFeatures(len(prepared))
-    steps = setting.size(4, 1)
+    steps = setting.size(2, 1)
     for name in (ATTENTION, STACKED):
         recipe = load_recipe(name)
         ours = Ours(recipe, prepared, memories)

@@ -58,7 +58,7 @@ class LivePictures:
     Args:
         prepared: The set.
         preprocessing: What the encoder wants to see.
-        crop: Side of the window that is shown in training, see `showtell.preprocessing.window_at`; None: the whole view.
+        crop: Side of the window shown in training, see `showtell.preprocessing.window_at`; None: the whole view.
         threads: That decode at once (decoders release the interpreter's lock); None: one per core.
     """
 

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from showtell.console import progress
 from showtell.data.prepared import PreparedSet
@@ -246,9 +247,9 @@ def _take_note(state: Progress, recipe: Recipe, row: dict[str, float]) -> bool:
     return is_better
 
 
-def build_moving(recipe: Recipe, parts: Parts) -> Moving:
-    """Return what a step changes, as it is at the start."""
-    options, model = recipe.optimizer, parts.model
+def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
+    """Return a recipe's optimizer of the weights that are trained; matrices decay, vectors do not."""
+    options = recipe.optimizer
     trainable = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [
         {
@@ -258,10 +259,17 @@ def build_moving(recipe: Recipe, parts: Parts) -> Moving:
         {"params": [weight for weight in trainable if weight.dim() <= 1], "weight_decay": 0.0},
     ]
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.name]
+    # One pass over each weight; its numbers are those of the plain form but for the last bit.
+    fused = all(weight.device.type == "cpu" for weight in trainable)
+    return kind(groups, lr=options.lr, betas=options.betas, fused=fused)
+
+
+def build_moving(recipe: Recipe, parts: Parts) -> Moving:
+    """Return what a step changes, as it is at the start."""
+    model = parts.model
     return Moving(
         model=model,
-        # One pass over each weight; its numbers are those of the plain form but for the last bit.
-        optimizer=kind(groups, lr=options.lr, betas=options.betas, fused=parts.compute.device.type == "cpu"),
+        optimizer=build_optimizer(recipe, model),
         scaler=parts.compute.scaler(),
         average=WeightAverage(model, recipe.training.averaging),
         plateau=Plateau(recipe.schedule),
