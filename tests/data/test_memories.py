@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from showtell.data import memories
-from showtell.data.memories import LivePictures
+from showtell.data.memories import CachedFeatures, LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.errors import PictureError
 from showtell.images import load_picture
@@ -76,3 +80,30 @@ def test_several_pictures_are_decoded_at_once(
     monkeypatch.setattr(memories, "load_picture", load_with_the_others)
     live = LivePictures(toy_set, CROPPED, threads=4)
     assert live.load(rows, NOBODY).shape == (4, 16, 16, 3)
+
+
+class CountOperations(TorchDispatchMode):
+    """Counts torch's operations on tensors."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_kept_features_are_loaded_without_torchs_threads() -> None:
+    """Theirs would go on spinning beside those of the network, which then takes twice as long."""
+    plain, mirrored = (
+        SimpleNamespace(
+            regions=np.full((3, 4, 5), value, np.float16), pooled=np.full((3, 5), value, np.float16)
+        )
+        for value in (0.5, 2.0)
+    )
+    kept = CachedFeatures([plain, mirrored])  # type: ignore[list-item]
+    with CountOperations() as operations:
+        features = kept.load(np.array([2, 0]), np.array([False, True]))
+    assert operations.count == 0
+    assert features.regions.dtype == features.pooled.dtype == torch.float32
+    assert features.regions[:, 0, 0].tolist() == features.pooled[:, 0].tolist() == [0.5, 2.0]
+    assert features.mask.shape == (2, 4)

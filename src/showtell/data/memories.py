@@ -38,18 +38,18 @@ class CachedFeatures:
 
         Windows are not kept: ``places`` changes nothing.
         """
+        # By numpy, which keeps to this thread: torch's threads would go on spinning beside those of the network.
         regions, pooled = (
-            torch.from_numpy(
-                np.stack(
-                    [
-                        getattr(self._caches[int(is_mirrored)], name)[row]
-                        for row, is_mirrored in zip(rows, mirrored, strict=True)
-                    ]
-                )
-            ).float()
+            np.stack(
+                [
+                    getattr(self._caches[int(is_mirrored)], name)[row]
+                    for row, is_mirrored in zip(rows, mirrored, strict=True)
+                ]
+            ).astype(np.float32)
             for name in ("regions", "pooled")
         )
-        return Features(regions, pooled, torch.ones(regions.shape[:2], dtype=torch.bool))
+        mask = np.ones(regions.shape[:2], dtype=np.bool_)
+        return Features(*(torch.from_numpy(part) for part in (regions, pooled, mask)))
 
 
 class LivePictures:
