@@ -88,7 +88,8 @@ class CountOperations(TorchDispatchMode):
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += 1
+        # Taking over numpy's memory is no work.
+        self.count += func is not torch.ops.aten.lift_fresh.default
         return func(*args, **(kwargs or {}))
 
 
