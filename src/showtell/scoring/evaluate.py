@@ -12,7 +12,6 @@ from showtell.console import text_table
 from showtell.errors import ConfigError, ScoreError, did_you_mean
 from showtell.scoring.bleu import Bleu
 from showtell.scoring.cider import CiderD
-from showtell.scoring.collecting import collecting_paused
 from showtell.scoring.ngrams import Floats, NgramIndex
 from showtell.scoring.ptb import tokenize
 from showtell.scoring.rouge import RougeL
@@ -82,13 +81,12 @@ class Evaluator:
         self._signature = build_signature(
             self._metrics, pictures=len(self._keys), references=self._references, subset_of=subset_of
         )
-        with collecting_paused():
-            tokens = iter(tokenize([caption for captions in references.values() for caption in captions]))
-            grouped = [[next(tokens) for _ in range(count)] for count in per_picture]
-            self._index = NgramIndex([[_words(caption) for caption in captions] for captions in grouped])
-            self._bleu = Bleu(self._index) if "bleu" in metrics else None
-            self._rouge = RougeL(grouped) if "rouge" in metrics else None
-            self._cider = CiderD(self._index) if "cider" in metrics else None
+        tokens = iter(tokenize([caption for captions in references.values() for caption in captions]))
+        grouped = [[next(tokens) for _ in range(count)] for count in per_picture]
+        self._index = NgramIndex([[_words(caption) for caption in captions] for captions in grouped])
+        self._bleu = Bleu(self._index) if "bleu" in metrics else None
+        self._rouge = RougeL(grouped) if "rouge" in metrics else None
+        self._cider = CiderD(self._index) if "cider" in metrics else None
 
     def score(self, candidates: Mapping[str, str]) -> Scores:
         """Score one caption per picture.
@@ -97,10 +95,6 @@ class Evaluator:
             ScoreError: a picture without a candidate, or a candidate for a picture without references; all listed.
         """
         self._check_candidates(candidates)
-        with collecting_paused():
-            return self._score(candidates)
-
-    def _score(self, candidates: Mapping[str, str]) -> Scores:
         tokens = tokenize([candidates[key] for key in self._keys])
         values: dict[str, float] = {}
         columns: dict[str, Floats] = {}
