@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from showtell.models.states import DecoderState
 from showtell.models.unroll import unroll
 
 
 @dataclass(frozen=True)
-class Sum:
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("total",)
+class Sum(DecoderState):
+    OF_HYPOTHESES = ("total",)
 
     total: Tensor
 

@@ -18,24 +18,23 @@ zeros.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from showtell.models.additive import additive_energy
-from showtell.models.decoder import check_regions
+from showtell.models.decoder import BaseDecoder, check_regions
 from showtell.models.decoder_specs import AdaptiveSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.lstm_step import lstm_step
 from showtell.models.sentences import Sentences, read_with_cells
-from showtell.models.states import keep_pictures, select_parents
+from showtell.models.states import DecoderState
 
 
 @dataclass(frozen=True)
-class AdaptiveState:
+class AdaptiveState(DecoderState):
     """Hidden and cell float [P, K, H], beside the memory that all hypotheses of a picture share.
 
     Attributes:
@@ -45,7 +44,7 @@ class AdaptiveState:
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("hidden", "cell")
+    OF_HYPOTHESES = ("hidden", "cell")
 
     hidden: Tensor
     cell: Tensor
@@ -54,16 +53,8 @@ class AdaptiveState:
     keys: Tensor
     mask: Tensor
 
-    def select(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        return select_parents(self, parents)
 
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P'], with their memory."""
-        return keep_pictures(self, pictures)
-
-
-class AdaptiveDecoder(nn.Module):
+class AdaptiveDecoder(BaseDecoder):
     """The decoder named ``adaptive``.
 
     Args:
@@ -139,15 +130,6 @@ class AdaptiveDecoder(nn.Module):
         asked, known = (part.view(pictures, hypotheses * length, -1) for part in (hidden, sentinel))
         seen, _, _ = self._look(asked, known, state)
         return (asked + seen).view(pictures, hypotheses, length, -1)
-
-    def name(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., H]."""
-        logits: Tensor = self.output(self.dropout(held))
-        return logits
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
 
     def _sentinel(self, heard: Tensor, before: Tensor, cell: Tensor) -> Tensor:
         """Return s_t [N, H] of what was read [N, 2E], h_{t-1} [N, H] and m_t [N, H]."""

@@ -9,23 +9,22 @@ than attending to the encoder's own 2,048 channels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from showtell.models.additive import additive_energy
-from showtell.models.decoder import check_regions
+from showtell.models.decoder import BaseDecoder, check_regions
 from showtell.models.decoder_specs import AttentionSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.repeated import Linear, repeated
-from showtell.models.states import keep_pictures, select_parents
+from showtell.models.states import DecoderState
 from showtell.models.unroll import unroll
 
 
 @dataclass(frozen=True)
-class AttentionState:
+class AttentionState(DecoderState):
     """Hidden and cell float [P, K, H], beside the memory that all hypotheses of a picture share.
 
     Attributes:
@@ -34,7 +33,7 @@ class AttentionState:
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("hidden", "cell")
+    OF_HYPOTHESES = ("hidden", "cell")
 
     hidden: Tensor
     cell: Tensor
@@ -42,16 +41,8 @@ class AttentionState:
     keys: Tensor
     mask: Tensor
 
-    def select(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        return select_parents(self, parents)
 
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P'], with their memory."""
-        return keep_pictures(self, pictures)
-
-
-class AttentionDecoder(nn.Module):
+class AttentionDecoder(BaseDecoder):
     """The decoder named ``attention``.
 
     Args:
@@ -111,15 +102,6 @@ class AttentionDecoder(nn.Module):
         state = self.begin(features, tokens.shape[1])
         hidden, context = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
         return self._join(words, hidden, context)
-
-    def name(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., E]."""
-        logits: Tensor = self.output(self.dropout(held))
-        return logits
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
 
     def _advance(
         self, gates: Tensor, state: AttentionState, layers: tuple[Linear, Linear, Linear]

@@ -20,25 +20,24 @@ One refining layer, where the paper has six, unless more are asked for: so it ha
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from showtell.models.decoder import check_regions
+from showtell.models.decoder import BaseDecoder, check_regions
 from showtell.models.decoder_specs import AttentionOnAttentionSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.heads import by_head, look, memory_by_head
 from showtell.models.lstm_step import lstm_update
 from showtell.models.repeated import Linear, repeated
-from showtell.models.states import keep_pictures, select_parents
+from showtell.models.states import DecoderState
 from showtell.models.unroll import unroll
 
 
 @dataclass(frozen=True)
-class AttentionOnAttentionState:
+class AttentionOnAttentionState(DecoderState):
     """Hidden and cell float [P, K, H], beside the memory that all hypotheses of a picture share.
 
     Attributes:
@@ -49,7 +48,7 @@ class AttentionOnAttentionState:
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("hidden", "cell", "context")
+    OF_HYPOTHESES = ("hidden", "cell", "context")
 
     hidden: Tensor
     cell: Tensor
@@ -58,14 +57,6 @@ class AttentionOnAttentionState:
     keys: Tensor
     values: Tensor
     mask: Tensor
-
-    def select(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        return select_parents(self, parents)
-
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P'], with their memory."""
-        return keep_pictures(self, pictures)
 
 
 class Refiner(nn.Module):
@@ -94,7 +85,7 @@ class Refiner(nn.Module):
         return refined
 
 
-class AttentionOnAttentionDecoder(nn.Module):
+class AttentionOnAttentionDecoder(BaseDecoder):
     """The decoder named ``attention-on-attention``.
 
     Args:
@@ -171,15 +162,6 @@ class AttentionOnAttentionDecoder(nn.Module):
         state = self.begin(features, tokens.shape[1])
         (context,) = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
         return context
-
-    def name(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., M]."""
-        logits: Tensor = self.output(self.dropout(held))
-        return logits
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
 
     def _advance(
         self, gates: Tensor, state: AttentionOnAttentionState, layers: tuple[Linear, Linear, Linear]

@@ -5,11 +5,13 @@ Searches go through `begin` and `step` and know nothing else; training goes thro
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Protocol, Self, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 
 
@@ -70,6 +72,26 @@ class Decoder(Protocol[S]):
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first: `read`, then `name`."""
         ...
+
+
+class BaseDecoder(nn.Module, ABC):
+    """What decoders share: the next word is named by one layer over what was held, after dropout."""
+
+    dropout: Dropout
+    output: nn.Linear
+
+    @abstractmethod
+    def read(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return what it holds after each token, see `Decoder.read`."""
+
+    def name(self, held: Tensor) -> Tensor:
+        """Return logits float [..., V] for float [..., X]."""
+        logits: Tensor = self.output(self.dropout(held))
+        return logits
+
+    def forward(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
+        return self.name(self.read(features, tokens)).float()
 
 
 def check_regions(features: Features) -> None:

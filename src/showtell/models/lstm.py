@@ -8,32 +8,26 @@ place of the encoder's classifier: a linear layer, alone or followed by batch no
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from showtell.models.decoder import select_hypotheses
+from showtell.models.decoder import BaseDecoder
 from showtell.models.decoder_specs import LstmSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
+from showtell.models.states import DecoderState
 
 
 @dataclass(frozen=True)
-class LstmState:
+class LstmState(DecoderState):
     """Hidden and cell of every layer, float [P, K, layers, H]."""
+
+    OF_HYPOTHESES = ("hidden", "cell")
 
     hidden: Tensor
     cell: Tensor
-
-    def select(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']."""
-        return type(self)(select_hypotheses(self.hidden, parents), select_hypotheses(self.cell, parents))
-
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P']."""
-        return type(self)(self.hidden[pictures], self.cell[pictures])
 
 
 class PictureNorm(nn.Module):
@@ -63,7 +57,7 @@ class PictureNorm(nn.Module):
             )
 
 
-class LstmDecoder(nn.Module):
+class LstmDecoder(BaseDecoder):
     """The decoder named ``lstm``.
 
     Args:
@@ -102,15 +96,6 @@ class LstmDecoder(nn.Module):
     def read(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the last layer's float [P, K, T, H] for tokens int64 [P, K, T]."""
         return self._hear(tokens, self.begin(features, tokens.shape[1]))[0]
-
-    def name(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., H]."""
-        logits: Tensor = self.output(self.dropout(held))
-        return logits
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
 
     def _hear(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
         pictures, hypotheses, length = tokens.shape

@@ -11,23 +11,22 @@ over whole sentences.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
-from showtell.models.decoder import check_regions
+from showtell.models.decoder import BaseDecoder, check_regions
 from showtell.models.decoder_specs import StackedSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.heads import look, memory_by_head
 from showtell.models.lstm_step import lstm_step
 from showtell.models.sentences import Sentences, read_sentences
-from showtell.models.states import keep_pictures, select_parents
+from showtell.models.states import DecoderState
 
 
 @dataclass(frozen=True)
-class StackedState:
+class StackedState(DecoderState):
     """Hidden and cell of both LSTMs, beside the memory that all hypotheses of a picture share.
 
     Attributes:
@@ -39,7 +38,7 @@ class StackedState:
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("hidden", "cell")
+    OF_HYPOTHESES = ("hidden", "cell")
 
     hidden: Tensor
     cell: Tensor
@@ -48,16 +47,8 @@ class StackedState:
     values: Tensor
     mask: Tensor
 
-    def select(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        return select_parents(self, parents)
 
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P'], with their memory."""
-        return keep_pictures(self, pictures)
-
-
-class StackedDecoder(nn.Module):
+class StackedDecoder(BaseDecoder):
     """The decoder named ``stacked``.
 
     Args:
@@ -131,15 +122,6 @@ class StackedDecoder(nn.Module):
         joined = self.dropout(torch.cat((lower, sentences.pack(found).to(lower.dtype)), dim=1))  # [N, H + M]
         upper = read_sentences(self.upper, joined, sentences)
         return sentences.unpack(upper).view(pictures, hypotheses, length, -1)
-
-    def name(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., H]."""
-        logits: Tensor = self.output(self.dropout(held))
-        return logits
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
 
     def _look(self, query: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:
         """Ask the regions with queries [P, X, M] -> what was found [P, X, M], attention [P, N, X, R]."""

@@ -11,24 +11,23 @@ the encoder's own 2,048 channels.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self
 
 import torch
 from torch import Tensor, nn
 
 from showtell.models.additive import additive_energy
-from showtell.models.decoder import check_regions
+from showtell.models.decoder import BaseDecoder, check_regions
 from showtell.models.decoder_specs import TopDownSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.lstm_step import lstm_update
 from showtell.models.repeated import Linear, repeated
-from showtell.models.states import keep_pictures, select_parents
+from showtell.models.states import DecoderState
 from showtell.models.unroll import unroll
 
 
 @dataclass(frozen=True)
-class TopDownState:
+class TopDownState(DecoderState):
     """Hidden and cell of both LSTMs, beside the memory that all hypotheses of a picture share.
 
     Attributes:
@@ -40,7 +39,7 @@ class TopDownState:
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("hidden", "cell")
+    OF_HYPOTHESES = ("hidden", "cell")
 
     hidden: Tensor
     cell: Tensor
@@ -49,16 +48,8 @@ class TopDownState:
     keys: Tensor
     mask: Tensor
 
-    def select(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        return select_parents(self, parents)
 
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P'], with their memory."""
-        return keep_pictures(self, pictures)
-
-
-class TopDownDecoder(nn.Module):
+class TopDownDecoder(BaseDecoder):
     """The decoder named ``top-down``.
 
     Args:
@@ -121,15 +112,6 @@ class TopDownDecoder(nn.Module):
         state = self.begin(features, tokens.shape[1])
         (hidden,) = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
         return hidden
-
-    def name(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., H]."""
-        logits: Tensor = self.output(self.dropout(held))
-        return logits
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
 
     def _advance(
         self, gates: Tensor, state: TopDownState, layers: tuple[Linear, Linear, Linear]

@@ -12,24 +12,24 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import ClassVar, Self, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
-from showtell.models.decoder import check_regions
+from showtell.models.decoder import BaseDecoder, check_regions
 from showtell.models.decoder_specs import TransformerSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
 from showtell.models.heads import by_head, look, memory_by_head
 from showtell.models.sentences import Sentences
-from showtell.models.states import keep_pictures, select_parents
+from showtell.models.states import DecoderState
 
 LONGEST_WAVE = 10_000.0
 
 
 @dataclass(frozen=True)
-class TransformerState:
+class TransformerState(DecoderState):
     """What earlier words left, beside the memory that all hypotheses of a picture share.
 
     Attributes:
@@ -39,20 +39,12 @@ class TransformerState:
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]] = ("past",)
+    OF_HYPOTHESES = ("past",)
 
     past: Tensor
     keys: Tensor
     values: Tensor
     mask: Tensor
-
-    def select(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']; the memory stays where it is."""
-        return select_parents(self, parents)
-
-    def keep(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P'], with their memory."""
-        return keep_pictures(self, pictures)
 
 
 class Layer(nn.Module):
@@ -95,7 +87,7 @@ class Layer(nn.Module):
         return held + thought
 
 
-class TransformerDecoder(nn.Module):
+class TransformerDecoder(BaseDecoder):
     """The decoder named ``transformer``.
 
     Args:
@@ -172,15 +164,6 @@ class TransformerDecoder(nn.Module):
             found, _ = self._look(asked, state, number)
             held = layer.think(held, sentences.pack(found.reshape(-1, length, self.spec.hidden)))
         return sentences.unpack(self.norm(held)).view(pictures, hypotheses, length, -1)
-
-    def name(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., H]."""
-        logits: Tensor = self.output(self.dropout(held))
-        return logits
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
 
     @property
     def _layers(self) -> list[Layer]:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from showtell.models.states import Parts, first_hypotheses
+from showtell.models.states import DecoderState
 
-S = TypeVar("S", bound=Parts)
+S = TypeVar("S", bound=DecoderState)
 Advance = Callable[[Tensor, S], tuple[S, tuple[Tensor, ...]]]
 """Takes what is read at one time [P, K', X] and a state; returns the state after it and what is to be kept of it,
 [P, K', Y] each."""
@@ -33,7 +33,7 @@ def unroll(inputs: Tensor, tokens: Tensor, pad_id: int, state: S, advance: Advan
     kept: list[tuple[Tensor, ...]] = []
     # Unbound at once: slicing one time after another costs a gradient of the whole for each.
     for part, active in zip(inputs.unbind(dim=2), _active_hypotheses(tokens, pad_id), strict=True):
-        state, given = advance(part[:, :active], first_hypotheses(state, active))
+        state, given = advance(part[:, :active], state.first(active))
         idle = (0, 0, 0, tokens.shape[1] - active)
         kept.append(tuple(functional.pad(one, idle) for one in given))
     return tuple(torch.stack(parts, dim=2) for parts in zip(*kept, strict=True))
