@@ -107,7 +107,7 @@ class FusedResNet(nn.Module):
 def greatest_of_neighbours(x: Tensor) -> Tensor:
     """Return the greatest of each 3x3 with stride 2, as ResNet's first pooling does, of numbers none below zero.
 
-    PyTorch's own pooling remembers where each greatest stood and took 6 % of the network's time. Bits of bfloat16
+    PyTorch's own pooling remembers where each greatest stood. Bits of bfloat16
     numbers that are not negative are ordered like integers, whose maxima are quicker still.
     """
     rows, columns = x.shape[2:]
