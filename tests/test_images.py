@@ -23,7 +23,15 @@ from pydantic import ValidationError
 
 from showtell.errors import PictureError
 from showtell.images import FORMATS, Limits, inspect_picture, load_picture
-from showtell.preprocessing import Preprocessing, enough_pixels, prepare_picture, see_picture, window_at
+from showtell.preprocessing import (
+    Corner,
+    Preprocessing,
+    enough_pixels,
+    prepare_picture,
+    see_picture,
+    seen_window,
+    window_at,
+)
 
 ORIENTATION = 0x0112
 
@@ -530,6 +538,34 @@ def test_a_mirrored_view_changes_left_and_right_alone() -> None:
     assert mirrored.flags["C_CONTIGUOUS"]
 
 
+@pytest.mark.parametrize(("down", "right"), [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("mirror", [False, True])
+def test_a_corner_is_a_window_of_the_view_and_mirrored_after(down: int, right: int, mirror: bool) -> None:
+    picture = draw(32, 32)
+    corner = Corner(down=down, right=right, share=0.5)  # type: ignore[arg-type]
+    seen = prepare_picture(picture, Preprocessing(size=16, corner=corner, mirror=mirror))
+    expected = picture[16 * down : 16 * (down + 1), 16 * right : 16 * (right + 1)]
+    assert np.array_equal(seen, expected[:, ::-1] if mirror else expected)
+
+
+def test_corners_of_a_cropped_view_lie_inside_it() -> None:
+    cropped = Preprocessing(size=16, resize="crop", crop=0.5)
+    left, top, right, bottom = seen_window(480, 640, cropped)
+    corner = cropped.model_copy(update={"corner": Corner(down=1, right=1, share=0.75)})
+    window = seen_window(480, 640, corner)
+    assert window == pytest.approx(
+        (right - 0.75 * (right - left), bottom - 0.75 * (bottom - top), right, bottom)
+    )
+
+
+def test_a_whole_view_is_written_without_its_absent_corner() -> None:
+    """So that features and captioners made before there were corners keep their identity."""
+    assert "corner" not in Preprocessing().model_dump(mode="json")
+    corner = Preprocessing(corner=Corner(down=0, right=1, share=0.9))
+    assert corner.model_dump(mode="json")["corner"] == {"down": 0, "right": 1, "share": 0.9}
+    assert Preprocessing.model_validate(corner.model_dump(mode="json")) == corner
+
+
 @pytest.mark.parametrize("resize", ["squash", "crop"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 999), (480, 640), (333, 77)])
 @pytest.mark.parametrize("share", [0.1, 0.875, 1.0])
@@ -619,6 +655,7 @@ def test_a_crop_and_a_window_need_more_pixels() -> None:
     assert enough_pixels(Preprocessing()) == 672
     assert enough_pixels(Preprocessing(resize="crop", crop=0.5)) == 1344
     assert enough_pixels(Preprocessing(), share=0.5) == 1344
+    assert enough_pixels(Preprocessing(corner=Corner(down=0, right=0, share=0.5))) == 1344
 
 
 @pytest.mark.parametrize("at_least", [0, 50])

@@ -7,15 +7,23 @@ weights and takes part in the identity of kept features.
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer
 
 from showtell.images import Limits, PictureSource, load_picture
 from showtell.options import StrictModel
+
+
+class Corner(StrictModel):
+    """One of a picture's four corners, as a window of the same shape."""
+
+    down: Literal[0, 1] = Field(description="0: at the top, 1: at the bottom")
+    right: Literal[0, 1] = Field(description="0: at the left, 1: at the right")
+    share: float = Field(gt=0.0, le=1.0, description="its sides as a share of those of the whole view")
 
 
 class Preprocessing(StrictModel):
@@ -37,6 +45,13 @@ class Preprocessing(StrictModel):
         (0.229, 0.224, 0.225), description="divided by, per channel"
     )
     mirror: bool = Field(False, description="left and right change places: a second view to train on")
+    corner: Corner | None = Field(None, description="a window in a corner alone: a further view to train on")
+
+    @model_serializer(mode="wrap")
+    def _name_corners_alone(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Whole views are written, and so identified, as they were before there were corners."""
+        values: dict[str, Any] = write(self)
+        return {name: value for name, value in values.items() if name != "corner" or value is not None}
 
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -68,6 +83,8 @@ def enough_pixels(preprocessing: Preprocessing, *, share: float = 1.0) -> int:
         share: Of the picture's side, where it sees a window alone.
     """
     seen = preprocessing.crop if preprocessing.resize == "crop" else 1.0
+    if preprocessing.corner is not None:
+        share *= preprocessing.corner.share
     return math.ceil(SPARE * preprocessing.size / (seen * share))
 
 
@@ -88,7 +105,8 @@ def prepare_picture(
     """
     size = preprocessing.size
     height, width = picture.shape[:2]
-    if window is not None or preprocessing.resize != "squash" or (height, width) != (size, size):
+    whole = window is None and preprocessing.corner is None and preprocessing.resize == "squash"
+    if not whole or (height, width) != (size, size):
         box = window or seen_window(height, width, preprocessing)
         image = Image.fromarray(picture)
         picture = np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
@@ -97,6 +115,13 @@ def prepare_picture(
 
 def seen_window(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of what the encoder sees, in pixels of the upright picture."""
+    corner = preprocessing.corner
+    if corner is not None:
+        whole = preprocessing.model_copy(update={"corner": None})
+        left, top, right, bottom = seen_window(height, width, whole)
+        wide, tall = corner.share * (right - left), corner.share * (bottom - top)
+        left, top = (right - wide if corner.right else left), (bottom - tall if corner.down else top)
+        return left, top, left + wide, top + tall
     if preprocessing.resize == "squash":
         return 0.0, 0.0, float(width), float(height)
     # Resizing a window of the source gives the pixels of "resize all, then cut" (to rounding) without

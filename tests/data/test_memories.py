@@ -108,3 +108,21 @@ def test_kept_features_are_loaded_without_torchs_threads() -> None:
     assert features.regions.dtype == features.pooled.dtype == torch.float32
     assert features.regions[:, 0, 0].tolist() == features.pooled[:, 0].tolist() == [0.5, 2.0]
     assert features.mask.shape == (2, 4)
+
+
+def test_places_choose_the_nearest_kept_view() -> None:
+    def cache(value: float) -> SimpleNamespace:
+        return SimpleNamespace(
+            regions=np.full((1, 4, 5), value, np.float16), pooled=np.full((1, 5), value, np.float16)
+        )
+
+    views = [[cache(view), cache(10 + view)] for view in range(5)]
+    kept = CachedFeatures(*views)  # type: ignore[arg-type]
+    places = np.array([[0.5, 0.5], [0.1, 0.2], [0.2, 0.9], [0.9, 0.2], [0.9, 0.9], [0.26, 0.26]])
+    rows, nobody = np.zeros(6, np.int64), np.zeros(6, bool)
+    assert kept.load(rows, nobody, places).pooled[:, 0].tolist() == [0, 1, 2, 3, 4, 0]
+    assert kept.load(rows, ~nobody, places).pooled[:, 0].tolist() == [10, 11, 12, 13, 14, 10]
+    assert kept.load(rows, nobody).pooled[:, 0].tolist() == [0] * 6
+    many = np.random.default_rng(0).random((4000, 2))
+    whole = kept.load(np.zeros(4000, np.int64), np.zeros(4000, bool), many).pooled[:, 0] == 0
+    assert 0.47 < whole.float().mean() < 0.53

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -12,7 +12,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from showtell.data.batches import Batch
 from showtell.data.prepared import PreparedSet
+from showtell.errors import ConfigError
 from showtell.models.checkpoint import load_checkpoint
 from showtell.models.encoder import Encoder
 from showtell.models.features import Features
@@ -236,3 +238,31 @@ def test_a_plain_run_trains_and_is_evaluated_on_pooled_vectors_alone(
     again = evaluate_checkpoint(tmp_path / "run", data=toy_set.directory, features=features)
     assert again.texts == told
     assert [path.name.endswith("-pooled") for path in features.iterdir()] == [True]
+
+
+def test_corners_are_kept_and_trained_on_but_never_judged(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["data"] |= {"flip": True, "augment": {"views": "corners", "crop": 0.75}}
+    cornered = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 10
+    values["data"]["augment"] = None
+    whole = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 10
+
+    def regions(batches: Iterable[Batch]) -> torch.Tensor:
+        return torch.cat([batch.memory.regions for batch in batches if isinstance(batch.memory, Features)])
+
+    assert torch.equal(regions(cornered.dev.in_order()), regions(whole.dev.in_order()))
+    differing = (regions(cornered.batches.epoch(0)) != regions(whole.batches.epoch(0))).flatten(1).any(dim=1)
+    assert 0 < differing.sum() < len(differing)
+    assert torch.equal(regions(cornered.batches.epoch(0)), regions(cornered.batches.epoch(0)))
+
+
+def test_corners_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: Recipe) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["data"]["augment"] = {"views": "corners"}
+    with pytest.raises(ConfigError, match=r"corners' features are kept.*data\.augment\.views=live"):
+        parse_recipe(values, "recipe")

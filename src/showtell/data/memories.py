@@ -17,16 +17,20 @@ from showtell.images import load_picture
 from showtell.models.features import Features
 from showtell.preprocessing import Preprocessing, enough_pixels, prepare_picture, see_picture, window_at
 
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""How far down and right they lie."""
+
 
 class CachedFeatures:
     """Reads features that were seen before.
 
     Args:
-        caches: Of the pictures as they are, then (only where views are mirrored) of the mirrored ones.
+        views: Caches of the pictures as they are, then (only where views are mirrored) of the mirrored ones; first
+            those of the whole view, then (only where there are such) of its four corners as in `CORNERS`.
     """
 
-    def __init__(self, caches: Sequence[FeatureCache]) -> None:
-        self._caches = caches
+    def __init__(self, *views: Sequence[FeatureCache]) -> None:
+        self._views = views
 
     def load(
         self,
@@ -36,16 +40,20 @@ class CachedFeatures:
     ) -> Features:
         """Return features float32 of rows int64 [P], the mirrored ones where ``mirrored`` bool [P] says so.
 
-        Windows are not kept: ``places`` changes nothing.
+        Where there are corners, ``places`` float64 [P, 2] (down and right, 0 to 1) choose the nearest of the view's
+        middle (the whole view: half of the square) and its corners (of the picture before it is mirrored).
         """
+        chosen = np.zeros(len(rows), np.int64)
+        if places is not None and len(self._views) > 1:
+            in_middle = np.abs(places - 0.5).sum(axis=1) < 0.5
+            down, right = (places >= 0.5).T
+            chosen = np.where(in_middle, 0, 1 + 2 * down + right)
+        caches = [self._views[view][int(swap)] for view, swap in zip(chosen.tolist(), mirrored, strict=True)]
         # By numpy, which keeps to this thread: torch's threads would go on spinning beside those of the network.
         regions, pooled = (
-            np.stack(
-                [
-                    getattr(self._caches[int(is_mirrored)], name)[row]
-                    for row, is_mirrored in zip(rows, mirrored, strict=True)
-                ]
-            ).astype(np.float32)
+            np.stack([getattr(cache, name)[row] for cache, row in zip(caches, rows, strict=True)]).astype(
+                np.float32
+            )
             for name in ("regions", "pooled")
         )
         mask = np.ones(regions.shape[:2], dtype=np.bool_)

@@ -22,14 +22,19 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class AugmentOptions(StrictModel):
-    """Views that are never the same: pictures are decoded and looked at anew each time, nothing is kept."""
+    """Further views of the pictures that are trained on."""
 
+    views: Literal["live", "corners"] = Field(
+        "live",
+        description="live: windows that are never the same, decoded and looked at anew each time, nothing kept; "
+        "corners: half of the time the whole view, else one of four windows in its corners, features kept",
+    )
     crop: float = Field(
         0.875,
         gt=0.0,
         le=1.0,
-        description="side of a window at a random place, as a share of the picture's short side "
-        "(encoder.preprocessing.resize: crop) or of both sides (squash)",
+        description="side of a window, as a share of the picture's short side (encoder.preprocessing.resize: "
+        "crop) or of both sides (squash); of corners: as a share of the view that is judged",
     )
 
 
@@ -50,7 +55,7 @@ class DataOptions(StrictModel):
         False, description="show half of the pictures mirrored, with left and right swapped in their captions"
     )
     augment: AugmentOptions | None = Field(
-        None, description="show training pictures live, in random windows; none: the view that is judged"
+        None, description="further views to train on; none: the view that is judged alone"
     )
 
 
@@ -183,6 +188,14 @@ class Recipe(StrictModel):
     training: TrainingOptions = TrainingOptions()
     validation: ValidationOptions = ValidationOptions()
     search: DecodingOptions = DecodingOptions()
+
+    @model_validator(mode="after")
+    def _corners_are_kept(self) -> Self:
+        if self.encoder.trainable and self.data.augment is not None and self.data.augment.views == "corners":
+            raise ValueError(
+                "the corners' features are kept, a trained encoder's change: data.augment.views=live"
+            )
+        return self
 
     @model_validator(mode="after")
     def _rewards_are_judged_by_scores(self) -> Self:

@@ -11,14 +11,15 @@ import numpy.typing as npt
 import torch
 
 from showtell.data.batches import Batches, BatchOptions, Memories
-from showtell.data.features import ask_layout, extract_features
-from showtell.data.memories import CachedFeatures, LivePictures
+from showtell.data.features import FeatureCache, ask_layout, extract_features
+from showtell.data.memories import CORNERS, CachedFeatures, LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.files import sha256_json
 from showtell.models.captioning import CaptioningModel
 from showtell.models.encoder import Encoder, build_encoder
 from showtell.models.registry import build_decoder
-from showtell.recipes.schema import Recipe
+from showtell.preprocessing import Corner
+from showtell.recipes.schema import AugmentOptions, Recipe
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
 from showtell.training.judging import Judge
@@ -70,7 +71,7 @@ def build_parts(
     )
     if start is not None:
         take_over(decoder, start, recipe)
-    looks = recipe.encoder.trainable or recipe.data.augment is not None
+    looks = recipe.encoder.trainable or _is_live(recipe.data.augment)
     model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
     seed = recipe.training.seed
     trained = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
@@ -108,6 +109,10 @@ def build_parts(
     )
 
 
+def _is_live(augment: AugmentOptions | None) -> bool:
+    return augment is not None and augment.views == "live"
+
+
 def _open_views(
     recipe: Recipe,
     prepared: PreparedSet,
@@ -118,13 +123,19 @@ def _open_views(
 ) -> tuple[Memories, Memories]:
     """Return where the memory of the rows that are trained on comes from, and that of those that are judged."""
     augment, regions = recipe.data.augment, recipe.decoder.reads_regions
-    if augment is not None:
+    if augment is not None and augment.views == "live":
         # What is judged is the same view every time, and so worth keeping.
         kept = open_memories(prepared, encoder, features, rows=judged, regions=regions)
         return LivePictures(prepared, encoder.preprocessing, crop=augment.crop), kept
-    mirrored = trained if recipe.data.flip else None
-    rows = np.union1d(trained, judged)
-    both = open_memories(prepared, encoder, features, rows=rows, mirrored=mirrored, regions=regions)
+    both = open_memories(
+        prepared,
+        encoder,
+        features,
+        rows=np.union1d(trained, judged),
+        mirrored=trained if recipe.data.flip else None,
+        corners=None if augment is None else (augment.crop, trained),
+        regions=regions,
+    )
     return both, both
 
 
@@ -142,6 +153,7 @@ def open_memories(
     *,
     rows: npt.NDArray[np.int64],
     mirrored: npt.NDArray[np.int64] | None = None,
+    corners: tuple[float, npt.NDArray[np.int64]] | None = None,
     regions: bool = True,
 ) -> Memories:
     """Return live pictures for a trainable encoder, kept features otherwise; missing ones are extracted.
@@ -149,27 +161,35 @@ def open_memories(
     Args:
         prepared: The set.
         encoder: Looks.
-        features: The folder that holds caches, one for each encoder; None: beside the prepared set.
+        features: The folder that holds caches, one for each encoder and view; None: beside the prepared set.
         rows: Which pictures are wanted, ascending.
         mirrored: Of which the mirrored view is wanted too; None: of none.
+        corners: The share of the view that its four corner windows show, and of which pictures they are wanted too
+            (mirrored ones as well, where there are such); None: of none.
         regions: Whether the decoder reads regions, or pooled vectors alone.
     """
     if encoder.spec.trainable:
         ask_layout(prepared, encoder, rows)
         return LivePictures(prepared, encoder.preprocessing)
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
-    views = [(encoder, rows)]
-    if mirrored is not None:
-        mirroring = copy.copy(encoder)
-        mirroring.preprocessing = encoder.preprocessing.model_copy(update={"mirror": True})
-        views.append((mirroring, mirrored))
-    caches = []
-    for view, wanted in views:
-        place = folder / cache_name(view)
+
+    def cache(wanted: npt.NDArray[np.int64], **view: object) -> FeatureCache:
+        looking = copy.copy(encoder)
+        looking.preprocessing = encoder.preprocessing.model_copy(update=view)
+        place = folder / cache_name(looking)
         if not regions and not place.exists():
-            place = folder / f"{cache_name(view)}-pooled"
-        caches.append(extract_features(prepared, view, place, rows=wanted, regions=regions))
-    return CachedFeatures(caches)
+            place = folder / f"{cache_name(looking)}-pooled"
+        return extract_features(prepared, looking, place, rows=wanted, regions=regions)
+
+    def pair(wanted: npt.NDArray[np.int64], corner: Corner | None = None) -> list[FeatureCache]:
+        upright = cache(wanted, corner=corner)
+        return [upright] if mirrored is None else [upright, cache(mirrored, corner=corner, mirror=True)]
+
+    views = [pair(rows)]
+    if corners is not None:
+        share, wanted = corners
+        views += [pair(wanted, Corner(down=down, right=right, share=share)) for down, right in CORNERS]
+    return CachedFeatures(*views)
 
 
 def cache_name(encoder: Encoder) -> str:
