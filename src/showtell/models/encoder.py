@@ -92,12 +92,16 @@ class Encoder(nn.Module):
         return self.spec.has_layouts and self.weights is not None
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes its features its own, as JSON values: name, layout, weights, preprocessing."""
+        """Return what makes its features its own, as JSON values: name, layout, weights, preprocessing...
+
+        Stages and grid are told only where they are not the usual, so that earlier features stay known.
+        """
         return {
             "name": self.spec.name,
             "layout": self.spec.layout,
             "weights": self.weights_sha256,
             "preprocessing": self.preprocessing.model_dump(mode="json"),
+            **self.spec.reads,
         }
 
     def train(self, mode: bool = True) -> Self:
@@ -276,7 +280,9 @@ def build_encoder(
         if spec.has_layouts:
             layout_was_told = (spec.layout or source.layout) is not None
             spec = spec.model_copy(update={"layout": _settle_layout(spec, source)})
-        network = ResNet(int(spec.name.removeprefix("resnet")), spec.layout or "conv2")
+        network = ResNet(
+            int(spec.name.removeprefix("resnet")), spec.layout or "conv2", stages=spec.stages, grid=spec.grid
+        )
         load_strictly(network, source, name=spec.name, classifier="fc.")
         if not layout_was_told:
             note(

@@ -44,17 +44,19 @@ class FusedResNet(nn.Module):
         self._packed: dict[nn.Module, Tensor] = {}
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return the last stage's map [P, D, h, w] of normalised pictures float [P, 3, H, W]."""
+        """Return the map [P, D, h, w] of normalised pictures float [P, 3, H, W], see `ResNet.join`."""
         if pictures.device.type != "cpu" or torch.is_grad_enabled() or not can_fuse():
             unfused: Tensor = self.plain(pictures)
             return unfused
         if not self._packed:
             self._pack(pictures)
         x = greatest_of_neighbours(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
+        maps = []
         for stage in range(1, 5):
             for block in getattr(self.plain, f"layer{stage}"):
                 x = self._block(block, x)
-        return x
+            maps.append(x)  # the next stage's shortcut is a convolution: nothing writes over it
+        return self.plain.join(maps)
 
     def _block(self, block: Any, x: Tensor) -> Tensor:
         shortcut = x if block.downsample is None else self._convolve(block.downsample[0], x, "none")

@@ -8,6 +8,9 @@ weights load into the wrong one without an error and merely see worse.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -23,6 +26,9 @@ BLOCKS: dict[int, tuple[int, int, int, int]] = {
 """Depth: blocks in each of the four stages (He et al. 2015, table 1)."""
 
 FIRST_BOTTLENECK_DEPTH = 50
+
+EARLIER_SCALE = 4.0
+"""Maps of earlier stages are multiplied by this beside the last one's, whose numbers are about so much larger."""
 
 
 def _conv(inputs: int, outputs: int, size: int, stride: int) -> nn.Conv2d:
@@ -69,14 +75,18 @@ class ResNet(nn.Module):
     Args:
         depth: 18, 34, 50, 101 or 152.
         layout: Where the stride 2 of a bottleneck stage sits; 18 and 34 have one layout only.
+        stages: Whose maps are given, ascending, 1 to 4.
+        grid: Rows and columns of the map; None: as the last of the stages has it.
 
     Attributes:
-        width: Channels D of the last stage, 512 or 2048.
+        width: Channels D of those stages together: 512 or 2048 for the last one.
     """
 
-    def __init__(self, depth: int, layout: Layout = "conv2"):
+    def __init__(
+        self, depth: int, layout: Layout = "conv2", *, stages: Sequence[int] = (4,), grid: int | None = None
+    ):
         super().__init__()
-        self.depth, self.layout = depth, layout
+        self.depth, self.layout, self.stages, self.grid = depth, layout, tuple(stages), grid
         self.conv1 = _conv(3, 64, 7, 2)
         self.bn1 = nn.BatchNorm2d(64)
         self.relu = nn.ReLU(inplace=True)
@@ -89,14 +99,49 @@ class ResNet(nn.Module):
                 blocks.append(_block(depth, layout, inputs, width, 2 if stage and not index else 1))
                 inputs = width * widening
             self.add_module(f"layer{stage + 1}", nn.Sequential(*blocks))
-        self.width = inputs
+        self.width = sum(64 * 2 ** (stage - 1) * widening for stage in self.stages)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Return the last stage's map [P, D, H/32, W/32] (rounded up) of normalised pictures [P, 3, H, W]."""
+        """Return the map [P, D, h, w] of normalised pictures [P, 3, H, W], see `join`.
+
+        The last stage's alone, with no grid asked for, is [P, D, H/32, W/32] (rounded up).
+        """
         x = self.maxpool(self.relu(self.bn1(self.conv1(pictures))))  # [P, 64, H/4, W/4]
+        maps = []
         for stage in range(1, 5):
             x = getattr(self, f"layer{stage}")(x)
-        return x  # type: ignore[no-any-return]
+            maps.append(x)
+        return self.join(maps)
+
+    def join(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the asked stages of all four maps [P, D', H', W'] side by side on one grid, [P, D, h, w]."""
+        rows, columns = (self.grid, self.grid) if self.grid else maps[-1].shape[2:]
+        joined = [
+            mean_over_cells(maps[stage - 1] if stage == 4 else EARLIER_SCALE * maps[stage - 1], rows, columns)
+            for stage in self.stages
+        ]
+        return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
+
+
+def mean_over_cells(values: Tensor, rows: int, columns: int) -> Tensor:
+    """Return the mean of a map [P, D, H, W] over each cell of a grid laid over it, [P, D, rows, columns].
+
+    What the border of two cells goes through counts in both, in each by its share.
+    """
+    if values.shape[2:] == (rows, columns):
+        return values
+    down, across = (
+        _shares(cells, places).to(values)
+        for cells, places in zip((rows, columns), values.shape[2:], strict=True)
+    )
+    return torch.matmul(torch.matmul(down, values), across.T)
+
+
+def _shares(cells: int, places: int) -> Tensor:
+    """Return how much of each cell lies in each place of a line, [cells, places]; the shares of a cell sum to 1."""
+    cell, place = torch.arange(cells).unsqueeze(1) / cells, torch.arange(places) / places
+    overlap = torch.minimum(cell + 1 / cells, place + 1 / places) - torch.maximum(cell, place)
+    return overlap.clamp_min(0.0) * cells
 
 
 def fold_batch_norms(network: nn.Module) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from typing import Literal
+from typing import Any, Literal, Self
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from showtell.options import StrictModel
 from showtell.preprocessing import Preprocessing
@@ -32,6 +32,18 @@ class EncoderSpec(StrictModel):
     preprocessing: Preprocessing | None = Field(
         None, description="size and normalisation of the pictures; what is not said comes with the weights"
     )
+    stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
+        (4,),
+        description="stages of a ResNet whose channels a region has, ascending, the last among them: earlier ones "
+        "see finer and know more of colours",
+    )
+    grid: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="rows and columns of regions, means over the cells of the last stage's map (ResNets); none: as "
+        "many as it has, a 32nd of the pixels",
+    )
     weights: str | None = Field(None, description="a local safetensors file; none: the default from the hub")
     trainable: bool = Field(False, description="train the encoder too; else it is frozen")
     width: int = Field(
@@ -53,6 +65,20 @@ class EncoderSpec(StrictModel):
         if layout is not None and name is not None and name not in BOTTLENECKED:
             raise ValueError(f"{name} has one layout only; leave the key out")
         return layout
+
+    @model_validator(mode="after")
+    def _stages_are_a_resnets(self) -> Self:
+        if list(self.stages) != sorted(set(self.stages)) or self.stages[-1:] != (4,):
+            raise ValueError("stages must ascend and end with 4")
+        if self.name not in RESNETS and (self.stages != (4,) or self.grid is not None):
+            raise ValueError(f"stages and grid are for ResNets, not for {self.name}")
+        return self
+
+    @property
+    def reads(self) -> dict[str, Any]:
+        """What is read of a ResNet beside the usual, as JSON values: nothing where it is the last stage's own map."""
+        asked = {"stages": list(self.stages) if len(self.stages) > 1 else None, "grid": self.grid}
+        return {name: value for name, value in asked.items() if value is not None}
 
     @property
     def has_layouts(self) -> bool:
