@@ -289,6 +289,40 @@ def test_identity_changes_with_name_weights_and_preprocessing(write_weights: Wri
     assert identity() == identities[0]
 
 
+def test_stages_and_grid_are_told_where_they_are_not_the_usual(
+    write_weights: Write, pictures: Tensor
+) -> None:
+    weights = write_weights()
+    usual = build_encoder(
+        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, stages=(4,)), weights=weights
+    )
+    assert usual.identity().keys() == {"name", "layout", "weights", "preprocessing"}
+    finer = build_encoder(
+        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, stages=(3, 4), grid=3), weights=weights
+    )
+    assert finer.identity() == usual.identity() | {"stages": [3, 4], "grid": 3}
+    assert (finer.grid, finer.width) == ((3, 3), 256 + 512)
+    assert finer(pictures).regions.shape == (3, 9, 768)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"stages": [3]}, "stages must ascend and end with 4"),
+        ({"stages": [4, 3]}, "stages must ascend and end with 4"),
+        ({"stages": []}, "stages must ascend and end with 4"),
+        ({"name": "small", "stages": [3, 4]}, "stages and grid are for ResNets, not for small"),
+        (
+            {"name": "timm:densenet169", "grid": 7},
+            "stages and grid are for ResNets, not for timm:densenet169",
+        ),
+    ],
+)
+def test_stages_that_cannot_be_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_recipe({"encoder": values}, "recipe")
+
+
 def test_identity_changes_with_the_layout(write_weights: Write) -> None:
     path = write_weights(50)
     identities = [

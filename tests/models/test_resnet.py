@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from showtell.models.fused import FusedResNet, can_fuse, greatest_of_neighbours
-from showtell.models.resnet import ResNet, fold_batch_norms
+from showtell.models.resnet import EARLIER_SCALE, ResNet, fold_batch_norms, mean_over_cells
 from showtell.models.spec import Layout
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
@@ -158,3 +158,42 @@ def test_fused_runs_plain_where_gradients_are_wanted() -> None:
     picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(4)).requires_grad_()
     FusedResNet(plain)(picture).sum().backward()
     assert float(picture.grad.abs().sum()) > 0
+
+
+def test_stages_stand_side_by_side_on_the_last_ones_grid() -> None:
+    torch.manual_seed(0)
+    network = ResNet(18, stages=(2, 4)).eval().requires_grad_(False)
+    alone = ResNet(18).eval()
+    alone.load_state_dict(network.state_dict())
+    seen: list[torch.Tensor] = []
+    alone.layer2.register_forward_hook(lambda module, inputs, output: seen.append(output))
+    picture = torch.randn(2, 3, 64, 64)
+    with torch.inference_mode():
+        joined, last = network(picture), alone(picture)
+    assert joined.shape == (2, network.width, 2, 2)
+    assert network.width == 128 + 512
+    assert torch.equal(joined[:, 128:], last)
+    quarters = seen[0].unflatten(3, (2, 4)).unflatten(2, (2, 4)).mean(dim=(3, 5))  # [P, D, 2, 2]
+    torch.testing.assert_close(joined[:, :128], EARLIER_SCALE * quarters)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 7])
+@pytest.mark.parametrize("columns", [1, 4, 7])
+def test_a_cell_holds_the_mean_of_what_lies_in_it(rows: int, columns: int) -> None:
+    generator = torch.Generator().manual_seed(rows)
+    values = torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64)
+    cells = mean_over_cells(values, rows, columns)
+    # The same by counting: each place as rows x columns small ones, none crossed by a border.
+    small = values.repeat_interleave(rows, dim=2).repeat_interleave(columns, dim=3)
+    counted = small.unflatten(3, (columns, 4)).unflatten(2, (rows, 5)).mean(dim=(3, 5))
+    torch.testing.assert_close(cells, counted)
+
+
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch lacks oneDNN's fused calls")
+def test_the_fused_network_gives_the_same_stages() -> None:
+    torch.manual_seed(0)
+    network = ResNet(50, stages=(1, 3, 4), grid=3).eval().requires_grad_(False)
+    fold_batch_norms(network)
+    picture = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        torch.testing.assert_close(FusedResNet(network)(picture), network(picture), rtol=1e-4, atol=1e-4)

@@ -139,7 +139,8 @@ def mean_over_cells(values: Tensor, rows: int, columns: int) -> Tensor:
 
 def _shares(cells: int, places: int) -> Tensor:
     """Return how much of each cell lies in each place of a line, [cells, places]; the shares of a cell sum to 1."""
-    cell, place = torch.arange(cells).unsqueeze(1) / cells, torch.arange(places) / places
+    cell = torch.arange(cells, dtype=torch.float64).unsqueeze(1) / cells
+    place = torch.arange(places, dtype=torch.float64) / places
     overlap = torch.minimum(cell + 1 / cells, place + 1 / places) - torch.maximum(cell, place)
     return overlap.clamp_min(0.0) * cells
 
