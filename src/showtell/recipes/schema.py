@@ -77,6 +77,13 @@ class CrossEntropy(StrictModel):
     name: Literal["cross-entropy"] = "cross-entropy"
     epochs: int = Field(10, ge=1, le=10_000, description="passes over the training split")
     label_smoothing: float = Field(0.1, ge=0.0, lt=1.0, description="probability spread over the vocabulary")
+    consensus: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="share of a caption's weight that is its CIDEr-D against the picture's other captions, over the "
+        "mean of them all; 0: all captions weigh the same",
+    )
 
 
 class SelfCritical(StrictModel):

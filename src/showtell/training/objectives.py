@@ -9,6 +9,7 @@ from torch import Tensor
 from showtell.data.batches import Batch, Batches
 from showtell.models.captioning import CaptioningModel
 from showtell.recipes.schema import CrossEntropy, SelfCritical
+from showtell.training.consensus import build_consensus
 from showtell.training.likelihood import log_likelihood
 from showtell.training.self_critical import build_self_critical
 
@@ -18,13 +19,18 @@ Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str,
 
 def build_objective(phase: CrossEntropy | SelfCritical, batches: Batches) -> Objective:
     """Return what a phase of a recipe makes small, on these batches."""
-    tokenizer = batches.tokenizer
     if isinstance(phase, SelfCritical):
         return build_self_critical(phase, batches)
+    weigh = build_consensus(batches, phase.consensus) if phase.consensus else None
+    pad_id = batches.tokenizer.pad_id
 
     def objective(model: CaptioningModel, batch: Batch, step: int) -> tuple[Tensor, int, dict[str, float]]:
         loss, tokens = cross_entropy(
-            model, batch, pad_id=tokenizer.pad_id, label_smoothing=phase.label_smoothing
+            model,
+            batch,
+            pad_id=pad_id,
+            label_smoothing=phase.label_smoothing,
+            weights=None if weigh is None else weigh(batch),
         )
         return loss, tokens, {}
 
@@ -32,9 +38,16 @@ def build_objective(phase: CrossEntropy | SelfCritical, batches: Batches) -> Obj
 
 
 def cross_entropy(
-    model: CaptioningModel, batch: Batch, *, pad_id: int, label_smoothing: float = 0.0
+    model: CaptioningModel,
+    batch: Batch,
+    *,
+    pad_id: int,
+    label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
 ) -> tuple[Tensor, int]:
     """Return the summed cross-entropy of all real tokens, and how many there are.
+
+    ``weights`` float [P, K] multiply that of each caption.
 
     The sum, not the mean: the loss of a step is the sum of its parts' sums over the sum of their tokens, however
     the batch was cut. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
@@ -43,4 +56,6 @@ def cross_entropy(
     real = targets != pad_id
     held = model.decoder.read(model.see(batch.memory), batch.tokens[:, :, :-1])[real]  # [N, X]
     likelihood = log_likelihood(model.decoder.name(held), targets[real], smoothing=label_smoothing)
+    if weights is not None:
+        likelihood = likelihood * weights.to(likelihood).unsqueeze(2).expand(real.shape)[real]
     return -likelihood.sum(), len(likelihood)

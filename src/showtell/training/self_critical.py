@@ -121,7 +121,15 @@ class SelfCriticalObjective:
 
 
 def build_self_critical(options: SelfCritical, batches: Batches) -> SelfCriticalObjective:
-    """Return the objective of reward training on these batches.
+    """Return the objective of reward training on these batches."""
+    reward = reward_of(batches, cider=options.cider, bleu=options.bleu)
+    return SelfCriticalObjective(
+        options, reward, Specials.of(batches.tokenizer), max_words=batches.options.max_words
+    )
+
+
+def reward_of(batches: Batches, *, cider: float, bleu: float) -> Reward:
+    """Return what judges captions by the training captions of their pictures, see `showtell.scoring.reward`.
 
     Where views are mirrored, a mirrored picture counts as one of its own, whose captions say left for right; the
     document frequencies are then those of both, and their logarithms' differences stay what they were.
@@ -130,16 +138,14 @@ def build_self_critical(options: SelfCritical, batches: Batches) -> SelfCritical
     references = list(batches.references(mirrored=False))
     if batches.options.flip:
         references += batches.references(mirrored=True)
-    rewards = Rewards(references, cider=options.cider, bleu=options.bleu)
+    rewards = Rewards(references, cider=cider, bleu=bleu)
 
     def reward(
         samples: Sequence[Sequence[int]], of: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]
     ) -> npt.NDArray[np.float64]:
         return rewards(samples, np.searchsorted(rows, of) + len(rows) * mirrored)
 
-    return SelfCriticalObjective(
-        options, reward, Specials.of(batches.tokenizer), max_words=batches.options.max_words
-    )
+    return reward
 
 
 def _draw(logits: Tensor) -> Tensor:
