@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from showtell.scoring import Scores
+    from showtell.scoring.meteor import Meteor
 
 
 def command(
@@ -26,6 +30,9 @@ def command(
         float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
     ] = None,
     no_repeat_ngram: Annotated[int | None, typer.Option(help="N-grams of this size never repeat.")] = None,
+    meteor: Annotated[
+        bool, typer.Option("--meteor", help="METEOR 1.5 too: needs Java and pip install 'showtell[meteor]'.")
+    ] = False,
     encoder_weights: Annotated[
         Path | None, typer.Option(help="A local file with the encoder's weights.")
     ] = None,
@@ -41,7 +48,7 @@ def command(
         int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")
     ] = 0,
 ) -> None:
-    """Score a checkpoint on a split of a prepared set: BLEU, ROUGE-L, CIDEr-D, with their signature."""
+    """Score a checkpoint on a split: BLEU, ROUGE-L, CIDEr-D, their signature, and how the captions read."""
     from showtell.errors import ConfigError
     from showtell.export.form import is_export
     from showtell.models.hub import find_checkpoint
@@ -56,48 +63,53 @@ def command(
     }
     changes = {name: value for name, value in given.items() if value is not None}
     checkpoint = find_checkpoint(checkpoint)
-    if is_export(checkpoint):
-        kept = {
-            "--encoder-weights": encoder_weights,
-            "--features": features,
-            "--predictions": predictions,
-        }
-        _judge_export(checkpoint, data, split, changes, kept, output, device, threads)
-        return
-    from showtell.models.checkpoint import read_config
-    from showtell.options import build_options, override
+    kept = {
+        "--encoder-weights": encoder_weights,
+        "--features": features,
+        "--predictions": predictions,
+    }
+    common: dict[str, Any] = {"data": data, "split": split, "device": device, "threads": threads}
+    with _started(meteor) as program:
+        if is_export(checkpoint):
+            from showtell.export.judging import judge_export
 
-    options = override(build_options(**read_config(checkpoint)[1]["search"]), **changes)
+            options = _export_options(checkpoint, changes, kept)
+            told = judge_export(checkpoint, options=options, meteor=program, **common)
+            _print(told.scores, told.texts, told.seconds, data, output)
+            return
+        from showtell.models.checkpoint import read_config
+        from showtell.options import build_options, override
 
-    from showtell.training.evaluation import evaluate_checkpoint
+        options = override(build_options(**read_config(checkpoint)[1]["search"]), **changes)
 
-    judgement = evaluate_checkpoint(
-        checkpoint,
-        data=data,
-        split=split,
-        options=options,
-        encoder_weights=encoder_weights,
-        features=features,
-        predictions=predictions,
-        device=device,
-        threads=threads,
-    )
-    _print(judgement.scores, judgement.seconds, output)
+        from showtell.training.evaluation import evaluate_checkpoint
+
+        judgement = evaluate_checkpoint(
+            checkpoint,
+            options=options,
+            encoder_weights=encoder_weights,
+            features=features,
+            predictions=predictions,
+            meteor=program,
+            **common,
+        )
+        _print(judgement.scores, judgement.texts, judgement.seconds, data, output)
 
 
-def _judge_export(
-    export: Path,
-    data: Path,
-    split: str,
-    changes: dict[str, Any],
-    unusable: dict[str, Path | None],
-    output: str,
-    device: str,
-    threads: int,
-) -> None:
+def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
+    """Return METEOR's program, already running: what it lacks is told before anything is decoded."""
+    if not wanted:
+        return contextlib.nullcontext()
+    from showtell.scoring.meteor import Meteor
+
+    program = Meteor()
+    program.start()
+    return program
+
+
+def _export_options(export: Path, changes: dict[str, Any], unusable: dict[str, Path | None]) -> Any:
     from showtell.errors import ConfigError
     from showtell.export.form import read_config
-    from showtell.export.judging import judge_export
     from showtell.options import override
 
     given = [name for name, value in unusable.items() if value is not None]
@@ -107,15 +119,21 @@ def _judge_export(
             found="an export, which looks at pictures by itself",
             mend="Leave it out; showtell caption --format jsonl writes what is said of each picture",
         )
-    options = override(read_config(export).search, **changes)
-    judgement = judge_export(export, data=data, split=split, options=options, device=device, threads=threads)
-    _print(judgement.scores, judgement.seconds, output)
+    return override(read_config(export).search, **changes)
 
 
-def _print(scores: Scores, seconds: float, output: str) -> None:
+def _print(scores: Scores, texts: Sequence[str], seconds: float, data: Path, output: str) -> None:
     import json
+    from dataclasses import asdict
 
+    from showtell.console import text_table
+    from showtell.data.prepared import PreparedSet
+    from showtell.scoring.quality import measure, read_training_captions
+
+    quality = measure(texts, read_training_captions(PreparedSet.load(data)))
     if output == "json":
-        typer.echo(json.dumps({**scores.values, "signature": scores.signature, "seconds": seconds}))
+        about = {"quality": asdict(quality), "signature": scores.signature, "seconds": seconds}
+        typer.echo(json.dumps({**scores.values, **about}))
     else:
-        typer.echo(scores.table())
+        cells = quality.cells()
+        typer.echo(f"{scores.table()}\n\n{text_table([list(cells), list(cells.values())])}")

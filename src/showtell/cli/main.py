@@ -24,6 +24,7 @@ VERBS = (
     "caption",
     "score",
     "report",
+    "results",
     "export",
     "push",
     "recipes",

@@ -12,6 +12,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.options import DecodingOptions
 from showtell.scoring import Evaluator, Scores
+from showtell.scoring.meteor import MeteorScorer
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ def judge_export(
     options: DecodingOptions | None = None,
     device: str = "auto",
     threads: int = 0,
+    meteor: MeteorScorer | None = None,
 ) -> ExportJudgement:
     """Let an export caption a whole split by the road of ``showtell caption``, and score it.
 
@@ -41,6 +43,7 @@ def judge_export(
         options: How to decode; None: as the export says.
         device: See `Captioner.load`.
         threads: See `Captioner.load`.
+        meteor: What computes METEOR beside the other scores.
 
     Raises:
         DataError: a picture of the set can no longer be read.
@@ -49,7 +52,8 @@ def judge_export(
     started = time.monotonic()
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
-    evaluator = Evaluator({prepared.key(row): prepared.captions(row) for row in rows})
+    references = {prepared.key(row): prepared.captions(row) for row in rows}
+    evaluator = Evaluator(references, meteor=meteor)
     captioner = Captioner.load(export, device=device, threads=threads)
     chosen = (options or captioner.options).model_dump()
     texts: dict[str, str] = {}

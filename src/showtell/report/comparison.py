@@ -13,6 +13,7 @@ from showtell.errors import DataError
 from showtell.files import read_json_lines, read_text, write_text
 from showtell.report.charts import PALETTE, Axis, Line, figure
 from showtell.report.page import options_section
+from showtell.report.tables import html_cell, html_head, html_row, html_table
 from showtell.report.template import asset, fill, render
 
 FORMAT = 1
@@ -34,8 +35,8 @@ def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
     heads = ["", "mean", "std", "min", "max"]
     heads += [_link(directory, one["run"], f"seed {one['seed']}") for one in seeds]
     rows = [
-        [_head(name), *(_cell(_hundredfold(spread[kind])) for kind in ("mean", "std", "min", "max"))]
-        + [_cell(_hundredfold(one["scores"][name])) for one in seeds]
+        [html_head(name), *(html_cell(_hundredfold(spread[kind])) for kind in ("mean", "std", "min", "max"))]
+        + [html_cell(_hundredfold(one["scores"][name])) for one in seeds]
         for name, spread in summary["scores"].items()
     ]
     lines = {
@@ -47,7 +48,7 @@ def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
         {
             "table_title": "Scores",
             "table_unit": f"× 100, {escape(summary['split'])}; best epoch of each run",
-            "table": _table(heads, [_row(cells) for cells in rows]),
+            "table": html_table(heads, [html_row(cells) for cells in rows]),
             "signature": escape(summary["signature"]),
             "advice": "",
             "charts": "".join(_curves(directory, lines, ("loss", "BLEU-4", "CIDEr-D"))),
@@ -81,7 +82,7 @@ def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
         {
             "table_title": "What was tried",
             "table_unit": f"scores × 100, at the best epoch by {escape(table['metric'])}",
-            "table": _table(heads, [_trial_row(directory, trial, table["best"]) for trial in trials]),
+            "table": html_table(heads, [_trial_row(directory, trial, table["best"]) for trial in trials]),
             "signature": "",
             "advice": advice,
             "charts": "".join(
@@ -110,12 +111,12 @@ def read_tuning(directory: Path) -> dict[str, Any]:
 def _trial_row(directory: Path, trial: Mapping[str, Any], best: str | None) -> str:
     values = list(trial["values"].values())
     link = _link(directory, trial["run"], trial["run"])
-    cells = [_head(value) if place == 0 else _cell(value) for place, value in enumerate(values)]
-    cells += [_cell(trial["state"], "state"), _cell(str(trial["epochs"]))]
-    cells += [_cell("–" if trial["loss"] is None else f"{trial['loss']:.3f}")]
-    cells += [_cell(_hundredfold(trial["scores"].get(name))) for name in SHOWN_SCORES]
+    cells = [html_head(value) if place == 0 else html_cell(value) for place, value in enumerate(values)]
+    cells += [html_cell(trial["state"], "state"), html_cell(str(trial["epochs"]))]
+    cells += [html_cell("–" if trial["loss"] is None else f"{trial['loss']:.3f}")]
+    cells += [html_cell(_hundredfold(trial["scores"].get(name))) for name in SHOWN_SCORES]
     why = f'<br><span class="state">{escape(trial["error"])}</span>' if trial["error"] else ""
-    return _row([*cells, f"<td>{link}{why}</td>"], is_best=trial["run"] == best)
+    return html_row([*cells, f"<td>{link}{why}</td>"], is_best=trial["run"] == best)
 
 
 def _trial_lines(
@@ -167,24 +168,6 @@ def _curves(directory: Path, lines: Mapping[str, tuple[str, str]], quantities: S
             curves.append(Line(name, style, points))
         figures.append(figure(quantity.capitalize() if quantity == "loss" else quantity, unit, curves))
     return figures
-
-
-def _table(heads: Sequence[str], rows: Sequence[str]) -> str:
-    """Return a table; heads are HTML already."""
-    cells = "".join(f'<th scope="col">{head}</th>' for head in heads)
-    return f"<table><thead><tr>{cells}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
-
-
-def _row(cells: Sequence[str], *, is_best: bool = False) -> str:
-    return f"<tr{' class=best' if is_best else ''}>{''.join(cells)}</tr>"
-
-
-def _head(text: str) -> str:
-    return f'<th scope="row">{escape(text)}</th>'
-
-
-def _cell(text: str, style: str = "") -> str:
-    return f'<td class="{style}">{escape(text)}</td>' if style else f"<td>{escape(text)}</td>"
 
 
 def _link(directory: Path, run: str, text: str) -> str:

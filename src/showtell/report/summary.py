@@ -64,9 +64,9 @@ def write_summary(
 def _scores(facts: RunFacts) -> str:
     names = list(facts.scores)
     lines = [
-        _row(names),
-        _row("---" for _ in names),
-        _row(f"{100 * facts.scores[name]:.2f}" for name in names),
+        as_row(names),
+        as_row("---" for _ in names),
+        as_row(f"{100 * facts.scores[name]:.2f}" for name in names),
         "",
         f"Scores × 100 of {len(facts.predictions):,} pictures, every one judged by all its references. "
         f"{facts.extent}.",
@@ -95,9 +95,9 @@ def _epochs(facts: RunFacts, folder: Path) -> str:
         "",
         " ".join(images),
         "",
-        _row(["epoch", "training loss", "validation loss", *COLUMNS]),
-        _row("---" for _ in range(3 + len(COLUMNS))),
-        *(_row(_epoch(row, trained.get(row["epoch"], {}), facts.scores)) for row in judged),
+        as_row(["epoch", "training loss", "validation loss", *COLUMNS]),
+        as_row("---" for _ in range(3 + len(COLUMNS))),
+        *(as_row(_epoch(row, trained.get(row["epoch"], {}), facts.scores)) for row in judged),
     ]
     return "\n".join(lines)
 
@@ -124,7 +124,13 @@ def _tuning(directory: Path) -> str:
     ]
     header = [*(f"`{key}`" for key in keys), "state", "epochs", "validation loss", *COLUMNS]
     return "\n".join(
-        ["## What was tried", "", _row(header), _row("---" for _ in header), *(_row(row) for row in rows)]
+        [
+            "## What was tried",
+            "",
+            as_row(header),
+            as_row("---" for _ in header),
+            *(as_row(row) for row in rows),
+        ]
     )
 
 
@@ -157,7 +163,8 @@ def _drawing(title: str, lines: Sequence[Line]) -> str:
     return f"{head}><style>{asset('page.css')}</style>{body}\n"
 
 
-def _row(cells: Iterable[str]) -> str:
+def as_row(cells: Iterable[str]) -> str:
+    """Return cells as a row of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 

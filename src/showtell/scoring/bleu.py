@@ -45,13 +45,13 @@ class Bleu:
         """
         everyone = np.arange(self._index.pictures)
         correct, guess, closest = self.count(candidates, everyone)
-        corpus = _bleu(
+        corpus = bleu_of(
             correct.sum(1, keepdims=True),
             guess.sum(1, keepdims=True),
             candidates.lengths.sum(keepdims=True),
             closest.sum(keepdims=True),
         )
-        pictures = _bleu(correct, guess, candidates.lengths, closest)
+        pictures = bleu_of(correct, guess, candidates.lengths, closest)
         return (
             {name: float(corpus[order, 0]) for order, name in enumerate(self.names)},
             {name: pictures[order] for order, name in enumerate(self.names)},
@@ -91,8 +91,20 @@ class Bleu:
         return nearest
 
 
-def _bleu(correct: Integers, guess: Integers, length: Integers, reference: Integers) -> Floats:
-    """Return cumulative BLEU of orders 1 to 4 for columns of statistics: [4, X], [4, X], [X], [X] -> [4, X]."""
+def bleu_of(
+    correct: Integers | Floats,
+    guess: Integers | Floats,
+    length: Integers | Floats,
+    reference: Integers | Floats,
+) -> Floats:
+    """Return cumulative BLEU of orders 1 to 4 for columns of counts: [4, X], [4, X], [X], [X] -> [4, X].
+
+    Args:
+        correct: Right n-grams, see `Bleu.count`.
+        guess: All n-grams.
+        length: Words.
+        reference: Words of the nearest references.
+    """
     precision = (correct + _TINY) / (guess + _SMALL)
     roots = np.array([1.0 / order for order in range(1, ORDERS + 1)])[:, None]
     ratio = (length + _TINY) / (reference + _SMALL)

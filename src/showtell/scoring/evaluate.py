@@ -8,10 +8,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from showtell.console import text_table
 from showtell.errors import ConfigError, ScoreError, did_you_mean
 from showtell.scoring.bleu import Bleu
+from showtell.scoring.bootstrap import Tally
 from showtell.scoring.cider import CiderD
+from showtell.scoring.meteor import NAME as METEOR
+from showtell.scoring.meteor import MeteorScorer
 from showtell.scoring.ngrams import Floats, NgramIndex
 from showtell.scoring.ptb import tokenize
 from showtell.scoring.rouge import RougeL
@@ -26,8 +31,9 @@ class Scores:
     """What evaluating gave, on the scale of coco-caption's code: CIDEr-D from 0 to 10, all else from 0 to 1.
 
     Args:
-        values: Score of the corpus by metric ("BLEU-1" to "BLEU-4", "ROUGE-L", "CIDEr-D").
-        per_picture: The same for each picture by its id. The mean of BLEU over pictures is not BLEU of the corpus.
+        values: Score of the corpus by metric ("BLEU-1" to "BLEU-4", "METEOR" if asked for, "ROUGE-L", "CIDEr-D").
+        per_picture: The same for each picture by its id. The mean over pictures of BLEU or METEOR is not that of the
+            corpus.
         signature: All that the scores depend on, in one line.
         pictures: Pictures scored.
         references: Fewest and most references of a picture.
@@ -55,7 +61,11 @@ class Evaluator:
     Args:
         references: Captions of each picture by its id; at least one each.
         metrics: Which to compute, of "bleu", "rouge", "cider".
+        meteor: What computes METEOR beside them; None: nothing does.
         subset_of: Pictures that had references before some were left out; goes into the signature.
+
+    Attributes:
+        signature: All that its scores depend on, in one line.
 
     Raises:
         ScoreError: no picture, or pictures without a reference (all listed).
@@ -67,6 +77,7 @@ class Evaluator:
         references: Mapping[str, Sequence[str]],
         *,
         metrics: Sequence[str] = METRICS,
+        meteor: MeteorScorer | None = None,
         subset_of: int | None = None,
     ) -> None:
         for metric in metrics:
@@ -78,12 +89,16 @@ class Evaluator:
         self._metrics = [metric for metric in METRICS if metric in metrics]
         per_picture = [len(captions) for captions in references.values()]
         self._references = (min(per_picture), max(per_picture))
-        self._signature = build_signature(
-            self._metrics, pictures=len(self._keys), references=self._references, subset_of=subset_of
+        # Where coco-caption has it, behind BLEU.
+        behind = sum(metric == "bleu" for metric in self._metrics)
+        signed = [*self._metrics[:behind], *["meteor"] * (meteor is not None), *self._metrics[behind:]]
+        self.signature = build_signature(
+            signed, pictures=len(self._keys), references=self._references, subset_of=subset_of
         )
         tokens = iter(tokenize([caption for captions in references.values() for caption in captions]))
         grouped = [[next(tokens) for _ in range(count)] for count in per_picture]
         self._index = NgramIndex([[_words(caption) for caption in captions] for captions in grouped])
+        self._grouped, self._meteor = grouped, meteor
         self._bleu = Bleu(self._index) if "bleu" in metrics else None
         self._rouge = RougeL(grouped) if "rouge" in metrics else None
         self._cider = CiderD(self._index) if "cider" in metrics else None
@@ -92,7 +107,8 @@ class Evaluator:
         """Score one caption per picture.
 
         Raises:
-            ScoreError: a picture without a candidate, or a candidate for a picture without references; all listed.
+            ScoreError: a picture without a candidate, or a candidate for a picture without references, all listed; or
+            METEOR's program does not work.
         """
         self._check_candidates(candidates)
         tokens = tokenize([candidates[key] for key in self._keys])
@@ -100,6 +116,7 @@ class Evaluator:
         columns: dict[str, Floats] = {}
         table = self._index.count([_words(caption) for caption in tokens])
         results = [self._bleu.score(table)] if self._bleu else []
+        results += [self._score_meteor(tokens)] if self._meteor else []
         results += [self._rouge.score(tokens)] if self._rouge else []
         results += [self._cider.score(table)] if self._cider else []
         for corpus, pictures in results:
@@ -111,12 +128,35 @@ class Evaluator:
             per_picture={
                 key: dict(zip(columns, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
             },
-            signature=self._signature,
+            signature=self.signature,
             pictures=len(self._keys),
             references=self._references,
             empty_candidates=sum(not caption for caption in tokens),
             notes=self._notes(sum(not caption for caption in tokens)),
         )
+
+    def tally(self, candidates: Mapping[str, str]) -> Tally:
+        """Return what CIDEr-D and BLEU-4 are made of, picture by picture in the references' order.
+
+        Raises:
+            ScoreError: as `score`.
+            ConfigError: BLEU or CIDEr-D is not among the metrics.
+        """
+        if self._bleu is None or self._cider is None:
+            raise ConfigError("nothing to tally", expected="an Evaluator with the metrics bleu and cider")
+        self._check_candidates(candidates)
+        tokens = tokenize([candidates[key] for key in self._keys])
+        table, everyone = (
+            self._index.count([_words(caption) for caption in tokens]),
+            np.arange(len(self._keys)),
+        )
+        correct, guess, nearest = self._bleu.count(table, everyone)
+        return Tally(self._cider.score_each(table, everyone), correct, guess, table.lengths, nearest)
+
+    def _score_meteor(self, tokens: Sequence[Sequence[str]]) -> tuple[dict[str, float], dict[str, Floats]]:
+        assert self._meteor is not None
+        corpus, pictures = self._meteor.score(self._grouped, tokens)
+        return {METEOR: corpus}, {METEOR: np.array(pictures)}
 
     def _notes(self, empty: int) -> list[str]:
         notes = []

@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from showtell import __version__
+from showtell.scoring.meteor import VERSION as METEOR
 
 TOKENIZER = "ptb-3.4.1"
-_SIGNED = {"bleu": "bleu4", "rouge": "rouge-l", "cider": "cider-d"}
+_SIGNED = {"bleu": "bleu4", "meteor": METEOR, "rouge": "rouge-l", "cider": "cider-d"}
 
 
 def build_signature(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from showtell.data.prepared import PreparedSet
 from showtell.models.checkpoint import load_checkpoint
 from showtell.options import DecodingOptions
+from showtell.scoring import Evaluator
+from showtell.scoring.meteor import MeteorScorer
 from showtell.training.device import resolve_compute
 from showtell.training.judging import Judge, Judgement
 from showtell.training.parts import open_memories
@@ -25,6 +28,7 @@ def evaluate_checkpoint(
     threads: int = 0,
     pictures: int = 64,
     predictions: Path | None = None,
+    meteor: MeteorScorer | None = None,
 ) -> Judgement:
     """Let a checkpoint caption a whole split and score what it says, by the road that training uses.
 
@@ -39,6 +43,7 @@ def evaluate_checkpoint(
         threads: CPU threads; 0: one per usable core.
         pictures: Pictures decoded at once.
         predictions: Where to write each picture's caption, references, scores and attention as JSON lines.
+        meteor: What computes METEOR beside the other scores.
 
     Raises:
         ShowtellError: checkpoint, data, weights or split cannot be used.
@@ -52,6 +57,11 @@ def evaluate_checkpoint(
     memories = open_memories(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
     judge = Judge(prepared, split, memories, loaded.tokenizer, compute, pictures=pictures)
     judgement = judge.judge(loaded.model, options or loaded.search, attention=predictions is not None)
+    if meteor is not None:
+        keys = [prepared.key(row) for row in judgement.rows]
+        references = {key: prepared.captions(row) for key, row in zip(keys, judgement.rows, strict=True)}
+        scores = Evaluator(references, meteor=meteor).score(dict(zip(keys, judgement.texts, strict=True)))
+        judgement = replace(judgement, scores=scores)
     if predictions is not None:
         write_predictions(predictions, prepared, judgement, loaded.tokenizer, loaded.grid)
     return judgement
