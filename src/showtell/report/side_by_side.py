@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -61,7 +62,7 @@ def write_side_by_side(
         hint: Which pictures these are.
         tables: Shown above the pictures.
         signature: What the tables' scores depend on.
-        remarks: Below them.
+        remarks: Below them; what stands between backticks is shown as code.
 
     Raises:
         DataError: the page cannot be written.
@@ -77,13 +78,17 @@ def write_side_by_side(
         {
             "tables": "\n".join(sections),
             "signature": escape(signature),
-            "remarks": "".join(f"<li>{escape(remark)}</li>" for remark in remarks),
+            "remarks": "".join(f"<li>{_with_code(remark)}</li>" for remark in remarks),
             "hint": escape(hint),
             "pictures": "\n".join(cards),
         },
     )
     write_text(out, render(title, headline, main))
     return out
+
+
+def _with_code(text: str) -> str:
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
 def _section(name: str, shown: TextTable) -> str:
