@@ -1,4 +1,4 @@
-# make demo   the main job on drawn scenes: prepare, train, score, caption, report
+# make demo   the main job on drawn scenes: prepare, train, score, caption, report; DEMO="--seed 1" and more options
 # make bench  the table of speeds: minutes alone on a quiet machine; BENCH="--only search" and more options
 # make test   lint, types, import contract, tests: what CI runs
 
@@ -10,7 +10,7 @@ STAMP := $(VENV)/installed
 .PHONY: demo test check slow bench clean
 
 demo: $(STAMP)
-	$(BIN)/showtell demo --out demo
+	$(BIN)/showtell demo --out demo $(DEMO)
 
 test: check
 	$(BIN)/python -m pytest -n 2

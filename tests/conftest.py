@@ -10,6 +10,7 @@ import os
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,52 @@ def ready_graphs(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)
     monkeypatch.setattr("showtell.export.onnx.write_decoder", copy_decoder)
     return directory
+
+
+@dataclass(frozen=True)
+class FrozenCaptioner:
+    """A checkpoint that does not hold its frozen encoder, and the file with that one's weights."""
+
+    directory: Path
+    weights: Path
+
+
+@pytest.fixture(scope="session")
+def frozen_captioner(
+    tiny_checkpoint: Callable[[str], Path], toy_recipe: Recipe, tmp_path_factory: pytest.TempPathFactory
+) -> FrozenCaptioner:
+    """The tiny captioner with attention on a frozen encoder of pruned fixed-point weights, as if trained."""
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    from showtell.models.checkpoint import load_checkpoint, save_checkpoint
+    from showtell.models.encoder import EncoderSpec, build_encoder
+    from showtell.preprocessing import Preprocessing
+
+    place = tmp_path_factory.mktemp("frozen")
+    loaded = load_checkpoint(tiny_checkpoint("attention"))
+    tensors = load_file(tiny_checkpoint("attention") / "encoder.safetensors")
+    for tensor in tensors.values():
+        if tensor.ndim == 4:
+            tensor.mul_(64).round_().div_(64).mul_(tensor.abs() > tensor.std())
+    weights = place / "weights.safetensors"
+    save_file(tensors, weights, metadata={"format": "pt", "source": "drawn at random, MIT"})
+    spec = EncoderSpec(name="small", width=16, preprocessing=Preprocessing(size=32), weights=str(weights))
+    encoder = build_encoder(spec, dtype=torch.float32)
+    recipe = toy_recipe.model_dump(mode="json")
+    recipe["encoder"].update(trainable=False, weights=str(weights), width=16)
+    save_checkpoint(
+        place,
+        decoder=loaded.model.decoder.state_dict(),
+        decoder_spec=loaded.model.decoder.spec,
+        tokenizer=loaded.tokenizer,
+        encoder=encoder,
+        include_encoder=False,
+        search=loaded.search,
+        about={
+            "recipe": recipe,
+            "data": {"name": "toy", "format": "flickr8k", "pictures": 16, "fingerprint": "ab" * 32},
+            "scores": {"values": {"BLEU-4": 0.2, "CIDEr-D": 0.5}, "signature": "showtell:0|refs:2"},
+        },
+    )
+    return FrozenCaptioner(place, weights)

@@ -1,27 +1,34 @@
-"""``showtell demo``: the whole way of the data on scenes drawn here, from nothing to a report, in minutes."""
+"""``showtell demo``: the whole way of the data on scenes drawn here, from nothing to a report, in minutes.
+
+With ``--captioner`` it ends with real photographs, told by a captioner that was trained on such.
+"""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from showtell.errors import ShowtellError
+from showtell.errors import ConfigError, PictureError, ShowtellError
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from showtell.captioner import Captioner
     from showtell.data.prepared import PreparedSet
     from showtell.data.scene_captions import Scene
+    from showtell.report.photographs import Photograph
     from showtell.training.judging import Judgement
 
 TRAIN, DEV, TEST = 3000, 200, 500
 LEAST_SHARE = 0.9
 SHOWN = 6
 THUMBNAIL_COLUMNS = 20
+PHOTOGRAPH_COLUMNS = 44
 
 
 @dataclass(frozen=True)
@@ -35,6 +42,7 @@ class DemoResult:
         pictures: Held-out pictures.
         seconds: Time of training and scoring.
         report: The page.
+        photographs: Real ones with their captions, where a captioner was named.
     """
 
     right: int
@@ -43,6 +51,7 @@ class DemoResult:
     pictures: int
     seconds: float
     report: Path
+    photographs: Sequence[Photograph] = ()
 
     @property
     def headline(self) -> str:
@@ -63,6 +72,8 @@ def run_demo(
     test_pictures: int = TEST,
     overrides: list[str] | None = None,
     least_share: float = LEAST_SHARE,
+    captioner: Path | None = None,
+    photographs: Path | None = None,
 ) -> DemoResult:
     """Draw scenes, prepare them, train, score on compositions never seen in training, write the report.
 
@@ -74,6 +85,8 @@ def run_demo(
         test_pictures: How many to be judged on.
         overrides: Changes to the recipe ``demo``, as ``showtell train --set`` takes them.
         least_share: The share of held-out pictures that must be right.
+        captioner: A captioner of photographs, to end with.
+        photographs: A folder of JPEGs for it; each one's comment says whose it is.
 
     Raises:
         ShowtellError: fewer are right (the report is there all the same), or something could not be written.
@@ -84,6 +97,8 @@ def run_demo(
     from showtell.training.evaluation import evaluate_checkpoint
     from showtell.training.loop import train
 
+    # First, so that what is missing is told before minutes are spent.
+    eyes = _open_eyes(captioner, photographs)
     recipe = load_recipe("demo", [f"training.seed={seed}", *(overrides or [])])
     draw_scenes(out / "scenes", train=train_pictures, dev=dev_pictures, test=test_pictures, seed=seed)
     prepared = prepare(out / "scenes" / "captions.jsonl", out / "set")
@@ -92,7 +107,8 @@ def run_demo(
     predictions = run / "test-predictions.jsonl"
     judgement = evaluate_checkpoint(run, data=out / "set", split="test", predictions=predictions)
     seconds = time.monotonic() - started
-    result = _report(run, predictions, prepared, judgement, load_scenes(out / "scenes"), seconds)
+    real = _look(*eyes) if eyes is not None else []
+    result = _report(run, predictions, prepared, judgement, load_scenes(out / "scenes"), seconds, real)
     if result.right < least_share * result.pictures:
         raise ShowtellError(
             "the demo's captions are not good enough",
@@ -103,6 +119,45 @@ def run_demo(
     return result
 
 
+def _open_eyes(captioner: Path | None, photographs: Path | None) -> tuple[Captioner, list[Path]] | None:
+    """Load a captioner of photographs and find some for it.
+
+    Raises:
+        ConfigError: one is named without the other, or no JPEG is in the folder.
+        ShowtellError: the captioner cannot be loaded.
+    """
+    if captioner is None and photographs is None:
+        return None
+    if captioner is None or photographs is None:
+        raise ConfigError(
+            "--captioner and --photographs go together",
+            found="--captioner alone" if photographs is None else "--photographs alone",
+            mend="Name both: a captioner, and a folder of JPEGs for it",
+        )
+    from showtell.captioner import Captioner
+
+    pictures = sorted(photographs.glob("*.jpg"))
+    if not pictures:
+        raise ConfigError(f"{photographs} has no photographs", expected="files that end in .jpg")
+    return Captioner.load(captioner), pictures
+
+
+def _look(captioner: Captioner, pictures: list[Path]) -> list[Photograph]:
+    """Caption photographs; the comment in each file says what it is and whose."""
+    from PIL import Image
+
+    from showtell.report.photographs import Photograph
+
+    told = []
+    for path, caption in zip(pictures, captioner.caption(pictures), strict=True):
+        if caption.error is not None:
+            raise PictureError(caption.error)
+        with Image.open(path) as picture:
+            comment = picture.info.get("comment", b"")
+        told.append(Photograph(path, caption.text, comment.decode("utf-8", "replace")))
+    return told
+
+
 def _report(
     run: Path,
     predictions: Path,
@@ -110,6 +165,7 @@ def _report(
     judgement: Judgement,
     scenes: dict[str, Scene],
     seconds: float,
+    photographs: Sequence[Photograph],
 ) -> DemoResult:
     from showtell.data.scene_captions import check_caption, named_objects
     from showtell.report import write_report
@@ -131,6 +187,7 @@ def _report(
         pictures=len(told),
         seconds=seconds,
         report=run / "report.html",
+        photographs=photographs,
     )
     write_report(
         run,
@@ -140,29 +197,32 @@ def _report(
         scores=judgement.scores.values,
         signature=judgement.scores.signature,
         verdicts=verdicts,
+        photographs=photographs,
     )
+    from rich.text import Text
+
     for key in list(told)[:SHOWN]:
-        _show(told[key][0], told[key][1], verdicts[key])
+        wrong = "; ".join(verdicts[key])
+        _show(*told[key], Text(f"wrong: {wrong}", "red") if wrong else Text("right", "green"))
     return result
 
 
-def _show(path: Path, caption: str, wrong: list[str]) -> None:
-    """Print a picture's name, what was said of it and whether that is right; on a terminal beside the picture."""
+def _show(path: Path, caption: str, said: Text, *, columns: int = THUMBNAIL_COLUMNS) -> None:
+    """Print a picture's name, its caption and what is said of either; on a terminal beside the picture."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
-    verdict = Text("wrong: " + "; ".join(wrong), "red") if wrong else Text("right", "green")
     if not console.is_terminal:
-        console.print(Text.assemble(f"{path.name}  {caption}  ", verdict), soft_wrap=True)
+        console.print(Text.assemble(f"{path.name}  {caption}  ", said), soft_wrap=True)
         return
     row = Table.grid(padding=(0, 2, 1, 0))
-    row.add_row(_blocks(path), Text.assemble((path.name, "dim"), f"\n\n{caption}\n\n", verdict))
+    row.add_row(_blocks(path, columns), Text.assemble((path.name, "dim"), f"\n\n{caption}\n\n", said))
     console.print(row)
 
 
-def _blocks(path: Path) -> Text:
+def _blocks(path: Path, columns: int) -> Text:
     """Return a small picture made of half blocks, two pixels a character."""
     from PIL import Image
     from rich.color import Color
@@ -170,16 +230,17 @@ def _blocks(path: Path) -> Text:
     from rich.text import Text
 
     with Image.open(path) as picture:
-        small = picture.convert("RGB").resize((THUMBNAIL_COLUMNS,) * 2, Image.Resampling.BOX)
+        rows = 2 * round(columns * picture.height / picture.width / 2)
+        small = picture.convert("RGB").resize((columns, rows), Image.Resampling.BOX)
     text = Text()
-    for row in range(0, THUMBNAIL_COLUMNS, 2):
-        for column in range(THUMBNAIL_COLUMNS):
+    for row in range(0, rows, 2):
+        for column in range(columns):
             upper, lower = (
                 Color.from_rgb(*small.getpixel((column, row + below)))  # type: ignore[misc]
                 for below in (0, 1)
             )
             text.append("▀", Style(color=upper, bgcolor=lower))
-        if row + 2 < THUMBNAIL_COLUMNS:
+        if row + 2 < rows:
             text.append("\n")
     return text
 
@@ -187,10 +248,23 @@ def _blocks(path: Path) -> Text:
 def command(
     out: Annotated[Path, typer.Option("-o", "--out", help="Where scenes, run and report go.")] = Path("demo"),
     seed: Annotated[int, typer.Option(help="Of the scenes and of the training.")] = 0,
+    captioner: Annotated[
+        Path | None, typer.Option(help="End with photographs, told by this captioner; with --photographs.")
+    ] = None,
+    photographs: Annotated[
+        Path | None,
+        typer.Option(help="A folder of JPEGs for --captioner; their comments say whose they are."),
+    ] = None,
 ) -> None:
     """Draw scenes, train a small captioner on them, judge it on compositions it never saw, write a report."""
-    result = run_demo(out, seed=seed)
+    result = run_demo(out, seed=seed, captioner=captioner, photographs=photographs)
     typer.echo(f"\n{result.headline}")
     typer.echo(f"Every object named as well: {100 * result.complete / result.pictures:.1f} %.")
     typer.echo(f"Training and scoring took {result.seconds:.0f} seconds.")
+    if result.photographs:
+        from rich.text import Text
+
+        typer.echo(f"\nReal photographs, told by {captioner}:\n")
+        for one in result.photographs:
+            _show(one.path, one.caption, Text(one.credit, "dim"), columns=PHOTOGRAPH_COLUMNS)
     typer.echo(f"Report: {result.report.resolve()}")

@@ -26,6 +26,7 @@ VERBS = (
     "report",
     "results",
     "export",
+    "pack",
     "push",
     "recipes",
     "demo",

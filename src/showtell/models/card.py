@@ -26,13 +26,15 @@ DATA_NOTES = {
 
 
 class CardFields(StrictModel):
-    """What a configuration cannot know of its captioner; goes into the header of the model card."""
+    """What a configuration cannot know of its captioner: for the header of the model card, its limits, its recipe."""
 
     license: str | None = Field(None, description="an identifier of the hub: mit, cc-by-nc-4.0, other")
     license_link: str | None = Field(None, description="address of a licence that has no identifier")
     language: str | list[str] = Field("en", description="ISO 639 code of the captions' language, or several")
     datasets: list[str] = Field([], description="what it was trained on, by the names of the hub's data sets")
     tags: list[str] = Field([], description="beside image-captioning and showtell")
+    notes: list[str] = Field([], description="limits that only who trained it knows, a sentence each")
+    command: str | None = Field(None, description="what trains such a captioner on the hub's encoder weights")
 
 
 def card_fields(values: Mapping[str, Any]) -> CardFields:
@@ -52,7 +54,7 @@ def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> s
 
     Args:
         config: All of its ``config.json``.
-        repository: Where on the hub it will lie; None: nowhere yet.
+        repository: Where it will lie, on the hub or as a directory; None: nowhere yet.
     """
     fields = CardFields.model_validate(config.get("card", {}))
     name = repository.rsplit("/", maxsplit=1)[-1] if repository else "captioner"
@@ -64,6 +66,7 @@ def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> s
         _made_from(config),
         _scores(config),
         _limits(config, fields),
+        _again(fields),
         _recipe(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -132,13 +135,21 @@ def _what_it_is(config: Mapping[str, Any]) -> str:
         lines.append(f"- **Encoder's weights{when}**: SHA-256 `{encoder['identity']['weights']}`.")
     if origin:
         lines.append(f"- **Encoder's origin and licence**, as its metadata say: {origin}.")
+    if encoder.get("file"):
+        lines.append(
+            f"- **Encoder's file**: `{encoder['file']}`, shared by captioners that lie side by side."
+        )
     lines += [
-        f"- **Decoder**: `{decoder['name']}` ({sizes}).",
+        f"- **Decoder**: `{decoder['name']}` ({sizes}){_rounding(config)}.",
         f"- **Vocabulary**: {config['vocabulary']:,} tokens.",
         f"- **Decoding**: {_decoding(config['search'])}.",
         f"- **Files**: safetensors and JSON alone; `{'`, `'.join(config['files'])}`.",
     ]
     return "\n".join(lines)
+
+
+def _rounding(config: Mapping[str, Any]) -> str:
+    return f", rounded to {config['rounded']} and computed in float32" if "rounded" in config else ""
 
 
 def _decoding(search: Mapping[str, Any]) -> str:
@@ -191,10 +202,10 @@ def _scores(config: Mapping[str, Any]) -> str:
     if not values:
         return ""
     rows = "\n".join(f"| {metric} | {100 * value:.2f} |" for metric, value in values.items())
-    split = config["recipe"]["validation"]["split"]
+    split, name = config["recipe"]["validation"]["split"], config["data"]["name"]
     return f"""## Scores
 
-On the split `{split}` of {config["data"]["name"]}, times 100. The epoch was chosen on the same split.
+On the split `{split}` of {name}, times 100. The epoch was chosen on the same split.{_of_what(config)}
 
 | metric | score |
 | --- | --- |
@@ -203,9 +214,21 @@ On the split `{split}` of {config["data"]["name"]}, times 100. The epoch was cho
 Signature: `{config["scores"]["signature"]}`"""
 
 
+def _of_what(config: Mapping[str, Any]) -> str:
+    if "rounded" not in config:
+        return ""
+    return f"\nThey are of the decoder in float32, before it was rounded to {config['rounded']}."
+
+
 def _limits(config: Mapping[str, Any], fields: CardFields) -> str:
     form = str((config.get("data") or {}).get("format") or "")
     notes = [note for beginning, note in DATA_NOTES.items() if form.startswith(beginning)]
+    seen = config["encoder"]["spec"].get("preprocessing")
+    if seen:
+        notes.append(
+            f"It sees every picture at {seen['size']}x{seen['size']} pixels: what is small there is lost."
+        )
+    notes += fields.notes
     if fields.language == "en":
         notes.append("It writes English only.")
     listed = "".join(f"\n- {note}" for note in notes)
@@ -224,6 +247,18 @@ pictures.
   It must not be used to identify or to judge anybody.
 - On pictures unlike its training pictures (drawings, screenshots, medical or aerial images) it says nothing useful.
 - Not for decisions about safety, health, law or rights, nor for people who cannot check what it says.{listed}"""
+
+
+def _again(fields: CardFields) -> str:
+    if fields.command is None:
+        return ""
+    return f"""## Training it again
+
+One command trains such a captioner, with the encoder weights that the Hugging Face hub has for it:
+
+```
+{fields.command}
+```"""
 
 
 def _recipe(config: Mapping[str, Any]) -> str:

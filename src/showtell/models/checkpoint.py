@@ -1,6 +1,7 @@
 """A captioner on disk: ``config.json``, ``decoder.safetensors``, ``tokenizer.json``, a model card, and on
 request the encoder. safetensors and JSON alone, no pickle; every file's SHA-256 stands in the configuration, so
-that one that was cut short or belongs to another checkpoint is refused.
+that one that was cut short or belongs to another checkpoint is refused. Captioners that lie side by side may share
+one file of encoder weights (`showtell.models.shared_encoder`).
 """
 
 from __future__ import annotations
@@ -26,8 +27,9 @@ from showtell.models.encoder import Encoder, build_encoder, check_identity, save
 from showtell.models.hub import CARD, CONFIG, DECODER, ENCODER, FILES, TOKENIZER
 from showtell.models.portable import portable_config
 from showtell.models.registry import build_decoder
+from showtell.models.shared_encoder import SHARED, check_shared, check_unchanged, find_shared, share_encoder
 from showtell.models.spec import EncoderSpec
-from showtell.models.tensors import save_tensors
+from showtell.models.tensors import halve_tensors, save_tensors
 from showtell.options import DecodingOptions
 from showtell.text.tokenizer import Tokenizer
 
@@ -104,6 +106,8 @@ def save_portable(
     directory: Path,
     *,
     include_encoder: bool = True,
+    shared_encoder: Path | None = None,
+    half: bool = False,
     card: Mapping[str, Any] | None = None,
     repository: str | None = None,
 ) -> None:
@@ -114,37 +118,54 @@ def save_portable(
         directory: A place that is new or empty, or holds a checkpoint and nothing else, which is replaced.
         include_encoder: Write a frozen encoder along; without it, who loads this must have the same weights. One
             that was trained along is always written.
+        shared_encoder: Keep a frozen encoder in this file, in compact form, in place of in the directory: once for
+            several captioners. A file that is there already must hold the same weights, and is left as it is.
+        half: Round the decoder to half floats, which halves its file.
         card: Fields of the model card (`showtell.models.card.CardFields`) that replace those kept from before.
-        repository: Where on the hub it will lie, for the model card.
+        repository: Where it will lie, for the model card: on the hub, or a directory.
 
     Raises:
-        CheckpointError: other files are in that place, or the encoder's file was replaced since it was loaded.
-        ConfigError: an unknown field of the model card.
+        CheckpointError: other files are in that place, the encoder's file was replaced since it was loaded, or the
+            decoder has numbers that half floats cannot hold.
+        ConfigError: an unknown field of the model card, or a shared encoder that cannot be one.
+        EncoderError: the file of the shared encoder holds other weights.
         DataError: the place cannot be written.
     """
     encoder = loaded.model.encoder
     if encoder is None:
         raise ValueError("a checkpoint loaded without its encoder cannot be saved")
-    foreign = sorted({path.name for path in directory.iterdir()} - set(FILES)) if directory.is_dir() else []
-    if foreign:
-        raise CheckpointError(
-            f"cannot save a captioner in {directory}",
-            found=f"other files ({foreign[0]})",
-            mend="Name an empty or new directory",
-        )
+    _check_place(directory)
+    if shared_encoder is not None:
+        check_shared(encoder, loaded.config, shared_encoder, directory)
     fields = card_fields({**loaded.config.get("card", {}), **(card or {})})
     config = portable_config(loaded.config)
     config["card"] = fields.model_dump(mode="json", exclude_defaults=True)
     config["encoder"] = {"origin": encoder.origin, **config["encoder"]}
+    config["encoder"].pop(SHARED, None)
+    decoder: Mapping[str, Tensor] = loaded.model.decoder.state_dict()
+    if half:
+        decoder = halve_tensors(decoder, what=f"the decoder for {directory}")
+        config["rounded"] = "float16"
+    if shared_encoder is not None:
+        config["encoder"][SHARED] = share_encoder(encoder, shared_encoder, directory)
     trained = config["encoder"]["spec"]["trainable"]
-    carried = encoder if include_encoder or trained else None
+    carried = encoder if trained or (include_encoder and shared_encoder is None) else None
     with atomic_directory(directory) as fresh:
-        _write(fresh, config, loaded.model.decoder.state_dict(), loaded.tokenizer, carried, repository)
-        if carried is not None and sha256_file(fresh / ENCODER) != carried.weights_sha256:
-            raise CheckpointError(
-                f"{carried.weights} is not what it was when the captioner was loaded",
-                mend="Load the captioner again, then save it",
-            )
+        _write(fresh, config, decoder, loaded.tokenizer, carried, repository)
+        if carried is not None:
+            check_unchanged(carried, fresh / ENCODER)
+
+
+def _check_place(directory: Path) -> None:
+    """Refuse a place that holds anything but a checkpoint."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    foreign = sorted(names - set(FILES)) or (sorted(names) if CONFIG not in names else [])
+    if foreign or (directory.exists() and not directory.is_dir()):
+        raise CheckpointError(
+            f"cannot save a captioner in {directory}",
+            found=f"other files ({foreign[0]})" if foreign else "a file",
+            mend="Name an empty or new directory",
+        )
 
 
 def _write(
@@ -247,7 +268,7 @@ def load_checkpoint(
     Args:
         path: A checkpoint, or a run (its ``best/`` is taken).
         encoder_weights: A local file with the encoder's weights, the very ones it was trained with; None: those
-            in the checkpoint, else the file the run was trained with, else the hub's.
+            in the checkpoint or shared beside it, else the file the run was trained with, else the hub's.
         with_encoder: False leaves the encoder out, for use with cached features.
         device: Where it shall run.
         encoder_dtype: What a frozen encoder computes in; None: the fastest that the device has.
@@ -312,6 +333,8 @@ def _load_encoder(
     if weights is None and ENCODER in config["files"]:
         spec = spec.model_copy(update={"trainable": False})
         return build_encoder(spec, weights=directory / ENCODER, device=device, dtype=dtype)
+    if weights is None and SHARED in config["encoder"]:
+        weights = find_shared(directory, config["encoder"][SHARED])
     try:
         encoder = build_encoder(spec, weights=weights, device=device, dtype=dtype)
     except EncoderError as error:

@@ -1,7 +1,8 @@
 """Encoder weights: safetensors files with what they say of themselves, loaded strictly or refused.
 
-A file is known by the SHA-256 of its bytes. What a network must know to use it (layout, mean and standard
-deviation, picture size, batch-norm epsilon) is read from its metadata, so that it cannot drift from the numbers.
+A file is known by the SHA-256 of its bytes, a compact one (`showtell.models.compact`) by that of the plain file it
+gives back. What a network must know to use it (layout, mean and standard deviation, picture size, batch-norm epsilon)
+is read from its metadata, so that it cannot drift from the numbers.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from showtell.errors import EncoderError
 from showtell.files import sha256_file
+from showtell.models.compact import is_compact, restore
 from showtell.models.hub import reason
 from showtell.models.spec import Layout
 
@@ -40,7 +42,7 @@ class Weights:
 
     Attributes:
         path: Where it was read.
-        sha256: Of the file's bytes, hexadecimal.
+        sha256: Of the plain file's bytes, hexadecimal.
         tensors: By name; floating ones are float32 whatever the file holds.
         metadata: What the file says of itself; values are text.
     """
@@ -108,10 +110,10 @@ class Weights:
 
 
 def read_weights(path: Path) -> Weights:
-    """Read a safetensors file.
+    """Read a safetensors file, plain or compact.
 
     Raises:
-        EncoderError: no such file, a directory, another format, or cut short.
+        EncoderError: no such file, a directory, another format, or cut short; a compact one also: changed.
     """
     if not path.is_file():
         raise EncoderError(
@@ -123,8 +125,12 @@ def read_weights(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            tensors = {name: _as_float32(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        return Weights(path, sha256_file(path), tensors, metadata)
+            if is_compact(metadata):
+                tensors, metadata, sha256 = restore(file, path)
+            else:
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                sha256 = sha256_file(path)
+        return Weights(path, sha256, {name: _as_float32(each) for name, each in tensors.items()}, metadata)
     except (SafetensorError, OSError) as error:
         raise EncoderError(
             f"cannot read encoder weights {path}",

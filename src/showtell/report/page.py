@@ -14,6 +14,7 @@ from typing import Any
 from showtell.console import progress
 from showtell.files import write_text
 from showtell.report.charts import STEPS, figure
+from showtell.report.photographs import Photograph, photographs_section
 from showtell.report.pictures import pack_attention, thumbnail
 from showtell.report.run import Prediction, RunFacts, choose, read_run
 from showtell.report.template import asset, embed_json, fill, render
@@ -40,6 +41,7 @@ def write_report(
     signature: str | None = None,
     verdicts: Mapping[str, Sequence[str]] | None = None,
     pictures: int = 200,
+    photographs: Sequence[Photograph] = (),
 ) -> Path:
     """Write a run's report: curves, scores, options, and pictures with their captions and attention.
 
@@ -53,6 +55,7 @@ def write_report(
         signature: What these depend on; None: that of ``best/``.
         verdicts: What is wrong with the caption of each key, for those whose truth is known.
         pictures: Most pictures shown; of more, the worst, the best and an even choice are taken.
+        photographs: Shown with their captions above these; they belong to no set.
 
     Raises:
         DataError: no run is there, one of its files is broken, or the page cannot be written.
@@ -69,6 +72,7 @@ def write_report(
             "charts": _charts(facts),
             "extent": escape(facts.extent),
             "options": options_section(facts.recipe),
+            "photographs": photographs_section(photographs),
             "choice": escape(_choice(len(shown), len(facts.predictions))),
         },
     )

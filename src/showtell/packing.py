@@ -1,0 +1,134 @@
+"""A trained captioner made small and whole, to lie in a repository: the function behind ``showtell pack``.
+
+The decoder is rounded to half floats, the frozen encoder is kept once for all captioners beside it, and nothing of a
+training or of the machine it ran on goes along.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from showtell.errors import ConfigError
+from showtell.models.hub import FILES, find_checkpoint
+from showtell.models.portable import portable_recipe
+from showtell.recipes.schema import load_recipe, parse_recipe
+
+FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "threads"))
+"""Keys of a recipe that say nothing of the captioner: where files lay, who watched, on how many cores."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """What was written.
+
+    Attributes:
+        directory: The captioner.
+        encoder: The file of the encoder that it shares; None: it carries its own.
+        sizes: Bytes by name of each of its files.
+    """
+
+    directory: Path
+    encoder: Path | None
+    sizes: dict[str, int]
+
+
+def pack_captioner(
+    checkpoint: str | Path,
+    out: Path,
+    *,
+    encoder: Path | None = None,
+    encoder_weights: Path | None = None,
+    recipe: str | None = None,
+    card: Mapping[str, Any] | None = None,
+) -> Packed:
+    """Write a captioner in half floats, with its model card, ready to be kept in a repository.
+
+    Args:
+        checkpoint: A checkpoint, a run (its ``best/``), or a name on the hub.
+        out: A place that is new or empty, or holds a packed captioner, which is replaced.
+        encoder: The file of a frozen encoder's weights, outside ``out``, for several captioners: written in compact
+            form where it is not there yet. None: the captioner carries its encoder.
+        encoder_weights: Where the encoder's weights are now; None: where the checkpoint says.
+        recipe: A shipped recipe; the card names the command that trains such a captioner by it.
+        card: Fields of the model card (`showtell.models.card.CardFields`).
+
+    Raises:
+        ConfigError: no such recipe, a checkpoint that does not know its own, or a field of the card that is unknown.
+        ShowtellError: the checkpoint, its encoder or the place cannot be used; see `save_portable`.
+    """
+    from showtell.models.checkpoint import load_checkpoint, save_portable
+
+    loaded = load_checkpoint(find_checkpoint(checkpoint), encoder_weights=encoder_weights)
+    fields = dict(card or {})
+    if recipe is not None:
+        fields["command"] = training_command(loaded.config, recipe, out.name)
+    save_portable(
+        loaded,
+        out,
+        shared_encoder=encoder,
+        half=True,
+        card=fields,
+        # A path of this machine says nothing to whom the repository is for.
+        repository=out.name if out.is_absolute() or ".." in out.parts else out.as_posix(),
+    )
+    sizes = {name: (out / name).stat().st_size for name in FILES if (out / name).exists()}
+    return Packed(out, encoder, sizes)
+
+
+def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
+    """Return the command that trains a captioner like this one by a shipped recipe, on the hub's encoder weights.
+
+    Args:
+        config: Of the checkpoint.
+        recipe: The shipped recipe's name; each key that the checkpoint was trained with otherwise is set.
+        name: What the new run is called.
+
+    Raises:
+        ConfigError: no such recipe, or the checkpoint does not know what it was trained by.
+    """
+    if "recipe" not in config or "data" not in config:
+        raise ConfigError(
+            f"no command by the recipe {recipe} can be named",
+            found="a checkpoint that does not say by which recipe and on what it was trained",
+            mend="Leave --recipe (recipe=) out",
+        )
+    shipped = load_recipe(recipe).model_dump(mode="json")
+    trained = portable_recipe(
+        parse_recipe(config["recipe"], "the checkpoint's recipe").model_dump(mode="json")
+    )
+    for part, free in FREE_KEYS:
+        trained[part][free] = shipped[part][free]
+    words = ["showtell", "train", recipe, "--data", f"data/{config['data']['name']}", "-o", f"runs/{name}"]
+    for key, value in _changes(shipped, trained):
+        words += ["--set", f"{key}={_as_yaml(value)}"]
+    return shlex.join(words)
+
+
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each dotted key of a recipe whose value is another one, with the new value."""
+    for name, value in new.items():
+        key = f"{above}{name}"
+        before = old.get(name)
+        if value == before:
+            continue
+        # Parts of different kinds have different keys: such a part is set as a whole.
+        if (
+            isinstance(value, dict)
+            and isinstance(before, dict)
+            and value.keys() == before.keys()
+            and value.get("name") == before.get("name")
+        ):
+            yield from _changes(before, value, f"{key}.")
+        else:
+            yield key, value
+
+
+def _as_yaml(value: Any) -> str:
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")
