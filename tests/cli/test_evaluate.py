@@ -89,3 +89,25 @@ def test_no_road_says_a_special_token_however_likely(
             [other.text for other in one.alternatives],
         ):
             assert not any(special in text for special in SPECIALS for text in shown)
+
+
+def test_how_captions_read_is_told_beside_the_scores(
+    tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet
+) -> None:
+    arguments = ["evaluate", str(tiny_checkpoint("lstm")), "--data", str(toy_set.directory)]
+    table = CliRunner().invoke(app, arguments)
+    told = CliRunner().invoke(app, [*arguments, "--format", "json"])
+    assert (table.exit_code, told.exit_code) == (0, 0), table.output + told.output
+    rows = [line for line in told.stdout.splitlines() if line.startswith("{")]
+    said = json.loads(rows[0])
+    quality = said["quality"]
+    assert list(quality) == [
+        *("repeated", "bad_ending", "unknown", "words", "distinct_words", "distinct_captions", "unseen")
+    ]
+    # Its vocabulary is that of another set.
+    assert quality["unknown"] > 0
+    assert quality["unseen"] == 1.0
+    scores, figures = table.stdout.strip().split("\n\n")
+    assert scores.splitlines()[-1] == said["signature"]
+    assert figures.splitlines()[1].split()[-1] == "100.0"
+    assert f"{quality['words']:.1f}" in figures

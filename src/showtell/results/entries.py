@@ -14,6 +14,7 @@ from typing import Any
 
 from safetensors import safe_open
 
+from showtell.console import note
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.files import MANIFEST, read_json_lines, read_text
@@ -103,7 +104,7 @@ def open_entry(path: Path, prepared: PreparedSet, *, other_data: bool) -> Entry:
         raise DataError(
             f"{path} cannot be judged", found="no seed with a best/", mend="Let showtell train --seeds go on"
         )
-    members = [_open_member(one) for one in (seeds or [place])]
+    members = [open_member(one) for one in (seeds or [place])]
     for member in members:
         if not other_data:
             _check_data(member, prepared)
@@ -129,11 +130,19 @@ def _seeds_in(place: Path) -> list[Path] | None:
     manifest = place / MANIFEST
     if not manifest.is_file() or json.loads(read_text(manifest)).get("kind") != SEEDS:
         return None
-    runs = [run for run in place.glob("seed-*") if (run / "best").is_dir()]
-    return sorted(runs, key=lambda run: (len(run.name), run.name))
+    runs = sorted(place.glob("seed-*"), key=lambda run: (len(run.name), run.name))
+    for run in runs:
+        if not (run / "best").is_dir():
+            note(f"{run} is left out: it has no best/ yet")
+    return [run for run in runs if (run / "best").is_dir()]
 
 
-def _open_member(place: Path) -> Member:
+def open_member(place: Path) -> Member:
+    """Return what a run or a checkpoint says of itself.
+
+    Raises:
+        CheckpointError: there is no captioner, or it is broken.
+    """
     checkpoint, config = read_config(place)
     trained = [
         row for row in read_json_lines(place / "metrics.jsonl", may_be_cut=True) if row["kind"] == "epoch"

@@ -16,7 +16,7 @@ from showtell.console import note
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.files import read_text, sha256_json, write_json
-from showtell.results.entries import Member
+from showtell.results.entries import Member, open_member
 from showtell.scoring.meteor import VERSION, MeteorScorer
 from showtell.training.predictions import kept_judgement
 
@@ -43,6 +43,9 @@ class KeptEvaluations:
             prepared: The set.
             split: The split, whole.
             decode: Asks it, for all rows of the split in order.
+
+        Raises:
+            DataError: meanwhile another captioner was put in its place.
         """
         rows = prepared.split_rows(split).tolist()
         keys = [prepared.key(row) for row in rows]
@@ -58,6 +61,12 @@ class KeptEvaluations:
             # A run that has come to its end keeps what it said of its validation split.
             judged = kept_judgement(member.checkpoint, prepared)
             texts = judged.texts if judged is not None and judged.rows == rows else decode()
+            if open_member(member.checkpoint).identity != member.identity:
+                raise DataError(
+                    f"{member.checkpoint} cannot be judged",
+                    found="another captioner than a moment ago",
+                    mend="A training is under way: run the same again, or name a copy",
+                )
             return {"captions": dict(zip(keys, texts, strict=True))}
 
         said: dict[str, str] = self.keep("captions", made_of, ask)["captions"]

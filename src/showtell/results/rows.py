@@ -6,6 +6,7 @@ import contextlib
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -137,8 +138,7 @@ def collect(
     for entry in entries:
         with _left_out(entry.path, failures):
             said = [
-                kept.captions(member, prepared, split, lambda member=member: decode(member))
-                for member in entry.members
+                kept.captions(member, prepared, split, partial(decode, member)) for member in entry.members
             ]
             judged.append(table.judge(entry, names[entry.path], said))
     _refuse_nothing(judged, failures)

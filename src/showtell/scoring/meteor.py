@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol, Self
 
+from showtell.console import progress
 from showtell.errors import MissingExtraError, ScoreError
 
 NAME, VERSION = "METEOR", "meteor-1.5"
@@ -117,10 +118,11 @@ class Meteor:
             ScoreError: Java does not start, or ended.
         """
         self.start()
-        counts = [
-            self._count(captions, candidate)
-            for captions, candidate in zip(references, candidates, strict=True)
-        ]
+        counts = []
+        with progress("METEOR", len(candidates), unit="pictures") as advance:
+            for captions, candidate in zip(references, candidates, strict=True):
+                counts.append(self._count(captions, candidate))
+                advance(1, "")
         self._tell(f" {_SEPARATOR} ".join(["EVAL", *counts]))
         pictures = [self._hear_number() for _ in counts]
         return self._hear_number(), pictures
