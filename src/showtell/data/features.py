@@ -101,7 +101,7 @@ def extract_features(
     with _alone(directory):
         manifest = _find(prepared, encoder, directory, regions=regions)
         kept = (encoder.regions if regions else 0) if manifest is None else int(manifest["regions"])
-        done = np.zeros(len(prepared), np.bool_) if manifest is None else _read_bitmap(directory, manifest)
+        done = np.zeros(len(prepared), np.bool_) if manifest is None else read_bitmap(directory, manifest)
         missing = wanted[~done[wanted]]
         if len(missing):
             _check_room(directory, cache_bytes(len(missing), kept, encoder.width), len(missing))
@@ -258,7 +258,7 @@ def _refuse_stale(
         )
 
 
-def _read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.bool_]:
+def read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.bool_]:
     """Return which rows are done, bool [N].
 
     Raises:
