@@ -11,9 +11,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from showtell.errors import DataError
+from showtell.errors import CheckpointError, DataError
 from showtell.files import atomic_path
-from showtell.models.tensors import save_tensors
+from showtell.models.tensors import halve_tensors, save_tensors
 
 
 @contextmanager
@@ -46,3 +46,21 @@ def test_a_file_that_finds_no_room_is_told_and_leaves_the_old_one(tmp_path: Path
         save_tensors({"a": torch.zeros(1000)}, temporary)
     assert torch.equal(load_file(path)["a"], torch.ones(2))
     assert [item.name for item in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_floats_are_rounded_and_all_else_stays() -> None:
+    tensors = {"weight": torch.tensor([1.0, 1.0001, 1e-9]), "steps": torch.tensor(70000)}
+    halves = halve_tensors(tensors, what="it")
+    assert halves["weight"].dtype == torch.float16
+    assert halves["weight"].tolist() == [1.0, 1.0, 0.0]
+    assert halves["steps"].dtype == torch.int64
+    assert int(halves["steps"]) == 70000
+
+
+@pytest.mark.parametrize("number", [65520.0, -1e9, float("nan"), float("inf")])
+def test_what_half_floats_cannot_hold_is_refused(number: float) -> None:
+    with pytest.raises(
+        CheckpointError,
+        match=r"the decoder cannot be rounded to half floats: found b, .*up to 65504\. Save it without",
+    ):
+        halve_tensors({"a": torch.ones(3), "b": torch.tensor([0.0, number])}, what="the decoder")
