@@ -111,3 +111,19 @@ def test_how_captions_read_is_told_beside_the_scores(
     assert scores.splitlines()[-1] == said["signature"]
     assert figures.splitlines()[1].split()[-1] == "100.0"
     assert f"{quality['words']:.1f}" in figures
+
+
+def test_captioners_tell_together(tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet) -> None:
+    first, second = str(tiny_checkpoint("attention")), str(tiny_checkpoint("lstm"))
+
+    def scores(*arguments: str) -> dict[str, Any]:
+        given = ["evaluate", *arguments, "--data", str(toy_set.directory), "--format", "json"]
+        result = CliRunner().invoke(app, given, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        told: dict[str, Any] = json.loads(result.stdout)
+        del told["seconds"]
+        return told
+
+    alone = scores(first)
+    assert scores(first, "--with", first) == alone
+    assert set(scores(first, "--with", second, "--with", first)) == set(alone)

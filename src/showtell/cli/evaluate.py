@@ -33,6 +33,12 @@ def command(
     meteor: Annotated[
         bool, typer.Option("--meteor", help="METEOR 1.5 too: needs Java and pip install 'showtell[meteor]'.")
     ] = False,
+    together_with: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--with", help="Another captioner that tells together with it, as an ensemble. Repeatable."
+        ),
+    ] = None,
     encoder_weights: Annotated[
         Path | None, typer.Option(help="A local file with the encoder's weights.")
     ] = None,
@@ -67,6 +73,7 @@ def command(
         "--encoder-weights": encoder_weights,
         "--features": features,
         "--predictions": predictions,
+        "--with": together_with or None,
     }
     common: dict[str, Any] = {"data": data, "split": split, "device": device, "threads": threads}
     with _started(meteor) as program:
@@ -91,6 +98,7 @@ def command(
             features=features,
             predictions=predictions,
             meteor=program,
+            together_with=[find_checkpoint(path) for path in together_with or ()],
             **common,
         )
         _print(judgement.scores, judgement.texts, judgement.seconds, data, output)
@@ -107,7 +115,7 @@ def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
     return program
 
 
-def _export_options(export: Path, changes: dict[str, Any], unusable: dict[str, Path | None]) -> Any:
+def _export_options(export: Path, changes: dict[str, Any], unusable: dict[str, Any]) -> Any:
     from showtell.errors import ConfigError
     from showtell.export.form import read_config
     from showtell.options import override

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from showtell.data.prepared import PreparedSet
 from showtell.models.checkpoint import load_checkpoint
+from showtell.models.ensemble import ensemble_of
 from showtell.options import DecodingOptions
 from showtell.scoring import Evaluator
 from showtell.scoring.meteor import MeteorScorer
@@ -29,6 +31,7 @@ def evaluate_checkpoint(
     pictures: int = 64,
     predictions: Path | None = None,
     meteor: MeteorScorer | None = None,
+    together_with: Sequence[Path] = (),
 ) -> Judgement:
     """Let a checkpoint caption a whole split and score what it says, by the road that training uses.
 
@@ -44,6 +47,8 @@ def evaluate_checkpoint(
         pictures: Pictures decoded at once.
         predictions: Where to write each picture's caption, references, scores and attention as JSON lines.
         meteor: What computes METEOR beside the other scores.
+        together_with: Further checkpoints or runs that tell together with the first one, see
+            `showtell.models.ensemble`.
 
     Raises:
         ShowtellError: checkpoint, data, weights or split cannot be used.
@@ -56,7 +61,9 @@ def evaluate_checkpoint(
     rows = prepared.split_rows(split)
     memories = open_memories(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
     judge = Judge(prepared, split, memories, loaded.tokenizer, compute, pictures=pictures)
-    judgement = judge.judge(loaded.model, options or loaded.search, attention=predictions is not None)
+    others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in together_with]
+    model = ensemble_of([loaded, *others]) if others else loaded.model
+    judgement = judge.judge(model, options or loaded.search, attention=predictions is not None)
     if meteor is not None:
         keys = [prepared.key(row) for row in judgement.rows]
         references = {key: prepared.captions(row) for key, row in zip(keys, judgement.rows, strict=True)}
