@@ -61,7 +61,10 @@ def commands_of(name: str) -> list[list[str]]:
 
 def small(recipe: Recipe) -> list[str]:
     """Return overrides that change sizes alone, of the keys that this recipe has."""
-    sizes = dict(SMALL)
+    sizes: dict[str, object] = dict(SMALL)
+    if recipe.encoder.reads:  # of a ResNet, which a small encoder stands for
+        sizes |= {"encoder.stages": [4], "encoder.grid": "null"}
+    sizes |= {f"objective.{number}.epochs": 2 for number in range(len(recipe.objective))}
     for key in ("attention", "memory"):
         if key not in type(recipe.decoder).model_fields:
             del sizes[f"decoder.{key}"]
@@ -210,7 +213,18 @@ def test_a_header_says_what_a_recipe_is_and_what_was_measured(name: str) -> None
     assert "not measured" in score or re.search(r"\d", score)
 
 
-@pytest.mark.parametrize("name", ["coco-show-and-tell", "flickr30k-attention", "coco-augmented"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "coco-show-and-tell",
+        "flickr30k-attention",
+        "coco-augmented",
+        "flickr30k-best",
+        "flickr30k-best-rl",
+        "coco-best",
+        "coco-best-rl",
+    ],
+)
 def test_what_was_not_measured_says_so(name: str) -> None:
     for word in ("Hardware:", "Minutes:", "Score:"):
         [line] = [line for line in header_of(name) if line.startswith(word)]
@@ -241,6 +255,13 @@ def test_recipes_are_what_their_originals_were() -> None:
     seen = live.encoder.preprocessing
     assert seen is not None
     assert (seen.resize, seen.crop) == ("crop", live.data.augment.crop)
+
+
+@pytest.mark.parametrize("name", ["flickr8k", "flickr30k", "coco"])
+def test_the_best_with_rewards_is_the_best_and_a_phase_more(name: str) -> None:
+    plain, rewarded = (load_recipe(f"{name}-best{end}") for end in ("", "-rl"))
+    assert rewarded.model_copy(update={"objective": rewarded.objective[:1]}) == plain
+    assert [phase.name for phase in rewarded.objective] == ["cross-entropy", "self-critical"]
 
 
 @pytest.mark.slow
