@@ -156,6 +156,17 @@ def test_what_was_trained_by_a_shipped_recipe_needs_its_name_alone() -> None:
     )
 
 
+def test_phases_of_the_captioner_it_began_with_are_the_recipes() -> None:
+    recipe = load_recipe("flickr8k-best-rl").model_dump(mode="json")
+    began = {**recipe, "objective": recipe["objective"][1:]}
+    began["training"] = recipe["training"] | {"start": "runs/flickr8k-best"}
+    config = {"recipe": began, "data": {"name": "flickr8k"}}
+    plain = "showtell train flickr8k-best-rl --data data/flickr8k -o runs/best"
+    assert training_command(config, "flickr8k-best-rl", "best") == plain
+    began["objective"] = [recipe["objective"][1] | {"lr": 1e-6}]
+    assert "lr: 1.0e-06" in training_command(config, "flickr8k-best-rl", "best")
+
+
 def test_a_command_that_cannot_be_known_is_refused(tiny_checkpoint: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not say by which recipe.*Leave --recipe \(recipe=\) out"):
         pack_captioner(tiny_checkpoint("lstm"), tmp_path / "toy", recipe="demo")

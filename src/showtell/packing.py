@@ -104,6 +104,10 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
     )
     for part, free in FREE_KEYS:
         trained[part][free] = shipped[part][free]
+    phases = trained["objective"]
+    if trained["training"]["start"] is not None and shipped["objective"][-len(phases) :] == phases:
+        # It began with a captioner of the phases before, which the recipe trains as well.
+        trained["objective"], trained["training"]["start"] = shipped["objective"], None
     words = ["showtell", "train", recipe, "--data", f"data/{config['data']['name']}", "-o", f"runs/{name}"]
     for key, value in _changes(shipped, trained):
         words += ["--set", f"{key}={_as_yaml(value)}"]
