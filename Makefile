@@ -1,4 +1,5 @@
-# make demo   the main job on drawn scenes: prepare, train, score, caption, report; DEMO="--seed 1" and more options
+# make demo   the main job on drawn scenes: prepare, train, score, caption, report; then real photographs, told by a
+#             captioner that is here; DEMO="--seed 1" and more options in place of these
 # make bench  the table of speeds: minutes alone on a quiet machine; BENCH="--only search" and more options
 # make test   lint, types, import contract, tests: what CI runs
 
@@ -6,6 +7,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
+DEMO ?= --captioner models/flickr8k-best-rl --photographs examples
 
 .PHONY: demo test check slow bench clean
 
