@@ -28,7 +28,7 @@ ROWS = np.array([3, 5, 9])
 def make_batches() -> Any:
     return SimpleNamespace(
         rows=ROWS,
-        tokenizer=SimpleNamespace(pad_id=PAD),
+        tokenizer=SimpleNamespace(pad_id=PAD, bos_id=BOS, eos_id=EOS, unk_id=3),
         options=SimpleNamespace(flip=False),
         references=lambda *, mirrored: iter(SETS),
     )

@@ -266,3 +266,15 @@ def test_corners_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: Rec
     values["data"]["augment"] = {"views": "corners"}
     with pytest.raises(ConfigError, match=r"corners' features are kept.*data\.augment\.views=live"):
         parse_recipe(values, "recipe")
+
+
+def test_a_window_of_the_encoders_own_is_what_is_kept(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["encoder"]["preprocessing"] |= {"corner": {"down": 1, "right": 0, "share": 0.5}}
+    parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    [kept] = tmp_path.iterdir()
+    manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["encoder"]["preprocessing"]["corner"] == {"down": 1, "right": 0, "share": 0.5}

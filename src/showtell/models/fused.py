@@ -55,7 +55,8 @@ class FusedResNet(nn.Module):
         for stage in range(1, 5):
             for block in getattr(self.plain, f"layer{stage}"):
                 x = self._block(block, x)
-            maps.append(x)  # the next stage's shortcut is a convolution: nothing writes over it
+            if stage in self.plain.stages:
+                maps.append(x)  # the next stage's shortcut is a convolution: nothing writes over it
         return self.plain.join(maps)
 
     def _block(self, block: Any, x: Tensor) -> Tensor:

@@ -75,8 +75,8 @@ class ResNet(nn.Module):
     Args:
         depth: 18, 34, 50, 101 or 152.
         layout: Where the stride 2 of a bottleneck stage sits; 18 and 34 have one layout only.
-        stages: Whose maps are given, ascending, 1 to 4.
-        grid: Rows and columns of the map; None: as the last of the stages has it.
+        stages: Whose maps are given, side by side, ascending; the last is 4.
+        grid: Rows and columns of the map; None: as the last stage has it.
 
     Attributes:
         width: Channels D of those stages together: 512 or 2048 for the last one.
@@ -110,15 +110,16 @@ class ResNet(nn.Module):
         maps = []
         for stage in range(1, 5):
             x = getattr(self, f"layer{stage}")(x)
-            maps.append(x)
+            if stage in self.stages:
+                maps.append(x)
         return self.join(maps)
 
     def join(self, maps: Sequence[Tensor]) -> Tensor:
-        """Return the asked stages of all four maps [P, D', H', W'] side by side on one grid, [P, D, h, w]."""
+        """Return the maps [P, D', H', W'] of ``stages`` side by side on one grid, [P, D, h, w]."""
         rows, columns = (self.grid, self.grid) if self.grid else maps[-1].shape[2:]
         joined = [
-            mean_over_cells(maps[stage - 1] if stage == 4 else EARLIER_SCALE * maps[stage - 1], rows, columns)
-            for stage in self.stages
+            mean_over_cells(one if stage == 4 else EARLIER_SCALE * one, rows, columns)
+            for stage, one in zip(self.stages, maps, strict=True)
         ]
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
 

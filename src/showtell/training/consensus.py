@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from showtell.data.batches import Batch, Batches
-from showtell.training.self_critical import reward_of
+from showtell.search import Specials
+from showtell.training.self_critical import judge_sentences, reward_of
 
 PERFECT = 10.0
 """CIDEr-D of a caption against itself."""
@@ -31,19 +32,14 @@ def build_consensus(batches: Batches, share: float) -> Weigh:
     """
     reward = reward_of(batches, cider=1.0, bleu=0.0)
     counts = np.array([len(group) for group in batches.references(mirrored=False)])
-    pad = batches.tokenizer.pad_id
+    specials = Specials.of(batches.tokenizer)
 
     def weigh(batch: Batch) -> Tensor:
-        pictures, hypotheses, _ = batch.tokens.shape
-        lines = [
-            [token for token in line[1:] if token != pad] for line in batch.tokens.flatten(0, 1).tolist()
-        ]
-        rows, mirrored = (np.repeat(values, hypotheses) for values in (batch.rows, batch.mirrored))
-        scores = reward(lines, rows, mirrored).reshape(pictures, hypotheses)
+        scores = judge_sentences(reward, batch, batch.tokens, specials)
         # A caption is one of its own references: what it owes to itself is taken off.
         references = counts[np.searchsorted(batches.rows, batch.rows)][:, None]
         others = np.maximum(references * scores - PERFECT, 0.0)  # [P, K], to a factor
-        real = (batch.tokens[:, :, 0] != pad).numpy()
+        real = (batch.tokens[:, :, 0] != specials.pad).cpu().numpy()
         mean = (others * real).sum(axis=1, keepdims=True) / np.maximum(real.sum(axis=1, keepdims=True), 1)
         agreed = mean > 0.0
         relative = np.where(agreed, others / np.where(agreed, mean, 1.0), 1.0)

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from showtell.data.prepared import PreparedSet
 from showtell.models.checkpoint import load_checkpoint
 from showtell.models.ensemble import ensemble_of
 from showtell.options import DecodingOptions
-from showtell.scoring import Evaluator
 from showtell.scoring.meteor import MeteorScorer
 from showtell.training.device import resolve_compute
 from showtell.training.judging import Judge, Judgement
@@ -60,15 +58,10 @@ def evaluate_checkpoint(
     regions = loaded.model.decoder.spec.reads_regions
     rows = prepared.split_rows(split)
     memories = open_memories(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
-    judge = Judge(prepared, split, memories, loaded.tokenizer, compute, pictures=pictures)
+    judge = Judge(prepared, split, memories, loaded.tokenizer, compute, pictures=pictures, meteor=meteor)
     others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in together_with]
     model = ensemble_of([loaded, *others]) if others else loaded.model
     judgement = judge.judge(model, options or loaded.search, attention=predictions is not None)
-    if meteor is not None:
-        keys = [prepared.key(row) for row in judgement.rows]
-        references = {key: prepared.captions(row) for key, row in zip(keys, judgement.rows, strict=True)}
-        scores = Evaluator(references, meteor=meteor).score(dict(zip(keys, judgement.texts, strict=True)))
-        judgement = replace(judgement, scores=scores)
     if predictions is not None:
         write_predictions(predictions, prepared, judgement, loaded.tokenizer, loaded.grid)
     return judgement

@@ -16,6 +16,7 @@ from showtell.models.captioning import CaptioningModel
 from showtell.models.packed import packed_decoder
 from showtell.options import DecodingOptions
 from showtell.scoring import Evaluator, Scores
+from showtell.scoring.meteor import MeteorScorer
 from showtell.search import Hypothesis, Specials, search
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute
@@ -54,6 +55,7 @@ class Judge:
         pictures: Pictures decoded at once.
         rows: The pictures of the split that are judged, int64 [N]; None: all.
         processes: Share the pictures; the main one knows the references.
+        meteor: What computes METEOR beside the other scores.
     """
 
     def __init__(
@@ -67,9 +69,10 @@ class Judge:
         pictures: int = 64,
         rows: np.ndarray | None = None,
         processes: Processes | None = None,
+        meteor: MeteorScorer | None = None,
     ) -> None:
         self.prepared, self.memories, self.tokenizer = prepared, memories, tokenizer
-        self.compute, self.pictures = compute, pictures
+        self.compute, self.pictures, self._meteor = compute, pictures, meteor
         self.rows = prepared.split_rows(split) if rows is None else rows
         self.processes = processes or Processes()
         # Before the run is touched: this may find pictures without references.
@@ -77,7 +80,8 @@ class Judge:
 
     @cached_property
     def _evaluator(self) -> Evaluator:
-        return Evaluator({self.prepared.key(int(row)): self.prepared.captions(int(row)) for row in self.rows})
+        references = {self.prepared.key(int(row)): self.prepared.captions(int(row)) for row in self.rows}
+        return Evaluator(references, meteor=self._meteor)
 
     def judge(
         self, model: CaptioningModel, options: DecodingOptions, *, attention: bool = False

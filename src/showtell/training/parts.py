@@ -181,14 +181,14 @@ def open_memories(
             place = folder / f"{cache_name(looking)}-pooled"
         return extract_features(prepared, looking, place, rows=wanted, regions=regions)
 
-    def pair(wanted: npt.NDArray[np.int64], corner: Corner | None = None) -> list[FeatureCache]:
-        upright = cache(wanted, corner=corner)
-        return [upright] if mirrored is None else [upright, cache(mirrored, corner=corner, mirror=True)]
+    def pair(wanted: npt.NDArray[np.int64], **view: object) -> list[FeatureCache]:
+        upright = cache(wanted, **view)
+        return [upright] if mirrored is None else [upright, cache(mirrored, **view, mirror=True)]
 
     views = [pair(rows)]
     if corners is not None:
         share, wanted = corners
-        views += [pair(wanted, Corner(down=down, right=right, share=share)) for down, right in CORNERS]
+        views += [pair(wanted, corner=Corner(down=down, right=right, share=share)) for down, right in CORNERS]
     return CachedFeatures(*views)
 
 

@@ -111,13 +111,20 @@ class SelfCriticalObjective:
 
     def _reward_of(self, batch: Batch, said: Tensor) -> npt.NDArray[np.float64]:
         """Return the rewards of sentences [P, K, T], float64 [P, K]."""
-        pictures, hypotheses, _ = said.shape
-        lines = [
-            [token for token in line if token not in (self.specials.pad, self.specials.bos)]
-            for line in said.flatten(0, 1).tolist()
-        ]
-        rows, mirrored = (np.repeat(of_pictures, hypotheses) for of_pictures in (batch.rows, batch.mirrored))
-        return self._reward(lines, rows, mirrored).reshape(pictures, hypotheses)
+        return judge_sentences(self._reward, batch, said, self.specials)
+
+
+def judge_sentences(
+    reward: Reward, batch: Batch, said: Tensor, specials: Specials
+) -> npt.NDArray[np.float64]:
+    """Return the rewards of sentences int64 [P, K, T] about a batch's pictures, float64 [P, K]."""
+    pictures, hypotheses, _ = said.shape
+    lines = [
+        [token for token in line if token not in (specials.pad, specials.bos)]
+        for line in said.flatten(0, 1).tolist()
+    ]
+    rows, mirrored = (np.repeat(of_pictures, hypotheses) for of_pictures in (batch.rows, batch.mirrored))
+    return reward(lines, rows, mirrored).reshape(pictures, hypotheses)
 
 
 def build_self_critical(options: SelfCritical, batches: Batches) -> SelfCriticalObjective:
