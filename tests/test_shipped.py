@@ -18,36 +18,29 @@ FILES = ("README.md", "config.json", "decoder.safetensors", "tokenizer.json")
 MOST_BYTES = 60_000_000
 
 
-@pytest.fixture
-def models() -> Path:
-    if not any(MODELS.glob("*/config.json")):
-        pytest.skip("no captioners in models/ of this checkout yet")
-    return MODELS
-
-
-def test_models_holds_two_captioners_and_their_encoder_and_nothing_else(models: Path) -> None:
-    found = {path.relative_to(models).as_posix() for path in models.rglob("*") if path.is_file()}
+def test_models_holds_two_captioners_and_their_encoder_and_nothing_else() -> None:
+    found = {path.relative_to(MODELS).as_posix() for path in MODELS.rglob("*") if path.is_file()}
     assert found == {"README.md", ENCODER, *(f"{name}/{file}" for name in CAPTIONERS for file in FILES)}
 
 
-def test_models_stays_small(models: Path) -> None:
-    assert sum(path.stat().st_size for path in models.rglob("*") if path.is_file()) <= MOST_BYTES
+def test_models_stays_small() -> None:
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) <= MOST_BYTES
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)
-def test_a_shipped_captioner_is_whole_and_names_no_place_but_its_encoder(models: Path, name: str) -> None:
-    config = read_config(models / name)[1]
+def test_a_shipped_captioner_is_whole_and_names_no_place_but_its_encoder(name: str) -> None:
+    config = read_config(MODELS / name)[1]
     assert config["encoder"]["file"] == f"../{ENCODER}"
     assert config["rounded"] == "float16"
     assert "/" not in config["encoder"]["spec"]["weights"]
     assert config["scores"]["signature"]
-    assert f"showtell train {name} " in (models / name / "README.md").read_text(encoding="utf-8")
+    assert f"showtell train {name} " in (MODELS / name / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CAPTIONERS)
-def test_a_shipped_captioner_tells_the_examples(models: Path, name: str) -> None:
-    captions = Captioner.load(models / name, device="cpu").caption(sorted(EXAMPLES.glob("*.jpg")))
+def test_a_shipped_captioner_tells_the_examples(name: str) -> None:
+    captions = Captioner.load(MODELS / name, device="cpu").caption(sorted(EXAMPLES.glob("*.jpg")))
     assert all(len(caption.words) > 3 and caption.error is None for caption in captions)
     assert "man" in next(caption for caption in captions if "photographer" in str(caption.path)).words
 

@@ -58,6 +58,19 @@ class DataOptions(StrictModel):
         None, description="further views to train on; none: the view that is judged alone"
     )
 
+    @property
+    def live_crop(self) -> float | None:
+        """The side of live windows; None where training pictures are not looked at anew."""
+        return self._crop_of("live")
+
+    @property
+    def corner_share(self) -> float | None:
+        """The share of the view that kept corners show; None where there are none."""
+        return self._crop_of("corners")
+
+    def _crop_of(self, views: str) -> float | None:
+        return self.augment.crop if self.augment is not None and self.augment.views == views else None
+
 
 class TokenizerOptions(StrictModel):
     """How captions become tokens."""
@@ -198,7 +211,7 @@ class Recipe(StrictModel):
 
     @model_validator(mode="after")
     def _corners_are_kept(self) -> Self:
-        if self.encoder.trainable and self.data.augment is not None and self.data.augment.views == "corners":
+        if self.encoder.trainable and self.data.corner_share is not None:
             raise ValueError(
                 "the corners' features are kept, a trained encoder's change: data.augment.views=live"
             )

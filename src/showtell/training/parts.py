@@ -19,7 +19,7 @@ from showtell.models.captioning import CaptioningModel
 from showtell.models.encoder import Encoder, build_encoder
 from showtell.models.registry import build_decoder
 from showtell.preprocessing import Corner
-from showtell.recipes.schema import AugmentOptions, Recipe
+from showtell.recipes.schema import Recipe
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
 from showtell.training.judging import Judge
@@ -71,7 +71,7 @@ def build_parts(
     )
     if start is not None:
         take_over(decoder, start, recipe)
-    looks = recipe.encoder.trainable or _is_live(recipe.data.augment)
+    looks = recipe.encoder.trainable or recipe.data.live_crop is not None
     model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
     seed = recipe.training.seed
     trained = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
@@ -109,10 +109,6 @@ def build_parts(
     )
 
 
-def _is_live(augment: AugmentOptions | None) -> bool:
-    return augment is not None and augment.views == "live"
-
-
 def _open_views(
     recipe: Recipe,
     prepared: PreparedSet,
@@ -122,18 +118,18 @@ def _open_views(
     judged: npt.NDArray[np.int64],
 ) -> tuple[Memories, Memories]:
     """Return where the memory of the rows that are trained on comes from, and that of those that are judged."""
-    augment, regions = recipe.data.augment, recipe.decoder.reads_regions
-    if augment is not None and augment.views == "live":
+    live, share, regions = recipe.data.live_crop, recipe.data.corner_share, recipe.decoder.reads_regions
+    if live is not None:
         # What is judged is the same view every time, and so worth keeping.
         kept = open_memories(prepared, encoder, features, rows=judged, regions=regions)
-        return LivePictures(prepared, encoder.preprocessing, crop=augment.crop), kept
+        return LivePictures(prepared, encoder.preprocessing, crop=live), kept
     both = open_memories(
         prepared,
         encoder,
         features,
         rows=np.union1d(trained, judged),
         mirrored=trained if recipe.data.flip else None,
-        corners=None if augment is None else (augment.crop, trained),
+        corners=None if share is None else (share, trained),
         regions=regions,
     )
     return both, both
