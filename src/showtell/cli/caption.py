@@ -7,6 +7,8 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from showtell.cli.arguments import Device, EncoderWeights, Threads
+
 SHOWN = 10
 
 
@@ -42,17 +44,13 @@ def command(
         Path | None,
         typer.Option(metavar="DIR", help="Draw where the decoder looked for each word, a PNG a picture."),
     ] = None,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local file with the encoder's weights.")
-    ] = None,
+    encoder_weights: EncoderWeights = None,
     batch_size: Annotated[int, typer.Option(help="Pictures looked at together.")] = 32,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Look into folders of folders.")
     ] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")
-    ] = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
 ) -> None:
     """Caption pictures: one line a picture, in the order given. Exit code 3: some could not be captioned."""
     from showtell.caption_rows import FORMS

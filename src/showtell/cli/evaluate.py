@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from showtell.cli.arguments import Device, EncoderWeights, Features, Threads, WithMeteor
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -30,29 +32,21 @@ def command(
         float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
     ] = None,
     no_repeat_ngram: Annotated[int | None, typer.Option(help="N-grams of this size never repeat.")] = None,
-    meteor: Annotated[
-        bool, typer.Option("--meteor", help="METEOR 1.5 too: needs Java and pip install 'showtell[meteor]'.")
-    ] = False,
+    meteor: WithMeteor = False,
     together_with: Annotated[
         list[Path] | None,
         typer.Option(
             "--with", help="Another captioner that tells together with it, as an ensemble. Repeatable."
         ),
     ] = None,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local file with the encoder's weights.")
-    ] = None,
-    features: Annotated[
-        Path | None, typer.Option(help="The folder of feature caches. Default: beside the prepared set.")
-    ] = None,
+    encoder_weights: EncoderWeights = None,
+    features: Features = None,
     predictions: Annotated[
         Path | None, typer.Option(help="Write captions, references and scores as JSON lines.")
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")
-    ] = 0,
+    device: Device = "auto",
+    threads: Threads = 0,
 ) -> None:
     """Score a checkpoint on a split: BLEU, ROUGE-L, CIDEr-D, their signature, and how the captions read."""
     from showtell.errors import ConfigError

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from showtell.cli.arguments import EncoderWeights
+
 if TYPE_CHECKING:
     from showtell.export.onnx import Exported
 
@@ -36,9 +38,7 @@ def command(
     data: Annotated[Path | None, typer.Option(help="Compare on a prepared set.")] = None,
     split: Annotated[str, typer.Option(help="--data: the split to take them from.")] = "dev",
     compared: Annotated[int, typer.Option("--compare", help="How many pictures to compare on.")] = 32,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local file with the encoder's weights.")
-    ] = None,
+    encoder_weights: EncoderWeights = None,
 ) -> None:
     """Write a captioner that runs without torch, and compare it with torch word for word."""
     from showtell.errors import ConfigError

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from showtell.cli.arguments import CardDatasets, CardLicense, EncoderWeights
+
 
 def command(
     checkpoint: Annotated[
@@ -26,20 +28,13 @@ def command(
         str | None,
         typer.Option(help="For the model card: the shipped recipe that trains such a captioner."),
     ] = None,
-    license_: Annotated[
-        str | None, typer.Option("--license", help="For the model card: mit, cc-by-nc-4.0, other ...")
-    ] = None,
-    datasets: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", help="For the model card: its training data on the hub. Repeatable."),
-    ] = None,
+    license_: CardLicense = None,
+    datasets: CardDatasets = None,
     notes: Annotated[
         list[str] | None,
         typer.Option("--note", help="For the model card: a limit that only you know. Repeatable."),
     ] = None,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local file with the encoder's weights.")
-    ] = None,
+    encoder_weights: EncoderWeights = None,
 ) -> None:
     """Make a captioner ready to be kept in a repository: half floats, a model card, one encoder for several."""
     from showtell.packing import pack_captioner

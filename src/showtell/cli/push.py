@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from showtell.cli.arguments import CardDatasets, CardLicense, EncoderWeights
+
 
 def command(
     checkpoint: Annotated[Path, typer.Argument(help="A checkpoint, or a run (its best/ is taken).")],
@@ -19,17 +21,10 @@ def command(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="A branch. Default: main.")] = None,
     message: Annotated[str | None, typer.Option(help="Of the commit.")] = None,
-    license_: Annotated[
-        str | None, typer.Option("--license", help="For the model card: mit, cc-by-nc-4.0, other ...")
-    ] = None,
-    datasets: Annotated[
-        list[str] | None,
-        typer.Option("--dataset", help="For the model card: its training data on the hub. Repeatable."),
-    ] = None,
+    license_: CardLicense = None,
+    datasets: CardDatasets = None,
     language: Annotated[str | None, typer.Option(help="For the model card. Default: en.")] = None,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local file with the encoder's weights.")
-    ] = None,
+    encoder_weights: EncoderWeights = None,
     include_encoder: Annotated[
         bool,
         typer.Option(

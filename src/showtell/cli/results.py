@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from showtell.cli.arguments import Device, EncoderWeights, Features, Threads, WithMeteor
+
 
 def command(
     runs: Annotated[
@@ -21,9 +23,7 @@ def command(
     title: Annotated[
         str | None, typer.Option(help="Its heading. Default: the set's name and the split.")
     ] = None,
-    meteor: Annotated[
-        bool, typer.Option("--meteor", help="METEOR 1.5 too: needs Java and pip install 'showtell[meteor]'.")
-    ] = False,
+    meteor: WithMeteor = False,
     baseline: Annotated[
         Path | None, typer.Option(help="The run that the others are compared with, picture by picture.")
     ] = None,
@@ -39,16 +39,10 @@ def command(
     other_data: Annotated[
         bool, typer.Option("--other-data", help="Take captioners that were trained on another set as well.")
     ] = False,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local file with the encoder's weights.")
-    ] = None,
-    features: Annotated[
-        Path | None, typer.Option(help="The folder of feature caches. Default: beside the prepared set.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda ...")] = "auto",
-    threads: Annotated[
-        int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")
-    ] = 0,
+    encoder_weights: EncoderWeights = None,
+    features: Features = None,
+    device: Device = "auto",
+    threads: Threads = 0,
 ) -> None:
     """Make the table of captioners: scores, how sure they are, how captions read, and a person beside them."""
     from showtell.console import note

@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from showtell.cli.arguments import Features
+
 
 def command(
     recipe: Annotated[
@@ -22,9 +24,7 @@ def command(
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a recipe key: optimizer.lr=3e-4. Repeatable.")
     ] = None,
-    features: Annotated[
-        Path | None, typer.Option(help="The folder of feature caches. Default: beside the prepared set.")
-    ] = None,
+    features: Features = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
     include_encoder: Annotated[
         bool, typer.Option("--include-encoder", help="Let checkpoints carry the encoder too.")

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from showtell.cli.arguments import Features
+
 
 def command(
     recipe: Annotated[
@@ -47,9 +49,7 @@ def command(
     encoder_weights: Annotated[
         Path | None, typer.Option(help="A local safetensors file in place of the hub's weights.")
     ] = None,
-    features: Annotated[
-        Path | None, typer.Option(help="The folder of feature caches. Default: beside the prepared set.")
-    ] = None,
+    features: Features = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
     """Try values of a recipe's keys on short trainings, and tell which were best."""
