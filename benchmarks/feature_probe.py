@@ -32,49 +32,11 @@ NAMED_BY = 0.35
 COLOURS = frozenset(
     ["black", "white", "red", "blue", "brown", "green", "yellow", "pink", "orange", "purple", "gray", "grey"]
 )
-FUNCTION_WORDS = frozenset(
-    [
-        "a",
-        "an",
-        "the",
-        "is",
-        "are",
-        "in",
-        "on",
-        "of",
-        "with",
-        "and",
-        "at",
-        "to",
-        "his",
-        "her",
-        "their",
-        "it",
-        "as",
-        "by",
-        "from",
-        "up",
-        "for",
-        "its",
-        "that",
-        "into",
-        "one",
-        "while",
-        "this",
-        "has",
-        "some",
-        "he",
-        "she",
-        "they",
-        "him",
-        "them",
-        "be",
-        "there",
-        "or",
-        "who",
-        "'s",
-    ]
-)
+_FUNCTION_WORDS = """
+a an the is are in on of with and at to his her their it as by from up for its that into one while this
+has some he she they him them be there or who 's
+"""
+FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 RIDGES = (1.0, 2.0, 4.0, 8.0)
 """Added to the kernel, whose diagonal is about 1; the best of them on the judged photographs is told."""
 
