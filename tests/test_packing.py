@@ -16,9 +16,10 @@ from safetensors.torch import load_file
 from showtell.captioner import Captioner
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError
-from showtell.models.checkpoint import load_checkpoint, read_config
+from showtell.models.checkpoint import load_checkpoint, read_config, save_portable
 from showtell.packing import pack_captioner, training_command
 from showtell.recipes.schema import load_recipe, parse_recipe
+from showtell.training.evaluation import evaluate_checkpoint
 
 ROOT = Path(__file__).resolve().parent.parent
 PICTURES = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.uint8) for seed in range(8)]
@@ -179,6 +180,50 @@ def test_yaml_of_the_card_is_the_whole_recipe_without_folders(packed: Path, froz
     block = (packed / "README.md").read_text(encoding="utf-8").rsplit("```yaml\n", maxsplit=1)[1]
     told = parse_recipe(yaml.safe_load(block.removesuffix("```\n")), "the card")
     assert told.encoder.weights == frozen_captioner.weights.name
+
+
+def test_several_become_the_mean_of_their_weights_with_other_beams(
+    packed: Path, frozen_captioner: Any, toy_set: PreparedSet
+) -> None:
+    shutil.copytree(packed, packed.with_name("other"))
+    further = load_checkpoint(packed)
+    with torch.no_grad():
+        for weight in further.model.decoder.parameters():
+            weight.mul_(1.5)
+    save_portable(further, packed.with_name("other"), shared_encoder=packed.parent / "eyes.safetensors")
+    soup = packed.with_name("soup")
+    pack_captioner(
+        [packed, packed.with_name("other")],
+        soup,
+        shares=[1, 1],
+        encoder=packed.parent / "eyes.safetensors",
+        recipe="flickr8k-best-rl",
+        search={"beams": 2},
+        data=toy_set.directory,
+    )
+    loaded = load_checkpoint(soup)
+    assert loaded.search.beams == 2
+    for name, value in load_checkpoint(packed).model.decoder.state_dict().items():
+        torch.testing.assert_close(
+            loaded.model.decoder.state_dict()[name], 1.25 * value, rtol=1e-3, atol=1e-6
+        )
+    judged = evaluate_checkpoint(soup, data=toy_set.directory, split="dev").scores
+    assert loaded.config["scores"] == {
+        "values": judged.values,
+        "signature": judged.signature,
+        "split": "dev",
+        "data": toy_set.directory.name,
+    }
+    card = (soup / "README.md").read_text(encoding="utf-8")
+    assert "the mean of 2 decoders, 0.5 of `" in card
+    assert "On the split `dev` of set, times 100." in card
+    assert "They are of these very files" in card
+    assert "showtell train flickr8k-best-rl --data data/toy -o runs/soup\n" in card
+
+
+def test_shares_of_a_single_captioner_are_refused(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--share cannot be used: found one captioner"):
+        pack_captioner(packed, tmp_path / "again", shares=[1.0])
 
 
 @pytest.mark.slow

@@ -1,23 +1,28 @@
 """A trained captioner made small and whole, to lie in a repository: the function behind ``showtell pack``.
 
 The decoder is rounded to half floats, the frozen encoder is kept once for all captioners beside it, and nothing of a
-training or of the machine it ran on goes along.
+training or of the machine it ran on goes along. Several captioners become one that has the mean of their weights.
 """
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from showtell.errors import ConfigError
 from showtell.models.hub import FILES, find_checkpoint
 from showtell.models.portable import portable_recipe
+from showtell.options import override
 from showtell.recipes.schema import load_recipe, parse_recipe
+
+if TYPE_CHECKING:
+    from showtell.models.checkpoint import Checkpoint
 
 FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "threads"))
 """Keys of a recipe that say nothing of the captioner: where files lay, who watched, on how many cores."""
@@ -39,46 +44,87 @@ class Packed:
 
 
 def pack_captioner(
-    checkpoint: str | Path,
+    checkpoint: str | Path | Sequence[str | Path],
     out: Path,
     *,
+    shares: Sequence[float] | None = None,
     encoder: Path | None = None,
     encoder_weights: Path | None = None,
     recipe: str | None = None,
     card: Mapping[str, Any] | None = None,
+    search: Mapping[str, Any] | None = None,
+    data: Path | None = None,
+    split: str = "dev",
 ) -> Packed:
     """Write a captioner in half floats, with its model card, ready to be kept in a repository.
 
     Args:
-        checkpoint: A checkpoint, a run (its ``best/``), or a name on the hub.
+        checkpoint: A checkpoint, a run (its ``best/``), or a name on the hub; several: the mean of their weights
+            (`showtell.models.soup`).
         out: A place that is new or empty, or holds a packed captioner, which is replaced.
+        shares: How much each of several counts; None: all the same.
         encoder: The file of a frozen encoder's weights, outside ``out``, for several captioners: written in compact
             form where it is not there yet. None: the captioner carries its encoder.
         encoder_weights: Where the encoder's weights are now; None: where the checkpoint says.
         recipe: A shipped recipe; the card names the command that trains such a captioner by it.
         card: Fields of the model card (`showtell.models.card.CardFields`).
+        search: Decoding options that it shall have in place of its own: ``{"beams": 5}``.
+        data: A prepared set: what is written captions a split of it, and these scores stand in the card. None: the
+            scores of its training do, if there are any.
+        split: That split.
 
     Raises:
-        ConfigError: no such recipe, a checkpoint that does not know its own, or a field of the card that is unknown.
-        ShowtellError: the checkpoint, its encoder or the place cannot be used; see `save_portable`.
+        ConfigError: no such recipe, a checkpoint that does not know its own, a field of the card or an option that
+            is unknown, or shares that do not fit.
+        ShowtellError: the checkpoint, its encoder, the data or the place cannot be used; see `save_portable`.
     """
     from showtell.models.checkpoint import load_checkpoint, save_portable
+    from showtell.models.soup import soup_of
 
-    loaded = load_checkpoint(find_checkpoint(checkpoint), encoder_weights=encoder_weights)
+    paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
+    if len(paths) == 1 and shares is not None:
+        raise ConfigError("--share cannot be used", found="one captioner", expected="several to be averaged")
+    first, *others = (find_checkpoint(path) for path in paths)
+    loaded = load_checkpoint(first, encoder_weights=encoder_weights)
+    if others:
+        rest = [load_checkpoint(path, with_encoder=False) for path in others]
+        loaded = soup_of([loaded, *rest], shares)
+    if search:
+        options = override(loaded.search, **search)
+        told = {**loaded.config, "search": options.model_dump(mode="json")}
+        loaded = replace(loaded, search=options, config=told)
     fields = dict(card or {})
     if recipe is not None:
         fields["command"] = training_command(loaded.config, recipe, out.name)
-    save_portable(
-        loaded,
-        out,
+    write = partial(
+        save_portable,
+        directory=out,
         shared_encoder=encoder,
         half=True,
-        card=fields,
         # A path of this machine says nothing to whom the repository is for.
         repository=out.name if out.is_absolute() or ".." in out.parts else out.as_posix(),
     )
+    write(loaded, card=fields)
+    if data is not None:
+        write(_judged(out, data, split))
     sizes = {name: (out / name).stat().st_size for name in FILES if (out / name).exists()}
     return Packed(out, encoder, sizes)
+
+
+def _judged(directory: Path, data: Path, split: str) -> Checkpoint:
+    """Return a packed captioner that knows how good it is, its encoder loaded from where it lies."""
+    from showtell.models.checkpoint import load_checkpoint
+    from showtell.training.evaluation import evaluate_checkpoint
+
+    scores = evaluate_checkpoint(directory, data=data, split=split).scores
+    loaded = load_checkpoint(directory)
+    judged = {
+        "values": scores.values,
+        "signature": scores.signature,
+        "split": split,
+        "data": data.resolve().name,
+    }
+    return replace(loaded, config={**loaded.config, "scores": judged})
 
 
 def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
@@ -86,7 +132,8 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
 
     Args:
         config: Of the checkpoint.
-        recipe: The shipped recipe's name; each key that the checkpoint was trained with otherwise is set.
+        recipe: The shipped recipe's name; each key that the checkpoint was trained with otherwise is set. A mean of
+            several has no recipe of its own: it is taken at its word.
         name: What the new run is called.
 
     Raises:
@@ -109,6 +156,8 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
         # It began with a captioner of the phases before, which the recipe trains as well.
         trained["objective"], trained["training"]["start"] = shipped["objective"], None
     words = ["showtell", "train", recipe, "--data", f"data/{config['data']['name']}", "-o", f"runs/{name}"]
+    if "averaged" in config:
+        return shlex.join(words)
     for key, value in _changes(shipped, trained):
         words += ["--set", f"{key}={_as_yaml(value)}"]
     return shlex.join(words)

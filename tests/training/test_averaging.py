@@ -44,6 +44,34 @@ def test_the_model_gets_its_own_weights_back_even_after_an_error() -> None:
     assert torch.equal(model.weight, own)
 
 
+def test_a_share_of_the_first_weights_stays_until_the_next_phase_begins() -> None:
+    model = nn.Linear(1, 1, bias=False)
+
+    def set_to(value: float) -> None:
+        with torch.no_grad():
+            model.weight.fill_(value)
+
+    def judged() -> float:
+        with average.applied():
+            return model.weight.item()
+
+    set_to(2.0)
+    average = WeightAverage(model, 0.0, start_share=0.25)
+    set_to(6.0)
+    average.update(0)
+    assert judged() == pytest.approx(0.75 * 6.0 + 0.25 * 2.0)
+    assert model.weight.item() == 6.0
+    kept = WeightAverage(model, 0.0)
+    kept.restore(average.average, average.start, average.start_share)
+    with kept.applied():
+        assert model.weight.item() == pytest.approx(5.0)
+    average.begin_anew()
+    set_to(8.0)
+    average.update(1)
+    assert judged() == pytest.approx(8.0)
+    assert not average.start
+
+
 def test_frozen_weights_are_left_alone() -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)

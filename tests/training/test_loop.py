@@ -27,6 +27,7 @@ from showtell.training import loop, objectives, under_way
 from showtell.training.judging import Judge
 from showtell.training.loop import train
 from showtell.training.predictions import kept_judgement
+from showtell.training.run import Moving
 from showtell.training.stepping import Stepper
 from showtell.training.tracking import read_metrics
 from showtell.training.under_way import UnderWay
@@ -486,7 +487,7 @@ def test_a_checkpoint_with_its_encoder_needs_nothing_else(
 
 PHASES = [
     {"name": "cross-entropy", "epochs": 2},
-    {"name": "self-critical", "epochs": 2, "lr": 0.003, "samples": 3, "bleu": 1.0},
+    {"name": "self-critical", "epochs": 2, "lr": 0.003, "samples": 3, "bleu": 1.0, "start_share": 0.25},
 ]
 
 
@@ -533,6 +534,24 @@ def test_a_phase_starts_from_the_best_weights_and_without_a_past(
     monkeypatch.setattr(Stepper, "step", looking_step)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
     assert seen == [True, True, True]
+
+
+def test_what_is_kept_holds_a_share_of_the_weights_that_the_phase_began_with(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best, begin = tmp_path / "run" / "best", Moving.begin_anew
+
+    def noting(self: Moving, phase: SelfCritical) -> None:
+        shutil.copy(best / "decoder.safetensors", tmp_path / "begun.safetensors")
+        begin(self, phase)
+
+    monkeypatch.setattr(Moving, "begin_anew", noting)
+    train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
+    first, state = load_file(tmp_path / "begun.safetensors"), weights_of(tmp_path / "run")
+    for name, value in load_file(tmp_path / "run" / "last" / "decoder.safetensors").items():
+        start, average = state[f"start.decoder.{name}"], state[f"average.decoder.{name}"]
+        assert torch.equal(start, first[name])
+        assert torch.equal(value, torch.lerp(average, start, 0.25))
 
 
 @pytest.mark.parametrize(

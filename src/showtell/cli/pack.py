@@ -12,11 +12,30 @@ from showtell.cli.arguments import CardDatasets, CardLicense, EncoderWeights
 
 def command(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub.")
+        list[Path],
+        typer.Argument(
+            help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub. Several that began with the "
+            "same weights become one: their mean."
+        ),
     ],
     out: Annotated[
         Path, typer.Option("--out", "-o", help="The directory to write: new, empty, or one packed before.")
     ],
+    shares: Annotated[
+        list[float] | None,
+        typer.Option(
+            "--share",
+            help="How much each of several counts, in their order. Repeatable. Default: all the same.",
+        ),
+    ] = None,
+    beams: Annotated[int | None, typer.Option(help="Beam width it shall have. Default: as it is.")] = None,
+    length_penalty: Annotated[
+        float | None, typer.Option(help="Length penalty it shall have. Default: as it is.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="A prepared set to judge it on once it is packed, for the model card.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split of that set.")] = "dev",
     encoder: Annotated[
         Path | None,
         typer.Option(
@@ -36,17 +55,22 @@ def command(
     ] = None,
     encoder_weights: EncoderWeights = None,
 ) -> None:
-    """Make a captioner ready to be kept in a repository: half floats, a model card, one encoder for several."""
+    """Make a captioner, or the mean of several, ready to be kept in a repository: half floats, a model card."""
     from showtell.packing import pack_captioner
 
     given = {"license": license_, "datasets": datasets, "notes": notes}
+    search = {"beams": beams, "length_penalty": length_penalty}
     packed = pack_captioner(
         checkpoint,
         out,
+        shares=shares or None,
         encoder=encoder,
         encoder_weights=encoder_weights,
         recipe=recipe,
         card={name: value for name, value in given.items() if value},
+        search={name: value for name, value in search.items() if value is not None},
+        data=data,
+        split=split,
     )
     for name, size in packed.sizes.items():
         typer.echo(f"{packed.directory / name}: {size / 1e6:.2f} MB")

@@ -91,14 +91,14 @@ def _header(config: Mapping[str, Any], fields: CardFields, name: str) -> dict[st
 
 
 def _result(config: Mapping[str, Any], fields: CardFields, values: Mapping[str, float]) -> dict[str, Any]:
-    data_name = config["data"]["name"]
+    data_name = judged_on(config)[0]
     slug = re.sub(r"[^a-z0-9._-]+", "-", data_name.lower()).strip("-") or "set"
     return {
         "task": {"type": "image-to-text", "name": "Image captioning"},
         "dataset": {
             "type": fields.datasets[0] if fields.datasets else slug,
             "name": data_name,
-            "split": config["recipe"]["validation"]["split"],
+            "split": judged_on(config)[1],
         },
         "metrics": [
             {"type": _metric_id(metric), "name": metric, "value": round(100 * value, 2)}
@@ -111,6 +111,15 @@ def _score_values(config: Mapping[str, Any]) -> dict[str, float]:
     """Return the scores, unless it is not known of what they are."""
     known = config.get("data") and config.get("recipe") and config.get("scores")
     return dict(config["scores"]["values"]) if known else {}
+
+
+def judged_on(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the names of the set and the split that a checkpoint's scores are of."""
+    scores = config["scores"]
+    return (
+        scores.get("data") or config["data"]["name"],
+        scores.get("split") or config["recipe"]["validation"]["split"],
+    )
 
 
 def _metric_id(metric: str) -> str:
@@ -141,6 +150,7 @@ def _what_it_is(config: Mapping[str, Any]) -> str:
         )
     lines += [
         f"- **Decoder**: `{decoder['name']}` ({sizes}){_rounding(config)}.",
+        *_averaged(config),
         f"- **Vocabulary**: {config['vocabulary']:,} tokens.",
         f"- **Decoding**: {_decoding(config['search'])}.",
         f"- **Files**: safetensors and JSON alone; `{'`, `'.join(config['files'])}`.",
@@ -150,6 +160,13 @@ def _what_it_is(config: Mapping[str, Any]) -> str:
 
 def _rounding(config: Mapping[str, Any]) -> str:
     return f", rounded to {config['rounded']} and computed in float32" if "rounded" in config else ""
+
+
+def _averaged(config: Mapping[str, Any]) -> list[str]:
+    parts = [f"{one['share']:.3g} of `{one['decoder'][:12]}`" for one in config.get("averaged", [])]
+    if not parts:
+        return []
+    return [f"- **Weights**: the mean of {len(parts)} decoders, {', '.join(parts)} (SHA-256 of their files)."]
 
 
 def _decoding(search: Mapping[str, Any]) -> str:
@@ -202,10 +219,12 @@ def _scores(config: Mapping[str, Any]) -> str:
     if not values:
         return ""
     rows = "\n".join(f"| {metric} | {100 * value:.2f} |" for metric, value in values.items())
-    split, name = config["recipe"]["validation"]["split"], config["data"]["name"]
+    name, split = judged_on(config)
+    chosen = config["recipe"]["validation"]["split"]
+    same = "the same split" if split == chosen else f"the split `{chosen}`"
     return f"""## Scores
 
-On the split `{split}` of {name}, times 100. The epoch was chosen on the same split.{_of_what(config)}
+On the split `{split}` of {name}, times 100. The epoch was chosen on {same}.{_of_what(config)}
 
 | metric | score |
 | --- | --- |
@@ -215,6 +234,8 @@ Signature: `{config["scores"]["signature"]}`"""
 
 
 def _of_what(config: Mapping[str, Any]) -> str:
+    if "split" in config["scores"]:
+        return "\nThey are of these very files, with the decoding above."
     if "rounded" not in config:
         return ""
     return f"\nThey are of the decoder in float32, before it was rounded to {config['rounded']}."

@@ -75,12 +75,27 @@ def ensemble_of(checkpoints: Sequence[Checkpoint]) -> CaptioningModel:
     Raises:
         CheckpointError: they have different vocabularies, or see through different encoders.
     """
+    check_alike(checkpoints, what="tell together with the first")
+    ensemble = Ensemble([checkpoint.model.decoder for checkpoint in checkpoints])
+    return CaptioningModel(ensemble, checkpoints[0].model.encoder).eval()  # type: ignore[arg-type]
+
+
+def check_alike(checkpoints: Sequence[Checkpoint], *, what: str) -> None:
+    """Make sure that captioners have one vocabulary and see through one encoder.
+
+    Args:
+        checkpoints: The captioners.
+        what: What one cannot do that is unlike the first, for the message.
+
+    Raises:
+        CheckpointError: they do not.
+    """
     first = checkpoints[0]
     for number, other in enumerate(checkpoints[1:], start=2):
-        what = f"captioner {number} cannot tell together with the first"
+        cannot = f"captioner {number} cannot {what}"
         if other.config["files"][TOKENIZER] != first.config["files"][TOKENIZER]:
             raise CheckpointError(
-                what,
+                cannot,
                 found="another vocabulary",
                 expected=f"the same {first.tokenizer.size:,} tokens",
                 mend="Train them on the same prepared set with the same tokenizer",
@@ -89,6 +104,4 @@ def ensemble_of(checkpoints: Sequence[Checkpoint]) -> CaptioningModel:
             other.config["encoder"]["identity"], first.config["encoder"]["identity"]
         )
         if differences:
-            raise CheckpointError(what, found=f"another encoder: {'; '.join(differences)}")
-    ensemble = Ensemble([checkpoint.model.decoder for checkpoint in checkpoints])
-    return CaptioningModel(ensemble, first.model.encoder).eval()  # type: ignore[arg-type]
+            raise CheckpointError(cannot, found=f"another encoder: {'; '.join(differences)}")

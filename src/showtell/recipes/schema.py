@@ -112,6 +112,12 @@ class SelfCritical(StrictModel):
     )
     cider: float = Field(1.0, ge=0.0, description="weight of CIDEr-D (0 to 10) in the reward")
     bleu: float = Field(0.0, ge=0.0, description="weight of linear BLEU (about -1 to 1) in the reward")
+    start_share: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="share of the weights that the phase began with in those that are judged and kept",
+    )
 
     @model_validator(mode="after")
     def _rewards_something(self) -> Self:

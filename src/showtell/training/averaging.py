@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -20,12 +20,17 @@ class WeightAverage:
     weights, so the averaged means are those of the averaged weights, where the latest would be of the latest weights.
     An encoder that is trained along keeps its latest statistics: the small one was measured with them.
 
+    What is judged may hold a share of the weights that a phase began with as well: on the way from these to what a
+    reward makes of them lie captioners that are better than either (Wortsman et al. 2022, "Robust fine-tuning of
+    zero-shot models", section 3).
+
     Args:
         model: Whose weights are averaged.
         decay: Share of the old average that stays at each step; 0: the weights themselves.
+        start_share: Share of the weights as they are now in what is judged, until the next phase begins.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
         self.decay = decay
         self._weights: dict[str, Tensor] = {
             name: weight for name, weight in model.named_parameters() if weight.requires_grad
@@ -35,7 +40,9 @@ class WeightAverage:
             for name, buffer in model.named_buffers()
             if buffer.is_floating_point() and not name.startswith("encoder.")
         }
-        self.average = {name: weight.detach().clone() for name, weight in self._weights.items()}
+        self.average = self._copied()
+        self.start_share = start_share
+        self.start = self._copied() if start_share else {}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -45,22 +52,43 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:
-        """Give the model the averaged weights inside the block, its own afterwards."""
-        own = {name: weight.detach().clone() for name, weight in self._weights.items()}
-        self._copy(self.average)
+        """Give the model what is judged inside the block, its own weights afterwards."""
+        own = self._copied()
+        self._copy(
+            {
+                name: torch.lerp(value, self.start[name], self.start_share)
+                for name, value in self.average.items()
+            }
+            if self.start_share
+            else self.average
+        )
         try:
             yield
         finally:
             self._copy(own)
 
-    def begin_anew(self) -> None:
-        """Forget the past: the average is the weights as they are now."""
-        self.restore({name: weight.detach() for name, weight in self._weights.items()})
+    def begin_anew(self, start_share: float = 0.0) -> None:
+        """Forget the past: the average, and where the phase began, are the weights as they are now."""
+        start = self._copied() if start_share else {}
+        self.restore({name: weight.detach() for name, weight in self._weights.items()}, start, start_share)
 
-    def restore(self, average: dict[str, Tensor]) -> None:
-        """Go on from a saved average."""
+    def restore(
+        self,
+        average: Mapping[str, Tensor],
+        start: Mapping[str, Tensor] | None = None,
+        start_share: float = 0.0,
+    ) -> None:
+        """Go on from a saved average, and from the weights that the phase began with where they have a share."""
         for name, value in average.items():
             self.average[name].copy_(value)
+        self.start_share, self.start = start_share, {}
+        if start_share:
+            self.start = {name: torch.empty_like(value) for name, value in self.average.items()}
+            for name, value in (start or {}).items():
+                self.start[name].copy_(value)
+
+    def _copied(self) -> dict[str, Tensor]:
+        return {name: weight.detach().clone() for name, weight in self._weights.items()}
 
     @torch.no_grad()
     def _copy(self, values: dict[str, Tensor]) -> None:

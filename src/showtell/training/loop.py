@@ -22,7 +22,15 @@ from showtell.training.device import Compute
 from showtell.training.judging import Judgement, mean_loss
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
 from showtell.training.processes import Processes, joined
-from showtell.training.run import Moving, Progress, Saved, check_run, open_run, origin_of
+from showtell.training.run import (
+    Moving,
+    Progress,
+    Saved,
+    check_run,
+    open_run,
+    origin_of,
+    start_share_of,
+)
 from showtell.training.schedules import Plateau, rate_at
 from showtell.training.stepping import StepResult
 from showtell.training.tracking import require_trackers
@@ -130,7 +138,7 @@ def _go_on(run: UnderWay, on_validation: OnValidation | None) -> Judgement:
             if not state.phase_epoch and not state.finished:
                 # A new phase. Here, not where it starts: after a crash there, best/ may already be one of its own.
                 restore_best(best, run.recipe, run.parts)
-                run.moving.begin_anew()
+                run.moving.begin_anew(run.recipe.objective[state.phase])
             run.save_last()
             if row is not None and on_validation is not None:
                 run.parts.processes.from_main(partial(on_validation, state.epoch, row))
@@ -272,7 +280,7 @@ def build_moving(recipe: Recipe, parts: Parts) -> Moving:
         model=model,
         optimizer=build_optimizer(recipe, model),
         scaler=parts.compute.scaler(),
-        average=WeightAverage(model, recipe.training.averaging),
+        average=WeightAverage(model, recipe.training.averaging, start_share_of(recipe.objective[0])),
         plateau=Plateau(recipe.schedule),
     )
 

@@ -32,7 +32,7 @@ from showtell.files import (
 )
 from showtell.models.encoder import Encoder
 from showtell.models.tensors import save_tensors
-from showtell.recipes.schema import Recipe, dump_recipe, parse_recipe
+from showtell.recipes.schema import CrossEntropy, Recipe, SelfCritical, dump_recipe, parse_recipe
 from showtell.training.averaging import WeightAverage
 from showtell.training.schedules import Plateau
 from showtell.training.start import start_identity
@@ -217,9 +217,9 @@ class Moving:
     plateau: Plateau
     progress: Progress = field(default_factory=Progress)
 
-    def begin_anew(self) -> None:
+    def begin_anew(self, phase: CrossEntropy | SelfCritical) -> None:
         """Start a phase from the model's weights as they are now: the average, moments and rate forget the past."""
-        self.average.begin_anew()
+        self.average.begin_anew(start_share_of(phase))
         self.optimizer.state.clear()
         self.plateau.begin_anew()
 
@@ -227,11 +227,13 @@ class Moving:
         """Return the state as it is now; its tensors are not copied."""
         tensors = {f"model.{name}": value for name, value in trained_state(self.model).items()}
         tensors |= {f"average.{name}": value for name, value in self.average.average.items()}
+        tensors |= {f"start.{name}": value for name, value in self.average.start.items()}
         for name, parameter in _parameters(self.model).items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
         state = {
             "progress": asdict(self.progress),
+            "start_share": self.average.start_share,
             "plateau": self.plateau.state(),
             "scaler": self.scaler.state_dict(),
         }
@@ -272,7 +274,8 @@ class Moving:
             CheckpointError: it does not fit.
         """
         with _gone_on_from(run):
-            _restore(saved.tensors, self.model, self.average, self.optimizer)
+            share = saved.state.get("start_share", 0.0)  # not in runs of before there was one
+            _restore(saved.tensors, self.model, self.average, self.optimizer, share)
             self.plateau.restore(saved.state["plateau"])
             self.scaler.load_state_dict(saved.state["scaler"])
             self.progress = Progress(**saved.state["progress"])
@@ -290,10 +293,19 @@ def _gone_on_from(run: Path) -> Iterator[None]:
         ) from error
 
 
+def start_share_of(phase: CrossEntropy | SelfCritical) -> float:
+    """Return the share of a phase's first weights in what is judged."""
+    return phase.start_share if isinstance(phase, SelfCritical) else 0.0
+
+
 def _restore(
-    tensors: Mapping[str, Tensor], model: nn.Module, average: WeightAverage, optimizer: torch.optim.Optimizer
+    tensors: Mapping[str, Tensor],
+    model: nn.Module,
+    average: WeightAverage,
+    optimizer: torch.optim.Optimizer,
+    start_share: float,
 ) -> None:
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "start": {}, "optimizer": {}}
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
         parts[kind][rest] = value
@@ -301,7 +313,7 @@ def _restore(
     with torch.no_grad():
         for name, value in parts["model"].items():
             current[name].copy_(value)
-    average.restore(parts["average"])
+    average.restore(parts["average"], parts["start"], start_share)
     parameters = _parameters(model)
     for name, value in parts["optimizer"].items():
         key, _, weight = name.partition(".")
