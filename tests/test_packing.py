@@ -221,6 +221,20 @@ def test_several_become_the_mean_of_their_weights_with_other_beams(
     assert "showtell train flickr8k-best-rl --data data/toy -o runs/soup\n" in card
 
 
+def test_scores_of_another_decoding_are_not_kept(packed: Path, frozen_captioner: Any) -> None:
+    assert read_config(packed)[1]["scores"]
+    shared = packed.parent / "eyes.safetensors"
+    as_it_was = load_checkpoint(packed).search.beams
+    pack_captioner(packed, packed, encoder=shared, search={"beams": as_it_was})
+    assert read_config(packed)[1]["scores"]
+    pack_captioner(packed, packed, encoder=shared, search={"beams": as_it_was + 1})
+    config = read_config(packed)[1]
+    assert "scores" not in config
+    assert config["search"] == config["recipe"]["search"]
+    assert config["search"]["beams"] == as_it_was + 1
+    assert "## Scores" not in (packed / "README.md").read_text(encoding="utf-8")
+
+
 def test_shares_of_a_single_captioner_are_refused(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--share cannot be used: found one captioner"):
         pack_captioner(packed, tmp_path / "again", shares=[1.0])

@@ -18,7 +18,7 @@ import yaml
 from showtell.errors import ConfigError
 from showtell.models.hub import FILES, find_checkpoint
 from showtell.models.portable import portable_recipe
-from showtell.options import override
+from showtell.options import DecodingOptions, override
 from showtell.recipes.schema import load_recipe, parse_recipe
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def pack_captioner(
         card: Fields of the model card (`showtell.models.card.CardFields`).
         search: Decoding options that it shall have in place of its own: ``{"beams": 5}``.
         data: A prepared set: what is written captions a split of it, and these scores stand in the card. None: the
-            scores of its training do, if there are any.
+            scores it had do, unless it decodes otherwise now.
         split: That split.
 
     Raises:
@@ -90,9 +90,7 @@ def pack_captioner(
         rest = [load_checkpoint(path, with_encoder=False) for path in others]
         loaded = soup_of([loaded, *rest], shares)
     if search:
-        options = override(loaded.search, **search)
-        told = {**loaded.config, "search": options.model_dump(mode="json")}
-        loaded = replace(loaded, search=options, config=told)
+        loaded = _decoding_by(loaded, override(loaded.search, **search))
     fields = dict(card or {})
     if recipe is not None:
         fields["command"] = training_command(loaded.config, recipe, out.name)
@@ -109,6 +107,17 @@ def pack_captioner(
         write(_judged(out, data, split))
     sizes = {name: (out / name).stat().st_size for name in FILES if (out / name).exists()}
     return Packed(out, encoder, sizes)
+
+
+def _decoding_by(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint:
+    """Return a captioner that decodes otherwise; scores of another decoding are not its own."""
+    told = options.model_dump(mode="json")
+    config = {**loaded.config, "search": told}
+    if "recipe" in config:
+        config["recipe"] = {**config["recipe"], "search": told}
+    if options != loaded.search:
+        config.pop("scores", None)
+    return replace(loaded, search=options, config=config)
 
 
 def _judged(directory: Path, data: Path, split: str) -> Checkpoint:

@@ -92,11 +92,13 @@ def test_remarks_tell_runs_that_go_on_from_others_are_cut_or_foreign(
     foreign = tmp_path / "foreign"
     shutil.copytree(run, foreign)
     config["data"] |= {"fingerprint": "f" * 64, "name": "birds"}
+    config["averaged"] = [{"decoder": "a" * 64, "share": 0.5}, {"decoder": "b" * 64, "share": 0.5}]
     (foreign / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     found = collect([run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", other_data=True)
     text = markdown_of(found, title="T", command="c")
     assert "- cut: the epoch was chosen by CIDEr-D on 5 of the same pictures.\n" in text
     assert "- foreign: trained on another set (birds).\n" in text
+    assert "- foreign: its weights are the mean of those of 2 captioners.\n" in text
     assert "- cut, foreign: trained on from another captioner, whose minutes are not counted.\n" in text
     assert "- cut, foreign: its training has not come to its end; this is its best epoch so far.\n" in text
     assert "runs/earlier" not in text

@@ -142,6 +142,9 @@ def _remarks_on(row: Row, results: Results) -> list[str]:
     start = (recipe.get("training") or {}).get("start")
     if start:
         remarks.append("trained on from another captioner, whose minutes are not counted.")
+    mixed = row.entry.members[0].config.get("averaged")
+    if mixed:
+        remarks.append(f"its weights are the mean of those of {len(mixed)} captioners.")
     if not all(member.finished for member in row.entry.members):
         remarks.append("its training has not come to its end; this is its best epoch so far.")
     return remarks
