@@ -6,9 +6,9 @@ import importlib.util
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchmarks.encoders import BATCH
+from benchmarks.captioning_memory import BATCH, BEAMS, WORDS, caption
 from benchmarks.harness import Row, Setting, Work, apart, compare, seconds_of, skipped, take_turns
 from benchmarks.int8 import EXPORT, exported
 from benchmarks.material import SMALL, jpeg_files, random_checkpoint
@@ -21,9 +21,6 @@ MISSING = "transformers is not installed (pip install -e '.[bench]')"
 VIT_GPT2, BLIP = "ViT-GPT2", "BLIP-base"
 TARGETS = {VIT_GPT2: {"torch": 12.0, "INT8": 20.0}, BLIP: {"torch": 25.0, "INT8": 40.0}}
 BATCHES = (8, 16, 32)
-BEAMS = 3
-WORDS = 20
-"""Tokens of every caption, ours and theirs: as many as ``generate`` says unless told otherwise."""
 
 
 def measure(setting: Setting) -> Iterator[Row]:
@@ -82,9 +79,7 @@ def _speed(
 ) -> Iterator[Row]:
     best = next(iter(tried))
     some = pictures[: setting.size(2 * best, best)]
-    works: dict[str, Work] = {
-        form: partial(_caption, captioner, pictures) for form, captioner in ours.items()
-    }
+    works: dict[str, Work] = {form: partial(caption, captioner, pictures) for form, captioner in ours.items()}
     timings = take_turns({**works, rival.name: _theirs(rival, best, some)}, setting.rounds(3))
     # They caption fewer pictures than we do, for the time is theirs: their seconds are those of as many.
     timings[rival.name] = timings[rival.name].times(len(pictures) / len(some))
@@ -107,10 +102,6 @@ def _speed(
         )
 
 
-def _caption(captioner: Captioner, pictures: list[Path]) -> None:
-    captioner.caption(pictures, batch_size=BATCH, beams=BEAMS, min_words=WORDS, max_words=WORDS)
-
-
 def _memory(
     setting: Setting, name: str, form: str, path: Path | None, pictures: list[Path], batch: int
 ) -> Row:
@@ -119,8 +110,8 @@ def _memory(
         return skipped(work, against, 0.25, EXPORT, unit="%", at_most=True)
     files = [str(picture) for picture in pictures]
     weights = str(setting.encoder_weights) if setting.encoder_weights and form == "torch" else None
-    mine = apart("benchmarks.hugging_face:memory_of_ours", path=str(path), weights=weights, pictures=files)
-    theirs = apart("benchmarks.hugging_face:memory_of_theirs", name=name, batch=batch, pictures=files)
+    mine = apart("benchmarks.captioning_memory:of_ours", path=str(path), weights=weights, pictures=files)
+    theirs = apart("benchmarks.captioning_memory:of_theirs", name=name, batch=batch, pictures=files)
     return Row(
         work,
         against,
@@ -131,25 +122,3 @@ def _memory(
         measured=f"{mine['peak'] / 1e6:.0f} against {theirs['peak'] / 1e6:.0f} MB",
         details={"ours": mine, "theirs": theirs},
     )
-
-
-def memory_of_ours(path: str, weights: str | None, pictures: list[str]) -> dict[str, Any]:
-    """Load a captioner and caption; return the peaks of this process from then on, in bytes."""
-    from benchmarks.apart import Memory
-
-    captioner = Captioner.load(path, encoder_weights=weights)
-    with Memory().watched() as memory:
-        _caption(captioner, [Path(picture) for picture in pictures])
-    return {"peak": memory.peak, "anonymous": memory.anonymous}
-
-
-def memory_of_theirs(name: str, batch: int, pictures: list[str]) -> dict[str, Any]:
-    """The same with one of Hugging Face's."""
-    from benchmarks.apart import Memory
-    from benchmarks.rivals.hugging_face import HuggingFace
-
-    rival = HuggingFace(name)
-    paths = [Path(picture) for picture in pictures]
-    with Memory().watched() as memory:
-        rival.caption(paths, batch=batch, beams=BEAMS, words=WORDS)
-    return {"peak": memory.peak, "anonymous": memory.anonymous}

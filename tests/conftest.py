@@ -231,10 +231,11 @@ def ready_graphs(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     directory: Path = exported.directory
 
     def copy_encoder(encoder: Any, place: Path) -> None:
-        shutil.copy(directory / "encoder.onnx", place)
+        for name in ("encoder.onnx", "encoder.onnx.data"):
+            shutil.copy(directory / name, place)
 
     def copy_decoder(decoder: Any, width: int, state: Any, place: Path) -> None:
-        for name in ("begin.onnx", "step.onnx"):
+        for name in ("begin.onnx", "begin.onnx.data", "step.onnx", "step.onnx.data"):
             shutil.copy(directory / name, place)
 
     monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)

@@ -19,9 +19,11 @@ WITHOUT_TORCH = [
     "showtell.data.scenes",
     "showtell.data.sources",
     "showtell.captioner",
+    "showtell.export.files",
     "showtell.export.form",
     "showtell.export.judging",
     "showtell.export.runtime",
+    "showtell.export.sessions",
     "showtell.models.decoder_specs",
     "showtell.models.spec",
     "showtell.recipes.schema",
@@ -29,6 +31,8 @@ WITHOUT_TORCH = [
     "showtell.scoring",
     "showtell.search",
     "showtell.text.tokenizer",
+    "showtell.cli.captioning",
+    "showtell.cli.entry",
     "showtell.cli.main",
 ]
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from showtell.attention_maps import draw_attention
 from showtell.caption_rows import Form, header, rows
 from showtell.captioner import BATCH_SIZE, Caption, Captioner
 from showtell.console import note, progress
@@ -181,6 +180,8 @@ class _Drawer:
             PictureError: the picture can no longer be read.
             DataError: the drawing cannot be written.
         """
+        from showtell.attention_maps import draw_attention
+
         source = Path(caption.path or "")
         picture = load_picture(source)
         window = seen_window(picture.shape[0], picture.shape[1], self._captioner.preprocessing)

@@ -6,18 +6,37 @@ import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
 
 PLAIN_INTERVAL_S = 15.0
 
-stderr = Console(stderr=True, highlight=False)
+stderr: Console
+"""Rich's, made when it is first asked for: importing that takes as long as a caption."""
+
+
+def __getattr__(name: str) -> Any:
+    if name != "stderr":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from rich.console import Console
+
+    console = globals()[name] = Console(stderr=True, highlight=False, emoji=False)
+    return console
+
+
+def _made() -> Console | None:
+    return globals().get("stderr")
 
 
 def note(message: str) -> None:
     """Print one line on stderr."""
-    stderr.print(message, markup=False, soft_wrap=True)
+    console = _made()
+    if console is None:
+        print(message, file=sys.stderr, flush=True)
+    else:
+        console.print(message, markup=False, soft_wrap=True)
 
 
 @contextlib.contextmanager
@@ -29,7 +48,10 @@ def progress(description: str, total: int | None, *, unit: str = "") -> Iterator
         total: How many units make it whole; None where nobody knows.
         unit: What is counted ("pictures").
     """
-    if stderr.is_terminal:
+    console = _made()
+    if sys.stderr.isatty() if console is None else console.is_terminal:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
         columns = (
             TextColumn("{task.description}"),
             BarColumn(),
@@ -38,7 +60,7 @@ def progress(description: str, total: int | None, *, unit: str = "") -> Iterator
             TimeRemainingColumn(),
             TextColumn("{task.fields[detail]}"),
         )
-        with Progress(*columns, console=stderr, transient=True) as bar:
+        with Progress(*columns, console=console or __getattr__("stderr"), transient=True) as bar:
             task = bar.add_task(description, total=total, detail="")
 
             def move(count: int, detail: str = "") -> None:
@@ -52,7 +74,7 @@ def progress(description: str, total: int | None, *, unit: str = "") -> Iterator
     def advance(count: int, detail: str = "") -> None:
         nonlocal done, shown
         done += count
-        if not stderr.quiet and time.monotonic() - shown >= PLAIN_INTERVAL_S:
+        if not (console is not None and console.quiet) and time.monotonic() - shown >= PLAIN_INTERVAL_S:
             shown = time.monotonic()
             of = f"/{total}" if total is not None else ""
             print(f"{description}: {done}{of} {unit} {detail}".rstrip(), file=sys.stderr, flush=True)

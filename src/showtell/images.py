@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
 import io
 import stat
 import threading
@@ -48,7 +49,8 @@ PICTURE_SUFFIXES = (
 
 _EXPECTED = ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]}"
 _ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
-_MARKS = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
+JPEG_MARK = b"\xff\xd8\xff"
+_MARKS = (JPEG_MARK, b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 _HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 
 
@@ -157,7 +159,7 @@ def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> npt.ND
         )
     with _quiet():
         try:
-            image = Image.open(io.BytesIO(data), formats=_formats())
+            image = Image.open(io.BytesIO(data), formats=_formats(data))
         except UnidentifiedImageError as error:
             raise _not_a_picture(data, name) from error
         except Image.DecompressionBombError as error:
@@ -335,7 +337,11 @@ def _pillow_limit() -> int:
     return 2 * (Image.MAX_IMAGE_PIXELS or 0)
 
 
-def _formats() -> list[str]:
+def _formats(data: bytes) -> list[str]:
+    """Return the formats that a file may be of; importing what reads all of them takes longer than a JPEG does."""
+    if data.startswith(JPEG_MARK):
+        importlib.import_module("PIL.JpegImagePlugin")
+        return ["JPEG"]
     Image.init()
     return [name for name in FORMATS if name in Image.OPEN]
 

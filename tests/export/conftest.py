@@ -10,7 +10,8 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from showtell.export.form import BEGIN, STEP, StateTensor
+from showtell.export.files import BEGIN, STEP
+from showtell.export.form import StateTensor
 from showtell.export.graphs import write_decoder
 from showtell.export.runtime import ExportedDecoder, Graph
 from showtell.export.states import describe_state
@@ -42,7 +43,7 @@ def small_spec(name: str) -> Any:
 def open_graph(path: Path) -> Graph:
     import onnxruntime
 
-    return Graph(onnxruntime.InferenceSession(path.read_bytes(), providers=["CPUExecutionProvider"]))
+    return Graph(onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]))
 
 
 def export_pair(decoder: Any, width: int, directory: Path) -> Pair:

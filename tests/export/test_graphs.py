@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from showtell.errors import ExportError
-from showtell.export.form import BEGIN, STEP
+from showtell.export.files import BEGIN, STEP
 from showtell.export.graphs import write_decoder
 from showtell.export.runtime import ArrayFeatures
 from showtell.export.states import describe_state

@@ -13,7 +13,7 @@ from onnx import load_model, numpy_helper, save_model
 from PIL import Image
 
 from showtell.errors import ConfigError, DataError, ExportError, MissingExtraError
-from showtell.export.form import BEGIN, ENCODER, FILES, STEP
+from showtell.export.files import BEGIN, ENCODER, FILES, STEP, weights_of
 from showtell.export.onnx import Calibration, Exported, export_checkpoint
 from showtell.images import load_picture
 from showtell.preprocessing import prepare_picture
@@ -111,7 +111,7 @@ def test_an_export_that_differs_is_not_written_and_what_differs_is_told(
     message: str,
 ) -> None:
     def wrong(decoder: Any, width: int, state: Any, directory: Path) -> None:
-        for name in (BEGIN, STEP):
+        for name in (BEGIN, weights_of(BEGIN), STEP, weights_of(STEP)):
             (directory / name).write_bytes((exported.directory / name).read_bytes())
         spoil(directory / STEP, words=words)
 
@@ -205,7 +205,7 @@ def test_a_captioner_of_flickr8k_exported_says_the_same_of_photographs(
     assert agreement is not None
     if int8:
         assert agreement.beam > 0.4
-        assert written.sizes[ENCODER] < 25e6
+        assert written.sizes[weights_of(ENCODER)] < 25e6
     else:
         assert agreement.logits < 1e-4
         assert written.comparison.differences == []

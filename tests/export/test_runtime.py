@@ -6,19 +6,23 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import onnx
 import pytest
 
 from showtell.captioner import Captioner
 from showtell.errors import CheckpointError, ConfigError, EncoderError, MissingExtraError
-from showtell.export.form import BEGIN, ENCODER, STEP, is_export
+from showtell.export.files import BEGIN, ENCODER, STEP, SUMMED, is_export, weights_of
 from showtell.export.onnx import Exported
-from showtell.export.runtime import ExportRuntime, sums_overflow
+from showtell.export.runtime import ExportRuntime
+from showtell.export.sessions import sums_overflow
+from showtell.files import sha256_file
 
 Picture = npt.NDArray[np.uint8]
 
@@ -94,7 +98,9 @@ def test_without_onnxruntime_its_extra_is_named(exported: Exported, monkeypatch:
         Captioner.load(exported.directory)
 
 
-@pytest.mark.parametrize("name", [ENCODER, BEGIN, STEP, "tokenizer.json"])
+@pytest.mark.parametrize(
+    "name", [ENCODER, BEGIN, STEP, weights_of(ENCODER), weights_of(STEP), "tokenizer.json"]
+)
 def test_a_file_that_was_cut_is_refused_by_name(copied: Path, name: str) -> None:
     content = (copied / name).read_bytes()
     for place in (0, len(content) // 2, len(content) - 1):
@@ -116,7 +122,7 @@ def change(directory: Path, change_it: Callable[[dict[str, Any]], Any]) -> None:
 @pytest.mark.parametrize(
     ("change_it", "words"),
     [
-        (lambda config: config.update(format=2), "found showtell export, format 2; expected showtell export"),
+        (lambda config: config.update(format=3), "found showtell export, format 3; expected showtell export"),
         (
             lambda config: config.update(vocabularies=3),
             r"unknown key 'vocabularies'\. Did you mean 'vocabulary'",
@@ -137,6 +143,18 @@ def test_a_configuration_that_cannot_be_used_is_refused_by_its_key(
     change(copied, change_it)
     with pytest.raises(CheckpointError, match=words):
         Captioner.load(copied)
+
+
+def test_an_export_of_the_first_format_whose_graphs_hold_their_weights_says_the_same(
+    both: tuple[Captioner, Captioner], copied: Path
+) -> None:
+    for name in (ENCODER, BEGIN, STEP):
+        onnx.save(onnx.load(copied / name), copied / name)
+        (copied / weights_of(name)).unlink()
+    sums = {name: sha256_file(copied / name) for name in SUMMED[1]}
+    change(copied, lambda config: config.update(format=1, files=sums))
+    pictures = [picture(seed) for seed in range(3)]
+    assert Captioner.load(copied).caption(pictures) == both[1].caption(pictures)
 
 
 def test_what_is_no_export_is_a_checkpoint_or_nothing(copied: Path, tmp_path: Path) -> None:
@@ -188,18 +206,53 @@ def test_an_export_takes_no_weights_and_is_no_checkpoint_to_save(exported: Expor
     assert not (tmp_path / "saved").exists()
 
 
+def test_a_batch_is_looked_at_in_parts_and_seen_the_same_to_the_bit(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runtime = ExportRuntime.load(exported.directory)
+    encoder, looks = runtime._encoder, []
+
+    def watched(values: dict[str, Picture]) -> dict[str, npt.NDArray[Any]]:
+        looks.append(len(values["pictures"]))
+        return encoder(values)
+
+    runtime._encoder = watched  # type: ignore[assignment]
+    pictures = np.random.default_rng(0).integers(0, 256, (7, 32, 32, 3), np.uint8)
+    whole = runtime.look(pictures)
+    monkeypatch.setattr("showtell.export.runtime.PART_PIXELS", 3 * 32 * 32)
+    parts = runtime.look(pictures)
+    assert looks == [7, 3, 3, 1]
+    for name in ("regions", "pooled", "mask"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+
+
+def test_weights_lie_beside_the_graphs_where_they_are_mapped(exported: Exported) -> None:
+    for name in (ENCODER, BEGIN, STEP):
+        held = onnx.load(exported.directory / name, load_external_data=False).graph.initializer
+        assert all(len(one.raw_data) < 1024 for one in held)
+    assert (exported.directory / weights_of(ENCODER)).stat().st_size > 1024
+
+
+def test_a_load_that_fails_leaves_nothing_running(copied: Path) -> None:
+    change(copied, lambda config: config.pop("search"))
+    before = threading.active_count()
+    with pytest.raises(CheckpointError, match="Field required"):
+        Captioner.load(copied)
+    assert threading.active_count() == before
+
+
 def test_as_many_threads_as_told(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     told: list[int] = []
     session = onnxruntime.InferenceSession
 
-    def watched(content: bytes, options: Any, **rest: Any) -> Any:
+    def watched(path: str, options: Any, **rest: Any) -> Any:
         told.append(options.intra_op_num_threads)
-        return session(content, options, **rest)
+        return session(path, options, **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", watched)
-    monkeypatch.setattr("showtell.export.runtime.thread_count", lambda asked: 10 + asked)
+    monkeypatch.setattr("showtell.export.sessions.thread_count", lambda asked: 10 + asked)
     ExportRuntime.load(exported.directory)
     Captioner.load(exported.directory, threads=3)
     assert told == [10, 10, 10, 13, 13, 13]

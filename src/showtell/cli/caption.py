@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 
 from showtell.cli.arguments import Device, EncoderWeights, Threads
-
-SHOWN = 10
 
 
 def command(
@@ -72,27 +70,24 @@ def command(
     sampling = sample or any(value is not None for value in drawing.values())
     options.update(_method(beams is not None, greedy, sampling))
 
-    from showtell.caption_files import caption_files
-    from showtell.captioner import Captioner
-    from showtell.console import note
+    from showtell.cli.captioning import run
 
-    captioner = Captioner.load(checkpoint, encoder_weights=encoder_weights, device=device, threads=threads)
-    note(f"{checkpoint}: {captioner.place}")
-    try:
-        outcome = caption_files(
-            captioner,
-            paths,
-            output=output,
-            form=known,
-            every=every,
-            attention=attention,
-            batch_size=batch_size,
-            recursive=recursive,
-            **options,
-        )
-    except BrokenPipeError:
-        _leave_quietly()
-    _report(outcome.captioned, outcome.problems)
+    code = run(
+        checkpoint,
+        paths,
+        encoder_weights=encoder_weights,
+        device=device,
+        threads=threads,
+        output=output,
+        form=known,
+        every=every,
+        attention=attention,
+        batch_size=batch_size,
+        recursive=recursive,
+        **options,
+    )
+    if code:
+        raise typer.Exit(code)
 
 
 def _method(beam: bool, greedy: bool, sampling: bool) -> dict[str, Any]:
@@ -109,27 +104,3 @@ def _method(beam: bool, greedy: bool, sampling: bool) -> dict[str, Any]:
             expected="--beams, --greedy, or --sample with its options",
         )
     return {"method": wanted[0]} if wanted else {}
-
-
-def _report(captioned: int, problems: list[str]) -> None:
-    """Tell on stderr what went wrong, and leave with 3 if anything did."""
-    from showtell.caption_rows import escape
-    from showtell.console import note
-
-    if not problems:
-        return
-    note(f"{captioned} captioned, {len(problems)} not:")
-    for problem in problems[:SHOWN]:
-        note(f"  {escape(problem)}")
-    if len(problems) > SHOWN:
-        note(f"  and {len(problems) - SHOWN} more")
-    raise typer.Exit(3)
-
-
-def _leave_quietly() -> NoReturn:
-    """Leave when the reader of the pipe has left (``| head``), and keep Python from complaining at exit."""
-    import os
-    import sys
-
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    raise typer.Exit(1)

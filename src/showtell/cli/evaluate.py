@@ -50,7 +50,7 @@ def command(
 ) -> None:
     """Score a checkpoint on a split: BLEU, ROUGE-L, CIDEr-D, their signature, and how the captions read."""
     from showtell.errors import ConfigError
-    from showtell.export.form import is_export
+    from showtell.export.files import is_export
     from showtell.models.hub import find_checkpoint
 
     if output not in {"table", "json"}:

@@ -1,20 +1,14 @@
-"""The ``showtell`` command: verbs, exit codes, and errors told in one line.
-
-Exit codes: 0 done, 1 failed, 2 misused, 3 done but some pictures failed.
-"""
+"""The ``showtell`` command as typer parses it: its verbs, and the options that stand before them."""
 
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from showtell.console import stderr
-from showtell.errors import ConfigError, MissingExtraError, ShowtellError
+from showtell.cli.entry import errors_in_one_line
 
 VERBS = (
     "prepare",
@@ -64,31 +58,6 @@ for _verb in VERBS:
 
 
 def main() -> None:
-    """Run the command line and exit."""
-    debug = "--debug" in sys.argv
-    try:
+    """Parse the command line, run it and exit."""
+    with errors_in_one_line(debug="--debug" in sys.argv):
         app()
-    except ShowtellError as error:
-        if debug:
-            raise
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(2 if isinstance(error, ConfigError) else 1)
-    except ModuleNotFoundError as error:
-        if error.name != "torch" or debug:
-            raise
-        stderr.print(
-            f"[bold red]error:[/] {escape(str(MissingExtraError('torch', extra='train')))}", soft_wrap=True
-        )
-        sys.exit(1)
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if debug:
-            raise
-        stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        stderr.print("interrupted")
-        sys.exit(130)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.errors import ExportError, MissingExtraError
-from showtell.export.form import (
+from showtell.export.files import (
     ATTENTION,
     BEGIN,
     ENCODER,
@@ -28,16 +28,18 @@ from showtell.export.form import (
     PICTURES,
     STEP,
     TOKENS,
-    StateTensor,
     state_input,
     state_output,
+    weights_of,
 )
+from showtell.export.form import StateTensor
 from showtell.export.states import Look, look
 from showtell.models.encoder import Encoder
 from showtell.models.features import Features
 
 OPSET = 18
 LARGEST_FILE = 2**31 - 1
+SMALLEST_MOVED_BYTES = 1024
 EXTRA = "export"
 
 
@@ -185,6 +187,23 @@ def _write(
             mend="Export a captioner with a smaller encoder",
         )
     program.save(str(path), external_data=False)
+    move_weights_out(path)
+
+
+def move_weights_out(path: Path) -> None:
+    """Move the weights that a graph holds into the file beside it, see `showtell.export.files.weights_of`.
+
+    Small tensors stay: shapes are worked out from them.
+    """
+    import onnx
+
+    model = onnx.load(path)
+    beside = path.with_name(weights_of(path.name))
+    beside.unlink(missing_ok=True)  # onnx appends
+    onnx.save(
+        model, path, save_as_external_data=True, location=beside.name, size_threshold=SMALLEST_MOVED_BYTES
+    )
+    beside.touch()  # of a graph of small tensors alone there is none
 
 
 def _bytes_of(module: nn.Module) -> int:

@@ -16,15 +16,8 @@ import torch
 from showtell.console import progress
 from showtell.errors import ConfigError, ExportError
 from showtell.export.agreement import LARGEST_DIFFERENCE, Comparison, compare
-from showtell.export.form import (
-    FILES,
-    GRAPHS,
-    ExportConfig,
-    ExportedDecoder,
-    ExportedEncoder,
-    Precision,
-    StateTensor,
-)
+from showtell.export.files import FILES, FORMAT, SUMMED
+from showtell.export.form import ExportConfig, ExportedDecoder, ExportedEncoder, Precision, StateTensor
 from showtell.export.graphs import check_exporter, write_decoder, write_encoder
 from showtell.export.quantise import quantise
 from showtell.export.runtime import ExportRuntime
@@ -170,7 +163,7 @@ def _config(
         ),
         vocabulary=loaded.tokenizer.size,
         search=loaded.search,
-        files={name: sha256_file(directory / name) for name in (*GRAPHS, TOKENIZER)},
+        files={name: sha256_file(directory / name) for name in SUMMED[FORMAT]},
     )
 
 

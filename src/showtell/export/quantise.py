@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from showtell.export.form import ENCODER, PICTURES
+from showtell.export.files import ENCODER, PICTURES
+from showtell.export.graphs import move_weights_out
 from showtell.export.samples import Samples
 
 AT_ONCE = 8
@@ -57,6 +58,7 @@ def quantise(directory: Path, ranges: Samples) -> None:
             calibrate_method=CalibrationMethod.MinMax,
         )
         (directory / ENCODER).write_bytes(narrow.read_bytes())
+        move_weights_out(directory / ENCODER)
 
 
 @contextlib.contextmanager

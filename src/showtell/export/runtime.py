@@ -7,9 +7,7 @@ as they are and never copied; `select` and `keep` gather along the axes that are
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,35 +15,31 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from showtell.cores import thread_count
-from showtell.errors import CheckpointError, ConfigError, EncoderError, MissingExtraError
-from showtell.export.form import (
+from showtell.errors import CheckpointError, ConfigError, EncoderError
+from showtell.export.files import (
     AGAIN,
     ATTENTION,
     BEGIN,
     ENCODER,
     FEATURES,
-    GRAPHS,
     LOGITS,
     PICTURES,
     STEP,
     TOKENS,
-    ExportConfig,
-    StateTensor,
-    read_config,
-    read_file,
     state_input,
     state_output,
 )
-from showtell.files import standing_directory
+from showtell.export.form import ExportConfig, StateTensor, read_config
+from showtell.export.sessions import Graph, OpeningExport
 from showtell.models.hub import TOKENIZER
 from showtell.options import DecodingOptions
 from showtell.search import Hypothesis, Specials, search
 from showtell.text.tokenizer import Tokenizer
 
 Array = npt.NDArray[Any]
-_CPU = Path("/proc/cpuinfo")
-_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+PART_PIXELS = 4 * 224 * 224
+"""Pixels that are looked at at once: 4 pictures of 224, which take no longer a picture than 32 do."""
 
 
 @dataclass(frozen=True)
@@ -76,24 +70,6 @@ class ArrayState:
     def _where(self, axis: str, index: tuple[Array, ...]) -> ArrayState:
         moved = {one.name: self.arrays[one.name][index] for one in self.form if axis in one.axes}
         return ArrayState({**self.arrays, **moved}, self.form)
-
-
-class Graph:
-    """One ONNX graph, ready to run.
-
-    Args:
-        session: onnxruntime's.
-    """
-
-    def __init__(self, session: Any) -> None:
-        self._session = session
-        self.inputs = {one.name for one in session.get_inputs()}
-        self.outputs = [one.name for one in session.get_outputs()]
-
-    def __call__(self, values: Mapping[str, Array]) -> dict[str, Array]:
-        """Return its outputs by name; values that it does not read are left out."""
-        given = {name: value for name, value in values.items() if name in self.inputs}
-        return dict(zip(self.outputs, self._session.run(None, given), strict=True))
 
 
 class ExportedDecoder:
@@ -138,29 +114,34 @@ class ExportRuntime:
         self._encoder = graphs[ENCODER]
 
     @classmethod
-    def load(cls, path: Path, *, device: str = "auto", threads: int = 0) -> ExportRuntime:
+    def load(
+        cls, path: Path, *, device: str = "auto", threads: int = 0, opening: OpeningExport | None = None
+    ) -> ExportRuntime:
         """Load an export.
 
         Args:
             path: Its directory.
-            device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` is a graphics card where onnxruntime can use one.
-            threads: CPU threads of a graph; see `showtell.cores.thread_count`.
+            device: As for `OpeningExport`.
+            threads: As for `OpeningExport`.
+            opening: The same, begun before; what it was begun with is what counts.
 
         Raises:
             CheckpointError: a file is missing, cut or foreign, or the configuration cannot be used.
             ConfigError: no such device here.
             MissingExtraError: onnxruntime is not installed.
         """
-        directory = standing_directory(path)
+        opening = opening or OpeningExport(path, device=device, threads=threads)
+        try:
+            return cls._of(opening)
+        finally:
+            opening.wait()
+
+    @classmethod
+    def _of(cls, opening: OpeningExport) -> ExportRuntime:
+        directory = opening.directory
         config = read_config(directory)
-        onnxruntime = _import_onnxruntime()
-        providers = _providers(device, onnxruntime.get_available_providers())
-        open_graph = _opener(onnxruntime, directory, config, providers, thread_count(threads))
-        with ThreadPoolExecutor(len(GRAPHS)) as pool:
-            opening = {name: pool.submit(open_graph, name) for name in GRAPHS}
-            read_file(directory, TOKENIZER, config)
-            tokenizer = Tokenizer.load(directory / TOKENIZER)
-            graphs = {name: future.result() for name, future in opening.items()}
+        opening.check()
+        tokenizer = Tokenizer.load(directory / TOKENIZER)
         if tokenizer.size != config.vocabulary:
             raise CheckpointError(
                 f"{directory / TOKENIZER} does not fit the decoder",
@@ -168,9 +149,8 @@ class ExportRuntime:
                 expected=f"{config.vocabulary}",
                 mend=AGAIN,
             )
-        used = "cpu" if providers == [_PROVIDERS["cpu"]] else "cuda"
-        place = f"{used}, onnxruntime, {config.encoder.precision} encoder, {thread_count(threads)} threads"
-        return cls(directory, config, tokenizer, graphs, place)
+        place = f"{opening.place}, onnxruntime, {config.encoder.precision} encoder, {opening.threads} threads"
+        return cls(directory, config, tokenizer, opening.graphs(), place)
 
     def look(self, pictures: npt.NDArray[np.uint8]) -> ArrayFeatures:
         """Return what the encoder sees in pictures, uint8 [P, S, S, 3].
@@ -178,7 +158,7 @@ class ExportRuntime:
         Raises:
             EncoderError: numbers that half floats cannot hold.
         """
-        features = ArrayFeatures(**self._encoder({PICTURES: pictures}))
+        features = self._look_in_parts(pictures)
         if not np.isfinite(features.regions).all():
             raise EncoderError(
                 f"the features of {self.config.encoder.name} cannot be used",
@@ -186,6 +166,17 @@ class ExportRuntime:
                 mend=f"The export may be broken. {AGAIN}",
             )
         return features
+
+    def _look_in_parts(self, pictures: npt.NDArray[np.uint8]) -> ArrayFeatures:
+        """Look at few pictures at once, so that maps of few are held; a picture's features do not depend on it."""
+        at_once = max(1, PART_PIXELS // self.preprocessing.size**2)
+        parts = [
+            self._encoder({PICTURES: pictures[start : start + at_once]})
+            for start in range(0, max(1, len(pictures)), at_once)
+        ]
+        if len(parts) == 1:
+            return ArrayFeatures(**parts[0])
+        return ArrayFeatures(**{name: np.concatenate([part[name] for part in parts]) for name in FEATURES})
 
     def describe(
         self, pictures: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
@@ -212,69 +203,3 @@ class ExportRuntime:
             found="an export, whose weights cannot be trained or changed any more",
             mend="Copy its directory; for the hub, push the checkpoint that it was made from",
         )
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime, for exports,", extra="onnx", cause=str(error)) from error
-    return onnxruntime
-
-
-def _opener(
-    onnxruntime: Any, directory: Path, config: ExportConfig, providers: list[Any], threads: int
-) -> Any:
-    """Return what opens one of the graphs by its name."""
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    if config.encoder.precision == "int8" and sums_overflow(platform.machine(), _CPU):
-        # Three times slower where it is not needed, and then the same bits.
-        options.add_session_config_entry("session.x64quantprecision", "1")
-
-    def open_graph(name: str) -> Graph:
-        content = read_file(directory, name, config)
-        try:
-            return Graph(onnxruntime.InferenceSession(content, options, providers=providers))
-        except Exception as error:  # onnxruntime's errors have no public common kind
-            raise CheckpointError(
-                f"{directory / name} cannot be run",
-                found=str(error).splitlines()[0],
-                mend=f"Try another version of onnxruntime than {onnxruntime.__version__}. {AGAIN}",
-            ) from error
-
-    return open_graph
-
-
-def _providers(device: str, available: list[str]) -> list[Any]:
-    """Return onnxruntime's names for a device."""
-    name, _, number = device.partition(":")
-    if name == "auto":
-        name = "cuda" if _PROVIDERS["cuda"] in available else "cpu"
-    if _PROVIDERS.get(name) not in available or (number and not (name == "cuda" and number.isdigit())):
-        here = [known for known, provider in _PROVIDERS.items() if provider in available]
-        raise ConfigError(
-            f"the device '{device}' cannot be used with an export",
-            found=f"an onnxruntime for {', '.join(available)}",
-            expected=" or ".join(("auto", *here)),
-        )
-    if name == "cpu":
-        return [_PROVIDERS["cpu"]]
-    return [(_PROVIDERS["cuda"], {"device_id": number or "0"}), _PROVIDERS["cpu"]]
-
-
-def sums_overflow(machine: str, cpu: Path) -> bool:
-    """Return whether a processor may let sums of 8-bit products overflow: x86 that is not known to have VNNI or AMX.
-
-    Args:
-        machine: Its kind, as `platform.machine` names it.
-        cpu: Where Linux describes it.
-    """
-    if machine.lower() not in {"x86_64", "amd64"}:
-        return False
-    try:
-        flags = set(cpu.read_text(encoding="utf-8", errors="replace").split())
-    except OSError:
-        return True
-    return flags.isdisjoint({"avx512_vnni", "avx_vnni", "amx_int8"})

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.errors import ConfigError, MissingExtraError
-from showtell.export.form import is_export
+from showtell.export.files import is_export
 from showtell.options import DecodingOptions
 from showtell.preprocessing import Preprocessing
 from showtell.search import Hypothesis, Specials, search

@@ -1,0 +1,41 @@
+"""How much memory captioning takes, ours and Hugging Face's, each in a process that imports what it needs alone.
+
+No torch here: an export runs without it, and its memory is measured without it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from benchmarks.apart import Memory
+from showtell.captioner import Captioner
+
+BATCH = 32
+BEAMS = 3
+WORDS = 20
+"""Tokens of every caption, ours and theirs: as many as ``generate`` says unless told otherwise."""
+
+
+def caption(captioner: Captioner, pictures: list[Path]) -> None:
+    """Caption pictures as both are measured."""
+    captioner.caption(pictures, batch_size=BATCH, beams=BEAMS, min_words=WORDS, max_words=WORDS)
+
+
+def of_ours(path: str, weights: str | None, pictures: list[str]) -> dict[str, Any]:
+    """Load a captioner and caption; return the peaks of this process from then on, in bytes."""
+    captioner = Captioner.load(path, encoder_weights=weights)
+    with Memory().watched() as memory:
+        caption(captioner, [Path(picture) for picture in pictures])
+    return {"peak": memory.peak, "anonymous": memory.anonymous}
+
+
+def of_theirs(name: str, batch: int, pictures: list[str]) -> dict[str, Any]:
+    """The same with one of Hugging Face's."""
+    from benchmarks.rivals.hugging_face import HuggingFace
+
+    rival = HuggingFace(name)
+    paths = [Path(picture) for picture in pictures]
+    with Memory().watched() as memory:
+        rival.caption(paths, batch=batch, beams=BEAMS, words=WORDS)
+    return {"peak": memory.peak, "anonymous": memory.anonymous}
