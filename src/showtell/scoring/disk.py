@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.files import cannot_write
-from showtell.scoring.ngrams import Captions
+from showtell.scoring.ngrams import Captions, Integers
 
+_AT_ONCE = 1 << 17
 Array = npt.NDArray[Any]
 
 
@@ -28,6 +29,14 @@ class DiskArray:
         self.dtype = np.dtype(dtype)
         self._length = 0
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the object
+
+    @classmethod
+    def of_zeros(cls, dtype: npt.DTypeLike, length: int) -> DiskArray:
+        """Return an array of a length, to be written to."""
+        array = cls(dtype)
+        os.ftruncate(array._file.fileno(), length * array.dtype.itemsize)
+        array._length = length
+        return array
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -69,11 +78,85 @@ class DiskArray:
             rest, place = rest[done:], place + done
         return values
 
+    def blocks(self) -> Iterator[Array]:
+        """Yield the values in parts that fit into memory."""
+        for start in range(0, self._length, _AT_ONCE):
+            yield self.read(start, min(start + _AT_ONCE, self._length))
+
     def mapped(self) -> Array:
         """Return all values as an array that stays on the disk; it may be written to, and outlives this object."""
         if not self._length:
             return np.empty(0, self.dtype)
         return np.memmap(self._file, self.dtype, "r+", shape=(self._length,))
+
+
+class Parts:
+    """Rows of columns, shared out: what was added at any time to one part is read together.
+
+    Each addition is written as a whole, part behind part, so that it is one place on the disk.
+
+    Args:
+        count: Parts.
+        dtypes: Of the columns.
+    """
+
+    def __init__(self, count: int, *dtypes: npt.DTypeLike) -> None:
+        self._count = count
+        self._columns = [DiskArray(dtype) for dtype in dtypes]
+        self._bounds: list[Integers] = []
+
+    def add(self, part: npt.NDArray[np.integer], *columns: Array) -> None:
+        """Add rows.
+
+        Args:
+            part: Of each row. [rows]
+            columns: A value for each row, in every column. [rows]
+
+        Raises:
+            DataError: the disk is full.
+        """
+        order = np.argsort(part, kind="stable")
+        ends = np.cumsum(np.bincount(part, minlength=self._count))
+        self._bounds.append(len(self._columns[0]) + np.concatenate(([0], ends)))
+        for column, values in zip(self._columns, columns, strict=True):
+            column.append(values[order])
+
+    def read(self, part: int) -> list[Array]:
+        """Return the columns of a part, in the order in which its rows were added."""
+        bounds = self._bounds_of(part)
+        return [
+            np.concatenate([column.read(*pair) for pair in bounds] or [column.read(0, 0)])
+            for column in self._columns
+        ]
+
+    def write(self, part: int, column: int, values: Array) -> None:
+        """Put other values in a column of a part.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        place = 0
+        for start, stop in self._bounds_of(part):
+            self._columns[column].write(start, values[place : place + stop - start])
+            place += stop - start
+
+    def added(self, addition: int, column: int, part: npt.NDArray[np.integer]) -> Array:
+        """Return a column of what was added together, in the order in which it was given.
+
+        Args:
+            addition: Its number.
+            column: Its number.
+            part: As it was given.
+        """
+        bounds = self._bounds[addition]
+        values = self._columns[column].read(int(bounds[0]), int(bounds[-1]))
+        given = np.empty_like(values)
+        given[np.argsort(part, kind="stable")] = values
+        return given
+
+    def _bounds_of(self, part: int) -> list[tuple[int, int]]:
+        bounds = [(int(one[part]), int(one[part + 1])) for one in self._bounds]
+        return [(start, stop) for start, stop in bounds if stop > start]
 
 
 class CaptionsOnDisk:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
@@ -23,9 +24,9 @@ from showtell.scoring.ptb import Lexicon
 from showtell.scoring.signature import build_signature
 
 METRICS = ("bleu", "rouge", "cider")
-# As coco-caption shows them
 _ORDER = (*BLEU, METEOR, ROUGE, CIDER)
 _SHOWN = 10
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -117,13 +118,13 @@ class Evaluator:
         if self._meteor:
             values[METEOR], pictures = self._meteor.score(self._spell_references(), self._spell(tokens))
             columns[METEOR] = np.array(pictures)
-        order = [name for name in _ORDER if name in values]
-        rows = zip(*(columns[name].tolist() for name in order), strict=True)
+        columns = in_order(columns)
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         empty = sum(int(np.sum(block.lengths == 0)) for block in tokens)
         return Scores(
-            values={name: values[name] for name in order},
+            values=in_order(values),
             per_picture={
-                key: dict(zip(order, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
+                key: dict(zip(columns, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
             },
             signature=self.signature,
             pictures=len(self._keys),
@@ -227,6 +228,11 @@ def _check_references(references: Mapping[str, Sequence[str]]) -> None:
             expected="at least one caption for each picture",
             mend="Leave these pictures out, or give them captions",
         )
+
+
+def in_order(metrics: Mapping[str, _T]) -> dict[str, _T]:
+    """Return what metrics gave in the order in which coco-caption shows them."""
+    return {name: metrics[name] for name in _ORDER if name in metrics}
 
 
 def notes_on(metrics: Collection[str], *, pictures: int, empty: int) -> list[str]:

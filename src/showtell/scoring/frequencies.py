@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from showtell.scoring.disk import Array, DiskArray
+from showtell.scoring.disk import Array, DiskArray, Parts
 from showtell.scoring.ngrams import (
     WORD_BITS,
     Integers,
@@ -37,11 +37,12 @@ class DocumentFrequencies:
     def __init__(self, vocabulary: int, blocks: int) -> None:
         self._parts = min(blocks, MOST_PARTS)
         # Four words in 64 bits; where they do not fit, two in each half of a complex number: numpy sorts by both.
-        self._keys = DiskArray(np.uint64 if vocabulary <= FEW_WORDS else np.complex128)
-        self._counts, self._part = DiskArray(np.int32), DiskArray(np.uint8)
+        self._wide = vocabulary > FEW_WORDS
+        self._shared = Parts(self._parts, np.complex128 if self._wide else np.uint64, np.int32)
+        self._part = DiskArray(np.uint8)
         self._words = np.zeros(vocabulary, np.int64)
-        self._bounds: list[Integers] = []
         self._sizes: list[list[int]] = []
+        self._starts = [0]
 
     def add(self, index: NgramIndex, candidates: NgramTable) -> None:
         """Take the n-grams of a block: those of its references, and those that only its candidates have.
@@ -59,12 +60,9 @@ class DocumentFrequencies:
             sizes.append(len(count) + strange)
         both = np.concatenate(halves, axis=1)
         part = self._part_of(both)
-        order_of_parts = np.argsort(part, kind="stable")
-        ends = np.cumsum(np.bincount(part, minlength=self._parts))
-        self._bounds.append(len(self._keys) + np.concatenate(([0], ends)))
-        self._keys.append(self._pack(both[:, order_of_parts]))
-        self._counts.append(np.concatenate(counts)[order_of_parts])
+        self._shared.add(part, self._pack(both), np.concatenate(counts))
         self._part.append(part)
+        self._starts.append(len(self._part))
         self._sizes.append(sizes)
 
     def add_up(self) -> None:
@@ -74,23 +72,18 @@ class DocumentFrequencies:
             DataError: the disk is full.
         """
         for part in range(self._parts):
-            bounds = [(int(block[part]), int(block[part + 1])) for block in self._bounds]
-            keys = np.concatenate([self._keys.read(*pair) for pair in bounds])
-            counts = np.concatenate([self._counts.read(*pair) for pair in bounds])
+            keys, counts = self._shared.read(part)
             if len(keys):
                 order = np.argsort(keys)
                 start = run_starts(keys[order])
                 sums = np.add.reduceat(counts[order], start)
                 counts[order] = np.repeat(sums, run_lengths(start, len(keys)))
-            ends = np.cumsum([stop - begin for begin, stop in bounds])
-            for (begin, _), values in zip(bounds, np.split(counts, ends[:-1]), strict=True):
-                self._counts.write(begin, values)
+                self._shared.write(part, 1, counts)
 
     def of(self, block: int) -> list[Integers]:
         """Return for each order in how many pictures the n-grams of a block are, by their numbers there."""
-        start, stop = int(self._bounds[block][0]), int(self._bounds[block][-1])
-        counts = np.empty(stop - start, np.int64)
-        counts[np.argsort(self._part.read(start, stop), kind="stable")] = self._counts.read(start, stop)
+        part = self._part.read(*self._starts[block : block + 2])
+        counts = self._shared.added(block, 1, part).astype(np.int64)
         return [self._words, *np.split(counts, np.cumsum(self._sizes[block])[:-1])]
 
     def _part_of(self, halves: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint8]:
@@ -101,7 +94,7 @@ class DocumentFrequencies:
     def _pack(self, halves: npt.NDArray[np.uint64]) -> Array:
         """Return what n-grams are compared by."""
         first, second = halves
-        if self._keys.dtype == np.complex128:
+        if self._wide:
             return np.asarray(first + 1j * second)
         return np.asarray(_squeezed(first) << np.uint64(32) | _squeezed(second))
 
