@@ -11,6 +11,7 @@ from hashlib import blake2b
 
 import numpy as np
 
+from showtell.scoring.blocks import bounds
 from showtell.scoring.disk import Array, CaptionsOnDisk, DiskArray, Parts
 from showtell.scoring.ngrams import Captions, Integers, run_lengths, run_starts, within_runs
 from showtell.scoring.ptb import Lexicon
@@ -90,22 +91,23 @@ class KeyedCaptions:
                 yield text[at : at + length].decode("utf-8", "surrogatepass")
                 at += length
 
-    def by_picture(self, numbers: DiskArray, pictures: int, block: int) -> CaptionsByPicture:
+    def by_picture(self, numbers: DiskArray, pictures: int) -> CaptionsByPicture:
         """Return the captions in blocks of pictures.
 
         Args:
             numbers: The picture of each run. [runs]
             pictures: How many there are.
-            block: Pictures of a block.
         """
-        blocks = -(-pictures // block)
+        starts = np.array([start for start, _ in bounds(pictures)])
+        blocks = len(starts)
         captions, words = Parts(blocks, np.int64, np.int32), Parts(blocks, np.int32)
         for (start, stop), tokens in zip(
             zip(self._runs, self._runs[1:], strict=False), self.tokens, strict=True
         ):
             picture = np.repeat(numbers.read(start, stop), self.many.read(start, stop))  # [captions]
-            captions.add(picture // block, picture, tokens.lengths)
-            words.add(np.repeat(picture // block, tokens.lengths), tokens.words)
+            block = np.searchsorted(starts, picture, side="right") - 1
+            captions.add(block, picture, tokens.lengths)
+            words.add(np.repeat(block, tokens.lengths), tokens.words)
         return CaptionsByPicture(captions, words)
 
 

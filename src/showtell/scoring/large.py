@@ -8,7 +8,7 @@ from itertools import compress
 
 import numpy as np
 
-from showtell.scoring.blocks import PICTURES, Block, score_blocks, summarise
+from showtell.scoring.blocks import Block, bounds, score_blocks, summarise
 from showtell.scoring.disk import DiskArray
 from showtell.scoring.evaluate import METRICS, Scores, in_order, notes_on
 from showtell.scoring.keyed import CaptionsByPicture, KeyedCaptions, Pictures
@@ -112,28 +112,28 @@ class _Blocks:
     def __init__(self, truth: KeyedCaptions, ours: KeyedCaptions, pictures: Pictures) -> None:
         if any((block < 0).any() for block in pictures.of_ours.blocks()):
             raise IrregularError
-        self._pictures = pictures.count
-        self._truth = truth.by_picture(pictures.of_truth, pictures.count, PICTURES)
-        self._ours = ours.by_picture(pictures.of_ours, pictures.count, PICTURES)
+        self._truth = truth.by_picture(pictures.of_truth, pictures.count)
+        self._ours = ours.by_picture(pictures.of_ours, pictures.count)
         self.kept = DiskArray(np.bool_)
         self.numbers: list[int] = []
         self.scored = self.missing = self.empty = self.most = 0
         self.fewest = 0
-        for number in range(-(-pictures.count // PICTURES)):
+        self._bounds = bounds(pictures.count)
+        for number in range(len(self._bounds)):
             self._look_at(number)
 
     def read(self, place: int) -> Block:
         """Return a block."""
         number = self.numbers[place]
-        captions, per_picture = _counted(self._truth, number, self._pictures)
-        candidates, has = _counted(self._ours, number, self._pictures)
+        captions, per_picture = self._counted(self._truth, number)
+        candidates, has = self._counted(self._ours, number)
         if has.all():
             return Block(captions, per_picture, candidates)
         return Block(_chosen(captions, np.repeat(has, per_picture)), per_picture[has > 0], candidates)
 
     def _look_at(self, number: int) -> None:
-        _, per_picture = _counted(self._truth, number, self._pictures)
-        candidates, has = _counted(self._ours, number, self._pictures)
+        _, per_picture = self._counted(self._truth, number)
+        candidates, has = self._counted(self._ours, number)
         scored = per_picture[has > 0]
         if (has > 1).any() or (scored == 0).any():
             raise IrregularError
@@ -146,12 +146,11 @@ class _Blocks:
             self.fewest = min(self.fewest or int(scored.max()), int(scored.min()))
             self.most = max(self.most, int(scored.max()))
 
-
-def _counted(file: CaptionsByPicture, number: int, pictures: int) -> tuple[Captions, Integers]:
-    """Return the captions of a block, and how many each of its pictures has."""
-    start = number * PICTURES
-    picture, captions = file.read(number)
-    return captions, np.bincount(picture - start, minlength=min(PICTURES, pictures - start))
+    def _counted(self, file: CaptionsByPicture, number: int) -> tuple[Captions, Integers]:
+        """Return the captions of a block, and how many each of its pictures has."""
+        start, stop = self._bounds[number]
+        picture, captions = file.read(number)
+        return captions, np.bincount(picture - start, minlength=stop - start)
 
 
 def _chosen(captions: Captions, chosen: Integers) -> Captions:
