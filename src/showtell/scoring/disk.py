@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from array import array
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.files import cannot_write
-from showtell.scoring.ngrams import Captions, Integers
+from showtell.scoring.ngrams import Captions
 
 _AT_ONCE = 1 << 17
 Array = npt.NDArray[Any]
@@ -101,9 +102,10 @@ class Parts:
     """
 
     def __init__(self, count: int, *dtypes: npt.DTypeLike) -> None:
-        self._count = count
         self._columns = [DiskArray(dtype) for dtype in dtypes]
-        self._bounds: list[Integers] = []
+        # Of each part: start, stop, start, stop; only where it got rows
+        self._bounds = [array("q") for _ in range(count)]
+        self._additions = array("q", [0])
 
     def add(self, part: npt.NDArray[np.integer], *columns: Array) -> None:
         """Add rows.
@@ -116,8 +118,12 @@ class Parts:
             DataError: the disk is full.
         """
         order = np.argsort(part, kind="stable")
-        ends = np.cumsum(np.bincount(part, minlength=self._count))
-        self._bounds.append(len(self._columns[0]) + np.concatenate(([0], ends)))
+        place = self._additions[-1]
+        for number, rows in enumerate(np.bincount(part).tolist()):
+            if rows:
+                self._bounds[number].extend((place, place + rows))
+                place += rows
+        self._additions.append(place)
         for column, values in zip(self._columns, columns, strict=True):
             column.append(values[order])
 
@@ -148,15 +154,14 @@ class Parts:
             column: Its number.
             part: As it was given.
         """
-        bounds = self._bounds[addition]
-        values = self._columns[column].read(int(bounds[0]), int(bounds[-1]))
+        values = self._columns[column].read(*self._additions[addition : addition + 2])
         given = np.empty_like(values)
         given[np.argsort(part, kind="stable")] = values
         return given
 
     def _bounds_of(self, part: int) -> list[tuple[int, int]]:
-        bounds = [(int(one[part]), int(one[part + 1])) for one in self._bounds]
-        return [(start, stop) for start, stop in bounds if stop > start]
+        bounds = self._bounds[part]
+        return list(zip(bounds[::2], bounds[1::2], strict=True))
 
 
 class CaptionsOnDisk:

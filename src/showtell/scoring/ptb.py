@@ -20,7 +20,7 @@ from showtell.scoring.ptb_rules import CONTEXT, PLAIN, PLAIN_OWNER, RULES, SPECI
 _BREAKS = "\n\r\x0b\x0c\u2028\u2029"
 _BREAK = re.compile(f"[{_BREAKS}]")
 _DROPPED = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:-;", "--", "..."])
-_REMEMBERED = 1 << 16
+_REMEMBERED = 1 << 15
 _END = "\n"
 # A chunk makes its caption be read as a whole: by itself, or where one ends in a full stop and the next begins so
 _CONTEXT, _BEGINS, _ENDS = 1, 2, 4
