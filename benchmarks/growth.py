@@ -31,6 +31,10 @@ def measure(setting: Setting) -> Iterator[Row]:
         folder = setting.folder / f"growth-{count}"
         folder.mkdir()
         _write_pictures(folder / "pictures", count)
+        # Not where scoring is measured: its process would hold all captions for nothing.
+        with (folder / "candidates.jsonl").open("w", encoding="utf-8") as file:
+            for key, text in _captions(count).candidates.items():
+                file.write(json.dumps({"image": f"{key}.jpg", "caption": text}) + "\n")
         for work in WORKS:
             told[work][count] = apart("benchmarks.growth:run", work=work, folder=str(folder), count=count)
     before, most = (MILLION // 100 if setting.full else sizes[-2]), sizes[-1]
@@ -115,9 +119,6 @@ def _caption(folder: Path, count: int) -> Any:
 def _score(folder: Path, count: int) -> Any:
     from showtell.scoring.files import score_files
 
-    with (folder / "candidates.jsonl").open("w", encoding="utf-8") as file:
-        for key, text in _captions(count).candidates.items():
-            file.write(json.dumps({"image": f"{key}.jpg", "caption": text}) + "\n")
     return lambda: score_files(folder / "pictures" / "captions.jsonl", folder / "candidates.jsonl")
 
 

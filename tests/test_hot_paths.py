@@ -5,8 +5,10 @@ A loop over pictures, hypotheses or words that sneaks into one of them would cha
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +38,8 @@ from showtell.models.registry import AnyDecoder, build_decoder
 from showtell.options import DecodingOptions
 from showtell.preprocessing import Preprocessing
 from showtell.recipes.schema import SelfCritical
-from showtell.scoring import Evaluator, evaluate, ngrams
+from showtell.scoring import Evaluator, blocks, evaluate, keyed, ngrams, ptb, rouge
+from showtell.scoring.files import score_files
 from showtell.scoring.reward import Rewards
 from showtell.search import Specials, search
 from showtell.training.objectives import cross_entropy
@@ -277,19 +280,70 @@ CANDIDATES = {"a": "a dog", "b": "a cat sleeps", "c": "snow"}
 
 
 def test_references_are_tokenised_once_and_candidates_once_a_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = __import__("showtell.scoring.evaluate", fromlist=["tokenize"])
-    tokenised = counted(monkeypatch, module, "tokenize")
+    tokenised: list[int] = []
+    original = ptb.Lexicon.tokens
+
+    def tokens(lexicon: ptb.Lexicon, captions: Sequence[str]) -> ngrams.Captions:
+        tokenised.append(len(captions))
+        return original(lexicon, captions)
+
+    monkeypatch.setattr(ptb.Lexicon, "tokens", tokens)
     evaluator = Evaluator(REFERENCES)
-    assert [len(captions) for captions in tokenised] == [6]
+    assert tokenised == [6]
     evaluator.score(CANDIDATES)
     evaluator.score(CANDIDATES)
-    assert [len(captions) for captions in tokenised] == [6, 3, 3]
+    assert tokenised == [6, 3, 3]
+
+
+def test_a_chunk_of_a_caption_is_looked_at_once_however_often_it_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked = counted(monkeypatch, ptb._Chunks, "__missing__")
+    read = counted(monkeypatch, ptb, "_lex")
+    said = [*chain.from_iterable(REFERENCES.values()), *CANDIDATES.values()]
+    for times in (1, 50):
+        looked.clear()
+        read.clear()
+        evaluate({key: texts * times for key, texts in REFERENCES.items()}, CANDIDATES)
+        assert sorted(looked) == sorted(set(" ".join(said).split()))
+        assert sorted(read) == [".", "A", "a"]  # all others are words
 
 
 def test_bleu_and_cider_share_one_count_of_ngrams(monkeypatch: pytest.MonkeyPatch) -> None:
     counts = counted(monkeypatch, ngrams, "_count")
     evaluate(REFERENCES, CANDIDATES)
     assert len(counts) == 2 * ngrams.ORDERS  # of all references, of all candidates
+
+
+def test_scoring_sorts_as_often_for_any_number_of_captions_of_a_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counts, sorts = counted(monkeypatch, ngrams, "_count"), counted(monkeypatch, ngrams, "_sorted")
+    pairs = counted(monkeypatch, rouge, "_common_bits")
+    seen = set()
+    for times in (1, 100):
+        for calls in (counts, sorts, pairs):
+            calls.clear()
+        names = [f"{key}{number}" for key in REFERENCES for number in range(times)]
+        evaluate({name: REFERENCES[name[0]] for name in names}, {name: CANDIDATES[name[0]] for name in names})
+        seen.add((len(counts), len(sorts), len(pairs)))
+    assert len(seen) == 1
+
+
+def test_scoring_files_keeps_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keyed, "_CAPTIONS_AT_ONCE", 4)
+    monkeypatch.setattr(blocks, "PICTURES", 2)
+    tokenised = counted(monkeypatch, ptb._Chunks, "tokens")
+    truth, said = tmp_path / "references.jsonl", tmp_path / "candidates.jsonl"
+    rows = [
+        {"key": f"{key}{number}", "captions": REFERENCES[key]} for number in range(5) for key in REFERENCES
+    ]
+    truth.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    said.write_text("".join(json.dumps({"key": row["key"], "caption": "a dog"}) + "\n" for row in rows))
+    score_files(truth, said)
+    # Six captions a round of three pictures; each is tokenised once, at most four of them together
+    assert max(map(len, tokenised)) == 4
+    assert sum(map(len, tokenised)) == 3 * 5 * (2 + 1)
 
 
 def test_a_reward_reads_the_samples_and_no_reference_again(monkeypatch: pytest.MonkeyPatch) -> None:

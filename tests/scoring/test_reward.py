@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from showtell.scoring import evaluate
 from showtell.scoring.bleu import Bleu
-from showtell.scoring.cider import CiderD
-from showtell.scoring.ngrams import NgramIndex
+from showtell.scoring.ngrams import Captions, NgramIndex
 from showtell.scoring.reward import Rewards
 
 EOS = 2
@@ -23,34 +23,45 @@ def make(seed: int, pictures: int = 12) -> tuple[list[list[list[int]]], list[lis
     return references, [caption() for _ in range(pictures)]
 
 
+def index_of(references: list[list[list[int]]]) -> NgramIndex:
+    captions = Captions.of([caption for captions in references for caption in captions])
+    return NgramIndex(captions, np.array([len(captions) for captions in references]))
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_one_sample_per_picture_scores_as_in_a_report(seed: int) -> None:
     references, candidates = make(seed)
-    index = NgramIndex(references)
-    table = index.count(candidates)
-    pictures = np.arange(len(candidates))
+    names = [str(place) for place in range(len(candidates))]
+    truth = [[" ".join(f"w{word}" for word in caption) for caption in captions] for captions in references]
+    said = [" ".join(f"w{word}" for word in caption) for caption in candidates]
+    report = evaluate(dict(zip(names, truth, strict=True)), dict(zip(names, said, strict=True)))
     np.testing.assert_allclose(
-        Rewards(references)(candidates, pictures), CiderD(index).score(table)[1]["CIDEr-D"]
+        Rewards(references)(candidates, np.arange(len(candidates))),
+        [report.per_picture[name]["CIDEr-D"] for name in names],
     )
 
 
 def test_linear_bleu_ranks_changes_of_one_caption_as_the_corpus_does() -> None:
     """Replacing one caption of many that are not too short changes the corpus's BLEU-4 much as the reward says."""
     references, candidates = make(11, pictures=400)
-    index, pictures = NgramIndex(references), np.arange(400)
+    index, pictures = index_of(references), np.arange(400)
     # Candidates of about the precision that the reward's constants are for.
     candidates = [
         refs[0] if at % 2 else own for at, (refs, own) in enumerate(zip(references, candidates, strict=True))
     ]
     bleu = Bleu(index)
-    before = bleu.score(index.count(candidates))[0]["BLEU-4"]
+
+    def bleu_4(captions: list[list[int]]) -> float:
+        return float(bleu.count(index.count(Captions.of(captions)), pictures).total().scores()[3, 0])
+
+    before = bleu_4(candidates)
     rewards = Rewards(references, cider=0.0, bleu=1.0)
     changes, differences = [], []
     long_enough = [at for at in range(0, 120, 2) if len(candidates[at]) >= min(map(len, references[at]))]
     assert len(long_enough) > 30
     for at in long_enough:
         changed = [*candidates[:at], references[at][0], *candidates[at + 1 :]]
-        changes.append(bleu.score(index.count(changed))[0]["BLEU-4"] - before)
+        changes.append(bleu_4(changed) - before)
         own, other = rewards([candidates[at], references[at][0]], pictures[[at, at]])
         differences.append(other - own)
     assert np.corrcoef(changes, differences)[0, 1] > 0.7

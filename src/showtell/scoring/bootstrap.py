@@ -8,16 +8,17 @@ seeds counts with the mean of its seeds' scores; how seeds differ is not in the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from showtell.scoring.bleu import bleu_of
+from showtell.scoring.blocks import BlockScores
 from showtell.scoring.ngrams import Floats, Integers
 
 DRAWS, LEVEL = 2_000, 0.95
-_AT_ONCE = 200
+_AT_ONCE, _CELLS = 200, 4_000_000
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,12 @@ class Tally:
     guess: Integers
     length: Integers
     reference: Integers
+
+    @classmethod
+    def of(cls, scores: Iterable[BlockScores]) -> Tally:
+        """Put the blocks of a set together, in which BLEU and CIDEr-D were computed."""
+        rows = [(block.cider, *vars(block.bleu).values()) for block in scores]
+        return cls(*(np.concatenate(columns, axis=-1) for columns in zip(*rows, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -62,8 +69,10 @@ def paired_bootstrap(
     pictures = len(ours[0].cider)
     generator = np.random.default_rng(seed)
     columns = []
-    for start in range(0, draws, _AT_ONCE):
-        many = min(_AT_ONCE, draws - start)
+    # As many draws at once as the pictures leave memory for; the draws are the same.
+    at_once = max(1, min(_AT_ONCE, _CELLS // pictures))
+    for start in range(0, draws, at_once):
+        many = min(at_once, draws - start)
         # As floats, for whose products there is fast code; the counts stay whole.
         drawn = generator.multinomial(pictures, np.full(pictures, 1 / pictures), size=many).astype(float)
         columns.append(_scores(ours, drawn) - _scores(theirs, drawn))

@@ -7,21 +7,28 @@ over references and orders, times 10. As there, a length is a number of bigrams,
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 
-from showtell.scoring.ngrams import (
-    NGRAM_MASK,
-    Floats,
-    Integers,
-    NgramCounts,
-    NgramIndex,
-    NgramTable,
-    Pairs,
-    join,
-    within_runs,
-)
+from showtell.scoring.ngrams import Floats, Integers, NgramIndex, NgramTable, Pairs, within_runs
 
 _SIGMA = 6.0
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """In how many pictures n-grams are said: what makes a word rare.
+
+    Args:
+        pictures: All there are.
+        holding: For each order how many pictures' references hold each n-gram, by its number; n-grams without a
+            number are in none. int64 [n-grams]
+    """
+
+    pictures: int
+    holding: Sequence[Integers]
 
 
 class CiderD:
@@ -29,31 +36,17 @@ class CiderD:
 
     Args:
         index: The references' n-grams.
+        frequencies: Those of a larger set that these references are a part of; None: they are the set.
     """
 
-    names = ("CIDEr-D",)
-
-    def __init__(self, index: NgramIndex) -> None:
+    def __init__(self, index: NgramIndex, frequencies: Frequencies | None = None) -> None:
         self._index = index
-        self._log_pictures = float(np.log(float(index.pictures)))
-        self._log_frequency = [self._frequencies(entries) for entries in index.references.orders]
+        frequencies = frequencies or Frequencies(index.pictures, index.frequencies())
+        self._log_pictures = float(np.log(float(frequencies.pictures)))
+        self._log_frequency = [
+            np.log(np.maximum(holding, 1).astype(np.float64)) for holding in frequencies.holding
+        ]
         self._weights, self._norms = self._weigh(index.references)
-        self._keys: list[Integers] = []
-        self._sorted: list[Integers] = []
-        for entries in index.references.orders:
-            keys = join(index.picture[entries.caption], entries.ngram)
-            order = np.argsort(keys, kind="stable")
-            self._keys.append(keys[order])
-            self._sorted.append(order)
-
-    def score(self, candidates: NgramTable) -> tuple[dict[str, float], dict[str, Floats]]:
-        """Score one candidate per picture.
-
-        Returns:
-            The corpus score (0..10), and each picture's, float64 [P]; the former is the mean of the latter.
-        """
-        pictures = self.score_each(candidates, np.arange(self._index.pictures))
-        return {"CIDEr-D": float(np.mean(pictures))}, {"CIDEr-D": pictures}
 
     def score_each(self, candidates: NgramTable, pictures: Integers) -> Floats:
         """Score any number of candidates, each about the picture it names.
@@ -72,18 +65,13 @@ class CiderD:
         delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
         delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
         total = np.zeros(len(pairs.candidate))
-        for order, entries in enumerate(candidates.orders):
-            product = self._products(entries, weights[order], order, pictures, pairs)
+        for order in range(len(candidates.orders)):
+            product = self._products(candidates, weights[order], order, pictures, pairs)
             norm = norms[order][pairs.candidate] * self._norms[order][pairs.reference]
             total += np.divide(product, norm, out=product, where=norm != 0)
         total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * _SIGMA**2)) / len(candidates.orders)
         mean: Floats = np.bincount(pairs.candidate, total, len(pictures)) / per_candidate * 10.0
         return mean
-
-    def _frequencies(self, entries: NgramCounts) -> Floats:
-        """Return the logarithm of the number of pictures whose references hold each n-gram. [n-grams]"""
-        seen = np.unique(join(self._index.picture[entries.caption], entries.ngram)) & NGRAM_MASK
-        return np.log(np.maximum(np.bincount(seen), 1).astype(np.float64))
 
     def _weigh(self, table: NgramTable) -> tuple[list[Floats], list[Floats]]:
         """Return the TF-IDF weight of every entry and the Euclidean norm of every caption, for each order."""
@@ -98,15 +86,18 @@ class CiderD:
         return weights, norms
 
     def _products(
-        self, entries: NgramCounts, weight: Floats, order: int, pictures: Integers, pairs: Pairs
+        self, candidates: NgramTable, weight: Floats, order: int, pictures: Integers, pairs: Pairs
     ) -> Floats:
         """Return the clipped dot product of every candidate with each reference of its picture. [pairs]"""
-        wanted = join(pictures[entries.caption], entries.ngram)
-        first = np.searchsorted(self._keys[order], wanted, side="left")
-        number = np.searchsorted(self._keys[order], wanted, side="right") - first
-        ours = np.repeat(np.arange(len(wanted)), number)
-        theirs = self._sorted[order][np.repeat(first, number) + within_runs(number)]
+        found, group = self._index.find(candidates, order, pictures)
+        groups = self._index.groups[order]
+        number = groups.size[group]
+        ours = np.repeat(found, number)
+        theirs = np.repeat(groups.start[group], number) + within_runs(number)
         reference_weight = self._weights[order][theirs]
         product = np.minimum(weight[ours], reference_weight) * reference_weight
-        place = pairs.place(entries.caption[ours], self._index.references.orders[order].caption[theirs])
-        return np.bincount(place, product, len(pairs.candidate)).astype(np.float64)
+        captions = (
+            candidates.orders[order].caption[ours],
+            self._index.references.orders[order].caption[theirs],
+        )
+        return np.bincount(pairs.place(*captions), product, len(pairs.candidate)).astype(np.float64)

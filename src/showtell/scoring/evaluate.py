@@ -1,29 +1,32 @@
 """Score candidates against references: the one entry to all caption metrics.
 
-References are tokenised and counted once, in an ``Evaluator``; each set of candidates is then scored against them.
+References are tokenised once, in an ``Evaluator``; each set of candidates is then scored against them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 
 from showtell.console import text_table
 from showtell.errors import ConfigError, ScoreError, did_you_mean
-from showtell.scoring.bleu import Bleu
+from showtell.scoring.bleu import NAMES as BLEU
+from showtell.scoring.blocks import CIDER, ROUGE, Block, BlockScores, bounds, score_blocks, summarise
 from showtell.scoring.bootstrap import Tally
-from showtell.scoring.cider import CiderD
+from showtell.scoring.disk import CaptionsOnDisk
 from showtell.scoring.meteor import NAME as METEOR
 from showtell.scoring.meteor import MeteorScorer
-from showtell.scoring.ngrams import Floats, NgramIndex
-from showtell.scoring.ptb import tokenize
-from showtell.scoring.rouge import RougeL
+from showtell.scoring.ptb import Lexicon
 from showtell.scoring.signature import build_signature
 
 METRICS = ("bleu", "rouge", "cider")
+_ORDER = (*BLEU, METEOR, ROUGE, CIDER)
 _SHOWN = 10
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,7 @@ class Scores:
     """
 
     values: dict[str, float]
-    per_picture: dict[str, dict[str, float]]
+    per_picture: Mapping[str, Mapping[str, float]]
     signature: str
     pictures: int
     references: tuple[int, int]
@@ -95,13 +98,13 @@ class Evaluator:
         self.signature = build_signature(
             signed, pictures=len(self._keys), references=self._references, subset_of=subset_of
         )
-        tokens = iter(tokenize([caption for captions in references.values() for caption in captions]))
-        grouped = [[next(tokens) for _ in range(count)] for count in per_picture]
-        self._index = NgramIndex([[_words(caption) for caption in captions] for captions in grouped])
-        self._grouped, self._meteor = grouped, meteor
-        self._bleu = Bleu(self._index) if "bleu" in metrics else None
-        self._rouge = RougeL(grouped) if "rouge" in metrics else None
-        self._cider = CiderD(self._index) if "cider" in metrics else None
+        self._meteor, self._lexicon = meteor, Lexicon()
+        self._per_picture = np.array(per_picture, np.int64)
+        self._tokens = CaptionsOnDisk()
+        self._bounds = bounds(len(self._keys))
+        for start, stop in self._bounds:
+            texts = [text for key in self._keys[start:stop] for text in references[key]]
+            self._tokens.append(self._lexicon.tokens(texts))
 
     def score(self, candidates: Mapping[str, str]) -> Scores:
         """Score one caption per picture.
@@ -110,29 +113,24 @@ class Evaluator:
             ScoreError: a picture without a candidate, or a candidate for a picture without references, all listed; or
             METEOR's program does not work.
         """
-        self._check_candidates(candidates)
-        tokens = tokenize([candidates[key] for key in self._keys])
-        values: dict[str, float] = {}
-        columns: dict[str, Floats] = {}
-        table = self._index.count([_words(caption) for caption in tokens])
-        results = [self._bleu.score(table)] if self._bleu else []
-        results += [self._score_meteor(tokens)] if self._meteor else []
-        results += [self._rouge.score(tokens)] if self._rouge else []
-        results += [self._cider.score(table)] if self._cider else []
-        for corpus, pictures in results:
-            values |= corpus
-            columns |= pictures
+        tokens = self._read(candidates)
+        values, columns = summarise(self._score(tokens))
+        if self._meteor:
+            values[METEOR], pictures = self._meteor.score(self._spell_references(), self._spell(tokens))
+            columns[METEOR] = np.array(pictures)
+        columns = in_order(columns)
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        empty = sum(int(np.sum(block.lengths == 0)) for block in tokens)
         return Scores(
-            values=values,
+            values=in_order(values),
             per_picture={
                 key: dict(zip(columns, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
             },
             signature=self.signature,
             pictures=len(self._keys),
             references=self._references,
-            empty_candidates=sum(not caption for caption in tokens),
-            notes=self._notes(sum(not caption for caption in tokens)),
+            empty_candidates=empty,
+            notes=notes_on(self._metrics, pictures=len(self._keys), empty=empty),
         )
 
     def tally(self, candidates: Mapping[str, str]) -> Tally:
@@ -142,31 +140,35 @@ class Evaluator:
             ScoreError: as `score`.
             ConfigError: BLEU or CIDEr-D is not among the metrics.
         """
-        if self._bleu is None or self._cider is None:
+        if not {"bleu", "cider"} <= set(self._metrics):
             raise ConfigError("nothing to tally", expected="an Evaluator with the metrics bleu and cider")
+        return Tally.of(self._score(self._read(candidates)))
+
+    def _read(self, candidates: Mapping[str, str]) -> CaptionsOnDisk:
+        """Return the tokens of all candidates, in blocks."""
         self._check_candidates(candidates)
-        tokens = tokenize([candidates[key] for key in self._keys])
-        table, everyone = (
-            self._index.count([_words(caption) for caption in tokens]),
-            np.arange(len(self._keys)),
+        tokens = CaptionsOnDisk()
+        for start, stop in self._bounds:
+            tokens.append(self._lexicon.tokens([candidates[key] for key in self._keys[start:stop]]))
+        return tokens
+
+    def _score(self, candidates: CaptionsOnDisk) -> Iterator[BlockScores]:
+        return score_blocks(
+            lambda number: Block(
+                self._tokens[number], self._per_picture[slice(*self._bounds[number])], candidates[number]
+            ),
+            len(self._bounds),
+            pictures=len(self._keys),
+            lexicon=self._lexicon,
+            metrics=self._metrics,
         )
-        correct, guess, nearest = self._bleu.count(table, everyone)
-        return Tally(self._cider.score_each(table, everyone), correct, guess, table.lengths, nearest)
 
-    def _score_meteor(self, tokens: Sequence[Sequence[str]]) -> tuple[dict[str, float], dict[str, Floats]]:
-        assert self._meteor is not None
-        corpus, pictures = self._meteor.score(self._grouped, tokens)
-        return {METEOR: corpus}, {METEOR: np.array(pictures)}
+    def _spell(self, tokens: CaptionsOnDisk) -> list[list[str]]:
+        return [caption for block in tokens for caption in self._lexicon.spell(block)]
 
-    def _notes(self, empty: int) -> list[str]:
-        notes = []
-        if self._cider and len(self._keys) == 1:
-            notes.append(
-                "CIDEr-D of a single picture is 0 by definition: every n-gram occurs in every picture"
-            )
-        if empty:
-            notes.append(f"{empty} of {len(self._keys)} candidates are empty; they count, and score 0")
-        return notes
+    def _spell_references(self) -> list[list[list[str]]]:
+        flat = iter(self._spell(self._tokens))
+        return [list(islice(flat, count)) for count in self._per_picture.tolist()]
 
     def _check_candidates(self, candidates: Mapping[str, str]) -> None:
         missing = [key for key in self._keys if key not in candidates]
@@ -228,6 +230,22 @@ def _check_references(references: Mapping[str, Sequence[str]]) -> None:
         )
 
 
-def _words(tokens: list[str]) -> list[str]:
-    """Split tokens at spaces inside them: "2 1/2" is two words to BLEU and CIDEr-D and one to ROUGE-L."""
-    return " ".join(tokens).split()
+def in_order(metrics: Mapping[str, _T]) -> dict[str, _T]:
+    """Return what metrics gave in the order in which coco-caption shows them."""
+    return {name: metrics[name] for name in _ORDER if name in metrics}
+
+
+def notes_on(metrics: Collection[str], *, pictures: int, empty: int) -> list[str]:
+    """Return what a reader of the scores should know.
+
+    Args:
+        metrics: That were computed.
+        pictures: That were scored.
+        empty: Candidates without a token.
+    """
+    notes = []
+    if "cider" in metrics and pictures == 1:
+        notes.append("CIDEr-D of a single picture is 0 by definition: every n-gram occurs in every picture")
+    if empty:
+        notes.append(f"{empty} of {pictures} candidates are empty; they count, and score 0")
+    return notes

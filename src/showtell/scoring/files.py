@@ -10,6 +10,10 @@ from typing import Any
 from showtell.errors import DataError, ScoreError
 from showtell.files import read_text
 from showtell.scoring.evaluate import METRICS, Evaluator, Scores, shorten
+from showtell.scoring.keyed import KeyedCaptions
+from showtell.scoring.large import score_keyed
+from showtell.scoring.ptb import Lexicon
+from showtell.scoring.rows import IrregularError, take_rows
 
 _IDS = ("image_id", "image", "key", "path")
 _ROWS_WANTED = (
@@ -33,6 +37,39 @@ def score_files(
         DataError: a file cannot be read or is neither COCO's nor JSON lines; file and line are named.
         ScoreError: the files do not hold the same pictures, or a picture has several candidates.
     """
+    try:
+        return _score_on_disk(references, candidates, subset, metrics)
+    except IrregularError:
+        # Whoever has read all can say what is wrong, and with which pictures
+        return _score_in_memory(references, candidates, subset, metrics)
+
+
+def _score_on_disk(references: Path, candidates: Path, subset: bool, metrics: Sequence[str]) -> Scores:
+    """Score files of any size in the same memory.
+
+    Raises:
+        IrregularError: something is wrong, or unusual.
+    """
+    lexicon = Lexicon()
+    truth, ours = KeyedCaptions(lexicon), KeyedCaptions(lexicon)
+
+    def reference(row: Any) -> None:
+        truth.add(_key(references, "", row), _captions(references, "", row))
+
+    def candidate(row: Any) -> None:
+        said = _captions(candidates, "", row)
+        if not said and ours.captions:
+            raise IrregularError
+        ours.add(_key(candidates, "", row), said)
+
+    take_rows(references, reference)
+    take_rows(candidates, candidate)
+    for file in (truth, ours):
+        file.close()
+    return score_keyed(truth, ours, lexicon, subset=subset, metrics=metrics)
+
+
+def _score_in_memory(references: Path, candidates: Path, subset: bool, metrics: Sequence[str]) -> Scores:
     truth = read_references(references)
     ours = read_candidates(candidates)
     missing = [key for key in truth if key not in ours]

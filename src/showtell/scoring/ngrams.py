@@ -1,25 +1,48 @@
 """N-gram counts of many captions as flat arrays, so that BLEU and CIDEr-D are a few sorts and joins.
 
-An n-gram is one integer: its first n - 1 words' integer and its last word's, packed and numbered. Captions that come
-later share the numbers of the references and get new ones for what the references never said. Nothing is hashed:
-equal integers are equal words.
+Words are integers, and an n-gram is one: its first n - 1 words' integer and its last word's, packed and numbered.
+Captions that come later share the numbers of the references and get new ones for what the references never said.
+Nothing is hashed: equal integers are equal words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import numpy.typing as npt
 
 ORDERS = 4
-_WORD_BITS = 24
-_CAPTION_BITS = 40
-NGRAM_MASK = (1 << _CAPTION_BITS) - 1
+WORD_BITS = 24
+NGRAM_BITS = 32
+NGRAM_MASK = (1 << NGRAM_BITS) - 1
 
 Integers = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Many captions in a row.
+
+    Args:
+        words: Their words, as numbers below 2^24. int64 [words]
+        lengths: Words of each. int64 [captions]
+    """
+
+    words: Integers
+    lengths: Integers
+
+    @classmethod
+    def of(cls, captions: Sequence[Sequence[int]]) -> Captions:
+        """Lay captions out in a row."""
+        lengths = np.fromiter(map(len, captions), np.int64, len(captions))
+        return cls(np.fromiter(chain.from_iterable(captions), np.int64, int(lengths.sum())), lengths)
+
+    def __len__(self) -> int:
+        return len(self.lengths)
 
 
 @dataclass(frozen=True)
@@ -27,78 +50,129 @@ class NgramCounts:
     """How often each caption holds each n-gram of one order.
 
     Args:
-        caption: Number of the caption, ascending. int64 [entries]
-        ngram: Number of the n-gram, ascending within a caption. int64 [entries]
+        caption: Number of the caption. int64 [entries]
+        ngram: Number of the n-gram. int64 [entries]
         count: Its occurrences, at least 1. int64 [entries]
+        fresh: Where in the captions' words those n-grams begin that had no number before, one place for each in the
+            order of their new numbers; none for single words. int64 [new n-grams]
     """
 
     caption: Integers
     ngram: Integers
     count: Integers
+    fresh: Integers
 
 
 @dataclass(frozen=True)
 class NgramTable:
-    """N-gram counts of a list of captions, orders 1 to 4, and their lengths in words (int64 [captions])."""
+    """N-gram counts of captions, orders 1 to 4, and the captions."""
 
     orders: tuple[NgramCounts, ...]
-    lengths: Integers
+    captions: Captions
+
+    @property
+    def lengths(self) -> Integers:
+        """Words of each caption. int64 [captions]"""
+        return self.captions.lengths
+
+
+@dataclass(frozen=True)
+class Groups:
+    """Which entries of the references are one n-gram of one picture.
+
+    Args:
+        key: Picture and n-gram, see `join`; ascending. int64 [groups]
+        start: Where each begins among the entries. int64 [groups]
+        size: How many entries it has: references that hold the n-gram. int64 [groups]
+    """
+
+    key: Integers
+    start: Integers
+    size: Integers
 
 
 class NgramIndex:
     """The n-grams of all references, numbered, and which picture each reference belongs to.
 
     Args:
-        references: Words (or their ids) of every reference of every picture, picture by picture.
+        references: Every reference of every picture, picture by picture.
+        per_picture: References of each picture. int64 [P]
+
+    Attributes:
+        references: Their counts, by picture, n-gram and caption.
+        groups: For each order.
     """
 
-    def __init__(self, references: Sequence[Sequence[Sequence[Hashable]]]) -> None:
-        self._words: dict[Hashable, int] = {}
+    def __init__(self, references: Captions, per_picture: Integers) -> None:
+        self.pictures = len(per_picture)
+        self.references_per_picture = per_picture
+        self.first_reference: Integers = np.cumsum(per_picture) - per_picture  # [P]
         self._known: list[Integers] = []
-        self.pictures = len(references)
-        per_picture = np.array([len(captions) for captions in references], dtype=np.int64)
-        self.picture: Integers = np.repeat(np.arange(self.pictures), per_picture)  # [references]
-        self.references_per_picture: Integers = per_picture  # [P]
-        flat, lengths = self._number(
-            [caption for captions in references for caption in captions], self._words
-        )
-        self.references = self._table(flat, lengths, learn=True)
+        picture = np.repeat(np.arange(self.pictures), per_picture)  # [references]
+        slot = within_runs(per_picture)
+        bits = int(per_picture.max(initial=1) - 1).bit_length()
+        if self.pictures >> (63 - NGRAM_BITS - bits):
+            raise OverflowError(f"{self.pictures} pictures of up to {1 << bits} references")
+        self.groups: list[Groups] = []
+        orders = []
+        for caption, ngram, fresh in self._number(references, learn=True):
+            key, count = _count((join(picture[caption], ngram) << bits) | slot[caption])
+            slots, key = key & ((1 << bits) - 1), key >> bits
+            start = run_starts(key)
+            self.groups.append(Groups(key[start], start, run_lengths(start, len(key))))
+            entries = self.first_reference[key >> NGRAM_BITS] + slots
+            orders.append(NgramCounts(entries, key & NGRAM_MASK, count, fresh))
+        self.references = NgramTable(tuple(orders), references)
 
-    def count(self, captions: Sequence[Sequence[Hashable]]) -> NgramTable:
-        """Count the n-grams of other captions, in the same numbers."""
-        strangers: dict[Hashable, int] = {}
-        flat, lengths = self._number(captions, strangers)
-        return self._table(flat, lengths, learn=False)
+    def count(self, captions: Captions) -> NgramTable:
+        """Count the n-grams of other captions, in the same numbers; by caption and n-gram."""
+        orders = []
+        for caption, ngram, fresh in self._number(captions, learn=False):
+            key, count = _count(join(caption, ngram))
+            orders.append(NgramCounts(key >> NGRAM_BITS, key & NGRAM_MASK, count, fresh))
+        return NgramTable(tuple(orders), captions)
 
-    def _number(
-        self, captions: Iterable[Sequence[Hashable]], new: dict[Hashable, int]
-    ) -> tuple[Integers, Integers]:
-        """Return the word numbers of all captions in a row, and the captions' lengths; ``new`` takes new words."""
-        known, numbers, lengths = self._words, [], []
-        offset = 0 if new is known else len(known)
-        for caption in captions:
-            lengths.append(len(caption))
-            for word in caption:
-                number = known.get(word)
-                numbers.append(new.setdefault(word, offset + len(new)) if number is None else number)
-        return np.array(numbers, dtype=np.int64), np.array(lengths, dtype=np.int64)
+    def frequencies(self) -> list[Integers]:
+        """Return for each order the number of pictures whose references hold each n-gram. [n-grams]"""
+        return [np.bincount(groups.key & NGRAM_MASK) for groups in self.groups]
 
-    def _table(self, words: Integers, lengths: Integers, *, learn: bool) -> NgramTable:
+    def find(self, candidates: NgramTable, order: int, pictures: Integers) -> tuple[Integers, Integers]:
+        """Return which entries of candidates their pictures' references hold, and in which group.
+
+        Args:
+            candidates: N captions.
+            order: Of the n-grams, less one.
+            pictures: Number of the picture that each is about, int64 [N].
+
+        Returns:
+            int64 [found], [found].
+        """
+        entries, keys = candidates.orders[order], self.groups[order].key
+        if not len(keys):
+            return np.zeros((2, 0), np.int64)[0], np.zeros(0, np.int64)
+        wanted = join(pictures[entries.caption], entries.ngram)
+        place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+        found = np.flatnonzero(keys[place] == wanted)
+        return found, place[found]
+
+    def _number(self, captions: Captions, *, learn: bool) -> list[tuple[Integers, Integers, Integers]]:
+        """Return for each order the caption and the number of each n-gram said, and where new ones begin."""
+        words, lengths = captions.words, captions.lengths
         caption = np.repeat(np.arange(len(lengths)), lengths)  # [words]
-        place = within_runs(lengths)
-        left = np.repeat(lengths, lengths) - place
-        orders, ngrams, start = [_count(caption, words)], words, np.arange(len(words))
+        left = np.repeat(lengths, lengths) - within_runs(lengths)
+        start, ngrams = np.arange(len(words)), words
+        orders = [(caption, words, start[:0])]
         for order in range(2, ORDERS + 1):
             whole = left[start] >= order
             start, ngrams = start[whole], ngrams[whole]
-            keys = (ngrams << _WORD_BITS) | words[start + order - 1]
+            keys = (ngrams << WORD_BITS) | words[start + order - 1]
             if learn:
-                known, ngrams = np.unique(keys, return_inverse=True)
+                known, ngrams, first = _numbered(keys)
                 self._known.append(known)
             else:
-                ngrams = _renumber(keys, self._known[order - 2])
-            orders.append(_count(caption[start], ngrams))
-        return NgramTable(tuple(orders), lengths)
+                ngrams, first = _renumbered(keys, self._known[order - 2])
+            orders.append((caption[start], ngrams, start[first]))
+        return orders
 
 
 class Pairs:
@@ -115,8 +189,7 @@ class Pairs:
     """
 
     def __init__(self, index: NgramIndex, pictures: Integers) -> None:
-        number = index.references_per_picture[pictures]
-        starts = (np.cumsum(index.references_per_picture) - index.references_per_picture)[pictures]
+        number, starts = index.references_per_picture[pictures], index.first_reference[pictures]
         self.first: Integers = np.cumsum(number) - number
         self.candidate: Integers = np.repeat(np.arange(len(pictures)), number)
         self.reference: Integers = np.repeat(starts, number) + within_runs(number)
@@ -134,20 +207,56 @@ def within_runs(lengths: Integers) -> Integers:
 
 def join(caption: Integers, ngram: Integers) -> Integers:
     """Pack the number of a caption (or picture) and of an n-gram into one sortable integer."""
-    return (caption << _CAPTION_BITS) | ngram
+    return (caption << NGRAM_BITS) | ngram
 
 
-def _count(caption: Integers, ngram: Integers) -> NgramCounts:
-    keys, count = np.unique(join(caption, ngram), return_counts=True)
-    return NgramCounts(keys >> _CAPTION_BITS, keys & NGRAM_MASK, count)
+def _count(keys: Integers) -> tuple[Integers, Integers]:
+    """Return the different keys, ascending, and how often each is there."""
+    # Not np.unique: without places to return it hashes, and takes thirty times as long.
+    keys = np.sort(keys)
+    start = run_starts(keys)
+    return keys[start], run_lengths(start, len(keys))
 
 
-def _renumber(keys: Integers, known: Integers) -> Integers:
-    """Return the places of keys among the sorted known ones; keys not there get numbers above them."""
-    if not len(known):
-        return np.unique(keys, return_inverse=True)[1].astype(np.int64)
-    place = np.minimum(np.searchsorted(known, keys), len(known) - 1)
-    strange = known[place] != keys
-    numbers = np.unique(keys[strange], return_inverse=True)[1]
+def _numbered(keys: Integers) -> tuple[Integers, Integers, Integers]:
+    """Return the different keys, ascending, each key's place among them, and where each stands first."""
+    order, keys = _sorted(keys)
+    start = run_starts(keys)
+    numbers = np.empty(len(keys), np.int64)
+    numbers[order] = np.repeat(np.arange(len(start)), run_lengths(start, len(keys)))
+    return keys[start], numbers, order[start]
+
+
+def _sorted(keys: Integers) -> tuple[Integers, Integers]:
+    """Return where keys stood, and the keys, ascending; equal ones in their order."""
+    bits = len(keys).bit_length()
+    if int(keys.max(initial=0)) >> (63 - bits):
+        order = np.argsort(keys, kind="stable")
+        return order, keys[order]
+    # Sorting values takes a third of the time of sorting places.
+    packed = np.sort((keys << bits) | np.arange(len(keys)))
+    return packed & ((1 << bits) - 1), packed >> bits
+
+
+def _renumbered(keys: Integers, known: Integers) -> tuple[Integers, Integers]:
+    """Return the places of keys among the known ones, others numbered above these, and where the others begin."""
+    place = np.searchsorted(known, keys)
+    strange = np.flatnonzero(known[np.minimum(place, len(known) - 1)] != keys if len(known) else keys >= 0)
+    _, numbers, first = _numbered(keys[strange])
     place[strange] = len(known) + numbers
-    return place.astype(np.int64)
+    return place, strange[first]
+
+
+def run_starts(values: Integers) -> Integers:
+    """Return where each run of equal values begins."""
+    change = np.ones(len(values), bool)
+    np.not_equal(values[1:], values[:-1], out=change[1:])
+    return np.flatnonzero(change)
+
+
+def run_lengths(start: Integers, length: int) -> Integers:
+    """Return how long each run is, of values that are so many."""
+    lengths = np.empty_like(start)
+    np.subtract(start[1:], start[:-1], out=lengths[:-1])
+    lengths[-1:] = length - start[-1:]
+    return lengths

@@ -272,6 +272,8 @@ CONTEXT = re.compile(
 )
 # Words that are one token, alone and before a full stop or a comma
 PLAIN = re.compile("[A-Za-z]{2,}(?:-[A-Za-z]{2,})*")
+# Words that are two tokens, the second one a genitive
+PLAIN_OWNER = re.compile("([A-Za-z]{2,})'s")
 SPECIAL_WORDS = frozenset(
     [*ABBREVIATIONS.split(), *CAPITALISED.split(), *BEFORE_NUMBER.split()]
     + [first + second for first, second in ASSIMILATED.items()]

@@ -15,14 +15,16 @@ that. Each is meant to be read beside the same figure of human captions, since p
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 
 from showtell.data.prepared import PreparedSet
-from showtell.scoring.ptb import tokenize
+from showtell.scoring.ptb import Lexicon
 
 UNKNOWN = "<unk>"
+_AT_ONCE = 5_000
+Tokens = tuple[str, ...]
 
 # The first line is what ImageCaptioning.pytorch (captioning/models/AttModel.py, bad_endings) does not let a sentence
 # end on. The others are of the same kinds: prepositions that want a noun, conjunctions, determiners, "to be". Left
@@ -82,9 +84,8 @@ class TrainingCaptions:
     """
 
     def __init__(self, captions: Iterable[str]) -> None:
-        tokens = [tuple(caption) for caption in tokenize(list(captions))]
-        self.captions = frozenset(tokens)
-        self.words = frozenset(word for caption in tokens for word in caption) - {UNKNOWN}
+        self.captions = frozenset(_tokens(captions))
+        self.words = frozenset(word for caption in self.captions for word in caption) - {UNKNOWN}
 
 
 def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Quality:
@@ -94,20 +95,27 @@ def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Quali
         captions: One of each picture; at least one.
         training: What their author has read; None: nobody knows.
     """
-    tokens = [tuple(caption) for caption in tokenize(captions)]
+    distinct = Counter(_tokens(captions))
 
-    def share(test: Iterable[bool]) -> float:
-        return sum(test) / len(tokens)
+    def share(test: Callable[[Tokens], float]) -> float:
+        return sum(count * test(caption) for caption, count in distinct.items()) / len(captions)
 
     return Quality(
-        repeated=share(map(repeats, tokens)),
-        bad_ending=share(map(ends_badly, tokens)),
-        unknown=None if training is None else share(not training.words.issuperset(one) for one in tokens),
-        words=sum(map(len, tokens)) / len(tokens),
-        distinct_words=len({word for caption in tokens for word in caption}),
-        distinct_captions=len(set(tokens)) / len(tokens),
-        unseen=None if training is None else share(one not in training.captions for one in tokens),
+        repeated=share(repeats),
+        bad_ending=share(ends_badly),
+        unknown=None if training is None else share(lambda one: not training.words.issuperset(one)),
+        words=share(len),
+        distinct_words=len({word for caption in distinct for word in caption}),
+        distinct_captions=len(distinct) / len(captions),
+        unseen=None if training is None else share(lambda one: one not in training.captions),
     )
+
+
+def _tokens(captions: Iterable[str]) -> Iterator[Tokens]:
+    """Yield the tokens of each caption; few are held at a time, and each word once."""
+    lexicon, rest = Lexicon(), iter(captions)
+    while some := list(islice(rest, _AT_ONCE)):
+        yield from map(tuple, lexicon.spell(lexicon.tokens(some)))
 
 
 def repeats(tokens: Sequence[str]) -> bool:

@@ -18,7 +18,7 @@ import numpy as np
 
 from showtell.scoring.bleu import Bleu
 from showtell.scoring.cider import CiderD
-from showtell.scoring.ngrams import Floats, Integers, NgramIndex, NgramTable
+from showtell.scoring.ngrams import ORDERS, Captions, Floats, Integers, NgramIndex, NgramTable
 
 # Precision of single words, and the ratio of the precision of each order to that of the order below, of a captioner
 # on Flickr8k's development photographs (precisions 0.60, 0.29, 0.13, 0.064).
@@ -38,7 +38,9 @@ class Rewards:
     def __init__(
         self, references: Sequence[Sequence[Sequence[int]]], *, cider: float = 1.0, bleu: float = 0.0
     ) -> None:
-        self._index = NgramIndex(references)
+        per_picture = np.array([len(captions) for captions in references], np.int64)
+        captions = Captions.of([caption for captions in references for caption in captions])
+        self._index = NgramIndex(captions, per_picture)
         self._cider = (cider, CiderD(self._index)) if cider else None
         self._bleu = (bleu, Bleu(self._index)) if bleu else None
 
@@ -49,7 +51,7 @@ class Rewards:
             samples: Token ids, ``<eos>`` included where the sentence ended.
             pictures: Number of the training picture that each is about, int64 [N].
         """
-        table = self._index.count(samples)
+        table = self._index.count(Captions.of(samples))
         total = np.zeros(len(samples))
         if self._cider:
             total += self._cider[0] * self._cider[1].score_each(table, pictures)
@@ -64,8 +66,8 @@ def _linear(bleu: Bleu, table: NgramTable, pictures: Integers) -> Floats:
     The brevity penalty is that of each caption by itself: that of the corpus would let all become short together
     before it says so.
     """
-    correct, _, nearest = bleu.count(table, pictures)
-    worth = 1.0 / (len(correct) * _PRECISION * _RATIO ** np.arange(len(correct)))
-    brevity = np.minimum(0.0, 1.0 - nearest / np.maximum(table.lengths, 1))
-    gain: Floats = (worth @ correct - table.lengths) / _USUAL_LENGTH + brevity
+    counts = bleu.count(table, pictures)
+    worth = 1.0 / (ORDERS * _PRECISION * _RATIO ** np.arange(ORDERS))
+    brevity = np.minimum(0.0, 1.0 - counts.reference / np.maximum(counts.length, 1))
+    gain: Floats = (worth @ counts.correct - counts.length) / _USUAL_LENGTH + brevity
     return gain

@@ -6,8 +6,9 @@ over its text; each element is decoded by the standard library, handed over and 
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -30,9 +31,16 @@ def read_arrays(file: Path, take: Mapping[str, Callable[[int, Any], None]]) -> b
     Raises:
         DataError: the file cannot be read, is cut short, or is not JSON.
     """
+    with _opened(file) as window:
+        return _walk(window, take)
+
+
+@contextlib.contextmanager
+def _opened(file: Path) -> Iterator[_Window]:
+    """Say of all that goes wrong with a file which it is."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            return _walk(_Window(text), take)
+            yield _Window(text)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot read {file}", found=reason, mend="Check the path") from error
@@ -43,6 +51,17 @@ def read_arrays(file: Path, take: Mapping[str, Callable[[int, Any], None]]) -> b
         ) from error
     except (_NotJsonError, RecursionError) as error:
         raise DataError(f"{file} is not JSON", found=str(error), mend="Download it again") from error
+
+
+def read_array(file: Path, take: Callable[[int, Any], None]) -> None:
+    """Hand the elements of a file that is one array over, in their order.
+
+    Raises:
+        DataError: as `read_arrays`; or the file is no array.
+    """
+    with _opened(file) as window:
+        _elements(window, take)
+        _end(window)
 
 
 class _NotJsonError(Exception):
@@ -115,9 +134,13 @@ def _walk(window: _Window, take: Mapping[str, Callable[[int, Any], None]]) -> bo
         else:
             window.value()
         end = window.take(",}").strip(",")
+    _end(window)
+    return seen >= take.keys()
+
+
+def _end(window: _Window) -> None:
     if window.peek():
         window.take("")
-    return seen >= take.keys()
 
 
 def _elements(window: _Window, take: Callable[[int, Any], None]) -> None:
