@@ -168,9 +168,9 @@ def test_pictures_are_looked_at_a_window_ahead_and_come_in_order(
     monkeypatch.setattr(Path, "exists", lambda self: True)
     examples = [Example(str(number), tmp_path / str(number), ("x",)) for number in range(100)]
     found = checking._inspect(examples)
-    assert next(found) == PictureFacts("0", 1, 1)
+    assert next(found) == (examples[0], PictureFacts("0", 1, 1))
     assert len(calls) <= 8
-    assert [one.sha256 for one in found] == [str(number) for number in range(1, 100)]
+    assert [one.sha256 for _, one in found] == [str(number) for number in range(1, 100)]
 
 
 def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +199,7 @@ def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, i
     given_examples = [Example(str(name), NOWHERE, ("x",), split) for name, _, split in made]
     problems: list[Problem] = []
     with pytest.MonkeyPatch.context() as patch:
-        facts = lambda examples: [PictureFacts(str(content[int(one.key)]), 1, 1) for one in examples]  # noqa: E731
+        facts = lambda examples: [(one, PictureFacts(str(content[int(one.key)]), 1, 1)) for one in examples]  # noqa: E731
         patch.setattr(checking, "_inspect", facts)
         checked = check_pictures(check_texts(given_examples, problems), problems)
     keys, hashes = [one.example.key for one in checked], [one.facts.sha256 for one in checked]
