@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -231,6 +233,27 @@ def test_a_split_made_here_meets_its_shares(count: int, dev: float, test: float,
         assert sizes["test"] == max(round(test * count), int(test > 0))
 
 
+@given(st.lists(st.sampled_from(["", "train", "dev"]), max_size=30), st.floats(0, 0.5), st.floats(0, 0.49))
+def test_splits_are_dealt_as_all_ranks_in_order_would_deal_them(
+    splits: list[str], dev: float, test: float
+) -> None:
+    given_ones = [
+        CheckedExample(replace(one.example, split=split), one.facts)
+        for one, split in zip(unsplit(len(splits)), splits, strict=True)
+    ]
+    ranks = {one.facts.sha256: sha256(f"7:{one.facts.sha256}".encode()).hexdigest() for one in given_ones}
+    dealt = sorted(ranks[one.facts.sha256] for one in given_ones if one.example.split in ("", "train"))
+    spare = max(0, len(dealt) - 1)
+    tests = min(spare, max(round(test * len(dealt)), int(test > 0)))
+    devs = min(spare - tests, max(round(dev * len(dealt)), int(dev > 0)))
+    expected = ["test"] * tests + ["dev"] * devs + ["train"] * (len(dealt) - tests - devs)
+    split_of = dict(zip(dealt, expected, strict=True))
+    made = assign_splits(given_ones, dev_share=dev, test_share=test, seed=7)
+    assert [one.example.split for one in made] == [
+        split_of.get(ranks[one.facts.sha256], one.example.split) for one in given_ones
+    ]
+
+
 def test_a_split_made_here_depends_on_bytes_and_seed_not_on_names_or_order() -> None:
     def split_of(examples: list[CheckedExample], seed: int) -> dict[str, str]:
         made = assign_splits(examples, dev_share=0.3, test_share=0.2, seed=seed)
@@ -238,3 +261,13 @@ def test_a_split_made_here_depends_on_bytes_and_seed_not_on_names_or_order() -> 
 
     assert split_of(unsplit(40), 1) == split_of(unsplit(40, "other")[::-1], 1)
     assert split_of(unsplit(40), 1) != split_of(unsplit(40), 2)
+
+
+def test_a_picture_that_is_kept_in_place_of_an_earlier_one_stands_last(
+    tmp_path: Path, write_pictures: WritePictures
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    entries = (("a.png", "train"), ("b.png", "dev"), ("copy.png", "dev"))
+    assert pictures(tmp_path, *entries)[0] == [("b.png", "dev"), ("copy.png", "dev")]
+    assert pictures(tmp_path, *entries[::-1])[0] == [("copy.png", "dev"), ("b.png", "dev")]
