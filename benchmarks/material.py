@@ -145,7 +145,7 @@ def _photographs(folder: Path | None, count: int) -> list[Image.Image]:
         return [_noise_like_a_photograph(number) for number in range(count)]
     paths, _ = list_pictures([folder], recursive=True)
     step = max(1, len(paths) // count)
-    return [Image.fromarray(load_picture(path)) for path in paths[::step][:count]]
+    return [Image.fromarray(load_picture(path)) for path in list(paths)[::step][:count]]
 
 
 def _noise_like_a_photograph(seed: int) -> Image.Image:

@@ -6,14 +6,17 @@ import errno
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
-from showtell.caption_files import caption_files, list_pictures
+from showtell.caption_files import _natural, caption_files, list_pictures
 from showtell.captioner import Captioner
 from showtell.errors import ConfigError, DataError, PictureError
 from showtell.images import load_picture
@@ -41,6 +44,35 @@ def test_folders_become_their_pictures_in_natural_order(tmp_path: Path, write_pi
     assert problems == []
     found, _ = list_pictures([tmp_path], recursive=True)
     assert [path.name for path in found] == ["P1.jpeg", "p2.PNG", "p10.jpg", "a.webp"]
+
+
+def natural_parts(name: str) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name
+
+
+@given(
+    st.lists(st.text(st.sampled_from("0012aBb\u00df\u00e9 -.\udc80\uffff\U0001f600"), max_size=8), max_size=8)
+)
+def test_natural_order_is_of_texts_and_numbers_by_turns(names: list[str]) -> None:
+    assert sorted(names, key=_natural) == sorted(names, key=natural_parts)
+
+
+def test_of_a_folder_that_cannot_be_listed_to_its_end_nothing_is_taken(
+    tmp_path: Path, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, ["a.jpg", "sub/b.jpg", "z.jpg"])
+    scandir = os.scandir
+
+    def closed(path: Path) -> object:
+        if Path(path).name == "sub":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found, problems = list_pictures([tmp_path / "a.jpg", tmp_path], recursive=True)
+    assert list(found) == [tmp_path / "a.jpg"]
+    assert problems == [f"cannot read {tmp_path}: found Permission denied"]
 
 
 def test_folders_without_pictures_are_told(tmp_path: Path, write_pictures: Write) -> None:

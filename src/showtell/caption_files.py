@@ -19,6 +19,7 @@ from showtell.errors import DataError, PictureError
 from showtell.files import atomic_path, cannot_write, named
 from showtell.images import PICTURE_SUFFIXES, load_picture
 from showtell.preprocessing import seen_window
+from showtell.spilled import Spilled, in_order, spilled_texts, to_bytes
 
 
 @dataclass
@@ -29,50 +30,74 @@ class Outcome:
     problems: list[str] = field(default_factory=list)
 
 
-def list_pictures(paths: Iterable[Path], *, recursive: bool = False) -> tuple[list[Path], list[str]]:
+def list_pictures(paths: Iterable[Path], *, recursive: bool = False) -> tuple[Spilled[Path], list[str]]:
     """Return files as they are and folders as their pictures (by suffix, in natural order), and folders without.
 
-    Hidden files are left out; what is no folder is taken for a picture, so that it is told if it is none.
+    Hidden files are left out; what is no folder is taken for a picture, so that it is told if it is none. The list is
+    on disk, for a folder of a million pictures would take hundreds of megabytes.
     """
-    found: list[Path] = []
+    found = _spilled_paths()
     problems: list[str] = []
     for path in paths:
         try:
             if not path.is_dir():
-                found.append(path)
+                found.add(path)
                 continue
         except OSError:
             # A name that is too long, a folder that is closed: told when the picture is opened.
-            found.append(path)
+            found.add(path)
             continue
         try:
-            inside = list(_pictures_of(path, recursive))
+            # By itself, for of a folder that cannot be listed to its end nothing is captioned.
+            inside = _spilled_paths(_pictures_of(path, recursive))
         except OSError as error:
             problems.append(f"cannot read {path}: found {error.strerror}")
             continue
         if not inside:
             hint = "" if recursive else ". Look into its folders with --recursive"
             problems.append(f"cannot read {path}: found a folder without pictures{hint}")
-        found += inside
+        for picture in inside:
+            found.add(picture)
     return found, problems
 
 
+def _spilled_paths(paths: Iterable[Path] = ()) -> Spilled[Path]:
+    return Spilled(paths, pack=str, unpack=Path)
+
+
 def _pictures_of(folder: Path, recursive: bool) -> Iterator[Path]:
-    entries = sorted(folder.iterdir(), key=lambda path: _natural(path.name))
-    for entry in entries:
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir():
-            if recursive and not entry.is_symlink():
-                yield from _pictures_of(entry, recursive)
-        elif entry.suffix.lower() in PICTURE_SUFFIXES:
-            yield entry
+    for name in in_order(_names(folder, recursive), lambda name: _natural(name.removesuffix("/"))):
+        if name.endswith("/"):
+            yield from _pictures_of(folder / name, recursive)
+        else:
+            yield folder / name
 
 
-def _natural(name: str) -> tuple[list[tuple[int, str]], str]:
-    """Return a key that puts ``photo2`` before ``photo10``."""
+def _names(folder: Path, recursive: bool) -> Iterator[str]:
+    """Yield the names of pictures, and where they are looked into those of folders, which end in a slash."""
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if Path(entry).is_dir() if entry.is_symlink() else entry.is_dir():
+                if recursive and not entry.is_symlink():
+                    yield f"{entry.name}/"
+            elif entry.name.lower().endswith(PICTURE_SUFFIXES):
+                yield entry.name
+
+
+def _natural(name: str) -> bytes:
+    """Return a key that puts ``photo2`` before ``photo10``.
+
+    Texts end in a byte lower than any in a name; before the digits of a number, which begins with no zero, stands how
+    many they are.
+    """
     parts = re.split(r"([0-9]+)", name.casefold())
-    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name
+    numbers = [part.lstrip("0").encode() for part in parts[1::2]]
+    key = to_bytes(parts[0]) + b"\0"
+    for number, text in zip(numbers, parts[2::2], strict=True):
+        key += (len(number) + 1).to_bytes(2, "big") + number + to_bytes(text) + b"\0"
+    return key + b"\0\0" + to_bytes(name)
 
 
 def caption_files(
@@ -170,8 +195,8 @@ class _Drawer:
 
     def __init__(self, captioner: Captioner, folder: Path, pictures: Iterable[Path]) -> None:
         self._captioner, self._folder = captioner, folder
-        self._taken: set[str] = set()
-        self._inputs = {os.path.realpath(path) for path in pictures}
+        self._taken = spilled_texts()
+        self._inputs = spilled_texts(os.path.realpath(path) for path in pictures)
 
     def __call__(self, caption: Caption) -> str:
         """Draw one and return its path.
@@ -198,8 +223,7 @@ class _Drawer:
 
     def _name(self, stem: str) -> str:
         name, number = f"{stem}.attention.png", 1
-        while name.casefold() in self._taken or os.path.realpath(self._folder / name) in self._inputs:
+        while self._inputs.find(os.path.realpath(self._folder / name)) or self._taken.add(name.casefold()):
             number += 1
             name = f"{stem}.attention-{number}.png"
-        self._taken.add(name.casefold())
         return name

@@ -116,6 +116,24 @@ def read_text(path: Path) -> str:
         ) from error
 
 
+def text_lines(path: Path, *, newline: str = "\n") -> Iterator[str]:
+    """Yield a UTF-8 file's lines with their ends, one by one, without its byte order mark.
+
+    Args:
+        path: The file.
+        newline: What ends a line; empty: LF, CR or both.
+
+    Raises:
+        DataError: as `read_text`.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline=newline) as file:
+            yield from file
+    except (OSError, UnicodeDecodeError):
+        read_text(path)  # says where it is wrong
+        raise
+
+
 def read_json_lines(path: Path, *, may_be_cut: bool = False) -> list[dict[str, Any]]:
     """Return the objects of a JSON lines file of ours; none where there is no file.
 

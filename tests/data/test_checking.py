@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
+from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -168,9 +170,9 @@ def test_pictures_are_looked_at_a_window_ahead_and_come_in_order(
     monkeypatch.setattr(Path, "exists", lambda self: True)
     examples = [Example(str(number), tmp_path / str(number), ("x",)) for number in range(100)]
     found = checking._inspect(examples)
-    assert next(found) == PictureFacts("0", 1, 1)
+    assert next(found) == (examples[0], PictureFacts("0", 1, 1))
     assert len(calls) <= 8
-    assert [one.sha256 for one in found] == [str(number) for number in range(1, 100)]
+    assert [one.sha256 for _, one in found] == [str(number) for number in range(1, 100)]
 
 
 def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,7 +201,7 @@ def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, i
     given_examples = [Example(str(name), NOWHERE, ("x",), split) for name, _, split in made]
     problems: list[Problem] = []
     with pytest.MonkeyPatch.context() as patch:
-        facts = lambda examples: [PictureFacts(str(content[int(one.key)]), 1, 1) for one in examples]  # noqa: E731
+        facts = lambda examples: [(one, PictureFacts(str(content[int(one.key)]), 1, 1)) for one in examples]  # noqa: E731
         patch.setattr(checking, "_inspect", facts)
         checked = check_pictures(check_texts(given_examples, problems), problems)
     keys, hashes = [one.example.key for one in checked], [one.facts.sha256 for one in checked]
@@ -231,6 +233,27 @@ def test_a_split_made_here_meets_its_shares(count: int, dev: float, test: float,
         assert sizes["test"] == max(round(test * count), int(test > 0))
 
 
+@given(st.lists(st.sampled_from(["", "train", "dev"]), max_size=30), st.floats(0, 0.5), st.floats(0, 0.49))
+def test_splits_are_dealt_as_all_ranks_in_order_would_deal_them(
+    splits: list[str], dev: float, test: float
+) -> None:
+    given_ones = [
+        CheckedExample(replace(one.example, split=split), one.facts)
+        for one, split in zip(unsplit(len(splits)), splits, strict=True)
+    ]
+    ranks = {one.facts.sha256: sha256(f"7:{one.facts.sha256}".encode()).hexdigest() for one in given_ones}
+    dealt = sorted(ranks[one.facts.sha256] for one in given_ones if one.example.split in ("", "train"))
+    spare = max(0, len(dealt) - 1)
+    tests = min(spare, max(round(test * len(dealt)), int(test > 0)))
+    devs = min(spare - tests, max(round(dev * len(dealt)), int(dev > 0)))
+    expected = ["test"] * tests + ["dev"] * devs + ["train"] * (len(dealt) - tests - devs)
+    split_of = dict(zip(dealt, expected, strict=True))
+    made = assign_splits(given_ones, dev_share=dev, test_share=test, seed=7)
+    assert [one.example.split for one in made] == [
+        split_of.get(ranks[one.facts.sha256], one.example.split) for one in given_ones
+    ]
+
+
 def test_a_split_made_here_depends_on_bytes_and_seed_not_on_names_or_order() -> None:
     def split_of(examples: list[CheckedExample], seed: int) -> dict[str, str]:
         made = assign_splits(examples, dev_share=0.3, test_share=0.2, seed=seed)
@@ -238,3 +261,13 @@ def test_a_split_made_here_depends_on_bytes_and_seed_not_on_names_or_order() -> 
 
     assert split_of(unsplit(40), 1) == split_of(unsplit(40, "other")[::-1], 1)
     assert split_of(unsplit(40), 1) != split_of(unsplit(40), 2)
+
+
+def test_a_picture_that_is_kept_in_place_of_an_earlier_one_stands_last(
+    tmp_path: Path, write_pictures: WritePictures
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    entries = (("a.png", "train"), ("b.png", "dev"), ("copy.png", "dev"))
+    assert pictures(tmp_path, *entries)[0] == [("b.png", "dev"), ("copy.png", "dev")]
+    assert pictures(tmp_path, *entries[::-1])[0] == [("copy.png", "dev"), ("b.png", "dev")]

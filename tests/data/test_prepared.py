@@ -14,7 +14,10 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from showtell.data import prepared as prepared_module
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.problems import describe, read_problems
 from showtell.errors import ConfigError, DataError
@@ -241,6 +244,16 @@ def test_a_table_of_several_row_groups_is_one_set(
         assert parts.captions(row) == whole.captions(row)
         assert (parts.split(row), parts.sha256(row)) == (whole.split(row), whole.sha256(row))
         assert parts.picture_path(row) == whole.picture_path(row)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=40))
+def test_lengths_are_told_as_numpy_tells_them(lengths: list[int]) -> None:
+    count = prepared_module._Count()
+    for length in lengths:
+        count.add(["word " * length])
+    told = count.summary()
+    assert (told["words_median"], told["words_p95"]) == tuple(np.percentile(lengths, (50, 95)).tolist())
+    assert (told["pictures"], told["captions"]) == (len(lengths), len(lengths))
 
 
 MEASURE = """

@@ -8,15 +8,27 @@ from __future__ import annotations
 
 import hashlib
 import os
+from array import array
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
 
 from showtell.console import progress
-from showtell.data.sources.source import SPLIT_NAMES, Example, Problem
+from showtell.data.sources.source import (
+    SPLIT_NAMES,
+    Example,
+    Problem,
+    pack_example,
+    spilled_examples,
+    unpack_example,
+)
 from showtell.errors import PictureError
 from showtell.images import PictureFacts, inspect_picture
+from showtell.spilled import Spilled
 
 SPLITS = ("train", "dev", "test")
 IN_FLIGHT = 256
@@ -30,17 +42,23 @@ class CheckedExample:
     facts: PictureFacts
 
 
-def check_texts(examples: Iterable[Example], problems: list[Problem]) -> list[Example]:
-    """Return the examples with clean captions, a known split, and each key once.
+def check_texts(
+    examples: Sequence[Example], problems: list[Problem], *, anew: bool = False
+) -> Spilled[Example]:
+    """Return the examples with clean captions, a known split, and each key once, by which they are found.
 
     Captions keep their wording: line breaks become a space, white space around goes. A set has a split for all of its
     pictures or for none; in a set that has one, entries without are problems.
+
+    Args:
+        examples: Gone through twice.
+        problems: Gets what is wrong with them.
+        anew: Set the source's own splits aside.
     """
-    examples = list(examples)
-    has_splits = any(example.split for example in examples)
-    checked: dict[str, Example] = {}
+    has_splits = not anew and any(example.split for example in examples)
+    checked, repeats = spilled_examples(name=lambda example: example.key), False
     for example in examples:
-        split = SPLIT_NAMES.get(example.split.lower(), "")
+        split = "" if anew else SPLIT_NAMES.get(example.split.lower(), "")
         if has_splits and not split:
             expected = "expected train, dev (val) or test"
             problems.append(Problem("unknown-split", example.key, f"'{example.split}', {expected}"))
@@ -53,61 +71,106 @@ def check_texts(examples: Iterable[Example], problems: list[Problem]) -> list[Ex
         else:
             changed = (captions, split) != (example.captions, example.split)
             found = replace(example, captions=captions, split=split) if changed else example
-            earlier = checked.get(example.key)
-            checked[example.key] = found if earlier is None else _merge(earlier, found, problems)
-    for example in checked.values():
+            earlier = checked.add(found)
+            if earlier is not None:
+                found = _merge(earlier, found, problems)
+                checked.replace(found)
+            repeats |= len(set(found.captions)) < len(found.captions)
+    for example in checked if repeats else ():
         if len(set(example.captions)) < len(example.captions):
             repeated = [text for text, count in Counter(example.captions).items() if count > 1]
             problems += [Problem("duplicate-caption", example.key, text) for text in repeated]
-    return list(checked.values())
+    return checked
 
 
-def check_pictures(examples: Sequence[Example], problems: list[Problem]) -> list[CheckedExample]:
-    """Return the examples whose pictures decode and whose bytes occur once, in order."""
-    checked: dict[str, tuple[int, CheckedExample]] = {}
-    for row, (example, found) in enumerate(zip(examples, _inspect(examples), strict=True)):
+def check_pictures(examples: Sequence[Example], problems: list[Problem]) -> Spilled[CheckedExample]:
+    """Return the examples whose pictures decode and whose bytes occur once, in order; found by their SHA-256."""
+    checked = Spilled[CheckedExample](pack=_pack, unpack=_unpack, name=lambda one: one.facts.sha256)
+    for example, found in _inspect(examples):
         if isinstance(found, Problem):
             problems.append(found)
             continue
         current = CheckedExample(example, found)
-        place, earlier = checked.get(found.sha256, (row, None))
+        earlier = checked.add(current)
         if earlier is None:
-            checked[found.sha256] = row, current
-        elif earlier.example.split == example.split:
+            continue
+        if earlier.example.split == example.split:
             detail = f"the same bytes as {earlier.example.key}"
             problems.append(Problem("duplicate-picture", example.key, detail))
         else:
             kept, dropped = _by_rank(earlier, current)
             detail = f"{dropped.example.split}; the same bytes as {kept.example.key} in {kept.example.split}"
             problems.append(Problem("two-splits", dropped.example.key, detail))
-            checked[found.sha256] = (place if kept is earlier else row), kept
-    return [one for _, one in sorted(checked.values(), key=lambda placed: placed[0])]
+            if kept is current:
+                checked.replace(current, last=True)
+    return checked
+
+
+def _pack(one: CheckedExample) -> list[Any]:
+    facts = one.facts
+    return [pack_example(one.example), facts.sha256, facts.width, facts.height]
+
+
+def _unpack(values: list[Any]) -> CheckedExample:
+    example, *facts = values
+    return CheckedExample(unpack_example(example), PictureFacts(*facts))
 
 
 def assign_splits(
-    checked: Sequence[CheckedExample], *, dev_share: float, test_share: float, seed: int
-) -> list[CheckedExample]:
+    checked: Iterable[CheckedExample], *, dev_share: float, test_share: float, seed: int
+) -> Iterable[CheckedExample]:
     """Give every picture a split by a hash of its bytes and the seed: names and order do not matter.
 
     The shares are met exactly (to rounding); a share above 0 gets at least one picture where there are enough. Of
     pictures that have a split, those to train on are dealt out and the others stay.
+
+    Args:
+        checked: Gone through once here, and once whenever the result is.
+        dev_share: Of the pictures that are dealt out.
+        test_share: Of the same.
+        seed: Of the choice.
     """
+    ranks = np.frombuffer(
+        array("Q", (_rank(one, seed) for one in checked if one.example.split in _DEALT)), np.uint64
+    )
+    if not len(ranks):
+        return checked
+    ends, spare = [0], len(ranks) - 1
+    for share in (test_share, dev_share):
+        count = min(spare, max(round(share * len(ranks)), 1 if share > 0 else 0))
+        ends.append(ends[-1] + count)
+        spare -= count
+    # In place: eight bytes a picture are all that this holds.
+    ranks.partition(ends[1:])
+    test, dev = ranks[ends[1:]].tolist()
+    return _Dealt(checked, test, dev, seed)
 
-    def rank(row: int) -> str:
-        return hashlib.sha256(f"{seed}:{checked[row].facts.sha256}".encode()).hexdigest()
 
-    rows = sorted((row for row, one in enumerate(checked) if one.example.split in ("", "train")), key=rank)
-    spare = len(rows) - 1
-    counts = {}
-    for split, share in (("test", test_share), ("dev", dev_share)):
-        counts[split] = min(spare, max(round(share * len(rows)), 1 if share > 0 else 0))
-        spare -= counts[split]
-    names = ["test"] * counts["test"] + ["dev"] * counts["dev"]
-    split_of = dict(zip(rows, names + ["train"] * (len(rows) - len(names)), strict=True))
-    return [
-        replace(one, example=replace(one.example, split=split_of.get(row, one.example.split)))
-        for row, one in enumerate(checked)
-    ]
+_DEALT = ("", "train")
+
+
+@dataclass(frozen=True)
+class _Dealt(Iterable[CheckedExample]):
+    """Examples with their splits: where one is to be dealt, test below the rank ``test``, then dev below ``dev``."""
+
+    checked: Iterable[CheckedExample]
+    test: int
+    dev: int
+    seed: int
+
+    def __iter__(self) -> Iterator[CheckedExample]:
+        for one in self.checked:
+            if one.example.split in _DEALT:
+                rank = _rank(one, self.seed)
+                split = "test" if rank < self.test else "dev" if rank < self.dev else "train"
+                yield replace(one, example=replace(one.example, split=split))
+            else:
+                yield one
+
+
+def _rank(one: CheckedExample, seed: int) -> int:
+    """Return 64 bits of a hash; two of a million pictures that share them stand on an edge in one set of 10¹³."""
+    return int.from_bytes(hashlib.sha256(f"{seed}:{one.facts.sha256}".encode()).digest()[:8], "big")
 
 
 def _clean_captions(example: Example, problems: list[Problem]) -> tuple[str, ...]:
@@ -140,10 +203,10 @@ def _by_rank(one: CheckedExample, other: CheckedExample) -> tuple[CheckedExample
     return one, other
 
 
-def _inspect(examples: Sequence[Example]) -> Iterator[PictureFacts | Problem]:
+def _inspect(examples: Sequence[Example]) -> Iterator[tuple[Example, PictureFacts | Problem]]:
     """Decode all pictures in order, several at a time (decoders release the interpreter's lock)."""
 
-    def inspect(example: Example) -> PictureFacts | Problem:
+    def facts(example: Example) -> PictureFacts | Problem:
         try:
             if not example.image.exists():
                 return Problem("missing-picture", example.key, f"no {example.image}")
@@ -153,8 +216,11 @@ def _inspect(examples: Sequence[Example]) -> Iterator[PictureFacts | Problem]:
         except OSError as error:
             return Problem("undecodable-picture", example.key, error.strerror or str(error))
 
+    def inspect(example: Example) -> tuple[Example, PictureFacts | Problem]:
+        return example, facts(example)
+
     # As many tasks as pictures would take a kilobyte each.
-    pending: deque[Future[PictureFacts | Problem]] = deque()
+    pending: deque[Future[tuple[Example, PictureFacts | Problem]]] = deque()
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     try:
         with progress("checking pictures", len(examples), unit="pictures") as advance:

@@ -17,6 +17,7 @@ import shutil
 from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -313,16 +314,17 @@ def _decoded_batches(
     prepared: PreparedSet, preprocessing: Preprocessing, rows: npt.NDArray[np.int64], batch_size: int
 ) -> Generator[tuple[npt.NDArray[np.int64], Pictures, list[str]], None, None]:
     """Yield rows, pictures uint8 [P, S, S, 3] and problems, decoding in threads a few batches ahead."""
-    groups = deque(rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
+    groups = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
     pending: deque[tuple[npt.NDArray[np.int64], list[Future[Pictures]]]] = deque()
     pool = ThreadPoolExecutor(max_workers=usable_cores(), thread_name_prefix="decode")
     try:
-        while groups or pending:
-            while groups and len(pending) < BATCHES_AHEAD:
-                group = groups.popleft()
+        while True:
+            for group in islice(groups, BATCHES_AHEAD - len(pending)):
                 pending.append(
                     (group, [pool.submit(_load, prepared, int(row), preprocessing) for row in group])
                 )
+            if not pending:
+                return
             group, futures = pending.popleft()
             good, pictures, problems = [], [], []
             for row, future in zip(group, futures, strict=True):

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from array import array
-from collections.abc import Sequence
-from dataclasses import replace
+from collections import Counter
+from collections.abc import Container, Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,9 +23,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from showtell.data.checking import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
+from showtell.data.mapped import mapped_table
 from showtell.data.problems import HARMLESS, by_kind, printable, report
 from showtell.data.sources.registry import HUB, open_source
-from showtell.data.sources.source import Problem, Source
+from showtell.data.sources.source import Example, Problem, Source, spilled_examples
 from showtell.data.stored_pictures import drop_unused, store_pictures
 from showtell.errors import ConfigError, DataError
 from showtell.files import (
@@ -36,6 +38,7 @@ from showtell.files import (
     write_manifest,
     write_text,
 )
+from showtell.spilled import Spilled
 
 KIND, FORMAT = "prepared set", 1
 EXAMPLES, PROBLEMS = "examples.parquet", "problems.jsonl"
@@ -64,9 +67,9 @@ class PreparedSet:
         # Columns stay as Arrow holds them: as Python objects a set of COCO's size would take five times as much.
         self._keys, self._paths, self._sha256 = table["key"], table["path"], table["sha256"]
         self._captions = table["captions"]
-        splits = table["split"].combine_chunks().dictionary_encode()
-        codes = np.array([SPLITS.index(name) for name in splits.dictionary.to_pylist()], np.int8)
-        self._splits: npt.NDArray[np.int8] = codes[np.from_dlpack(splits.indices)]
+        self._splits: npt.NDArray[np.int8] = np.concatenate(
+            [np.empty(0, np.int8), *map(_split_codes, table["split"].chunks)]
+        )
 
     @classmethod
     def load(cls, directory: str | Path) -> PreparedSet:
@@ -87,7 +90,7 @@ class PreparedSet:
                 )
             # Not read_table: that (like to_numpy) imports pandas, where it is installed, for nothing.
             with pq.ParquetFile(path) as file:
-                return cls(directory, manifest, file.read())
+                return cls(directory, manifest, mapped_table(file))
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise DataError(
                 f"cannot read {path}",
@@ -148,6 +151,14 @@ class PreparedSet:
         return SPLITS[self._splits[row]]
 
 
+def _split_codes(names: pa.Array) -> npt.NDArray[np.int8]:
+    """Return the place of each name in `SPLITS`."""
+    splits = names.dictionary_encode()
+    codes = np.array([SPLITS.index(name) for name in splits.dictionary.to_pylist()], np.int8)
+    found: npt.NDArray[np.int8] = codes[np.from_dlpack(splits.indices)]
+    return found
+
+
 def prepare(
     source_path: str | Path,
     out: str | Path,
@@ -182,10 +193,11 @@ def prepare(
     _check_place(out)
     source = open_source(source_path, format)
     with atomic_directory(out) as temporary:
-        checked, problems = _check(source, temporary, source_path, max_problem_share, anew=resplit == "all")
-        published = bool(checked[0].example.split)
+        found, problems = _check(source, temporary, source_path, max_problem_share, anew=resplit == "all")
+        checked: Iterable[CheckedExample] = found
+        published = bool(found[0].example.split)
         if not published or resplit == "train":
-            checked = assign_splits(checked, dev_share=dev_share, test_share=test_share, seed=seed)
+            checked = assign_splits(found, dev_share=dev_share, test_share=test_share, seed=seed)
         made: dict[str, Any] = {"dev_share": dev_share, "test_share": test_share, "seed": seed}
         if resplit != "none":
             made["resplit"] = resplit
@@ -205,7 +217,7 @@ def prepare(
 
 def _check(
     source: Source, directory: Path, path: str | Path, limit: float, *, anew: bool
-) -> tuple[list[CheckedExample], list[Problem]]:
+) -> tuple[Spilled[CheckedExample], list[Problem]]:
     """Return what is right with a source and all that is wrong with it.
 
     Args:
@@ -218,18 +230,31 @@ def _check(
     Raises:
         DataError: too much is wrong.
     """
-    examples = (replace(example, split="") if anew else example for example in source.examples)
+    examples = source.examples
+    if not isinstance(examples, Sequence):
+        examples = spilled_examples(store_pictures(examples, directory))
     found: list[Problem] = []
-    clean = check_texts(store_pictures(examples, directory), found)
+    clean = check_texts(examples, found, anew=anew)
     checked = check_pictures(clean, found)
     problems = [printable(problem) for problem in [*source.problems, *found]]
-    _refuse_too_many(path, {example.key for example in clean}, problems, limit, left=len(checked))
-    drop_unused(directory, (one.example.image for one in checked))
+    _refuse_too_many(path, clean, problems, limit, left=len(checked))
+    drop_unused(directory, _Images(checked))
     return checked, problems
 
 
+class _Images(Container[Path]):
+    """The pictures of examples; those that a set held as bytes are called by their SHA-256, as examples are."""
+
+    def __init__(self, checked: Spilled[CheckedExample]) -> None:
+        self._checked = checked
+
+    def __contains__(self, path: object) -> bool:
+        found = self._checked.find(path.stem) if isinstance(path, Path) else None
+        return found is not None and found.example.image == path
+
+
 def _write(
-    directory: Path, checked: Sequence[CheckedExample], problems: Sequence[Problem], content: dict[str, Any]
+    directory: Path, checked: Iterable[CheckedExample], problems: Sequence[Problem], content: dict[str, Any]
 ) -> None:
     """Write a prepared set, some thousand rows at a time.
 
@@ -237,8 +262,7 @@ def _write(
     """
     digest, counts = hashlib.sha256(), {split: _Count() for split in SPLITS}
     with pq.ParquetWriter(directory / EXAMPLES, SCHEMA, compression="zstd") as writer:
-        for start in range(0, len(checked), ROWS_AT_ONCE):
-            rows = [_row(one, directory) for one in checked[start : start + ROWS_AT_ONCE]]
+        for rows in _row_groups(checked, directory):
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
             for row in rows:
                 line = json.dumps(
@@ -258,6 +282,12 @@ def _write(
         "problems": {kind: len(group) for kind, group in by_kind(problems).items()},
     }
     write_manifest(directory, KIND, FORMAT, counted | content)
+
+
+def _row_groups(checked: Iterable[CheckedExample], directory: Path) -> Iterator[list[dict[str, Any]]]:
+    rows = (_row(one, directory) for one in checked)
+    while group := list(islice(rows, ROWS_AT_ONCE)):
+        yield group
 
 
 def _row(one: CheckedExample, directory: Path) -> dict[str, Any]:
@@ -280,20 +310,29 @@ class _Count:
 
     def __init__(self) -> None:
         self.pictures = 0
-        self._words = array("I")
+        self._lengths: Counter[int] = Counter()
 
     def add(self, captions: Sequence[str]) -> None:
         self.pictures += 1
-        self._words.extend(len(caption.split()) for caption in captions)
+        self._lengths.update(len(caption.split()) for caption in captions)
 
     def summary(self) -> dict[str, Any]:
-        median, p95 = np.percentile(self._words, (50, 95)).tolist()
         return {
             "pictures": self.pictures,
-            "captions": len(self._words),
-            "words_median": median,
-            "words_p95": p95,
+            "captions": self._lengths.total(),
+            "words_median": self._quantile(0.5),
+            "words_p95": self._quantile(0.95),
         }
+
+    def _quantile(self, share: float) -> float:
+        """Return what ``np.quantile`` would of all lengths; the two around its place are enough."""
+        lengths = sorted(self._lengths)
+        up_to = np.cumsum([self._lengths[length] for length in lengths])
+        place = (up_to[-1] - 1) * share
+        below, above = (
+            lengths[np.searchsorted(up_to, at, side="right")] for at in (int(place), math.ceil(place))
+        )
+        return float(np.quantile((below, above), place - int(place)))
 
 
 OPTIONS = {"max_problem_share": "--max-problems", "dev_share": "--dev-share", "test_share": "--test-share"}
@@ -333,11 +372,11 @@ def _check_place(out: Path) -> None:
 
 
 def _refuse_too_many(
-    path: str | Path, keys: set[str], problems: list[Problem], limit: float, *, left: int
+    path: str | Path, clean: Spilled[Example], problems: list[Problem], limit: float, *, left: int
 ) -> None:
     """Refuse a set of which too much is wrong, telling all of it."""
     bad = {problem.key for problem in problems if problem.kind not in HARMLESS}
-    total = len(keys | bad)
+    total = len(clean) + sum(clean.find(key) is None for key in bad)
     if left and len(bad) <= limit * total:
         return
     mend = "Mend the set, or allow more with --max-problems" if left else "Mend the set"

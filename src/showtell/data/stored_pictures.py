@@ -6,7 +6,7 @@ Bytes are written as they are held, one picture at a time, each once; everything
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
 from showtell.console import progress
@@ -33,11 +33,10 @@ def store_pictures(examples: Iterable[Example | HeldExample], directory: Path) -
                 yield Example(example.key, path, example.captions, example.split)
 
 
-def drop_unused(directory: Path, used: Iterable[Path]) -> None:
+def drop_unused(directory: Path, used: Container[Path]) -> None:
     """Remove the stored pictures of examples that were left out."""
-    kept = set(used)
     for path in (directory / FOLDER).glob("*/*"):
-        if path not in kept:
+        if path not in used:
             path.unlink()
 
 

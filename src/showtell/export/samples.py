@@ -65,7 +65,8 @@ def read_samples(paths: Sequence[Path], count: int, preprocessing: Preprocessing
             found += [prepared.picture_path(int(row)) for row in prepared.split_rows(split)]
         else:
             listed, wrong = list_pictures([path], recursive=True)
-            found, problems = found + listed, problems + wrong
+            found += listed
+            problems += wrong
     chosen = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
     pictures, names = [], []
     for place in chosen:

@@ -299,7 +299,7 @@ def test_nothing_there_or_nothing_recognised_is_an_error_that_lists_what_is(tmp_
 @pytest.mark.parametrize("name", READERS)
 def test_a_forced_reader_says_what_it_misses(tmp_path: Path, name: str) -> None:
     if name == "folder":
-        assert open_source(tmp_path, name).examples == []
+        assert list(open_source(tmp_path, name).examples) == []
         return
     with pytest.raises(DataError, match=r"expected|cannot read"):
         open_source(tmp_path, name)

@@ -9,11 +9,12 @@ in this form may have the same name in both.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from showtell.data.sources.json_arrays import read_arrays
-from showtell.data.sources.source import Example, Problem, Source
+from showtell.data.sources.source import Example, Problem, Source, spilled_examples
 from showtell.errors import DataError
 
 LOOKS = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
@@ -39,7 +40,7 @@ def read(path: Path) -> Source:
             expected=LOOKS,
             mend="Check the path",
         )
-    examples: list[Example] = []
+    examples = spilled_examples()
     problems: list[Problem] = []
     for folder, file in files.items():
         annotations = _Annotations(file.name, problems)
@@ -49,7 +50,8 @@ def read(path: Path) -> Source:
                 expected="an object with the lists 'images' and 'annotations'",
                 mend="Give the annotation file, not a result file",
             )
-        examples += annotations.examples(path / folder, folder[:-4])
+        for example in annotations.examples(path / folder, folder[:-4]):
+            examples.add(example)
     return Source(examples, problems, "coco")
 
 
@@ -91,16 +93,14 @@ class _Annotations:
             detail = f"a caption that is {type(caption).__name__}, not text"
             self._tell(f"annotations[{number}]", detail)
 
-    def examples(self, folder: Path, split: str) -> list[Example]:
-        """Return the examples; what has been handed over is no longer held here."""
-        made = [
-            Example(f"{folder.name}/{name}", folder / name, tuple(self._captions.pop(picture, ())), split)
-            for picture, name in self._names.items()
-        ]
+    def examples(self, folder: Path, split: str) -> Iterator[Example]:
+        """Yield the examples; what has been handed over is no longer held here."""
+        for picture, name in self._names.items():
+            captions = tuple(self._captions.pop(picture, ()))
+            yield Example(f"{folder.name}/{name}", folder / name, captions, split)
         for picture, texts in self._captions.items():
             detail = f"{len(texts)} captions of an image_id that stands in no image"
             self._problems.append(Problem("captions-without-picture", f"{self._name}: {picture}", detail))
-        return made
 
     def _tell(self, where: str, detail: str) -> None:
         self._problems.append(Problem("unreadable-line", f"{self._name}: {where}", detail))

@@ -10,8 +10,8 @@ it does. Where the caption is the last column, what follows a surplus delimiter 
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 from showtell.data.sources.rows import (
@@ -25,7 +25,7 @@ from showtell.data.sources.rows import (
 )
 from showtell.data.sources.source import Problem, Source
 from showtell.errors import DataError
-from showtell.files import read_text
+from showtell.files import text_lines
 
 LOOKS = "a .csv or .tsv file with the columns image, caption and perhaps split"
 _DELIMITERS = ",\t;|"
@@ -57,11 +57,12 @@ def read_rows(table: Path, problems: list[Problem], name: str) -> Iterator[Row]:
     Raises:
         DataError: as `read_table`.
     """
-    text = read_text(table)
-    delimiter, columns = _header(table, io.StringIO(text, newline="").readline().rstrip("\r\n"))
+    lines = text_lines(table, newline="")
+    first = next(lines, "")
+    delimiter, columns = _header(table, first.rstrip("\r\n"))
     image, captions = find_column(columns, IMAGE_COLUMNS), find_captions(columns)
     split = find_column(columns, SPLIT_COLUMNS)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = csv.reader(chain([first], lines), delimiter=delimiter)
     next(reader)
     while True:
         try:

@@ -9,7 +9,6 @@ The captions of a picture are a JSON list in one field; the pictures (``flickr30
 from __future__ import annotations
 
 import csv
-import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +17,7 @@ from showtell.data.sources.places import FLICKR30K_FOLDERS, find_pictures
 from showtell.data.sources.rows import Row, group_rows
 from showtell.data.sources.source import Problem, Source
 from showtell.errors import DataError
-from showtell.files import read_text
+from showtell.files import text_lines
 
 LOOKS = "a folder with flickr_annotations_30k.csv and flickr30k-images/, or that file"
 TABLE = "flickr_annotations_30k.csv"
@@ -42,13 +41,13 @@ def read(path: Path) -> Source:
             f"cannot read {path} as flickr30k-csv", found=f"no {TABLE}", expected=LOOKS, mend="Check the path"
         )
     problems: list[Problem] = []
-    rows = list(_rows(table, problems))
+    rows = _rows(table, _reader(table), problems)
     pictures = find_pictures(table.parent, FLICKR30K_FOLDERS)
     return group_rows(rows, problems, root=pictures, name="flickr30k-csv")
 
 
-def _rows(table: Path, problems: list[Problem]) -> Iterator[Row]:
-    reader = csv.DictReader(io.StringIO(read_text(table), newline=""))
+def _reader(table: Path) -> csv.DictReader[str]:
+    reader = csv.DictReader(text_lines(table, newline=""))
     if not set(COLUMNS) <= set(reader.fieldnames or ()):
         found = ", ".join(reader.fieldnames or ()) or "no header"
         raise DataError(
@@ -57,6 +56,10 @@ def _rows(table: Path, problems: list[Problem]) -> Iterator[Row]:
             expected=f"the columns {', '.join(COLUMNS)}",
             mend="Download it again, or name another --format",
         )
+    return reader
+
+
+def _rows(table: Path, reader: csv.DictReader[str], problems: list[Problem]) -> Iterator[Row]:
     while True:
         try:
             record = next(reader)

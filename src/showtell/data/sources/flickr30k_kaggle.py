@@ -10,6 +10,9 @@ Nothing is quoted, and one line lacks its second bar, as shown: number and capti
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 from showtell.data.sources.places import FLICKR30K_FOLDERS, find_pictures
@@ -42,24 +45,27 @@ def read(path: Path) -> Source:
             expected=LOOKS,
             mend="Check the path",
         )
-    rows: list[Row] = []
     problems: list[Problem] = []
-    mended = 0
-    for number, line in enumerate(read_lines(table)[1:], start=2):
+    bars: Counter[bool] = Counter()
+    pictures = find_pictures(table.parent, FLICKR30K_FOLDERS)
+    source = group_rows(_rows(table, problems, bars), problems, root=pictures, name="flickr30k-kaggle")
+    if bars[False]:
+        source.notes.append(
+            f"{bars[False]:,} lines of {table.name} without their second bar were read nonetheless"
+        )
+    return source
+
+
+def _rows(table: Path, problems: list[Problem], bars: Counter[bool]) -> Iterator[Row]:
+    """Yield the table's rows, counting those that have their second bar and those that lack it."""
+    for number, line in enumerate(islice(read_lines(table), 1, None), start=2):
         match = LINE.fullmatch(line)
         if match:
-            rows.append(Row(match["image"].strip(), (match["caption"],)))
-            mended += match["bar"] is None
+            bars[match["bar"] is not None] += 1
+            yield Row(match["image"].strip(), (match["caption"],))
         elif line.strip():
             detail = f"'{line[:60]}' is not NAME| NUMBER| CAPTION"
             problems.append(Problem("unreadable-line", f"{table.name}:{number}", detail))
-    pictures = find_pictures(table.parent, FLICKR30K_FOLDERS)
-    source = group_rows(rows, problems, root=pictures, name="flickr30k-kaggle")
-    if mended:
-        source.notes.append(
-            f"{mended:,} lines of {table.name} without their second bar were read nonetheless"
-        )
-    return source
 
 
 def _table(path: Path) -> Path | None:

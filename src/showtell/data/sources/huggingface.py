@@ -27,6 +27,7 @@ from showtell.data.sources.rows import (
 )
 from showtell.data.sources.source import Example, HeldExample, Problem, Source
 from showtell.errors import ConfigError, DataError, MissingExtraError
+from showtell.spilled import Spilled
 
 LOOKS = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
 ADDRESS = re.compile(
@@ -237,15 +238,23 @@ class _Names:
     """
 
     def __init__(self) -> None:
-        self._bytes_of: dict[str, bytes] = {}
-        self._first_name: dict[bytes, str] = {}
+        self._digests = _pairs()  # by key
+        self._keys = _pairs()  # of pictures without a name, by digest
 
     def of(self, data: bytes, name: str, identity: str) -> str:
         """Return the key of a picture whose file is called ``name``, or whose row at least has an identity."""
-        digest = hashlib.sha256(data).digest()
-        if not name and digest in self._first_name:
-            return self._first_name[digest]
-        key = name or identity or digest.hex()[:16]
-        if self._bytes_of.setdefault(key, digest) != digest:
-            key = f"{key}#{digest.hex()[:8]}"
-        return self._first_name.setdefault(digest, key) if not name else key
+        digest = hashlib.sha256(data).hexdigest()
+        earlier = None if name else self._keys.find(digest)
+        if earlier is not None:
+            return earlier[1]
+        key = name or identity or digest[:16]
+        taken = self._digests.add((key, digest))
+        if taken is not None and taken[1] != digest:
+            key = f"{key}#{digest[:8]}"
+        if not name:
+            self._keys.add((digest, key))
+        return key
+
+
+def _pairs() -> Spilled[tuple[str, str]]:
+    return Spilled(pack=list, unpack=tuple, name=lambda pair: pair[0])

@@ -10,7 +10,6 @@ A row's own split counts before its folder's; where all pictures lie in one spli
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -19,9 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from showtell.data.sources import csv_table, jsonl
+from showtell.data.sources.places import files_below
 from showtell.data.sources.rows import Row, group_rows, record_row
 from showtell.data.sources.source import SPLIT_NAMES, Problem, Source, is_picture
 from showtell.errors import DataError
+from showtell.spilled import spilled_texts
 
 LOOKS = "a folder with metadata.jsonl (or .csv, .parquet) beside its pictures, or folders train/, ... with one each"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -45,18 +46,22 @@ def read(path: Path) -> Source:
             f"cannot read {path} as imagefolder", found=found, expected=LOOKS, mend="Check the path"
         )
     problems: list[Problem] = []
-    rows = [row for table in tables for row in _rows(table, path, problems)]
-    folders = {_split_folder(row.image) for row in rows}
+    # Read twice, for the first row's split may hang on the last one's; that costs less than holding all of them.
+    seen = {(row.split, _split_folder(row.image)) for table in tables for row in _rows(table, path, [])}
+    folders = {folder for _, folder in seen}
+    rows = (row for table in tables for row in _rows(table, path, problems))
     notes = []
-    if len(folders) == 1 and not any(row.split for row in rows):
+    if len(folders) == 1 and not any(split for split, _ in seen):
         notes = [f"all pictures lie in {folder}/, which is no split" for folder in folders if folder]
     else:
-        rows = [replace(row, split=row.split or _split_folder(row.image)) for row in rows]
+        rows = (replace(row, split=row.split or _split_folder(row.image)) for row in rows)
     source = group_rows(rows, problems, root=path, name="imagefolder")
     source.notes.extend(notes)
-    known = {row.image for row in rows}
+    known = spilled_texts(example.key for example in source.examples)
     problems += [
-        Problem("no-captions", key, "in no metadata file") for key in _pictures(path) if key not in known
+        Problem("no-captions", key, "in no metadata file")
+        for key in (file.relative_to(path).as_posix() for file in files_below(path) if is_picture(file.name))
+        if known.find(key) is None
     ]
     return source
 
@@ -102,11 +107,3 @@ def _parquet_rows(table: Path, problems: list[Problem], name: str) -> Iterator[R
 def _split_folder(image: str) -> str:
     """Return the folder on the way to a picture that is named like a split, or nothing."""
     return next((part for part in PurePosixPath(image).parent.parts if part.lower() in SPLIT_NAMES), "")
-
-
-def _pictures(path: Path) -> Iterator[str]:
-    """Yield all pictures as paths relative to ``path``, in a fixed order."""
-    for folder, folders, names in os.walk(path):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        here = Path(folder).relative_to(path)
-        yield from ((here / name).as_posix() for name in sorted(names) if is_picture(name))

@@ -14,7 +14,7 @@ from typing import Any
 
 from showtell.data.sources.json_arrays import read_arrays
 from showtell.data.sources.places import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, PictureFinder
-from showtell.data.sources.source import Example, Problem, Source
+from showtell.data.sources.source import Example, Problem, Source, spilled_examples
 from showtell.errors import DataError
 
 LOOKS = (
@@ -69,7 +69,7 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
     """Return what a file says, and how many of its pictures are there."""
     roots = dict.fromkeys((file.parent, path if path.is_dir() else file.parent.parent))
     finder = PictureFinder(root / folder for folder in PICTURE_FOLDERS for root in roots)
-    examples: list[Example] = []
+    examples = spilled_examples()
     problems: list[Problem] = []
 
     def add(number: int, image: Any) -> None:
@@ -82,7 +82,7 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
             detail = f"an image without filename, split and sentences ({type(error).__name__}: {error})"
             problems.append(Problem("unreadable-line", f"{file.name}: images[{number}]", detail))
             return
-        examples.append(Example(key, finder.find(names), captions, split))
+        examples.add(Example(key, finder.find(names), captions, split))
 
     if not read_arrays(file, {"images": add}):
         raise DataError(

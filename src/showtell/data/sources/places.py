@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from showtell.data.sources.source import is_picture
 from showtell.errors import DataError
+from showtell.spilled import in_order, to_bytes
 
 FLICKR8K_FOLDERS = (
     "Flicker8k_Dataset",
@@ -43,6 +45,37 @@ def find_pictures(path: Path, folders: Sequence[str]) -> Path:
             mend="Unpack the photographs there, or link the folder",
         )
     return found
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield files at any depth in a fixed order, hidden ones and macOS's shadow folder left out.
+
+    Those of a folder come before those of its folders. What cannot be listed is passed over, like ``os.walk``, which
+    would hold all names of a folder.
+    """
+    folders: list[str] = []
+
+    def names() -> Iterator[str]:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if entry.name.startswith("."):
+                    continue
+                if not _is_folder(entry):
+                    yield entry.name
+                elif entry.name != "__MACOSX" and not entry.is_symlink():
+                    folders.append(entry.name)
+
+    with contextlib.suppress(OSError):
+        yield from (folder / name for name in in_order(names(), to_bytes))
+    for name in sorted(folders):
+        yield from files_below(folder / name)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def _names(folder: Path) -> Iterable[str]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from showtell.data.sources.source import Example, Problem, Source
+from showtell.data.sources.source import Example, Problem, Source, spilled_examples
 
 IMAGE_COLUMNS = ("image", "file_name", "filename", "image_path", "image_name", "path", "file")
 CAPTION_COLUMNS = (
@@ -84,9 +85,12 @@ def _raw(text: Any) -> Any:
 
 def group_rows(rows: Iterable[Row], problems: list[Problem], *, root: Path, name: str) -> Source:
     """Gather each picture's captions (per split), in order of first appearance; paths start at ``root``."""
-    groups: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        key = str(PurePosixPath(row.image))
-        groups.setdefault((key, row.split), []).extend(row.captions)
-    examples = [Example(key, root / key, tuple(captions), split) for (key, split), captions in groups.items()]
+    examples = spilled_examples(name=lambda example: (example.key, example.split))
+    # Mostly those of a picture stand together.
+    for (image, split), together in groupby(rows, key=lambda row: (row.image, row.split)):
+        key, captions = str(PurePosixPath(image)), tuple(text for row in together for text in row.captions)
+        example = Example(key, root / key, captions, split)
+        earlier = examples.add(example)
+        if earlier is not None:
+            examples.replace(replace(example, captions=earlier.captions + captions))
     return Source(examples, problems, name)

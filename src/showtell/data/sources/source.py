@@ -6,12 +6,14 @@ in `showtell.data.sources.registry`. It looks at texts and names only; pictures 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from showtell.files import read_text
+from showtell.files import text_lines
 from showtell.images import PICTURE_SUFFIXES
+from showtell.spilled import Spilled
 
 SPLIT_NAMES = {
     "train": "train",
@@ -84,13 +86,14 @@ class Source:
 
     Args:
         examples: In the order of the source. A set that holds its pictures as bytes gives an iterator, to be gone
-            through once: they would not all fit into memory.
+            through once: they would not all fit into memory. Of others a million examples would take gigabytes as
+            objects: they are `spilled_examples`.
         problems: What the reader had to leave out; complete when ``examples`` has been gone through.
         name: The reader's name.
         notes: What a user should know and is no problem.
     """
 
-    examples: Iterable[Example | HeldExample]
+    examples: Sequence[Example] | Iterator[Example | HeldExample]
     problems: list[Problem]
     name: str
     notes: list[str] = field(default_factory=list)
@@ -101,6 +104,25 @@ def is_picture(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES)
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return a UTF-8 file's lines (LF or CRLF); other Unicode line separators stay inside a line."""
-    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield a UTF-8 file's lines (LF or CRLF); other Unicode line separators stay inside a line."""
+    for line in text_lines(path):
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def spilled_examples(
+    examples: Iterable[Example] = (), *, name: Callable[[Example], Hashable] | None = None
+) -> Spilled[Example]:
+    """Return examples on disk, which are found by a name where they have one."""
+    return Spilled(examples, pack=pack_example, unpack=unpack_example, name=name)
+
+
+def pack_example(example: Example) -> list[Any]:
+    """Return an example as JSON values."""
+    return [example.key, str(example.image), example.captions, example.split]
+
+
+def unpack_example(values: Sequence[Any]) -> Example:
+    """Return the example that `pack_example` took apart."""
+    key, image, captions, split = values
+    return Example(key, Path(image), tuple(captions), split)
