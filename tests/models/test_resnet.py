@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import pytest
@@ -124,6 +126,29 @@ def test_fused_equals_plain(depth: int, layout: Layout) -> None:
             torch.testing.assert_close(
                 fused(pictures), expected, rtol=1e-4, atol=1e-4 * float(expected.max())
             )
+
+
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+def test_threads_that_begin_together_lay_the_weights_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = build(18, "conv2")
+    fold_batch_norms(plain)
+    fused, both, laid_out = FusedResNet(plain), threading.Barrier(2, timeout=60), []
+    pack = fused._pack
+
+    def counted(pictures: torch.Tensor) -> None:
+        laid_out.append(len(pictures))
+        pack(pictures)
+
+    def look(_: int) -> torch.Tensor:
+        both.wait()
+        with torch.inference_mode():
+            return fused(torch.ones(1, 3, 64, 64))
+
+    monkeypatch.setattr(fused, "_pack", counted)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(look, range(2))
+    assert torch.equal(one, other)
+    assert laid_out == [1]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

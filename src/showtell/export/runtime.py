@@ -38,6 +38,7 @@ from showtell.export.form import (
     state_output,
 )
 from showtell.files import standing_directory
+from showtell.lanes import Lanes
 from showtell.models.hub import TOKENIZER
 from showtell.options import DecodingOptions
 from showtell.search import Hypothesis, Specials, search
@@ -186,6 +187,11 @@ class ExportRuntime:
                 mend=f"The export may be broken. {AGAIN}",
             )
         return features
+
+    @property
+    def lanes(self) -> Lanes:
+        """One: onnxruntime's sessions have their own threads, which all batches would share."""
+        return Lanes()
 
     def describe(
         self, pictures: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool

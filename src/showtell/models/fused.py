@@ -9,6 +9,7 @@ no public name: where they are missing, or the tensors are not on a CPU, the pla
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import torch
@@ -19,6 +20,9 @@ from showtell.models.resnet import ResNet
 
 PACKED_BATCH = 32
 """Weights are laid out for this many pictures; other counts give the same numbers at about the same speed."""
+
+_PACKING = Lock()
+"""Weights are laid out by one thread, which others wait for; of the module, as networks are copied and pickled."""
 
 
 def can_fuse() -> bool:
@@ -49,7 +53,9 @@ class FusedResNet(nn.Module):
             unfused: Tensor = self.plain(pictures)
             return unfused
         if not self._packed:
-            self._pack(pictures)
+            with _PACKING:
+                if not self._packed:
+                    self._pack(pictures)
         x = greatest_of_neighbours(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
         maps = []
         for stage in range(1, 5):
