@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from showtell.lanes import going_on
 from showtell.models.resnet import ResNet
 
 PACKED_BATCH = 32
@@ -59,7 +60,7 @@ class FusedResNet(nn.Module):
         x = greatest_of_neighbours(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
         maps = []
         for stage in range(1, 5):
-            for block in getattr(self.plain, f"layer{stage}"):
+            for block in going_on(getattr(self.plain, f"layer{stage}")):
                 x = self._block(block, x)
             if stage in self.plain.stages:
                 maps.append(x)  # the next stage's shortcut is a convolution: nothing writes over it
