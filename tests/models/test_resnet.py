@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 
+from showtell.models.encoder import fast_dtype
 from showtell.models.fused import FusedResNet, can_fuse, greatest_of_neighbours
 from showtell.models.resnet import EARLIER_SCALE, ResNet, fold_batch_norms, mean_over_cells
 from showtell.models.spec import Layout
@@ -126,6 +127,25 @@ def test_fused_equals_plain(depth: int, layout: Layout) -> None:
             torch.testing.assert_close(
                 fused(pictures), expected, rtol=1e-4, atol=1e-4 * float(expected.max())
             )
+
+
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
+    plain, before = build(50, "conv2"), torch.get_num_threads()
+    fold_batch_norms(plain)
+    fused = FusedResNet(plain).to(fast_dtype("cpu")).to(memory_format=torch.channels_last)
+    pictures = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0)).to(fast_dtype("cpu"))
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    seen = []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                seen.append(fused(pictures))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
 
 
 @pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
