@@ -18,6 +18,8 @@ from PIL import Image
 
 from showtell.captioner import Caption, Captioner
 from showtell.errors import CheckpointError, ConfigError, PictureError
+from showtell.lanes import Lanes
+from showtell.models.runtime import TorchRuntime
 from showtell.options import DecodingOptions
 from showtell.preprocessing import Preprocessing
 from showtell.search import Hypothesis
@@ -51,6 +53,7 @@ class NumberRuntime:
         self.search = DecodingOptions()
         self.preprocessing = Preprocessing(size=16)
         self.grid = (1, 2)
+        self.lanes = Lanes()
         self.batches: list[int] = []
 
     def describe(
@@ -230,6 +233,37 @@ def test_a_stream_reads_no_further_than_the_batch_after_the_next() -> None:
     assert next(stream).text == "n9"
     assert taken == 8
     stream.close()  # type: ignore[attr-defined]
+
+
+def test_lanes_change_neither_captions_nor_their_order(
+    captioner: Captioner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    pictures: list[Picture | Path] = [picture(seed) for seed in range(11)]
+    pictures[3:3] = [tmp_path / "bad.png"]
+    told = []
+    for count in (1, 2, 3):
+        monkeypatch.setattr(TorchRuntime, "lanes", Lanes(count))
+        told.append(captioner.caption(pictures, batch_size=3, beams=2))
+    assert told[0] == told[1] == told[2]
+    assert [one.error is None for one in told[0]] == [place != 3 for place in range(12)]
+
+
+def test_an_error_of_one_batch_ends_the_stream_after_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = NumberRuntime()
+    runtime.lanes = Lanes(2)
+    describe = runtime.describe
+
+    def failing(pictures: Picture, options: DecodingOptions, *, attention: bool) -> list[list[Hypothesis]]:
+        if int(pictures[0, 0, 0, 0]) == 7:
+            raise CheckpointError("the network is broken")
+        return describe(pictures, options, attention=attention)
+
+    monkeypatch.setattr(runtime, "describe", failing)
+    stream = Captioner(runtime).stream([grey(number) for number in (5, 6, 7, 8)], batch_size=1)
+    assert [next(stream).text, next(stream).text] == ["n5", "n6"]
+    with pytest.raises(CheckpointError, match="the network is broken"):
+        next(stream)
 
 
 def test_a_stream_checks_its_options_before_its_first_picture() -> None:

@@ -268,7 +268,7 @@ def test_captioning_looks_and_searches_once_a_batch(
     looks.clear()
     pictures = [np.full((32, 32, 3), number, np.uint8) for number in range(11)]
     captioner.caption(pictures, batch_size=4)
-    assert [len(one) for one in looks] == [4, 4, 3]
+    assert sorted(len(one) for one in looks) == [3, 4, 4]  # two batches at once
 
 
 REFERENCES = {

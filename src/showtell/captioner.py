@@ -9,6 +9,7 @@ What runs the networks is a `showtell.models.runtime.Runtime`; torch is imported
 
 from __future__ import annotations
 
+import contextlib
 import math
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -284,8 +285,8 @@ class Captioner:
     ) -> Iterator[Caption]:
         """Yield captions in the order of the pictures, as batches finish; for more than memory holds.
 
-        Pictures of the next batch are decoded in threads while this one is captioned. Arguments and errors are
-        those of `caption` for a sequence.
+        Pictures of the next batch are decoded in threads while this one is captioned; on a CPU of several cores two
+        batches are captioned at once. Arguments and errors are those of `caption` for a sequence.
         """
         chosen = override(self.options, **options)
         if batch_size < 1:
@@ -297,14 +298,16 @@ class Captioner:
     ) -> Iterator[Caption]:
         with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as threads:
 
-            def begin() -> list[tuple[PictureSource, Future[_Picture]]]:
-                return [(one, self._begin(threads, one)) for one in islice(pictures, batch_size)]
+            def batches() -> Iterator[list[tuple[PictureSource, Future[_Picture]]]]:
+                while batch := [(one, self._begin(threads, one)) for one in islice(pictures, batch_size)]:
+                    yield batch
 
-            batch = begin()
-            while batch:
-                following = begin()
-                yield from self._caption_batch(batch, attention, options)
-                batch = following
+            def work(batch: list[tuple[PictureSource, Future[_Picture]]]) -> list[Caption]:
+                return self._caption_batch(batch, attention, options)
+
+            with contextlib.closing(self._runtime.lanes.map(work, batches())) as captioned:
+                for captions in captioned:
+                    yield from captions
 
     def _begin(self, threads: ThreadPoolExecutor, source: PictureSource) -> Future[_Picture]:
         if isinstance(source, str | Path | bytes | np.ndarray):

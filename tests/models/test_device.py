@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ import torch
 from showtell.captioner import Captioner
 from showtell.errors import ConfigError
 from showtell.models import device
-from showtell.models.device import use_threads
+from showtell.models.device import lanes_on, use_threads
 
 
 @pytest.fixture
@@ -51,3 +53,36 @@ def test_a_captioner_computes_in_the_threads_it_is_given(
     assert threads[-1] == 3
     with pytest.raises(ConfigError, match="threads is out of range"):
         Captioner.load(tiny_checkpoint("attention"), device="cpu", threads=-2)
+
+
+def in_a_thread(work: Callable[[], int]) -> int:
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
+
+
+def test_lanes_share_the_threads_and_nobody_else_has_fewer() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(5)
+        both = threading.Barrier(2, timeout=60)
+
+        def threads_of_a_lane(_: int) -> int:
+            both.wait()
+            return torch.get_num_threads()
+
+        assert list(lanes_on(torch.device("cpu")).map(threads_of_a_lane, range(4))) == [2] * 4
+        assert torch.get_num_threads() == in_a_thread(torch.get_num_threads) == 5
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_one_thread_and_other_devices_have_one_lane() -> None:
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        assert lanes_on(torch.device("cpu")).count == 1
+        torch.set_num_threads(2)
+        assert lanes_on(torch.device("cpu")).count == 2
+        assert lanes_on(torch.device("cuda")).count == 1
+    finally:
+        torch.set_num_threads(before)

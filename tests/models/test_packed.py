@@ -23,6 +23,7 @@ from showtell.models.decoder_specs import (
     TopDownSpec,
     TransformerSpec,
 )
+from showtell.models.encoder import fast_dtype
 from showtell.models.features import Features
 from showtell.models.packed import PackedLinear, PackedLstm, can_pack, packed_decoder
 from showtell.models.registry import DECODERS, build_decoder
@@ -110,6 +111,21 @@ def test_a_row_is_the_same_among_any_number_of_rows(dtype: torch.dtype, exact: b
         for count in (*range(1, 20), 95, 96, 97, 191, 192, 193):
             assert torch.equal(layer(rows[:count]), together[:count])
             assert torch.equal(layer(rows[-count:]), together[-count:])
+
+
+@pytest.mark.parametrize("rows", [1, 15, 96, 160])
+def test_a_product_does_not_depend_on_the_number_of_threads(rows: int) -> None:
+    generator, before = torch.Generator().manual_seed(0), torch.get_num_threads()
+    weight, values = (torch.randn(count, 512, generator=generator) for count in (2000, rows))
+    layer, products = PackedLinear(weight, None, fast_dtype("cpu"), exact=True), []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            products.append(layer(values))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(products[0], products[1])
+    assert torch.equal(products[0], products[2])
 
 
 def test_exact_products_lose_nothing_but_what_rounding_their_factors_took() -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import get_args
 
 import pytest
 import torch
 from torch import nn
 
+from showtell.models.encoder import fast_dtype
 from showtell.models.fused import FusedResNet, can_fuse, greatest_of_neighbours
 from showtell.models.resnet import EARLIER_SCALE, ResNet, fold_batch_norms, mean_over_cells
 from showtell.models.spec import Layout
@@ -124,6 +127,48 @@ def test_fused_equals_plain(depth: int, layout: Layout) -> None:
             torch.testing.assert_close(
                 fused(pictures), expected, rtol=1e-4, atol=1e-4 * float(expected.max())
             )
+
+
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
+    plain, before = build(50, "conv2"), torch.get_num_threads()
+    fold_batch_norms(plain)
+    fused = FusedResNet(plain).to(fast_dtype("cpu")).to(memory_format=torch.channels_last)
+    pictures = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0)).to(fast_dtype("cpu"))
+    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    seen = []
+    try:
+        for threads in (1, 2, 4):
+            torch.set_num_threads(threads)
+            with torch.inference_mode():
+                seen.append(fused(pictures))
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(seen[0], seen[1])
+    assert torch.equal(seen[0], seen[2])
+
+
+@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+def test_threads_that_begin_together_lay_the_weights_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = build(18, "conv2")
+    fold_batch_norms(plain)
+    fused, both, laid_out = FusedResNet(plain), threading.Barrier(2, timeout=60), []
+    pack = fused._pack
+
+    def counted(pictures: torch.Tensor) -> None:
+        laid_out.append(len(pictures))
+        pack(pictures)
+
+    def look(_: int) -> torch.Tensor:
+        both.wait()
+        with torch.inference_mode():
+            return fused(torch.ones(1, 3, 64, 64))
+
+    monkeypatch.setattr(fused, "_pack", counted)
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(look, range(2))
+    assert torch.equal(one, other)
+    assert laid_out == [1]
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])

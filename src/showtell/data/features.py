@@ -31,7 +31,9 @@ from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError, PictureError
 from showtell.files import MANIFEST, cannot_write, read_manifest, write_manifest
+from showtell.models.device import lanes_on
 from showtell.models.encoder import Encoder, identity_differences
+from showtell.models.features import Features
 from showtell.preprocessing import Preprocessing, see_picture
 
 KIND, FORMAT = "feature cache", 1
@@ -42,6 +44,9 @@ LAYOUT_PICTURES = 24
 SPARE_BYTES = 64 * 2**20
 
 Pictures = npt.NDArray[np.uint8]
+_Batch = tuple[
+    npt.NDArray[np.int64], Pictures, list[str]
+]  # rows, what they show, and why others show nothing
 
 
 class FeatureCache:
@@ -296,14 +301,19 @@ def _fill(
     if done.any() and manifest["computed_in"] != _precision(encoder):
         note(f"{directory} was begun in {manifest['computed_in']} and goes on in {_precision(encoder)}")
     bad: list[str] = []
+
+    def look(batch: _Batch) -> tuple[npt.NDArray[np.int64], Features | None, list[str]]:
+        rows, pictures, problems = batch
+        return rows, encoder(torch.from_numpy(pictures)) if len(rows) else None, problems
+
     with (
         FeatureWriter(directory, manifest, done) as writer,
         progress("features", len(missing), unit="pictures") as advance,
         contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
+        contextlib.closing(lanes_on(encoder.mean.device).map(look, batches)) as seen,
     ):
-        for rows, pictures, problems in batches:
-            if len(rows):
-                features = encoder(torch.from_numpy(pictures))
+        for rows, features, problems in seen:
+            if features is not None:
                 writer.put(rows, features.regions[:, : manifest["regions"]], features.pooled)
             bad += problems
             advance(len(rows) + len(problems), "")
@@ -312,7 +322,7 @@ def _fill(
 
 def _decoded_batches(
     prepared: PreparedSet, preprocessing: Preprocessing, rows: npt.NDArray[np.int64], batch_size: int
-) -> Generator[tuple[npt.NDArray[np.int64], Pictures, list[str]], None, None]:
+) -> Generator[_Batch, None, None]:
     """Yield rows, pictures uint8 [P, S, S, 3] and problems, decoding in threads a few batches ahead."""
     groups = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
     pending: deque[tuple[npt.NDArray[np.int64], list[Future[Pictures]]]] = deque()

@@ -31,6 +31,7 @@ from showtell.export.files import (
 )
 from showtell.export.form import ExportConfig, StateTensor, read_config
 from showtell.export.sessions import Graph, OpeningExport
+from showtell.lanes import Lanes
 from showtell.models.hub import TOKENIZER
 from showtell.options import DecodingOptions
 from showtell.search import Hypothesis, Specials, search
@@ -166,6 +167,11 @@ class ExportRuntime:
                 mend=f"The export may be broken. {AGAIN}",
             )
         return features
+
+    @property
+    def lanes(self) -> Lanes:
+        """One: onnxruntime's sessions have their own threads, which all batches would share."""
+        return Lanes()
 
     def _look_in_parts(self, pictures: npt.NDArray[np.uint8]) -> ArrayFeatures:
         """Look at few pictures at once, so that maps of few are held; a picture's features do not depend on it."""

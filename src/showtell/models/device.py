@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from threading import Thread
 
 import torch
 
 from showtell.cores import thread_count, usable_cores
 from showtell.errors import ConfigError
+from showtell.lanes import Lanes
+
+LANES = 2
+"""Batches that are captioned at once on a CPU: one is searched while the other is looked at."""
 
 
 def choose_device(name: str, *, auto: Sequence[str] = ("cuda", "mps")) -> torch.device:
@@ -50,3 +56,21 @@ def use_threads(asked: int, *, processes: int = 1) -> int:
     if asked or torch.get_num_threads() > count:
         torch.set_num_threads(count)
     return torch.get_num_threads()
+
+
+def lanes_on(device: torch.device) -> Lanes:
+    """Return lanes that share torch's threads on the CPU; one lane where there is a single one, or another device."""
+    threads = torch.get_num_threads()
+    if device.type != "cpu" or threads < LANES:
+        return Lanes()
+    return Lanes(LANES, partial(_take_share, threads // LANES, threads))
+
+
+def _take_share(share: int, threads: int) -> None:
+    """Let this thread compute in so many of the threads, and no other thread in fewer than before."""
+    # When a thread first asks it gets the number that was set last, by whomever, and from then on has its own.
+    torch.get_num_threads()
+    torch.set_num_threads(share)
+    last = Thread(target=torch.set_num_threads, args=(threads,))
+    last.start()
+    last.join()

@@ -8,7 +8,7 @@ when its parent goes to train mode (batch-norm statistics move without any gradi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from showtell.console import note
 from showtell.errors import EncoderError
 from showtell.files import atomic_path
+from showtell.lanes import going_on
 from showtell.models.features import Features
 from showtell.models.fused import FusedResNet
 from showtell.models.layout_check import layout_evidence
@@ -171,12 +172,12 @@ class Encoder(nn.Module):
             raise _wrong_shape(pictures, f"float [P, 3, {size}, {size}]")
         return pictures.to(self.mean.device, self.dtype, memory_format=torch.channels_last)
 
-    def _parts(self, pictures: Tensor) -> Sequence[Tensor]:
+    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
         """Return the batch in parts that suit a CPU's cache; a picture's features do not depend on its part."""
         if self.mean.device.type != "cpu" or torch.compiler.is_exporting() or pictures.ndim != 4:
             return (pictures,)
         part = max(1, PART_PIXELS * torch.get_num_threads() // self.preprocessing.size**2)
-        return torch.split(pictures, part)
+        return going_on(torch.split(pictures, part))
 
     def _look(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         """Return regions [P, R, D] and their mean [P, D]; half floats in eval mode."""

@@ -9,16 +9,21 @@ no public name: where they are missing, or the tensors are not on a CPU, the pla
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from showtell.lanes import going_on
 from showtell.models.resnet import ResNet
 
 PACKED_BATCH = 32
 """Weights are laid out for this many pictures; other counts give the same numbers at about the same speed."""
+
+_PACKING = Lock()
+"""Weights are laid out by one thread, which others wait for; of the module, as networks are copied and pickled."""
 
 
 def can_fuse() -> bool:
@@ -49,11 +54,13 @@ class FusedResNet(nn.Module):
             unfused: Tensor = self.plain(pictures)
             return unfused
         if not self._packed:
-            self._pack(pictures)
+            with _PACKING:
+                if not self._packed:
+                    self._pack(pictures)
         x = greatest_of_neighbours(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
         maps = []
         for stage in range(1, 5):
-            for block in getattr(self.plain, f"layer{stage}"):
+            for block in going_on(getattr(self.plain, f"layer{stage}")):
                 x = self._block(block, x)
             if stage in self.plain.stages:
                 maps.append(x)  # the next stage's shortcut is a convolution: nothing writes over it

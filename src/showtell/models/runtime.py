@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from showtell.errors import ConfigError, MissingExtraError
 from showtell.export.files import is_export
+from showtell.lanes import Lanes
 from showtell.options import DecodingOptions
 from showtell.preprocessing import Preprocessing
 from showtell.search import Hypothesis, Specials, search
@@ -47,6 +48,10 @@ class Runtime(Protocol):
     @property
     def place(self) -> str:
         """Device, precision and threads, in words."""
+
+    @property
+    def lanes(self) -> Lanes:
+        """How many batches it describes at once."""
 
     def describe(
         self, pictures: Pictures, options: DecodingOptions, *, attention: bool
@@ -119,6 +124,13 @@ class TorchRuntime:
 
         precision = str(self._encoder.dtype).removeprefix("torch.")
         return f"{self._encoder.mean.device}, {precision}, {torch.get_num_threads()} threads"
+
+    @property
+    def lanes(self) -> Lanes:
+        """Two on a CPU of several cores, each with its share of torch's threads."""
+        from showtell.models.device import lanes_on
+
+        return lanes_on(self._encoder.mean.device)
 
     def describe(
         self, pictures: Pictures, options: DecodingOptions, *, attention: bool

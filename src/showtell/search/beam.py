@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from showtell.lanes import go_on
 from showtell.options import DecodingOptions
 from showtell.search.arrays import Array, like, log_softmax, top_k
 from showtell.search.hypothesis import Hypothesis, Specials, ranked
@@ -130,6 +131,7 @@ def beam_search(
     tokens = np.full((pictures, 1), specials.bos, np.int64)
     beam = _Beam(pictures, options, specials)
     while True:
+        go_on()
         logits, state, looks = decoder.step(like(tokens, features.pooled), state)
         looks = looks if attention else None
         if beam.lines.ids.shape[2] == 0:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from showtell.lanes import going_on
 from showtell.options import DecodingOptions
 from showtell.search.arrays import Array, like, log_softmax
 from showtell.search.hypothesis import Hypothesis, Specials, ranked
@@ -43,7 +44,7 @@ def walk(
     found: list[list[Hypothesis]] = [[] for _ in range(pictures)]
     going = np.ones((pictures, hypotheses), bool)
     first = np.zeros((pictures, hypotheses), np.int64)
-    for said in range(options.max_words + 1):
+    for said in going_on(range(options.max_words + 1)):
         logits, state, looks = decoder.step(like(tokens, features.pooled), state)
         looks = looks if attention else None
         log_probs = log_softmax(logits)
