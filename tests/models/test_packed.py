@@ -31,7 +31,11 @@ from showtell.preprocessing import prepare_picture
 from showtell.scoring import evaluate
 from showtell.search import Specials, search
 
-pytestmark = pytest.mark.skipif(not can_pack(), reason="this PyTorch has no packed products")
+pytestmark = pytest.mark.skipif(not can_pack(torch.float32), reason="this PyTorch has no packed products")
+needs_bfloat16 = pytest.mark.skipif(
+    not can_pack(torch.bfloat16), reason="this processor has no products in bfloat16 (AVX-512)"
+)
+BFLOAT16 = pytest.param(torch.bfloat16, marks=needs_bfloat16)
 
 REGIONS, WIDTH, VOCABULARY = 5, 96, 130
 SPECS = {
@@ -81,7 +85,10 @@ def test_every_decoder_is_tested() -> None:
     assert set(SPECS) == set(DECODERS)
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 1e-5), (torch.bfloat16, 5e-2)])
+@pytest.mark.parametrize(
+    ("dtype", "bound"),
+    [(torch.float32, 1e-5), pytest.param(torch.bfloat16, 5e-2, marks=needs_bfloat16)],
+)
 def test_a_packed_decoder_tells_what_the_plain_one_tells(
     decoder: Any, dtype: torch.dtype, bound: float
 ) -> None:
@@ -92,6 +99,7 @@ def test_a_packed_decoder_tells_what_the_plain_one_tells(
     assert float((found - expected).abs().max()) < bound * float(expected.std())
 
 
+@needs_bfloat16
 def test_a_sentence_does_not_depend_on_those_beside_it_to_the_bit(decoder: Any) -> None:
     ready = packed_decoder(decoder, torch.bfloat16)
     with torch.inference_mode():
@@ -102,7 +110,7 @@ def test_a_sentence_does_not_depend_on_those_beside_it_to_the_bit(decoder: Any) 
 
 
 @pytest.mark.parametrize("exact", [False, True])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, BFLOAT16])
 def test_a_row_is_the_same_among_any_number_of_rows(dtype: torch.dtype, exact: bool) -> None:
     layer = PackedLinear(draw(2048, 512), draw(2048, seed=1), dtype, exact=exact)
     rows = draw(200, 512, seed=2)
@@ -128,6 +136,7 @@ def test_a_product_does_not_depend_on_the_number_of_threads(rows: int) -> None:
     assert torch.equal(products[0], products[2])
 
 
+@needs_bfloat16
 def test_exact_products_lose_nothing_but_what_rounding_their_factors_took() -> None:
     weight, bias, rows = draw(300, 256), draw(300, seed=1), draw(7, 256, seed=2)
     rounded = nn.functional.linear(rows.bfloat16().double(), weight.bfloat16().double(), bias.double())
@@ -138,10 +147,18 @@ def test_exact_products_lose_nothing_but_what_rounding_their_factors_took() -> N
     assert float((plain - rounded).abs().max()) > 2e-2
 
 
-def test_no_rows_give_no_products() -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        with torch.inference_mode():
-            assert PackedLinear(draw(64, 8), None, dtype)(torch.empty(0, 3, 8)).shape == (0, 3, 64)
+@pytest.mark.parametrize("dtype", [torch.float32, BFLOAT16])
+def test_no_rows_give_no_products(dtype: torch.dtype) -> None:
+    with torch.inference_mode():
+        assert PackedLinear(draw(64, 8), None, dtype)(torch.empty(0, 3, 8)).shape == (0, 3, 64)
+
+
+def test_a_precision_that_the_processor_does_not_multiply_leaves_the_decoder_plain(
+    decoder: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("showtell.models.packed.can_compute", lambda dtype: dtype != torch.bfloat16)
+    assert packed_decoder(decoder, torch.bfloat16) is decoder
+    assert packed_decoder(decoder, torch.float32) is not decoder
 
 
 def test_packing_leaves_the_plain_decoder_as_it_is_and_shares_the_rest(decoder: Any) -> None:
@@ -166,7 +183,7 @@ def test_every_product_of_a_step_but_the_narrowest_is_packed(
 ) -> None:
     """A step that fell back to plain products would be right, and slow."""
     plainly = build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
-    ready: Any = packed_decoder(plainly, torch.bfloat16)
+    ready: Any = packed_decoder(plainly)
     plain: list[int] = []
     linear = nn.functional.linear
     monkeypatch.setattr(
@@ -182,7 +199,7 @@ def test_every_product_of_a_step_but_the_narrowest_is_packed(
 
 def test_a_decoder_that_cannot_be_packed_is_returned(decoder: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert packed_decoder(decoder.double()) is decoder
-    monkeypatch.setattr(packed_module, "can_pack", lambda: False)
+    monkeypatch.setattr(packed_module, "can_pack", lambda dtype: False)
     assert packed_decoder(decoder.float()) is decoder
 
 

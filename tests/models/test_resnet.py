@@ -113,7 +113,22 @@ def test_folding_changes_nothing_it_computes(depth: int) -> None:
         torch.testing.assert_close(folded(picture), network(picture), rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+def test_a_precision_that_the_processor_does_not_convolve_is_seen_by_the_plain_network(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("showtell.models.fused.can_compute", lambda dtype: dtype != torch.bfloat16)
+    torch.manual_seed(0)
+    plain = ResNet(18).eval()
+    fold_batch_norms(plain)
+    plain.to(torch.bfloat16)
+    fused = FusedResNet(plain).eval()
+    with torch.inference_mode():
+        pictures = torch.randn(1, 3, 64, 64, dtype=torch.bfloat16)
+        assert torch.equal(fused(pictures), plain(pictures))
+    assert not fused._packed
+
+
+@pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 @pytest.mark.parametrize(("depth", "layout"), [(18, "conv2"), (50, "conv1"), (50, "conv2")])
 def test_fused_equals_plain(depth: int, layout: Layout) -> None:
     plain = build(depth, layout)
@@ -129,7 +144,7 @@ def test_fused_equals_plain(depth: int, layout: Layout) -> None:
             )
 
 
-@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+@pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
     plain, before = build(50, "conv2"), torch.get_num_threads()
     fold_batch_norms(plain)
@@ -148,7 +163,7 @@ def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
     assert torch.equal(seen[0], seen[2])
 
 
-@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+@pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 def test_threads_that_begin_together_lay_the_weights_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = build(18, "conv2")
     fold_batch_norms(plain)
@@ -181,7 +196,7 @@ def test_greatest_of_neighbours_are_poolings_to_the_bit(dtype: torch.dtype, size
     assert pooled.is_contiguous(memory_format=torch.channels_last)
 
 
-@pytest.mark.skipif(not can_fuse(), reason="this PyTorch has no fused convolutions")
+@pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 def test_fused_follows_a_change_of_weights_and_can_be_copied() -> None:
     plain = build(18)
     fold_batch_norms(plain)
@@ -234,7 +249,7 @@ def test_a_cell_holds_the_mean_of_what_lies_in_it(rows: int, columns: int) -> No
     torch.testing.assert_close(cells, counted)
 
 
-@pytest.mark.skipif(not can_fuse(), reason="this PyTorch lacks oneDNN's fused calls")
+@pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch lacks oneDNN's fused calls")
 def test_the_fused_network_gives_the_same_stages() -> None:
     torch.manual_seed(0)
     network = ResNet(50, stages=(1, 3, 4), grid=3).eval().requires_grad_(False)

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from showtell.lanes import going_on
+from showtell.models.onednn import can_compute
 from showtell.models.resnet import ResNet
 
 PACKED_BATCH = 32
@@ -26,10 +27,10 @@ _PACKING = Lock()
 """Weights are laid out by one thread, which others wait for; of the module, as networks are copied and pickled."""
 
 
-def can_fuse() -> bool:
-    """Return whether this PyTorch has the fused calls."""
+def can_fuse(dtype: torch.dtype) -> bool:
+    """Return whether this PyTorch has the fused calls, for tensors of a dtype on this processor."""
     return (
-        bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        can_compute(dtype)
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise_")
         and hasattr(torch._C._nn, "mkldnn_reorder_conv2d_weight")
@@ -50,7 +51,7 @@ class FusedResNet(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Return the map [P, D, h, w] of normalised pictures float [P, 3, H, W], see `ResNet.join`."""
-        if pictures.device.type != "cpu" or torch.is_grad_enabled() or not can_fuse():
+        if pictures.device.type != "cpu" or torch.is_grad_enabled() or not can_fuse(pictures.dtype):
             unfused: Tensor = self.plain(pictures)
             return unfused
         if not self._packed:

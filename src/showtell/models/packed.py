@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from showtell.models.encoder import fast_dtype
 from showtell.models.lstm_step import lstm_update
+from showtell.models.onednn import can_compute
 
 EXACT = ("output",)
 """Layers whose results keep the precision of float32."""
@@ -38,18 +39,19 @@ LEAST_ROWS = 2
 D = TypeVar("D", bound=nn.Module)
 
 
-def can_pack() -> bool:
-    """Return whether this PyTorch has the calls."""
+def can_pack(dtype: torch.dtype) -> bool:
+    """Return whether this PyTorch has the calls, for products in a dtype on this processor."""
     mkldnn = torch.ops.mkldnn
     return (
-        bool(torch.backends.mkldnn.is_available())  # type: ignore[no-untyped-call]
+        can_compute(dtype)
         and hasattr(mkldnn, "_linear_pointwise")
         and hasattr(mkldnn, "_reorder_linear_weight")
     )
 
 
 def packed_decoder(decoder: D, dtype: torch.dtype | None = None) -> D:
-    """Return a decoder that steps faster, or the same one where nothing can be done: elsewhere than on a CPU.
+    """Return a decoder that steps faster, or the same one where nothing can be done: elsewhere than on a CPU, or in a
+    precision that its processor does not multiply.
 
     It shares the parameters that are not laid out anew, and follows no later change of the others. It is for
     searching alone: it takes no gradients and reads no sentences.
@@ -59,9 +61,9 @@ def packed_decoder(decoder: D, dtype: torch.dtype | None = None) -> D:
         dtype: What products are computed in, float32 or bfloat16; None: `showtell.models.encoder.fast_dtype`.
     """
     first = next(decoder.parameters())
-    if first.device.type != "cpu" or first.dtype != torch.float32 or not can_pack():
-        return decoder
     dtype = dtype or fast_dtype("cpu")
+    if first.device.type != "cpu" or first.dtype != torch.float32 or not can_pack(dtype):
+        return decoder
     return _twin(decoder, dtype)
 
 
