@@ -95,7 +95,8 @@ class SelfCriticalObjective:
         """Return log-probabilities float32 [N] of the N tokens said, and where they stand, bool [P, K, T - 1]."""
         targets = sampled[:, :, 1:]
         real = targets != self.specials.pad
-        held = model.decoder.read(model.see(memory), sampled[:, :, :-1])[real]  # [N, X]
+        read = sampled[:, :, :-1].masked_fill(~real, self.specials.pad)  # nothing follows an end
+        held = model.decoder.read(model.see(memory), read)[real]  # [N, X]
         return log_likelihood(self._allowed(model.decoder.name(held)), targets[real]), real
 
     def _judge(
