@@ -107,5 +107,7 @@ class LstmDecoder(BaseDecoder):
 
     def _by_layer(self, state: LstmState) -> tuple[Tensor, Tensor]:
         """Return hidden and cell as torch's LSTMs have them, [layers, P*K, H]."""
-        hidden, cell = (part.flatten(0, 1).transpose(0, 1).contiguous() for part in (state.hidden, state.cell))
+        hidden, cell = (
+            part.flatten(0, 1).transpose(0, 1).contiguous() for part in (state.hidden, state.cell)
+        )
         return hidden, cell
