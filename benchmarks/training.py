@@ -47,8 +47,8 @@ class KeptFeatures:
         self.regions = np.random.default_rng(0).random((count, REGIONS, WIDTH), np.float32).astype(np.float16)
 
     def load(self, rows: Any, mirrored: Any, places: Any = None) -> Features:
-        """Return features float32 of rows int64 [P]."""
-        regions = self.regions[rows].astype(np.float32)
+        """Return features float16 of rows int64 [P]."""
+        regions = self.regions[rows]
         parts = (regions, regions[:, 0], np.ones(regions.shape[:2], dtype=np.bool_))
         return Features(*(torch.from_numpy(part) for part in parts))
 
@@ -161,7 +161,7 @@ def _learn_as_tutorial(
         tutorial_step(
             decoder,
             optimizer,
-            moved.memory.regions,
+            moved.memory.widened().regions,
             moved.tokens,
             pad_id=batches.tokenizer.pad_id,
             clip=5.0,

@@ -105,7 +105,7 @@ def test_kept_features_are_loaded_without_torchs_threads() -> None:
     with CountOperations() as operations:
         features = kept.load(np.array([2, 0]), np.array([False, True]))
     assert operations.count == 0
-    assert features.regions.dtype == features.pooled.dtype == torch.float32
+    assert features.regions.dtype == features.pooled.dtype == torch.float16
     assert features.regions[:, 0, 0].tolist() == features.pooled[:, 0].tolist() == [0.5, 2.0]
     assert features.mask.shape == (2, 4)
 

@@ -44,3 +44,25 @@ def test_nothing_is_kept_where_no_gradient_is_asked() -> None:
     with torch.no_grad():
         found = additive_energy(*drawn(torch.float32))
     assert found.grad_fn is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_is_very_large_saturates_and_is_a_number(dtype: torch.dtype) -> None:
+    keys = torch.tensor([[[1e4], [60.0], [30.0], [-30.0], [-60.0], [-1e4]]], dtype=dtype, requires_grad=True)
+    query = torch.tensor([[[25.0], [-25.0], [0.0]]], dtype=dtype, requires_grad=True)
+    weight = torch.ones(1, dtype=dtype, requires_grad=True)
+    parts = (keys, query, weight)
+    found = additive_energy(*parts)
+    torch.testing.assert_close(found, plain(*parts))
+    by_found, by_wanted = (torch.autograd.grad(out.sum(), parts) for out in (found, plain(*parts)))
+    for one, other in zip(by_found, by_wanted, strict=True):
+        torch.testing.assert_close(one, other)
+
+
+def test_float32_is_as_near_the_exact_as_hyperbolic_tangents_of_all_pairs() -> None:
+    torch.manual_seed(0)
+    shapes = ((2, 30, 64), (2, 9, 64), (64,))
+    parts = [3 * torch.randn(shape) for shape in shapes]
+    wanted = plain(*(part.double() for part in parts))
+    error, usual = ((out.double() - wanted).abs().max() for out in (additive_energy(*parts), plain(*parts)))
+    assert error < 3 * usual

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from showtell.data.batches import Batch
 from showtell.models.captioning import CaptioningModel
@@ -16,6 +18,7 @@ from showtell.models.decoder_specs import LstmSpec, StackedSpec, TransformerSpec
 from showtell.models.encoder import EncoderSpec, build_encoder
 from showtell.models.features import Features
 from showtell.models.registry import build_decoder
+from showtell.models.states import DecoderState
 from showtell.preprocessing import Preprocessing
 from showtell.recipes.schema import SelfCritical
 from showtell.search import Specials
@@ -117,7 +120,7 @@ def test_samples_no_better_than_the_baseline_teach_nothing(model: CaptioningMode
 def test_what_is_rewarded_becomes_likelier(model: CaptioningModel, baseline: str) -> None:
     objective, optimizer = build(fives, baseline=baseline), torch.optim.Adam(model.parameters(), lr=0.015)
     rewards = []
-    for step in range(40):
+    for step in range(80):
         torch.manual_seed(step)
         loss, tokens, parts = objective(model, make_batch(), 0)
         optimizer.zero_grad()
@@ -169,3 +172,48 @@ def test_a_frozen_encoder_looks_once_at_a_live_picture(trainable: bool, looks: i
     batch = replace(make_batch(), memory=pictures)
     build(fives)(model, batch, 0)
     assert len(calls) == looks
+
+
+@dataclass(frozen=True)
+class Script(DecoderState):
+    """Which sentence of which picture, int64 [P, K]."""
+
+    OF_HYPOTHESES = ("number",)
+
+    number: Tensor
+    picture: Tensor
+
+
+class Reciter:
+    """Says sentence k of picture p in ``lengths[p][k]`` words: its own number, then the end."""
+
+    def __init__(self, lengths: Tensor) -> None:
+        self.lengths, self.rows = lengths, []
+
+    def begin(self, features: Features, hypotheses: int) -> Script:
+        pictures = torch.arange(len(self.lengths))
+        self.said = torch.zeros_like(self.lengths)
+        return Script(torch.arange(hypotheses).expand(len(pictures), -1), pictures)
+
+    def step(self, tokens: Tensor, state: Script) -> tuple[Tensor, Script, None]:
+        self.rows.append(tokens.numel())
+        pictures = state.picture.unsqueeze(1).expand_as(state.number)
+        is_over = self.said[pictures, state.number] == self.lengths[pictures, state.number]
+        self.said[pictures, state.number] += 1
+        numbers = 4 + self.lengths.shape[1] * pictures + state.number
+        logits = torch.nn.functional.one_hot(torch.where(is_over, EOS, numbers), 4 + self.lengths.numel())
+        return logits.float() * 1e4, state, None
+
+
+def test_sentences_that_have_ended_leave_and_the_others_stay_their_pictures() -> None:
+    lengths = torch.tensor([[3, 0, 6], [1, 1, 1], [2, 5, 9]])
+    reciter = Reciter(lengths)
+    objective = build(lambda *_: np.zeros(0), samples=3)
+    said = objective._say(SimpleNamespace(decoder=reciter), make_batch().memory, greedy=False)  # type: ignore[arg-type]
+    wanted = []
+    for number, length in enumerate(lengths.flatten().tolist()):
+        words = [4 + number] * min(length, MAX_WORDS + 1) + [EOS]
+        wanted.append([BOS, *words, *[PAD] * MAX_WORDS][: MAX_WORDS + 2])
+    assert said.flatten(0, 1).tolist() == wanted
+    # Longest of a picture's sentences that go on, times pictures, of which those that are done leave.
+    assert reciter.rows == [9, 9, 6, 4, 4, 4, 2]

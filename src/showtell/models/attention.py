@@ -18,9 +18,9 @@ from showtell.models.decoder import BaseDecoder, check_regions
 from showtell.models.decoder_specs import AttentionSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
-from showtell.models.repeated import Linear, repeated
+from showtell.models.looking import LookingWeights, Sight, read_looking
+from showtell.models.sentences import Sentences
 from showtell.models.states import DecoderState
-from showtell.models.unroll import unroll
 
 
 @dataclass(frozen=True)
@@ -86,37 +86,41 @@ class AttentionDecoder(BaseDecoder):
     def step(self, tokens: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState, Tensor]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
         words = self.dropout(self.words(tokens))  # [P, K, E]
-        layers = (self.query, self.gate, self.from_sight)
-        state, context, attention = self._advance(self.from_word(words), state, layers)
+        state, context, attention = self._advance(self.from_word(words), state)
         return self.name(self._join(words, state.hidden, context)).float(), state, attention
 
     def read(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return the deep output layer's float [P, K, T, E] for tokens int64 [P, K, T]."""
-        words = self.dropout(self.words(tokens))  # [P, K, T, E]
-        layers = (repeated(self.query), repeated(self.gate), repeated(self.from_sight))
+        """Return the deep output layer's float [P, K, T, E] for tokens int64 [P, K, T], zero for padding."""
+        pictures, hypotheses, length = tokens.shape
+        state = self.begin(features, hypotheses)
+        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        gates_of_sight, gates_of_hidden = torch.split(
+            self.from_sight.weight, [self.spec.memory, self.spec.hidden], dim=1
+        )
+        weights = LookingWeights(
+            hidden=torch.cat((self.query.weight, self.gate.weight, gates_of_hidden)),
+            gate=self.gate.bias,
+            seen=gates_of_sight,
+            energy=self.energy.weight.squeeze(0),
+        )
+        before = state.hidden.flatten(0, 1), state.cell.flatten(0, 1)
+        sight = Sight(state.values, state.keys, state.mask)
+        hidden, context = read_looking(self.from_word(words), sentences, before, sight, weights)
+        return sentences.unpack(self._join(words, hidden, context)).view(pictures, hypotheses, length, -1)
 
-        def advance(gates: Tensor, state: AttentionState) -> tuple[AttentionState, tuple[Tensor, ...]]:
-            state, context, _ = self._advance(gates, state, layers)
-            return state, (state.hidden, context)
-
-        state = self.begin(features, tokens.shape[1])
-        hidden, context = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
-        return self._join(words, hidden, context)
-
-    def _advance(
-        self, gates: Tensor, state: AttentionState, layers: tuple[Linear, Linear, Linear]
-    ) -> tuple[AttentionState, Tensor, Tensor]:
+    def _advance(self, gates: Tensor, state: AttentionState) -> tuple[AttentionState, Tensor, Tensor]:
         """Look, then update the LSTM; ``gates`` [P, K, 4H] is the word's part of its input.
 
-        The layers are ``query``, ``gate`` and ``from_sight``, or what computes the same.
+        `showtell.models.looking` is the same for whole sentences, with its gradients.
         """
-        ask, open_gate, read_sight = layers
-        energy = additive_energy(state.keys, ask(state.hidden), self.energy.weight.squeeze(0))  # [P, K, R]
+        query = self.query(state.hidden)
+        energy = additive_energy(state.keys, query, self.energy.weight.squeeze(0))  # [P, K, R]
         energy = energy.masked_fill(~state.mask.unsqueeze(1), float("-inf"))
         attention = energy.softmax(dim=2)
         context = torch.bmm(attention.to(state.values.dtype), state.values)  # [P, K, M]
-        context = torch.sigmoid(open_gate(state.hidden)) * context
-        gates = gates + read_sight(torch.cat((context, state.hidden), dim=-1))
+        context = torch.sigmoid(self.gate(state.hidden)) * context
+        gates = gates + self.from_sight(torch.cat((context, state.hidden), dim=-1))
         keep, write, expose, content = gates.float().chunk(4, dim=-1)  # [P, K, H]
         cell = torch.sigmoid(keep) * state.cell + torch.sigmoid(write) * torch.tanh(content)
         hidden = (torch.sigmoid(expose) * torch.tanh(cell)).to(gates.dtype)

@@ -26,9 +26,9 @@ class CaptioningModel(nn.Module):
         self.encoder = encoder
 
     def see(self, memory: Features | Tensor) -> Features:
-        """Return features as they are, and those of pictures uint8 [P, H, W, 3] through the encoder."""
+        """Return features in float32 at least, and those of pictures uint8 [P, H, W, 3] through the encoder."""
         if isinstance(memory, Features):
-            return memory
+            return memory.widened()
         if self.encoder is None:
             raise ValueError("a model without an encoder cannot look at pictures")
         # What a frozen encoder sees does not depend on the precision of training: kept and live are the same.

@@ -26,6 +26,13 @@ class Features:
         """Return the same features on a device."""
         return Features(self.regions.to(device), self.pooled.to(device), self.mask.to(device))
 
+    def widened(self) -> Features:
+        """Return half floats, as caches keep them, in float32, and others as they are."""
+        regions, pooled = (
+            part.float() if part.dtype == torch.float16 else part for part in (self.regions, self.pooled)
+        )
+        return Features(regions, pooled, self.mask)
+
     def __getitem__(self, pictures: slice) -> Features:
         """Return the features of some of the pictures."""
         return Features(self.regions[pictures], self.pooled[pictures], self.mask[pictures])

@@ -17,6 +17,7 @@ from showtell.models.decoder import BaseDecoder
 from showtell.models.decoder_specs import LstmSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
+from showtell.models.sentences import Sentences, read_sentences
 from showtell.models.states import DecoderState
 
 
@@ -69,7 +70,7 @@ class LstmDecoder(BaseDecoder):
 
     def __init__(self, spec: LstmSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
-        self.spec = spec
+        self.spec, self.pad_id = spec, pad_id
         self.picture = nn.Linear(encoder_width, spec.embedding)
         self.norm = PictureNorm(spec.embedding) if spec.head == "batch-norm" else nn.Identity()
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
@@ -90,17 +91,23 @@ class LstmDecoder(BaseDecoder):
 
     def step(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState, None]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V] and the new state."""
-        output, state = self._hear(tokens.unsqueeze(2), state)
-        return self.name(output.squeeze(2)).float(), state, None
+        words = self.dropout(self.words(tokens)).flatten(0, 1).unsqueeze(1)  # [P*K, 1, E]
+        output, after = self.lstm(words, self._by_layer(state))  # [P*K, 1, H], [layers, P*K, H]
+        hidden, cell = (part.transpose(0, 1).unflatten(0, tokens.shape) for part in after)
+        return self.name(output.view(*tokens.shape, -1)).float(), LstmState(hidden, cell), None
 
     def read(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return the last layer's float [P, K, T, H] for tokens int64 [P, K, T]."""
-        return self._hear(tokens, self.begin(features, tokens.shape[1]))[0]
-
-    def _hear(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState]:
+        """Return the last layer's float [P, K, T, H] for tokens int64 [P, K, T], zero for padding."""
         pictures, hypotheses, length = tokens.shape
-        words = self.dropout(self.words(tokens)).flatten(0, 1)  # [P*K, T, E]
-        before = tuple(part.flatten(0, 1).transpose(0, 1).contiguous() for part in (state.hidden, state.cell))
-        output, after = self.lstm(words, before)  # [P*K, T, H], [layers, P*K, H]
-        hidden, cell = (part.transpose(0, 1).unflatten(0, (pictures, hypotheses)) for part in after)
-        return output.view(pictures, hypotheses, length, -1), LstmState(hidden, cell)
+        hidden, cell = self._by_layer(self.begin(features, hypotheses))
+        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        outputs = read_sentences(self.lstm, words, sentences, (hidden, cell))
+        return sentences.unpack(outputs).view(pictures, hypotheses, length, -1)
+
+    def _by_layer(self, state: LstmState) -> tuple[Tensor, Tensor]:
+        """Return hidden and cell as torch's LSTMs have them, [layers, P*K, H]."""
+        hidden, cell = (
+            part.flatten(0, 1).transpose(0, 1).contiguous() for part in (state.hidden, state.cell)
+        )
+        return hidden, cell

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
+from showtell.models.lstm_cells import TORCH, Slopes, by_time, update_cells
+
 
 @dataclass(frozen=True)
 class Sentences:
@@ -135,24 +137,17 @@ class _Recurrence(torch.autograd.Function):
     def forward(
         ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, counts: list[int]
     ) -> tuple[Tensor, Tensor]:
-        width = hidden.shape[1]
         exact = torch.promote_types(gates.dtype, torch.float32)
         active = torch.empty_like(gates)
-        outputs = gates.new_empty(len(gates), width)
+        outputs = gates.new_empty(len(gates), hidden.shape[1])
         cells = outputs.new_empty(outputs.shape, dtype=exact)
         h, c, transposed = hidden, cell.to(exact), weight.t()
-        for rows in _times(counts):
-            size = rows.stop - rows.start
-            raw = torch.addmm(gates[rows], h[:size], transposed).to(exact)  # [n, 4H]
-            raw[:, : 2 * width].sigmoid_()
-            raw[:, 2 * width : 3 * width].tanh_()
-            raw[:, 3 * width :].sigmoid_()
-            active[rows] = raw
-            write, keep, content, expose = raw.chunk(4, dim=1)
-            torch.mul(keep, c[:size], out=cells[rows])
-            c = cells[rows].addcmul_(write, content)
-            outputs[rows] = expose * c.tanh()
-            h = outputs[rows]
+        for read, kept, output, updated in by_time(counts, gates, active, outputs, cells):
+            size = len(read)
+            raw = torch.addmm(read, h[:size], transposed).to(exact)  # [n, 4H]
+            output.copy_(update_cells(raw, c[:size], updated, TORCH))
+            kept.copy_(raw)
+            h, c = output, updated
         ctx.save_for_backward(active, outputs, cells, weight, hidden, cell)
         ctx.counts = counts
         # Most callers ask nothing of the cells.
@@ -164,42 +159,29 @@ class _Recurrence(torch.autograd.Function):
         ctx: Any, gradient: Tensor | None, gradient_of_cells: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         active, outputs, cells, weight, hidden, cell = ctx.saved_tensors
-        times = _times(ctx.counts)
-        by_gates = torch.empty_like(active)
+        counts, by_gates = ctx.counts, torch.empty_like(active)
+        slopes = Slopes.of(active, cells, earlier(cells, cell, counts), TORCH)
         # What later times ask of the hidden state and cell that they started from.
         by_hidden, by_cell = (torch.zeros_like(cell, dtype=cells.dtype) for _ in range(2))
-        for number in reversed(range(len(times))):
-            rows = times[number]
-            size = rows.stop - rows.start
-            write, keep, content, expose = active[rows].to(cells.dtype).chunk(4, dim=1)
-            seen = cells[rows].tanh()
-            before = cells[times[number - 1]][:size] if number else cell[:size].to(cells.dtype)
-            asked = by_hidden[:size] if gradient is None else by_hidden[:size] + gradient[rows]
-            held = by_cell[:size].addcmul_(asked * expose, 1 - seen * seen)  # in place
-            if gradient_of_cells is not None:
-                held += gradient_of_cells[rows]
-            by_gates[rows] = torch.cat(
-                (
-                    held * content * write * (1 - write),
-                    held * before * keep * (1 - keep),
-                    held * write * (1 - content * content),
-                    asked * seen * expose * (1 - expose),
-                ),
-                dim=1,
-            )
-            held.mul_(keep)
-            by_hidden[:size] = by_gates[rows] @ weight
-        earlier = [hidden]
-        for now, then in zip(times[1:], times, strict=False):
-            earlier.append(outputs[then][: now.stop - now.start])
-        by_weight = by_gates.t() @ torch.cat(earlier)
+        asked = [
+            (total, torch.split(one, counts))
+            for total, one in ((by_hidden, gradient), (by_cell, gradient_of_cells))
+            if one is not None
+        ]
+        backwards = reversed(
+            list(enumerate(zip(slopes.times(counts), torch.split(by_gates, counts), strict=True)))
+        )
+        for number, (slope, found) in backwards:
+            size = len(found)
+            for total, of_times in asked:
+                total[:size] += of_times[number]
+            slope.back(by_hidden[:size], by_cell[:size], found)
+            by_hidden[:size] = found @ weight
+        by_weight = by_gates.t() @ earlier(outputs, hidden, counts)
         return by_gates, by_weight, by_hidden.to(hidden.dtype), by_cell.to(cell.dtype), None
 
 
-def _times(counts: list[int]) -> list[slice]:
-    """Return the rows of each time."""
-    times, first = [], 0
-    for count in counts:
-        times.append(slice(first, first + count))
-        first += count
-    return times
+def earlier(values: Tensor, first: Tensor, counts: list[int]) -> Tensor:
+    """Return what stood a time before each of values [N, X], as sentences are packed; before the first: [n, X]."""
+    before = [first.to(values.dtype), *torch.split(values, counts)]
+    return torch.cat([part[:size] for part, size in zip(before, counts, strict=False)] or [values])

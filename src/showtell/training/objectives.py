@@ -54,7 +54,9 @@ def cross_entropy(
     """
     targets = batch.tokens[:, :, 1:]  # [P, K, T]
     real = targets != pad_id
-    held = model.decoder.read(model.see(batch.memory), batch.tokens[:, :, :-1])[real]  # [N, X]
+    # Nothing follows an end: it is read no more than padding.
+    read = batch.tokens[:, :, :-1].masked_fill(~real, pad_id)
+    held = model.decoder.read(model.see(batch.memory), read)[real]  # [N, X]
     likelihood = log_likelihood(model.decoder.name(held), targets[real], smoothing=label_smoothing)
     if weights is not None:
         likelihood = likelihood * weights.to(likelihood).unsqueeze(2).expand(real.shape)[real]

@@ -22,6 +22,7 @@ from showtell.models.features import Features
 from showtell.recipes.schema import SelfCritical
 from showtell.scoring.reward import Rewards
 from showtell.search import Specials
+from showtell.search.sentences import leaves
 from showtell.training.likelihood import log_likelihood
 
 Reward = Callable[
@@ -68,22 +69,33 @@ class SelfCriticalObjective:
 
     def _say(self, model: CaptioningModel, memory: Features, *, greedy: bool) -> Tensor:
         """Return sentences int64 [P, K, T], ``<bos>`` first, ``<pad>`` after their end."""
-        specials, hypotheses = self.specials, 1 if greedy else self.options.samples
-        state = model.decoder.begin(memory, hypotheses)
-        tokens = torch.full(
-            (len(memory.pooled), hypotheses), specials.bos, dtype=torch.int64, device=memory.pooled.device
+        specials, pictures = self.specials, len(memory.pooled)
+        hypotheses = 1 if greedy else self.options.samples
+        said = torch.full(
+            (pictures * hypotheses, self.max_words + 2), specials.pad, device=memory.pooled.device
         )
-        said, done = [tokens], torch.zeros_like(tokens, dtype=torch.bool)
-        for _ in range(self.max_words + 1):
+        said[:, 0] = specials.bos
+        # Sentences that have ended leave, at the end of their pictures' rows: P' pictures x K' are still going on.
+        places = torch.arange(len(said), device=said.device).view(pictures, hypotheses)
+        state, tokens = model.decoder.begin(memory, hypotheses), said[:, 0].view_as(places)
+        going, length = torch.ones_like(places, dtype=torch.bool), 1
+        while bool(going.any()) and length < said.shape[1]:
+            still, most = going.any(dim=1), int(going.sum(dim=1).max())
+            if most < going.shape[1]:
+                first = going.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
+                state = state.select(first)
+                places, tokens, going = (part.gather(1, first) for part in (places, tokens, going))
+            if leaves(state, int(still.sum()), len(still)):
+                state = state.keep(still.nonzero().squeeze(1))
+                places, tokens, going = places[still], tokens[still], going[still]
             logits, state, _ = model.decoder.step(tokens, state)  # type: ignore[arg-type]
             logits = self._allowed(logits.float())
             tokens = logits.argmax(dim=2) if greedy else _draw(logits / self.options.temperature)
-            tokens = tokens.masked_fill(done, specials.pad)
-            said.append(tokens)
-            done = done | (tokens == specials.eos)
-            if bool(done.all()):
-                break
-        return torch.stack(said, dim=2)
+            tokens = tokens.masked_fill(~going, specials.pad)
+            said[places, length] = tokens
+            going = going & (tokens != specials.eos)
+            length += 1
+        return said[:, :length].view(pictures, hypotheses, -1)
 
     def _allowed(self, logits: Tensor) -> Tensor:
         """Return logits [..., V] with -infinity where a token is never said."""
@@ -95,7 +107,8 @@ class SelfCriticalObjective:
         """Return log-probabilities float32 [N] of the N tokens said, and where they stand, bool [P, K, T - 1]."""
         targets = sampled[:, :, 1:]
         real = targets != self.specials.pad
-        held = model.decoder.read(model.see(memory), sampled[:, :, :-1])[real]  # [N, X]
+        read = sampled[:, :, :-1].masked_fill(~real, self.specials.pad)  # nothing follows an end
+        held = model.decoder.read(model.see(memory), read)[real]  # [N, X]
         return log_likelihood(self._allowed(model.decoder.name(held)), targets[real]), real
 
     def _judge(
