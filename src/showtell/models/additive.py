@@ -20,7 +20,8 @@ NUMBERS_AT_ONCE = 2**19
 
 LARGEST = 80.0
 """Of twice a key or query: neither exponential overflows float32 or becomes zero, so that their product is always a
-number (or infinity, whose hyperbolic tangent is 1). Whatever is larger saturates every tangent it is part of."""
+number (or infinity, whose hyperbolic tangent is 1). Whatever is larger saturates every tangent it is part of, but for
+that with an opposite as large."""
 
 
 class _AdditiveEnergy(torch.autograd.Function):
