@@ -89,7 +89,8 @@ class PreparedSet:
                     mend="Run showtell prepare again",
                 )
             # Not read_table: that (like to_numpy) imports pandas, where it is installed, for nothing.
-            with pq.ParquetFile(path) as file:
+            # Nor read ahead, which would hold the whole file until its end.
+            with pq.ParquetFile(path, pre_buffer=False) as file:
                 return cls(directory, manifest, mapped_table(file))
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise DataError(
