@@ -40,7 +40,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         shutil.rmtree(directory)
 
     console.stderr.quiet = True  # or every round would tell what a cache takes
-    rounds = setting.rounds(5)
+    rounds = setting.rounds(3)
     for _ in range(rounds + 1):
         lay_out()
     timings = take_turns(

@@ -38,7 +38,7 @@ def measure(setting: Setting) -> Iterator[Row]:
                 raise RuntimeError(told.error)
 
     timings = take_turns(
-        {"INT8": lambda: caption(onnx_side), "bfloat16": lambda: caption(torch_side)}, setting.rounds(5)
+        {"INT8": lambda: caption(onnx_side), "bfloat16": lambda: caption(torch_side)}, setting.rounds(3)
     )
     yield compare(
         work, against, timings, ours="INT8", theirs="bfloat16", target=1.0, count=count, of="pictures"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import onnx
+import onnxruntime
 import pytest
 
 from showtell.captioner import Captioner
@@ -40,6 +41,20 @@ def both(exported: Exported, tiny_checkpoint: Callable[[str], Path]) -> tuple[Ca
 @pytest.fixture
 def copied(exported: Exported, tmp_path: Path) -> Path:
     return Path(shutil.copytree(exported.directory, tmp_path / "copy"))
+
+
+def test_threads_of_a_graph_stop_spinning_when_it_has_run(
+    exported: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened, told = onnxruntime.InferenceSession, []
+
+    def noting(path: str, options: Any, **rest: Any) -> Any:
+        told.append(options.get_session_config_entry("session.force_spinning_stop"))
+        return opened(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", noting)
+    ExportRuntime.load(exported.directory)
+    assert told == ["1", "1", "1"]
 
 
 @pytest.mark.parametrize(

@@ -158,6 +158,8 @@ def _options(onnxruntime: Any, threads: int, *, narrow: bool) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
+    # Between the runs of three graphs their threads would go on spinning, where search, decoding and each other run.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     if narrow and sums_overflow(platform.machine(), _CPU):
         # Three times slower where it is not needed, and then the same bits.
         options.add_session_config_entry("session.x64quantprecision", "1")
