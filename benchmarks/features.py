@@ -23,7 +23,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     """Yield what share of the bare network's speed the extraction keeps, against two forms of that network."""
     encoder = open_subject(setting).checkpoint.model.encoder
     assert encoder is not None
-    prepared = _photographs(setting, setting.size(256, 64))
+    prepared = _photographs(setting, setting.size(128, 32))
     rows = np.arange(1, len(prepared), dtype=np.int64)
     batches = prepared_batches(encoder, [prepared.picture_path(int(row)) for row in rows])
     caches = (setting.folder / f"features-{number}" for number in itertools.count())

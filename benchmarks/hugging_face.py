@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 MISSING = "transformers is not installed (pip install -e '.[bench]')"
 VIT_GPT2, BLIP = "ViT-GPT2", "BLIP-base"
 TARGETS = {VIT_GPT2: {"torch": 12.0, "INT8": 20.0}, BLIP: {"torch": 25.0, "INT8": 40.0}}
-BATCHES = (8, 16, 32)
+BATCHES = (8, 16)
 
 
 def measure(setting: Setting) -> Iterator[Row]:

@@ -29,7 +29,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         return
     torch_side = open_subject(setting).captioner
     onnx_side = Captioner.load(exported(setting, int8=True))
-    count = setting.size(256, 64)
+    count = setting.size(128, 32)
     paths, options = jpeg_files(setting, SMALL, count), decoding(setting)
 
     def caption(captioner: Captioner) -> None:
