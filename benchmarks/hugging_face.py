@@ -78,9 +78,9 @@ def _speed(
     pictures: list[Path],
 ) -> Iterator[Row]:
     best = next(iter(tried))
-    some = pictures[: setting.size(2 * best, best)]
+    some = pictures[:best]
     works: dict[str, Work] = {form: partial(caption, captioner, pictures) for form, captioner in ours.items()}
-    timings = take_turns({**works, rival.name: _theirs(rival, best, some)}, setting.rounds(3))
+    timings = take_turns({**works, rival.name: _theirs(rival, best, some)}, setting.rounds(2))
     # They caption fewer pictures than we do, for the time is theirs: their seconds are those of as many.
     timings[rival.name] = timings[rival.name].times(len(pictures) / len(some))
     dtype = str(rival.dtype).removeprefix("torch.")
@@ -111,7 +111,7 @@ def _memory(
     files = [str(picture) for picture in pictures]
     weights = str(setting.encoder_weights) if setting.encoder_weights and form == "torch" else None
     mine = apart("benchmarks.captioning_memory:of_ours", path=str(path), weights=weights, pictures=files)
-    theirs = apart("benchmarks.captioning_memory:of_theirs", name=name, batch=batch, pictures=files)
+    theirs = apart("benchmarks.captioning_memory:of_theirs", name=name, batch=batch, pictures=files[:batch])
     return Row(
         work,
         against,
