@@ -72,6 +72,12 @@ def test_a_share_of_the_first_weights_stays_until_the_next_phase_begins() -> Non
     assert not average.start
 
 
+def test_first_weights_that_are_gone_are_not_made_up() -> None:
+    average = WeightAverage(nn.Linear(2, 2), 0.9, start_share=0.5)
+    with pytest.raises(KeyError, match="weight"):
+        average.restore(average.average, {}, 0.5)
+
+
 def test_frozen_weights_are_left_alone() -> None:
     model = nn.Linear(2, 2)
     model.bias.requires_grad_(False)

@@ -91,14 +91,14 @@ def _header(config: Mapping[str, Any], fields: CardFields, name: str) -> dict[st
 
 
 def _result(config: Mapping[str, Any], fields: CardFields, values: Mapping[str, float]) -> dict[str, Any]:
-    data_name = judged_on(config)[0]
+    data_name, split = _judged_on(config)
     slug = re.sub(r"[^a-z0-9._-]+", "-", data_name.lower()).strip("-") or "set"
     return {
         "task": {"type": "image-to-text", "name": "Image captioning"},
         "dataset": {
             "type": fields.datasets[0] if fields.datasets else slug,
             "name": data_name,
-            "split": judged_on(config)[1],
+            "split": split,
         },
         "metrics": [
             {"type": _metric_id(metric), "name": metric, "value": round(100 * value, 2)}
@@ -113,7 +113,7 @@ def _score_values(config: Mapping[str, Any]) -> dict[str, float]:
     return dict(config["scores"]["values"]) if known else {}
 
 
-def judged_on(config: Mapping[str, Any]) -> tuple[str, str]:
+def _judged_on(config: Mapping[str, Any]) -> tuple[str, str]:
     """Return the names of the set and the split that a checkpoint's scores are of."""
     scores = config["scores"]
     return (
@@ -219,7 +219,7 @@ def _scores(config: Mapping[str, Any]) -> str:
     if not values:
         return ""
     rows = "\n".join(f"| {metric} | {100 * value:.2f} |" for metric, value in values.items())
-    name, split = judged_on(config)
+    name, split = _judged_on(config)
     chosen = config["recipe"]["validation"]["split"]
     same = "the same split" if split == chosen else f"the split `{chosen}`"
     return f"""## Scores

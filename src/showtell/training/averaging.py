@@ -69,23 +69,22 @@ class WeightAverage:
 
     def begin_anew(self, start_share: float = 0.0) -> None:
         """Forget the past: the average, and where the phase began, are the weights as they are now."""
-        start = self._copied() if start_share else {}
-        self.restore({name: weight.detach() for name, weight in self._weights.items()}, start, start_share)
+        now = {name: weight.detach() for name, weight in self._weights.items()}
+        self.restore(now, now, start_share)
 
-    def restore(
-        self,
-        average: Mapping[str, Tensor],
-        start: Mapping[str, Tensor] | None = None,
-        start_share: float = 0.0,
-    ) -> None:
-        """Go on from a saved average, and from the weights that the phase began with where they have a share."""
+    def restore(self, average: Mapping[str, Tensor], start: Mapping[str, Tensor], start_share: float) -> None:
+        """Go on from a saved average, and from the weights that the phase began with where they have a share.
+
+        Raises:
+            KeyError: they have one and are not all there.
+        """
         for name, value in average.items():
             self.average[name].copy_(value)
         self.start_share, self.start = start_share, {}
         if start_share:
-            self.start = {name: torch.empty_like(value) for name, value in self.average.items()}
-            for name, value in (start or {}).items():
-                self.start[name].copy_(value)
+            self.start = {
+                name: start[name].to(value.device, copy=True) for name, value in self.average.items()
+            }
 
     def _copied(self) -> dict[str, Tensor]:
         return {name: weight.detach().clone() for name, weight in self._weights.items()}

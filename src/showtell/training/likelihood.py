@@ -12,6 +12,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from showtell.models.captioning import CaptioningModel
+from showtell.models.features import Features
+
 BLOCK = 64
 """Rows at a time on the CPU: 64 x 2,500 float32 are 640 kB."""
 
@@ -59,6 +62,28 @@ def log_likelihood(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -
     """
     found: Tensor = _LogLikelihood.apply(logits, targets, smoothing)  # type: ignore[no-untyped-call]
     return found
+
+
+def hold_before(
+    model: CaptioningModel, memory: Features, tokens: Tensor, pad_id: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Read sentences by teacher forcing.
+
+    Args:
+        model: The captioner.
+        memory: What its encoder saw of P pictures.
+        tokens: K sentences about each, ``<bos>`` first, int64 [P, K, T + 1]; ``pad_id`` where there is no token.
+        pad_id: What is not read.
+
+    Returns:
+        What the decoder holds before each of N tokens, float [N, X]; these tokens, int64 [N]; and where they stand,
+        bool [P, K, T].
+    """
+    targets = tokens[:, :, 1:]  # [P, K, T]
+    real = targets != pad_id
+    # Nothing follows an end: it is read no more than padding.
+    read = tokens[:, :, :-1].masked_fill(~real, pad_id)
+    return model.decoder.read(memory, read)[real], targets[real], real
 
 
 def _blocks(logits: Tensor) -> list[slice]:

@@ -10,7 +10,7 @@ from showtell.data.batches import Batch, Batches
 from showtell.models.captioning import CaptioningModel
 from showtell.recipes.schema import CrossEntropy, SelfCritical
 from showtell.training.consensus import build_consensus
-from showtell.training.likelihood import log_likelihood
+from showtell.training.likelihood import hold_before, log_likelihood
 from showtell.training.self_critical import build_self_critical
 
 Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str, float]]]
@@ -52,12 +52,8 @@ def cross_entropy(
     The sum, not the mean: the loss of a step is the sum of its parts' sums over the sum of their tokens, however
     the batch was cut. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
     """
-    targets = batch.tokens[:, :, 1:]  # [P, K, T]
-    real = targets != pad_id
-    # Nothing follows an end: it is read no more than padding.
-    read = batch.tokens[:, :, :-1].masked_fill(~real, pad_id)
-    held = model.decoder.read(model.see(batch.memory), read)[real]  # [N, X]
-    likelihood = log_likelihood(model.decoder.name(held), targets[real], smoothing=label_smoothing)
+    held, targets, real = hold_before(model, model.see(batch.memory), batch.tokens, pad_id)
+    likelihood = log_likelihood(model.decoder.name(held), targets, smoothing=label_smoothing)
     if weights is not None:
         likelihood = likelihood * weights.to(likelihood).unsqueeze(2).expand(real.shape)[real]
     return -likelihood.sum(), len(likelihood)

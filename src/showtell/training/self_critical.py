@@ -23,7 +23,7 @@ from showtell.recipes.schema import SelfCritical
 from showtell.scoring.reward import Rewards
 from showtell.search import Specials
 from showtell.search.sentences import leaves
-from showtell.training.likelihood import log_likelihood
+from showtell.training.likelihood import hold_before, log_likelihood
 
 Reward = Callable[
     [Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
@@ -105,11 +105,8 @@ class SelfCriticalObjective:
         self, model: CaptioningModel, memory: Features | Tensor, sampled: Tensor
     ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities float32 [N] of the N tokens said, and where they stand, bool [P, K, T - 1]."""
-        targets = sampled[:, :, 1:]
-        real = targets != self.specials.pad
-        read = sampled[:, :, :-1].masked_fill(~real, self.specials.pad)  # nothing follows an end
-        held = model.decoder.read(model.see(memory), read)[real]  # [N, X]
-        return log_likelihood(self._allowed(model.decoder.name(held)), targets[real]), real
+        held, targets, real = hold_before(model, model.see(memory), sampled, self.specials.pad)
+        return log_likelihood(self._allowed(model.decoder.name(held)), targets), real
 
     def _judge(
         self, batch: Batch, sampled: Tensor, greedy: Tensor | None
