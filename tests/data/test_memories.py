@@ -1,4 +1,4 @@
-"""Live pictures: whole views that are judged, random windows that are trained on, in the order asked for."""
+"""Memories: whole views that are judged, windows that are trained on, looked at anew or of what was kept."""
 
 from __future__ import annotations
 
@@ -11,10 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from showtell.data import memories
-from showtell.data.memories import CachedFeatures, LivePictures
+from showtell.data.memories import CachedFeatures, KeptMaps, LivePictures, window_weights
 from showtell.data.prepared import PreparedSet
 from showtell.errors import PictureError
 from showtell.images import load_picture
@@ -126,3 +128,73 @@ def test_places_choose_the_nearest_kept_view() -> None:
     many = np.random.default_rng(0).random((4000, 2))
     whole = kept.load(np.zeros(4000, np.int64), np.zeros(4000, bool), many).pooled[:, 0] == 0
     assert 0.47 < whole.float().mean() < 0.53
+
+
+def a_map(value: int) -> npt.NDArray[np.float16]:
+    """Return a map of 10 x 6 regions of 3 channels, float16 [1, 60, 3]."""
+    return np.random.default_rng(value).normal(size=(1, 60, 3)).astype(np.float16)
+
+
+def kept_maps(*values: int, crop: float = 0.75, grid: tuple[int, int] = (4, 3)) -> KeptMaps:
+    views = [SimpleNamespace(manifest={"grid": [10, 6]}, regions=a_map(value)) for value in values]
+    return KeptMaps(views, grid=grid, crop=crop)  # type: ignore[arg-type]
+
+
+def pooled(value: int, top: int, left: int, height: int, width: int) -> Tensor:
+    """Return a window of `a_map`, pooled by PyTorch to 4 x 3, float32 [12, 3]."""
+    whole = torch.from_numpy(a_map(value)).float().view(10, 6, 3).permute(2, 0, 1)  # [3, 10, 6]
+    return adaptive_avg_pool2d(whole[:, top : top + height, left : left + width], (4, 3)).flatten(1).T
+
+
+def test_whole_maps_are_pooled_as_the_encoder_pools_them() -> None:
+    for places in (None, np.array([[0.0, 0.49], [0.2, 0.3]])):
+        rows, mirrored = np.zeros(2, np.int64), np.array([False, True])
+        features = kept_maps(1, 2).load(rows, mirrored, places).widened()
+        expected = torch.stack([pooled(1, 0, 0, 10, 6), pooled(2, 0, 0, 10, 6)])
+        torch.testing.assert_close(features.regions, expected)
+        torch.testing.assert_close(features.pooled, expected.mean(1))
+        assert features.mask.shape == (2, 12)
+        assert features.mask.all()
+
+
+def test_windows_are_pooled_like_maps_of_their_own() -> None:
+    """Of 10 rows those of 9 (two places) and 8 (three) are left, of 6 columns those of 5 (two)."""
+    rows, nobody = np.zeros(3, np.int64), np.zeros(3, np.bool_)
+    places = np.array([[0.5, 0.5], [0.5 + 0.5 * 2.5 / 5, 0.3], [0.999, 0.999]])
+    features = kept_maps(1).load(rows, nobody, places).widened()
+    expected = [pooled(1, 0, 0, 9, 5), pooled(1, 0, 0, 8, 6), pooled(1, 2, 1, 8, 5)]
+    torch.testing.assert_close(features.regions, torch.stack(expected))
+
+
+def test_half_of_the_sides_are_whole_and_every_window_comes() -> None:
+    places = np.random.default_rng(0).random((4000, 2))
+    memory = kept_maps(1).load(np.zeros(4000, np.int64), np.zeros(4000, np.bool_), places)
+    windows, counts = np.unique(memory.rows.numpy(), axis=0, return_counts=True)
+    assert len(windows) == 1 + 2 + 3
+    assert sorted(counts)[-1] == pytest.approx(2000, abs=120)
+    assert all(count == pytest.approx(400, abs=80) for count in sorted(counts)[:-1])
+
+
+@pytest.mark.parametrize(("cells", "regions", "crop"), [(7, 7, 1.0), (1, 1, 0.5), (3, 7, 0.1)])
+def test_windows_of_any_map_are_means(cells: int, regions: int, crop: float) -> None:
+    weights = window_weights(cells, regions, crop)
+    assert weights.shape[1:] == (regions, cells)
+    assert np.allclose(weights.sum(axis=2), 1)
+    everything = np.ones(4, np.int64) * 0
+    places = np.array([[0.0, 0.0], [0.5, 0.5], [0.999, 0.999], [0.7, 0.2]])
+    assert kept_maps(1, crop=crop).load(everything, NOBODY, places).widened().regions.isfinite().all()
+
+
+def test_parts_and_devices_of_windows_are_the_same_windows() -> None:
+    memory = kept_maps(1).load(np.zeros(4, np.int64), NOBODY, np.random.default_rng(1).random((4, 2)))
+    whole = memory.widened().regions
+    torch.testing.assert_close(memory[1:3].to(torch.device("cpu")).widened().regions, whole[1:3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(memory.widened().regions, whole)
+
+
+def test_kept_maps_are_loaded_without_torchs_threads() -> None:
+    maps = kept_maps(1)
+    with CountOperations() as operations:
+        maps.load(np.zeros(4, np.int64), NOBODY, np.random.default_rng(1).random((4, 2)))
+    assert operations.count == 0

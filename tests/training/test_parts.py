@@ -261,11 +261,40 @@ def test_corners_are_kept_and_trained_on_but_never_judged(
     assert torch.equal(regions(cornered.batches.epoch(0)), regions(cornered.batches.epoch(0)))
 
 
-def test_corners_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: Recipe) -> None:
+@pytest.mark.parametrize("views", ["corners", "windows"])
+def test_kept_views_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: Recipe, views: str) -> None:
     values = toy_recipe.model_dump(mode="json")
-    values["data"]["augment"] = {"views": "corners"}
-    with pytest.raises(ConfigError, match=r"corners' features are kept.*data\.augment\.views=live"):
+    values["data"]["augment"] = {"views": views}
+    with pytest.raises(ConfigError, match=rf"{views}' features are kept.*data\.augment\.views=live"):
         parse_recipe(values, "recipe")
+
+
+def test_windows_of_kept_maps_are_trained_on_but_never_judged(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["data"] |= {"flip": True, "augment": {"views": "windows", "crop": 0.5}}
+    recipe = parse_recipe(values, "recipe")
+    windowed = parts_of(recipe, toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # whole views and mirrored ones, looked at once
+    values["data"]["augment"] = None
+    whole = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+    def regions(parts: Parts) -> torch.Tensor:
+        return torch.cat([parts.model.see(batch.memory).regions for batch in parts.batches.epoch(0)])
+
+    judged = zip(windowed.dev.in_order(), whole.dev.in_order(), strict=True)
+    for one, other in judged:
+        assert isinstance(one.memory, Features)
+        assert isinstance(other.memory, Features)
+        assert torch.equal(one.memory.regions, other.memory.regions)
+    same = torch.isclose(regions(windowed), regions(whole), atol=1e-3).flatten(1).all(dim=1)
+    assert 0 < same.sum() < len(same)  # a quarter of the windows are the whole view
+    assert torch.equal(regions(windowed), regions(windowed))
+    result = train(recipe, data=toy_set.directory, out=tmp_path / "run", features=tmp_path)
+    assert result.progress.step == 2 * len(windowed.batches)
 
 
 def test_a_window_of_the_encoders_own_is_what_is_kept(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from showtell.data.caption_ids import CaptionIds
 from showtell.data.prepared import PreparedSet
-from showtell.models.features import Features
+from showtell.models.features import Memory
 from showtell.text.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2
@@ -43,7 +43,7 @@ class Batch:
 
     rows: np.ndarray
     mirrored: np.ndarray
-    memory: Features | Tensor
+    memory: Memory
     tokens: Tensor
 
     def to(self, device: torch.device) -> Batch:
@@ -61,9 +61,7 @@ class Batch:
 class Memories(Protocol):
     """Gives what a decoder (or first an encoder) reads of pictures: a feature cache, or live pictures."""
 
-    def load(
-        self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None
-    ) -> Features | Tensor:
+    def load(self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None) -> Memory:
         """Return the memory of some pictures.
 
         Args:

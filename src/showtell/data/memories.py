@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -14,7 +15,7 @@ from showtell.cores import usable_cores
 from showtell.data.features import FeatureCache
 from showtell.data.prepared import PreparedSet
 from showtell.images import load_picture
-from showtell.models.features import Features
+from showtell.models.features import Features, WindowedMaps
 from showtell.preprocessing import Preprocessing, enough_pixels, prepare_picture, see_picture, window_at
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -57,6 +58,67 @@ class CachedFeatures:
         )
         mask = np.ones(regions.shape[:2], dtype=np.bool_)
         return Features(*(torch.from_numpy(part) for part in (regions, pooled, mask)))
+
+
+class KeptMaps:
+    """Reads windows of maps that were seen before: views without end, none of them looked at again.
+
+    Up and down, and from left to right, half of the views show the whole side; the others a run of its cells, at
+    least ``crop`` of them, as likely to lie in one place as in another.
+
+    Args:
+        views: The cache of the maps as the encoder's last stage has them, then (only where views are mirrored) that
+            of the mirrored pictures.
+        grid: Rows and columns of regions that a window becomes, as the encoder itself makes them of the whole map.
+        crop: Least share of a side that is shown.
+    """
+
+    def __init__(self, views: Sequence[FeatureCache], *, grid: tuple[int, int], crop: float) -> None:
+        self._views = views
+        self._shape: tuple[int, int] = tuple(views[0].manifest["grid"])
+        self._sides = [
+            window_weights(cells, regions, crop) for cells, regions in zip(self._shape, grid, strict=True)
+        ]
+
+    def load(
+        self,
+        rows: npt.NDArray[np.int64],
+        mirrored: npt.NDArray[np.bool_],
+        places: npt.NDArray[np.float64] | None = None,
+    ) -> WindowedMaps:
+        """Return the windows of rows int64 [P] that ``places`` float64 [P, 2] choose; without places, whole maps."""
+        maps = np.stack(
+            [self._views[int(swap)].regions[row] for row, swap in zip(rows, mirrored, strict=True)]
+        )
+        chosen = np.zeros((len(rows), 2)) if places is None else places
+        down, right = (
+            side[_window_of(place, len(side))] for side, place in zip(self._sides, chosen.T, strict=True)
+        )
+        return WindowedMaps(
+            *(torch.from_numpy(part) for part in (maps.reshape(-1, *self._shape, maps.shape[2]), down, right))
+        )
+
+
+def window_weights(cells: int, regions: int, crop: float) -> npt.NDArray[np.float32]:
+    """Return the windows of one side of a map as means over its cells, float32 [W, regions, cells].
+
+    The whole side first, then every run of at least ``crop`` of its cells. A window's regions are means over the
+    cells that they touch, as `torch.nn.functional.adaptive_avg_pool2d` has them.
+    """
+    sizes = range(cells, max(1, math.ceil(crop * cells - 1e-9)) - 1, -1)
+    windows = [(start, size) for size in sizes for start in range(cells - size + 1)]
+    weights = np.zeros((len(windows), regions, cells), np.float32)
+    for window, (start, size) in enumerate(windows):
+        for region in range(regions):
+            first, end = region * size // regions, -(-(region + 1) * size // regions)
+            weights[window, region, start + first : start + end] = 1 / (end - first)
+    return weights
+
+
+def _window_of(places: npt.NDArray[np.float64], windows: int) -> npt.NDArray[np.int64]:
+    """Return which window numbers in 0..1 choose: the first of them below a half, the others above."""
+    parts = 1 + np.floor((2 * places - 1) * (windows - 1))
+    return np.where((places < 0.5) | (windows == 1), 0, parts).astype(np.int64)
 
 
 class LivePictures:

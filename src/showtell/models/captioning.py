@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.models.encoder import Encoder
-from showtell.models.features import Features
+from showtell.models.features import Features, Memory
 from showtell.models.registry import AnyDecoder
 
 
@@ -25,9 +25,9 @@ class CaptioningModel(nn.Module):
         self.decoder = decoder
         self.encoder = encoder
 
-    def see(self, memory: Features | Tensor) -> Features:
+    def see(self, memory: Memory) -> Features:
         """Return features in float32 at least, and those of pictures uint8 [P, H, W, 3] through the encoder."""
-        if isinstance(memory, Features):
+        if not isinstance(memory, Tensor):
             return memory.widened()
         if self.encoder is None:
             raise ValueError("a model without an encoder cannot look at pictures")
@@ -37,7 +37,7 @@ class CaptioningModel(nn.Module):
             features: Features = self.encoder(memory)
         return features
 
-    def forward(self, memory: Features | Tensor, tokens: Tensor) -> Tensor:
+    def forward(self, memory: Memory, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
         logits: Tensor = self.decoder(self.see(memory), tokens)
         return logits

@@ -24,17 +24,19 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 class AugmentOptions(StrictModel):
     """Further views of the pictures that are trained on."""
 
-    views: Literal["live", "corners"] = Field(
+    views: Literal["live", "corners", "windows"] = Field(
         "live",
         description="live: windows that are never the same, decoded and looked at anew each time, nothing kept; "
-        "corners: half of the time the whole view, else one of four windows in its corners, features kept",
+        "corners: half of the time the whole view, else one of four windows in its corners, features kept; "
+        "windows: of the encoder's whole map, which is kept once, each side cut half of the time",
     )
     crop: float = Field(
         0.875,
         gt=0.0,
         le=1.0,
         description="side of a window, as a share of the picture's short side (encoder.preprocessing.resize: "
-        "crop) or of both sides (squash); of corners: as a share of the view that is judged",
+        "crop) or of both sides (squash); of corners: as a share of the view that is judged; of windows: the least "
+        "share of either side",
     )
 
 
@@ -67,6 +69,11 @@ class DataOptions(StrictModel):
     def corner_share(self) -> float | None:
         """The share of the view that kept corners show; None where there are none."""
         return self._crop_of("corners")
+
+    @property
+    def least_window(self) -> float | None:
+        """The least share of a kept map's side that windows of it show; None where there are none."""
+        return self._crop_of("windows")
 
     def _crop_of(self, views: str) -> float | None:
         return self.augment.crop if self.augment is not None and self.augment.views == views else None
@@ -216,10 +223,11 @@ class Recipe(StrictModel):
     search: DecodingOptions = DecodingOptions()
 
     @model_validator(mode="after")
-    def _corners_are_kept(self) -> Self:
-        if self.encoder.trainable and self.data.corner_share is not None:
+    def _further_views_are_kept(self) -> Self:
+        views = None if self.data.augment is None else self.data.augment.views
+        if self.encoder.trainable and views not in (None, "live"):
             raise ValueError(
-                "the corners' features are kept, a trained encoder's change: data.augment.views=live"
+                f"the {views}' features are kept, a trained encoder's change: data.augment.views=live"
             )
         return self
 

@@ -12,7 +12,7 @@ import torch
 
 from showtell.data.batches import Batches, BatchOptions, Memories
 from showtell.data.features import FeatureCache, ask_layout, extract_features
-from showtell.data.memories import CORNERS, CachedFeatures, LivePictures
+from showtell.data.memories import CORNERS, CachedFeatures, KeptMaps, LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.files import sha256_json
 from showtell.models.captioning import CaptioningModel
@@ -119,10 +119,21 @@ def _open_views(
 ) -> tuple[Memories, Memories]:
     """Return where the memory of the rows that are trained on comes from, and that of those that are judged."""
     live, share, regions = recipe.data.live_crop, recipe.data.corner_share, recipe.decoder.reads_regions
+    least = recipe.data.least_window
     if live is not None:
         # What is judged is the same view every time, and so worth keeping.
         kept = open_memories(prepared, encoder, features, rows=judged, regions=regions)
         return LivePictures(prepared, encoder.preprocessing, crop=live), kept
+    if least is not None:
+        kept = open_memories(prepared, encoder, features, rows=judged, regions=regions)
+        finest = build_encoder(
+            encoder.spec.model_copy(update={"grid": None}),
+            weights=encoder.weights,
+            device=encoder.mean.device,
+            dtype=encoder.dtype,
+        )
+        views = _open_pair(prepared, finest, features, trained, trained if recipe.data.flip else None)
+        return KeptMaps(views, grid=encoder.grid, crop=least), kept
     both = open_memories(
         prepared,
         encoder,
@@ -167,6 +178,27 @@ def open_memories(
     if encoder.spec.trainable:
         ask_layout(prepared, encoder, rows)
         return LivePictures(prepared, encoder.preprocessing)
+    views = [_open_pair(prepared, encoder, features, rows, mirrored, regions=regions)]
+    if corners is not None:
+        share, wanted = corners
+        for down, right in CORNERS:
+            corner = Corner(down=down, right=right, share=share)
+            pair = _open_pair(prepared, encoder, features, wanted, mirrored, regions=regions, corner=corner)
+            views.append(pair)
+    return CachedFeatures(*views)
+
+
+def _open_pair(
+    prepared: PreparedSet,
+    encoder: Encoder,
+    features: Path | None,
+    rows: npt.NDArray[np.int64],
+    mirrored: npt.NDArray[np.int64] | None,
+    *,
+    regions: bool = True,
+    **view: object,
+) -> list[FeatureCache]:
+    """Return the cache of a view of some rows, and that of the mirrored view where one is wanted."""
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
 
     def cache(wanted: npt.NDArray[np.int64], **view: object) -> FeatureCache:
@@ -177,15 +209,8 @@ def open_memories(
             place = folder / f"{cache_name(looking)}-pooled"
         return extract_features(prepared, looking, place, rows=wanted, regions=regions)
 
-    def pair(wanted: npt.NDArray[np.int64], **view: object) -> list[FeatureCache]:
-        upright = cache(wanted, **view)
-        return [upright] if mirrored is None else [upright, cache(mirrored, **view, mirror=True)]
-
-    views = [pair(rows)]
-    if corners is not None:
-        share, wanted = corners
-        views += [pair(wanted, corner=Corner(down=down, right=right, share=share)) for down, right in CORNERS]
-    return CachedFeatures(*views)
+    upright = cache(rows, **view)
+    return [upright] if mirrored is None else [upright, cache(mirrored, **view, mirror=True)]
 
 
 def cache_name(encoder: Encoder) -> str:

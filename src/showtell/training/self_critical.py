@@ -18,7 +18,7 @@ from torch import Tensor
 
 from showtell.data.batches import Batch, Batches
 from showtell.models.captioning import CaptioningModel
-from showtell.models.features import Features
+from showtell.models.features import Features, Memory
 from showtell.recipes.schema import SelfCritical
 from showtell.scoring.reward import Rewards
 from showtell.search import Specials
@@ -101,9 +101,7 @@ class SelfCriticalObjective:
         """Return logits [..., V] with -infinity where a token is never said."""
         return logits.index_fill(-1, torch.tensor(self.specials.never_said, device=logits.device), -math.inf)
 
-    def _log_probs(
-        self, model: CaptioningModel, memory: Features | Tensor, sampled: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def _log_probs(self, model: CaptioningModel, memory: Memory, sampled: Tensor) -> tuple[Tensor, Tensor]:
         """Return log-probabilities float32 [N] of the N tokens said, and where they stand, bool [P, K, T - 1]."""
         held, targets, real = hold_before(model, model.see(memory), sampled, self.specials.pad)
         return log_likelihood(self._allowed(model.decoder.name(held)), targets), real
