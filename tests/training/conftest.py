@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
+from showtell.preprocessing import Preprocessing
 from showtell.training.stepping import Stepper
 
 
@@ -32,3 +35,12 @@ def cut_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], contextlib.Ab
                 yield
 
     return cut
+
+
+@pytest.fixture(scope="session")
+def encoder_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a small encoder, for runs that freeze it."""
+    spec = EncoderSpec(name="small", width=32, trainable=True, preprocessing=Preprocessing(size=32))
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_encoder(build_encoder(spec), path)
+    return path

@@ -30,6 +30,23 @@ def test_it_is_minus_torchs_cross_entropy(
     torch.testing.assert_close(by_found, by_wanted)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("share", [0.3, 1.0])
+def test_what_is_taught_takes_its_share_of_the_target(
+    smoothing: float, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(likelihood, "BLOCK", 2)
+    torch.manual_seed(0)
+    logits = torch.randn(5, 6, dtype=torch.float64, requires_grad=True)
+    odds, weigh = torch.randn(5, 6, dtype=torch.float64).softmax(dim=1), torch.randn(5, dtype=torch.float64)
+    found = log_likelihood(logits, TARGETS, smoothing=smoothing, taught=share * odds)
+    said = functional.one_hot(TARGETS, 6).double() * (1 - smoothing) + smoothing / 6
+    wanted = -functional.cross_entropy(logits, (1 - share) * said + share * odds, reduction="none")
+    torch.testing.assert_close(found, wanted)
+    by_found, by_wanted = (torch.autograd.grad((one * weigh).sum(), logits)[0] for one in (found, wanted))
+    torch.testing.assert_close(by_found, by_wanted)
+
+
 def test_half_precision_is_summed_in_float32() -> None:
     torch.manual_seed(0)
     logits = torch.randn(5, 3000).bfloat16().requires_grad_()

@@ -38,18 +38,6 @@ def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None
     return build_parts(recipe, prepared, encoder, compute, features, Processes())
 
 
-@pytest.fixture(scope="module")
-def encoder_weights(toy_set: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Weights of a small encoder, for runs that freeze it."""
-    from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
-    from showtell.preprocessing import Preprocessing
-
-    spec = EncoderSpec(name="small", width=32, trainable=True, preprocessing=Preprocessing(size=32))
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    save_encoder(build_encoder(spec), path)
-    return path
-
-
 def test_a_subset_is_all_that_is_trained_on_and_judged(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -13,6 +13,9 @@ def portable_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
     bare: dict[str, Any] = copy.deepcopy(dict(recipe))
     _name_alone(bare.get("encoder", {}), "weights")
     _name_alone(bare.get("training", {}), "start")
+    for phase in bare.get("objective", []):
+        if phase.get("teachers"):
+            phase["teachers"] = [Path(path).name for path in phase["teachers"]]
     return bare
 
 

@@ -104,6 +104,14 @@ class CrossEntropy(StrictModel):
         description="share of a caption's weight that is its CIDEr-D against the picture's other captions, over the "
         "mean of them all; 0: all captions weigh the same",
     )
+    teachers: tuple[str, ...] = Field(
+        (),
+        description="captioners (checkpoints or runs) of the same vocabulary and encoder; their odds for the next "
+        "word are learned beside the captions' own words",
+    )
+    teaching: float = Field(
+        0.5, ge=0.0, le=1.0, description="share of the teachers' mean probabilities in what is learned"
+    )
 
 
 class SelfCritical(StrictModel):

@@ -21,7 +21,7 @@ BLOCK = 64
 
 class _LogLikelihood(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, targets: Tensor, smoothing: float, taught: Tensor | None) -> Tensor:
         exact = torch.promote_types(logits.dtype, torch.float32)
         found = torch.empty(len(logits), dtype=exact, device=logits.device)
         totals = torch.empty_like(found)
@@ -31,36 +31,46 @@ class _LogLikelihood(torch.autograd.Function):
             found[rows] = block.gather(1, targets[rows, None]).squeeze(1)
             if smoothing:
                 found[rows] += smoothing * (block.mean(dim=1) - found[rows])
-        ctx.save_for_backward(logits, targets, totals)
+            if taught is not None:
+                own = 1.0 - taught[rows].sum(dim=1)
+                found[rows] = own * found[rows] + (taught[rows] * block).sum(dim=1)
+        ctx.save_for_backward(logits, targets, totals, taught)
         ctx.smoothing = smoothing
         return found - totals
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
-        logits, targets, totals = ctx.saved_tensors
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
+        logits, targets, totals, taught = ctx.saved_tensors
         smoothing, result = ctx.smoothing, torch.empty_like(logits)
         for rows in _blocks(logits):
             scale = gradient[rows, None]
             block = (logits[rows].to(totals.dtype) - totals[rows, None]).exp_().mul_(-scale)
+            if taught is not None:
+                block.addcmul_(taught[rows], scale)
+                scale = scale * (1.0 - taught[rows].sum(dim=1, keepdim=True))
             if smoothing:
                 block += scale * (smoothing / logits.shape[1])
             block.scatter_add_(1, targets[rows, None], scale * (1.0 - smoothing))
             result[rows] = block
-        return result, None, None
+        return result, None, None, None
 
 
-def log_likelihood(logits: Tensor, targets: Tensor, *, smoothing: float = 0.0) -> Tensor:
+def log_likelihood(
+    logits: Tensor, targets: Tensor, *, smoothing: float = 0.0, taught: Tensor | None = None
+) -> Tensor:
     """Return the log-probability (nats) of each target, float32 [N] (float64 where the logits are).
 
     With smoothing it is the expectation over a target that has given ``smoothing`` of its mass to all tokens alike
-    (Szegedy et al. 2016, section 7), which is minus the smoothed cross-entropy.
+    (Szegedy et al. 2016, section 7), which is minus the smoothed cross-entropy. What is taught takes the place of as
+    much of that target as it has mass (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network").
 
     Args:
         logits: float [N, V], -infinity for what cannot be (not with smoothing); sums are taken in float32 at least.
         targets: int64 [N].
         smoothing: 0 to below 1.
+        taught: Probabilities of all tokens times their share in the target, float [N, V]; None: of none.
     """
-    found: Tensor = _LogLikelihood.apply(logits, targets, smoothing)  # type: ignore[no-untyped-call]
+    found: Tensor = _LogLikelihood.apply(logits, targets, smoothing, taught)  # type: ignore[no-untyped-call]
     return found
 
 

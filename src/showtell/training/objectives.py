@@ -12,13 +12,16 @@ from showtell.recipes.schema import CrossEntropy, SelfCritical
 from showtell.training.consensus import build_consensus
 from showtell.training.likelihood import hold_before, log_likelihood
 from showtell.training.self_critical import build_self_critical
+from showtell.training.teaching import Teachers
 
 Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str, float]]]
 """Takes model, batch and step; returns the summed loss, the weight to divide it by, and other sums worth logging."""
 
 
-def build_objective(phase: CrossEntropy | SelfCritical, batches: Batches) -> Objective:
-    """Return what a phase of a recipe makes small, on these batches."""
+def build_objective(
+    phase: CrossEntropy | SelfCritical, batches: Batches, teachers: Teachers | None = None
+) -> Objective:
+    """Return what a phase of a recipe makes small, on these batches, with its teachers."""
     if isinstance(phase, SelfCritical):
         return build_self_critical(phase, batches)
     weigh = build_consensus(batches, phase.consensus) if phase.consensus else None
@@ -31,6 +34,7 @@ def build_objective(phase: CrossEntropy | SelfCritical, batches: Batches) -> Obj
             pad_id=pad_id,
             label_smoothing=phase.label_smoothing,
             weights=None if weigh is None else weigh(batch),
+            teachers=teachers,
         )
         return loss, tokens, {}
 
@@ -44,16 +48,19 @@ def cross_entropy(
     pad_id: int,
     label_smoothing: float = 0.0,
     weights: Tensor | None = None,
+    teachers: Teachers | None = None,
 ) -> tuple[Tensor, int]:
     """Return the summed cross-entropy of all real tokens, and how many there are.
 
-    ``weights`` float [P, K] multiply that of each caption.
+    ``weights`` float [P, K] multiply that of each caption; ``teachers`` give a share of the target.
 
     The sum, not the mean: the loss of a step is the sum of its parts' sums over the sum of their tokens, however
     the batch was cut. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
     """
-    held, targets, real = hold_before(model, model.see(batch.memory), batch.tokens, pad_id)
-    likelihood = log_likelihood(model.decoder.name(held), targets, smoothing=label_smoothing)
+    memory = model.see(batch.memory)
+    taught = None if teachers is None else teachers.teach(memory, batch.tokens, pad_id)
+    held, targets, real = hold_before(model, memory, batch.tokens, pad_id)
+    likelihood = log_likelihood(model.decoder.name(held), targets, smoothing=label_smoothing, taught=taught)
     if weights is not None:
         likelihood = likelihood * weights.to(likelihood).unsqueeze(2).expand(real.shape)[real]
     return -likelihood.sum(), len(likelihood)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,11 +26,12 @@ from showtell.training.device import Compute, resolve_compute
 from showtell.training.judging import Judge
 from showtell.training.processes import Processes
 from showtell.training.start import load_start, take_over
+from showtell.training.teaching import Teachers, load_teachers
 
 
 @dataclass(frozen=True)
 class Parts:
-    """All that the loop needs, built."""
+    """All that the loop needs, built; the teachers phase by phase."""
 
     compute: Compute
     prepared: PreparedSet
@@ -39,6 +41,7 @@ class Parts:
     batches: Batches
     dev: Batches
     judge: Judge
+    teachers: Sequence[Teachers | None]
     processes: Processes
 
 
@@ -59,8 +62,8 @@ def build_parts(
     """Build everything else; features that are not yet kept are extracted, by one process while the others wait.
 
     Raises:
-        ConfigError: a split is not there, or ``training.start`` does not fit.
-        CheckpointError: ``training.start`` is no captioner.
+        ConfigError: a split is not there, or ``training.start`` or a teacher does not fit.
+        CheckpointError: ``training.start`` or a teacher is no captioner.
         DataError: the features cannot be kept.
     """
     start = load_start(recipe, encoder.width)
@@ -71,6 +74,7 @@ def build_parts(
     )
     if start is not None:
         take_over(decoder, start, recipe)
+    teachers = [load_teachers(phase, tokenizer, encoder, compute.device) for phase in recipe.objective]
     looks = recipe.encoder.trainable or recipe.data.live_crop is not None
     model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
     seed = recipe.training.seed
@@ -105,6 +109,7 @@ def build_parts(
             rows=judged,
             processes=processes,
         ),
+        teachers=teachers,
         processes=processes,
     )
 

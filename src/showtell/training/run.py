@@ -36,6 +36,7 @@ from showtell.recipes.schema import CrossEntropy, Recipe, SelfCritical, dump_rec
 from showtell.training.averaging import WeightAverage
 from showtell.training.schedules import Plateau
 from showtell.training.start import start_identity
+from showtell.training.teaching import teacher_identities
 
 KIND, FORMAT = "showtell run", 1
 STATE, TENSORS = "trainer.json", "trainer.safetensors"
@@ -86,16 +87,18 @@ class Progress:
 
 
 def origin_of(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[str, Any]:
-    """Return what a run is made from beside its recipe: data, encoder, and the decoder that it starts from.
+    """Return what a run is made from beside its recipe: data, encoder, the decoder it starts from, its teachers.
 
     Raises:
-        CheckpointError: ``training.start`` is no captioner.
+        CheckpointError: ``training.start`` or a teacher is no captioner.
     """
-    return {
+    origin = {
         "data": {"fingerprint": prepared.fingerprint},
         "encoder": encoder.identity(),
         "start": start_identity(recipe),
     }
+    teachers = teacher_identities(recipe)
+    return origin | {"teachers": teachers} if teachers else origin
 
 
 def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, restart: bool) -> bool:

@@ -52,7 +52,9 @@ class UnderWay:
         """What the phase under way makes small; built once, for rewards count all training captions."""
         phase = self.moving.progress.phase
         if phase not in self._objectives:
-            self._objectives[phase] = build_objective(self.recipe.objective[phase], self.parts.batches)
+            self._objectives[phase] = build_objective(
+                self.recipe.objective[phase], self.parts.batches, self.parts.teachers[phase]
+            )
         return self._objectives[phase]
 
     def start(self) -> None:
