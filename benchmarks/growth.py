@@ -1,4 +1,4 @@
-"""Time and memory as a set grows from a thousand pictures to a hundred thousand, or with ``--full`` to a million.
+"""Time and memory as a set grows tenfold, to fifty thousand pictures, or with ``--full`` to a million.
 
 Pictures are tiny and networks too, so that what is measured is what the package does around them; each size of each
 work has a process of its own. Memory is judged by the process's anonymous pages: those of mapped files do not count,
@@ -17,15 +17,16 @@ from typing import Any
 from benchmarks.harness import Row, Setting, apart, seconds_of
 
 WORKS = ("prepare", "features", "training input", "caption", "score")
-SIZES, QUICK = (1_000, 10_000, 100_000), (100, 1_000)
-MILLION = 1_000_000
+QUICK, USUAL, FULL = (100, 1_000), (1_000, 5_000, 50_000), (1_000, 10_000, 100_000, 1_000_000)
+COMPARED = {1_000: 100, 50_000: 5_000, 1_000_000: 10_000}
+"""Which smaller size the largest is held against."""
 REFERENCES = 5
 SIDE = 32
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """Yield for each work how time and memory grow with the last step of size."""
-    sizes = QUICK if setting.quick else SIZES + ((MILLION,) if setting.full else ())
+    """Yield for each work how time and memory grow from a smaller to the largest size."""
+    sizes = FULL if setting.full else QUICK if setting.quick else USUAL
     told: dict[str, dict[int, dict[str, float]]] = {work: {} for work in WORKS}
     for count in sizes:
         folder = setting.folder / f"growth-{count}"
@@ -37,7 +38,8 @@ def measure(setting: Setting) -> Iterator[Row]:
                 file.write(json.dumps({"image": f"{key}.jpg", "caption": text}) + "\n")
         for work in WORKS:
             told[work][count] = apart("benchmarks.growth:run", work=work, folder=str(folder), count=count)
-    before, most = (MILLION // 100 if setting.full else sizes[-2]), sizes[-1]
+    most = sizes[-1]
+    before = COMPARED[most]
     for work in WORKS:
         small, large = told[work][before], told[work][most]
         growth = (large["seconds"] / most) / (small["seconds"] / before)
