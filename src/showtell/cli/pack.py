@@ -32,6 +32,9 @@ def command(
     length_penalty: Annotated[
         float | None, typer.Option(help="Length penalty it shall have. Default: as it is.")
     ] = None,
+    no_repeat_ngram: Annotated[
+        int | None, typer.Option(help="N-grams of this size shall never repeat. Default: as it is.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="A prepared set to judge it on once it is packed, for the model card.")
     ] = None,
@@ -59,7 +62,7 @@ def command(
     from showtell.packing import pack_captioner
 
     given = {"license": license_, "datasets": datasets, "notes": notes}
-    search = {"beams": beams, "length_penalty": length_penalty}
+    search = {"beams": beams, "length_penalty": length_penalty, "no_repeat_ngram": no_repeat_ngram}
     packed = pack_captioner(
         checkpoint,
         out,
