@@ -23,6 +23,18 @@ def test_the_average_follows_its_formula() -> None:
     assert average.average["weight"].item() == pytest.approx(wanted)
 
 
+def test_new_weights_are_forgotten_as_fast_as_those_of_the_start() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    at_start, later = WeightAverage(model, 0.99), WeightAverage(model, 0.99)
+    later.begin_anew(first_step=5000)
+    for step in range(3):
+        with torch.no_grad():
+            model.weight.add_(1.0)
+        at_start.update(step)
+        later.update(5000 + step)
+    assert torch.equal(at_start.average["weight"], later.average["weight"])
+
+
 def test_no_decay_means_the_weights_themselves() -> None:
     model = nn.Linear(2, 2)
     average = WeightAverage(model, 0.0)

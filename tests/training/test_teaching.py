@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from showtell.captioner import Captioner
 from showtell.data.batches import Batch
@@ -20,6 +23,7 @@ from showtell.models.registry import build_decoder
 from showtell.recipes.schema import Recipe, parse_recipe
 from showtell.training.loop import train
 from showtell.training.objectives import cross_entropy
+from showtell.training.stepping import Stepper
 from showtell.training.teaching import Teachers
 
 PAD = 0
@@ -99,7 +103,7 @@ def test_going_on_asks_for_the_same_teachers(
 
 
 def test_who_cannot_teach_is_refused_before_anything_is_written(
-    toy_set: PreparedSet, toy_recipe: Recipe, recipe: Recipe, teacher: Path, tmp_path: Path
+    toy_set: PreparedSet, recipe: Recipe, teacher: Path, tmp_path: Path
 ) -> None:
     def refuse(chosen: Recipe, kind: type[Exception], words: str) -> None:
         with pytest.raises(kind, match=words):
@@ -107,7 +111,9 @@ def test_who_cannot_teach_is_refused_before_anything_is_written(
         assert not (tmp_path / "run").exists()
 
     refuse(taught(recipe, tmp_path / "nobody"), CheckpointError, "nobody")
-    refuse(taught(toy_recipe, teacher), ConfigError, "cannot teach: found another encoder")
+    values = taught(recipe, teacher).model_dump(mode="json")
+    values["encoder"]["preprocessing"]["interpolation"] = "bilinear"
+    refuse(parse_recipe(values, "recipe"), ConfigError, "cannot teach: found another encoder")
     values = taught(recipe, teacher).model_dump(mode="json")
     values["tokenizer"]["min_count"] = 14
     refuse(parse_recipe(values, "recipe"), ConfigError, r"cannot teach: found a vocabulary of \d+ tokens")
@@ -121,3 +127,76 @@ def test_what_is_saved_for_elsewhere_does_not_say_where_a_teacher_lay(
     text = (tmp_path / "saved" / "config.json").read_text(encoding="utf-8")
     assert str(teacher.parent) not in text
     assert json.loads(text)["recipe"]["objective"][0]["teachers"] == [teacher.name]
+
+
+def born_again(recipe: Recipe, **training: object) -> Recipe:
+    values = recipe.model_dump(mode="json")
+    values["objective"] = [
+        {"name": "cross-entropy", "epochs": 2},
+        {"name": "cross-entropy", "epochs": 2, "anew": True, "teaching": 0.7},
+    ]
+    values["training"] |= training
+    return parse_recipe(values, "a recipe that begins anew")
+
+
+def test_a_phase_begins_anew_taught_by_the_best_before(
+    toy_set: PreparedSet, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, taught_by, teach, step = [], set(), Teachers.teach, Stepper.step
+
+    def looking_step(self: Stepper, *rest: object) -> object:
+        if self.moving.progress.position == self.moving.progress.phase_epoch == 0:
+            began.append({name: value.clone() for name, value in self.model.decoder.state_dict().items()})
+        return step(self, *rest)  # type: ignore[arg-type]
+
+    def looking_teach(self: Teachers, *rest: object) -> torch.Tensor:
+        taught_by.update(model.decoder.words.weight.sum().item() for model in self._models)
+        return teach(self, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Stepper, "step", looking_step)
+    monkeypatch.setattr(Teachers, "teach", looking_teach)
+    train(born_again(recipe), data=toy_set.directory, out=tmp_path / "run")
+    alone = parse_recipe(
+        born_again(recipe).model_dump(mode="json") | {"objective": [{"name": "cross-entropy", "epochs": 2}]},
+        "one",
+    )
+    train(alone, data=toy_set.directory, out=tmp_path / "alone")
+    teacher, best = (
+        load_file(path / "decoder.safetensors")
+        for path in (tmp_path / "run" / "teacher", tmp_path / "alone" / "best")
+    )
+    assert all(torch.equal(teacher[name], value) for name, value in best.items())
+    assert taught_by == {teacher["words.weight"].sum().item()}
+    first, second = began[:2]
+    assert not torch.equal(first["words.weight"], second["words.weight"])
+    assert first["words.weight"].std() == pytest.approx(second["words.weight"].std().item(), rel=0.3)
+
+
+@pytest.mark.parametrize("stop_at", [4, 6])
+def test_one_that_began_anew_and_was_cut_ends_with_the_same_bits(
+    toy_set: PreparedSet,
+    recipe: Recipe,
+    tmp_path: Path,
+    cut_before: Callable[[int], AbstractContextManager[None]],
+    stop_at: int,
+) -> None:
+    chosen = born_again(recipe, save_steps=1, pictures=8)  # two steps an epoch
+    train(chosen, data=toy_set.directory, out=tmp_path / "whole")
+    with cut_before(stop_at):
+        train(chosen, data=toy_set.directory, out=tmp_path / "cut")
+    train(chosen, data=toy_set.directory, out=tmp_path / "cut")
+    whole, cut = (load_file(tmp_path / run / "last" / "trainer.safetensors") for run in ("whole", "cut"))
+    assert whole.keys() == cut.keys()
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+
+
+def test_teaching_that_cannot_be_is_refused_by_the_recipe(recipe: Recipe, toy_recipe: Recipe) -> None:
+    def refuse(values: dict[str, object], words: str) -> None:
+        with pytest.raises(ConfigError, match=words):
+            parse_recipe(values, "recipe")
+
+    anew = born_again(recipe).model_dump(mode="json")
+    refuse(anew | {"objective": anew["objective"][1:]}, "no phase before it could teach")
+    refuse(anew | {"encoder": toy_recipe.model_dump(mode="json")["encoder"]}, "a frozen encoder sees")
+    refuse(anew | {"training": anew["training"] | {"early_stopping": 3}}, "would give up")
+    refuse(anew | {"schedule": {"name": "plateau"}}, "would give up")

@@ -112,6 +112,11 @@ class CrossEntropy(StrictModel):
     teaching: float = Field(
         0.5, ge=0.0, le=1.0, description="share of the teachers' mean probabilities in what is learned"
     )
+    anew: bool = Field(
+        False,
+        description="begin with new weights, and with the best captioner of the phases before among the teachers; "
+        "not in the first phase",
+    )
 
 
 class SelfCritical(StrictModel):
@@ -236,6 +241,24 @@ class Recipe(StrictModel):
         if self.encoder.trainable and views not in (None, "live"):
             raise ValueError(
                 f"the {views}' features are kept, a trained encoder's change: data.augment.views=live"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _teachers_can_teach(self) -> Self:
+        taught = [phase for phase in self.objective if isinstance(phase, CrossEntropy)]
+        if self.encoder.trainable and any(phase.anew or phase.teachers for phase in taught):
+            raise ValueError("teachers read what a frozen encoder sees: set encoder.trainable to false")
+        first = self.objective[0]
+        if isinstance(first, CrossEntropy) and first.anew:
+            raise ValueError(
+                "objective.0.anew: no phase before it could teach; name objective.0.teachers instead"
+            )
+        waits = self.training.early_stopping or self.schedule.name == "plateau"
+        if waits and any(phase.anew for phase in taught):
+            raise ValueError(
+                "anew begins far below the best so far, where early stopping and the schedule plateau would give up: "
+                "set training.early_stopping to 0 and another schedule.name"
             )
         return self
 

@@ -43,11 +43,13 @@ class WeightAverage:
         self.average = self._copied()
         self.start_share = start_share
         self.start = self._copied() if start_share else {}
+        self.first_step = 0
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the weights after a step (0 for the first)."""
-        decay = min(self.decay, (1 + step) / (WARMUP + step))
+        since = step - self.first_step
+        decay = min(self.decay, (1 + since) / (WARMUP + since))
         torch._foreach_lerp_(list(self.average.values()), list(self._weights.values()), 1.0 - decay)
 
     @contextlib.contextmanager
@@ -67,8 +69,14 @@ class WeightAverage:
         finally:
             self._copy(own)
 
-    def begin_anew(self, start_share: float = 0.0) -> None:
-        """Forget the past: the average, and where the phase began, are the weights as they are now."""
+    def begin_anew(self, start_share: float = 0.0, first_step: int = 0) -> None:
+        """Forget the past: the average, and where the phase began, are the weights as they are now.
+
+        Args:
+            start_share: See above.
+            first_step: The step after which they are random, and to be forgotten as at the start.
+        """
+        self.first_step = first_step
         now = {name: weight.detach() for name, weight in self._weights.items()}
         self.restore(now, now, start_share)
 

@@ -17,7 +17,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.files import atomic_directory
 from showtell.recipes.schema import Recipe, SelfCritical
 from showtell.training.averaging import WeightAverage
-from showtell.training.best import judge_best, restore_best
+from showtell.training.best import judge_best
 from showtell.training.device import Compute
 from showtell.training.judging import Judgement, mean_loss
 from showtell.training.parts import Parts, build_encoder_of, build_parts, compute_of
@@ -137,8 +137,7 @@ def _go_on(run: UnderWay, on_validation: OnValidation | None) -> Judgement:
             row = _end_epoch(run)
             if not state.phase_epoch and not state.finished:
                 # A new phase. Here, not where it starts: after a crash there, best/ may already be one of its own.
-                restore_best(best, run.recipe, run.parts)
-                run.moving.begin_anew(run.recipe.objective[state.phase])
+                run.begin_phase()
             run.save_last()
             if row is not None and on_validation is not None:
                 run.parts.processes.from_main(partial(on_validation, state.epoch, row))

@@ -18,7 +18,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.files import sha256_json
 from showtell.models.captioning import CaptioningModel
 from showtell.models.encoder import Encoder, build_encoder
-from showtell.models.registry import build_decoder
+from showtell.models.registry import AnyDecoder, build_decoder
 from showtell.preprocessing import Corner
 from showtell.recipes.schema import Recipe
 from showtell.text.tokenizer import Tokenizer
@@ -68,13 +68,10 @@ def build_parts(
     """
     start = load_start(recipe, encoder.width)
     tokenizer = fit_tokenizer(recipe, prepared) if start is None else start.tokenizer
-    torch.manual_seed(recipe.training.seed)
-    decoder = build_decoder(
-        recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
-    )
+    decoder = new_decoder(recipe, tokenizer, encoder)
     if start is not None:
         take_over(decoder, start, recipe)
-    teachers = [load_teachers(phase, tokenizer, encoder, compute.device) for phase in recipe.objective]
+    teachers = [load_teachers(phase, None, tokenizer, encoder, compute.device) for phase in recipe.objective]
     looks = recipe.encoder.trainable or recipe.data.live_crop is not None
     model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
     seed = recipe.training.seed
@@ -149,6 +146,17 @@ def _open_views(
         regions=regions,
     )
     return both, both
+
+
+def new_decoder(recipe: Recipe, tokenizer: Tokenizer, encoder: Encoder, phase: int = 0) -> AnyDecoder:
+    """Return a recipe's decoder with new weights: a function of the recipe's seed and the phase they are for."""
+    seed = recipe.training.seed
+    if phase:
+        seed = int(np.random.SeedSequence((seed, phase)).generate_state(1, np.uint64)[0] >> 1)
+    torch.manual_seed(seed)
+    return build_decoder(
+        recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
+    )
 
 
 def fit_tokenizer(recipe: Recipe, prepared: PreparedSet) -> Tokenizer:

@@ -222,7 +222,8 @@ class Moving:
 
     def begin_anew(self, phase: CrossEntropy | SelfCritical) -> None:
         """Start a phase from the model's weights as they are now: the average, moments and rate forget the past."""
-        self.average.begin_anew(start_share_of(phase))
+        new_weights = isinstance(phase, CrossEntropy) and phase.anew
+        self.average.begin_anew(start_share_of(phase), self.progress.step if new_weights else 0)
         self.optimizer.state.clear()
         self.plateau.begin_anew()
 
@@ -237,6 +238,7 @@ class Moving:
         state = {
             "progress": asdict(self.progress),
             "start_share": self.average.start_share,
+            "first_step": self.average.first_step,
             "plateau": self.plateau.state(),
             "scaler": self.scaler.state_dict(),
         }
@@ -279,6 +281,7 @@ class Moving:
         with _gone_on_from(run):
             share = saved.state.get("start_share", 0.0)  # not in runs of before there was one
             _restore(saved.tensors, self.model, self.average, self.optimizer, share)
+            self.average.first_step = saved.state.get("first_step", 0)  # the same
             self.plateau.restore(saved.state["plateau"])
             self.scaler.load_state_dict(saved.state["scaler"])
             self.progress = Progress(**saved.state["progress"])

@@ -8,6 +8,7 @@ are what an ensemble is, in the time of one network.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,14 +16,18 @@ import torch
 from torch import Tensor
 
 from showtell.errors import ConfigError
+from showtell.files import atomic_directory
 from showtell.models.captioning import CaptioningModel
 from showtell.models.checkpoint import load_checkpoint, read_config
 from showtell.models.encoder import Encoder, identity_differences
 from showtell.models.features import Features
 from showtell.models.hub import DECODER
-from showtell.recipes.schema import CrossEntropy, Recipe, SelfCritical
+from showtell.recipes.schema import CrossEntropy, Phase, Recipe, SelfCritical
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.likelihood import hold_before
+
+TEACHER = "teacher"
+"""Where a run keeps the captioner that taught its latest phase with new weights."""
 
 
 class Teachers:
@@ -65,19 +70,27 @@ def teacher_identities(recipe: Recipe) -> list[str]:
 
 
 def load_teachers(
-    phase: CrossEntropy | SelfCritical, tokenizer: Tokenizer, encoder: Encoder, device: torch.device
+    phase: Phase, run: Path | None, tokenizer: Tokenizer, encoder: Encoder, device: torch.device
 ) -> Teachers | None:
     """Return the teachers of a phase; None where there are none.
+
+    Args:
+        phase: Of a recipe.
+        run: The run that trains, whose own teacher is among them (`keep_teacher`); None: it is left out.
+        tokenizer: The vocabulary that is learned.
+        encoder: The run's.
+        device: Where they shall teach.
 
     Raises:
         CheckpointError: one is no captioner, or it is broken.
         ConfigError: one has another vocabulary, or sees through another encoder.
     """
-    if isinstance(phase, SelfCritical) or not phase.teachers:
+    if isinstance(phase, SelfCritical):
         return None
+    own = [run / TEACHER] if phase.anew and run is not None else []
     models = []
-    for path in phase.teachers:
-        checkpoint = load_checkpoint(Path(path), with_encoder=False, device=device)
+    for path in (*own, *map(Path, phase.teachers)):
+        checkpoint = load_checkpoint(path, with_encoder=False, device=device)
         what = f"{path} cannot teach"
         if checkpoint.tokenizer.sha256 != tokenizer.sha256:
             raise ConfigError(
@@ -90,4 +103,12 @@ def load_teachers(
         if differences:
             raise ConfigError(what, found=f"another encoder: {'; '.join(differences)}")
         models.append(checkpoint.model)
-    return Teachers(models, phase.teaching)
+    return Teachers(models, phase.teaching) if models else None
+
+
+def keep_teacher(run: Path) -> None:
+    """Keep what is best of a run so far as the teacher of its next phase; ``best/`` will be of that phase."""
+    with atomic_directory(run / TEACHER) as directory:
+        for file in (run / "best").iterdir():
+            if file.is_file():
+                shutil.copyfile(file, directory / file.name)

@@ -13,11 +13,13 @@ from showtell.console import note
 from showtell.files import atomic_directory
 from showtell.models.checkpoint import save_checkpoint
 from showtell.models.hub import ENCODER
-from showtell.recipes.schema import Recipe
+from showtell.recipes.schema import CrossEntropy, Recipe
+from showtell.training.best import restore_best
 from showtell.training.objectives import Objective, build_objective
-from showtell.training.parts import Parts
+from showtell.training.parts import Parts, new_decoder
 from showtell.training.run import Moving, Progress
 from showtell.training.stepping import Stepper, StepResult
+from showtell.training.teaching import keep_teacher, load_teachers
 from showtell.training.tracking import Trackers
 
 
@@ -50,12 +52,27 @@ class UnderWay:
     @property
     def objective(self) -> Objective:
         """What the phase under way makes small; built once, for rewards count all training captions."""
-        phase = self.moving.progress.phase
-        if phase not in self._objectives:
-            self._objectives[phase] = build_objective(
-                self.recipe.objective[phase], self.parts.batches, self.parts.teachers[phase]
-            )
-        return self._objectives[phase]
+        number, parts = self.moving.progress.phase, self.parts
+        if number not in self._objectives:
+            phase, teachers = self.recipe.objective[number], parts.teachers[number]
+            if isinstance(phase, CrossEntropy) and phase.anew:
+                teachers = load_teachers(
+                    phase, self.out, parts.tokenizer, parts.encoder, parts.compute.device
+                )
+            self._objectives[number] = build_objective(phase, parts.batches, teachers)
+        return self._objectives[number]
+
+    def begin_phase(self) -> None:
+        """Begin a phase after the first: from the best weights so far, or from new ones that the best will teach."""
+        number, parts, best = self.moving.progress.phase, self.parts, self.out / "best"
+        phase = self.recipe.objective[number]
+        if isinstance(phase, CrossEntropy) and phase.anew:
+            parts.processes.from_main(lambda: keep_teacher(self.out))
+            new = new_decoder(self.recipe, parts.tokenizer, parts.encoder, number)
+            parts.model.decoder.load_state_dict(new.state_dict())
+        else:
+            restore_best(best, self.recipe, parts)
+        self.moving.begin_anew(phase)
 
     def start(self) -> None:
         """Start the trackers, say what is about to happen, and make sure that there is a ``last/``."""
