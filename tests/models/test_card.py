@@ -129,3 +129,17 @@ def test_odd_names_stay_yaml(config: dict[str, Any], tmp_path: Path) -> None:
 def test_bad_fields_are_named() -> None:
     with pytest.raises(ConfigError, match=r"the model card cannot be used: 'license': .*found 5"):
         card_fields({"license": 5})
+
+
+def test_a_phase_that_was_taught_says_by_whom(config: dict[str, Any]) -> None:
+    plain, anew = (
+        {"name": "cross-entropy", "epochs": 2, "anew": one, "teaching": 0.5} for one in (False, True)
+    )
+    config["recipe"]["objective"] = [plain, anew]
+    text = model_card(config)
+    assert (
+        "cross-entropy, then cross-entropy, with new weights (taught by the captioner so far, a share of 0.5)"
+        in text
+    )
+    config["recipe"]["objective"] = [plain | {"teachers": ["first", "second"], "teaching": 0.25}]
+    assert "cross-entropy (taught by `first` and `second`, a share of 0.25), up to 2" in model_card(config)

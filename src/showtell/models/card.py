@@ -211,7 +211,15 @@ def _made_from(config: Mapping[str, Any]) -> str:
 
 
 def _phase(phase: Mapping[str, Any]) -> str:
-    return f"{phase['name']} (learning rate {phase['lr']:g})" if "lr" in phase else str(phase["name"])
+    if "lr" in phase:
+        return f"{phase['name']} (learning rate {phase['lr']:g})"
+    teachers = ["the captioner so far"] * bool(phase.get("anew")) + [
+        f"`{one}`" for one in phase.get("teachers", ())
+    ]
+    if not teachers:
+        return str(phase["name"])
+    begun = ", with new weights" if phase.get("anew") else ""
+    return f"{phase['name']}{begun} (taught by {' and '.join(teachers)}, a share of {phase['teaching']:g})"
 
 
 def _scores(config: Mapping[str, Any]) -> str:
