@@ -35,7 +35,7 @@ def measure(setting: Setting) -> Iterator[Row]:
                 if told.error is not None:
                     raise RuntimeError(told.error)
 
-        timings = take_turns({"captions": caption, **bare}, setting.rounds(3))
+        timings = take_turns({"captions": caption, **bare}, setting.rounds(3), warm_up=False)
         forms = {form: timing.median for form, timing in timings.items() if form != "captions"}
         fastest = min(forms, key=lambda form: forms[form])
         same: dict[str, Any] = {

@@ -20,7 +20,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     checkpoint = setting.captioner or random_checkpoint(setting.folder)
     picture = str(jpeg_files(setting, SMALL, 1)[0])
     weights = ["--encoder-weights", str(setting.encoder_weights)] if setting.encoder_weights else []
-    rounds = setting.rounds(5)
+    rounds = setting.rounds(3)
     timings = take_turns(
         {
             "first caption": partial(_run, *SHOWTELL, "caption", str(checkpoint), picture, *weights),

@@ -94,7 +94,7 @@ def take_turns(works: Mapping[str, Work], rounds: int, *, warm_up: bool = True) 
     Args:
         works: By name.
         rounds: How often each is measured.
-        warm_up: Do each once before, unmeasured.
+        warm_up: Do each once before, unmeasured. Of three rounds the median leaves a slow first one out as well.
     """
     if warm_up:
         for work in works.values():

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.captioning_memory import BATCH, BEAMS, WORDS, caption
 from benchmarks.harness import Row, Setting, Work, apart, compare, seconds_of, skipped, take_turns
@@ -39,6 +39,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     count = setting.size(64, 16)
     pictures = jpeg_files(setting, SMALL, count)
     ours = {form: _ours(setting, path, form) for form, path in paths.items()}
+    memory = {form: _our_memory(setting, path, form, pictures[:BATCH]) for form, path in paths.items()}
     from benchmarks.rivals.hugging_face import HuggingFace
 
     for name in TARGETS:
@@ -46,7 +47,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         tried = _best_batch(setting, rival, pictures)
         yield from _speed(setting, rival, tried, ours, pictures)
         del rival
-        yield from _memory(setting, name, paths, pictures[:BATCH], next(iter(tried)))
+        yield from _memory(name, memory, pictures, next(iter(tried)))
 
 
 def _work(form: str) -> str:
@@ -105,27 +106,27 @@ def _speed(
         )
 
 
-def _memory(
-    setting: Setting, name: str, paths: dict[str, Path], pictures: list[Path], batch: int
-) -> Iterator[Row]:
-    against, files = f"{name}, batch {batch}", [str(picture) for picture in pictures]
-    theirs = apart("benchmarks.captioning_memory:of_theirs", name=name, batch=batch, pictures=files[:batch])
+def _our_memory(setting: Setting, path: Path, form: str, pictures: list[Path]) -> dict[str, Any]:
+    weights = str(setting.encoder_weights) if setting.encoder_weights and form == "torch" else None
+    files = [str(picture) for picture in pictures]
+    return apart("benchmarks.captioning_memory:of_ours", path=str(path), weights=weights, pictures=files)
+
+
+def _memory(name: str, ours: Mapping[str, dict[str, Any]], pictures: list[Path], batch: int) -> Iterator[Row]:
+    files = [str(picture) for picture in pictures[:batch]]
+    theirs = apart("benchmarks.captioning_memory:of_theirs", name=name, batch=batch, pictures=files)
     for form in TARGETS[name]:
-        work = f"peak memory of captioning, batch 32, {form}"
-        if form not in paths:
+        work, against = f"peak memory of captioning, batch 32, {form}", f"{name}, batch {batch}"
+        if form not in ours:
             yield skipped(work, against, 0.25, EXPORT, unit="%", at_most=True)
             continue
-        weights = str(setting.encoder_weights) if setting.encoder_weights and form == "torch" else None
-        mine = apart(
-            "benchmarks.captioning_memory:of_ours", path=str(paths[form]), weights=weights, pictures=files
-        )
         yield Row(
             work,
             against,
-            mine["peak"] / theirs["peak"],
+            ours[form]["peak"] / theirs["peak"],
             0.25,
             unit="%",
             at_most=True,
-            measured=f"{mine['peak'] / 1e6:.0f} against {theirs['peak'] / 1e6:.0f} MB",
-            details={"ours": mine, "theirs": theirs},
+            measured=f"{ours[form]['peak'] / 1e6:.0f} against {theirs['peak'] / 1e6:.0f} MB",
+            details={"ours": ours[form], "theirs": theirs},
         )

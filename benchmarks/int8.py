@@ -31,7 +31,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         return
     torch_side = open_subject(setting).captioner
     onnx_side = Captioner.load(exported(setting, int8=True))
-    count = setting.size(128, 32)
+    count = setting.size(96, 32)
     paths, options = jpeg_files(setting, SMALL, count), decoding(setting)
 
     def caption(captioner: Captioner) -> None:
@@ -40,7 +40,9 @@ def measure(setting: Setting) -> Iterator[Row]:
                 raise RuntimeError(told.error)
 
     timings = take_turns(
-        {"INT8": lambda: caption(onnx_side), dtype: lambda: caption(torch_side)}, setting.rounds(3)
+        {"INT8": lambda: caption(onnx_side), dtype: lambda: caption(torch_side)},
+        setting.rounds(3),
+        warm_up=False,
     )
     yield compare(work, against, timings, ours="INT8", theirs=dtype, target=1.0, count=count, of="pictures")
     if setting.captioner is None or setting.data is None:

@@ -106,7 +106,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         works |= {
             key: partial(_learn_as_tutorial, *parts, ours.batches, steps) for key, parts in theirs.items()
         }
-        timings = take_turns(works, setting.rounds(3))
+        timings = take_turns(works, setting.rounds(3), warm_up=False)
         work = f"train {name}, {batch.tokens.shape[0]} pictures × {batch.tokens.shape[1]} captions"
         projected = timings["ours"].ratio(timings["tutorial, regions projected"])
         row = compare(
