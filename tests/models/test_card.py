@@ -143,3 +143,9 @@ def test_a_phase_that_was_taught_says_by_whom(config: dict[str, Any]) -> None:
     )
     config["recipe"]["objective"] = [plain | {"teachers": ["first", "second"], "teaching": 0.25}]
     assert "cross-entropy (taught by `first` and `second`, a share of 0.25), up to 2" in model_card(config)
+
+
+def test_what_is_never_said_twice_is_told(config: dict[str, Any]) -> None:
+    assert "twice" not in model_card(config)
+    config["search"]["no_repeat_ngram"] = 3
+    assert "length penalty 0.6, no 3-gram twice" in model_card(config)

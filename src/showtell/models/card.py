@@ -171,7 +171,9 @@ def _averaged(config: Mapping[str, Any]) -> list[str]:
 
 def _decoding(search: Mapping[str, Any]) -> str:
     how = f"{search['beams']} beams" if search["method"] == "beam" else search["method"]
-    return f"{how}, at most {search['max_words']} words, length penalty {search['length_penalty']}"
+    blocked = search.get("no_repeat_ngram", 0)
+    never = f", no {blocked}-gram twice" if blocked else ""
+    return f"{how}, at most {search['max_words']} words, length penalty {search['length_penalty']}{never}"
 
 
 def _use(place: str) -> str:
