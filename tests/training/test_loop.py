@@ -12,13 +12,13 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from showtell.data.batches import Batches
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, ShowtellError
 from showtell.models.checkpoint import load_checkpoint
@@ -619,9 +619,9 @@ def test_what_a_phase_makes_small_is_built_once(
 ) -> None:
     build, built = under_way.build_objective, []
 
-    def watch(phase: CrossEntropy | SelfCritical, batches: Batches) -> objectives.Objective:
+    def watch(phase: CrossEntropy | SelfCritical, *rest: Any) -> objectives.Objective:
         built.append(phase.name)
-        return build(phase, batches)
+        return build(phase, *rest)
 
     monkeypatch.setattr(under_way, "build_objective", watch)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
