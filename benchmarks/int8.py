@@ -31,7 +31,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         return
     torch_side = open_subject(setting).captioner
     onnx_side = Captioner.load(exported(setting, int8=True))
-    count = setting.size(96, 32)
+    count = setting.size(64, 32)
     paths, options = jpeg_files(setting, SMALL, count), decoding(setting)
 
     def caption(captioner: Captioner) -> None:
