@@ -25,6 +25,7 @@ from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
 from showtell.training.judging import Judge
 from showtell.training.processes import Processes
+from showtell.training.seeding import seed_of
 from showtell.training.start import load_start, take_over
 from showtell.training.teaching import Teachers, load_teachers
 
@@ -152,7 +153,7 @@ def new_decoder(recipe: Recipe, tokenizer: Tokenizer, encoder: Encoder, phase: i
     """Return a recipe's decoder with new weights: a function of the recipe's seed and the phase they are for."""
     seed = recipe.training.seed
     if phase:
-        seed = int(np.random.SeedSequence((seed, phase)).generate_state(1, np.uint64)[0] >> 1)
+        seed = seed_of(seed, phase)
     torch.manual_seed(seed)
     return build_decoder(
         recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id

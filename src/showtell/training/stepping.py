@@ -11,7 +11,6 @@ from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +22,7 @@ from showtell.training.device import Compute
 from showtell.training.objectives import Objective
 from showtell.training.processes import ProcessError, Processes
 from showtell.training.run import Moving, trained_state
+from showtell.training.seeding import seed_of
 
 SMALLEST_SCALE = 2.0**-10
 """Gradients that overflow float16 even when scaled so far down are not only large."""
@@ -174,4 +174,4 @@ class Stepper:
 def _seed_step(seed: int, step: int, rank: int) -> None:
     """Make a step's dropout a function of (seed, step, process), so that going on needs no generator's state."""
     words = (seed, step, rank) if rank else (seed, step)
-    torch.manual_seed(int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1))
+    torch.manual_seed(seed_of(*words))

@@ -2,7 +2,7 @@
 
 Of the words that a caption might have gone on with it shows one; a captioner knows the odds of the others as well
 (Hinton et al. 2015, "Distilling the Knowledge in a Neural Network"). One that is as large as its teacher, and learns
-from it anew, ends better than it (Furlanello et al. 2018, "Born-Again Neural Networks"); several teachers together
+from it anew, can end better than it (Furlanello et al. 2018, "Born-Again Neural Networks"); several teachers together
 are what an ensemble is, in the time of one network.
 """
 

@@ -64,14 +64,14 @@ class UnderWay:
 
     def begin_phase(self) -> None:
         """Begin a phase after the first: from the best weights so far, or from new ones that the best will teach."""
-        number, parts, best = self.moving.progress.phase, self.parts, self.out / "best"
+        number, parts = self.moving.progress.phase, self.parts
         phase = self.recipe.objective[number]
         if isinstance(phase, CrossEntropy) and phase.anew:
             parts.processes.from_main(lambda: keep_teacher(self.out))
             new = new_decoder(self.recipe, parts.tokenizer, parts.encoder, number)
             parts.model.decoder.load_state_dict(new.state_dict())
         else:
-            restore_best(best, self.recipe, parts)
+            restore_best(self.out / "best", self.recipe, parts)
         self.moving.begin_anew(phase)
 
     def start(self) -> None:
