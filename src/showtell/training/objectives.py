@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
@@ -19,11 +19,12 @@ Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str,
 
 
 def build_objective(
-    phase: CrossEntropy | SelfCritical, batches: Batches, teachers: Teachers | None = None
+    phase: CrossEntropy | SelfCritical, batches: Batches, teachers: Sequence[CaptioningModel] = ()
 ) -> Objective:
     """Return what a phase of a recipe makes small, on these batches, with its teachers."""
     if isinstance(phase, SelfCritical):
         return build_self_critical(phase, batches)
+    together = Teachers(teachers, phase.teaching) if teachers else None
     weigh = build_consensus(batches, phase.consensus) if phase.consensus else None
     pad_id = batches.tokenizer.pad_id
 
@@ -34,7 +35,7 @@ def build_objective(
             pad_id=pad_id,
             label_smoothing=phase.label_smoothing,
             weights=None if weigh is None else weigh(batch),
-            teachers=teachers,
+            teachers=together,
         )
         return loss, tokens, {}
 

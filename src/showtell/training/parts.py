@@ -20,14 +20,14 @@ from showtell.models.captioning import CaptioningModel
 from showtell.models.encoder import Encoder, build_encoder
 from showtell.models.registry import AnyDecoder, build_decoder
 from showtell.preprocessing import Corner
-from showtell.recipes.schema import Recipe
+from showtell.recipes.schema import CrossEntropy, Recipe
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
 from showtell.training.judging import Judge
 from showtell.training.processes import Processes
 from showtell.training.seeding import seed_of
 from showtell.training.start import load_start, take_over
-from showtell.training.teaching import Teachers, load_teachers
+from showtell.training.teaching import load_teacher
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Parts:
     batches: Batches
     dev: Batches
     judge: Judge
-    teachers: Sequence[Teachers | None]
+    teachers: Sequence[Sequence[CaptioningModel]]
     processes: Processes
 
 
@@ -72,7 +72,12 @@ def build_parts(
     decoder = new_decoder(recipe, tokenizer, encoder)
     if start is not None:
         take_over(decoder, start, recipe)
-    teachers = [load_teachers(phase, None, tokenizer, encoder, compute.device) for phase in recipe.objective]
+    teachers = [
+        [load_teacher(Path(path), tokenizer, encoder, compute.device) for path in phase.teachers]
+        if isinstance(phase, CrossEntropy)
+        else []
+        for phase in recipe.objective
+    ]
     looks = recipe.encoder.trainable or recipe.data.live_crop is not None
     model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
     seed = recipe.training.seed

@@ -22,7 +22,7 @@ from showtell.models.checkpoint import load_checkpoint, read_config
 from showtell.models.encoder import Encoder, identity_differences
 from showtell.models.features import Features
 from showtell.models.hub import DECODER
-from showtell.recipes.schema import CrossEntropy, Phase, Recipe, SelfCritical
+from showtell.recipes.schema import CrossEntropy, Recipe
 from showtell.text.tokenizer import Tokenizer
 from showtell.training.likelihood import hold_before
 
@@ -69,41 +69,26 @@ def teacher_identities(recipe: Recipe) -> list[str]:
     return [str(read_config(Path(path))[1]["files"][DECODER]) for phase in phases for path in phase.teachers]
 
 
-def load_teachers(
-    phase: Phase, run: Path | None, tokenizer: Tokenizer, encoder: Encoder, device: torch.device
-) -> Teachers | None:
-    """Return the teachers of a phase; None where there are none.
-
-    Args:
-        phase: Of a recipe.
-        run: The run that trains, whose own teacher is among them (`keep_teacher`); None: it is left out.
-        tokenizer: The vocabulary that is learned.
-        encoder: The run's.
-        device: Where they shall teach.
+def load_teacher(path: Path, tokenizer: Tokenizer, encoder: Encoder, device: torch.device) -> CaptioningModel:
+    """Return a captioner that can teach a vocabulary through an encoder.
 
     Raises:
-        CheckpointError: one is no captioner, or it is broken.
-        ConfigError: one has another vocabulary, or sees through another encoder.
+        CheckpointError: it is no captioner, or it is broken.
+        ConfigError: it has another vocabulary, or sees through another encoder.
     """
-    if isinstance(phase, SelfCritical):
-        return None
-    own = [run / TEACHER] if phase.anew and run is not None else []
-    models = []
-    for path in (*own, *map(Path, phase.teachers)):
-        checkpoint = load_checkpoint(path, with_encoder=False, device=device)
-        what = f"{path} cannot teach"
-        if checkpoint.tokenizer.sha256 != tokenizer.sha256:
-            raise ConfigError(
-                what,
-                found=f"a vocabulary of {checkpoint.tokenizer.size:,} tokens",
-                expected=f"the same {tokenizer.size:,} tokens as are learned",
-                mend="Train it on the same prepared set with the same tokenizer",
-            )
-        differences = identity_differences(checkpoint.config["encoder"]["identity"], encoder.identity())
-        if differences:
-            raise ConfigError(what, found=f"another encoder: {'; '.join(differences)}")
-        models.append(checkpoint.model)
-    return Teachers(models, phase.teaching) if models else None
+    checkpoint = load_checkpoint(path, with_encoder=False, device=device)
+    what = f"{path} cannot teach"
+    if checkpoint.tokenizer.sha256 != tokenizer.sha256:
+        raise ConfigError(
+            what,
+            found=f"a vocabulary of {checkpoint.tokenizer.size:,} tokens",
+            expected=f"the same {tokenizer.size:,} tokens as are learned",
+            mend="Train it on the same prepared set with the same tokenizer",
+        )
+    differences = identity_differences(checkpoint.config["encoder"]["identity"], encoder.identity())
+    if differences:
+        raise ConfigError(what, found=f"another encoder: {'; '.join(differences)}")
+    return checkpoint.model
 
 
 def keep_teacher(run: Path) -> None:

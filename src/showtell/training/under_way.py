@@ -19,7 +19,7 @@ from showtell.training.objectives import Objective, build_objective
 from showtell.training.parts import Parts, new_decoder
 from showtell.training.run import Moving, Progress
 from showtell.training.stepping import Stepper, StepResult
-from showtell.training.teaching import keep_teacher, load_teachers
+from showtell.training.teaching import TEACHER, keep_teacher, load_teacher
 from showtell.training.tracking import Trackers
 
 
@@ -54,12 +54,11 @@ class UnderWay:
         """What the phase under way makes small; built once, for rewards count all training captions."""
         number, parts = self.moving.progress.phase, self.parts
         if number not in self._objectives:
-            phase, teachers = self.recipe.objective[number], parts.teachers[number]
+            phase, models = self.recipe.objective[number], list(parts.teachers[number])
             if isinstance(phase, CrossEntropy) and phase.anew:
-                teachers = load_teachers(
-                    phase, self.out, parts.tokenizer, parts.encoder, parts.compute.device
-                )
-            self._objectives[number] = build_objective(phase, parts.batches, teachers)
+                own = load_teacher(self.out / TEACHER, parts.tokenizer, parts.encoder, parts.compute.device)
+                models.append(own)
+            self._objectives[number] = build_objective(phase, parts.batches, models)
         return self._objectives[number]
 
     def begin_phase(self) -> None:
