@@ -91,6 +91,16 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def graphics_card() -> str:
+    """The name of a graphics card to run on, or a skip."""
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no graphics card")
+    return "cuda"
+
+
+@pytest.fixture(scope="session")
 def write_pictures() -> Callable[[Path, Iterable[str]], None]:
     """Write a small PNG under each name (whatever its suffix), its pixels and so its bytes made from the name."""
 

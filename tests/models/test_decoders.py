@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -267,3 +268,38 @@ def test_a_decoder_learns_pictures_by_heart_and_every_weight_has_a_gradient(deco
         if loss.item() < 0.05:
             break
     assert loss.item() < 0.05
+
+
+def test_a_graphics_card_reads_and_learns_the_same(decoder: Any, graphics_card: str) -> None:
+    features, tokens = make_features(), make_tokens()
+    tokens[0, 1, 3:] = 0
+    found = []
+    for device in ("cpu", graphics_card):
+        moved = copy.deepcopy(decoder).to(device).train()
+        for module in moved.modules():
+            if isinstance(module, torch.nn.Dropout | Dropout):
+                module.eval()
+            if isinstance(module, torch.nn.LSTM):
+                module.dropout = 0.0
+        held = moved.read(features.to(torch.device(device)), tokens.to(device))
+        moved.name(held).log_softmax(dim=-1)[..., 2].sum().backward()
+        gradients = {name: one.grad.cpu() for name, one in moved.named_parameters() if one.grad is not None}
+        found.append((held.detach().cpu(), gradients))
+    (held, gradients), (held_there, gradients_there) = found
+    torch.testing.assert_close(held_there, held, rtol=1e-7, atol=1e-9)
+    assert gradients.keys() == gradients_there.keys()
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradients_there[name], gradient, rtol=1e-6, atol=1e-8)
+
+
+def test_small_gradients_reach_a_graphics_cards_recurrence_in_half_precision(
+    decoder: Any, graphics_card: str
+) -> None:
+    decoder = decoder.float().to(graphics_card).train()
+    seen = make_features().to(torch.device(graphics_card))
+    features = Features(seen.regions.float(), seen.pooled.float(), seen.mask)
+    with torch.autocast(graphics_card, torch.bfloat16):
+        logits = decoder(features, make_tokens().to(graphics_card))
+        loss = logits.float().log_softmax(dim=-1)[..., 2].sum()
+    (1e-9 * loss).backward()
+    assert [name for name, one in decoder.named_parameters() if not bool(one.grad.abs().sum())] == []

@@ -653,3 +653,14 @@ def test_finer_pictures_give_a_finer_grid(shared_data: Path) -> None:
     spec = EncoderSpec(preprocessing=Preprocessing(size=448))
     encoder = build_encoder(spec, weights=shared_data / "weights" / "resnet50_imagenet.safetensors")
     assert (encoder.grid, encoder.width) == ((14, 14), 2048)
+
+
+def test_a_graphics_card_sees_the_same(write_weights: Write, pictures: Tensor, graphics_card: str) -> None:
+    spec = EncoderSpec(name="resnet18", stages=(3, 4), grid=2, preprocessing=SMALL_PICTURES)
+    here, there = (
+        build_encoder(spec, weights=write_weights(), device=device, dtype=torch.float32)(pictures)
+        for device in ("cpu", graphics_card)
+    )
+    assert there.regions.device.type == graphics_card
+    torch.testing.assert_close(there.regions.cpu(), here.regions, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(there.pooled.cpu(), here.pooled, rtol=1e-2, atol=1e-2)

@@ -200,3 +200,30 @@ def test_teaching_that_cannot_be_is_refused_by_the_recipe(recipe: Recipe, toy_re
     refuse(anew | {"encoder": toy_recipe.model_dump(mode="json")["encoder"]}, "a frozen encoder sees")
     refuse(anew | {"training": anew["training"] | {"early_stopping": 3}}, "would give up")
     refuse(anew | {"schedule": {"name": "plateau"}}, "would give up")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_every_phase_trains_on_a_graphics_card(
+    toy_set: PreparedSet, recipe: Recipe, tmp_path: Path, precision: str, graphics_card: str
+) -> None:
+    values = recipe.model_dump(mode="json")
+    values["training"]["precision"] = precision
+    values["objective"] = [
+        {"name": "cross-entropy", "epochs": 6},
+        {"name": "cross-entropy", "epochs": 6, "anew": True},
+        {"name": "self-critical", "epochs": 1, "start_share": 0.5},
+    ]
+    result = train(
+        parse_recipe(values, "three phases"),
+        data=toy_set.directory,
+        out=tmp_path / "run",
+        features=tmp_path / "kept",
+        device=graphics_card,
+    )
+    assert result.judgement.scores.values["CIDEr-D"] > 0.5
+    picture = toy_set.picture_path(0)
+    said = [
+        Captioner.load(tmp_path / "run", device=device).caption(picture).text
+        for device in ("cpu", graphics_card)
+    ]
+    assert said[0] == said[1]

@@ -68,8 +68,10 @@ class Encoder(nn.Module):
         self.origin = None if weights is None else weights.origin
         self.layout_was_told = layout_was_told
         self.network = network
-        self.register_buffer("mean", 255 * torch.tensor(preprocessing.mean), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(preprocessing.std), persistent=False)
+        # Where the network is: it looks once before the whole encoder could be moved.
+        place = next(network.parameters()).device
+        for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+            self.register_buffer(name, 255 * torch.tensor(values, device=place), persistent=False)
         self.mean: Tensor
         self.std: Tensor
         if not spec.trainable:
@@ -300,8 +302,7 @@ def build_encoder(
             network = FusedResNet(network)
         network = network.to(dtype or (torch.float32 if spec.name == SMALL else fast_dtype(device)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    encoder = Encoder(spec, network.to(device), source, preprocessing, layout_was_told=layout_was_told)
-    return encoder.to(device)
+    return Encoder(spec, network.to(device), source, preprocessing, layout_was_told=layout_was_told)
 
 
 def _settle_layout(spec: EncoderSpec, source: Weights) -> Layout:

@@ -17,6 +17,7 @@ from showtell.models.decoder import BaseDecoder
 from showtell.models.decoder_specs import LstmSpec
 from showtell.models.dropout import Dropout
 from showtell.models.features import Features
+from showtell.models.lstm_step import run_lstm
 from showtell.models.sentences import Sentences, read_sentences
 from showtell.models.states import DecoderState
 
@@ -82,7 +83,7 @@ class LstmDecoder(BaseDecoder):
     def begin(self, features: Features, hypotheses: int) -> LstmState:
         """Read the picture once and hand its state to K hypotheses."""
         pictures = self.dropout(self.norm(self.picture(features.pooled)))  # [P, E]
-        _, (hidden, cell) = self.lstm(pictures.unsqueeze(1))  # [layers, P, H]
+        _, (hidden, cell) = run_lstm(self.lstm, pictures.unsqueeze(1))  # [layers, P, H]
         hidden, cell = (
             part.transpose(0, 1).unsqueeze(1).expand(-1, hypotheses, -1, -1)  # [P, K, layers, H]
             for part in (hidden, cell)
@@ -92,8 +93,8 @@ class LstmDecoder(BaseDecoder):
     def step(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState, None]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V] and the new state."""
         words = self.dropout(self.words(tokens)).flatten(0, 1).unsqueeze(1)  # [P*K, 1, E]
-        output, after = self.lstm(words, self._by_layer(state))  # [P*K, 1, H], [layers, P*K, H]
-        hidden, cell = (part.transpose(0, 1).unflatten(0, tokens.shape) for part in after)
+        output, after = run_lstm(self.lstm, words, self._by_layer(state))  # [P*K, 1, H], [layers, P*K, H]
+        hidden, cell = (part.transpose(0, 1).reshape(*tokens.shape, *part.shape[::2]) for part in after)
         return self.name(output.view(*tokens.shape, -1)).float(), LstmState(hidden, cell), None
 
     def read(self, features: Features, tokens: Tensor) -> Tensor:

@@ -18,6 +18,7 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from showtell.models.lstm_cells import TORCH, Slopes, by_time, update_cells
+from showtell.models.lstm_step import run_lstm
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,8 @@ def read_sentences(
     else:
         hiddens, cells = (part[:, spoken] for part in before)
     if inputs.device.type != "cpu":
-        packed = PackedSequence(inputs, torch.tensor(sentences.counts))
-        return lstm(packed, (hiddens, cells))[0].data  # type: ignore[no-any-return]
+        found, _ = run_lstm(lstm, PackedSequence(inputs, torch.tensor(sentences.counts)), (hiddens, cells))
+        return found.data.to(inputs.dtype)  # type: ignore[no-any-return]
     for layer, weights in enumerate(lstm.all_weights):
         if layer:
             inputs = functional.dropout(inputs, lstm.dropout, lstm.training)

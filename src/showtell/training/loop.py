@@ -267,7 +267,7 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     ]
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.name]
     # One pass over each weight; its numbers are those of the plain form but for the last bit.
-    fused = all(weight.device.type == "cpu" for weight in trainable)
+    fused = all(weight.device.type in ("cpu", "cuda") for weight in trainable)
     optimizer: torch.optim.Optimizer = kind(groups, lr=options.lr, betas=options.betas, fused=fused)
     return optimizer
 
