@@ -41,7 +41,7 @@ def measure(setting: Setting) -> Iterator[Row]:
 
     console.stderr.quiet = True  # or every round would tell what a cache takes
     rounds = setting.rounds(3)
-    for _ in range(rounds + 1):
+    for _ in range(rounds):
         lay_out()
     timings = take_turns(
         {
@@ -50,6 +50,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             "bare, the package's form": passes(encoder.network, batches),
         },
         rounds,
+        warm_up=False,
     )
     console.stderr.quiet = False
     for form in ("bare, eager", "bare, the package's form"):
