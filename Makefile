@@ -27,7 +27,8 @@ slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or java"
 
 bench: $(STAMP)
-	$(BIN)/python -c 'import onnxscript, onnxruntime, transformers, pycocoevalcap, openvino' 2>/dev/null || \
+	$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
+	  onnxscript onnxruntime transformers pycocoevalcap openvino || \
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,bench]'
 	$(BIN)/python -m benchmarks $(BENCH)
 

@@ -52,7 +52,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             "beam search": lambda: ours(DecodingOptions(beams=BEAMS, **length)),
             "a loop with lists": lambda: loop(list_beam),
         },
-        1 if setting.quick else 3,
+        setting.rounds(2),
         warm_up=False,
     )
     told = timings["a loop with lists"].median / seconds_of(lambda: loop(batched_beam))
