@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.captioning_memory import BATCH, BEAMS, WORDS, caption
+from benchmarks.captioning_memory import BATCH, BEAMS, FIRST_WORDS, WORDS, caption
 from benchmarks.harness import Row, Setting, Work, apart, compare, seconds_of, skipped, take_turns
 from benchmarks.int8 import EXPORT, exported
 from benchmarks.material import SMALL, jpeg_files, random_checkpoint
@@ -21,8 +21,6 @@ MISSING = "transformers is not installed (pip install -e '.[bench]')"
 VIT_GPT2, BLIP = "ViT-GPT2", "BLIP-base"
 TARGETS = {VIT_GPT2: {"torch": 12.0, "INT8": 20.0}, BLIP: {"torch": 25.0, "INT8": 40.0}}
 BATCHES = (8, 16)
-TRIED_WORDS = 5
-"""While the better batch is looked for: on slow cores a whole caption of a batch takes a minute."""
 
 
 def measure(setting: Setting) -> Iterator[Row]:
@@ -60,9 +58,9 @@ def _ours(setting: Setting, path: Path, form: str) -> Captioner:
 
 def _best_batch(setting: Setting, rival: HuggingFace, pictures: list[Path]) -> dict[int, float]:
     """Return the seconds a picture of each batch that was tried, the fastest first."""
-    _theirs(rival, BATCHES[0], pictures[: BATCHES[0]], words=TRIED_WORDS)()
+    _theirs(rival, BATCHES[0], pictures[: BATCHES[0]], words=FIRST_WORDS)()
     tried = {
-        batch: seconds_of(_theirs(rival, batch, pictures[:batch], words=TRIED_WORDS)) / batch
+        batch: seconds_of(_theirs(rival, batch, pictures[:batch], words=FIRST_WORDS)) / batch
         for batch in (BATCHES[:1] if setting.quick else BATCHES)
     }
     return dict(sorted(tried.items(), key=lambda one: one[1]))
