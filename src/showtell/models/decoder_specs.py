@@ -21,7 +21,8 @@ class LstmSpec(StrictModel):
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in picture, words and output")
     head: Literal["linear", "batch-norm"] = Field(
         "linear",
-        description="what makes the picture a word: linear alone, or followed by batch norm and ReLU",
+        description="what makes the picture a word: linear alone, or followed by batch norm and ReLU, which listened "
+        "far better where both were tried",
     )
 
 
