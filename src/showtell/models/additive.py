@@ -29,7 +29,7 @@ class _AdditiveEnergy(torch.autograd.Function):
     def forward(ctx: Any, keys: Tensor, query: Tensor, weight: Tensor) -> Tensor:
         raised_keys, raised_query, column = raised(keys), raised(query), exact(weight)
         pictures = torch.arange(len(query), device=query.device).repeat_interleave(query.shape[1])
-        energy = energies(raised_keys, raised_query.flatten(0, 1), pictures, -2.0 * column).add_(column.sum())
+        energy = energies(raised_keys, raised_query.flatten(0, 1), pictures, column)
         ctx.save_for_backward(raised_keys, raised_query, pictures, column)
         ctx.dtypes = keys.dtype, query.dtype, weight.dtype
         return energy.view(*query.shape[:2], keys.shape[1])
@@ -43,7 +43,7 @@ class _AdditiveEnergy(torch.autograd.Function):
         return (
             gradients.of_keys().to(of_keys),
             by_query.view(raised_query.shape).to(of_query),
-            gradients.of_weight.add_(gradient.sum()).to(of_weight),
+            gradients.of_weight.to(of_weight),
         )
 
 
@@ -67,30 +67,28 @@ def exact(values: Tensor) -> Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def raised(values: Tensor, *, out: Tensor | None = None) -> Tensor:
+def raised(values: Tensor) -> Tensor:
     """Return exp(2x), in float32 at least, of keys or queries float [..., A]."""
-    return torch.mul(exact(values), 2.0, out=out).clamp_(-LARGEST, LARGEST).exp_()
+    return exact(values).mul(2.0).clamp_(-LARGEST, LARGEST).exp_()
 
 
 def energies(keys: Tensor, query: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
-    """Return energies [N, R] of N queries, each about the regions of its picture, less the sum of v.
-
-    A softmax over the regions cancels that sum.
+    """Return energies [N, R] of N queries, each about the regions of its picture.
 
     Args:
         keys: `raised`, [P, R, A].
         query: `raised`, [N, A].
         pictures: Each query's, int64 [N].
-        weight: -2v, [A], `exact`.
+        weight: v, [A], `exact`.
     """
     energy = query.new_empty(len(query), keys.shape[1])
     for rows, block in _blocks(keys, query, pictures):
         energy[rows] = (block.view(-1, block.shape[2]) @ weight).view(len(block), -1)
-    return energy
+    return energy.mul_(-2.0).add_(weight.sum())
 
 
 class EnergyGradients:
-    """Adds up the gradients of keys and weight over queries that come in parts; of energies less the sum of v.
+    """Adds up the gradients of keys and weight over queries that come in parts.
 
     Args:
         keys: `raised`, [P, R, A].
@@ -98,7 +96,7 @@ class EnergyGradients:
     """
 
     def __init__(self, keys: Tensor, weight: Tensor) -> None:
-        self._keys, self._factor = keys, 4.0 * weight
+        self._keys, self._weight = keys, weight
         self._of_keys = torch.zeros_like(keys)
         self.of_weight = torch.zeros_like(weight)
 
@@ -112,11 +110,12 @@ class EnergyGradients:
             slope = block.addcmul_(block, block, value=-1.0)  # [n, R, A]
             by_query[rows] = torch.bmm(asked.unsqueeze(1), slope).squeeze(1)
             self._of_keys.index_add_(0, pictures[rows], slope.mul_(asked.unsqueeze(2)))
-        return by_query.mul_(self._factor)
+        self.of_weight += gradient.sum()
+        return by_query.mul_(4.0 * self._weight)
 
     def of_keys(self) -> Tensor:
         """Return the gradient of all keys [P, R, A], once."""
-        return self._of_keys.mul_(self._factor)
+        return self._of_keys.mul_(4.0 * self._weight)
 
 
 def _blocks(keys: Tensor, query: Tensor, pictures: Tensor) -> Iterator[tuple[slice, Tensor]]:

@@ -103,25 +103,22 @@ class _Looking(torch.autograd.Function):
             counts, places = sentences.counts, _Places.of(sentences, values)
             sizes = [keys.shape[2], values.shape[2], words.shape[1]]
             raised_keys, column = raised(keys), exact(energy)
-            doubled = -2.0 * column
             hidden_regions = ~mask.index_select(0, places.pictures)  # [n, R]
             kept = _Kept.empty(words, sizes, mask.shape[1])
             h, c = hidden, cell.to(kept.cells.dtype)
             for (read,), at in zip(by_time(counts, words), kept.times(counts), strict=True):
                 size = len(read)
                 query, gate, gates = torch.split(h[:size] @ from_hidden.t(), sizes, dim=1)
-                raised(query, out=at.query)
-                energy_of = energies(raised_keys, at.query, places.pictures[:size], doubled)
+                at.query.copy_(raised(query))
+                energy_of = energies(raised_keys, at.query, places.pictures[:size], column)
                 energy_of.masked_fill_(hidden_regions[:size], float("-inf"))
                 torch.softmax(energy_of, dim=1, out=at.attention)  # [n, R]
                 at.found.copy_(places.bmm(at.attention, values))  # [n, M]
-                torch.add(gate, gate_bias, out=at.gate).sigmoid_()
+                at.gate.copy_((gate + gate_bias).sigmoid_())
                 torch.mul(at.gate, at.found, out=at.seen)
-                torch.addmm(gates, at.seen, from_seen.t(), out=at.active).add_(read)
-                raw = exact(at.active)
+                raw = exact(torch.addmm(gates, at.seen, from_seen.t()).add_(read))
                 at.hidden.copy_(update_cells(raw, c[:size], at.cells, ORDER))
-                if raw is not at.active:
-                    at.active.copy_(raw)
+                at.active.copy_(raw)
                 h, c = at.hidden, at.cells
         ctx.save_for_backward(
             hidden, cell, values, raised_keys, from_hidden, from_seen, column, *kept.tensors

@@ -39,8 +39,7 @@ def update_cells(gates: Tensor, before: Tensor, cells: Tensor, order: Order) -> 
         order: Of the gates.
     """
     write, keep, content, expose = order.split(gates)
-    # At once where they stand side by side.
-    for gate in (gates[:, : 3 * cells.shape[1]],) if order.content == 3 else (write, keep, expose):
+    for gate in (write, keep, expose):
         gate.sigmoid_()
     content.tanh_()
     torch.mul(keep, before, out=cells).addcmul_(write, content)
