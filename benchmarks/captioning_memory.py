@@ -16,7 +16,7 @@ BEAMS = 3
 WORDS = 20
 """Tokens of every caption, ours and theirs: as many as ``generate`` says unless told otherwise."""
 FIRST_WORDS = 3
-"""Of theirs, where no more are needed: memory has its peak while they look, and the better batch shows by then.
+"""Of theirs, where their better batch is looked for and their memory measured, which more words could only raise.
 On slow cores a whole caption of a batch takes a minute."""
 
 
@@ -34,7 +34,7 @@ def of_ours(path: str, weights: str | None, pictures: list[str]) -> dict[str, An
 
 
 def of_theirs(name: str, batch: int, pictures: list[str]) -> dict[str, Any]:
-    """The same with the first words of one of Hugging Face's: the others could only add to its peak."""
+    """The same with the first words of one of Hugging Face's."""
     from benchmarks.rivals.hugging_face import HuggingFace
 
     rival = HuggingFace(name)
