@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from showtell.data.checking import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
-from showtell.data.mapped import mapped_table
+from showtell.data.mapped import ROWS_AT_ONCE, mapped_table
 from showtell.data.problems import HARMLESS, by_kind, printable, report
 from showtell.data.sources.registry import HUB, open_source
 from showtell.data.sources.source import Example, Problem, Source, spilled_examples
@@ -42,7 +42,6 @@ from showtell.spilled import Spilled
 
 KIND, FORMAT = "prepared set", 1
 EXAMPLES, PROBLEMS = "examples.parquet", "problems.jsonl"
-ROWS_AT_ONCE = 8_192
 
 SCHEMA = pa.schema(
     [
