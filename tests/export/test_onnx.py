@@ -187,19 +187,15 @@ def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("int8", [False, True], ids=["float32", "int8"])
-def test_a_captioner_of_flickr8k_exported_says_the_same_of_photographs(
+def test_the_captioner_that_ships_says_the_same_of_photographs_when_exported(
     shared_data: Path, tmp_path: Path, int8: bool
 ) -> None:
-    run = Path(__file__).parents[2] / "runs" / "attention"
-    if not run.is_dir():
-        pytest.skip("no trained captioner at runs/attention")
     photographs = shared_data / "data" / "flickr8k" / "Flicker8k_Dataset"
     written = export_checkpoint(
-        run,
+        Path(__file__).parents[2] / "models" / "flickr8k-best-rl",
         tmp_path / "out",
         calibration=Calibration([photographs], 64) if int8 else None,
         pictures=[shared_data / "data" / "coco_mini" / "val2017"],
-        encoder_weights=shared_data / "weights" / "resnet50_imagenet.safetensors",
     )
     agreement = written.config.agreement
     assert agreement is not None

@@ -1,7 +1,8 @@
 """The encoder's convolutions in 8 bits: weights per channel, activations by the ranges that pictures showed.
 
 Static quantisation in onnxruntime's QDQ form: what stands between a quantise and a dequantise node is computed on
-integers by every runtime that can. The decoder stays in float32: it is small beside the encoder.
+integers by every runtime that can. The decoder stays in float32: it is small beside the encoder. So do the means over
+the cells of a grid, which are not learned.
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ def quantise(directory: Path, ranges: Samples) -> None:
             Pictures(),
             quant_format=QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATIONS),
+            nodes_to_exclude=_means_over_cells(directory / ENCODER),
             per_channel=True,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
@@ -59,6 +61,22 @@ def quantise(directory: Path, ranges: Samples) -> None:
         )
         (directory / ENCODER).write_bytes(narrow.read_bytes())
         move_weights_out(directory / ENCODER)
+
+
+def _means_over_cells(path: Path) -> list[str]:
+    """Return the names of the products of `showtell.models.resnet.mean_over_cells`: constants times what is seen.
+
+    Their constant is on the left, where onnxruntime's products on integers take no scale for each row; the product that
+    follows belongs to them.
+    """
+    from onnx import load_model
+
+    graph = load_model(path, load_external_data=False).graph
+    products = [node for node in graph.node if node.op_type == "MatMul"]
+    constants = {one.name for one in graph.initializer}
+    first = [node for node in products if node.input[0] in constants]
+    made = {name for node in first for name in node.output}
+    return [node.name for node in [*first, *(node for node in products if node.input[0] in made)]]
 
 
 @contextlib.contextmanager

@@ -1,0 +1,45 @@
+"""An encoder in 8 bits, for those that read earlier stages on a grid too."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+
+from showtell.export.files import ENCODER, PICTURES
+from showtell.export.graphs import write_encoder
+from showtell.export.quantise import quantise
+from showtell.export.samples import draw_samples
+from showtell.export.sessions import Graph
+from showtell.models.encoder import EncoderSpec, build_encoder
+from showtell.models.resnet import ResNet
+from showtell.models.tensors import save_tensors
+from showtell.preprocessing import Preprocessing
+
+PREPROCESSING = Preprocessing(size=96)
+
+
+@pytest.mark.parametrize("grid", [2, 4], ids=["coarser than the last map", "finer"])
+def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(tmp_path: Path, grid: int) -> None:
+    torch.manual_seed(0)
+    save_tensors(ResNet(18).state_dict(), tmp_path / "weights.safetensors")
+    spec = EncoderSpec(name="resnet18", stages=(3, 4), grid=grid, preprocessing=PREPROCESSING)
+    write_encoder(build_encoder(spec, weights=tmp_path / "weights.safetensors"), tmp_path)
+    samples = draw_samples(6, PREPROCESSING)
+
+    def look() -> np.ndarray:
+        options = onnxruntime.SessionOptions()
+        # Sums that a processor without 8-bit dot products would cut are another matter.
+        options.add_session_config_entry("session.x64quantprecision", "1")
+        session = onnxruntime.InferenceSession(tmp_path / ENCODER, options, ["CPUExecutionProvider"])
+        return Graph(session)({PICTURES: samples.pictures})["regions"]
+
+    whole = look()
+    quantise(tmp_path, samples)
+    narrow = look()
+    assert whole.shape == (6, grid * grid, 256 + 512)
+    error = np.sqrt(((whole - narrow) ** 2).sum() / (whole**2).sum())
+    assert 0 < error < 0.1
