@@ -66,8 +66,8 @@ def quantise(directory: Path, ranges: Samples) -> None:
 def _means_over_cells(path: Path) -> list[str]:
     """Return the names of the products of `showtell.models.resnet.mean_over_cells`: constants times what is seen.
 
-    Their constant is on the left, where onnxruntime's products on integers take no scale for each row; the product that
-    follows belongs to them.
+    Their constant is on the left, where onnxruntime's products on integers take no scale for each row; the product
+    that follows belongs to them.
     """
     from onnx import load_model
 
