@@ -74,9 +74,8 @@ def _means_over_cells(path: Path) -> list[str]:
     graph = load_model(path, load_external_data=False).graph
     products = [node for node in graph.node if node.op_type == "MatMul"]
     constants = {one.name for one in graph.initializer}
-    first = [node for node in products if node.input[0] in constants]
-    made = {name for node in first for name in node.output}
-    return [node.name for node in [*first, *(node for node in products if node.input[0] in made)]]
+    made = {node.output[0] for node in products if node.input[0] in constants}
+    return [node.name for node in products if node.input[0] in constants | made]
 
 
 @contextlib.contextmanager
