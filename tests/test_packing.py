@@ -235,6 +235,26 @@ def test_scores_of_another_decoding_are_not_kept(packed: Path, frozen_captioner:
     assert "## Scores" not in (packed / "README.md").read_text(encoding="utf-8")
 
 
+def test_a_captioner_may_look_at_mirror_images_too_and_be_judged_so(
+    packed: Path, toy_set: PreparedSet
+) -> None:
+    shared, twice = packed.parent / "eyes.safetensors", packed.with_name("twice")
+    pack_captioner(packed, twice, encoder=shared, recipe="demo", flip_average=True)
+    config = read_config(twice)[1]
+    assert "scores" not in config
+    assert config["recipe"] == read_config(packed)[1]["recipe"]
+    captioner = Captioner.load(twice, device="cpu")
+    before = [caption.score for caption in Captioner.load(packed, device="cpu").caption(PICTURES)]
+    assert [caption.score for caption in captioner.caption(PICTURES)] != pytest.approx(before, abs=1e-4)
+    looking, picture = load_checkpoint(twice).model.encoder, torch.from_numpy(PICTURES[0][None, :32, :32])
+    assert looking is not None
+    assert torch.equal(looking(picture).pooled, looking(picture.flip(2)).pooled)
+    assert "of what it sees in the picture and in its mirror image" in (twice / "README.md").read_text()
+    pack_captioner(twice, twice, encoder=shared, flip_average=True, data=toy_set.directory)
+    judged = evaluate_checkpoint(twice, data=toy_set.directory, split="dev").scores
+    assert read_config(twice)[1]["scores"]["values"] == judged.values
+
+
 def test_shares_of_a_single_captioner_are_refused(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--share cannot be used: found one captioner"):
         pack_captioner(packed, tmp_path / "again", shares=[1.0])

@@ -53,6 +53,7 @@ def pack_captioner(
     recipe: str | None = None,
     card: Mapping[str, Any] | None = None,
     search: Mapping[str, Any] | None = None,
+    flip_average: bool = False,
     data: Path | None = None,
     split: str = "dev",
 ) -> Packed:
@@ -69,6 +70,8 @@ def pack_captioner(
         recipe: A shipped recipe; the card names the command that trains such a captioner by it.
         card: Fields of the model card (`showtell.models.card.CardFields`).
         search: Decoding options that it shall have in place of its own: ``{"beams": 5}``.
+        flip_average: It shall look at the mirror image of each picture too (`showtell.models.flipping`), whatever it
+            was trained to do.
         data: A prepared set: what is written captions a split of it, and these scores stand in the card. None: the
             scores it had do, unless it decodes otherwise now.
         split: That split.
@@ -91,6 +94,8 @@ def pack_captioner(
         loaded = soup_of([loaded, *rest], shares)
     if search:
         loaded = _decoding_by(loaded, override(loaded.search, **search))
+    if flip_average:
+        loaded = _looking_twice(loaded)
     fields = dict(card or {})
     if recipe is not None:
         fields["command"] = training_command(loaded.config, recipe, out.name)
@@ -118,6 +123,20 @@ def _decoding_by(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint:
     if options != loaded.search:
         config.pop("scores", None)
     return replace(loaded, search=options, config=config)
+
+
+def _looking_twice(loaded: Checkpoint) -> Checkpoint:
+    """Return a captioner that looks at mirror images too; scores of a single look are not its own."""
+    encoder = loaded.model.encoder
+    assert encoder is not None
+    if encoder.spec.flip_average:
+        return loaded
+    encoder.spec = encoder.spec.model_copy(update={"flip_average": True})
+    seen = dict(loaded.config["encoder"])
+    seen["spec"] = {**seen["spec"], "flip_average": True}
+    seen["identity"] = {**seen["identity"], **encoder.spec.reads}
+    config = {name: value for name, value in loaded.config.items() if name != "scores"}
+    return replace(loaded, config={**config, "encoder": seen})
 
 
 def _judged(directory: Path, data: Path, split: str) -> Checkpoint:

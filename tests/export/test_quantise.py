@@ -22,12 +22,21 @@ from showtell.preprocessing import Preprocessing
 PREPROCESSING = Preprocessing(size=96)
 
 
-@pytest.mark.parametrize("grid", [2, 4], ids=["coarser than the last map", "finer"])
-def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(tmp_path: Path, grid: int) -> None:
+@pytest.mark.parametrize(
+    ("grid", "flip_average"),
+    [(2, False), (4, False), (2, True)],
+    ids=["coarser than the last map", "finer", "mirror images too"],
+)
+def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(
+    tmp_path: Path, grid: int, flip_average: bool
+) -> None:
     torch.manual_seed(0)
     save_tensors(ResNet(18).state_dict(), tmp_path / "weights.safetensors")
-    spec = EncoderSpec(name="resnet18", stages=(3, 4), grid=grid, preprocessing=PREPROCESSING)
-    write_encoder(build_encoder(spec, weights=tmp_path / "weights.safetensors"), tmp_path)
+    spec = EncoderSpec(
+        name="resnet18", stages=(3, 4), grid=grid, preprocessing=PREPROCESSING, flip_average=flip_average
+    )
+    encoder = build_encoder(spec, weights=tmp_path / "weights.safetensors", dtype=torch.float32)
+    write_encoder(encoder, tmp_path)
     samples = draw_samples(6, PREPROCESSING)
 
     def look() -> np.ndarray:
@@ -38,6 +47,8 @@ def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(tmp_path: Path
         return Graph(session)({PICTURES: samples.pictures})["regions"]
 
     whole = look()
+    exact = encoder(torch.from_numpy(samples.pictures)).regions.numpy()
+    np.testing.assert_allclose(whole, exact, rtol=2e-3, atol=2e-3)
     quantise(tmp_path, samples)
     narrow = look()
     assert whole.shape == (6, grid * grid, 256 + 512)

@@ -35,6 +35,13 @@ def command(
     no_repeat_ngram: Annotated[
         int | None, typer.Option(help="N-grams of this size shall never repeat. Default: as it is.")
     ] = None,
+    flip_average: Annotated[
+        bool,
+        typer.Option(
+            "--flip-average",
+            help="It shall look at each picture's mirror image too: somewhat better captions, at half the speed.",
+        ),
+    ] = False,
     data: Annotated[
         Path | None, typer.Option(help="A prepared set to judge it on once it is packed, for the model card.")
     ] = None,
@@ -72,6 +79,7 @@ def command(
         recipe=recipe,
         card={name: value for name, value in given.items() if value},
         search={name: value for name, value in search.items() if value is not None},
+        flip_average=flip_average,
         data=data,
         split=split,
     )

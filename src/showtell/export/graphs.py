@@ -36,6 +36,7 @@ from showtell.export.form import StateTensor
 from showtell.export.states import Look, look
 from showtell.models.encoder import Encoder
 from showtell.models.features import Features
+from showtell.models.flipping import maps_of
 
 OPSET = 18
 LARGEST_FILE = 2**31 - 1
@@ -52,7 +53,9 @@ class _Looking(nn.Module):
         self.network = getattr(encoder.network, "plain", encoder.network)
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        seen = self.network(self.encoder.normalise(pictures)).flatten(2).transpose(1, 2)  # [P, R, D]
+        twice = self.encoder.spec.flip_average
+        maps = maps_of(self.network, self.encoder.normalise(pictures), flip_average=twice)  # [P, D, h, w]
+        seen = maps.flatten(2).transpose(1, 2)  # [P, R, D]
         # Rounded to half floats like all features, so that they are the numbers that decoders were trained on.
         regions, pooled = (part.to(torch.float16).float() for part in (seen, seen.mean(1)))
         return regions, pooled, torch.ones_like(regions[..., 0], dtype=torch.bool)

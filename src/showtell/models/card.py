@@ -133,11 +133,16 @@ def _what_it_is(config: Mapping[str, Any]) -> str:
     sizes = ", ".join(f"{key} {value}" for key, value in decoder.items() if key != "name")
     frozen = "trained along with the decoder" if spec["trainable"] else "frozen, not trained here"
     layout = f", stride layout {spec['layout']}" if spec["layout"] else ""
+    twice = (
+        ", the mean of what it sees in the picture and in its mirror image"
+        if spec.get("flip_average")
+        else ""
+    )
     lines = [
         "A captioner: it looks at a picture and writes one sentence about it. Made with showtell.",
         "",
         f"- **Encoder**: `{spec['name']}`, {frozen}{layout}; "
-        f"{rows}x{columns} regions of {encoder['width']} channels.",
+        f"{rows}x{columns} regions of {encoder['width']} channels{twice}.",
     ]
     if encoder["identity"]["weights"]:
         when = " before training" if spec["trainable"] else ""

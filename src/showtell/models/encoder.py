@@ -20,6 +20,7 @@ from showtell.errors import EncoderError
 from showtell.files import atomic_path
 from showtell.lanes import going_on
 from showtell.models.features import Features
+from showtell.models.flipping import maps_of
 from showtell.models.fused import FusedResNet
 from showtell.models.layout_check import layout_evidence
 from showtell.models.resnet import ResNet, fold_batch_norms
@@ -97,7 +98,7 @@ class Encoder(nn.Module):
     def identity(self) -> dict[str, Any]:
         """Return what makes its features its own, as JSON values: name, layout, weights, preprocessing...
 
-        Stages and grid are told only where they are not the usual, so that earlier features stay known.
+        Stages, grid and flips are told only where they are not the usual, so that earlier features stay known.
         """
         return {
             "name": self.spec.name,
@@ -178,12 +179,14 @@ class Encoder(nn.Module):
         """Return the batch in parts that suit a CPU's cache; a picture's features do not depend on its part."""
         if self.mean.device.type != "cpu" or torch.compiler.is_exporting() or pictures.ndim != 4:
             return (pictures,)
-        part = max(1, PART_PIXELS * torch.get_num_threads() // self.preprocessing.size**2)
+        pixels = (1 + self.spec.flip_average) * self.preprocessing.size**2
+        part = max(1, PART_PIXELS * torch.get_num_threads() // pixels)
         return going_on(torch.split(pictures, part))
 
     def _look(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         """Return regions [P, R, D] and their mean [P, D]; half floats in eval mode."""
-        seen = self.network(normalised).flatten(2).transpose(1, 2)  # [P, R, D]
+        maps = maps_of(self.network, normalised, flip_average=self.spec.flip_average)  # [P, D, h, w]
+        seen = maps.flatten(2).transpose(1, 2)  # [P, R, D]
         pooled = seen.mean(1, dtype=torch.float32)  # [P, D]
         return (seen, pooled) if self.training else (self._halve(seen), self._halve(pooled))
 

@@ -44,6 +44,11 @@ class EncoderSpec(StrictModel):
         description="rows and columns of regions, means over the cells of the last stage's map (ResNets); none: as "
         "many as it has, a 32nd of the pixels",
     )
+    flip_average: bool = Field(
+        False,
+        description="look at the mirror image too and take the mean, turned back: somewhat better captions for twice "
+        "the looking",
+    )
     weights: str | None = Field(None, description="a local safetensors file; none: the default from the hub")
     trainable: bool = Field(False, description="train the encoder too; else it is frozen")
     width: int = Field(
@@ -76,8 +81,12 @@ class EncoderSpec(StrictModel):
 
     @property
     def reads(self) -> dict[str, Any]:
-        """What is read of a ResNet beside the usual, as JSON values: nothing where it is the last stage's own map."""
-        asked = {"stages": list(self.stages) if len(self.stages) > 1 else None, "grid": self.grid}
+        """What is read beside the usual, as JSON values: nothing where it is the last stage's own map, seen once."""
+        asked = {
+            "stages": list(self.stages) if len(self.stages) > 1 else None,
+            "grid": self.grid,
+            "flip_average": self.flip_average or None,
+        }
         return {name: value for name, value in asked.items() if value is not None}
 
     @property

@@ -1,0 +1,89 @@
+"""The mean of what is seen in a picture and in its mirror image, turned back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from showtell.models.encoder import Encoder, EncoderSpec, build_encoder, check_identity
+from showtell.models.resnet import ResNet
+from showtell.models.small import SmallNetwork
+from showtell.models.tensors import save_tensors
+from showtell.preprocessing import Preprocessing
+
+SIZE = 96
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_tensors(ResNet(18).state_dict(), path)
+    return path
+
+
+def build(weights: Path, *, flip_average: bool, dtype: torch.dtype = torch.float32) -> Encoder:
+    spec = EncoderSpec(
+        name="resnet18",
+        stages=(3, 4),
+        grid=2,
+        preprocessing=Preprocessing(size=SIZE),
+        flip_average=flip_average,
+    )
+    return build_encoder(spec, weights=weights, dtype=dtype)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Tensor:
+    return torch.randint(
+        0, 256, (5, SIZE, SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
+    )
+
+
+def turned(regions: Tensor, grid: tuple[int, int]) -> Tensor:
+    """Regions [P, R, D], each row of them from right to left."""
+    return regions.unflatten(1, grid).flip(2).flatten(1, 2)
+
+
+def test_regions_are_the_mean_of_both_looks_each_in_its_place(weights: Path, pictures: Tensor) -> None:
+    once, twice = (build(weights, flip_average=flips) for flips in (False, True))
+    upright, mirrored, both = once(pictures), once(pictures.flip(2)), twice(pictures)
+    assert twice.grid == once.grid
+    assert both.regions.shape == upright.regions.shape
+    expected = (upright.regions + turned(mirrored.regions, once.grid)) / 2
+    torch.testing.assert_close(both.regions, expected, rtol=2e-3, atol=2e-3)
+    torch.testing.assert_close(both.pooled, (upright.pooled + mirrored.pooled) / 2, rtol=2e-3, atol=2e-3)
+    assert not torch.allclose(both.regions, upright.regions, rtol=2e-3, atol=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_mirror_image_has_the_mirrored_regions_to_the_bit(
+    weights: Path, pictures: Tensor, dtype: torch.dtype
+) -> None:
+    encoder = build(weights, flip_average=True, dtype=dtype)
+    upright, mirrored = encoder(pictures), encoder(pictures.flip(2))
+    assert torch.equal(mirrored.regions, turned(upright.regions, encoder.grid))
+
+
+def test_both_encoders_are_told_apart_and_others_stay_known(weights: Path) -> None:
+    once, twice = (build(weights, flip_average=flips).identity() for flips in (False, True))
+    assert "flip_average" not in once
+    assert twice == {**once, "flip_average": True}
+    with pytest.raises(Exception, match="flip_average is True, not None"):
+        check_identity(twice, once, what="this", mend="")
+
+
+def test_an_encoder_that_is_trained_learns_from_both_looks(pictures: Tensor) -> None:
+    spec = EncoderSpec(
+        name="small", trainable=True, width=16, preprocessing=Preprocessing(size=SIZE), flip_average=True
+    )
+    torch.manual_seed(0)
+    encoder = build_encoder(spec)
+    assert isinstance(encoder.network, SmallNetwork)
+    encoder(pictures).regions.square().mean().backward()
+    assert all(
+        weight.grad is not None and bool(weight.grad.isfinite().all()) for weight in encoder.parameters()
+    )
