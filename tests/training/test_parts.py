@@ -13,6 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from showtell.data.batches import Batch
+from showtell.data.memories import LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.models.checkpoint import load_checkpoint
@@ -77,6 +78,27 @@ def test_features_of_a_subset_alone_are_extracted(
         done[manifest["encoder"]["preprocessing"]["mirror"]] = np.flatnonzero(bits).tolist()
     assert done[True] == parts.batches.rows.tolist()
     assert done[False] == sorted([*parts.batches.rows, *parts.judge.rows])
+
+
+@pytest.mark.parametrize("regions", [True, False], ids=["regions", "pooled alone"])
+def test_mirror_images_are_not_looked_at_again_where_both_looks_are_averaged(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path, regions: bool
+) -> None:
+    weights = {"trainable": False, "weights": str(encoder_weights), "flip_average": True}
+    encoder = parts_of(
+        changed(toy_recipe, encoder=weights, data={"subset": 5}), toy_set, tmp_path / "some"
+    ).encoder
+    rows = np.arange(4)
+    memories = open_memories(
+        toy_set, encoder, tmp_path / "kept", rows=rows[:2], mirrored=rows[1:], regions=regions
+    )
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    seen = memories.load(rows[1:], np.array([True, False, True]))
+    assert isinstance(seen, Features)
+    live = LivePictures(toy_set, encoder.preprocessing).load(rows[1:], np.array([True, False, True]))
+    expected = encoder(live)
+    assert torch.equal(seen.pooled.float(), expected.pooled)
+    assert torch.equal(seen.regions.float(), expected.regions if regions else expected.regions[:, :0])
 
 
 PLAIN = {"name": "lstm", "embedding": 16, "hidden": 16, "head": "batch-norm"}

@@ -73,6 +73,36 @@ class FeatureCache:
         )
 
 
+class MirroredCache:
+    """The features of mirror images, where the encoder sees in them the mirrored map: nothing is looked at again.
+
+    Args:
+        cache: Those of the pictures, of an encoder with ``flip_average``.
+
+    Attributes:
+        manifest: The cache's.
+        regions: float16 [N, R, D], read by row, each row of a map from right to left.
+        pooled: float16 [N, D], the cache's.
+    """
+
+    def __init__(self, cache: FeatureCache) -> None:
+        self.manifest, self.pooled = cache.manifest, cache.pooled
+        self.regions = _Mirrored(cache.regions, cache.manifest["grid"][1])
+
+
+class _Mirrored:
+    def __init__(self, regions: npt.NDArray[np.float16], columns: int) -> None:
+        self._regions, self._columns = regions, columns
+
+    def __getitem__(self, row: int) -> npt.NDArray[np.float16]:
+        regions = self._regions[row]  # [R, D], where R may be 0
+        turned: npt.NDArray[np.float16] = regions.reshape(-1, self._columns, regions.shape[1])[:, ::-1]
+        return turned.reshape(regions.shape)
+
+
+AnyCache = FeatureCache | MirroredCache
+
+
 def extract_features(
     prepared: PreparedSet,
     encoder: Encoder,

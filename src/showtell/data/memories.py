@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from showtell.cores import usable_cores
-from showtell.data.features import FeatureCache
+from showtell.data.features import AnyCache
 from showtell.data.prepared import PreparedSet
 from showtell.images import load_picture
 from showtell.models.features import Features, WindowedMaps
@@ -30,7 +30,7 @@ class CachedFeatures:
             those of the whole view, then (only where there are such) of its four corners as in `CORNERS`.
     """
 
-    def __init__(self, *views: Sequence[FeatureCache]) -> None:
+    def __init__(self, *views: Sequence[AnyCache]) -> None:
         self._views = views
 
     def load(
@@ -73,7 +73,7 @@ class KeptMaps:
         crop: Least share of a side that is shown.
     """
 
-    def __init__(self, views: Sequence[FeatureCache], *, grid: tuple[int, int], crop: float) -> None:
+    def __init__(self, views: Sequence[AnyCache], *, grid: tuple[int, int], crop: float) -> None:
         self._views = views
         self._shape: tuple[int, int] = tuple(views[0].manifest["grid"])
         self._sides = [

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from showtell.data.batches import Batches, BatchOptions, Memories
-from showtell.data.features import FeatureCache, ask_layout, extract_features
+from showtell.data.features import AnyCache, FeatureCache, MirroredCache, ask_layout, extract_features
 from showtell.data.memories import CORNERS, CachedFeatures, KeptMaps, LivePictures
 from showtell.data.prepared import PreparedSet
 from showtell.files import sha256_json
@@ -216,7 +216,7 @@ def _open_pair(
     *,
     regions: bool = True,
     **view: object,
-) -> list[FeatureCache]:
+) -> list[AnyCache]:
     """Return the cache of a view of some rows, and that of the mirrored view where one is wanted."""
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
 
@@ -228,8 +228,12 @@ def _open_pair(
             place = folder / f"{cache_name(looking)}-pooled"
         return extract_features(prepared, looking, place, rows=wanted, regions=regions)
 
-    upright = cache(rows, **view)
-    return [upright] if mirrored is None else [upright, cache(mirrored, **view, mirror=True)]
+    if mirrored is None:
+        return [cache(rows, **view)]
+    if encoder.spec.flip_average:
+        upright = cache(np.union1d(rows, mirrored), **view)
+        return [upright, MirroredCache(upright)]
+    return [cache(rows, **view), cache(mirrored, **view, mirror=True)]
 
 
 def cache_name(encoder: Encoder) -> str:
