@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import _thread
+import os
+import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -15,8 +17,10 @@ from showtell.lanes import Lanes, go_on, going_on
 
 
 def work_until_stopped() -> None:
-    while True:
+    deadline = time.monotonic() + 60.0
+    while time.monotonic() < deadline:
         go_on()
+    raise TimeoutError("nobody stopped this lane")
 
 
 @given(st.integers(0, 7), st.integers(1, 4))
@@ -101,7 +105,8 @@ def test_a_stream_that_is_left_stops_its_lanes() -> None:
 def test_an_interrupt_ends_the_stream_at_once() -> None:
     def work(batch: int) -> None:
         if batch == 0:
-            _thread.interrupt_main()
+            # A signal, as Ctrl-C sends it: `_thread.interrupt_main` wakes no thread that waits already.
+            os.kill(os.getpid(), signal.SIGINT)
         work_until_stopped()
 
     with pytest.raises(KeyboardInterrupt):
