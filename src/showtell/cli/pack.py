@@ -39,7 +39,7 @@ def command(
         bool,
         typer.Option(
             "--flip-average",
-            help="It shall look at each picture's mirror image too: somewhat better captions, at half the speed.",
+            help="It shall look at each picture's mirror image too: somewhat better captions for twice the looking.",
         ),
     ] = False,
     data: Annotated[
