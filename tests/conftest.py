@@ -101,6 +101,20 @@ def graphics_card() -> str:
 
 
 @pytest.fixture(scope="session")
+def resnet18_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The weights of an untrained ResNet-18, always the same."""
+    import torch
+    from safetensors.torch import save_file
+
+    from showtell.models.resnet import ResNet
+
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(ResNet(18).state_dict(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
 def write_pictures() -> Callable[[Path, Iterable[str]], None]:
     """Write a small PNG under each name (whatever its suffix), its pixels and so its bytes made from the name."""
 

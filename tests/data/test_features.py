@@ -34,16 +34,8 @@ PREPROCESSING = Preprocessing(size=64)
 
 
 @pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
-    save_file(ResNet(18).state_dict(), path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def encoder(weights: Path) -> Encoder:
-    return build_encoder(EncoderSpec(name="resnet18", preprocessing=PREPROCESSING), weights=weights)
+def encoder(resnet18_weights: Path) -> Encoder:
+    return build_encoder(EncoderSpec(name="resnet18", preprocessing=PREPROCESSING), weights=resnet18_weights)
 
 
 @pytest.fixture

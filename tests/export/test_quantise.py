@@ -15,8 +15,6 @@ from showtell.export.quantise import quantise
 from showtell.export.samples import draw_samples
 from showtell.export.sessions import Graph
 from showtell.models.encoder import EncoderSpec, build_encoder
-from showtell.models.resnet import ResNet
-from showtell.models.tensors import save_tensors
 from showtell.preprocessing import Preprocessing
 
 PREPROCESSING = Preprocessing(size=96)
@@ -28,14 +26,12 @@ PREPROCESSING = Preprocessing(size=96)
     ids=["coarser than the last map", "finer", "mirror images too"],
 )
 def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(
-    tmp_path: Path, grid: int, flip_average: bool
+    resnet18_weights: Path, tmp_path: Path, grid: int, flip_average: bool
 ) -> None:
-    torch.manual_seed(0)
-    save_tensors(ResNet(18).state_dict(), tmp_path / "weights.safetensors")
     spec = EncoderSpec(
         name="resnet18", stages=(3, 4), grid=grid, preprocessing=PREPROCESSING, flip_average=flip_average
     )
-    encoder = build_encoder(spec, weights=tmp_path / "weights.safetensors", dtype=torch.float32)
+    encoder = build_encoder(spec, weights=resnet18_weights, dtype=torch.float32)
     write_encoder(encoder, tmp_path)
     samples = draw_samples(6, PREPROCESSING)
 

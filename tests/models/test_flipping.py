@@ -8,24 +8,15 @@ import pytest
 import torch
 from torch import Tensor
 
+from showtell.errors import EncoderError
 from showtell.models.encoder import Encoder, EncoderSpec, build_encoder, check_identity
-from showtell.models.resnet import ResNet
 from showtell.models.small import SmallNetwork
-from showtell.models.tensors import save_tensors
 from showtell.preprocessing import Preprocessing
 
 SIZE = 96
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
-    save_tensors(ResNet(18).state_dict(), path)
-    return path
-
-
-def build(weights: Path, *, flip_average: bool, dtype: torch.dtype = torch.float32) -> Encoder:
+def build(resnet18_weights: Path, *, flip_average: bool, dtype: torch.dtype = torch.float32) -> Encoder:
     spec = EncoderSpec(
         name="resnet18",
         stages=(3, 4),
@@ -33,7 +24,7 @@ def build(weights: Path, *, flip_average: bool, dtype: torch.dtype = torch.float
         preprocessing=Preprocessing(size=SIZE),
         flip_average=flip_average,
     )
-    return build_encoder(spec, weights=weights, dtype=dtype)
+    return build_encoder(spec, weights=resnet18_weights, dtype=dtype)
 
 
 @pytest.fixture(scope="module")
@@ -48,8 +39,10 @@ def turned(regions: Tensor, grid: tuple[int, int]) -> Tensor:
     return regions.unflatten(1, grid).flip(2).flatten(1, 2)
 
 
-def test_regions_are_the_mean_of_both_looks_each_in_its_place(weights: Path, pictures: Tensor) -> None:
-    once, twice = (build(weights, flip_average=flips) for flips in (False, True))
+def test_regions_are_the_mean_of_both_looks_each_in_its_place(
+    resnet18_weights: Path, pictures: Tensor
+) -> None:
+    once, twice = (build(resnet18_weights, flip_average=flips) for flips in (False, True))
     upright, mirrored, both = once(pictures), once(pictures.flip(2)), twice(pictures)
     assert twice.grid == once.grid
     assert both.regions.shape == upright.regions.shape
@@ -61,18 +54,18 @@ def test_regions_are_the_mean_of_both_looks_each_in_its_place(weights: Path, pic
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_mirror_image_has_the_mirrored_regions_to_the_bit(
-    weights: Path, pictures: Tensor, dtype: torch.dtype
+    resnet18_weights: Path, pictures: Tensor, dtype: torch.dtype
 ) -> None:
-    encoder = build(weights, flip_average=True, dtype=dtype)
+    encoder = build(resnet18_weights, flip_average=True, dtype=dtype)
     upright, mirrored = encoder(pictures), encoder(pictures.flip(2))
     assert torch.equal(mirrored.regions, turned(upright.regions, encoder.grid))
 
 
-def test_both_encoders_are_told_apart_and_others_stay_known(weights: Path) -> None:
-    once, twice = (build(weights, flip_average=flips).identity() for flips in (False, True))
+def test_both_encoders_are_told_apart_and_others_stay_known(resnet18_weights: Path) -> None:
+    once, twice = (build(resnet18_weights, flip_average=flips).identity() for flips in (False, True))
     assert "flip_average" not in once
     assert twice == {**once, "flip_average": True}
-    with pytest.raises(Exception, match="flip_average is True, not None"):
+    with pytest.raises(EncoderError, match="flip_average is True, not None"):
         check_identity(twice, once, what="this", mend="")
 
 
