@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.apart import Memory
-from showtell.captioner import Captioner
+from showtell.inference.captioner import Captioner
 
 BATCH = 32
 BEAMS = 3

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.harness import Work
-from showtell.images import load_picture
-from showtell.models.encoder import Encoder
-from showtell.preprocessing import prepare_picture
+from showtell.encoders.encoder import Encoder
+from showtell.images.load import load_picture
+from showtell.images.preprocess import prepare_picture
 
 BATCH = 32
 

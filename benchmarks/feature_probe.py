@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from showtell.console import text_table
 from showtell.data.features import FORMAT, KIND, FeatureCache, read_bitmap
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
-from showtell.files import read_manifest
-from showtell.scoring.ptb import tokenize
+from showtell.metrics.ptb_tokenizer import tokenize
+from showtell.system.atomic import read_manifest
+from showtell.system.console import text_table
 
 Floats = npt.NDArray[np.float32]
 

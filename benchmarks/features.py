@@ -12,9 +12,9 @@ import numpy as np
 from benchmarks.encoders import BATCH, passes, plain_network, prepared_batches
 from benchmarks.harness import Row, Setting, compare, take_turns
 from benchmarks.material import SMALL, jpeg_files, open_subject
-from showtell import console
 from showtell.data.features import extract_features
 from showtell.data.prepared import PreparedSet, prepare
+from showtell.system import console
 
 FIRST = np.zeros(1, np.int64)
 

@@ -92,9 +92,9 @@ def _features(folder: Path, count: int) -> Any:
 def _training_input(folder: Path, count: int) -> Any:
     from showtell.data.batches import Batches, BatchOptions
     from showtell.data.features import extract_features
-    from showtell.data.memories import CachedFeatures
     from showtell.data.prepared import PreparedSet
-    from showtell.text.tokenizer import Tokenizer
+    from showtell.data.views import CachedFeatures
+    from showtell.tokenizer import Tokenizer
 
     encoder = _tiny_encoder(folder)
 
@@ -111,8 +111,8 @@ def _training_input(folder: Path, count: int) -> Any:
 
 
 def _caption(folder: Path, count: int) -> Any:
-    from showtell.caption_files import caption_files
-    from showtell.captioner import Captioner
+    from showtell.inference.captioner import Captioner
+    from showtell.inference.predict import caption_files
 
     captioner = Captioner.load(_tiny_checkpoint(folder), device="cpu")
     out = folder / "captions.tsv"
@@ -120,7 +120,7 @@ def _caption(folder: Path, count: int) -> Any:
 
 
 def _score(folder: Path, count: int) -> Any:
-    from showtell.scoring.files import score_files
+    from showtell.metrics.large.score_files import score_files
 
     return lambda: score_files(folder / "pictures" / "captions.jsonl", folder / "candidates.jsonl")
 
@@ -161,10 +161,10 @@ def _write_pictures(folder: Path, count: int) -> None:
 def _tiny_encoder(folder: Path) -> Any:
     import torch
 
-    from showtell.models.encoder import EncoderSpec, build_encoder
-    from showtell.models.small import SmallNetwork
-    from showtell.models.tensors import save_tensors
-    from showtell.preprocessing import Preprocessing
+    from showtell.config.preprocessing import Preprocessing
+    from showtell.encoders.encoder import EncoderSpec, build_encoder
+    from showtell.encoders.small_cnn import SmallNetwork
+    from showtell.system.safetensors import save_tensors
 
     weights = folder / "tiny.safetensors"
     if not weights.exists():
@@ -177,11 +177,11 @@ def _tiny_encoder(folder: Path) -> Any:
 
 def _tiny_checkpoint(folder: Path) -> Path:
     from benchmarks.material import made_up_words
-    from showtell.models.checkpoint import save_checkpoint
-    from showtell.models.decoder_specs import LstmSpec
-    from showtell.models.registry import build_decoder
-    from showtell.options import DecodingOptions
-    from showtell.text.tokenizer import Tokenizer
+    from showtell.checkpoints.checkpoint import save_checkpoint
+    from showtell.config.decoders import LstmSpec
+    from showtell.config.generation import DecodingOptions
+    from showtell.decoders.registry import build_decoder
+    from showtell.tokenizer import Tokenizer
 
     directory = folder / "tiny-captioner"
     directory.mkdir()

@@ -12,7 +12,7 @@ from benchmarks.captioning_memory import BATCH, BEAMS, FIRST_WORDS, WORDS, capti
 from benchmarks.harness import Row, Setting, Work, apart, compare, seconds_of, skipped, take_turns
 from benchmarks.int8 import EXPORT, exported
 from benchmarks.material import SMALL, jpeg_files, random_checkpoint
-from showtell.captioner import Captioner
+from showtell.inference.captioner import Captioner
 
 if TYPE_CHECKING:
     from benchmarks.rivals.hugging_face import HuggingFace

@@ -11,10 +11,10 @@ from pathlib import Path
 from benchmarks.encoders import BATCH
 from benchmarks.harness import ROOT, Row, Setting, compare, skipped, take_turns
 from benchmarks.material import SMALL, decoding, jpeg_files, open_subject, random_checkpoint
-from showtell.captioner import Captioner
 from showtell.data.prepared import PreparedSet
-from showtell.models.encoder import fast_dtype
-from showtell.scoring import evaluate
+from showtell.encoders.encoder import fast_dtype
+from showtell.inference.captioner import Captioner
+from showtell.metrics import evaluate
 
 EXPORT = "onnxruntime is not installed (pip install -e '.[onnx]')"
 SCORED = 1_000

@@ -18,17 +18,17 @@ import torch
 from PIL import Image
 
 from benchmarks.harness import Setting
-from showtell.caption_files import list_pictures
-from showtell.captioner import Captioner
-from showtell.images import load_picture
-from showtell.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from showtell.models.decoder_specs import AttentionSpec
-from showtell.models.encoder import EncoderSpec, build_encoder
-from showtell.models.registry import build_decoder
-from showtell.models.resnet import ResNet
-from showtell.models.tensors import save_tensors
-from showtell.options import DecodingOptions
-from showtell.text.tokenizer import Tokenizer
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from showtell.config.decoders import AttentionSpec
+from showtell.config.generation import DecodingOptions
+from showtell.decoders.registry import build_decoder
+from showtell.encoders.encoder import EncoderSpec, build_encoder
+from showtell.encoders.resnet import ResNet
+from showtell.images.load import load_picture
+from showtell.inference.captioner import Captioner
+from showtell.inference.predict import list_pictures
+from showtell.system.safetensors import save_tensors
+from showtell.tokenizer import Tokenizer
 
 VOCABULARY = 10_000
 WORDS = 12
@@ -60,7 +60,7 @@ class Subject:
 
 def open_subject(setting: Setting) -> Subject:
     """Return the captioner that was given, or one of random weights."""
-    from showtell.models.runtime import TorchRuntime
+    from showtell.inference.backend import TorchRuntime
 
     path = setting.captioner or random_checkpoint(setting.folder)
     loaded = load_checkpoint(path, encoder_weights=setting.encoder_weights)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import ROOT
-from showtell.console import text_table
+from showtell.system.console import text_table
 
 FORMAT = 1
 FOLDER = ROOT / "benchmarks" / "results"

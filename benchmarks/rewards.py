@@ -9,8 +9,8 @@ import numpy as np
 from benchmarks.harness import Row, Setting, compare, skipped, take_turns
 from benchmarks.material import made_up_corpus
 from benchmarks.rivals import coco_caption
-from showtell.scoring.ptb import tokenize
-from showtell.scoring.reward import Rewards
+from showtell.metrics.ptb_tokenizer import tokenize
+from showtell.metrics.reward import Rewards
 
 PICTURES, SAMPLES, TRAINED = 64, 5, 6_000
 SAME = 1e-9

@@ -9,11 +9,11 @@ import torch
 from benchmarks.harness import Row, Setting, compare, seconds_of, take_turns
 from benchmarks.material import VOCABULARY
 from benchmarks.rivals.tutorial_beam import batched_beam, list_beam
-from showtell.models.decoder_specs import AttentionSpec
-from showtell.models.features import Features
-from showtell.models.registry import build_decoder
-from showtell.options import DecodingOptions
-from showtell.search import Specials, search
+from showtell.config.decoders import AttentionSpec
+from showtell.config.generation import DecodingOptions
+from showtell.decoders.registry import build_decoder
+from showtell.encoders.features import Features
+from showtell.generation import Specials, search
 
 PICTURES, BEAMS, WORDS = 32, 5, 20
 REGIONS, WIDTH = 49, 2048

@@ -18,21 +18,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.harness import Row, Setting, Timing, Work, compare, seconds_of, take_turns
 from benchmarks.material import made_up_corpus
 from benchmarks.rivals.tutorial_decoder import TutorialDecoder, tutorial_step
+from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.config.recipe import Recipe, load_recipe
 from showtell.data.batches import Batch, Batches, BatchOptions
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.models.captioning import CaptioningModel
-from showtell.models.features import Features
-from showtell.models.registry import build_decoder
-from showtell.recipes.schema import Recipe, load_recipe
-from showtell.text.tokenizer import Tokenizer
-from showtell.training.averaging import WeightAverage
+from showtell.decoders.registry import build_decoder
+from showtell.encoders.features import Features
+from showtell.tokenizer import Tokenizer
 from showtell.training.device import Compute, resolve_compute
-from showtell.training.loop import build_optimizer
-from showtell.training.objectives import build_objective
-from showtell.training.processes import Processes
-from showtell.training.run import Moving
-from showtell.training.schedules import Plateau
-from showtell.training.stepping import Stepper
+from showtell.training.distributed import Processes
+from showtell.training.ema import WeightAverage
+from showtell.training.losses import build_objective
+from showtell.training.lr_schedule import Plateau
+from showtell.training.train_step import Stepper
+from showtell.training.trainer import build_optimizer
+from showtell.training.trainer_state import Moving
 
 PICTURES, REGIONS, WIDTH = 256, 49, 2048
 SIDE, PRODUCTS = 2048, 8

@@ -19,8 +19,8 @@ import pytest
 from hypothesis import settings
 from PIL import Image
 
+from showtell.config.recipe import Recipe, parse_recipe
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.recipes.schema import Recipe, parse_recipe
 
 # Threads that wait for one another cost more than these tiny networks do; read when torch is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -106,7 +106,7 @@ def resnet18_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from showtell.models.resnet import ResNet
+    from showtell.encoders.resnet import ResNet
 
     torch.manual_seed(0)
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
@@ -195,13 +195,13 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
     """Checkpoints of tiny untrained captioners, encoder included, by decoder name: ``lstm`` or ``attention``."""
     import torch
 
-    from showtell.models.checkpoint import save_checkpoint
-    from showtell.models.decoder_specs import AttentionSpec, LstmSpec
-    from showtell.models.encoder import EncoderSpec, build_encoder
-    from showtell.models.registry import build_decoder
-    from showtell.options import DecodingOptions
-    from showtell.preprocessing import Preprocessing
-    from showtell.text.tokenizer import Tokenizer
+    from showtell.checkpoints.checkpoint import save_checkpoint
+    from showtell.config.decoders import AttentionSpec, LstmSpec
+    from showtell.config.generation import DecodingOptions
+    from showtell.config.preprocessing import Preprocessing
+    from showtell.decoders.registry import build_decoder
+    from showtell.encoders.encoder import EncoderSpec, build_encoder
+    from showtell.tokenizer import Tokenizer
 
     sizes = {"embedding": 8, "hidden": 8, "dropout": 0.0}
     specs = {"lstm": LstmSpec(**sizes), "attention": AttentionSpec(**sizes, attention=8, memory=8)}
@@ -283,9 +283,9 @@ def frozen_captioner(
     import torch
     from safetensors.torch import load_file, save_file
 
-    from showtell.models.checkpoint import load_checkpoint, save_checkpoint
-    from showtell.models.encoder import EncoderSpec, build_encoder
-    from showtell.preprocessing import Preprocessing
+    from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+    from showtell.config.preprocessing import Preprocessing
+    from showtell.encoders.encoder import EncoderSpec, build_encoder
 
     place = tmp_path_factory.mktemp("frozen")
     loaded = load_checkpoint(tiny_checkpoint("attention"))

@@ -18,12 +18,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from showtell.captioner import Captioner
-from showtell.data.batches import Batch
-from showtell.data.features import extract_features
-from showtell.data.prepared import PreparedSet
-from showtell.models.captioning import CaptioningModel
-from showtell.models.decoder_specs import (
+from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.config.decoders import (
     AdaptiveSpec,
     AttentionOnAttentionSpec,
     AttentionSpec,
@@ -32,17 +28,23 @@ from showtell.models.decoder_specs import (
     TopDownSpec,
     TransformerSpec,
 )
-from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
-from showtell.models.features import Features
-from showtell.models.registry import AnyDecoder, build_decoder
-from showtell.options import DecodingOptions
-from showtell.preprocessing import Preprocessing
-from showtell.recipes.schema import SelfCritical
-from showtell.scoring import Evaluator, blocks, evaluate, keyed, ngrams, ptb, rouge
-from showtell.scoring.files import score_files
-from showtell.scoring.reward import Rewards
-from showtell.search import Specials, search
-from showtell.training.objectives import cross_entropy
+from showtell.config.generation import DecodingOptions
+from showtell.config.preprocessing import Preprocessing
+from showtell.config.recipe import SelfCritical
+from showtell.data.batches import Batch
+from showtell.data.features import extract_features
+from showtell.data.prepared import PreparedSet
+from showtell.decoders.registry import AnyDecoder, build_decoder
+from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
+from showtell.encoders.features import Features
+from showtell.generation import Specials, search
+from showtell.inference.captioner import Captioner
+from showtell.metrics import Evaluator, blocks, evaluate, ngrams, rouge
+from showtell.metrics import ptb_tokenizer as ptb
+from showtell.metrics.large import keyed
+from showtell.metrics.large.score_files import score_files
+from showtell.metrics.reward import Rewards
+from showtell.training.losses import cross_entropy
 from showtell.training.self_critical import SelfCriticalObjective
 
 SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
@@ -245,8 +247,8 @@ def test_reward_training_draws_all_samples_of_all_pictures_word_by_word() -> Non
 
 @pytest.fixture
 def encoder(toy_set: PreparedSet, tmp_path: Path) -> Encoder:
-    from showtell.models.small import SmallNetwork
-    from showtell.models.tensors import save_tensors
+    from showtell.encoders.small_cnn import SmallNetwork
+    from showtell.system.safetensors import save_tensors
 
     save_tensors(SmallNetwork(16).state_dict(), tmp_path / "weights.safetensors")
     spec = EncoderSpec(name="small", width=16, preprocessing=Preprocessing(size=32))

@@ -18,9 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from showtell.images import load_picture
-from showtell.models.encoder import fast_dtype
-from showtell.preprocessing import Preprocessing, prepare_picture
+from showtell.config.preprocessing import Preprocessing
+from showtell.encoders.encoder import fast_dtype
+from showtell.images.load import load_picture
+from showtell.images.preprocess import prepare_picture
 
 VIT_GPT2, BLIP = "ViT-GPT2", "BLIP-base"
 

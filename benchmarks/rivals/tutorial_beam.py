@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from showtell.models.features import Features
-from showtell.search import Specials
+from showtell.encoders.features import Features
+from showtell.generation import Specials
 
 
 def list_beam(

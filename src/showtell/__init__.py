@@ -8,18 +8,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from showtell.captioner import Captioner
+    from showtell.inference.captioner import Captioner
 
 __all__ = ["Captioner", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
     if name == "Captioner":
-        from showtell.captioner import Captioner
+        from showtell.inference.captioner import Captioner
 
         return Captioner
     if name == "__version__":
-        from importlib.metadata import version
+        from showtell.version import __version__
 
-        return version("showtell")
+        return __version__
     raise AttributeError(f"module 'showtell' has no attribute '{name}'")

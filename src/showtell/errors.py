@@ -73,3 +73,9 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."
+
+
+def reason(error: Exception) -> str:
+    """Return an error of the hub's client in one line."""
+    first = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -15,7 +15,7 @@ from benchmarks.material import DISTINCT, jpeg_files, made_up_corpus, made_up_wo
 from benchmarks.results import markdown, read_results, table, write_results
 from PIL import Image
 
-from showtell.images import load_picture
+from showtell.images.load import load_picture
 
 ROWS = [
     Row("run", "walk", 3.0, 2.0, measured="1 s against 3 s"),

@@ -10,11 +10,11 @@ import torch
 from benchmarks.rivals.tutorial_beam import batched_beam, list_beam
 from benchmarks.rivals.tutorial_decoder import TutorialDecoder, tutorial_step
 
-from showtell.models.decoder_specs import AttentionSpec
-from showtell.models.features import Features
-from showtell.models.registry import build_decoder
-from showtell.options import DecodingOptions
-from showtell.search import Specials, search
+from showtell.config.decoders import AttentionSpec
+from showtell.config.generation import DecodingOptions
+from showtell.decoders.registry import build_decoder
+from showtell.encoders.features import Features
+from showtell.generation import Specials, search
 
 SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
 VOCABULARY, WIDTH, REGIONS = 13, 8, 4

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from showtell.captioner import Captioner
+from showtell.inference.captioner import Captioner
 
 Write = Callable[[Path, Iterable[str]], None]
 Run = Callable[..., tuple[int, str, str]]

@@ -70,7 +70,7 @@ def test_without_an_option_an_export_says_the_same_and_imports_no_more_than_it_n
 def test_graphs_begin_to_open_before_anything_else_is_imported() -> None:
     late = ("numpy", "pydantic", "PIL", "tokenizers", "onnxruntime", "concurrent.futures", "logging")
     found = run(
-        "import sys, showtell.cli.entry, showtell.cli.captioning, showtell.export.sessions\n"
+        "import sys, showtell.cli.entry, showtell.cli.caption_fast, showtell.inference.onnx_sessions\n"
         f"print(sorted(set({late}) & set(sys.modules)))"
     )
     assert found.stdout == "[]\n", found.stderr

@@ -14,12 +14,12 @@ import typer
 from typer.testing import CliRunner
 
 from showtell import Captioner
+from showtell.checkpoints.checkpoint import load_checkpoint, save_portable
 from showtell.cli import caption
 from showtell.cli.evaluate import command
+from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
-from showtell.models.checkpoint import load_checkpoint, save_portable
-from showtell.options import DecodingOptions
-from showtell.text.tokenizer import SPECIALS
+from showtell.tokenizer import SPECIALS
 
 app = typer.Typer()
 app.command("evaluate")(command)
@@ -40,7 +40,7 @@ def test_beams_mean_beam_search_whatever_the_checkpoint_says(
         given.append(options)
         raise typer.Exit
 
-    monkeypatch.setattr("showtell.training.evaluation.evaluate_checkpoint", judge)
+    monkeypatch.setattr("showtell.training.evaluate.evaluate_checkpoint", judge)
     for more in ([], ["--beams", "5"]):
         result = CliRunner().invoke(app, ["evaluate", str(place), "--data", "set", *more])
         assert result.exit_code == 0, result.output

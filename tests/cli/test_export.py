@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 from showtell.cli import caption, evaluate, export
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
-from showtell.export.agreement import Comparison
-from showtell.export.form import Agreement
 from showtell.export.onnx import Calibration, Exported
+from showtell.export.parity import Comparison
+from showtell.inference.onnx_config import Agreement
 
 app = typer.Typer()
 for name, verb in (("export", export), ("caption", caption), ("evaluate", evaluate)):
@@ -96,7 +96,7 @@ def test_options_reach_the_function_and_differences_are_told(
     given: dict[str, Any] = {}
 
     def export_checkpoint(checkpoint: Path, directory: Path, **options: Any) -> Any:
-        from showtell.export.form import read_config
+        from showtell.inference.onnx_config import read_config
 
         given.update(options)
         agreement = Agreement(

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from showtell.cli.main import main
+from showtell.config.recipe import Recipe, dump_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError
-from showtell.recipes.schema import Recipe, dump_recipe
 
 
 @dataclass(frozen=True)

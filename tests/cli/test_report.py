@@ -7,9 +7,9 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from showtell.cli.main import app
+from showtell.config.recipe import Recipe
 from showtell.data.prepared import PreparedSet
-from showtell.recipes.schema import Recipe
-from showtell.training.loop import train
+from showtell.training.trainer import train
 
 
 def test_a_run_is_reported_again_and_summed_up(

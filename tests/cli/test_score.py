@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from showtell.cli.main import app, main
-from showtell.scoring import evaluate
+from showtell.metrics import evaluate
 
 REFERENCES = {"1": ["a dog runs on the grass", "a brown dog"], "2": ["a red bus", "a bus drives"]}
 CANDIDATES = {"1": "a dog runs", "2": ""}

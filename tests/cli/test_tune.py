@@ -9,8 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from showtell.cli.main import app
+from showtell.config.recipe import Recipe, dump_recipe
 from showtell.data.prepared import PreparedSet
-from showtell.recipes.schema import Recipe, dump_recipe
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from showtell.config.preprocessing import Preprocessing
 from showtell.data.batches import Batches, BatchOptions, mirror
-from showtell.data.memories import LivePictures
 from showtell.data.prepared import PreparedSet
-from showtell.preprocessing import Preprocessing
-from showtell.text.tokenizer import Tokenizer
+from showtell.data.views import LivePictures
+from showtell.tokenizer import Tokenizer
 
 
 def make_batches(toy_set: PreparedSet, **changes: object) -> Batches:

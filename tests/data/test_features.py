@@ -19,15 +19,16 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
+from showtell.config.preprocessing import Preprocessing
 from showtell.data import feature_writer
 from showtell.data import features as features_module
 from showtell.data.features import cache_bytes, extract_features
 from showtell.data.prepared import PreparedSet, prepare
+from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
+from showtell.encoders.resnet import ResNet
 from showtell.errors import DataError
-from showtell.images import load_picture
-from showtell.models.encoder import Encoder, EncoderSpec, build_encoder
-from showtell.models.resnet import ResNet
-from showtell.preprocessing import Preprocessing, prepare_picture
+from showtell.images.load import load_picture
+from showtell.images.preprocess import prepare_picture
 
 COUNT = 21
 PREPROCESSING = Preprocessing(size=64)
@@ -310,8 +311,8 @@ def test_killed_extraction_goes_on_where_it_stopped(
         from showtell.data import feature_writer
         from showtell.data.features import extract_features
         from showtell.data.prepared import PreparedSet
-        from showtell.models.encoder import EncoderSpec, build_encoder
-        from showtell.preprocessing import Preprocessing
+        from showtell.encoders.encoder import EncoderSpec, build_encoder
+        from showtell.config.preprocessing import Preprocessing
 
         feature_writer.SYNC_INTERVAL_S = 0.0
         write, calls = os.pwrite, 0

@@ -14,13 +14,15 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from showtell import spilled
-from showtell.caption_files import list_pictures
-from showtell.data import checking, features, mapped, prepared
-from showtell.data.caption_ids import CaptionIds
+from showtell.config.preprocessing import Preprocessing
+from showtell.data import features, prepared
+from showtell.data import validate as checking
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.images import PictureFacts
-from showtell.preprocessing import Preprocessing
+from showtell.data.token_table import CaptionIds
+from showtell.images.load import PictureFacts
+from showtell.inference.predict import list_pictures
+from showtell.system import disk_store as spilled
+from showtell.system import mmap as mapped
 
 CONSTANT = 32_000
 FEW_EXAMPLES, FEW_NAMES = 64, 400

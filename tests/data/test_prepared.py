@@ -21,7 +21,7 @@ from showtell.data import prepared as prepared_module
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.problems import describe, read_problems
 from showtell.errors import ConfigError, DataError
-from showtell.files import sha256_file
+from showtell.system.atomic import sha256_file
 
 WritePictures = Callable[[Path, Iterable[str]], None]
 
@@ -260,8 +260,8 @@ MEASURE = """
 import resource, sys
 from pathlib import Path
 from showtell.data import prepared
-from showtell.data.checking import PictureFacts
-import showtell.data.checking as checking
+from showtell.data.validate import PictureFacts
+import showtell.data.validate as checking
 checking.inspect_picture = lambda path: PictureFacts(path.stem.rjust(64, "0"), 640, 480)
 exists = Path.exists
 Path.exists = lambda self: self.suffix == ".jpg" or exists(self)

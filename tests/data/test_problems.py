@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from showtell.data.problems import by_kind, describe, printable, report
-from showtell.data.sources.source import Problem
+from showtell.data.sources.base import Problem
 
 
 def test_the_report_counts_every_kind_and_shows_the_first_examples() -> None:

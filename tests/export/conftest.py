@@ -10,13 +10,13 @@ from typing import Any, get_args
 import pytest
 import torch
 
-from showtell.export.files import BEGIN, STEP
-from showtell.export.form import StateTensor
+from showtell.config.decoders import DecoderSpec
+from showtell.decoders.registry import DECODERS, build_decoder
 from showtell.export.graphs import write_decoder
-from showtell.export.runtime import ExportedDecoder, Graph
-from showtell.export.states import describe_state
-from showtell.models.decoder_specs import DecoderSpec
-from showtell.models.registry import DECODERS, build_decoder
+from showtell.export.state_axes import describe_state
+from showtell.inference.onnx_backend import ExportedDecoder, Graph
+from showtell.inference.onnx_config import StateTensor
+from showtell.inference.onnx_files import BEGIN, STEP
 
 WIDTH, VOCABULARY = 8, 11
 SMALL = {"heads": 2, "layers": 2}

@@ -15,15 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from showtell.config.generation import DecodingOptions
+from showtell.decoders.base import select_hypotheses
+from showtell.encoders.features import Features
 from showtell.errors import ExportError
-from showtell.export.files import BEGIN, STEP
 from showtell.export.graphs import write_decoder
-from showtell.export.runtime import ArrayFeatures
-from showtell.export.states import describe_state
-from showtell.models.decoder import select_hypotheses
-from showtell.models.features import Features
-from showtell.options import DecodingOptions
-from showtell.search import Specials, search
+from showtell.export.state_axes import describe_state
+from showtell.generation import Specials, search
+from showtell.inference.onnx_backend import ArrayFeatures
+from showtell.inference.onnx_files import BEGIN, STEP
 
 SPECIALS = Specials(0, 1, 2, 3)
 TOLERANCE = 1e-4

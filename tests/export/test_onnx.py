@@ -13,10 +13,10 @@ from onnx import load_model, numpy_helper, save_model
 from PIL import Image
 
 from showtell.errors import ConfigError, DataError, ExportError, MissingExtraError
-from showtell.export.files import BEGIN, ENCODER, FILES, STEP, weights_of
 from showtell.export.onnx import Calibration, Exported, export_checkpoint
-from showtell.images import load_picture
-from showtell.preprocessing import prepare_picture
+from showtell.images.load import load_picture
+from showtell.images.preprocess import prepare_picture
+from showtell.inference.onnx_files import BEGIN, ENCODER, FILES, STEP, weights_of
 
 Checkpoints = Callable[[str], Path]
 
@@ -159,7 +159,7 @@ def test_what_writes_graphs_is_named_by_its_extra(
 def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
     tiny_checkpoint: Checkpoints, ready_graphs: Path, exported: Exported, pictures: Path, tmp_path: Path
 ) -> None:
-    from showtell.export.runtime import ExportRuntime
+    from showtell.inference.onnx_backend import ExportRuntime
 
     written = export_checkpoint(
         tiny_checkpoint("attention"),

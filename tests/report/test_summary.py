@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from showtell.errors import DataError
-from showtell.images import load_picture
+from showtell.images.load import load_picture
 from showtell.report import write_summary
 
 SCORES = {"BLEU-1": 0.6, "BLEU-4": 0.2, "ROUGE-L": 0.45, "CIDEr-D": 0.5}

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from showtell.models.encoder import EncoderSpec, build_encoder, save_encoder
-from showtell.preprocessing import Preprocessing
-from showtell.training.stepping import Stepper
+from showtell.config.preprocessing import Preprocessing
+from showtell.encoders.encoder import EncoderSpec, build_encoder, save_encoder
+from showtell.training.train_step import Stepper
 
 
 class _CutError(Exception):

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from showtell.data.batches import Batch
-from showtell.models.features import Features
-from showtell.scoring.reward import Rewards
+from showtell.encoders.features import Features
+from showtell.metrics.reward import Rewards
 from showtell.training.consensus import build_consensus
 
 PAD, BOS, EOS = 0, 1, 2

@@ -12,8 +12,8 @@ def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
     used: list[int] = []
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
-    monkeypatch.setattr("showtell.models.device.usable_cores", lambda: 6)
-    monkeypatch.setattr("showtell.cores.usable_cores", lambda: 6)
+    monkeypatch.setattr("showtell.system.device.usable_cores", lambda: 6)
+    monkeypatch.setattr("showtell.system.cpu.usable_cores", lambda: 6)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch, "set_num_threads", used.append)
     resolve_compute("cpu", "fp32", 0)

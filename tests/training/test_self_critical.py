@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
+from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.config.decoders import LstmSpec, StackedSpec, TransformerSpec
+from showtell.config.preprocessing import Preprocessing
+from showtell.config.recipe import SelfCritical
 from showtell.data.batches import Batch
-from showtell.models.captioning import CaptioningModel
-from showtell.models.decoder_specs import LstmSpec, StackedSpec, TransformerSpec
-from showtell.models.encoder import EncoderSpec, build_encoder
-from showtell.models.features import Features
-from showtell.models.registry import build_decoder
-from showtell.models.states import DecoderState
-from showtell.preprocessing import Preprocessing
-from showtell.recipes.schema import SelfCritical
-from showtell.search import Specials
+from showtell.decoders.registry import build_decoder
+from showtell.decoders.state import DecoderState
+from showtell.encoders.encoder import EncoderSpec, build_encoder
+from showtell.encoders.features import Features
+from showtell.generation import Specials
 from showtell.training.self_critical import Reward, SelfCriticalObjective
 
 PAD, BOS, EOS, UNK, VOCABULARY = 0, 1, 2, 3, 9

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from showtell.cli.arguments import Device, EncoderWeights, Threads
+from showtell.cli.common_options import Device, EncoderWeights, Threads
 
 
 def command(
@@ -51,8 +51,8 @@ def command(
     threads: Threads = 0,
 ) -> None:
     """Caption pictures: one line a picture, in the order given. Exit code 3: some could not be captioned."""
-    from showtell.caption_rows import FORMS
     from showtell.errors import ConfigError, did_you_mean
+    from showtell.inference.writers import FORMS
 
     known = next((one for one in FORMS if one == form), None)
     if known is None:
@@ -70,7 +70,7 @@ def command(
     sampling = sample or any(value is not None for value in drawing.values())
     options.update(_method(beams is not None, greedy, sampling))
 
-    from showtell.cli.captioning import run
+    from showtell.cli.caption_fast import run
 
     code = run(
         checkpoint,

@@ -6,14 +6,12 @@ import and set-up take longer than a caption does; captioning without an option 
 
 from __future__ import annotations
 
-import contextlib
 import gc
-import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
-from showtell.errors import ConfigError, MissingExtraError, ShowtellError
+from showtell.cli.exit import errors_in_one_line
 
 
 def main() -> None:
@@ -27,7 +25,7 @@ def main() -> None:
     # What is imported and loaded lives until the end, and is walked through in vain some hundred times.
     gc.disable()
     with errors_in_one_line():
-        from showtell.cli.captioning import run
+        from showtell.cli.caption_fast import run
 
         sys.exit(run(Path(words[1]), [Path(word) for word in words[2:]]))
 
@@ -35,44 +33,3 @@ def main() -> None:
 def has_nothing_to_parse(words: Sequence[str]) -> bool:
     """Return whether the words are ``caption``, a checkpoint and pictures, and nothing else."""
     return len(words) > 2 and words[0] == "caption" and not any(word.startswith("-") for word in words)
-
-
-@contextlib.contextmanager
-def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
-    """Tell errors in one line on stderr and exit with their code.
-
-    Args:
-        debug: Let them through as they are.
-    """
-    try:
-        yield
-    except ShowtellError as error:
-        if debug:
-            raise
-        _fail(error, 2 if isinstance(error, ConfigError) else 1)
-    except ModuleNotFoundError as error:
-        if error.name != "torch" or debug:
-            raise
-        _fail(MissingExtraError("torch", extra="train"), 1)
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it flushes.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
-    except OSError as error:
-        if debug:
-            raise
-        _fail(error, 1)
-    except KeyboardInterrupt:
-        from showtell.console import note
-
-        note("interrupted")
-        sys.exit(130)
-
-
-def _fail(error: Exception, code: int) -> None:
-    from rich.markup import escape
-
-    from showtell.console import stderr
-
-    stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-    sys.exit(code)

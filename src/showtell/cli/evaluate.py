@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from showtell.cli.arguments import Device, EncoderWeights, Features, Threads, WithMeteor
+from showtell.cli.common_options import Device, EncoderWeights, Features, Threads, WithMeteor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from showtell.scoring import Scores
-    from showtell.scoring.meteor import Meteor
+    from showtell.metrics import Scores
+    from showtell.metrics.meteor import Meteor
 
 
 def command(
@@ -49,9 +49,9 @@ def command(
     threads: Threads = 0,
 ) -> None:
     """Score a checkpoint on a split: BLEU, ROUGE-L, CIDEr-D, their signature, and how the captions read."""
+    from showtell.checkpoints.hub import find_checkpoint
     from showtell.errors import ConfigError
-    from showtell.export.files import is_export
-    from showtell.models.hub import find_checkpoint
+    from showtell.inference.onnx_files import is_export
 
     if output not in {"table", "json"}:
         raise ConfigError(f"--format {output} cannot be used", expected="table or json")
@@ -72,18 +72,18 @@ def command(
     common: dict[str, Any] = {"data": data, "split": split, "device": device, "threads": threads}
     with _started(meteor) as program:
         if is_export(checkpoint):
-            from showtell.export.judging import judge_export
+            from showtell.export.evaluate import judge_export
 
             options = _export_options(checkpoint, changes, kept)
             told = judge_export(checkpoint, options=options, meteor=program, **common)
             _print(told.scores, told.texts, told.seconds, data, output)
             return
-        from showtell.models.checkpoint import read_config
-        from showtell.options import build_options, override
+        from showtell.checkpoints.checkpoint import read_config
+        from showtell.config.generation import build_options, override
 
         options = override(build_options(**read_config(checkpoint)[1]["search"]), **changes)
 
-        from showtell.training.evaluation import evaluate_checkpoint
+        from showtell.training.evaluate import evaluate_checkpoint
 
         judgement = evaluate_checkpoint(
             checkpoint,
@@ -102,7 +102,7 @@ def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
     """Return METEOR's program, already running: what it lacks is told before anything is decoded."""
     if not wanted:
         return contextlib.nullcontext()
-    from showtell.scoring.meteor import Meteor
+    from showtell.metrics.meteor import Meteor
 
     program = Meteor()
     program.start()
@@ -110,9 +110,9 @@ def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
 
 
 def _export_options(export: Path, changes: dict[str, Any], unusable: dict[str, Any]) -> Any:
+    from showtell.config.generation import override
     from showtell.errors import ConfigError
-    from showtell.export.form import read_config
-    from showtell.options import override
+    from showtell.inference.onnx_config import read_config
 
     given = [name for name, value in unusable.items() if value is not None]
     if given:
@@ -128,9 +128,10 @@ def _print(scores: Scores, texts: Sequence[str], seconds: float, data: Path, out
     import json
     from dataclasses import asdict
 
-    from showtell.console import text_table
     from showtell.data.prepared import PreparedSet
-    from showtell.scoring.quality import measure, read_training_captions
+    from showtell.metrics.caption_stats import measure
+    from showtell.system.console import text_table
+    from showtell.training.evaluate import read_training_captions
 
     quality = measure(texts, read_training_captions(PreparedSet.load(data)))
     if output == "json":

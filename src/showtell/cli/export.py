@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from showtell.cli.arguments import EncoderWeights
+from showtell.cli.common_options import EncoderWeights
 
 if TYPE_CHECKING:
     from showtell.export.onnx import Exported
@@ -41,8 +41,8 @@ def command(
     encoder_weights: EncoderWeights = None,
 ) -> None:
     """Write a captioner that runs without torch, and compare it with torch word for word."""
+    from showtell.checkpoints.hub import find_checkpoint
     from showtell.errors import ConfigError
-    from showtell.models.hub import find_checkpoint
 
     if form != "onnx":
         raise ConfigError(f"--format {form} cannot be used", expected="onnx")

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.entry import errors_in_one_line
+from showtell.cli.exit import errors_in_one_line
 
 VERBS = (
     "prepare",
@@ -18,9 +18,9 @@ VERBS = (
     "caption",
     "score",
     "report",
-    "results",
+    "leaderboard",
     "export",
-    "pack",
+    "bundle",
     "push",
     "recipes",
     "demo",

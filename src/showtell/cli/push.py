@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.arguments import CardDatasets, CardLicense, EncoderWeights
+from showtell.cli.common_options import CardDatasets, CardLicense, EncoderWeights
 
 
 def command(
@@ -33,7 +33,7 @@ def command(
     ] = True,
 ) -> None:
     """Put a captioner with its model card on the Hugging Face hub; log in first: hf auth login."""
-    from showtell.captioner import Captioner
+    from showtell.inference.captioner import Captioner
 
     given = {"license": license_, "datasets": datasets or None, "language": language}
     captioner = Captioner.load(checkpoint, encoder_weights=encoder_weights, device="cpu")

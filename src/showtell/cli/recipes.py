@@ -11,8 +11,8 @@ def command(
     name: Annotated[str | None, typer.Argument(help="Print this recipe, ready to copy and change.")] = None,
 ) -> None:
     """List the shipped recipes, or print one."""
+    from showtell.config.recipe import shipped_recipes
     from showtell.errors import ConfigError, did_you_mean
-    from showtell.recipes.schema import shipped_recipes
 
     shipped = shipped_recipes()
     if name is None:

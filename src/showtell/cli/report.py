@@ -32,8 +32,8 @@ def command(
     ] = None,
 ) -> None:
     """Write a run's report again, or sum it up as a folder that can be committed."""
-    from showtell.console import note
     from showtell.report import write_report, write_summary
+    from showtell.system.console import note
 
     if summary is not None:
         note(f"summary: {write_summary(run, summary, title=title, tuning=tuning)}")

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from showtell.cli.arguments import Features
+from showtell.cli.common_options import Features
 
 
 def command(
@@ -36,15 +36,15 @@ def command(
     ] = None,
 ) -> None:
     """Train a captioner by a recipe; run the same again to go on after an interruption."""
-    from showtell.console import note
-    from showtell.recipes.schema import load_recipe
+    from showtell.config.recipe import load_recipe
+    from showtell.system.console import note
 
     resolved = load_recipe(recipe, set_)
 
+    from showtell.experiments.seeds import train_seeds
     from showtell.report import write_report, write_seeds_report
-    from showtell.training.loop import train
-    from showtell.training.processes import is_main
-    from showtell.training.seeds import train_seeds
+    from showtell.training.distributed import is_main
+    from showtell.training.trainer import train
 
     options: dict[str, Any] = {
         "data": data,

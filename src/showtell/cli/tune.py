@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.arguments import Features
+from showtell.cli.common_options import Features
 
 
 def command(
@@ -53,13 +53,13 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
 ) -> None:
     """Try values of a recipe's keys on short trainings, and tell which were best."""
-    from showtell.console import note
-    from showtell.recipes.schema import load_recipe
+    from showtell.config.recipe import load_recipe
+    from showtell.system.console import note
 
     load_recipe(recipe, set_)
 
+    from showtell.experiments.tuning import tune
     from showtell.report import write_report, write_tuning_report
-    from showtell.training.tuning import tune
 
     result = tune(
         recipe,

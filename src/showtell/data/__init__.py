@@ -1,1 +1,1 @@
-"""From a published captioned set to batches: sources, the prepared set, the feature cache, the batches."""
+"""Captioned datasets: sources, the prepared set, the feature cache, batches."""

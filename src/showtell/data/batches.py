@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from showtell.data.caption_ids import CaptionIds
 from showtell.data.prepared import PreparedSet
-from showtell.models.features import Memory
-from showtell.text.tokenizer import Tokenizer
+from showtell.data.token_table import CaptionIds
+from showtell.encoders.features import Memory
+from showtell.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2
 """Loaded while the network works: with two, the threads that decode pictures do not wait between batches."""

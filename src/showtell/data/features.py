@@ -25,16 +25,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from showtell.console import note, progress
-from showtell.cores import usable_cores
+from showtell.config.preprocessing import Preprocessing
 from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
 from showtell.data.prepared import PreparedSet
+from showtell.encoders.encoder import Encoder, identity_differences
+from showtell.encoders.features import Features
 from showtell.errors import DataError, PictureError
-from showtell.files import MANIFEST, cannot_write, read_manifest, write_manifest
-from showtell.models.device import lanes_on
-from showtell.models.encoder import Encoder, identity_differences
-from showtell.models.features import Features
-from showtell.preprocessing import Preprocessing, see_picture
+from showtell.images.preprocess import see_picture
+from showtell.system.atomic import MANIFEST, cannot_write, read_manifest, write_manifest
+from showtell.system.console import note, progress
+from showtell.system.cpu import usable_cores
+from showtell.system.device import lanes_on
 
 KIND, FORMAT = "feature cache", 1
 VIEWS = ("upright",)

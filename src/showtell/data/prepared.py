@@ -22,14 +22,13 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from showtell.data.checking import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
-from showtell.data.mapped import ROWS_AT_ONCE, mapped_table
+from showtell.data.image_store import drop_unused, store_pictures
 from showtell.data.problems import HARMLESS, by_kind, printable, report
+from showtell.data.sources.base import Example, Problem, Source, spilled_examples
 from showtell.data.sources.registry import HUB, open_source
-from showtell.data.sources.source import Example, Problem, Source, spilled_examples
-from showtell.data.stored_pictures import drop_unused, store_pictures
+from showtell.data.validate import SPLITS, CheckedExample, assign_splits, check_pictures, check_texts
 from showtell.errors import ConfigError, DataError
-from showtell.files import (
+from showtell.system.atomic import (
     MANIFEST,
     atomic_directory,
     named,
@@ -38,7 +37,8 @@ from showtell.files import (
     write_manifest,
     write_text,
 )
-from showtell.spilled import Spilled
+from showtell.system.disk_store import Spilled
+from showtell.system.mmap import ROWS_AT_ONCE, mapped_table
 
 KIND, FORMAT = "prepared set", 1
 EXAMPLES, PROBLEMS = "examples.parquet", "problems.jsonl"

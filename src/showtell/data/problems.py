@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.source import Problem
+from showtell.data.sources.base import Problem
 
 KINDS: dict[str, str] = {
     "missing-picture": "pictures that are not there",

@@ -20,10 +20,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from showtell.console import progress
 from showtell.data.scene_captions import COLOURS, KINDS, SIZES, Scene, SceneObject, write_captions
 from showtell.errors import DataError
-from showtell.files import atomic_directory, read_manifest, write_manifest, write_text
+from showtell.system.atomic import atomic_directory, read_manifest, write_manifest, write_text
+from showtell.system.console import progress
 
 SIZE_PX = 96
 CELL_PX = SIZE_PX // 3

@@ -1,1 +1,1 @@
-"""A captioner as ONNX graphs: written with torch, run with onnxruntime and numpy alone."""
+"""Export to ONNX, quantization and parity checks."""

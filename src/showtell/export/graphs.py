@@ -18,8 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from showtell.encoders.encoder import Encoder
+from showtell.encoders.features import Features
+from showtell.encoders.flip_average import maps_of
 from showtell.errors import ExportError, MissingExtraError
-from showtell.export.files import (
+from showtell.export.state_axes import Look, look
+from showtell.inference.onnx_config import StateTensor
+from showtell.inference.onnx_files import (
     ATTENTION,
     BEGIN,
     ENCODER,
@@ -32,11 +37,6 @@ from showtell.export.files import (
     state_output,
     weights_of,
 )
-from showtell.export.form import StateTensor
-from showtell.export.states import Look, look
-from showtell.models.encoder import Encoder
-from showtell.models.features import Features
-from showtell.models.flipping import maps_of
 
 OPSET = 18
 LARGEST_FILE = 2**31 - 1
@@ -119,7 +119,7 @@ def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], direct
     Args:
         decoder: In float32 and eval mode, on the CPU.
         width: Channels D of its features.
-        state: From `showtell.export.states.describe_state`.
+        state: From `showtell.export.state_axes.describe_state`.
         directory: Where.
 
     Raises:
@@ -194,7 +194,7 @@ def _write(
 
 
 def move_weights_out(path: Path) -> None:
-    """Move the weights that a graph holds into the file beside it, see `showtell.export.files.weights_of`.
+    """Move the weights that a graph holds into the file beside it, see `showtell.inference.onnx_files.weights_of`.
 
     Small tensors stay: shapes are worked out from them.
     """

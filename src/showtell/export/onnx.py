@@ -13,19 +13,25 @@ from pathlib import Path
 
 import torch
 
-from showtell.console import progress
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from showtell.checkpoints.hub import CONFIG, TOKENIZER
 from showtell.errors import ConfigError, ExportError
-from showtell.export.agreement import LARGEST_DIFFERENCE, Comparison, compare
-from showtell.export.files import FILES, FORMAT, SUMMED
-from showtell.export.form import ExportConfig, ExportedDecoder, ExportedEncoder, Precision, StateTensor
 from showtell.export.graphs import check_exporter, write_decoder, write_encoder
-from showtell.export.quantise import quantise
-from showtell.export.runtime import ExportRuntime
+from showtell.export.parity import LARGEST_DIFFERENCE, Comparison, compare
+from showtell.export.quantize import quantise
 from showtell.export.samples import draw_samples, read_samples
-from showtell.export.states import describe_state
-from showtell.files import atomic_directory, sha256_file, write_json
-from showtell.models.checkpoint import Checkpoint, load_checkpoint
-from showtell.models.hub import CONFIG, TOKENIZER
+from showtell.export.state_axes import describe_state
+from showtell.inference.onnx_backend import ExportRuntime
+from showtell.inference.onnx_config import (
+    ExportConfig,
+    ExportedDecoder,
+    ExportedEncoder,
+    Precision,
+    StateTensor,
+)
+from showtell.inference.onnx_files import FILES, FORMAT, SUMMED
+from showtell.system.atomic import atomic_directory, sha256_file, write_json
+from showtell.system.console import progress
 
 SHOWN = 5
 

@@ -10,14 +10,15 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from showtell.caption_files import list_pictures
-from showtell.console import note
+from showtell.config.preprocessing import Preprocessing
 from showtell.data.prepared import PreparedSet
 from showtell.data.scenes import draw, make_scene
 from showtell.errors import DataError, PictureError
-from showtell.files import MANIFEST
-from showtell.images import load_picture
-from showtell.preprocessing import Preprocessing, prepare_picture
+from showtell.images.load import load_picture
+from showtell.images.preprocess import prepare_picture
+from showtell.inference.predict import list_pictures
+from showtell.system.atomic import MANIFEST
+from showtell.system.console import note
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 from urllib.parse import quote
 
 from showtell.errors import DataError
-from showtell.files import read_json_lines, read_text, write_text
 from showtell.report.charts import PALETTE, Axis, Line, figure
 from showtell.report.page import options_section
 from showtell.report.tables import html_cell, html_head, html_row, html_table
 from showtell.report.template import asset, fill, render
+from showtell.system.atomic import read_json_lines, read_text, write_text
 
 FORMAT = 1
 SHOWN_SCORES = ("BLEU-4", "CIDEr-D")

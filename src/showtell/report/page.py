@@ -11,13 +11,13 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from showtell.console import progress
-from showtell.files import write_text
 from showtell.report.charts import STEPS, figure
 from showtell.report.photographs import Photograph, photographs_section
 from showtell.report.pictures import pack_attention, thumbnail
 from showtell.report.run import Prediction, RunFacts, choose, read_run
 from showtell.report.template import asset, embed_json, fill, render
+from showtell.system.atomic import write_text
+from showtell.system.console import progress
 
 SORTED_BY = "CIDEr-D"
 STEP_CHARTS = (

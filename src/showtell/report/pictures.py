@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from showtell.errors import PictureError
-from showtell.images import load_picture
+from showtell.images.load import load_picture
 from showtell.report.run import Prediction
 
 THUMBNAIL_PX = 240

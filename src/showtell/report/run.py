@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError
-from showtell.files import read_json_lines
 from showtell.report.charts import PALETTE, Line
+from showtell.system.atomic import read_json_lines
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from showtell.console import progress
-from showtell.files import write_text
 from showtell.report.pictures import thumbnail
 from showtell.report.tables import TextTable, html_text_table
 from showtell.report.template import asset, fill, render
+from showtell.system.atomic import write_text
+from showtell.system.console import progress
 
 
 @dataclass(frozen=True)

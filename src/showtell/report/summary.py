@@ -9,14 +9,14 @@ from typing import Any
 import yaml
 from PIL import Image
 
+from showtell.checkpoints.portable import portable_recipe
 from showtell.errors import DataError, PictureError
-from showtell.files import atomic_directory, read_manifest, write_manifest, write_text
-from showtell.images import load_picture
-from showtell.models.portable import portable_recipe
+from showtell.images.load import load_picture
 from showtell.report.charts import Line, line_chart
 from showtell.report.comparison import read_tuning
 from showtell.report.run import Prediction, RunFacts, choose, read_run
 from showtell.report.template import asset
+from showtell.system.atomic import atomic_directory, read_manifest, write_manifest, write_text
 
 KIND, FORMAT = "showtell summary", 1
 PICTURE_PX = 224

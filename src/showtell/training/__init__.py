@@ -1,1 +1,1 @@
-"""Training: one loop, its objectives, schedules, checkpoints and trackers."""
+"""The trainer, its objectives, schedules, checkpoints and trackers."""

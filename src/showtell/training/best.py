@@ -6,14 +6,14 @@ from pathlib import Path
 
 import torch
 
-from showtell.files import atomic_directory
-from showtell.models.checkpoint import load_checkpoint, save_checkpoint
-from showtell.models.hub import ENCODER
-from showtell.recipes.schema import Recipe
-from showtell.training.judging import Judgement
-from showtell.training.parts import Parts
+from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from showtell.checkpoints.hub import ENCODER
+from showtell.config.recipe import Recipe
+from showtell.system.atomic import atomic_directory
+from showtell.training.build import Parts
+from showtell.training.evaluator import Judgement
 from showtell.training.predictions import keep_judgement, kept_judgement
-from showtell.training.run import trained_state
+from showtell.training.trainer_state import trained_state
 
 WRITTEN = {"kind", "format", "encoder", "decoder", "vocabulary", "search", "files"}
 """Keys of a checkpoint's configuration that `save_checkpoint` makes itself."""

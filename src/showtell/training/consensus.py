@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from showtell.data.batches import Batch, Batches
-from showtell.search import Specials
+from showtell.generation import Specials
 from showtell.training.self_critical import judge_sentences, reward_of
 
 PERFECT = 10.0

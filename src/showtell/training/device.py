@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import torch
 
+from showtell.encoders.encoder import fast_dtype
 from showtell.errors import ConfigError
-from showtell.models.device import choose_device, use_threads
-from showtell.models.encoder import fast_dtype
-from showtell.training.processes import local_rank
+from showtell.system.device import choose_device, use_threads
+from showtell.training.distributed import local_rank
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 

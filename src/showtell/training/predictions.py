@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from showtell.checkpoints.hub import CONFIG
 from showtell.data.prepared import PreparedSet
-from showtell.files import sha256_file, write_json, write_text
-from showtell.models.hub import CONFIG
-from showtell.scoring import Scores
-from showtell.search import Hypothesis
-from showtell.text.tokenizer import Tokenizer
-from showtell.training.judging import Judgement
+from showtell.generation import Hypothesis
+from showtell.metrics import Scores
+from showtell.system.atomic import sha256_file, write_json, write_text
+from showtell.tokenizer import Tokenizer
+from showtell.training.evaluator import Judgement
 
 PREDICTIONS, JUDGED = "predictions.jsonl", "judged.json"
 

@@ -16,14 +16,14 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.config.recipe import SelfCritical
 from showtell.data.batches import Batch, Batches
-from showtell.models.captioning import CaptioningModel
-from showtell.models.features import Features, Memory
-from showtell.recipes.schema import SelfCritical
-from showtell.scoring.reward import Rewards
-from showtell.search import Specials
-from showtell.search.sentences import leaves
-from showtell.training.likelihood import hold_before, log_likelihood
+from showtell.encoders.features import Features, Memory
+from showtell.generation import Specials
+from showtell.generation.sequences import leaves
+from showtell.metrics.reward import Rewards
+from showtell.training.log_likelihood import hold_before, log_likelihood
 
 Reward = Callable[
     [Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
@@ -144,7 +144,7 @@ def build_self_critical(options: SelfCritical, batches: Batches) -> SelfCritical
 
 
 def reward_of(batches: Batches, *, cider: float, bleu: float) -> Reward:
-    """Return what judges captions by the training captions of their pictures, see `showtell.scoring.reward`.
+    """Return what judges captions by the training captions of their pictures, see `showtell.metrics.reward`.
 
     Where views are mirrored, a mirrored picture counts as one of its own, whose captions say left for right; the
     document frequencies are then those of both, and their logarithms' differences stay what they were.

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from showtell.data.prepared import prepare
+from showtell.data.sources.base import Problem
 from showtell.data.sources.registry import open_source
-from showtell.data.sources.source import Problem
 from showtell.errors import DataError
 
 WritePictures = Callable[[Path, Iterable[str]], None]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from showtell.data.prepared import prepare
+from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.registry import open_source
-from showtell.data.sources.source import Problem, Source
 from showtell.errors import DataError
 
 WritePictures = Callable[[Path, Iterable[str]], None]

@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from showtell.data.prepared import PreparedSet, prepare
+from showtell.data.sources.base import Example, HeldExample, Problem, Source
 from showtell.data.sources.registry import open_source
-from showtell.data.sources.source import Example, HeldExample, Problem, Source
 from showtell.errors import ConfigError, DataError, MissingExtraError
-from showtell.files import sha256_file
+from showtell.system.atomic import sha256_file
 
 datasets = pytest.importorskip("datasets")
 

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.data.problems import KINDS
+from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.registry import READERS, find_reader, open_source
-from showtell.data.sources.source import Problem, Source
 from showtell.errors import ConfigError, DataError
 
 WritePictures = Callable[[Path, Iterable[str]], None]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from showtell.config.recipe import Recipe, dump_recipe
 from showtell.errors import MissingExtraError, ShowtellError
-from showtell.recipes.schema import Recipe, dump_recipe
 from showtell.training import tracking
 from showtell.training.tracking import Trackers, read_metrics, require_trackers
 from showtell.training.tracking.tracker import flatten

@@ -1,1 +1,1 @@
-"""Readers, one file per published format."""
+"""Readers of published datasets, one file per format."""

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.json_arrays import read_arrays
-from showtell.data.sources.source import Example, Problem, Source, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, spilled_examples
 from showtell.errors import DataError
+from showtell.system.json_stream import read_arrays
 
 LOOKS = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
 FILE = re.compile(r"captions_((?:train|val|test)\d{4})\.json")

@@ -14,7 +14,8 @@ from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
 
-from showtell.data.sources.rows import (
+from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.table import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
     SPLIT_COLUMNS,
@@ -23,9 +24,8 @@ from showtell.data.sources.rows import (
     find_column,
     group_rows,
 )
-from showtell.data.sources.source import Problem, Source
 from showtell.errors import DataError
-from showtell.files import text_lines
+from showtell.system.atomic import text_lines
 
 LOOKS = "a .csv or .tsv file with the columns image, caption and perhaps split"
 _DELIMITERS = ",\t;|"

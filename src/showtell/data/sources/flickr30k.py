@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from showtell.data.sources.base import Example, Problem, Source
 from showtell.data.sources.flickr8k import read_tokens
-from showtell.data.sources.places import FLICKR30K_FOLDERS, find_pictures
-from showtell.data.sources.source import Example, Problem, Source
+from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_pictures
 from showtell.errors import DataError
 
 LOOKS = "a folder with results_20130124.token and flickr30k-images/, or the token file itself"

@@ -13,11 +13,11 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from showtell.data.sources.places import FLICKR30K_FOLDERS, find_pictures
-from showtell.data.sources.rows import Row, group_rows
-from showtell.data.sources.source import Problem, Source
+from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_pictures
+from showtell.data.sources.table import Row, group_rows
 from showtell.errors import DataError
-from showtell.files import text_lines
+from showtell.system.atomic import text_lines
 
 LOOKS = "a folder with flickr_annotations_30k.csv and flickr30k-images/, or that file"
 TABLE = "flickr_annotations_30k.csv"

@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from showtell.data.sources.places import FLICKR30K_FOLDERS, find_pictures
-from showtell.data.sources.rows import Row, group_rows
-from showtell.data.sources.source import Problem, Source, read_lines
+from showtell.data.sources.base import Problem, Source, read_lines
+from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_pictures
+from showtell.data.sources.table import Row, group_rows
 from showtell.errors import DataError
 
 LOOKS = "a folder with results.csv (image_name| comment_number| comment) and flickr30k_images/, or that file"

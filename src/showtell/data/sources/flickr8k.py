@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from showtell.data.sources.places import FLICKR8K_FOLDERS, find_pictures
-from showtell.data.sources.source import Example, Problem, Source, is_picture, read_lines
+from showtell.data.sources.base import Example, Problem, Source, is_picture, read_lines
+from showtell.data.sources.image_index import FLICKR8K_FOLDERS, find_pictures
 from showtell.errors import DataError
 
 LOOKS = "a folder with Flickr8k.token.txt, Flickr_8k.trainImages.txt and Flicker8k_Dataset/"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from showtell.data.sources import csv_table
-from showtell.data.sources.places import find_pictures
-from showtell.data.sources.source import Problem, Source, is_picture
+from showtell.data.sources.base import Problem, Source, is_picture
+from showtell.data.sources.image_index import find_pictures
 
 LOOKS = "a folder with captions.txt (image,caption) and Images/"
 TABLE = "captions.txt"

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from showtell.data.sources.places import files_below
-from showtell.data.sources.source import Example, Problem, Source, is_picture, read_lines, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, is_picture, read_lines, spilled_examples
+from showtell.data.sources.image_index import files_below
 from showtell.errors import DataError
-from showtell.spilled import spilled_texts
+from showtell.system.disk_store import spilled_texts
 
 LOOKS = "a folder of pictures with a .txt beside each, one caption a line"
 

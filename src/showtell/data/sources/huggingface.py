@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from showtell.data.sources.rows import (
+from showtell.data.sources.base import Example, HeldExample, Problem, Source
+from showtell.data.sources.table import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
     SPLIT_COLUMNS,
@@ -25,9 +26,8 @@ from showtell.data.sources.rows import (
     find_captions,
     find_column,
 )
-from showtell.data.sources.source import Example, HeldExample, Problem, Source
 from showtell.errors import ConfigError, DataError, MissingExtraError
-from showtell.spilled import Spilled
+from showtell.system.disk_store import Spilled
 
 LOOKS = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
 ADDRESS = re.compile(

@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from showtell.data.sources import csv_table, jsonl
-from showtell.data.sources.places import files_below
-from showtell.data.sources.rows import Row, group_rows, record_row
-from showtell.data.sources.source import SPLIT_NAMES, Problem, Source, is_picture
+from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, is_picture
+from showtell.data.sources.image_index import files_below
+from showtell.data.sources.table import Row, group_rows, record_row
 from showtell.errors import DataError
-from showtell.spilled import spilled_texts
+from showtell.system.disk_store import spilled_texts
 
 LOOKS = "a folder with metadata.jsonl (or .csv, .parquet) beside its pictures, or folders train/, ... with one each"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")

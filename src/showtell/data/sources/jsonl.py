@@ -10,8 +10,8 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from showtell.data.sources.rows import Row, group_rows, record_row
-from showtell.data.sources.source import Problem, Source, read_lines
+from showtell.data.sources.base import Problem, Source, read_lines
+from showtell.data.sources.table import Row, group_rows, record_row
 
 LOOKS = "a .jsonl file of objects with image, caption and perhaps split"
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.json_arrays import read_arrays
-from showtell.data.sources.places import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, PictureFinder
-from showtell.data.sources.source import Example, Problem, Source, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, spilled_examples
+from showtell.data.sources.image_index import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, PictureFinder
 from showtell.errors import DataError
+from showtell.system.json_stream import read_arrays
 
 LOOKS = (
     "dataset_coco.json, dataset_flickr8k.json or dataset_flickr30k.json, or a folder with it and the pictures"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from showtell.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
-    from showtell.data.sources.source import Source
+    from showtell.data.sources.base import Source
 
 
 class Reader(Protocol):

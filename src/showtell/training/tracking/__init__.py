@@ -12,8 +12,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from showtell.console import note
 from showtell.errors import MissingExtraError, ShowtellError
+from showtell.system.console import note
 from showtell.training.tracking.jsonl import JsonlTracker, read_metrics
 from showtell.training.tracking.mlflow import MlflowTracker
 from showtell.training.tracking.tensorboard import TensorBoardTracker

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from showtell.files import read_json_lines, write_text
+from showtell.system.atomic import read_json_lines, write_text
 
 METRICS = "metrics.jsonl"
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 import yaml
 
-from showtell.files import read_text, write_json
+from showtell.system.atomic import read_text, write_json
 
 IDS = "trackers.json"
 PROJECT = "showtell"

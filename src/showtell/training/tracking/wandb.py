@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from showtell.console import note
+from showtell.system.console import note
 from showtell.training.tracking.tracker import PROJECT, keep_id, numbers, read_id, read_options
 
 

@@ -1,0 +1,1 @@
+"""Captioners on disk: checkpoints, model cards, the hub, averaging and ensembles."""

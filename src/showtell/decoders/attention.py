@@ -1,0 +1,131 @@
+"""Show, attend and tell: before every word the decoder looks at the regions that matter for it.
+
+Xu et al., "Show, Attend and Tell" (2015): additive soft attention (equations 4 to 6 and 13), the gate beta
+(section 4.2.1), deep output (equation 7), initial state from the picture as a whole (section 3.1.2). One change:
+regions are projected to the ``memory`` width first (linear, ReLU, dropout), which costs less and overfits less
+than attending to the encoder's own 2,048 channels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor, nn
+
+from showtell.config.decoders import AttentionSpec
+from showtell.decoders.base import BaseDecoder, check_regions
+from showtell.decoders.state import DecoderState
+from showtell.encoders.features import Features
+from showtell.kernels.additive_attention import additive_energy
+from showtell.kernels.attention_lstm import LookingWeights, Sight, read_looking
+from showtell.kernels.dropout import Dropout
+from showtell.kernels.packed_lstm import Sentences
+
+
+@dataclass(frozen=True)
+class AttentionState(DecoderState):
+    """Hidden and cell float [P, K, H], beside the memory that all hypotheses of a picture share.
+
+    Attributes:
+        values: Projected regions [P, R, M].
+        keys: Their part of the attention's hidden layer [P, R, A].
+        mask: Real regions, bool [P, R].
+    """
+
+    OF_HYPOTHESES = ("hidden", "cell")
+
+    hidden: Tensor
+    cell: Tensor
+    values: Tensor
+    keys: Tensor
+    mask: Tensor
+
+
+class AttentionDecoder(BaseDecoder):
+    """The decoder named ``attention``.
+
+    Args:
+        spec: Sizes and dropout.
+        vocabulary: Number of tokens V.
+        encoder_width: Width D of regions and pooled vector.
+        pad_id: The token whose vector stays zero.
+    """
+
+    def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
+        super().__init__()
+        self.spec, self.pad_id = spec, pad_id
+        self.memory = nn.Linear(encoder_width, spec.memory)
+        self.initial = nn.Linear(encoder_width, 2 * spec.hidden)
+        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.key = nn.Linear(spec.memory, spec.attention)
+        self.query = nn.Linear(spec.hidden, spec.attention, bias=False)
+        # No bias: the softmax would cancel it, and its gradient would be zero for ever.
+        self.energy = nn.Linear(spec.attention, 1, bias=False)
+        self.gate = nn.Linear(spec.hidden, spec.memory)
+        self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
+        self.from_sight = nn.Linear(spec.memory + spec.hidden, 4 * spec.hidden, bias=False)
+        self.deep = nn.Linear(spec.hidden + spec.memory, spec.embedding)
+        self.output = nn.Linear(spec.embedding, vocabulary)
+        self.dropout = Dropout(spec.dropout)
+        self.memory_dropout = Dropout(spec.memory_dropout)
+
+    def begin(self, features: Features, hypotheses: int) -> AttentionState:
+        """Project the regions once and start K hypotheses from the picture as a whole."""
+        check_regions(features)
+        values = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        hidden, cell = torch.tanh(self.initial(features.pooled)).chunk(2, dim=-1)  # [P, H]
+        return AttentionState(
+            hidden=hidden.unsqueeze(1).expand(-1, hypotheses, -1),  # [P, K, H]
+            cell=cell.float().unsqueeze(1).expand(-1, hypotheses, -1),
+            values=values,
+            keys=self.key(values),  # [P, R, A]
+            mask=features.mask,
+        )
+
+    def step(self, tokens: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState, Tensor]:
+        """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
+        words = self.dropout(self.words(tokens))  # [P, K, E]
+        state, context, attention = self._advance(self.from_word(words), state)
+        return self.name(self._join(words, state.hidden, context)).float(), state, attention
+
+    def read(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return the deep output layer's float [P, K, T, E] for tokens int64 [P, K, T], zero for padding."""
+        pictures, hypotheses, length = tokens.shape
+        state = self.begin(features, hypotheses)
+        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        gates_of_sight, gates_of_hidden = torch.split(
+            self.from_sight.weight, [self.spec.memory, self.spec.hidden], dim=1
+        )
+        weights = LookingWeights(
+            hidden=torch.cat((self.query.weight, self.gate.weight, gates_of_hidden)),
+            gate=self.gate.bias,
+            seen=gates_of_sight,
+            energy=self.energy.weight.squeeze(0),
+        )
+        before = state.hidden.flatten(0, 1), state.cell.flatten(0, 1)
+        sight = Sight(state.values, state.keys, state.mask)
+        hidden, context = read_looking(self.from_word(words), sentences, before, sight, weights)
+        return sentences.unpack(self._join(words, hidden, context)).view(pictures, hypotheses, length, -1)
+
+    def _advance(self, gates: Tensor, state: AttentionState) -> tuple[AttentionState, Tensor, Tensor]:
+        """Look, then update the LSTM; ``gates`` [P, K, 4H] is the word's part of its input.
+
+        `showtell.kernels.attention_lstm` is the same for whole sentences, with its gradients.
+        """
+        query = self.query(state.hidden)
+        energy = additive_energy(state.keys, query, self.energy.weight.squeeze(0))  # [P, K, R]
+        energy = energy.masked_fill(~state.mask.unsqueeze(1), float("-inf"))
+        attention = energy.softmax(dim=2)
+        context = torch.bmm(attention.to(state.values.dtype), state.values)  # [P, K, M]
+        context = torch.sigmoid(self.gate(state.hidden)) * context
+        gates = gates + self.from_sight(torch.cat((context, state.hidden), dim=-1))
+        keep, write, expose, content = gates.float().chunk(4, dim=-1)  # [P, K, H]
+        cell = torch.sigmoid(keep) * state.cell + torch.sigmoid(write) * torch.tanh(content)
+        hidden = (torch.sigmoid(expose) * torch.tanh(cell)).to(gates.dtype)
+        return replace(state, hidden=hidden, cell=cell), context, attention.float()
+
+    def _join(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
+        """Return the deep output layer's [..., E] for a word, what is remembered and what is seen."""
+        return torch.tanh(words + self.deep(torch.cat((hidden, context), dim=-1)))

@@ -1,0 +1,41 @@
+"""The decoders we have, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from showtell.decoders.adaptive import AdaptiveDecoder
+from showtell.decoders.attention import AttentionDecoder
+from showtell.decoders.attention_on_attention import AttentionOnAttentionDecoder
+from showtell.decoders.lstm import LstmDecoder
+from showtell.decoders.stacked import StackedDecoder
+from showtell.decoders.top_down import TopDownDecoder
+from showtell.decoders.transformer import TransformerDecoder
+
+AnyDecoder = (
+    LstmDecoder
+    | AttentionDecoder
+    | StackedDecoder
+    | AdaptiveDecoder
+    | TopDownDecoder
+    | AttentionOnAttentionDecoder
+    | TransformerDecoder
+)
+
+DECODERS: dict[str, Any] = {
+    "lstm": LstmDecoder,
+    "attention": AttentionDecoder,
+    "stacked": StackedDecoder,
+    "adaptive": AdaptiveDecoder,
+    "top-down": TopDownDecoder,
+    "attention-on-attention": AttentionOnAttentionDecoder,
+    "transformer": TransformerDecoder,
+}
+
+
+def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> AnyDecoder:
+    """Return a new decoder for a spec of `showtell.config.decoders`, freshly initialised."""
+    decoder: AnyDecoder = DECODERS[spec.name](
+        spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id
+    )
+    return decoder

@@ -1,0 +1,1 @@
+"""The demo: prepare, train, evaluate and caption drawn scenes in minutes."""

@@ -1,0 +1,1 @@
+"""Image encoders: ResNet, timm backbones and a small CNN, their weights and their features."""

@@ -1,0 +1,111 @@
+"""Every other backbone, as ``timm:NAME``; timm is imported here alone, and only when one is asked for.
+
+timm imports torchvision, and a torchvision whose binary does not fit torch's fails with RuntimeError
+(``operator torchvision::nms does not exist``), not ImportError. Both are told with cause and cure.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from showtell.encoders.weights import (
+    LOCAL_FILE,
+    Weights,
+    hub_metadata,
+    hub_refused,
+    load_strictly,
+    read_weights,
+)
+from showtell.errors import EncoderError, MissingExtraError
+
+
+class TimmNetwork(nn.Module):
+    """A timm model that gives a map [P, D, h, w], be its own channels first, channels last or tokens."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+        self.width: int = model.num_features  # type: ignore[assignment]
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Return the last map [P, D, h, w] of normalised pictures float [P, 3, S, S]."""
+        seen = self.model.forward_features(pictures)  # type: ignore[operator]
+        if seen.ndim == 3:  # [P, prefix + h*w, D]
+            tokens = seen[:, getattr(self.model, "num_prefix_tokens", 0) :].transpose(1, 2)  # [P, D, h*w]
+            side = math.isqrt(tokens.shape[2])
+            return tokens.unflatten(2, (side, side) if side * side == tokens.shape[2] else (1, -1))  # type: ignore[no-any-return]
+        if seen.shape[1] != self.width:  # [P, h, w, D]
+            seen = seen.permute(0, 3, 1, 2)
+        return seen  # type: ignore[no-any-return]
+
+
+def import_timm() -> Any:
+    """Return the module timm.
+
+    Raises:
+        MissingExtraError: timm or torchvision is not installed, or they do not fit the installed torch.
+    """
+    try:
+        import timm
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        if isinstance(error, ImportError):
+            raise MissingExtraError("timm, for timm: encoders,", extra="timm", cause=reason) from error
+        raise MissingExtraError(
+            "timm, for timm: encoders,",
+            extra="timm",
+            cause=f"{reason} (timm imports torchvision, whose binary must be built for the installed torch "
+            f"{torch.__version__}: install torch and torchvision together, from one index)",
+        ) from error
+    return timm
+
+
+def build_timm_network(name: str, source: Weights | None) -> tuple[TimmNetwork, Weights]:
+    """Build a timm model and load its weights.
+
+    Args:
+        name: timm's name, a tag after a dot allowed ("densenet169.tv_in1k").
+        source: Local weights; None: timm's own from the hub.
+
+    Raises:
+        MissingExtraError: no working timm.
+        EncoderError: no such model, weights of another network, or the hub cannot be reached.
+    """
+    timm = import_timm()
+    known = timm.list_models()
+    if name.split(".", maxsplit=1)[0] not in known:
+        near = difflib.get_close_matches(name, known, n=3)
+        mend = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
+        raise EncoderError(f"timm has no model '{name}'", found=f"timm {timm.__version__}", mend=mend)
+    model = timm.create_model(name, pretrained=False, num_classes=0)
+    config = dict(model.pretrained_cfg)
+    classifier = config.get("classifier") or "head"
+    prefix = classifier if isinstance(classifier, str) else classifier[0]
+    repository = None
+    if source is None:
+        source, repository = _download(name, config), config["hf_hub_id"]
+    load_strictly(model, source, name=f"timm:{name}", classifier=f"{prefix}.")
+    if source.norm_epsilon is not None:
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eps = source.norm_epsilon
+    return TimmNetwork(model), replace(source, metadata=hub_metadata(config, repository) | source.metadata)
+
+
+def _download(name: str, config: dict[str, Any]) -> Weights:
+    from huggingface_hub import hf_hub_download
+
+    repository = config.get("hf_hub_id")
+    if not repository:
+        raise EncoderError(f"timm has no weights for '{name}' on the hub", mend=LOCAL_FILE)
+    try:
+        return read_weights(Path(hf_hub_download(repository, "model.safetensors")))
+    except Exception as error:
+        raise hub_refused(f"timm:{name}", repository, error) from error

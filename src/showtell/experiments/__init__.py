@@ -1,0 +1,1 @@
+"""Work across runs: seeds, hyper-parameter search, bundles, the leaderboard."""

@@ -1,0 +1,1 @@
+"""Several captioners compared on one split, with a human baseline."""

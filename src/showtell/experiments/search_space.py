@@ -1,0 +1,162 @@
+"""What a tuning tries: ranges and lists of values for any key of a recipe, checked before anything is trained.
+
+optimizer.lr=1e-4..1e-2:log      a number between two bounds, evenly over its logarithm
+training.averaging=0.9..0.999    evenly over the number itself; whole numbers where the key takes whole numbers
+decoder.dropout=0.3,0.5          one of a list, of whatever type the key has
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from showtell.config.recipe import Recipe
+from showtell.errors import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+DIGITS = 4
+LR_FACTOR = 10.0
+WANTED = "KEY=low..high, KEY=low..high:log or KEY=a,b,c"
+
+Build = Callable[[list[str]], Recipe]
+"""Makes the recipe with some more overrides of the form that ``--set`` takes."""
+
+
+@dataclass(frozen=True)
+class Dimension:
+    """The values that a key may take.
+
+    Attributes:
+        key: Dotted, as ``--set`` takes it.
+        choices: The list, as written; empty for a range.
+        low: Lower bound of a range, included.
+        high: Upper bound, included.
+        is_log: Even over the logarithm.
+        is_whole: Whole numbers alone.
+    """
+
+    key: str
+    choices: tuple[str, ...] = ()
+    low: float = 0.0
+    high: float = 0.0
+    is_log: bool = False
+    is_whole: bool = False
+
+    def distribution(self) -> BaseDistribution:
+        """Return the same for Optuna; choices stay the text that was written."""
+        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+        if self.choices:
+            return CategoricalDistribution(self.choices)
+        if self.is_whole:
+            return IntDistribution(int(self.low), int(self.high), log=self.is_log)
+        return FloatDistribution(self.low, self.high, log=self.is_log)
+
+    def text(self, value: Any) -> str:
+        """Return a drawn value as it is written into the recipe: four digits say enough to paste and to read."""
+        if self.choices or self.is_whole:
+            return str(value)
+        rounded = float(f"{value:.{DIGITS}g}")
+        return repr(min(max(rounded, self.low), self.high))
+
+    def __str__(self) -> str:
+        """Say what is searched, as ``--search`` takes it."""
+        if self.choices:
+            return f"{self.key}={','.join(self.choices)}"
+        low, high = (f"{bound:g}" for bound in (self.low, self.high))
+        return f"{self.key}={low}..{high}{':log' * self.is_log}"
+
+
+def build_space(searches: Sequence[str], build: Build) -> list[Dimension]:
+    """Read what is to be searched; without anything, the learning rate from a tenth to ten times the recipe's.
+
+    Args:
+        searches: Of the forms this module's text shows.
+        build: Checks each bound and each choice by making the recipe with it.
+
+    Raises:
+        ConfigError: not of these forms, an unknown key, a bound or choice that the recipe refuses, a key twice.
+    """
+    if not searches:
+        rate = build([]).optimizer.lr
+        return [Dimension("optimizer.lr", low=rate / LR_FACTOR, high=min(1.0, rate * LR_FACTOR), is_log=True)]
+    space = [_read(text, build) for text in searches]
+    for dimension in space:
+        if sum(other.key == dimension.key for other in space) > 1:
+            raise ConfigError(
+                f"--search {dimension} cannot be used",
+                found=f"{dimension.key} twice",
+                expected="each key once",
+            )
+    return space
+
+
+def grid_of(space: Sequence[Dimension], build: Build) -> list[dict[str, str]]:
+    """Return all combinations of listed values, the last key moving fastest, each checked.
+
+    Raises:
+        ConfigError: a range among them, or a combination that the recipe refuses.
+    """
+    for dimension in space:
+        if not dimension.choices:
+            raise ConfigError(
+                "--grid cannot be used",
+                found=f"the range {dimension}",
+                expected="--search KEY=a,b,c for each key",
+            )
+    combinations = itertools.product(*(dimension.choices for dimension in space))
+    keys = [dimension.key for dimension in space]
+    grid = [dict(zip(keys, values, strict=True)) for values in combinations]
+    for values in grid:
+        build(overrides_of(values))
+    return grid
+
+
+def overrides_of(values: Mapping[str, str]) -> list[str]:
+    """Return values as ``--set`` takes them."""
+    return [f"{key}={text}" for key, text in values.items()]
+
+
+def _read(text: str, build: Build) -> Dimension:
+    key, equals, values = (part.strip() for part in text.partition("="))
+    cannot = f"--search {text} cannot be used"
+    if not equals or not key or not values:
+        raise ConfigError(cannot, expected=WANTED)
+    if ".." in values:
+        return _read_range(key, values, build, cannot)
+    choices = tuple(choice.strip() for choice in values.split(","))
+    if len(choices) < 2 or not all(choices) or len(set(choices)) < len(choices):
+        raise ConfigError(cannot, found=values, expected="at least two different values")
+    for choice in choices:
+        build([f"{key}={choice}"])
+    return Dimension(key, choices=choices)
+
+
+def _read_range(key: str, values: str, build: Build, cannot: str) -> Dimension:
+    bounds, colon, scale = values.partition(":")
+    low_text, _, high_text = bounds.partition("..")
+    if colon and scale != "log":
+        raise ConfigError(cannot, found=f":{scale}", expected=":log or nothing")
+    try:
+        low, high = float(low_text), float(high_text)
+    except ValueError as error:
+        raise ConfigError(cannot, found=bounds, expected="two numbers, low..high") from error
+    resolved = [_value_at(build([f"{key}={bound}"]), key) for bound in (low_text, high_text)]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in resolved):
+        raise ConfigError(cannot, found=f"{key}, which takes no numbers", expected=f"{key}=a,b,c")
+    if not low < high or (colon and low <= 0):
+        bound = "0 < low < high" if colon else "low < high"
+        raise ConfigError(cannot, found=bounds, expected=bound)
+    is_whole = all(isinstance(value, int) for value in resolved)
+    return Dimension(key, low=low, high=high, is_log=bool(colon), is_whole=is_whole)
+
+
+def _value_at(recipe: Recipe, key: str) -> Any:
+    place: Any = recipe.model_dump(mode="json")
+    for part in key.split("."):
+        place = place[int(part)] if isinstance(place, list) else place[part]
+    return place

@@ -1,0 +1,216 @@
+"""The same recipe from several seeds: how much of a score is the recipe's, and how much is chance.
+
+Each seed is a run of its own in ``OUT/seed-N``; what is finished there is neither trained nor decoded again.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from showtell.config.recipe import Recipe
+from showtell.data.prepared import PreparedSet
+from showtell.errors import ConfigError
+from showtell.system.atomic import read_manifest, read_text, write_json, write_manifest
+from showtell.system.console import note, text_table
+from showtell.training.build import build_encoder_of, compute_of
+from showtell.training.distributed import is_main
+from showtell.training.run_dir import check_run, origin_of
+from showtell.training.trainer import train
+
+KIND, SUMMARY_KIND, FORMAT = "showtell seeds", "showtell seeds summary", 1
+SUMMARY = "summary.json"
+MOST_SEEDS = 100
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A score over several seeds.
+
+    Attributes:
+        mean: Arithmetic mean.
+        std: Sample standard deviation (divisor n - 1); None for a single seed.
+        min: Smallest.
+        max: Largest.
+    """
+
+    mean: float
+    std: float | None
+    min: float
+    max: float
+
+
+@dataclass(frozen=True)
+class SeedRun:
+    """What one seed came to.
+
+    Attributes:
+        seed: ``training.seed``.
+        run: Its directory.
+        best_epoch: The epoch that ``best/`` is of.
+        epochs: Epochs trained.
+        seconds: Of training and validating.
+        scores: Of ``best/`` on the validation split, on the scale of coco-caption's code.
+        signature: What these depend on.
+    """
+
+    seed: int
+    run: Path
+    best_epoch: int
+    epochs: int
+    seconds: float
+    scores: Mapping[str, float]
+    signature: str
+
+
+@dataclass(frozen=True)
+class SeedsResult:
+    """All seeds together."""
+
+    directory: Path
+    runs: Sequence[SeedRun]
+    spreads: Mapping[str, Spread]
+
+    def table(self) -> str:
+        """Return mean, spread and each seed's score, times 100, as aligned lines, and the signature below."""
+        header = ["x100", "mean", "std", "min", "max", *(f"seed {run.seed}" for run in self.runs)]
+        rows = [
+            [name, *map(_hundredfold, asdict(spread).values())]
+            + [_hundredfold(run.scores[name]) for run in self.runs]
+            for name, spread in self.spreads.items()
+        ]
+        return f"{text_table([header, *rows], left=1)}\n{self.runs[0].signature}"
+
+
+def train_seeds(
+    recipe: Recipe,
+    seeds: int,
+    *,
+    data: Path,
+    out: Path,
+    encoder_weights: Path | None = None,
+    features: Path | None = None,
+    device: str = "auto",
+    include_encoder: bool = False,
+    restart: bool = False,
+) -> SeedsResult:
+    """Train a recipe from ``training.seed`` and the seeds after it; write ``summary.json``.
+
+    The same call goes on where an interrupted one stopped; more seeds may be asked for later.
+
+    Args:
+        recipe: What to do.
+        seeds: How many.
+        data: A prepared set.
+        out: Holds ``seed-N/`` for each seed.
+        encoder_weights: A local file with the encoder's weights.
+        features: The folder of feature caches; None: beside the prepared set.
+        device: ``auto``, ``cpu``, ``cuda``...
+        include_encoder: Let checkpoints carry a frozen encoder too.
+        restart: Train seeds that are there once more.
+
+    Raises:
+        ConfigError: no seeds or too many, or ``out`` holds runs of another recipe, data or encoder.
+        DataError: ``out`` is something else.
+        ShowtellError: whatever `train` raises.
+    """
+    if not 1 <= seeds <= MOST_SEEDS:
+        raise ConfigError(f"--seeds {seeds} cannot be used", expected=f"1 to {MOST_SEEDS}")
+    if is_main():
+        _open(out, recipe)
+    runs = []
+    for seed in range(recipe.training.seed, recipe.training.seed + seeds):
+        training = recipe.training.model_copy(update={"seed": seed})
+        seeded = recipe.model_copy(update={"training": training})
+        run = out / f"seed-{seed}"
+        if not restart and _is_finished(run):
+            _check_same(run, seeded, data, encoder_weights, device)
+            note(f"{run}: finished before")
+        else:
+            train(
+                seeded,
+                data=data,
+                out=run,
+                encoder_weights=encoder_weights,
+                features=features,
+                device=device,
+                include_encoder=include_encoder,
+                restart=restart,
+            )
+        runs.append(_read_run(run, seed))
+    result = SeedsResult(out, runs, spreads_of([run.scores for run in runs]))
+    if is_main():
+        _write_summary(result, recipe)
+    return result
+
+
+def spreads_of(scores: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+    """Return mean and spread of each score over runs that all have it."""
+    spreads = {}
+    for name in scores[0]:
+        values = [one[name] for one in scores]
+        std = statistics.stdev(values) if len(values) > 1 else None
+        spreads[name] = Spread(statistics.fmean(values), std, min(values), max(values))
+    return spreads
+
+
+def _open(out: Path, recipe: Recipe) -> None:
+    if out.exists() and any(out.iterdir()):
+        read_manifest(out, KIND, FORMAT)
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    write_manifest(out, KIND, FORMAT, {"recipe": recipe.model_dump(mode="json")})
+
+
+def _is_finished(run: Path) -> bool:
+    state, said = run / "last" / "trainer.json", run / "best" / "predictions.jsonl"
+    return state.exists() and said.exists() and bool(json.loads(read_text(state))["progress"]["finished"])
+
+
+def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | None, device: str) -> None:
+    """Refuse a finished run of another recipe, data or encoder, as `train` would."""
+    encoder = build_encoder_of(recipe, encoder_weights, compute_of(recipe, device))
+    check_run(run, recipe, origin_of(recipe, PreparedSet.load(data), encoder), restart=False)
+
+
+def _read_run(run: Path, seed: int) -> SeedRun:
+    progress = json.loads(read_text(run / "last" / "trainer.json"))["progress"]
+    scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
+    return SeedRun(
+        seed=seed,
+        run=run,
+        best_epoch=progress["best_epoch"],
+        epochs=progress["epoch"],
+        seconds=progress["seconds"],
+        scores=scores["values"],
+        signature=scores["signature"],
+    )
+
+
+def _write_summary(result: SeedsResult, recipe: Recipe) -> None:
+    content = {
+        "kind": SUMMARY_KIND,
+        "format": FORMAT,
+        "split": recipe.validation.split,
+        "signature": result.runs[0].signature,
+        "scores": {name: asdict(spread) for name, spread in result.spreads.items()},
+        "seeds": [
+            {
+                "seed": run.seed,
+                "run": run.run.name,
+                "best_epoch": run.best_epoch,
+                "epochs": run.epochs,
+                "seconds": run.seconds,
+                "scores": dict(run.scores),
+            }
+            for run in result.runs
+        ],
+    }
+    write_json(result.directory / SUMMARY, content)
+
+
+def _hundredfold(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.2f}"

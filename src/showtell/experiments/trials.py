@@ -1,0 +1,114 @@
+"""What a tuning tried: its table on the terminal, in ``tuning.json`` and in ``trials.csv``."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from showtell.experiments.search_space import overrides_of
+from showtell.system.atomic import write_json, write_text
+from showtell.system.console import text_table
+
+TABLE_KIND, FORMAT = "showtell tuning table", 1
+TABLE, CSV = "tuning.json", "trials.csv"
+SCORES = ("BLEU-4", "CIDEr-D")
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One set of values and what it came to.
+
+    Attributes:
+        run: Name of its run's directory.
+        values: Of the keys that were searched, as written into the recipe.
+        state: ``done``, ``pruned`` (cut short) or ``failed`` (its loss stopped being finite).
+        epochs: Epochs validated.
+        best_epoch: The best of them; 0 where there is none.
+        loss: Validation loss of that epoch, nats a token.
+        scores: Of that epoch, on the scale of coco-caption's code.
+        error: Why it failed.
+    """
+
+    run: str
+    values: Mapping[str, str]
+    state: str
+    epochs: int
+    best_epoch: int
+    loss: float | None
+    scores: Mapping[str, float]
+    error: str
+
+
+@dataclass(frozen=True)
+class TuningResult:
+    """What was tried.
+
+    Attributes:
+        directory: Of the tuning.
+        metric: What decided.
+        split: Where it was measured.
+        keys: What was searched.
+        trials: In the order they were tried.
+        best: The best of those that are done; None where none is.
+    """
+
+    directory: Path
+    metric: str
+    split: str
+    keys: Sequence[str]
+    trials: Sequence[Trial]
+    best: Trial | None
+
+    def table(self) -> str:
+        """Return what was tried as aligned lines (scores times 100, ``*`` the best), and the best as options."""
+        header = ["trial", *self.keys, "state", "epochs", f"{self.split} loss", *SCORES]
+        rows = [
+            [
+                f"{number}{' *' * (trial is self.best)}",
+                *(trial.values[key] for key in self.keys),
+                trial.state,
+                str(trial.epochs),
+                "-" if trial.loss is None else f"{trial.loss:.3f}",
+                *(f"{100 * trial.scores[name]:.2f}" if name in trial.scores else "-" for name in SCORES),
+            ]
+            for number, trial in enumerate(self.trials, 1)
+        ]
+        table = text_table([header, *rows], left=1)
+        if self.best is None:
+            return f"{table}\nno trial was finished"
+        return f"{table}\nbest by {self.metric}: {options_of(self.best.values)}"
+
+
+def options_of(values: Mapping[str, str]) -> str:
+    """Return values as options to paste behind ``showtell train``."""
+    return " ".join(f"--set {override}" for override in overrides_of(values))
+
+
+def write_tables(result: TuningResult) -> None:
+    """Write what was tried so far as ``tuning.json`` and ``trials.csv``."""
+    best = None if result.best is None else result.best.run
+    content = {
+        "kind": TABLE_KIND,
+        "format": FORMAT,
+        "metric": result.metric,
+        "split": result.split,
+        "keys": list(result.keys),
+        "best": best,
+        "options": "" if result.best is None else options_of(result.best.values),
+        "trials": [asdict(trial) for trial in result.trials],
+    }
+    write_json(result.directory / TABLE, content)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = sorted({name for trial in result.trials for name in trial.scores})
+    writer.writerow(["run", *result.keys, "state", "epochs", "best_epoch", "loss", *names, "error"])
+    for trial in result.trials:
+        writer.writerow(
+            [trial.run, *trial.values.values(), trial.state, trial.epochs, trial.best_epoch, trial.loss]
+            + [trial.scores.get(name, "") for name in names]
+            + [trial.error]
+        )
+    write_text(result.directory / CSV, text.getvalue())

@@ -1,0 +1,103 @@
+"""CIDEr-D: how much a candidate says what the references of its picture say and those of other pictures do not.
+
+Vedantam et al. 2015, equation 10 and section 6, as in tylin/coco-caption ``cider_scorer.py``: raw counts times
+log N - log df, candidate weights clipped to the reference's, a Gaussian (sigma 6) on the difference of lengths, mean
+over references and orders, times 10. As there, a length is a number of bigrams, and no stemming is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from showtell.metrics.ngrams import Floats, Integers, NgramIndex, NgramTable, Pairs, within_runs
+
+_SIGMA = 6.0
+
+
+@dataclass(frozen=True)
+class Frequencies:
+    """In how many pictures n-grams are said: what makes a word rare.
+
+    Args:
+        pictures: All there are.
+        holding: For each order how many pictures' references hold each n-gram, by its number; n-grams without a
+            number are in none. int64 [n-grams]
+    """
+
+    pictures: int
+    holding: Sequence[Integers]
+
+
+class CiderD:
+    """CIDEr-D against one set of references.
+
+    Args:
+        index: The references' n-grams.
+        frequencies: Those of a larger set that these references are a part of; None: they are the set.
+    """
+
+    def __init__(self, index: NgramIndex, frequencies: Frequencies | None = None) -> None:
+        self._index = index
+        frequencies = frequencies or Frequencies(index.pictures, index.frequencies())
+        self._log_pictures = float(np.log(float(frequencies.pictures)))
+        self._log_frequency = [
+            np.log(np.maximum(holding, 1).astype(np.float64)) for holding in frequencies.holding
+        ]
+        self._weights, self._norms = self._weigh(index.references)
+
+    def score_each(self, candidates: NgramTable, pictures: Integers) -> Floats:
+        """Score any number of candidates, each about the picture it names.
+
+        Args:
+            candidates: N captions.
+            pictures: Number of the picture that each is about, int64 [N].
+
+        Returns:
+            float64 [N], 0..10.
+        """
+        index = self._index
+        per_candidate = index.references_per_picture[pictures]  # [N]
+        pairs = Pairs(index, pictures)
+        weights, norms = self._weigh(candidates)
+        delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
+        delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
+        total = np.zeros(len(pairs.candidate))
+        for order in range(len(candidates.orders)):
+            product = self._products(candidates, weights[order], order, pictures, pairs)
+            norm = norms[order][pairs.candidate] * self._norms[order][pairs.reference]
+            total += np.divide(product, norm, out=product, where=norm != 0)
+        total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * _SIGMA**2)) / len(candidates.orders)
+        mean: Floats = np.bincount(pairs.candidate, total, len(pictures)) / per_candidate * 10.0
+        return mean
+
+    def _weigh(self, table: NgramTable) -> tuple[list[Floats], list[Floats]]:
+        """Return the TF-IDF weight of every entry and the Euclidean norm of every caption, for each order."""
+        weights, norms = [], []
+        for entries, log_frequency in zip(table.orders, self._log_frequency, strict=True):
+            rarity = np.full(len(entries.ngram), self._log_pictures)
+            known = entries.ngram < len(log_frequency)
+            rarity[known] -= log_frequency[entries.ngram[known]]
+            weight = entries.count * rarity
+            weights.append(weight)
+            norms.append(np.sqrt(np.bincount(entries.caption, weight**2, len(table.lengths))))
+        return weights, norms
+
+    def _products(
+        self, candidates: NgramTable, weight: Floats, order: int, pictures: Integers, pairs: Pairs
+    ) -> Floats:
+        """Return the clipped dot product of every candidate with each reference of its picture. [pairs]"""
+        found, group = self._index.find(candidates, order, pictures)
+        groups = self._index.groups[order]
+        number = groups.size[group]
+        ours = np.repeat(found, number)
+        theirs = np.repeat(groups.start[group], number) + within_runs(number)
+        reference_weight = self._weights[order][theirs]
+        product = np.minimum(weight[ours], reference_weight) * reference_weight
+        captions = (
+            candidates.orders[order].caption[ours],
+            self._index.references.orders[order].caption[theirs],
+        )
+        return np.bincount(pairs.place(*captions), product, len(pairs.candidate)).astype(np.float64)

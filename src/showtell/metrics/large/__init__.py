@@ -1,0 +1,1 @@
+"""Scores of more captions than fit in memory."""

@@ -1,1 +1,0 @@
-"""The networks: encoders that look, decoders that tell."""

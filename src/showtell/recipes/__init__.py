@@ -1,1 +1,0 @@
-"""Recipes: one YAML file each, and the schema that reads them."""

@@ -1,0 +1,1 @@
+"""Files, processors, worker pools and the console: nothing here knows about captions."""

@@ -1,1 +1,0 @@
-"""Captions to token ids and back."""

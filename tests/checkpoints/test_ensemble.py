@@ -1,0 +1,99 @@
+"""Several decoders as one: mean probabilities, each with its own state, one vocabulary and one encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.checkpoints.checkpoint import Checkpoint
+from showtell.checkpoints.ensemble import Ensemble, ensemble_of, mean_probability
+from showtell.config.decoders import AttentionSpec, LstmSpec, TransformerSpec
+from showtell.config.generation import DecodingOptions
+from showtell.decoders.registry import build_decoder
+from showtell.encoders.features import Features
+from showtell.errors import CheckpointError
+from showtell.generation import Specials, search
+from showtell.inference.onednn_decoder import packed_decoder
+
+SPECS = (
+    AttentionSpec(embedding=6, hidden=5, attention=4, memory=7),
+    LstmSpec(embedding=6, hidden=5),
+    TransformerSpec(hidden=6, heads=2, feed_forward=7, memory=4),
+)
+SPECIALS = Specials(0, 1, 2, 3)
+
+
+def members(*specs: Any) -> list[Any]:
+    torch.manual_seed(0)
+    return [
+        build_decoder(spec, vocabulary=12, encoder_width=4, pad_id=0).eval().requires_grad_(False)
+        for spec in specs
+    ]
+
+
+@pytest.fixture
+def features() -> Features:
+    regions = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(1))
+    return Features(regions, regions.mean(1), torch.ones(3, 5, dtype=torch.bool))
+
+
+def test_the_next_word_is_as_likely_as_members_find_it_on_average(features: Features) -> None:
+    each = members(*SPECS)
+    ensemble, tokens = Ensemble(each), torch.ones(3, 2, dtype=torch.int64)
+    state, alone = ensemble.begin(features, 2), [one.begin(features, 2) for one in each]
+    for _ in range(3):
+        logits, state, attention = ensemble.step(tokens, state)
+        steps = [one.step(tokens, its) for one, its in zip(each, alone, strict=True)]
+        alone = [step[1] for step in steps]
+        expected = torch.stack([step[0].softmax(dim=2) for step in steps]).mean(dim=0)
+        torch.testing.assert_close(logits.exp(), expected)
+        assert attention is None, "one of them does not look"
+        tokens = logits.argmax(dim=2)
+
+
+def test_two_of_the_same_say_what_one_says(features: Features) -> None:
+    [one] = members(SPECS[0])
+    options = DecodingOptions(beams=3, max_words=6)
+    said = [
+        [[hypothesis.ids for hypothesis in found] for found in search(decoder, features, options, SPECIALS)]
+        for decoder in (one, Ensemble([one, one]), packed_decoder(Ensemble([one, one])))
+    ]
+    assert said[0] == said[1] == said[2]
+
+
+def test_members_that_look_are_shown_looking_on_average(features: Features) -> None:
+    each = members(SPECS[0], SPECS[2])
+    _, _, attention = Ensemble(each).step(
+        torch.ones(3, 2, dtype=torch.int64), Ensemble(each).begin(features, 2)
+    )
+    assert attention is not None
+    torch.testing.assert_close(attention.sum(dim=2), torch.ones(3, 2))
+
+
+def test_what_one_finds_impossible_may_still_be_said() -> None:
+    sure, doubting = torch.tensor([10.0, -torch.inf]), torch.tensor([-torch.inf, 10.0])
+    torch.testing.assert_close(mean_probability([sure, doubting]).exp(), torch.tensor([0.5, 0.5]))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"files": {"tokenizer.json": "other"}}, r"captioner 2 cannot tell together.*another vocabulary"),
+        ({"encoder": {"identity": {"name": "resnet18"}}}, r"another encoder: name is resnet18, not resnet50"),
+    ],
+)
+def test_captioners_of_different_words_or_eyes_are_refused(change: dict[str, Any], message: str) -> None:
+    config = {"files": {"tokenizer.json": "same"}, "encoder": {"identity": {"name": "resnet50"}}}
+
+    class Tokens:
+        size = 12
+
+    first, second = (
+        Checkpoint(CaptioningModel(decoder), Tokens(), DecodingOptions(), values)  # type: ignore[arg-type]
+        for decoder, values in zip(members(SPECS[1], SPECS[1]), (config, config | change), strict=True)
+    )
+    with pytest.raises(CheckpointError, match=message):
+        ensemble_of([first, second])

@@ -1,0 +1,65 @@
+"""What lies in the repository ready to use: the captioners in models/ and the photographs in examples/."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from showtell.checkpoints.checkpoint import read_config
+from showtell.inference.captioner import Captioner
+
+ROOT = Path(__file__).resolve().parents[2]
+MODELS, EXAMPLES = ROOT / "models", ROOT / "examples"
+CAPTIONERS = ("flickr8k-best", "flickr8k-best-rl")
+ENCODER = "resnet50.safetensors"
+FILES = ("README.md", "config.json", "decoder.safetensors", "tokenizer.json")
+MOST_BYTES = 60_000_000
+
+
+def test_models_holds_two_captioners_and_their_encoder_and_nothing_else() -> None:
+    found = {path.relative_to(MODELS).as_posix() for path in MODELS.rglob("*") if path.is_file()}
+    assert found == {"README.md", ENCODER, *(f"{name}/{file}" for name in CAPTIONERS for file in FILES)}
+
+
+def test_models_stays_small() -> None:
+    assert sum(path.stat().st_size for path in MODELS.rglob("*") if path.is_file()) <= MOST_BYTES
+
+
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_a_shipped_captioner_is_whole_and_names_no_place_but_its_encoder(name: str) -> None:
+    config = read_config(MODELS / name)[1]
+    assert config["encoder"]["file"] == f"../{ENCODER}"
+    assert config["rounded"] == "float16"
+    assert "/" not in config["encoder"]["spec"]["weights"]
+    assert config["scores"]["signature"]
+    assert f"showtell train {name} " in (MODELS / name / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CAPTIONERS)
+def test_a_shipped_captioner_tells_the_examples(name: str) -> None:
+    captions = Captioner.load(MODELS / name, device="cpu").caption(sorted(EXAMPLES.glob("*.jpg")))
+    assert all(len(caption.words) > 3 and caption.error is None for caption in captions)
+    assert "man" in next(caption for caption in captions if "photographer" in str(caption.path)).words
+
+
+def test_every_example_is_small_and_says_whose_it_is() -> None:
+    readme = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    pictures = sorted(EXAMPLES.glob("*.jpg"))
+    assert sorted(path.name for path in EXAMPLES.iterdir()) == [
+        "README.md",
+        *(path.name for path in pictures),
+    ]
+    assert 4 <= len(pictures) <= 6
+    for path in pictures:
+        assert path.stat().st_size < 100_000
+        row = next(line for line in readme.splitlines() if line.startswith(f"| `{path.name}` |"))
+        with Image.open(path) as picture:
+            assert max(picture.size) <= 640
+            comment = picture.info["comment"].decode("utf-8")
+        author = comment.split("Photograph: ")[1].split(",")[0].split(" (")[0]
+        assert author in row
+        licence = next(one for one in ("public domain", "CC0 1.0", "CC BY 2.0") if one in comment)
+        assert licence in row

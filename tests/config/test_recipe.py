@@ -1,0 +1,120 @@
+"""Recipes: shipped ones load, unknown keys are answered with near names, all problems at once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from showtell.config.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, shipped_recipes
+from showtell.errors import ConfigError
+
+
+def test_recipes_are_shipped() -> None:
+    assert "flickr8k-attention" in shipped_recipes()
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_loads_and_its_header_says_what_it_is(name: str) -> None:
+    load_recipe(name)
+    header = [
+        line
+        for line in shipped_recipes()[name].read_text(encoding="utf-8").splitlines()
+        if line.startswith("#")
+    ]
+    for word in ("Reproduces:", "Command:", "Hardware:", "Minutes:", "Score:"):
+        assert any(word in line for line in header), f"{name} has no '{word}'"
+
+
+def test_a_dumped_recipe_is_complete_and_reads_back(tmp_path: Path) -> None:
+    recipe = load_recipe("flickr8k-attention", ["training.seed=7"])
+    path = tmp_path / "copy.yaml"
+    path.write_text(dump_recipe(recipe), encoding="utf-8")
+    assert load_recipe(path) == recipe
+    assert set(yaml.safe_load(path.read_text(encoding="utf-8"))) == set(Recipe.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("override", "where", "value"),
+    [
+        ("optimizer.lr=3e-4", ("optimizer", "lr"), 3e-4),
+        ("training.precision=bf16", ("training", "precision"), "bf16"),
+        ("tokenizer.max_size=null", ("tokenizer", "max_size"), None),
+        ("training.trackers=[tensorboard]", ("training", "trackers"), ["tensorboard"]),
+    ],
+)
+def test_an_override_changes_its_key(override: str, where: tuple[str, str], value: Any) -> None:
+    recipe = load_recipe("flickr8k-attention", [override])
+    assert getattr(getattr(recipe, where[0]), where[1]) == value
+
+
+def test_an_override_reaches_into_phases() -> None:
+    assert load_recipe("flickr8k-attention", ["objective.0.epochs=3"]).objective[0].epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("optimizer.lrr=1", r"unknown key 'optimizer\.lrr'\. Did you mean 'lr'\?"),
+        ("optimiser.lr=1", r"unknown key 'optimiser'\. Did you mean 'optimizer'\?"),
+        ("decoder.hiden=3", r"Did you mean 'hidden'\?"),
+        ("optimizer.lr=fast", r"'optimizer\.lr'.*found 'fast'"),
+        ("optimizer.lr=-1", r"'optimizer\.lr'.*greater than 0"),
+        (
+            "decoder.name=lstm",
+            r"unknown key 'decoder\.attention'\. Known: dropout, embedding, head, hidden, layers, name",
+        ),
+        ("objective.0.epoch=3", r"unknown key 'objective\.0\.epoch'\. Did you mean 'epochs'\?"),
+        ("decoder.name=perceptron", r"decoder.*'lstm', 'attention'"),
+        ("optimizer.betas=[0.9, 1.0]", r"'optimizer\.betas\.1'.*less than 1"),
+        ("optimizer.betas=[-0.1, 0.9]", r"'optimizer\.betas\.0'.*greater than or equal to 0"),
+        ("training.seed=9223372036854775808", r"'training\.seed'.*less than or equal to 9223372036854775807"),
+        ("optimizer.lr", r"expected key=value"),
+        ("optimizer.lr.x=1", r"'lr' holds no keys"),
+        ("objective.5.epochs=1", r"no part 5"),
+        ("objective.0=1", r"expected objective\.0\.KEY=value"),
+        ("search.beams=0", r"'search\.beams'.*greater than or equal to 1"),
+    ],
+)
+def test_a_bad_override_is_answered_with_what_would_be_right(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        load_recipe("flickr8k-attention", [override])
+
+
+def test_all_problems_are_told_at_once() -> None:
+    with pytest.raises(ConfigError, match=r"'optimizer\.lrr'.*'training\.pictures'"):
+        parse_recipe({"optimizer": {"lrr": 1}, "training": {"pictures": "many"}}, "this recipe")
+
+
+def test_an_unknown_recipe_is_answered_with_a_near_name() -> None:
+    with pytest.raises(ConfigError, match=r"no recipe is named 'flickr8k-atention'.*'flickr8k-attention'"):
+        load_recipe("flickr8k-atention")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("a: [", "is not YAML"), ("- 1", "expected keys and values"), (None, "cannot read recipe")],
+)
+def test_a_broken_file_is_named(tmp_path: Path, content: str | None, message: str) -> None:
+    path = tmp_path / "mine.yaml"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    with pytest.raises(ConfigError, match=message):
+        load_recipe(path)
+
+
+def test_every_key_has_a_description() -> None:
+    def missing(model: type[BaseModel], path: str) -> list[str]:
+        names = []
+        for name, field in model.model_fields.items():
+            inner = field.annotation
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                names += missing(inner, f"{path}{name}.")
+            elif path and not field.description and name != "name":
+                names.append(path + name)
+        return names
+
+    assert missing(Recipe, "") == []

@@ -1,0 +1,53 @@
+"""Pictures that come as bytes become files, each once, and those that nobody uses go."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from showtell.data.image_store import drop_unused, store_pictures
+from showtell.data.sources.base import Example, HeldExample
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [(b"\xff\xd8\xff\xe0", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF..WEBP", ".webp"), (b"", ""), (b"?", "")],
+)
+def test_bytes_become_a_file_named_by_them(tmp_path: Path, data: bytes, suffix: str) -> None:
+    [example] = store_pictures([HeldExample("a", data, ("x",), "train")], tmp_path)
+    digest = hashlib.sha256(data).hexdigest()
+    path = tmp_path / "pictures" / digest[:2] / (digest + suffix)
+    assert example == Example("a", path, ("x",), "train")
+    assert path.read_bytes() == data
+
+
+def test_equal_bytes_are_one_file_and_files_stay_where_they_are(tmp_path: Path) -> None:
+    file = Example("b", Path("elsewhere/b.jpg"), ("x",))
+    stored = list(
+        store_pictures([HeldExample("a", b"1", ("x",)), file, HeldExample("c", b"1", ("y",))], tmp_path)
+    )
+    assert stored[0].image == stored[2].image
+    assert stored[1] is file
+    assert [example.key for example in stored] == ["a", "b", "c"]
+
+
+def test_one_picture_is_asked_for_at_a_time(tmp_path: Path) -> None:
+    asked = []
+
+    def held() -> object:
+        for number in range(3):
+            asked.append(number)
+            yield HeldExample(str(number), bytes([number]), ("x",))
+
+    stored = store_pictures(held(), tmp_path)
+    next(stored)
+    assert asked == [0]
+
+
+def test_pictures_of_examples_that_were_left_out_go(tmp_path: Path) -> None:
+    stored = list(store_pictures([HeldExample(name, name.encode(), ("x",)) for name in "ab"], tmp_path))
+    drop_unused(tmp_path, [stored[1].image])
+    assert [example.image.exists() for example in stored] == [False, True]
+    drop_unused(tmp_path / "nowhere", [])

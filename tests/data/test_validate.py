@@ -1,0 +1,273 @@
+"""What passes the checks is clean, decodes, and lies in one split by name and by bytes; the rest is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from showtell.data import validate as checking
+from showtell.data.problems import KINDS
+from showtell.data.sources.base import Example, Problem
+from showtell.data.validate import CheckedExample, assign_splits, check_pictures, check_texts
+from showtell.images.load import PictureFacts
+
+WritePictures = Callable[[Path, Iterable[str]], None]
+NOWHERE = Path("nowhere")
+
+
+def texts(*examples: tuple[str, str, tuple[str, ...]]) -> tuple[list[Example], list[Problem]]:
+    problems: list[Problem] = []
+    made = [Example(key, NOWHERE / key, captions, split) for key, split, captions in examples]
+    return check_texts(made, problems), problems
+
+
+def test_captions_keep_their_wording_on_one_line() -> None:
+    checked, problems = texts(("a", "", ("  Two\r\ndogs,\u2028 one  Cat ! ", "Été 犬\n")))
+    assert checked[0].captions == ("Two dogs,  one  Cat !", "Été 犬")
+    assert problems == []
+
+
+def test_empty_captions_are_dropped_and_a_picture_without_any_is_left_out() -> None:
+    checked, problems = texts(("a", "", ("Fine.", " \n")), ("b", "", ("",)), ("c", "", ()))
+    assert [(example.key, example.captions) for example in checked] == [("a", ("Fine.",))]
+    assert problems == [
+        Problem("empty-caption", "a", "caption 1"),
+        Problem("empty-caption", "b", "caption 0"),
+        Problem("no-captions", "b", "left out"),
+        Problem("no-captions", "c", "left out"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("train", ("train", "Training")),
+        ("dev", ("dev", "val", "valid", "Validation")),
+        ("test", ("TEST", "testing")),
+    ],
+)
+def test_splits_have_several_names(split: str, names: tuple[str, ...]) -> None:
+    checked, problems = texts(*((name, name, ("x",)) for name in names))
+    assert [example.split for example in checked] == [split] * len(names)
+    assert problems == []
+
+
+def test_unknown_splits_are_left_out_and_so_are_empty_ones_where_others_have_one() -> None:
+    checked, problems = texts(("a", "train", ("x",)), ("b", "holdout", ("x",)), ("c", "", ("x",)))
+    assert [example.key for example in checked] == ["a"]
+    assert problems == [
+        Problem("unknown-split", "b", "'holdout', expected train, dev (val) or test"),
+        Problem("unknown-split", "c", "'', expected train, dev (val) or test"),
+    ]
+
+
+def test_a_name_in_two_splits_is_kept_where_it_is_judged() -> None:
+    checked, problems = texts(
+        ("a", "train", ("learn",)),
+        ("a", "dev", ("judge",)),
+        ("b", "test", ("judge",)),
+        ("b", "train", ("learn",)),
+    )
+    assert [(example.key, example.split, example.captions) for example in checked] == [
+        ("a", "dev", ("judge",)),
+        ("b", "test", ("judge",)),
+    ]
+    assert problems == [
+        Problem("two-splits", "a", "in train and in dev; kept in dev"),
+        Problem("two-splits", "b", "in test and in train; kept in test"),
+    ]
+
+
+def test_a_name_twice_in_one_split_keeps_all_its_captions() -> None:
+    checked, problems = texts(("a", "val", ("one",)), ("a", "dev", ("two",)))
+    assert [(example.split, example.captions) for example in checked] == [("dev", ("one", "two"))]
+    assert problems == []
+
+
+def test_a_caption_that_a_picture_has_twice_is_told_and_kept() -> None:
+    checked, problems = texts(
+        ("a", "", ("One.", "Two.", " One. ")), ("b", "", ("One.",)), ("b", "", ("One.",))
+    )
+    assert [one.captions for one in checked] == [("One.", "Two.", "One."), ("One.", "One.")]
+    assert problems == [Problem("duplicate-caption", "a", "One."), Problem("duplicate-caption", "b", "One.")]
+
+
+def test_text_that_is_not_unicode_is_left_out() -> None:
+    checked, problems = texts(("a", "", ("bad \ud800", "Fine.")), ("b\udcff", "", ("x",)))
+    assert [(example.key, example.captions) for example in checked] == [("a", ("Fine.",))]
+    assert [(problem.kind, problem.key) for problem in problems] == [
+        ("not-unicode", "a"),
+        ("not-unicode", "b\udcff"),
+    ]
+
+
+def pictures(folder: Path, *entries: tuple[str, str]) -> tuple[list[tuple[str, str]], list[Problem]]:
+    problems: list[Problem] = []
+    examples = [Example(key, folder / key, ("x",), split) for key, split in entries]
+    checked = check_pictures(examples, problems)
+    return [(one.example.key, one.example.split) for one in checked], problems
+
+
+def test_missing_and_undecodable_pictures_are_told_and_the_others_keep_their_order(
+    tmp_path: Path, write_pictures: WritePictures
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
+    (tmp_path / "text.png").write_text("no picture")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
+    (tmp_path / "folder.png").mkdir()
+    names = ["c.png", "gone.png", "a.png", "text.png", "cut.png", "folder.png", "b.png"]
+    kept, problems = pictures(tmp_path, *((name, "train") for name in names))
+    assert [key for key, _ in kept] == ["c.png", "a.png", "b.png"]
+    assert [(problem.kind, problem.key) for problem in problems] == [
+        ("missing-picture", "gone.png"),
+        ("undecodable-picture", "text.png"),
+        ("undecodable-picture", "cut.png"),
+        ("undecodable-picture", "folder.png"),
+    ]
+    assert problems[1].detail == "bytes 6E 6F 20 70 69 63 74 75"
+    assert problems[2].detail.startswith("broken or cut short (")
+    assert problems[3].detail == "a directory"
+
+
+def test_the_same_bytes_twice_in_a_split_are_kept_once(tmp_path: Path, write_pictures: WritePictures) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    kept, problems = pictures(tmp_path, ("a.png", "dev"), ("copy.png", "dev"), ("b.png", "dev"))
+    assert kept == [("a.png", "dev"), ("b.png", "dev")]
+    assert problems == [Problem("duplicate-picture", "copy.png", "the same bytes as a.png")]
+
+
+def test_the_same_bytes_in_two_splits_are_dropped_from_training(
+    tmp_path: Path, write_pictures: WritePictures
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    kept, problems = pictures(tmp_path, ("a.png", "train"), ("b.png", "train"), ("copy.png", "test"))
+    assert kept == [("b.png", "train"), ("copy.png", "test")]
+    assert problems == [Problem("two-splits", "a.png", "train; the same bytes as copy.png in test")]
+    kept, problems = pictures(tmp_path, ("copy.png", "dev"), ("b.png", "train"), ("a.png", "train"))
+    assert kept == [("copy.png", "dev"), ("b.png", "train")]
+
+
+def test_pictures_are_looked_at_a_window_ahead_and_come_in_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[Path] = []
+
+    def inspect(path: Path) -> PictureFacts:
+        calls.append(path)
+        return PictureFacts(path.name, 1, 1)
+
+    monkeypatch.setattr(checking, "inspect_picture", inspect)
+    monkeypatch.setattr(checking, "IN_FLIGHT", 8)
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    examples = [Example(str(number), tmp_path / str(number), ("x",)) for number in range(100)]
+    found = checking._inspect(examples)
+    assert next(found) == (examples[0], PictureFacts("0", 1, 1))
+    assert len(calls) <= 8
+    assert [one.sha256 for _, one in found] == [str(number) for number in range(1, 100)]
+
+
+def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def interrupt(path: Path) -> PictureFacts:
+        calls.append(path)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checking, "inspect_picture", interrupt)
+    monkeypatch.setattr(Path, "exists", lambda self: True)
+    examples = [Example(str(number), tmp_path / str(number), ("x",), "train") for number in range(5_000)]
+    with pytest.raises(KeyboardInterrupt):
+        check_pictures(examples, [])
+    assert len(calls) < 5_000
+
+
+splits = st.sampled_from(["train", "val", "dev", "test", "validation"])
+entries = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), splits), max_size=25)
+
+
+@given(entries)
+def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, int, str]]) -> None:
+    """Of pictures under ten names with six contents, in any splits, each name and content is kept exactly once."""
+    content = {name: byte for name, byte, _ in made}
+    given_examples = [Example(str(name), NOWHERE, ("x",), split) for name, _, split in made]
+    problems: list[Problem] = []
+    with pytest.MonkeyPatch.context() as patch:
+        facts = lambda examples: [(one, PictureFacts(str(content[int(one.key)]), 1, 1)) for one in examples]  # noqa: E731
+        patch.setattr(checking, "_inspect", facts)
+        checked = check_pictures(check_texts(given_examples, problems), problems)
+    keys, hashes = [one.example.key for one in checked], [one.facts.sha256 for one in checked]
+    assert len(set(keys)) == len(keys)
+    assert len(set(hashes)) == len(hashes)
+    assert set(hashes) == {str(byte) for byte in content.values()}
+    assert {example.key for example in given_examples} == set(keys) | {problem.key for problem in problems}
+    assert {problem.kind for problem in problems} <= set(KINDS)
+    judged = {str(content[name]) for name, _, split in made if split not in ("train", "training")}
+    for one in checked:
+        assert (one.example.split == "train") == (one.facts.sha256 not in judged)
+
+
+def unsplit(count: int, prefix: str = "") -> list[CheckedExample]:
+    return [
+        CheckedExample(Example(f"{prefix}{number}", NOWHERE, ("x",)), PictureFacts(f"bytes {number}", 1, 1))
+        for number in range(count)
+    ]
+
+
+@given(st.integers(1, 60), st.floats(0, 0.5), st.floats(0, 0.49), st.integers(0, 9))
+def test_a_split_made_here_meets_its_shares(count: int, dev: float, test: float, seed: int) -> None:
+    made = assign_splits(unsplit(count), dev_share=dev, test_share=test, seed=seed)
+    sizes = Counter(one.example.split for one in made)
+    assert [one.example.key for one in made] == [str(number) for number in range(count)]
+    assert sizes["train"] >= 1
+    if count >= 3:
+        assert sizes["dev"] == max(round(dev * count), int(dev > 0)) or sizes["train"] == 1
+        assert sizes["test"] == max(round(test * count), int(test > 0))
+
+
+@given(st.lists(st.sampled_from(["", "train", "dev"]), max_size=30), st.floats(0, 0.5), st.floats(0, 0.49))
+def test_splits_are_dealt_as_all_ranks_in_order_would_deal_them(
+    splits: list[str], dev: float, test: float
+) -> None:
+    given_ones = [
+        CheckedExample(replace(one.example, split=split), one.facts)
+        for one, split in zip(unsplit(len(splits)), splits, strict=True)
+    ]
+    ranks = {one.facts.sha256: sha256(f"7:{one.facts.sha256}".encode()).hexdigest() for one in given_ones}
+    dealt = sorted(ranks[one.facts.sha256] for one in given_ones if one.example.split in ("", "train"))
+    spare = max(0, len(dealt) - 1)
+    tests = min(spare, max(round(test * len(dealt)), int(test > 0)))
+    devs = min(spare - tests, max(round(dev * len(dealt)), int(dev > 0)))
+    expected = ["test"] * tests + ["dev"] * devs + ["train"] * (len(dealt) - tests - devs)
+    split_of = dict(zip(dealt, expected, strict=True))
+    made = assign_splits(given_ones, dev_share=dev, test_share=test, seed=7)
+    assert [one.example.split for one in made] == [
+        split_of.get(ranks[one.facts.sha256], one.example.split) for one in given_ones
+    ]
+
+
+def test_a_split_made_here_depends_on_bytes_and_seed_not_on_names_or_order() -> None:
+    def split_of(examples: list[CheckedExample], seed: int) -> dict[str, str]:
+        made = assign_splits(examples, dev_share=0.3, test_share=0.2, seed=seed)
+        return {one.facts.sha256: one.example.split for one in made}
+
+    assert split_of(unsplit(40), 1) == split_of(unsplit(40, "other")[::-1], 1)
+    assert split_of(unsplit(40), 1) != split_of(unsplit(40), 2)
+
+
+def test_a_picture_that_is_kept_in_place_of_an_earlier_one_stands_last(
+    tmp_path: Path, write_pictures: WritePictures
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png"])
+    (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
+    entries = (("a.png", "train"), ("b.png", "dev"), ("copy.png", "dev"))
+    assert pictures(tmp_path, *entries)[0] == [("b.png", "dev"), ("copy.png", "dev")]
+    assert pictures(tmp_path, *entries[::-1])[0] == [("copy.png", "dev"), ("b.png", "dev")]

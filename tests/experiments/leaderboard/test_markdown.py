@@ -1,0 +1,112 @@
+"""The Markdown page: what it says, and the same bytes for the same runs."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from showtell.data.prepared import PreparedSet
+from showtell.experiments.leaderboard.evaluate import Results, collect
+from showtell.experiments.leaderboard.markdown import markdown_of
+
+
+@pytest.fixture(scope="module")
+def results(toy_set: PreparedSet, toy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return collect(
+        [toy_runs / "one", toy_runs / "both"],
+        data=toy_set.directory,
+        baseline=toy_runs / "one",
+        evaluations=tmp_path_factory.mktemp("kept"),
+    )
+
+
+def cells(text: str, heading: str) -> list[list[str]]:
+    section = text.split(heading, maxsplit=1)[1]
+    lines = re.findall(r"^\|.*\|$", section.split("\n## ", maxsplit=1)[0], flags=re.MULTILINE)
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_scores_stand_beside_decoder_weights_seeds_minutes_and_a_person(results: Results) -> None:
+    text = markdown_of(results, title="Toys", command="showtell leaderboard")
+    header, rule, one, both, person = cells(text, "# Toys")
+    assert header == [
+        *("captioner", "decoder", "weights", "search", "seeds"),
+        *("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D", "minutes"),
+    ]
+    assert rule == ["---"] * 2 + ["---:"] + ["---"] + ["---:"] * 8
+    assert one[:2] == ["one", "attention"]
+    assert re.fullmatch(r"\d+\.\dk", one[2])
+    assert [one[3], both[3]] == ["beam 3", "beam 2, length penalty 0.5"]
+    assert [one[4], both[4], person[4]] == ["1", "2", "–"]
+    assert one[5] == f"{100 * results.rows[0].scores['BLEU-1'].mean:.2f}"
+    spread = results.rows[1].scores["CIDEr-D"]
+    assert spread.std is not None
+    assert both[10] == f"{100 * spread.mean:.2f} ± {100 * spread.std:.2f}"
+    assert re.fullmatch(r"\d+\.\d", one[11])
+    assert results.person is not None
+    assert person[0] == "a person"
+    assert person[8] == f"{100 * results.person.scores['BLEU-4'].mean:.2f}"
+    assert f"`{results.signature}`" in text
+
+
+def test_differences_have_intervals_and_how_captions_read_is_told(results: Results) -> None:
+    text = markdown_of(results, title="Toys", command="showtell leaderboard")
+    header, _, both = cells(text, "## Better than one by")
+    assert header == ["captioner", "CIDEr-D", "BLEU-4"]
+    assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", both[1])
+    header, _, *rows = cells(text, "## How they read")
+    assert header == [
+        *("captioner", "repeats %", "bad endings %", "unknown words %", "words"),
+        *("distinct words", "distinct captions %", "unseen %"),
+    ]
+    assert [row[0] for row in rows] == ["one", "both", "a person"]
+    assert rows[2][4] == "5.5"
+
+
+def test_remarks_say_on_which_pictures_each_epoch_was_chosen(results: Results) -> None:
+    text = markdown_of(results, title="Toys", command="showtell leaderboard a b")
+    assert "- one: the epoch was chosen by CIDEr-D on the same pictures.\n" in text
+    assert "- both: the epoch was chosen by BLEU-4 on other pictures (`train`).\n" in text
+    assert "± is the sample standard deviation over seeds" in text
+    assert "each of 2 captions judged by the picture's others" in text
+    assert "refs:1|" in text
+    assert text.endswith("Made again by:\n\n```\nshowtell leaderboard a b\n```\n")
+
+
+def test_remarks_tell_runs_that_go_on_from_others_are_cut_or_foreign(
+    toy_set: PreparedSet, toy_runs: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "cut"
+    shutil.copytree(toy_runs / "one", run)
+    state = json.loads((run / "last" / "trainer.json").read_text(encoding="utf-8"))
+    state["progress"]["finished"] = False
+    (run / "last" / "trainer.json").write_text(json.dumps(state), encoding="utf-8")
+    config = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
+    config["recipe"]["training"]["start"] = "runs/earlier"
+    config["recipe"]["validation"]["subset"] = 5
+    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    foreign = tmp_path / "foreign"
+    shutil.copytree(run, foreign)
+    config["data"] |= {"fingerprint": "f" * 64, "name": "birds"}
+    config["averaged"] = [{"decoder": "a" * 64, "share": 0.5}, {"decoder": "b" * 64, "share": 0.5}]
+    (foreign / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    found = collect([run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", other_data=True)
+    text = markdown_of(found, title="T", command="c")
+    assert "- cut: the epoch was chosen by CIDEr-D on 5 of the same pictures.\n" in text
+    assert "- foreign: trained on another set (birds).\n" in text
+    assert "- foreign: its weights are the mean of those of 2 captioners.\n" in text
+    assert "- cut, foreign: trained on from another captioner, whose minutes are not counted.\n" in text
+    assert "- cut, foreign: its training has not come to its end; this is its best epoch so far.\n" in text
+    assert "runs/earlier" not in text
+
+
+def test_the_same_runs_make_the_same_bytes(
+    results: Results, toy_set: PreparedSet, toy_runs: Path, tmp_path: Path
+) -> None:
+    runs = [toy_runs / "one", toy_runs / "both"]
+    again = collect(runs, data=toy_set.directory, baseline=runs[0], evaluations=tmp_path)
+    assert markdown_of(again, title="T", command="c") == markdown_of(results, title="T", command="c")

@@ -1,0 +1,79 @@
+"""The page: the same pictures whoever captions them, everyone's caption beside, nothing fetched, text as text."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from html import unescape
+from pathlib import Path
+
+import pytest
+
+from showtell.data.prepared import PreparedSet
+from showtell.experiments.leaderboard.evaluate import Results, collect
+from showtell.experiments.leaderboard.page import write_page
+
+
+@pytest.fixture(scope="module")
+def results(toy_set: PreparedSet, toy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return collect(
+        [toy_runs / "one", toy_runs / "both"],
+        data=toy_set.directory,
+        evaluations=tmp_path_factory.mktemp("kept"),
+    )
+
+
+def keys_of(html: str) -> list[str]:
+    return re.findall(r'<p class="facts">(.*?)</p>', html)
+
+
+def test_each_picture_has_everyones_caption_and_its_score(results: Results, tmp_path: Path) -> None:
+    html = write_page(results, tmp_path / "page.html", title="Toys", pictures=5).read_text(encoding="utf-8")
+    keys = keys_of(html)
+    assert len(keys) == len(set(keys)) == 5
+    assert html.count('<img src="data:image/jpeg;base64,') == 5
+    assert results.person is not None
+    for key, card in zip(keys, html.split('<li class="pair">')[1:], strict=True):
+        said = re.findall(r"<dt>(.*?) <small>(\d+)</small></dt><dd>(.*?)</dd>", card)
+        assert [(name, int(score), unescape(text)) for name, score, text in said] == [
+            (row.name, round(100 * row.cider[key]), row.captions[key])
+            for row in (*results.rows, results.person)
+        ]
+    assert (
+        "5 of 8 pictures of dev, drawn by seed 0. Of a captioner of several seeds the first speaks." in html
+    )
+    assert "Unknown words: <code>&lt;unk&gt;</code>, or a word" in html
+    assert "http" not in re.sub(r"data:image/jpeg;base64,[^\"]+", "", html).replace("http-equiv", "")
+
+
+def test_pictures_depend_on_the_seed_and_not_on_the_captioners(results: Results, tmp_path: Path) -> None:
+    def keys(found: Results, seed: int) -> list[str]:
+        page = write_page(found, tmp_path / "page.html", title="T", pictures=4, seed=seed)
+        return keys_of(page.read_text(encoding="utf-8"))
+
+    alone = replace(results, rows=results.rows[:1])
+    assert keys(results, 0) == keys(alone, 0)
+    assert len({tuple(keys(results, seed)) for seed in range(4)}) > 1
+
+
+def test_captions_and_names_are_text_never_markup(results: Results, tmp_path: Path) -> None:
+    row = results.rows[0]
+    evil = replace(
+        row, name="<b>one", captions=dict.fromkeys(row.captions, "<script>alert(1)</script> & \"'")
+    )
+    html = write_page(replace(results, rows=[evil]), tmp_path / "page.html", title="<i>").read_text("utf-8")
+    assert "<script>" not in html
+    assert "<b>one" not in html
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp;" in html
+    assert "<h1>&lt;i&gt;</h1>" in html
+
+
+def test_a_picture_that_is_gone_leaves_its_captions(results: Results, tmp_path: Path) -> None:
+    class Moved(PreparedSet):
+        def picture_path(self, row: int) -> Path:
+            return tmp_path / "gone.jpg"
+
+    moved = Moved.load(results.prepared.directory)
+    html = write_page(replace(results, prepared=moved), tmp_path / "page.html", title="T").read_text("utf-8")
+    assert html.count("The picture could not be read.") == 8
+    assert len(keys_of(html)) == 8

@@ -1,0 +1,514 @@
+"""Greedy, beam and sampling on decoders given as tables: rules, oracles, invariants."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from showtell.config.generation import DecodingOptions
+from showtell.errors import CheckpointError
+from showtell.generation import Hypothesis, Specials, search
+
+SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+A, B, C = 4, 5, 6
+METHODS: list[dict[str, Any]] = [
+    {"method": "greedy"},
+    {"beams": 1},
+    {"beams": 3},
+    {"method": "sample", "samples": 3, "temperature": 0.7, "top_k": 4, "top_p": 0.95},
+]
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What stands for features here: only ``pooled`` is looked at; its first column names a picture."""
+
+    pooled: Any
+
+
+@dataclass(frozen=True)
+class Seen:
+    """State of the table decoder: each hypothesis remembers all it has read."""
+
+    pooled: Any
+    read: Any  # [P, K, T]
+
+    def select(self, parents: Any) -> Seen:
+        rows = np.arange(len(parents))[:, None]
+        assert parents.shape[0] == self.read.shape[0]
+        return replace(self, read=self.read[rows, parents])
+
+
+@dataclass(frozen=True)
+class Leaving(Seen):
+    """The same, and pictures can leave."""
+
+    def keep(self, pictures: Any) -> Leaving:
+        return replace(self, pooled=self.pooled[pictures], read=self.read[pictures])
+
+
+class TableDecoder:
+    """Logits that depend on the picture and on every word so far, by a fixed formula; looks at 5 regions."""
+
+    state: type[Seen] = Seen
+
+    def __init__(self, size: int = 9, *, dtype: Any = np.float64, sharpness: float = 3.0) -> None:
+        self.size, self.dtype, self.sharpness = size, dtype, sharpness
+        self.steps: list[tuple[int, int]] = []
+
+    def begin(self, features: Pictures, hypotheses: int) -> Seen:
+        pooled = features.pooled
+        empty = np.zeros((pooled.shape[0], hypotheses, 0), np.int64)
+        return self.state(pooled, torch.from_numpy(empty) if torch.is_tensor(pooled) else empty)
+
+    def step(self, tokens: Any, state: Seen) -> tuple[Any, Seen, Any]:
+        assert tokens.shape == state.read.shape[:2]
+        self.steps.append(tuple(tokens.shape))
+        use_torch = torch.is_tensor(tokens)
+        read = np.concatenate((np.asarray(state.read), np.asarray(tokens)[:, :, None]), axis=2)
+        keys = np.asarray(state.pooled)[:, None, 0] * 7.0 + read @ (np.arange(read.shape[2]) * 1.3 + 2.1)
+        logits = self.logits(keys, read)
+        looks = np.exp(np.sin(keys[..., None] * np.arange(1, 6)))
+        looks /= looks.sum(axis=-1, keepdims=True)
+        made: list[Any] = [read, logits.astype(self.dtype), looks.astype(np.float32)]
+        if use_torch:
+            made = [torch.from_numpy(part) for part in made]
+        return made[1], replace(state, read=made[0]), made[2]
+
+    def logits(self, keys: Any, read: Any) -> Any:
+        return self.sharpness * np.sin(keys[..., None] * (1.7 + np.arange(self.size)) + np.arange(self.size))
+
+
+class FixedDecoder(TableDecoder):
+    """Log-probabilities read from a table by the words so far; what the table lacks ends the sentence."""
+
+    def __init__(self, table: dict[tuple[int, ...], dict[int, float]], size: int = 9) -> None:
+        super().__init__(size)
+        self.table = table
+
+    def logits(self, keys: Any, read: Any) -> Any:
+        out = np.full((*read.shape[:2], self.size), -np.inf)
+        for place in np.ndindex(read.shape[:2]):
+            said = tuple(int(word) for word in read[place][1:])
+            for word, mass in self.table.get(said, {SPECIALS.eos: 1.0}).items():
+                out[(*place, word)] = math.log(mass)
+        return out
+
+
+def pictures(*names: float) -> Pictures:
+    return Pictures(np.array(names)[:, None])
+
+
+def find(decoder: Any, features: Any, *, attention: bool = False, **options: Any) -> list[list[Hypothesis]]:
+    return search(decoder, features, DecodingOptions(**options), SPECIALS, attention=attention)
+
+
+def teacher_forced(decoder: TableDecoder, picture: float, ids: list[int], *, end: bool) -> float:
+    """Sum of log-probabilities of a sentence, one word after another."""
+    state, features, total = None, pictures(picture), 0.0
+    state = decoder.begin(features, 1)
+    read = [SPECIALS.bos, *ids]
+    said = [*ids, SPECIALS.eos] if end else ids
+    for token, target in zip(read, said, strict=False):
+        logits, state, _ = decoder.step(np.array([[token]]), state)
+        row = logits[0, 0].astype(np.float64)
+        total += row[target] - np.log(np.exp(row - row.max()).sum()) - row.max()
+    return float(total)
+
+
+names = st.floats(0, 100, allow_nan=False)
+settings_ = st.fixed_dictionaries(
+    {
+        "max_words": st.integers(1, 8),
+        "length_penalty": st.sampled_from([0.0, 0.7, 1.0]),
+        "no_repeat_ngram": st.integers(0, 3),
+    }
+)
+
+
+@given(names, settings_)
+def test_a_beam_of_one_is_greedy_search(name: float, options: dict[str, Any]) -> None:
+    features = pictures(name, name / 3 + 1)
+    assert find(TableDecoder(), features, method="greedy", **options) == find(
+        TableDecoder(), features, beams=1, **options
+    )
+
+
+def test_a_beam_of_one_is_greedy_search_where_all_is_equal() -> None:
+    flat = TableDecoder(sharpness=0.0)
+    assert find(flat, pictures(1.0), method="greedy") == find(flat, pictures(1.0), beams=1)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@given(name=names, options=settings_)
+def test_scores_are_teacher_forced_log_probabilities(
+    method: dict[str, Any], name: float, options: dict[str, Any]
+) -> None:
+    for found in find(TableDecoder(), pictures(name), **{**options, **method})[0]:
+        expected = teacher_forced(TableDecoder(), name, found.ids, end=not found.truncated)
+        assert found.log_prob == pytest.approx(expected, abs=1e-9)
+        words = teacher_forced(TableDecoder(), name, found.ids, end=False)
+        assert sum(found.word_log_probs) == pytest.approx(words, abs=1e-9)
+        assert len(found.word_log_probs) == len(found.ids)
+        length = max(1, len(found.ids) + (not found.truncated))
+        assert found.score == pytest.approx(found.log_prob / length ** options["length_penalty"])
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@given(name=names, options=settings_)
+def test_captions_keep_the_rules(method: dict[str, Any], name: float, options: dict[str, Any]) -> None:
+    listed = find(TableDecoder(), pictures(name), **{**options, **method})[0]
+    assert listed
+    assert [one.score for one in listed] == sorted((one.score for one in listed), reverse=True)
+    if "samples" in method:
+        assert len(listed) == method["samples"]
+    else:
+        assert len({tuple(one.ids) for one in listed}) == len(listed) <= method.get("beams", 1)
+    for one in listed:
+        assert set(one.ids) <= set(range(4, 9))
+        assert len(one.ids) <= options["max_words"]
+        size = options["no_repeat_ngram"]
+        grams = [tuple(one.ids[at : at + size]) for at in range(len(one.ids) - size + 1)]
+        assert size == 0 or len(set(grams)) == len(grams)
+
+
+@pytest.mark.parametrize(("words", "limit"), [(2, 2), (1, 5), (2, 3)])
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+@given(name=names)
+def test_a_beam_as_wide_as_all_beginnings_finds_the_best_sentence(
+    words: int, limit: int, length_penalty: float, name: float
+) -> None:
+    size, beams = 4 + words, max(limit + 1, words**limit * (words + 1))
+    sentences = [
+        list(ids) for length in range(limit + 1) for ids in itertools.product(range(4, size), repeat=length)
+    ]
+    scored = {
+        tuple(ids): teacher_forced(TableDecoder(size), name, ids, end=True) / (len(ids) + 1) ** length_penalty
+        for ids in sentences
+    }
+    found = find(
+        TableDecoder(size), pictures(name), beams=beams, max_words=limit, length_penalty=length_penalty
+    )[0]
+    best = sorted(scored, key=lambda ids: -scored[ids])
+    assert [tuple(one.ids) for one in found] == best[: len(found)]
+    assert len(found) == min(beams, len(best))
+
+
+def test_a_wider_beam_finds_what_greed_misses() -> None:
+    table = {
+        (): {A: 0.6, B: 0.4},
+        (A,): {A: 0.4, B: 0.3, C: 0.3},
+        (B,): {C: 1.0},
+    }
+    assert find(FixedDecoder(table), pictures(0.0), method="greedy")[0][0].ids == [A, A]
+    best = find(FixedDecoder(table), pictures(0.0), beams=2)[0][0]
+    assert best.ids == [B, C]
+    assert best.log_prob == pytest.approx(math.log(0.4))
+
+
+def test_the_length_rule_decides_between_short_and_long() -> None:
+    table = {
+        (): {A: 0.5, B: 0.5},
+        (A,): {SPECIALS.eos: 0.5, C: 0.5},
+        (B,): {B: 0.5, C: 0.5},
+        (B, B): {A: 0.9, B: 0.1},
+    }
+    short = find(FixedDecoder(table), pictures(0.0), beams=4, length_penalty=0.0)[0][0]
+    long = find(FixedDecoder(table), pictures(0.0), beams=4, length_penalty=1.0)[0][0]
+    assert (len(short.ids), len(long.ids)) == (1, 3)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_a_caption_without_end_is_returned_and_marked(method: dict[str, Any]) -> None:
+    class Endless(TableDecoder):
+        def logits(self, keys: Any, read: Any) -> Any:
+            out = super().logits(keys, read)
+            out[..., SPECIALS.eos] = -np.inf
+            return out
+
+    for one in find(Endless(), pictures(1.0, 2.0), max_words=4, **method)[1]:
+        assert one.truncated
+        assert len(one.ids) == 4
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_an_empty_caption_is_a_caption(method: dict[str, Any]) -> None:
+    found = find(FixedDecoder({}), pictures(0.0), **method)[0][0]
+    assert (found.ids, found.log_prob, found.score, found.truncated) == ([], 0.0, 0.0, False)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_the_end_waits_for_the_least_number_of_words(method: dict[str, Any]) -> None:
+    class Eager(TableDecoder):
+        def logits(self, keys: Any, read: Any) -> Any:
+            out = super().logits(keys, read)
+            out[..., SPECIALS.eos] = 50.0
+            return out
+
+    assert {len(one.ids) for one in find(Eager(), pictures(1.0), min_words=3, **method)[0]} == {3}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_a_sentence_with_nothing_left_to_say_is_returned_truncated(method: dict[str, Any]) -> None:
+    found = find(TableDecoder(6), pictures(1.0), min_words=9, no_repeat_ngram=1, **method)[0]
+    assert {(tuple(sorted(one.ids)), one.truncated) for one in found} == {((A, B), True)}
+
+
+def test_an_ended_sentence_is_preferred_to_one_cut_off() -> None:
+    table = {(): {A: 0.7, B: 0.3}, (A,): {A: 1.0}, (A, A): {A: 1.0}, (A, A, A): {A: 1.0}}
+    found = find(FixedDecoder(table), pictures(0.0), beams=2, max_words=3)[0]
+    assert [(one.ids, one.truncated) for one in found] == [([B], False)]
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@given(st.lists(names, min_size=2, max_size=5), settings_)
+def test_a_caption_does_not_depend_on_its_batch(
+    method: dict[str, Any], listed: list[float], options: dict[str, Any]
+) -> None:
+    together = find(TableDecoder(), pictures(*listed), **{**options, **method})
+    backwards = find(TableDecoder(), pictures(*listed[::-1]), **{**options, **method})[::-1]
+    alone = [find(TableDecoder(), pictures(name), **{**options, **method})[0] for name in listed]
+    for one, two, three in zip(together, backwards, alone, strict=True):
+        assert [found.ids for found in one] == [found.ids for found in two] == [found.ids for found in three]
+        for left, right in zip(one, three, strict=True):
+            assert left.score == pytest.approx(right.score, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+def test_torch_and_numpy_find_the_same(method: dict[str, Any], dtype: Any) -> None:
+    values = np.linspace(0.3, 40, 7)[:, None]
+    options = {**method, "no_repeat_ngram": 2, "max_words": 9}
+    on_numpy = find(TableDecoder(12, dtype=dtype), Pictures(values), attention=True, **options)
+    on_torch = find(
+        TableDecoder(12, dtype=dtype), Pictures(torch.from_numpy(values)), attention=True, **options
+    )
+    for one, two in zip(on_numpy, on_torch, strict=True):
+        assert [found.ids for found in one] == [found.ids for found in two]
+        for left, right in zip(one, two, strict=True):
+            assert left.score == pytest.approx(right.score, abs=1e-5)
+            np.testing.assert_allclose(left.attention, right.attention)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@given(name=names)
+def test_attention_is_what_the_decoder_looked_at_before_each_word(
+    method: dict[str, Any], name: float
+) -> None:
+    for found in find(TableDecoder(), pictures(name), attention=True, max_words=6, **method)[0]:
+        decoder, features = TableDecoder(), pictures(name)
+        state, looked = decoder.begin(features, 1), []
+        for token in [SPECIALS.bos, *found.ids][: len(found.ids)]:
+            _, state, looks = decoder.step(np.array([[token]]), state)
+            looked.append(looks[0, 0])
+        if looked:
+            assert found.attention is not None
+            assert found.attention.dtype == np.float32
+            np.testing.assert_allclose(found.attention, np.stack(looked), atol=1e-6)
+            np.testing.assert_allclose(found.attention.sum(axis=1), 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+def test_attention_is_none_unless_asked_for(method: dict[str, Any]) -> None:
+    assert find(TableDecoder(), pictures(1.0), **method)[0][0].attention is None
+
+
+@pytest.mark.parametrize(("options", "width"), [({"method": "greedy"}, 1), ({"beams": 3}, 3)])
+def test_a_batch_takes_one_step_per_word_and_the_first_with_one_hypothesis(
+    options: dict[str, Any], width: int
+) -> None:
+    decoder = TableDecoder()
+    find(decoder, pictures(*range(30)), max_words=5, **options)
+    assert len(decoder.steps) <= 6
+    assert decoder.steps[0] == (30, 1)
+    assert set(decoder.steps[1:]) == {(30, width)}
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_pictures_that_are_done_leave_and_nothing_changes(
+    method: dict[str, Any], make: Callable[[Any], Any]
+) -> None:
+    class LeavingDecoder(TableDecoder):
+        state = Leaving
+
+    features = Pictures(make(np.linspace(0, 60, 24)[:, None]))
+    staying, leaving = TableDecoder(), LeavingDecoder()
+    expected = find(staying, features, attention=True, max_words=15, **method)
+    found = find(leaving, features, attention=True, max_words=15, **method)
+    assert [[one.ids for one in listed] for listed in found] == [
+        [one.ids for one in listed] for listed in expected
+    ]
+    for one, two in zip(itertools.chain(*found), itertools.chain(*expected), strict=True):
+        assert one.score == pytest.approx(two.score, abs=1e-12)
+        np.testing.assert_allclose(one.attention, two.attention)
+    assert {pictures for pictures, _ in staying.steps} == {24}
+    shrinking = [pictures for pictures, _ in leaving.steps]
+    assert shrinking == sorted(shrinking, reverse=True)
+    assert shrinking[-1] < 24
+
+
+OUR_SEEDS = {
+    "lstm": 18,
+    "attention": 18,
+    "stacked": 17,
+    "adaptive": 0,
+    "top-down": 3,
+    "attention-on-attention": 0,
+    "transformer": 1,
+}
+"""Of each decoder's weights: with these it says captions of several lengths."""
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("name", sorted(OUR_SEEDS))
+def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, method: dict[str, Any]) -> None:
+    from showtell.config import decoders as specs
+    from showtell.decoders.registry import DECODERS, build_decoder
+    from showtell.encoders.features import Features
+
+    assert set(OUR_SEEDS) == set(DECODERS)
+    sizes = {"embedding": 6, "hidden": 6}
+    spec = {
+        "lstm": specs.LstmSpec(**sizes),
+        "attention": specs.AttentionSpec(**sizes, attention=6, memory=6),
+        "stacked": specs.StackedSpec(**sizes, memory=6, heads=2),
+        "adaptive": specs.AdaptiveSpec(**sizes, attention=6),
+        "top-down": specs.TopDownSpec(**sizes, attention=6, memory=6),
+        "attention-on-attention": specs.AttentionOnAttentionSpec(**sizes, memory=6, heads=2),
+        "transformer": specs.TransformerSpec(hidden=6, heads=2, feed_forward=6, memory=6),
+    }[name]
+    with torch.random.fork_rng():
+        torch.manual_seed(OUR_SEEDS[name])
+        decoder = build_decoder(spec, vocabulary=12, encoder_width=5, pad_id=0).double().eval()
+        for weight in decoder.parameters():
+            torch.nn.init.normal_(weight)
+        regions, pooled = (3 * torch.randn(*shape, dtype=torch.float64) for shape in ((10, 4, 5), (10, 5)))
+    mask = torch.ones(10, 4, dtype=torch.bool)
+    with torch.inference_mode():
+        together = find(decoder, Features(regions, pooled, mask), max_words=9, **method)
+        alone = [
+            find(
+                decoder,
+                Features(*(part[at : at + 1] for part in (regions, pooled, mask))),
+                max_words=9,
+                **method,
+            )
+            for at in range(10)
+        ]
+    assert len({tuple(listed[0].ids) for listed in together}) > 2
+    assert len({len(listed[0].ids) for listed in together}) > 1
+    for one, (two,) in zip(together, alone, strict=True):
+        assert [found.ids for found in one] == [found.ids for found in two]
+        assert [found.score for found in one] == pytest.approx([found.score for found in two], abs=1e-5)
+
+
+def test_a_search_stops_when_all_have_ended() -> None:
+    decoder = FixedDecoder({(): {A: 1.0}, (A,): {SPECIALS.eos: 0.9, B: 0.1}})
+    find(decoder, pictures(1.0, 2.0), method="greedy", max_words=50)
+    assert len(decoder.steps) == 2
+
+
+@pytest.mark.parametrize("method", METHODS, ids=str)
+@pytest.mark.parametrize("make", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+def test_logits_that_are_no_numbers_are_refused(method: dict[str, Any], make: Callable[[Any], Any]) -> None:
+    class Broken(TableDecoder):
+        def logits(self, keys: Any, read: Any) -> Any:
+            out = super().logits(keys, read)
+            out[1, :, 7] = np.nan
+            return out
+
+    with pytest.raises(CheckpointError, match="logits cannot be searched: found NaN or infinity"):
+        find(Broken(), Pictures(make(np.array([[1.0], [2.0]]))), **method)
+
+
+def test_no_pictures_have_no_captions() -> None:
+    assert find(TableDecoder(), Pictures(np.zeros((0, 1)))) == []
+
+
+def test_samples_follow_the_distribution() -> None:
+    decoder = FixedDecoder({(): {A: 0.5, B: 0.3, C: 0.2}})
+    counts = dict.fromkeys((A, B, C), 0)
+    for seed in range(40):
+        for one in find(decoder, pictures(0.0), method="sample", samples=50, seed=seed)[0]:
+            counts[one.ids[0]] += 1
+    # Three standard deviations of a share of 2,000 draws are 0.034.
+    assert [counts[word] / 2000 for word in (A, B, C)] == pytest.approx([0.5, 0.3, 0.2], abs=0.034)
+
+
+@pytest.mark.parametrize(
+    ("options", "possible"),
+    [
+        ({"top_k": 1}, {A}),
+        ({"top_k": 2}, {A, B}),
+        ({"top_p": 0.5}, {A}),
+        ({"top_p": 0.51}, {A, B}),
+        ({"top_p": 0.9}, {A, B, C}),
+        ({"top_k": 2, "top_p": 0.6}, {A}),
+        ({"temperature": 0.01}, {A}),
+        ({"top_k": 1000}, {A, B, C}),
+    ],
+)
+def test_sampling_keeps_to_the_likely(options: dict[str, Any], possible: set[int]) -> None:
+    decoder = FixedDecoder({(): {A: 0.5, B: 0.3, C: 0.2}})
+    found = find(decoder, pictures(0.0), method="sample", samples=60, **options)[0]
+    assert {one.ids[0] for one in found} == possible
+
+
+def test_sampling_depends_on_its_seed_alone() -> None:
+    def said(seed: int, samples: int = 4) -> list[Hypothesis]:
+        np.random.default_rng(1).random()
+        return find(TableDecoder(), pictures(3.0), method="sample", samples=samples, seed=seed)[0]
+
+    assert said(1) == said(1)
+    assert said(1) != said(2)
+    assert all(one in said(1) for one in said(1, samples=2))
+
+
+def test_search_runs_where_torch_is_not_installed() -> None:
+    script = """
+import sys
+
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError(name)
+
+sys.meta_path.insert(0, NoTorch())
+import numpy as np
+from showtell.config.generation import DecodingOptions
+from showtell.generation import Specials, search
+
+class State:
+    def select(self, parents):
+        return self
+
+class Decoder:
+    def begin(self, features, hypotheses):
+        return State()
+
+    def step(self, tokens, state):
+        return np.broadcast_to(np.arange(8.0), (*tokens.shape, 8)), state, None
+
+class Features:
+    pooled = np.zeros((2, 3))
+
+for method in ("beam", "greedy", "sample"):
+    found = search(Decoder(), Features(), DecodingOptions(method=method, max_words=2), Specials(0, 1, 2, 3))
+    assert len(found) == 2
+print(found[0][0].ids, "torch" in sys.modules)
+"""
+    run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert run.stderr == ""
+    assert run.stdout.strip().endswith("] False")

@@ -1,0 +1,257 @@
+"""Files and folders into rows: order, listing, drawings, outputs that are whole."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from showtell.errors import ConfigError, DataError, PictureError
+from showtell.images.load import load_picture
+from showtell.inference.captioner import Captioner
+from showtell.inference.predict import _natural, caption_files, list_pictures
+
+Write = Callable[[Path, Iterable[str]], None]
+
+
+@pytest.fixture(scope="module")
+def captioner(tiny_checkpoint: Callable[[str], Path]) -> Captioner:
+    return Captioner.load(tiny_checkpoint("attention"), device="cpu")
+
+
+def read(path: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_folders_become_their_pictures_in_natural_order(tmp_path: Path, write_pictures: Write) -> None:
+    write_pictures(
+        tmp_path, ["p10.jpg", "p2.PNG", "P1.jpeg", ".hidden.jpg", "notes.txt", "sub/a.webp", ".git/b.jpg"]
+    )
+    (tmp_path / "z.jpg").mkdir()
+    single = tmp_path / "notes.txt"
+    found, problems = list_pictures([single, tmp_path])
+    assert [path.name for path in found] == ["notes.txt", "P1.jpeg", "p2.PNG", "p10.jpg"]
+    assert problems == []
+    found, _ = list_pictures([tmp_path], recursive=True)
+    assert [path.name for path in found] == ["P1.jpeg", "p2.PNG", "p10.jpg", "a.webp"]
+
+
+def natural_parts(name: str) -> tuple[list[tuple[int, str]], str]:
+    parts = re.split(r"([0-9]+)", name.casefold())
+    return [(int(part), "") if place % 2 else (0, part) for place, part in enumerate(parts)], name
+
+
+@given(
+    st.lists(st.text(st.sampled_from("0012aBb\u00df\u00e9 -.\udc80\uffff\U0001f600"), max_size=8), max_size=8)
+)
+def test_natural_order_is_of_texts_and_numbers_by_turns(names: list[str]) -> None:
+    assert sorted(names, key=_natural) == sorted(names, key=natural_parts)
+
+
+def test_of_a_folder_that_cannot_be_listed_to_its_end_nothing_is_taken(
+    tmp_path: Path, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, ["a.jpg", "sub/b.jpg", "z.jpg"])
+    scandir = os.scandir
+
+    def closed(path: Path) -> object:
+        if Path(path).name == "sub":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    found, problems = list_pictures([tmp_path / "a.jpg", tmp_path], recursive=True)
+    assert list(found) == [tmp_path / "a.jpg"]
+    assert problems == [f"cannot read {tmp_path}: found Permission denied"]
+
+
+def test_folders_without_pictures_are_told(tmp_path: Path, write_pictures: Write) -> None:
+    write_pictures(tmp_path, ["sub/a.jpg"])
+    found, problems = list_pictures([tmp_path, tmp_path / "sub"])
+    assert [path.name for path in found] == ["a.jpg"]
+    assert problems == [
+        f"cannot read {tmp_path}: found a folder without pictures. Look into its folders with --recursive"
+    ]
+
+
+def test_rows_come_in_the_order_given_and_errors_in_their_places(
+    tmp_path: Path, write_pictures: Write, captioner: Captioner
+) -> None:
+    write_pictures(tmp_path, [f"{number}.png" for number in range(7)])
+    (tmp_path / "3.png").write_bytes(b"")
+    out = tmp_path / "out" / "captions.jsonl"
+    paths = [tmp_path / "6.png", tmp_path / "none.png", tmp_path]
+    outcome = caption_files(captioner, paths, output=out, form="jsonl", batch_size=2)
+    listed = read(out)
+    names = [Path(str(row["path"])).name for row in listed]
+    assert names == ["6.png", "none.png", *[f"{number}.png" for number in range(7)]]
+    assert ["error" in row for row in listed] == [name in ("none.png", "3.png") for name in names]
+    assert listed[0] == {**listed[-1], "path": listed[0]["path"]}
+    assert outcome.captioned == 7
+    assert "no such file" in outcome.problems[0]
+    assert "an empty file" in outcome.problems[1]
+    alone = captioner.caption(tmp_path / "5.png")
+    assert listed[7]["caption"] == alone.text
+    assert [path.name for path in out.parent.iterdir()] == ["captions.jsonl"]
+
+
+def test_rows_go_to_standard_output(
+    tmp_path: Path, write_pictures: Write, captioner: Captioner, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    write_pictures(tmp_path, ["a\nb.png", "ü.png"])
+    caption_files(captioner, [tmp_path])
+    out = capfdbinary.readouterr().out.decode()
+    assert [line.split("\t")[0] for line in out.splitlines()] == [
+        f"{tmp_path}/a\\nb.png",
+        f"{tmp_path}/ü.png",
+    ]
+
+
+def test_nothing_to_caption_is_an_error(tmp_path: Path, captioner: Captioner) -> None:
+    with pytest.raises(
+        DataError, match=r"nothing to caption: found cannot read .* a folder without pictures"
+    ):
+        caption_files(captioner, [tmp_path])
+
+
+def test_an_output_that_cannot_be_written_is_told(
+    tmp_path: Path, write_pictures: Write, captioner: Captioner
+) -> None:
+    write_pictures(tmp_path, ["a.png", "folder/b.png"])
+    with pytest.raises(DataError, match=r"cannot write .*folder: found Is a directory"):
+        caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "folder")
+    assert not (tmp_path / "folder.partial").exists()
+    with pytest.raises(DataError, match=r"cannot write .*: found Is a directory\. Check the path"):
+        caption_files(captioner, [tmp_path / "a.png"], output=Path())
+    with pytest.raises(DataError, match=r"cannot write .*a\.png/out"):
+        caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "a.png" / "out")
+
+
+def test_an_interrupted_run_leaves_what_is_done_and_the_old_file(
+    tmp_path: Path,
+    write_pictures: Write,
+    captioner: Captioner,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
+    out = tmp_path / "out.txt"
+    out.write_text("old")
+    whole = captioner.stream
+
+    def interrupted(*arguments: object, **options: object) -> Iterable[object]:
+        stream = whole(*arguments, **options)  # type: ignore[arg-type]
+        yield next(stream)
+        yield next(stream)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(captioner, "stream", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        caption_files(captioner, [tmp_path], output=out)
+    assert out.read_text() == "old"
+    assert f"what was done is in {out}.partial" in capfd.readouterr().err
+    assert len((tmp_path / "out.txt.partial").read_text().splitlines()) == 2
+
+
+def test_attention_is_drawn_one_png_a_picture(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write
+) -> None:
+    write_pictures(tmp_path / "in", ["a.png", "a.jpg", "sub/A.png"])
+    (tmp_path / "in" / "bad.png").write_bytes(b"no")
+    out, maps = tmp_path / "out.jsonl", tmp_path / "maps"
+    caption_files(captioner, [tmp_path / "in"], output=out, form="jsonl", attention=maps, recursive=True)
+    drawn = [row.get("attention") for row in read(out)]
+    assert drawn == [
+        str(maps / "a.attention.png"),
+        str(maps / "a.attention-2.png"),
+        None,
+        str(maps / "A.attention-3.png"),
+    ]
+    names = sorted(path.name for path in maps.iterdir())
+    assert names == ["A.attention-3.png", "a.attention-2.png", "a.attention.png"]
+    with Image.open(maps / "a.attention.png") as sheet:
+        assert np.asarray(sheet).std() > 10
+
+
+def test_drawings_beside_the_pictures_leave_every_picture_as_it_is(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write
+) -> None:
+    write_pictures(tmp_path, ["a.png", "a.attention.png"])
+    before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    caption_files(captioner, [tmp_path], output=tmp_path / "out", attention=tmp_path)
+    assert {path: path.read_bytes() for path in before} == before
+    drawn = {path.name for path in tmp_path.iterdir()} - {path.name for path in before} - {"out"}
+    assert drawn == {"a.attention-2.png", "a.attention.attention.png"}
+
+
+def test_a_picture_that_is_gone_before_its_drawing_keeps_its_caption(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, ["a.png", "b.png"])
+
+    def gone(source: Path) -> object:
+        if source.name == "a.png":
+            raise PictureError("cannot read a.png", found="no such file")
+        return load_picture(source)
+
+    monkeypatch.setattr("showtell.inference.predict.load_picture", gone)
+    out = tmp_path / "out"
+    outcome = caption_files(captioner, [tmp_path], output=out, form="jsonl", attention=tmp_path / "maps")
+    assert ["attention" in row for row in read(out)] == [False, True]
+    assert all(row["caption"] for row in read(out))
+    assert outcome.problems == ["attention not drawn: cannot read a.png: found no such file"]
+
+
+def test_a_name_that_the_system_refuses_is_one_bad_picture(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_pictures(tmp_path, ["a.png"])
+    is_dir = Path.is_dir
+
+    def refused(self: Path) -> bool:
+        if self.name == "closed.png":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return is_dir(self)
+
+    monkeypatch.setattr(Path, "is_dir", refused)
+    paths = [tmp_path / f"{'x' * 300}.png", tmp_path / "closed.png", tmp_path / "a.png"]
+    outcome = caption_files(captioner, paths, output=tmp_path / "out")
+    assert outcome.captioned == 1
+    assert "File name too long" in outcome.problems[0]
+    assert "closed.png" in outcome.problems[1]
+
+
+def test_attention_of_a_decoder_without_it_is_refused(
+    tmp_path: Path, write_pictures: Write, tiny_checkpoint: Callable[[str], Path]
+) -> None:
+    write_pictures(tmp_path, ["a.png"])
+    blind = Captioner.load(tiny_checkpoint("lstm"), device="cpu")
+    with pytest.raises(
+        ConfigError, match="attention cannot be returned: found a decoder that does not attend"
+    ):
+        caption_files(blind, [tmp_path], output=tmp_path / "out", attention=tmp_path / "maps")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX alone")
+def test_a_name_that_is_no_unicode_is_captioned(
+    tmp_path: Path, captioner: Captioner, write_pictures: Write
+) -> None:
+    write_pictures(tmp_path, ["a.png"])
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
+    (tmp_path / "a.png").rename(odd)
+    out = tmp_path / "out"
+    assert caption_files(captioner, [tmp_path], output=out, form="jsonl").captioned == 1
+    assert read(out)[0]["path"] == str(odd)
+    caption_files(captioner, [odd], output=out, form="csv")
+    assert os.fsencode(odd) in out.read_bytes()
+    assert io.BytesIO(out.read_bytes()).readline() == b"path,caption,score,error\n"

@@ -1,0 +1,89 @@
+"""The paired bootstrap: differences are those of the scores, intervals those of other photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from showtell.errors import ConfigError
+from showtell.metrics import Evaluator
+from showtell.metrics.bootstrap import Tally, paired_bootstrap
+
+WORDS = ["a", "dog", "cat", "runs", "on", "the", "red", "grass", "bus", "man", "sits", "here"]
+
+
+def corpus(pictures: int) -> tuple[dict[str, list[str]], dict[str, str], dict[str, str]]:
+    """Return references, good captions, and ones half of which are worse."""
+    generator = np.random.default_rng(3)
+    references = {
+        f"{place}": [" ".join(generator.choice(WORDS, 8)) for _ in range(3)] for place in range(pictures)
+    }
+    good = {key: texts[0].rsplit(" ", 1)[0] for key, texts in references.items()}
+    worse = {key: text if int(key) % 2 else " ".join(text.split()[::-1]) for key, text in good.items()}
+    return references, good, worse
+
+
+@pytest.fixture(scope="module")
+def judged() -> tuple[Evaluator, dict[str, str], dict[str, str]]:
+    references, good, worse = corpus(60)
+    return Evaluator(references), good, worse
+
+
+def test_a_tally_adds_up_to_the_scores(judged: tuple[Evaluator, dict[str, str], dict[str, str]]) -> None:
+    evaluator, good, worse = judged
+    found = paired_bootstrap([evaluator.tally(good)], [evaluator.tally(worse)], draws=10)
+    one, other = evaluator.score(good).values, evaluator.score(worse).values
+    for name, difference in found.items():
+        assert difference.value == pytest.approx(one[name] - other[name], abs=1e-12)
+    assert list(found) == ["CIDEr-D", "BLEU-4"]
+
+
+def test_a_captioner_never_differs_from_itself(
+    judged: tuple[Evaluator, dict[str, str], dict[str, str]],
+) -> None:
+    evaluator, good, _ = judged
+    tally = evaluator.tally(good)
+    for difference in paired_bootstrap([tally], [tally]).values():
+        assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+
+
+def test_several_seeds_count_with_their_mean(
+    judged: tuple[Evaluator, dict[str, str], dict[str, str]],
+) -> None:
+    evaluator, good, worse = judged
+    one, other = evaluator.tally(good), evaluator.tally(worse)
+    both = paired_bootstrap([one, other], [other], draws=300)
+    whole = paired_bootstrap([one], [other], draws=300)
+    for name in both:
+        assert both[name].value == pytest.approx(whole[name].value / 2)
+        assert both[name].high == pytest.approx(whole[name].high / 2)
+
+
+def test_the_interval_of_a_mean_is_the_known_one() -> None:
+    generator = np.random.default_rng(0)
+    pictures = 400
+    nothing = np.zeros((4, pictures), np.int64), np.zeros(pictures, np.int64)
+    gain = generator.normal(0.5, 1.0, pictures)
+
+    def tally(cider: np.ndarray) -> Tally:
+        return Tally(cider, nothing[0], nothing[0], nothing[1], nothing[1])
+
+    found = paired_bootstrap([tally(gain)], [tally(np.zeros(pictures))])["CIDEr-D"]
+    half = 1.96 * gain.std(ddof=1) / np.sqrt(pictures)
+    assert found.value == pytest.approx(gain.mean())
+    # 2,000 draws: each end is uncertain by about 5 % of the half width.
+    assert found.low == pytest.approx(gain.mean() - half, abs=0.15 * half)
+    assert found.high == pytest.approx(gain.mean() + half, abs=0.15 * half)
+
+
+def test_the_same_seed_draws_the_same(judged: tuple[Evaluator, dict[str, str], dict[str, str]]) -> None:
+    evaluator, good, worse = judged
+    tallies = [evaluator.tally(good)], [evaluator.tally(worse)]
+    assert paired_bootstrap(*tallies, draws=250) == paired_bootstrap(*tallies, draws=250)
+    assert paired_bootstrap(*tallies, draws=250) != paired_bootstrap(*tallies, draws=250, seed=1)
+
+
+def test_a_tally_needs_bleu_and_cider(judged: tuple[Evaluator, dict[str, str], dict[str, str]]) -> None:
+    references, good, _ = corpus(4)
+    with pytest.raises(ConfigError, match=r"nothing to tally: expected .* metrics bleu and cider"):
+        Evaluator(references, metrics=["cider"]).tally(good)

@@ -1,0 +1,168 @@
+"""METEOR: the digits of pycocoevalcap's own class, and errors that name what is missing or broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from showtell.errors import MissingExtraError, ScoreError
+from showtell.metrics import Evaluator, evaluate, tokenize
+from showtell.metrics.meteor import Meteor, find_program
+
+GOLDEN = Path(__file__).parent / "golden" / "scores.json"
+REFERENCES = {"1": ["a dog runs", "the dog is running"], "2": ["a red bus", "a bus"]}
+CANDIDATES = {"1": "a dog runs fast", "2": "a truck"}
+
+# Answers as METEOR's program does, in as far as lines go: counts are the words of the last caption.
+SHAM = """#!/usr/bin/env python3
+import sys
+for line in sys.stdin.buffer:
+    kind, *parts = line.decode().rstrip("\\n").split(" ||| ")
+    if kind == "SCORE":
+        print(len(parts[-1].split()), len(parts) - 1, flush=True)
+    else:
+        for part in [*parts, "0 0"]:
+            print(int(part.split()[0]) / 100, flush=True)
+"""
+
+
+@pytest.fixture
+def sham_java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A program called java, first on the PATH, and a package with METEOR's jar."""
+    java = tmp_path / "bin" / "java"
+    java.parent.mkdir()
+    write_program(java, SHAM)
+    package = tmp_path / "packages" / "pycocoevalcap"
+    (package / "meteor").mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "meteor" / "meteor-1.5.jar").touch()
+    monkeypatch.setenv("PATH", str(java.parent), prepend=os.pathsep)
+    monkeypatch.syspath_prepend(str(package.parent))
+    return java
+
+
+def write_program(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(path.stat().st_mode | stat.S_IXUSR)
+
+
+def test_meteor_stands_behind_bleu_and_in_the_signature(sham_java: Path) -> None:
+    with Meteor() as meteor:
+        scores = Evaluator(REFERENCES, meteor=meteor).score(CANDIDATES)
+    plain = evaluate(REFERENCES, CANDIDATES)
+    assert list(scores.values) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D"]
+    assert "metrics:bleu4+meteor-1.5+rouge-l+cider-d" in scores.signature
+    assert scores.values["METEOR"] == 0.0
+    assert [scores.per_picture[key]["METEOR"] for key in REFERENCES] == [0.04, 0.02]
+    assert {name: scores.values[name] for name in plain.values} == plain.values
+
+
+def test_separators_and_line_breaks_in_captions_shift_nothing(sham_java: Path) -> None:
+    with Meteor() as meteor:
+        corpus, pictures = meteor.score(
+            [[["a", "|||", "dog"]], [["b\r\nc"]]], [["x", "|||", "y"], ["one\ntwo", "three"]]
+        )
+    assert (corpus, pictures) == (0.0, [0.02, 0.03])
+
+
+def test_the_program_is_started_once_and_ends_with_the_block(
+    sham_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_program(
+        sham_java,
+        SHAM.replace("import sys\n", f"import sys\nopen({str(tmp_path / 'starts')!r}, 'a').write('x')\n"),
+    )
+    with Meteor() as meteor:
+        assert not (tmp_path / "starts").exists()
+        meteor.start()
+        evaluator = Evaluator(REFERENCES, meteor=meteor)
+        assert evaluator.score(CANDIDATES) == evaluator.score(CANDIDATES)
+        process = meteor._process
+        assert process is not None
+        assert process.poll() is None
+    assert process.poll() is not None
+    assert (tmp_path / "starts").read_text() == "x"
+
+
+def test_a_program_that_dies_is_told_by_its_own_words(sham_java: Path) -> None:
+    write_program(
+        sham_java, "#!/bin/sh\necho 'Error: Could not reserve enough space for object heap' >&2\nexit 1\n"
+    )
+    with (
+        pytest.raises(ScoreError, match=r"METEOR's program does not work: found Error: Could not reserve"),
+        Meteor() as meteor,
+    ):
+        meteor.start()
+
+
+def test_an_answer_that_is_no_number_is_told(sham_java: Path) -> None:
+    write_program(sham_java, SHAM.replace("/ 100, flush", "/ 100 or '0,5', flush"))
+    with Meteor() as meteor, pytest.raises(ScoreError, match=r"found the answer '0,5' in place of a number"):
+        meteor.score([[["a"]]], [["a"]])
+
+
+def test_missing_java_and_missing_package_are_named(
+    sham_java: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_program() == (
+        str(sham_java),
+        tmp_path / "packages" / "pycocoevalcap" / "meteor" / "meteor-1.5.jar",
+    )
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ScoreError, match=r"found no java on the PATH\. Install Java 8 or newer"):
+        Meteor()
+    (tmp_path / "packages" / "pycocoevalcap" / "meteor" / "meteor-1.5.jar").unlink()
+    with pytest.raises(
+        MissingExtraError, match=r"a pycocoevalcap without meteor-1\.5\.jar.*showtell\[meteor\]"
+    ):
+        Meteor()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        MissingExtraError, match=r"no package pycocoevalcap.*pip install 'showtell\[meteor\]'"
+    ):
+        Meteor()
+
+
+@pytest.mark.java
+def test_scores_equal_those_of_pycocoevalcap(monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = pytest.importorskip("pycocoevalcap.meteor.meteor")
+    if not shutil.which("java"):
+        pytest.skip("no java")
+    golden = json.loads(GOLDEN.read_text(encoding="utf-8"))
+    # Theirs reads bytes in the locale's encoding, ours in UTF-8.
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Dfile.encoding=UTF-8")
+    # It takes three bars for the end of a reference.
+    references = {
+        key: [text.replace("|||", " ") for text in texts] for key, texts in golden["references"].items()
+    }
+    candidates = golden["candidates"]
+    reference = theirs.Meteor()
+    wanted, pictures = reference.compute_score(
+        {key: [" ".join(one) for one in tokenize(texts)] for key, texts in references.items()},
+        {key: [" ".join(tokenize([text])[0])] for key, text in candidates.items()},
+    )
+    reference.meteor_p.stderr.close()
+    reference.meteor_p.stdout.close()
+    with Meteor() as meteor:
+        scores = Evaluator(references, meteor=meteor).score(candidates)
+    assert scores.values["METEOR"] == wanted
+    assert [row["METEOR"] for row in scores.per_picture.values()] == pictures
+    assert 0.1 < wanted < 1
+
+
+@pytest.mark.java
+def test_a_locale_with_a_decimal_comma_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pycocoevalcap")
+    if not shutil.which("java"):
+        pytest.skip("no java")
+    with Meteor() as meteor:
+        plain = meteor.score([[["un", "café"]]], [["un", "café"]])
+    monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Dfile.encoding=US-ASCII")
+    monkeypatch.setenv("LC_ALL", "C")
+    with Meteor() as meteor:
+        assert meteor.score([[["un", "café"]]], [["un", "café"]]) == plain

@@ -1,0 +1,319 @@
+"""What a recipe becomes before training: which pictures, which vocabulary, whose features."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from showtell.checkpoints.checkpoint import load_checkpoint
+from showtell.config.recipe import Recipe, parse_recipe
+from showtell.data.batches import Batch
+from showtell.data.prepared import PreparedSet
+from showtell.data.views import LivePictures
+from showtell.encoders.encoder import Encoder
+from showtell.encoders.features import Features
+from showtell.errors import ConfigError
+from showtell.training.build import Parts, build_encoder_of, build_parts, compute_of, open_memories
+from showtell.training.distributed import Processes
+from showtell.training.evaluate import evaluate_checkpoint
+from showtell.training.trainer import train
+
+
+def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
+    values = recipe.model_dump(mode="json")
+    for name, keys in sections.items():
+        values[name] |= keys
+    return parse_recipe(values, "the changed recipe")
+
+
+def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None) -> Parts:
+    compute = compute_of(recipe, "cpu")
+    encoder = build_encoder_of(recipe, None, compute)
+    return build_parts(recipe, prepared, encoder, compute, features, Processes())
+
+
+def test_a_subset_is_all_that_is_trained_on_and_judged(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = changed(toy_recipe, data={"subset": 6}, validation={"subset": 3})
+    result = train(recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert len(result.judgement.rows) == 3
+    assert set(result.judgement.rows) < set(toy_set.split_rows("dev").tolist())
+    assert result.progress.step == 2 * 2  # epochs x batches of 4 and 2
+    config = json.loads((tmp_path / "run" / "best" / "config.json").read_text(encoding="utf-8"))
+    assert config["data"]["pictures"] == 6
+
+
+def test_a_subset_keeps_the_vocabulary_of_the_whole_split_and_does_not_follow_the_rate(
+    toy_set: PreparedSet, toy_recipe: Recipe
+) -> None:
+    whole = parts_of(toy_recipe, toy_set)
+    slow, fast = (
+        parts_of(changed(toy_recipe, data={"subset": 2}, optimizer={"lr": rate}), toy_set)
+        for rate in (1e-4, 1e-1)
+    )
+    assert slow.tokenizer.sha256 == fast.tokenizer.sha256 == whole.tokenizer.sha256
+    assert slow.batches.rows.tolist() == fast.batches.rows.tolist()
+    other = parts_of(changed(toy_recipe, data={"subset": 2}, training={"seed": 1}), toy_set)
+    assert other.batches.rows.tolist() != slow.batches.rows.tolist()
+
+
+def test_features_of_a_subset_alone_are_extracted(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    weights = {"trainable": False, "weights": str(encoder_weights)}
+    recipe = changed(toy_recipe, encoder=weights, data={"subset": 5, "flip": True}, validation={"subset": 3})
+    parts = parts_of(recipe, toy_set, tmp_path / "features")
+    done = {}
+    for cache in (tmp_path / "features").iterdir():
+        manifest = json.loads((cache / "manifest.json").read_text(encoding="utf-8"))
+        bits = np.unpackbits(np.fromfile(cache / "done.bitmap", np.uint8), count=len(toy_set))
+        done[manifest["encoder"]["preprocessing"]["mirror"]] = np.flatnonzero(bits).tolist()
+    assert done[True] == parts.batches.rows.tolist()
+    assert done[False] == sorted([*parts.batches.rows, *parts.judge.rows])
+
+
+@pytest.mark.parametrize("regions", [True, False], ids=["regions", "pooled alone"])
+def test_mirror_images_are_not_looked_at_again_where_both_looks_are_averaged(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path, regions: bool
+) -> None:
+    weights = {"trainable": False, "weights": str(encoder_weights), "flip_average": True}
+    encoder = parts_of(
+        changed(toy_recipe, encoder=weights, data={"subset": 5}), toy_set, tmp_path / "some"
+    ).encoder
+    rows = np.arange(4)
+    memories = open_memories(
+        toy_set, encoder, tmp_path / "kept", rows=rows[:2], mirrored=rows[1:], regions=regions
+    )
+    assert len(list((tmp_path / "kept").iterdir())) == 1
+    seen = memories.load(rows[1:], np.array([True, False, True]))
+    assert isinstance(seen, Features)
+    live = LivePictures(toy_set, encoder.preprocessing).load(rows[1:], np.array([True, False, True]))
+    expected = encoder(live)
+    assert torch.equal(seen.pooled.float(), expected.pooled)
+    assert torch.equal(seen.regions.float(), expected.regions if regions else expected.regions[:, :0])
+
+
+PLAIN = {"name": "lstm", "embedding": 16, "hidden": 16, "head": "batch-norm"}
+"""The plain LSTM whose last layer of the encoder is a new one."""
+
+
+@pytest.fixture
+def live_recipe(toy_recipe: Recipe, encoder_weights: Path) -> Recipe:
+    """A frozen encoder that sees random windows, half of them mirrored, and an LSTM with batch norm."""
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["encoder"]["preprocessing"] |= {"resize": "crop", "crop": 0.875}
+    values["data"] |= {"augment": {"crop": 0.875}, "flip": True}
+    values["decoder"] = PLAIN
+    values["training"] |= {"save_steps": 1}
+    return parse_recipe(values, "the live recipe")
+
+
+def state_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(run / "last" / "trainer.safetensors")
+
+
+@pytest.mark.parametrize("stop", [3, 5])
+def test_live_views_and_batch_norm_go_on_with_the_same_bits(
+    toy_set: PreparedSet,
+    live_recipe: Recipe,
+    tmp_path: Path,
+    cut_before: Callable[[int], AbstractContextManager[None]],
+    stop: int,
+) -> None:
+    where = {"data": toy_set.directory, "features": tmp_path / "features"}
+    train(live_recipe, out=tmp_path / "whole", **where)
+    with cut_before(stop):
+        train(live_recipe, out=tmp_path / "cut", **where)
+    train(live_recipe, out=tmp_path / "cut", **where)
+    whole, cut = state_of(tmp_path / "whole"), state_of(tmp_path / "cut")
+    assert whole.keys() == cut.keys()
+    assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
+    for name in ("model.decoder.norm.norm.running_mean", "average.decoder.norm.norm.running_var"):
+        assert name in whole
+    assert not [name for name in whole if ".encoder." in name]
+
+
+def test_a_checkpoint_holds_the_statistics_that_fit_its_weights(
+    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    values = live_recipe.model_dump(mode="json")
+    values["objective"][0]["epochs"] = 1
+    train(parse_recipe(values, "recipe"), data=toy_set.directory, out=run, features=tmp_path / "features")
+    state = state_of(run)
+    last = load_checkpoint(run / "last").model.decoder.state_dict()
+    for name in ("norm.norm.running_mean", "norm.norm.running_var", "norm.norm.weight", "picture.weight"):
+        assert torch.equal(last[name], state[f"average.decoder.{name}"])
+        assert not torch.equal(last[name], state[f"model.decoder.{name}"])
+    best = load_checkpoint(run / "best").model.decoder.state_dict()
+    assert all(torch.equal(value, best[name]) for name, value in last.items())
+
+
+def test_live_views_differ_and_what_is_judged_is_kept(
+    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path
+) -> None:
+    parts = parts_of(live_recipe, toy_set, tmp_path / "features")
+    shown = [
+        {
+            int(row): picture
+            for batch in parts.batches.epoch(epoch)
+            for row, picture in zip(batch.rows, batch.memory, strict=True)
+        }
+        for epoch in (0, 1, 0)
+    ]
+    assert all(torch.equal(picture, shown[2][row]) for row, picture in shown[0].items())
+    assert not any(torch.equal(picture, shown[1][row]) for row, picture in shown[0].items())
+    [cache] = (tmp_path / "features").iterdir()
+    done = np.unpackbits(np.fromfile(cache / "done.bitmap", np.uint8), count=len(toy_set))
+    assert np.flatnonzero(done).tolist() == toy_set.split_rows("dev").tolist()
+
+
+def test_a_frozen_encoder_sees_the_same_live_whatever_the_precision_of_training(
+    toy_set: PreparedSet, live_recipe: Recipe, tmp_path: Path
+) -> None:
+    parts = parts_of(live_recipe, toy_set, tmp_path / "features")
+    before = {name: value.clone() for name, value in parts.encoder.state_dict().items()}
+    parts.model.train()
+    batch = next(parts.batches.epoch(0))
+    exact = parts.model.see(batch.memory)
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = parts.model.see(batch.memory)
+    assert torch.equal(exact.regions, mixed.regions)
+    assert not exact.regions.requires_grad
+    assert all(torch.equal(value, before[name]) for name, value in parts.encoder.state_dict().items())
+
+
+def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
+    toy_set: PreparedSet, toy_recipe: Recipe
+) -> None:
+    parts = parts_of(changed(toy_recipe, data={"captions": 1}), toy_set)
+    assert {batch.tokens.shape[1] for batch in parts.batches.epoch(0)} == {1}
+    assert {batch.tokens.shape[1] for batch in parts.dev.in_order()} == {2}
+
+
+def test_the_layout_is_asked_where_no_cache_asks_it(
+    toy_recipe: Recipe, toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = build_encoder_of(toy_recipe, None, compute_of(toy_recipe, "cpu"))
+    assert encoder.spec.trainable
+    asked: list[torch.Size] = []
+    monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(pictures.shape))
+    monkeypatch.setattr(Encoder, "may_have_other_layout", True)
+    open_memories(toy_set, encoder, None, rows=toy_set.split_rows("train"))
+    assert asked == [(16, 32, 32, 3)]
+
+
+def test_a_decoder_that_reads_no_regions_keeps_none_but_takes_them_where_they_are(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    looking = parse_recipe(values, "recipe")
+    plain = parse_recipe(values | {"decoder": PLAIN}, "recipe")
+
+    def first_pooled(recipe: Recipe, features: Path) -> torch.Tensor:
+        batch = next(parts_of(recipe, toy_set, features).batches.in_order())
+        assert isinstance(batch.memory, Features)
+        return batch.memory.pooled
+
+    alone = first_pooled(plain, tmp_path / "alone")
+    [cache] = (tmp_path / "alone").iterdir()
+    assert cache.name.endswith("-pooled")
+    assert (cache / "regions.f16").stat().st_size == 0
+    whole = first_pooled(looking, tmp_path / "both")
+    assert torch.equal(first_pooled(plain, tmp_path / "both"), whole)
+    assert torch.equal(alone, whole)
+    assert len(list((tmp_path / "both").iterdir())) == 1
+    # A decoder that reads regions does not take the smaller cache for its own.
+    assert torch.equal(first_pooled(looking, tmp_path / "alone"), whole)
+    assert len(list((tmp_path / "alone").iterdir())) == 2
+
+
+def test_a_plain_run_trains_and_is_evaluated_on_pooled_vectors_alone(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json") | {"decoder": PLAIN}
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    recipe, features = parse_recipe(values, "recipe"), tmp_path / "features"
+    told = train(recipe, data=toy_set.directory, out=tmp_path / "run", features=features).judgement.texts
+    again = evaluate_checkpoint(tmp_path / "run", data=toy_set.directory, features=features)
+    assert again.texts == told
+    assert [path.name.endswith("-pooled") for path in features.iterdir()] == [True]
+
+
+def test_corners_are_kept_and_trained_on_but_never_judged(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["data"] |= {"flip": True, "augment": {"views": "corners", "crop": 0.75}}
+    cornered = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 10
+    values["data"]["augment"] = None
+    whole = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 10
+
+    def regions(batches: Iterable[Batch]) -> torch.Tensor:
+        return torch.cat([batch.memory.regions for batch in batches if isinstance(batch.memory, Features)])
+
+    assert torch.equal(regions(cornered.dev.in_order()), regions(whole.dev.in_order()))
+    differing = (regions(cornered.batches.epoch(0)) != regions(whole.batches.epoch(0))).flatten(1).any(dim=1)
+    assert 0 < differing.sum() < len(differing)
+    assert torch.equal(regions(cornered.batches.epoch(0)), regions(cornered.batches.epoch(0)))
+
+
+@pytest.mark.parametrize("views", ["corners", "windows"])
+def test_kept_views_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: Recipe, views: str) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["data"]["augment"] = {"views": views}
+    with pytest.raises(ConfigError, match=rf"{views}' features are kept.*data\.augment\.views=live"):
+        parse_recipe(values, "recipe")
+
+
+def test_windows_of_kept_maps_are_trained_on_but_never_judged(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["data"] |= {"flip": True, "augment": {"views": "windows", "crop": 0.5}}
+    recipe = parse_recipe(values, "recipe")
+    windowed = parts_of(recipe, toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2  # whole views and mirrored ones, looked at once
+    values["data"]["augment"] = None
+    whole = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 2
+
+    def regions(parts: Parts) -> torch.Tensor:
+        return torch.cat([parts.model.see(batch.memory).regions for batch in parts.batches.epoch(0)])
+
+    judged = zip(windowed.dev.in_order(), whole.dev.in_order(), strict=True)
+    for one, other in judged:
+        assert isinstance(one.memory, Features)
+        assert isinstance(other.memory, Features)
+        assert torch.equal(one.memory.regions, other.memory.regions)
+    same = torch.isclose(regions(windowed), regions(whole), atol=1e-3).flatten(1).all(dim=1)
+    assert 0 < same.sum() < len(same)  # a quarter of the windows are the whole view
+    assert torch.equal(regions(windowed), regions(windowed))
+    result = train(recipe, data=toy_set.directory, out=tmp_path / "run", features=tmp_path)
+    assert result.progress.step == 2 * len(windowed.batches)
+
+
+def test_a_window_of_the_encoders_own_is_what_is_kept(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
+    values["encoder"]["preprocessing"] |= {"corner": {"down": 1, "right": 0, "share": 0.5}}
+    parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
+    [kept] = tmp_path.iterdir()
+    manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["encoder"]["preprocessing"]["corner"] == {"down": 1, "right": 0, "share": 0.5}
