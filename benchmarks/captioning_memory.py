@@ -22,7 +22,7 @@ On slow cores a whole caption of a batch takes a minute."""
 
 def caption(captioner: Captioner, pictures: list[Path]) -> None:
     """Caption pictures as both are measured."""
-    captioner.caption(pictures, batch_size=BATCH, beams=BEAMS, min_words=WORDS, max_words=WORDS)
+    captioner.caption(pictures, batch_size=BATCH, beam_size=BEAMS, min_tokens=WORDS, max_tokens=WORDS)
 
 
 def of_ours(path: str, weights: str | None, pictures: list[str]) -> dict[str, Any]:
@@ -40,5 +40,5 @@ def of_theirs(name: str, batch: int, pictures: list[str]) -> dict[str, Any]:
     rival = HuggingFace(name)
     paths = [Path(picture) for picture in pictures]
     with Memory().watched() as memory:
-        rival.caption(paths, batch=batch, beams=BEAMS, words=FIRST_WORDS)
+        rival.caption(paths, batch=batch, beam_size=BEAMS, words=FIRST_WORDS)
     return {"peak": memory.peak, "anonymous": memory.anonymous}

@@ -17,15 +17,15 @@ from torch import Tensor, nn
 
 from benchmarks.harness import Work
 from showtell.encoders.encoder import Encoder
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 
 BATCH = 32
 
 
 def prepared_batches(encoder: Encoder, paths: Sequence[Path]) -> list[Tensor]:
     """Return normalised pictures float [P, 3, S, S] as the network takes them, in batches of 32."""
-    pictures = [prepare_picture(load_picture(path), encoder.preprocessing) for path in paths]
+    pictures = [preprocess_image(load_image(path), encoder.preprocessing) for path in paths]
     chunks = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
     return [encoder.normalise(torch.from_numpy(np.stack(chunk))) for chunk in chunks]
 

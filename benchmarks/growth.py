@@ -103,7 +103,7 @@ def _training_input(folder: Path, count: int) -> Any:
         rows = prepared.split_rows("train")
         tokenizer = Tokenizer.fit(text for row in rows for text in prepared.captions(int(row)))
         cache = extract_features(prepared, encoder, folder / "features", rows=rows)
-        options = BatchOptions(pictures=64, captions=REFERENCES, max_words=20, flip=False, seed=0)
+        options = BatchOptions(pictures=64, captions=REFERENCES, max_tokens=20, flip=False, seed=0)
         for _ in Batches(prepared, rows, tokenizer, CachedFeatures([cache]), options).epoch(0):
             pass
 
@@ -163,13 +163,13 @@ def _tiny_encoder(folder: Path) -> Any:
 
     from showtell.config.preprocessing import Preprocessing
     from showtell.encoders.encoder import EncoderSpec, build_encoder
-    from showtell.encoders.small_cnn import SmallNetwork
+    from showtell.encoders.small_cnn import SmallCnn
     from showtell.system.safetensors import save_tensors
 
     weights = folder / "tiny.safetensors"
     if not weights.exists():
         torch.manual_seed(0)
-        save_tensors(SmallNetwork(16).state_dict(), weights)
+        save_tensors(SmallCnn(16).state_dict(), weights)
     return build_encoder(
         EncoderSpec(name="small", width=16, preprocessing=Preprocessing(size=SIDE)), weights=weights
     )
@@ -197,7 +197,7 @@ def _tiny_checkpoint(folder: Path) -> Path:
         tokenizer=tokenizer,
         encoder=encoder,
         include_encoder=True,
-        search=DecodingOptions(method="greedy", max_words=4),
+        search=DecodingOptions(method="greedy", max_tokens=4),
         about={},
     )
     return directory

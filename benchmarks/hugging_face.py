@@ -1,4 +1,4 @@
-"""Captions a second and peak memory, against Hugging Face's captioners with the same beams and lengths."""
+"""Captions a second and peak memory, against Hugging Face's captioners with the same beam_size and lengths."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _best_batch(setting: Setting, rival: HuggingFace, pictures: list[Path]) -> d
 
 
 def _theirs(rival: HuggingFace, batch: int, pictures: list[Path], words: int = WORDS) -> Work:
-    return partial(rival.caption, pictures, batch=batch, beams=BEAMS, words=words)
+    return partial(rival.caption, pictures, batch=batch, beam_size=BEAMS, words=words)
 
 
 def _speed(

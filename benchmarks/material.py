@@ -24,9 +24,9 @@ from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import EncoderSpec, build_encoder
 from showtell.encoders.resnet import ResNet
-from showtell.images.load import load_picture
+from showtell.images.load import load_image
 from showtell.inference.captioner import Captioner
-from showtell.inference.predict import list_pictures
+from showtell.inference.predict import list_images
 from showtell.system.safetensors import save_tensors
 from showtell.tokenizer import Tokenizer
 
@@ -60,17 +60,17 @@ class Subject:
 
 def open_subject(setting: Setting) -> Subject:
     """Return the captioner that was given, or one of random weights."""
-    from showtell.inference.backend import TorchRuntime
+    from showtell.inference.backend import TorchBackend
 
     path = setting.captioner or random_checkpoint(setting.folder)
     loaded = load_checkpoint(path, encoder_weights=setting.encoder_weights)
-    return Subject(path, loaded, Captioner(TorchRuntime(loaded)), decoding(setting))
+    return Subject(path, loaded, Captioner(TorchBackend(loaded)), decoding(setting))
 
 
 def decoding(setting: Setting, words: int = WORDS) -> dict[str, Any]:
     """Return the decoding options: beam 3, and a fixed number of words where the weights are random."""
-    fixed = {"min_words": words, "max_words": words} if setting.captioner is None else {}
-    return {"beams": 3, **fixed}
+    fixed = {"min_tokens": words, "max_tokens": words} if setting.captioner is None else {}
+    return {"beam_size": 3, **fixed}
 
 
 def random_checkpoint(folder: Path) -> Path:
@@ -95,7 +95,7 @@ def random_checkpoint(folder: Path) -> Path:
         tokenizer=tokenizer,
         encoder=encoder,
         include_encoder=True,
-        search=DecodingOptions(beams=3, min_words=WORDS, max_words=WORDS),
+        search=DecodingOptions(beam_size=3, min_tokens=WORDS, max_tokens=WORDS),
         about={},
     )
     return directory
@@ -143,9 +143,9 @@ def _write_jpegs(folder: Path, photographs: list[Image.Image], size: tuple[int, 
 def _photographs(folder: Path | None, count: int) -> list[Image.Image]:
     if folder is None:
         return [_noise_like_a_photograph(number) for number in range(count)]
-    paths, _ = list_pictures([folder], recursive=True)
+    paths, _ = list_images([folder], recursive=True)
     step = max(1, len(paths) // count)
-    return [Image.fromarray(load_picture(path)) for path in list(paths)[::step][:count]]
+    return [Image.fromarray(load_image(path)) for path in list(paths)[::step][:count]]
 
 
 def _noise_like_a_photograph(seed: int) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Beam search alone: 32 pictures, 5 beams, 20 words, a vocabulary of 10,000."""
+"""Beam search alone: 32 pictures, 5 beam_size, 20 words, a vocabulary of 10,000."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from showtell.config.decoders import AttentionSpec
 from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
-from showtell.generation import Specials, search
+from showtell.generation import SpecialTokens, search
 
 PICTURES, BEAMS, WORDS = 32, 5, 20
 REGIONS, WIDTH = 49, 2048
-SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 
 
 def measure(setting: Setting) -> Iterator[Row]:
@@ -26,7 +26,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     decoder = build_decoder(AttentionSpec(), vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
     regions = torch.rand(PICTURES, REGIONS, WIDTH)
     features = Features(regions, regions.mean(1), torch.ones(PICTURES, REGIONS, dtype=torch.bool))
-    length = {"min_words": WORDS, "max_words": WORDS}
+    length = {"min_tokens": WORDS, "max_tokens": WORDS}
 
     def ours(options: DecodingOptions) -> None:
         with torch.inference_mode():
@@ -34,22 +34,22 @@ def measure(setting: Setting) -> Iterator[Row]:
 
     def loop(rival) -> None:  # type: ignore[no-untyped-def]
         with torch.inference_mode():
-            rival(decoder, features, SPECIALS, beams=BEAMS, **length)
+            rival(decoder, features, SPECIALS, beam_size=BEAMS, **length)
 
     timings = take_turns(
         {
-            "beam search": lambda: ours(DecodingOptions(beams=BEAMS, **length)),
+            "beam search": lambda: ours(DecodingOptions(beam_size=BEAMS, **length)),
             "greedy": lambda: ours(DecodingOptions(method="greedy", **length)),
         },
         setting.rounds(5),
     )
-    work = f"beam search, {PICTURES} pictures × {BEAMS} beams × {WORDS} words, vocabulary 10,000"
+    work = f"beam search, {PICTURES} pictures × {BEAMS} beam_size × {WORDS} words, vocabulary 10,000"
     yield compare(
         work, "greedy search", timings, ours="beam search", theirs="greedy", target=5.0, at_most=True
     )
     timings = take_turns(
         {
-            "beam search": lambda: ours(DecodingOptions(beams=BEAMS, **length)),
+            "beam search": lambda: ours(DecodingOptions(beam_size=BEAMS, **length)),
             "a loop with lists": lambda: loop(list_beam),
         },
         setting.rounds(2),

@@ -25,14 +25,14 @@ from showtell.data.prepared import PreparedSet, prepare
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.tokenizer import Tokenizer
-from showtell.training.device import Compute, resolve_compute
-from showtell.training.distributed import Processes
+from showtell.training.device import DeviceConfig, resolve_device_config
+from showtell.training.distributed import DistributedContext
 from showtell.training.ema import WeightAverage
 from showtell.training.losses import build_objective
-from showtell.training.lr_schedule import Plateau
-from showtell.training.train_step import Stepper
+from showtell.training.lr_schedule import ReduceOnPlateau
+from showtell.training.train_step import TrainStep
 from showtell.training.trainer import build_optimizer
-from showtell.training.trainer_state import Moving
+from showtell.training.trainer_state import TrainerState
 
 PICTURES, REGIONS, WIDTH = 256, 49, 2048
 SIDE, PRODUCTS = 2048, 8
@@ -60,7 +60,9 @@ class Ours:
         rows = np.arange(len(prepared), dtype=np.int64)
         captions = [text for row in rows for text in prepared.captions(int(row))]
         self.tokenizer = Tokenizer.fit(captions, min_count=1)
-        self.compute: Compute = resolve_compute("auto", recipe.training.precision, recipe.training.threads)
+        self.compute: DeviceConfig = resolve_device_config(
+            "auto", recipe.training.precision, recipe.training.threads
+        )
         torch.manual_seed(0)
         decoder = build_decoder(
             recipe.decoder,
@@ -70,17 +72,21 @@ class Ours:
         )
         model = CaptioningModel(decoder).to(self.compute.device).train()
         data, training = recipe.data, recipe.training
-        options = BatchOptions(training.pictures, data.captions, data.max_words, False, training.seed)
+        options = BatchOptions(
+            training.batch_size, data.captions_per_image, data.max_tokens, False, training.seed
+        )
         self.batches = Batches(prepared, rows, self.tokenizer, memories, options)
         self.objective = build_objective(recipe.objective[0], self.batches)
-        moving = Moving(
+        moving = TrainerState(
             model=model,
             optimizer=build_optimizer(recipe, model),
             scaler=self.compute.scaler(),
-            average=WeightAverage(model, training.averaging),
-            plateau=Plateau(recipe.schedule),
+            average=WeightAverage(model, training.ema_decay),
+            plateau=ReduceOnPlateau(recipe.schedule),
         )
-        self.stepper = Stepper(recipe, model, moving, self.compute, Processes(), self.tokenizer.pad_id)
+        self.stepper = TrainStep(
+            recipe, model, moving, self.compute, DistributedContext(), self.tokenizer.pad_id
+        )
 
     def learn(self, steps: int) -> None:
         """Load and learn from the first batches of an epoch."""
@@ -100,7 +106,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         captions = steps * batch.tokens.shape[0] * batch.tokens.shape[1]
         tutorial, with_projection = (
             partial(_learn_as_tutorial, *_tutorial(recipe, ours, memory=memory), ours.batches, steps)
-            for memory in (None, recipe.decoder.memory)
+            for memory in (None, recipe.decoder.region_dim)
         )
         works: dict[str, Work] = {
             "ours": partial(ours.learn, steps),
@@ -162,7 +168,7 @@ def _learn_as_tutorial(
         tutorial_step(
             decoder,
             optimizer,
-            moved.memory.widened().regions,
+            moved.memory.float().regions,
             moved.tokens,
             pad_id=batches.tokenizer.pad_id,
             clip=5.0,
@@ -200,7 +206,7 @@ def _flops(ours: Ours, steps: int) -> int:
     return int(counter.get_total_flops())
 
 
-def _products(compute: Compute) -> Work:
+def _products(compute: DeviceConfig) -> Work:
     """Return the work of some large square matrix products, as the device does them best."""
     left, right = (torch.rand(SIDE, SIDE, device=compute.device).to(compute.dtype) for _ in range(2))
 

@@ -180,11 +180,17 @@ def toy_recipe() -> Recipe:
         {
             "tokenizer": {"min_count": 1},
             "encoder": {"name": "small", "width": 32, "trainable": True, "preprocessing": {"size": 32}},
-            "decoder": {"name": "attention", "embedding": 16, "hidden": 16, "attention": 16, "memory": 16},
+            "decoder": {
+                "name": "attention",
+                "embedding": 16,
+                "hidden": 16,
+                "attention": 16,
+                "region_dim": 16,
+            },
             "objective": [{"name": "cross-entropy", "epochs": 2}],
             "optimizer": {"lr": 0.01},
             "schedule": {"warmup_steps": 2},
-            "training": {"pictures": 4, "precision": "fp32", "threads": 1, "averaging": 0.5},
+            "training": {"batch_size": 4, "precision": "fp32", "threads": 1, "ema_decay": 0.5},
         },
         "the toy recipe",
     )
@@ -204,7 +210,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
     from showtell.tokenizer import Tokenizer
 
     sizes = {"embedding": 8, "hidden": 8, "dropout": 0.0}
-    specs = {"lstm": LstmSpec(**sizes), "attention": AttentionSpec(**sizes, attention=8, memory=8)}
+    specs = {"lstm": LstmSpec(**sizes), "attention": AttentionSpec(**sizes, attention=8, region_dim=8)}
     written: dict[str, Path] = {}
 
     def write(name: str) -> Path:
@@ -231,7 +237,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
                 tokenizer=tokenizer,
                 encoder=encoder,
                 include_encoder=True,
-                search=DecodingOptions(max_words=8, min_words=2),
+                generation=DecodingOptions(max_tokens=8, min_tokens=2),
                 about={},
             )
             written[name] = directory
@@ -306,7 +312,7 @@ def frozen_captioner(
         tokenizer=loaded.tokenizer,
         encoder=encoder,
         include_encoder=False,
-        search=loaded.search,
+        generation=loaded.generation,
         about={
             "recipe": recipe,
             "data": {"name": "toy", "format": "flickr8k", "pictures": 16, "fingerprint": "ab" * 32},

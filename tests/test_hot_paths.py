@@ -37,9 +37,9 @@ from showtell.data.prepared import PreparedSet
 from showtell.decoders.registry import AnyDecoder, build_decoder
 from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.encoders.features import Features
-from showtell.generation import Specials, search
+from showtell.generation import SpecialTokens, search
 from showtell.inference.captioner import Captioner
-from showtell.metrics import Evaluator, blocks, evaluate, ngrams, rouge
+from showtell.metrics import Scorer, blocks, evaluate, ngrams, rouge
 from showtell.metrics import ptb_tokenizer as ptb
 from showtell.metrics.large import keyed
 from showtell.metrics.large.score_files import score_files
@@ -47,17 +47,17 @@ from showtell.metrics.reward import Rewards
 from showtell.training.losses import cross_entropy
 from showtell.training.self_critical import SelfCriticalObjective
 
-SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 VOCABULARY, WIDTH, REGIONS, MEMORY = 11, 64, 40, 32
 PRODUCTS = {"mm", "addmm", "bmm", "baddbmm", "addbmm", "matmul", "linear", "dot", "mv", "einsum"}
 SPECS = {
     "lstm": LstmSpec(embedding=8, hidden=8),
-    "attention": AttentionSpec(embedding=8, hidden=8, attention=4, memory=MEMORY),
-    "stacked": StackedSpec(embedding=8, hidden=8, memory=MEMORY, heads=2),
+    "attention": AttentionSpec(embedding=8, hidden=8, attention=4, region_dim=MEMORY),
+    "stacked": StackedSpec(embedding=8, hidden=8, region_dim=MEMORY, heads=2),
     "adaptive": AdaptiveSpec(embedding=8, hidden=MEMORY, attention=4),
-    "top-down": TopDownSpec(embedding=8, hidden=8, attention=4, memory=MEMORY),
-    "attention-on-attention": AttentionOnAttentionSpec(embedding=8, hidden=8, memory=MEMORY, heads=2),
-    "transformer": TransformerSpec(hidden=MEMORY, layers=1, heads=2, feed_forward=8, memory=MEMORY),
+    "top-down": TopDownSpec(embedding=8, hidden=8, attention=4, region_dim=MEMORY),
+    "attention-on-attention": AttentionOnAttentionSpec(embedding=8, hidden=8, region_dim=MEMORY, heads=2),
+    "transformer": TransformerSpec(hidden=MEMORY, layers=1, heads=2, feed_forward=8, region_dim=MEMORY),
 }
 PRODUCTS_A_WORD = {
     "lstm": 1,
@@ -137,7 +137,7 @@ def watch_forward(name: str, pictures: int, hypotheses: int, length: int) -> Wat
 
 def watch_search(name: str, pictures: int, words: int, **options: Any) -> Watch:
     decoder, features = decoder_of(name), seen(pictures)
-    chosen = DecodingOptions(min_words=words, max_words=words, **options)
+    chosen = DecodingOptions(min_tokens=words, max_tokens=words, **options)
     with torch.no_grad(), Watch() as watch:
         search(decoder, features, chosen, SPECIALS)
     return watch
@@ -172,7 +172,7 @@ def test_the_memory_is_projected_once_whatever_the_words(name: str, monkeypatch:
     for part in ("memory", "key"):
         getattr(decoder, part).register_forward_hook(lambda *_, part=part: passes.update([part]))
     decoder(seen(3), told(3, 5, 9))
-    search(decoder, seen(3), DecodingOptions(beams=5, min_words=6, max_words=6), SPECIALS)
+    search(decoder, seen(3), DecodingOptions(beam_size=5, min_tokens=6, max_tokens=6), SPECIALS)
     assert passes == {"memory": 2, "key": 2}
 
 
@@ -183,12 +183,14 @@ def test_no_pass_copies_the_memory_for_each_caption(name: str) -> None:
 
 
 def test_no_search_copies_the_memory_for_each_beam(name: str) -> None:
-    pictures, beams = 4, 6
-    watch = watch_search(name, pictures, 3, beams=beams)
-    assert watch.largest < pictures * beams * REGIONS * MEMORY * 2
+    pictures, beam_size = 4, 6
+    watch = watch_search(name, pictures, 3, beam_size=beam_size)
+    assert watch.largest < pictures * beam_size * REGIONS * MEMORY * 2
 
 
-@pytest.mark.parametrize("options", [{"beams": 1}, {"beams": 5}, {"method": "greedy"}, {"samples": 4}])
+@pytest.mark.parametrize(
+    "options", [{"beam_size": 1}, {"beam_size": 5}, {"method": "greedy"}, {"samples": 4}]
+)
 def test_a_search_steps_once_a_word_whatever_the_pictures_and_beams(options: dict[str, Any]) -> None:
     options = {"method": "sample", **options} if "samples" in options else options
     for pictures in (1, 6):
@@ -197,7 +199,7 @@ def test_a_search_steps_once_a_word_whatever_the_pictures_and_beams(options: dic
             original = getattr(decoder, method)
             monkeyed = _counting(original, method, steps)
             setattr(decoder, method, monkeyed)
-        chosen = DecodingOptions(min_words=7, max_words=7, **options)
+        chosen = DecodingOptions(min_tokens=7, max_tokens=7, **options)
         with torch.no_grad():
             search(decoder, seen(pictures), chosen, SPECIALS)
         assert steps == {"begin": 1, "step": 8}  # the last one for the end
@@ -212,11 +214,11 @@ def _counting(original: Callable[..., Any], name: str, calls: Counter[str]) -> C
 
 
 def test_a_beam_search_is_the_same_calls_for_any_number_of_pictures(name: str) -> None:
-    assert watch_search(name, 2, 5, beams=3).calls == watch_search(name, 9, 5, beams=3).calls
+    assert watch_search(name, 2, 5, beam_size=3).calls == watch_search(name, 9, 5, beam_size=3).calls
 
 
 def test_a_beam_search_is_the_same_calls_for_any_number_of_beams(name: str) -> None:
-    assert watch_search(name, 2, 5, beams=2).calls == watch_search(name, 2, 5, beams=6).calls
+    assert watch_search(name, 2, 5, beam_size=2).calls == watch_search(name, 2, 5, beam_size=6).calls
 
 
 def test_an_optimizer_step_passes_the_network_once(name: str) -> None:
@@ -238,7 +240,7 @@ def test_reward_training_draws_all_samples_of_all_pictures_word_by_word() -> Non
         asked.append(len(samples))
         return np.arange(float(len(samples)))
 
-    objective = SelfCriticalObjective(SelfCritical(samples=5), reward, SPECIALS, max_words=6)
+    objective = SelfCriticalObjective(SelfCritical(samples=5), reward, SPECIALS, max_tokens=6)
     batch = Batch(np.arange(4), np.zeros(4, bool), seen(4), told(4, 2, 3))
     objective(model, batch, 0)
     assert steps["step"] <= 7
@@ -247,10 +249,10 @@ def test_reward_training_draws_all_samples_of_all_pictures_word_by_word() -> Non
 
 @pytest.fixture
 def encoder(toy_set: PreparedSet, tmp_path: Path) -> Encoder:
-    from showtell.encoders.small_cnn import SmallNetwork
+    from showtell.encoders.small_cnn import SmallCnn
     from showtell.system.safetensors import save_tensors
 
-    save_tensors(SmallNetwork(16).state_dict(), tmp_path / "weights.safetensors")
+    save_tensors(SmallCnn(16).state_dict(), tmp_path / "weights.safetensors")
     spec = EncoderSpec(name="small", width=16, preprocessing=Preprocessing(size=32))
     return build_encoder(spec, weights=tmp_path / "weights.safetensors")
 
@@ -283,17 +285,17 @@ CANDIDATES = {"a": "a dog", "b": "a cat sleeps", "c": "snow"}
 
 def test_references_are_tokenised_once_and_candidates_once_a_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
     tokenised: list[int] = []
-    original = ptb.Lexicon.tokens
+    original = ptb.TokenVocab.tokens
 
-    def tokens(lexicon: ptb.Lexicon, captions: Sequence[str]) -> ngrams.Captions:
+    def tokens(lexicon: ptb.TokenVocab, captions: Sequence[str]) -> ngrams.Captions:
         tokenised.append(len(captions))
         return original(lexicon, captions)
 
-    monkeypatch.setattr(ptb.Lexicon, "tokens", tokens)
-    evaluator = Evaluator(REFERENCES)
+    monkeypatch.setattr(ptb.TokenVocab, "tokens", tokens)
+    scorer = Scorer(REFERENCES)
     assert tokenised == [6]
-    evaluator.score(CANDIDATES)
-    evaluator.score(CANDIDATES)
+    scorer.score(CANDIDATES)
+    scorer.score(CANDIDATES)
     assert tokenised == [6, 3, 3]
 
 

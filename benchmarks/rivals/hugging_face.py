@@ -1,7 +1,7 @@
 """Hugging Face's captioners of usual size, built from their configurations with random weights.
 
 ViT-GPT2 is a ViT-base that a GPT-2 looks at (239 million parameters), BLIP-base a ViT-base at 384 pixels and a
-BERT-base that tells (224 million). Both generate with beams and a fixed number of new tokens; random weights take the
+BERT-base that tells (224 million). Both generate with beam_size and a fixed number of new tokens; random weights take the
 same time as trained ones. Pictures are decoded and resized as ours are, in as many threads, one batch ahead.
 """
 
@@ -20,8 +20,8 @@ from torch import Tensor
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.encoders.encoder import fast_dtype
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 
 VIT_GPT2, BLIP = "ViT-GPT2", "BLIP-base"
 
@@ -53,14 +53,14 @@ class HuggingFace:
         """How many numbers it holds."""
         return sum(weight.numel() for weight in self.model.parameters())
 
-    def caption(self, paths: Sequence[Path], *, batch: int, beams: int, words: int) -> int:
+    def caption(self, paths: Sequence[Path], *, batch: int, beam_size: int, words: int) -> int:
         """Caption files; return how many tokens were said."""
         said = 0
         with torch.inference_mode():
             for pictures in self._batches(paths, batch):
                 tokens = self.model.generate(
                     pixel_values=pictures,
-                    num_beams=beams,
+                    num_beams=beam_size,
                     do_sample=False,
                     min_new_tokens=words,
                     max_new_tokens=words,
@@ -82,7 +82,7 @@ class HuggingFace:
                 yield ((pictures - mean) / std).to(self.dtype).permute(0, 3, 1, 2)
 
     def _open(self, path: Path) -> Any:
-        return prepare_picture(load_picture(path), self.preprocessing)
+        return preprocess_image(load_image(path), self.preprocessing)
 
 
 def _vit_gpt2() -> tuple[Any, int]:

@@ -13,23 +13,23 @@ from torch import Tensor
 from torch.nn import functional
 
 from showtell.encoders.features import Features
-from showtell.generation import Specials
+from showtell.generation import SpecialTokens
 
 
 def list_beam(
     decoder: Any,
     features: Features,
-    specials: Specials,
+    specials: SpecialTokens,
     *,
-    beams: int,
-    max_words: int,
-    min_words: int = 0,
+    beam_size: int,
+    max_tokens: int,
+    min_tokens: int = 0,
     length_penalty: float = 1.0,
 ) -> list[list[int]]:
     """Return the best caption of each picture; every hypothesis is a step of its own."""
     captions = []
     for picture in range(len(features.pooled)):
-        state = decoder.begin(features[picture : picture + 1], 1)
+        state = decoder.init_state(features[picture : picture + 1], 1)
         going: list[tuple[float, list[int], Any]] = [(0.0, [], state)]
         done: list[tuple[float, list[int]]] = []
         while going:
@@ -38,12 +38,12 @@ def list_beam(
                 last = torch.tensor([[words[-1] if words else specials.bos]])
                 logits, new_state, _ = decoder.step(last, state)
                 log_probs = functional.log_softmax(logits[0, 0], dim=0)
-                _forbid(log_probs, len(words), min_words, specials)
-                values, tokens = log_probs.topk(beams + 1)
+                _forbid(log_probs, len(words), min_tokens, specials)
+                values, tokens = log_probs.topk(beam_size + 1)
                 for value, token in zip(values.tolist(), tokens.tolist(), strict=True):
                     candidates.append((score + value, words, token, new_state))
             candidates.sort(key=lambda one: one[0], reverse=True)
-            going, done = _sort_out(candidates, going, done, beams, max_words, specials, length_penalty)
+            going, done = _sort_out(candidates, going, done, beam_size, max_tokens, specials, length_penalty)
         captions.append(max(done, key=lambda one: one[0])[1])
     return captions
 
@@ -52,20 +52,20 @@ def _sort_out(
     candidates: list[tuple[float, list[int], int, Any]],
     before: list[tuple[float, list[int], Any]],
     done: list[tuple[float, list[int]]],
-    beams: int,
-    max_words: int,
-    specials: Specials,
+    beam_size: int,
+    max_tokens: int,
+    specials: SpecialTokens,
     length_penalty: float,
 ) -> tuple[list[tuple[float, list[int], Any]], list[tuple[float, list[int]]]]:
     """Return the hypotheses that go on and those that are done."""
     going: list[tuple[float, list[int], Any]] = []
     for rank, (score, words, token, state) in enumerate(candidates):
         if token == specials.eos:
-            if rank < beams:
+            if rank < beam_size:
                 done.append((score / (len(words) + 1) ** length_penalty, words))
-        elif len(words) < max_words and len(going) < beams:
+        elif len(words) < max_tokens and len(going) < beam_size:
             going.append((score, [*words, token], state))
-    if len(done) >= beams:
+    if len(done) >= beam_size:
         going = []
     if not going and not done:
         done = [(score / max(1, len(words)) ** length_penalty, words) for score, words, _ in before]
@@ -75,39 +75,39 @@ def _sort_out(
 def batched_beam(
     decoder: Any,
     features: Features,
-    specials: Specials,
+    specials: SpecialTokens,
     *,
-    beams: int,
-    max_words: int,
-    min_words: int = 0,
+    beam_size: int,
+    max_tokens: int,
+    min_tokens: int = 0,
     length_penalty: float = 1.0,
 ) -> list[list[int]]:
     """Return the best caption of each picture; a picture's hypotheses are one step."""
     captions = []
     for picture in range(len(features.pooled)):
-        state = decoder.begin(features[picture : picture + 1], 1)
+        state = decoder.init_state(features[picture : picture + 1], 1)
         scores, sentences = torch.zeros(1), [[specials.bos]]
         done: list[tuple[float, list[int]]] = []
         while True:
             said = len(sentences[0]) - 1
             logits, state, _ = decoder.step(torch.tensor([[words[-1] for words in sentences]]), state)
             log_probs = functional.log_softmax(logits[0], dim=1)  # [K, V]
-            _forbid(log_probs, said, min_words, specials)
+            _forbid(log_probs, said, min_tokens, specials)
             vocabulary = log_probs.shape[1]
-            values, places = (scores[:, None] + log_probs).flatten().topk(2 * beams)
+            values, places = (scores[:, None] + log_probs).flatten().topk(2 * beam_size)
             parents, tokens = (places // vocabulary).tolist(), (places % vocabulary).tolist()
             kept: list[int] = []
             for rank, (value, parent, token) in enumerate(zip(values.tolist(), parents, tokens, strict=True)):
                 if token == specials.eos:
-                    if rank < beams:
+                    if rank < beam_size:
                         done.append((value / (said + 1) ** length_penalty, sentences[parent][1:]))
-                elif len(kept) < beams:
+                elif len(kept) < beam_size:
                     kept.append(rank)
-            if len(done) >= beams or said == max_words:
+            if len(done) >= beam_size or said == max_tokens:
                 break
             sentences = [[*sentences[parents[rank]], tokens[rank]] for rank in kept]
             scores = values[kept]
-            state = state.select(torch.tensor([[parents[rank] for rank in kept]]))
+            state = state.reorder(torch.tensor([[parents[rank] for rank in kept]]))
         cut = [
             (score / max(1, said) ** length_penalty, words[1:])
             for score, words in zip(scores.tolist(), sentences, strict=True)
@@ -116,9 +116,9 @@ def batched_beam(
     return captions
 
 
-def _forbid(log_probs: Tensor, said: int, min_words: int, specials: Specials) -> None:
-    """Forbid what is never said [..., V], and the end before there are ``min_words``."""
+def _forbid(log_probs: Tensor, said: int, min_tokens: int, specials: SpecialTokens) -> None:
+    """Forbid what is never said [..., V], and the end before there are ``min_tokens``."""
     for index in specials.never_said:
         log_probs[..., index] = -torch.inf
-    if said < min_words:
+    if said < min_tokens:
         log_probs[..., specials.eos] = -torch.inf

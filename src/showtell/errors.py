@@ -35,7 +35,7 @@ class DataError(ShowtellError):
     """A captioned set, a prepared set or a feature cache is missing, broken or stale."""
 
 
-class PictureError(ShowtellError):
+class ImageError(ShowtellError):
     """One picture cannot be read; its neighbours are not affected."""
 
 

@@ -15,7 +15,7 @@ from benchmarks.material import DISTINCT, jpeg_files, made_up_corpus, made_up_wo
 from benchmarks.results import markdown, read_results, table, write_results
 from PIL import Image
 
-from showtell.images.load import load_picture
+from showtell.images.load import load_image
 
 ROWS = [
     Row("run", "walk", 3.0, 2.0, measured="1 s against 3 s"),
@@ -141,7 +141,7 @@ def test_pictures_have_the_size_that_was_asked_for(
     setting = Setting(folder, pictures=photographs if given else None)
     paths = jpeg_files(setting, (640, 480), 70)
     assert len(paths) == 70
-    picture = load_picture(paths[0])
+    picture = load_image(paths[0])
     assert picture.shape == (480, 640, 3)
     assert (picture[..., 0].mean() > 150) == given
     assert picture.std() > 5

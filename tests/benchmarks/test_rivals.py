@@ -14,30 +14,30 @@ from showtell.config.decoders import AttentionSpec
 from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
-from showtell.generation import Specials, search
+from showtell.generation import SpecialTokens, search
 
-SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 VOCABULARY, WIDTH, REGIONS = 13, 8, 4
 
 
 @pytest.mark.parametrize("rival", [list_beam, batched_beam])
-@pytest.mark.parametrize("beams", [1, 3, 5])
+@pytest.mark.parametrize("beam_size", [1, 3, 5])
 @pytest.mark.parametrize("words", [(0, 9), (7, 7)])
 def test_the_tutorial_beam_finds_our_captions(
-    rival: Callable[..., list[list[int]]], beams: int, words: tuple[int, int]
+    rival: Callable[..., list[list[int]]], beam_size: int, words: tuple[int, int]
 ) -> None:
     torch.manual_seed(4)
-    spec = AttentionSpec(embedding=8, hidden=8, attention=8, memory=8)
+    spec = AttentionSpec(embedding=8, hidden=8, attention=8, region_dim=8)
     decoder = build_decoder(spec, vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
     for weight in decoder.parameters():
         torch.nn.init.normal_(weight)
     decoder.output.bias.data[SPECIALS.eos] += 3.0  # so that captions end, at different words
     regions = torch.randn(12, REGIONS, WIDTH)
     features = Features(regions, regions.mean(1), torch.ones(12, REGIONS, dtype=torch.bool))
-    length: dict[str, Any] = {"min_words": words[0], "max_words": words[1]}
+    length: dict[str, Any] = {"min_tokens": words[0], "max_tokens": words[1]}
     with torch.inference_mode():
-        ours = search(decoder, features, DecodingOptions(beams=beams, **length), SPECIALS)
-        theirs = rival(decoder, features, SPECIALS, beams=beams, **length)
+        ours = search(decoder, features, DecodingOptions(beam_size=beam_size, **length), SPECIALS)
+        theirs = rival(decoder, features, SPECIALS, beam_size=beam_size, **length)
     assert theirs == [found[0].ids for found in ours]
     assert len({tuple(ids) for ids in theirs}) > 3
     assert words[0] or len({len(ids) for ids in theirs}) > 1

@@ -18,8 +18,8 @@ from showtell.config.recipe import parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import save_encoder
 from showtell.errors import CheckpointError, DataError, EncoderError
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 from showtell.system import atomic as files
 from showtell.system.atomic import atomic_directory, sha256_file
 from showtell.training.trainer import train
@@ -33,7 +33,7 @@ def run(toy_set: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
             "encoder": {"name": "small", "width": 32, "trainable": True, "preprocessing": {"size": 32}},
             "decoder": {"name": "lstm", "embedding": 16, "hidden": 16},
             "objective": [{"name": "cross-entropy", "epochs": 1}],
-            "training": {"pictures": 8, "precision": "fp32", "threads": 1},
+            "training": {"batch_size": 8, "precision": "fp32", "threads": 1},
         },
         "the recipe",
     )
@@ -64,7 +64,7 @@ def test_two_loads_say_the_same(run: Path, toy_set: PreparedSet) -> None:
     for _ in range(2):
         loaded = load_checkpoint(run)
         assert loaded.model.encoder is not None
-        picture = prepare_picture(load_picture(toy_set.picture_path(0)), loaded.model.encoder.preprocessing)
+        picture = preprocess_image(load_image(toy_set.picture_path(0)), loaded.model.encoder.preprocessing)
         with torch.inference_mode():
             pictures = torch.from_numpy(picture.copy()).unsqueeze(0)
             logits.append(loaded.model(pictures, torch.tensor([[[loaded.tokenizer.bos_id]]])))
@@ -172,7 +172,7 @@ def test_foreign_encoder_weights_are_refused(
             tokenizer=loaded.tokenizer,
             encoder=loaded.model.encoder,
             include_encoder=True,
-            search=loaded.search,
+            generation=loaded.generation,
             about={},
         )
         place = copy

@@ -9,21 +9,21 @@ import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.checkpoints.checkpoint import Checkpoint
-from showtell.checkpoints.ensemble import Ensemble, ensemble_of, mean_probability
+from showtell.checkpoints.ensemble import Ensemble, make_ensemble, mean_probability
 from showtell.config.decoders import AttentionSpec, LstmSpec, TransformerSpec
 from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.errors import CheckpointError
-from showtell.generation import Specials, search
+from showtell.generation import SpecialTokens, search
 from showtell.inference.onednn_decoder import packed_decoder
 
 SPECS = (
-    AttentionSpec(embedding=6, hidden=5, attention=4, memory=7),
+    AttentionSpec(embedding=6, hidden=5, attention=4, region_dim=7),
     LstmSpec(embedding=6, hidden=5),
-    TransformerSpec(hidden=6, heads=2, feed_forward=7, memory=4),
+    TransformerSpec(hidden=6, heads=2, feed_forward=7, region_dim=4),
 )
-SPECIALS = Specials(0, 1, 2, 3)
+SPECIALS = SpecialTokens(0, 1, 2, 3)
 
 
 def members(*specs: Any) -> list[Any]:
@@ -43,7 +43,7 @@ def features() -> Features:
 def test_the_next_word_is_as_likely_as_members_find_it_on_average(features: Features) -> None:
     each = members(*SPECS)
     ensemble, tokens = Ensemble(each), torch.ones(3, 2, dtype=torch.int64)
-    state, alone = ensemble.begin(features, 2), [one.begin(features, 2) for one in each]
+    state, alone = ensemble.init_state(features, 2), [one.init_state(features, 2) for one in each]
     for _ in range(3):
         logits, state, attention = ensemble.step(tokens, state)
         steps = [one.step(tokens, its) for one, its in zip(each, alone, strict=True)]
@@ -56,7 +56,7 @@ def test_the_next_word_is_as_likely_as_members_find_it_on_average(features: Feat
 
 def test_two_of_the_same_say_what_one_says(features: Features) -> None:
     [one] = members(SPECS[0])
-    options = DecodingOptions(beams=3, max_words=6)
+    options = DecodingOptions(beam_size=3, max_tokens=6)
     said = [
         [[hypothesis.ids for hypothesis in found] for found in search(decoder, features, options, SPECIALS)]
         for decoder in (one, Ensemble([one, one]), packed_decoder(Ensemble([one, one])))
@@ -67,7 +67,7 @@ def test_two_of_the_same_say_what_one_says(features: Features) -> None:
 def test_members_that_look_are_shown_looking_on_average(features: Features) -> None:
     each = members(SPECS[0], SPECS[2])
     _, _, attention = Ensemble(each).step(
-        torch.ones(3, 2, dtype=torch.int64), Ensemble(each).begin(features, 2)
+        torch.ones(3, 2, dtype=torch.int64), Ensemble(each).init_state(features, 2)
     )
     assert attention is not None
     torch.testing.assert_close(attention.sum(dim=2), torch.ones(3, 2))
@@ -96,4 +96,4 @@ def test_captioners_of_different_words_or_eyes_are_refused(change: dict[str, Any
         for decoder, values in zip(members(SPECS[1], SPECS[1]), (config, config | change), strict=True)
     )
     with pytest.raises(CheckpointError, match=message):
-        ensemble_of([first, second])
+        make_ensemble([first, second])

@@ -102,7 +102,7 @@ def frozen(tmp_path: Path) -> Path:
         tokenizer=tokenizer,
         encoder=build_encoder(frozen),
         include_encoder=False,
-        search=DecodingOptions(max_words=6),
+        generation=DecodingOptions(max_tokens=6),
         about={},
     )
     return directory

@@ -22,7 +22,7 @@ def config(toy_recipe: Recipe) -> dict[str, Any]:
     """The configuration of a checkpoint that was trained and judged."""
     return {
         "encoder": {
-            "spec": {"name": "resnet50", "layout": "conv2", "trainable": False},
+            "spec": {"name": "resnet50", "stride_in": "conv2", "trainable": False},
             "identity": {"weights": "ab" * 32},
             "width": 2048,
             "grid": [7, 7],
@@ -30,7 +30,7 @@ def config(toy_recipe: Recipe) -> dict[str, Any]:
         },
         "decoder": {"name": "lstm", "hidden": 512},
         "vocabulary": 2540,
-        "search": {"method": "beam", "beams": 3, "max_words": 20, "length_penalty": 0.6},
+        "generation": {"method": "beam", "beam_size": 3, "max_tokens": 20, "length_penalty": 0.6},
         "files": {"decoder.safetensors": "0", "tokenizer.json": "1"},
         "recipe": toy_recipe.model_dump(mode="json"),
         "data": {"name": "Flickr8k", "format": "flickr8k", "pictures": 5999, "fingerprint": "cd" * 32},
@@ -133,7 +133,8 @@ def test_bad_fields_are_named() -> None:
 
 def test_a_phase_that_was_taught_says_by_whom(config: dict[str, Any]) -> None:
     plain, anew = (
-        {"name": "cross-entropy", "epochs": 2, "anew": one, "teaching": 0.5} for one in (False, True)
+        {"name": "cross-entropy", "epochs": 2, "reinit": one, "distillation_weight": 0.5}
+        for one in (False, True)
     )
     config["recipe"]["objective"] = [plain, anew]
     text = model_card(config)
@@ -141,11 +142,11 @@ def test_a_phase_that_was_taught_says_by_whom(config: dict[str, Any]) -> None:
         "cross-entropy, then cross-entropy, with new weights (taught by the captioner so far, a share of 0.5)"
         in text
     )
-    config["recipe"]["objective"] = [plain | {"teachers": ["first", "second"], "teaching": 0.25}]
+    config["recipe"]["objective"] = [plain | {"teachers": ["first", "second"], "distillation_weight": 0.25}]
     assert "cross-entropy (taught by `first` and `second`, a share of 0.25), up to 2" in model_card(config)
 
 
 def test_what_is_never_said_twice_is_told(config: dict[str, Any]) -> None:
     assert "twice" not in model_card(config)
-    config["search"]["no_repeat_ngram"] = 3
+    config["generation"]["no_repeat_ngram_size"] = 3
     assert "length penalty 0.6, no 3-gram twice" in model_card(config)

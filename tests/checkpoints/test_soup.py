@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from showtell.checkpoints.soup import mean_state, soup_of
+from showtell.checkpoints.soup import average_checkpoints, average_state_dicts
 from showtell.errors import CheckpointError, ConfigError
 
 
@@ -30,20 +30,20 @@ def test_every_weight_is_the_weighted_mean(
     two: list[Checkpoint], shares: tuple[float, ...] | None, second: float
 ) -> None:
     one, other = (checkpoint.model.decoder.state_dict() for checkpoint in two)
-    for name, value in soup_of(two, shares).model.decoder.state_dict().items():
+    for name, value in average_checkpoints(two, shares).model.decoder.state_dict().items():
         assert value.dtype == one[name].dtype
         torch.testing.assert_close(value, torch.lerp(one[name], other[name], second))
 
 
 def test_neither_captioner_is_changed(two: list[Checkpoint]) -> None:
     before = [{name: value.clone() for name, value in one.model.decoder.state_dict().items()} for one in two]
-    soup_of(two)
+    average_checkpoints(two)
     for one, kept in zip(two, before, strict=True):
         assert all(torch.equal(value, kept[name]) for name, value in one.model.decoder.state_dict().items())
 
 
 def test_it_says_what_it_is_made_of_and_claims_no_score(two: list[Checkpoint]) -> None:
-    soup = soup_of(two, (1.0, 3.0))
+    soup = average_checkpoints(two, (1.0, 3.0))
     assert soup.config["averaged"] == [
         {"decoder": two[0].config["files"]["decoder.safetensors"], "share": 0.25},
         {"decoder": "another", "share": 0.75},
@@ -55,13 +55,13 @@ def test_it_says_what_it_is_made_of_and_claims_no_score(two: list[Checkpoint]) -
 
 def test_counters_are_not_averaged() -> None:
     steps = [{"steps": torch.tensor(4)}, {"steps": torch.tensor(7)}]
-    assert mean_state(steps, [0.5, 0.5])["steps"] == 4
+    assert average_state_dicts(steps, [0.5, 0.5])["steps"] == 4
 
 
 @pytest.mark.parametrize("shares", [(1.0,), (1.0, -1.0), (0.0, 0.0), (1.0, float("nan"))])
 def test_shares_that_are_none_are_refused(two: list[Checkpoint], shares: tuple[float, ...]) -> None:
     with pytest.raises(ConfigError, match=r"cannot be averaged: found the shares .*2 numbers, none negative"):
-        soup_of(two, shares)
+        average_checkpoints(two, shares)
 
 
 @pytest.mark.parametrize(
@@ -76,10 +76,10 @@ def test_what_is_unlike_the_first_is_refused(
 ) -> None:
     other = replace(two[1], config={**two[1].config, **change})
     with pytest.raises(CheckpointError, match=message):
-        soup_of([two[0], other])
+        average_checkpoints([two[0], other])
 
 
 def test_an_encoder_that_was_trained_along_is_refused(tiny_checkpoint: Any) -> None:
     trained = load_checkpoint(tiny_checkpoint("attention"))
     with pytest.raises(CheckpointError, match=r"an encoder that was trained along.*a frozen one"):
-        soup_of([trained, trained])
+        average_checkpoints([trained, trained])

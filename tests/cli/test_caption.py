@@ -52,7 +52,7 @@ def test_each_picture_is_a_line_of_standard_output(
     lines = [line.split("\t") for line in out.splitlines()]
     assert [Path(path).name for path, _ in lines] == ["b.png", "a.png", "b.png", "c.png"]
     expected = Captioner.load(tiny_checkpoint("attention"), device="cpu").caption(
-        [pictures / "a.png"], beams=2
+        [pictures / "a.png"], beam_size=2
     )
     assert lines[1][1] == expected[0].text
 
@@ -75,9 +75,9 @@ def test_some_failed_is_exit_code_3_and_told_on_stderr(caption: Run, pictures: P
         (["--greedy", "--beams", "3"], "do not say one method: found beam and greedy"),
         (["--sample", "--beams", "3"], "do not say one method: found beam and sample"),
         (["--greedy", "--top-k", "3"], "do not say one method: found greedy and sample"),
-        (["--beams", "0"], "'beams': Input should be greater than or equal to 1"),
+        (["--beams", "0"], "'beam_size': Input should be greater than or equal to 1"),
         (["--batch-size", "0"], "batch_size is out of range"),
-        (["--min-words", "9"], "'min_words': Value error, more than max_words, 8"),
+        (["--min-words", "9"], "'min_tokens': Value error, more than max_tokens, 8"),
     ],
 )
 def test_misuse_is_exit_code_2(caption: Run, pictures: Path, options: list[str], words: str) -> None:

@@ -33,7 +33,7 @@ def test_beams_mean_beam_search_whatever_the_checkpoint_says(
     place, given = tmp_path / "checkpoint", []
     shutil.copytree(tiny_checkpoint("lstm"), place)
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    config["search"]["method"] = method
+    config["generation"]["method"] = method
     (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
     def judge(checkpoint: Path, *, options: DecodingOptions, **rest: Any) -> None:
@@ -44,8 +44,8 @@ def test_beams_mean_beam_search_whatever_the_checkpoint_says(
     for more in ([], ["--beams", "5"]):
         result = CliRunner().invoke(app, ["evaluate", str(place), "--data", "set", *more])
         assert result.exit_code == 0, result.output
-    assert [(options.method, options.max_words) for options in given] == [(method, 8), ("beam", 8)]
-    assert given[1].beams == 5
+    assert [(options.method, options.max_tokens) for options in given] == [(method, 8), ("beam", 8)]
+    assert given[1].beam_size == 5
 
 
 @pytest.mark.parametrize("options", [["--beams", "4"], ["--beams", "1"]], ids=" ".join)
@@ -76,7 +76,7 @@ def test_no_road_says_a_special_token_however_likely(
     judged = CliRunner().invoke(app, arguments)
     assert judged.exit_code == 0, judged.output
     rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
-    captions = Captioner.load(place, device="cpu").caption(pictures, beams=int(options[1]))
+    captions = Captioner.load(place, device="cpu").caption(pictures, beam_size=int(options[1]))
 
     assert told == [row["candidate"] for row in rows] == [one.text for one in captions]
     assert all(told)

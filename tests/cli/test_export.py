@@ -15,8 +15,8 @@ from showtell.cli import caption, evaluate, export
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.export.onnx import Calibration, Exported
-from showtell.export.parity import Comparison
-from showtell.inference.onnx_config import Agreement
+from showtell.export.parity import ParityCheck
+from showtell.inference.onnx_config import ParityReport
 
 app = typer.Typer()
 for name, verb in (("export", export), ("caption", caption), ("evaluate", evaluate)):
@@ -99,12 +99,12 @@ def test_options_reach_the_function_and_differences_are_told(
         from showtell.inference.onnx_config import read_config
 
         given.update(options)
-        agreement = Agreement(
-            pictures=9, drawn=False, greedy=0.5, beam=0.25, beams=3, logits=0.5, features=1.0
+        agreement = ParityReport(
+            pictures=9, drawn=False, greedy=0.5, beam=0.25, beam_size=3, logits=0.5, features=1.0
         )
         config = read_config(exported.directory).model_copy(update={"agreement": agreement})
         differences = [f"{number}.jpg (beam): 'a' with torch, 'b' with the export" for number in range(7)]
-        return Exported(directory, config, Comparison(agreement, 2, differences), {"step.onnx": 1_500_000})
+        return Exported(directory, config, ParityCheck(agreement, 2, differences), {"step.onnx": 1_500_000})
 
     monkeypatch.setattr("showtell.export.onnx.export_checkpoint", export_checkpoint)
     words = ["--int8", "--calibrate", "a", "--calibrate", "b", "--calibration-pictures", "9"]

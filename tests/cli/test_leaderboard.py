@@ -65,7 +65,7 @@ def test_what_meteor_lacks_is_told_before_anything_is_decoded(
     def never(*arguments: Any, **rest: Any) -> None:
         raise AssertionError("decoded")
 
-    monkeypatch.setattr("showtell.training.evaluate.Judge", never)
+    monkeypatch.setattr("showtell.training.evaluate.Evaluator", never)
     monkeypatch.setattr("showtell.data.prepared.PreparedSet.load", never)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     answer = CliRunner().invoke(app, [verb, str(run), "--data", str(toy_set.directory), "--meteor"])

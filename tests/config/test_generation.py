@@ -12,21 +12,24 @@ from showtell.errors import ConfigError
 
 def test_defaults_are_a_beam_of_three() -> None:
     options = build_options()
-    assert (options.method, options.beams, options.length_penalty) == ("beam", 3, 1.0)
+    assert (options.method, options.beam_size, options.length_penalty) == ("beam", 3, 1.0)
 
 
 @pytest.mark.parametrize(
     ("values", "words"),
     [
-        ({"beam": 3}, r"unknown key 'beam'\. Did you mean 'beams'\?"),
-        ({"zebra": 1}, r"unknown key 'zebra'\. Known: beams, length_penalty, max_words"),
-        ({"beams": 0}, r"'beams': Input should be greater than or equal to 1 \(found 0\)"),
-        ({"beams": "three"}, r"'beams': .*valid integer.*\(found 'three'\)"),
-        ({"method": "beams"}, r"'method': Input should be 'beam', 'greedy' or 'sample'"),
+        ({"beam": 3}, r"unknown key 'beam'\. Did you mean 'beam_size'\?"),
+        ({"zebra": 1}, r"unknown key 'zebra'\. Known: beam_size, length_penalty, max_tokens"),
+        ({"beam_size": 0}, r"'beam_size': Input should be greater than or equal to 1 \(found 0\)"),
+        ({"beam_size": "three"}, r"'beam_size': .*valid integer.*\(found 'three'\)"),
+        ({"method": "beam_size"}, r"'method': Input should be 'beam', 'greedy' or 'sample'"),
         ({"temperature": 0}, r"'temperature': Input should be greater than 0"),
         ({"top_p": 1.5}, r"'top_p': Input should be less than or equal to 1"),
-        ({"min_words": 9, "max_words": 5}, r"'min_words': Value error, more than max_words, 5 \(found 9\)"),
-        ({"beams": 0, "top_q": 1}, r"'beams'.* \| unknown key 'top_q'"),
+        (
+            {"min_tokens": 9, "max_tokens": 5},
+            r"'min_tokens': Value error, more than max_tokens, 5 \(found 9\)",
+        ),
+        ({"beam_size": 0, "top_q": 1}, r"'beam_size'.* \| unknown key 'top_q'"),
     ],
 )
 def test_what_is_wrong_is_told_in_one_message(values: dict[str, Any], words: str) -> None:
@@ -38,25 +41,25 @@ def test_what_is_wrong_is_told_in_one_message(values: dict[str, Any], words: str
     ("values", "method"),
     [
         ({}, "greedy"),
-        ({"beams": 5}, "beam"),
+        ({"beam_size": 5}, "beam"),
         ({"temperature": 0.5}, "sample"),
         ({"samples": 2, "top_p": 0.9}, "sample"),
-        ({"max_words": 5}, "greedy"),
+        ({"max_tokens": 5}, "greedy"),
         ({"method": "beam", "seed": 3}, "beam"),
     ],
 )
 def test_an_option_of_one_method_implies_it(values: dict[str, Any], method: str) -> None:
-    options = override(DecodingOptions(method="greedy", max_words=12), **values)
+    options = override(DecodingOptions(method="greedy", max_tokens=12), **values)
     assert options.method == method
-    assert options.max_words == values.get("max_words", 12)
+    assert options.max_tokens == values.get("max_tokens", 12)
 
 
 def test_options_of_two_methods_are_refused() -> None:
-    words = r"do not say one method: found beams \(method beam\); seed, top_k \(method sample\)"
+    words = r"do not say one method: found beam_size \(method beam\); seed, top_k \(method sample\)"
     with pytest.raises(ConfigError, match=words):
-        override(DecodingOptions(), beams=3, top_k=5, seed=1)
+        override(DecodingOptions(), beam_size=3, top_k=5, seed=1)
 
 
 def test_options_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
-        DecodingOptions().beams = 5  # type: ignore[misc]
+        DecodingOptions().beam_size = 5  # type: ignore[misc]

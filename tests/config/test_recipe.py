@@ -76,7 +76,7 @@ def test_an_override_reaches_into_phases() -> None:
         ("optimizer.lr.x=1", r"'lr' holds no keys"),
         ("objective.5.epochs=1", r"no part 5"),
         ("objective.0=1", r"expected objective\.0\.KEY=value"),
-        ("search.beams=0", r"'search\.beams'.*greater than or equal to 1"),
+        ("generation.beam_size=0", r"'search\.beam_size'.*greater than or equal to 1"),
     ],
 )
 def test_a_bad_override_is_answered_with_what_would_be_right(override: str, message: str) -> None:
@@ -86,7 +86,7 @@ def test_a_bad_override_is_answered_with_what_would_be_right(override: str, mess
 
 def test_all_problems_are_told_at_once() -> None:
     with pytest.raises(ConfigError, match=r"'optimizer\.lrr'.*'training\.pictures'"):
-        parse_recipe({"optimizer": {"lrr": 1}, "training": {"pictures": "many"}}, "this recipe")
+        parse_recipe({"optimizer": {"lrr": 1}, "training": {"batch_size": "many"}}, "this recipe")
 
 
 def test_an_unknown_recipe_is_answered_with_a_near_name() -> None:

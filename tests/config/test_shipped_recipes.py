@@ -25,9 +25,9 @@ from showtell.config.base import StrictModel
 from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import Recipe, load_recipe, shipped_recipes
 from showtell.data.prepared import prepare
-from showtell.data.views import LivePictures
+from showtell.data.views import ImageViewSource
 from showtell.encoders.encoder import EncoderSpec, build_encoder, save_encoder
-from showtell.training.lr_schedule import Plateau
+from showtell.training.lr_schedule import ReduceOnPlateau
 from showtell.training.tracking import read_metrics
 from showtell.training.trainer import train
 
@@ -40,11 +40,11 @@ SMALL = {
     "decoder.embedding": 8,
     "decoder.hidden": 8,
     "decoder.attention": 8,
-    "decoder.memory": 8,
-    "training.pictures": 4,
+    "decoder.region_dim": 8,
+    "training.batch_size": 4,
     "training.threads": 1,
-    "validation.pictures": 8,
-    "search.max_words": 6,
+    "validation.eval_batch_size": 8,
+    "generation.max_tokens": 6,
 }
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
@@ -62,10 +62,10 @@ def commands_of(name: str) -> list[list[str]]:
 def small(recipe: Recipe) -> list[str]:
     """Return overrides that change sizes alone, of the keys that this recipe has."""
     sizes: dict[str, object] = dict(SMALL)
-    if recipe.encoder.reads:  # of a ResNet, which a small encoder stands for
-        sizes |= {"encoder.stages": [4], "encoder.grid": "null"}
+    if recipe.encoder.identity_fields:  # of a ResNet, which a small encoder stands for
+        sizes |= {"encoder.out_stages": [4], "encoder.grid": "null"}
     sizes |= {f"objective.{number}.epochs": 2 for number in range(len(recipe.objective))}
-    for key in ("attention", "memory"):
+    for key in ("attention", "region_dim"):
         if key not in type(recipe.decoder).model_fields:
             del sizes[f"decoder.{key}"]
     return [f"{key}={value}" for key, value in sizes.items()]
@@ -179,9 +179,9 @@ def test_a_shipped_recipe_runs_by_the_commands_of_its_header_and_all_its_keys_ar
         ["evaluate", str(directory), "--data", str(data), "--split", split, "--predictions", str(predictions)]
     )
     # The rate falls when several validations in a row were no better, which two epochs do not bring.
-    plateau = Plateau(load_recipe(name).schedule)
+    plateau = ReduceOnPlateau(load_recipe(name).schedule)
     for _ in range(9):
-        plateau.judge(False)
+        plateau.update(False)
     used = set(reads.seen)
     assert "BLEU-4" in scored
     rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
@@ -239,16 +239,16 @@ def test_the_list_of_recipes_shows_each_with_its_first_line() -> None:
 def test_recipes_are_what_their_originals_were() -> None:
     plain = load_recipe("coco-show-and-tell")
     assert (plain.decoder.name, plain.encoder.trainable, plain.search.method) == ("lstm", False, "greedy")
-    assert plain.decoder.head == "batch-norm"  # type: ignore[union-attr]
+    assert plain.decoder.image_head == "batch-norm"  # type: ignore[union-attr]
     assert (plain.optimizer.name, plain.optimizer.lr, plain.objective[0].label_smoothing) == (
         "adam",
         1e-3,
         0.0,
     )
     flickr = load_recipe("flickr30k-attention")
-    assert flickr.training.pictures * flickr.data.captions == 32
-    assert (flickr.optimizer.name, flickr.optimizer.lr, flickr.data.max_words) == ("adam", 5e-4, 20)
-    assert (flickr.training.early_stopping, flickr.validation.metric) == (3, "loss")
+    assert flickr.training.batch_size * flickr.data.captions_per_image == 32
+    assert (flickr.optimizer.name, flickr.optimizer.lr, flickr.data.max_tokens) == ("adam", 5e-4, 20)
+    assert (flickr.training.early_stopping_patience, flickr.validation.metric) == (3, "loss")
     live = load_recipe("coco-augmented")
     assert live.data.augment is not None
     assert (live.data.flip, live.validation.metric, live.tokenizer.min_count) == (True, "loss", 5)
@@ -279,10 +279,10 @@ def test_a_coco_recipe_learns_from_real_photographs_through_the_real_encoder(
     # What is looked at live is what is kept, to the bit, whatever precision training uses.
     rows = prepared.split_rows("dev")[:8]
     encoder = build_encoder(recipe.encoder, weights=weights)
-    live = LivePictures(prepared, encoder.preprocessing).load(rows, np.zeros(8, dtype=bool))
+    live = ImageViewSource(prepared, encoder.preprocessing).load(rows, np.zeros(8, dtype=bool))
     model = CaptioningModel(load_checkpoint(out, with_encoder=False).model.decoder, encoder).train()
     with torch.autocast("cpu", torch.bfloat16):
-        seen = model.see(live)
+        seen = model.encode(live)
     [cache] = (tmp_path / "set-features").iterdir()
     kept = np.memmap(cache / "pooled.f16", np.float16, "r").reshape(len(prepared), -1)
     assert np.array_equal(seen.pooled.numpy().astype(np.float16), kept[rows])

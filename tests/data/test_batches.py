@@ -12,15 +12,15 @@ import torch
 from showtell.config.preprocessing import Preprocessing
 from showtell.data.batches import Batches, BatchOptions, mirror
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import LivePictures
+from showtell.data.views import ImageViewSource
 from showtell.tokenizer import Tokenizer
 
 
 def make_batches(toy_set: PreparedSet, **changes: object) -> Batches:
-    values = {"pictures": 5, "captions": 2, "max_words": 20, "flip": False, "seed": 0} | changes
+    values = {"pictures": 5, "captions": 2, "max_tokens": 20, "flip": False, "seed": 0} | changes
     captions = [text for row in toy_set.split_rows("train") for text in toy_set.captions(int(row))]
     tokenizer = Tokenizer.fit(captions, min_count=1)
-    memories = LivePictures(toy_set, Preprocessing(size=32))
+    memories = ImageViewSource(toy_set, Preprocessing(size=32))
     return Batches(toy_set, toy_set.split_rows("train"), tokenizer, memories, BatchOptions(**values))  # type: ignore[arg-type]
 
 
@@ -66,7 +66,7 @@ def test_captions_stand_between_bos_and_eos_and_pads_follow(toy_set: PreparedSet
 
 
 def test_a_caption_that_is_cut_has_no_end(toy_set: PreparedSet) -> None:
-    batches = make_batches(toy_set, max_words=5)
+    batches = make_batches(toy_set, max_tokens=5)
     for batch in batches.epoch(0):
         assert batch.tokens.shape[2] == 7
         ends = (batch.tokens == batches.tokenizer.eos_id).any(dim=2)

@@ -27,8 +27,8 @@ from showtell.data.prepared import PreparedSet, prepare
 from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.encoders.resnet import ResNet
 from showtell.errors import DataError
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 
 COUNT = 21
 PREPROCESSING = Preprocessing(size=64)
@@ -58,7 +58,7 @@ def prepared(tmp_path: Path) -> PreparedSet:
 
 
 def live(prepared: PreparedSet, encoder: Encoder, row: int) -> tuple[np.ndarray, np.ndarray]:
-    picture = prepare_picture(load_picture(prepared.picture_path(row)), encoder.preprocessing)
+    picture = preprocess_image(load_image(prepared.picture_path(row)), encoder.preprocessing)
     features = encoder(torch.from_numpy(picture)[None])
     return features.regions[0].numpy(), features.pooled[0].numpy()
 

@@ -18,9 +18,9 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.data import features, prepared
 from showtell.data import validate as checking
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.data.token_table import CaptionIds
-from showtell.images.load import PictureFacts
-from showtell.inference.predict import list_pictures
+from showtell.data.token_table import TokenTable
+from showtell.images.load import ImageInfo
+from showtell.inference.predict import list_images
 from showtell.system import disk_store as spilled
 from showtell.system import mmap as mapped
 
@@ -94,9 +94,7 @@ def write_set(folder: Path, count: int, form: str) -> Path:
 def test_a_prepared_set_is_made_in_the_same_memory_whatever_its_size(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        checking, "inspect_picture", lambda path: PictureFacts(path.stem.rjust(64, "0"), 1, 1)
-    )
+    monkeypatch.setattr(checking, "inspect_image", lambda path: ImageInfo(path.stem.rjust(64, "0"), 1, 1))
     exists = Path.exists
     monkeypatch.setattr(Path, "exists", lambda self: self.suffix == ".jpg" or exists(self))
     sources = {
@@ -125,7 +123,7 @@ def test_a_prepared_set_is_read_into_no_memory_of_its_own(toy_set: PreparedSet) 
 def test_token_ids_take_no_memory_of_their_own() -> None:
     def work(count: int) -> None:
         groups = (["1 2 3 4 5 6 7 8 9 10"] * 5 for _ in range(count))
-        flat = CaptionIds(groups, lambda text: [int(word) for word in text.split()], vocabulary=11)
+        flat = TokenTable(groups, lambda text: [int(word) for word in text.split()], vocabulary=11)
         assert len(flat) == count
         assert flat.nbytes > 140 * count
 
@@ -155,7 +153,7 @@ def test_a_folder_is_listed_in_the_same_memory_whatever_its_size(tmp_path: Path)
             (tmp_path / str(count) / name).touch()
 
     def work(count: int) -> None:
-        found, _ = list_pictures([tmp_path / str(count)])
+        found, _ = list_images([tmp_path / str(count)])
         assert all(path.name == name for path, name in zip(found, names(count), strict=True))
 
     assert_flat(work, FEW_NAMES)

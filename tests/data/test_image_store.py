@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from showtell.data.image_store import drop_unused, store_pictures
-from showtell.data.sources.base import Example, HeldExample
+from showtell.data.image_store import remove_unreferenced, write_embedded_images
+from showtell.data.sources.base import EmbeddedImageExample, Example
 
 
 @pytest.mark.parametrize(
@@ -16,7 +16,7 @@ from showtell.data.sources.base import Example, HeldExample
     [(b"\xff\xd8\xff\xe0", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF..WEBP", ".webp"), (b"", ""), (b"?", "")],
 )
 def test_bytes_become_a_file_named_by_them(tmp_path: Path, data: bytes, suffix: str) -> None:
-    [example] = store_pictures([HeldExample("a", data, ("x",), "train")], tmp_path)
+    [example] = write_embedded_images([EmbeddedImageExample("a", data, ("x",), "train")], tmp_path)
     digest = hashlib.sha256(data).hexdigest()
     path = tmp_path / "pictures" / digest[:2] / (digest + suffix)
     assert example == Example("a", path, ("x",), "train")
@@ -26,7 +26,9 @@ def test_bytes_become_a_file_named_by_them(tmp_path: Path, data: bytes, suffix: 
 def test_equal_bytes_are_one_file_and_files_stay_where_they_are(tmp_path: Path) -> None:
     file = Example("b", Path("elsewhere/b.jpg"), ("x",))
     stored = list(
-        store_pictures([HeldExample("a", b"1", ("x",)), file, HeldExample("c", b"1", ("y",))], tmp_path)
+        write_embedded_images(
+            [EmbeddedImageExample("a", b"1", ("x",)), file, EmbeddedImageExample("c", b"1", ("y",))], tmp_path
+        )
     )
     assert stored[0].image == stored[2].image
     assert stored[1] is file
@@ -39,15 +41,17 @@ def test_one_picture_is_asked_for_at_a_time(tmp_path: Path) -> None:
     def held() -> object:
         for number in range(3):
             asked.append(number)
-            yield HeldExample(str(number), bytes([number]), ("x",))
+            yield EmbeddedImageExample(str(number), bytes([number]), ("x",))
 
-    stored = store_pictures(held(), tmp_path)
+    stored = write_embedded_images(held(), tmp_path)
     next(stored)
     assert asked == [0]
 
 
 def test_pictures_of_examples_that_were_left_out_go(tmp_path: Path) -> None:
-    stored = list(store_pictures([HeldExample(name, name.encode(), ("x",)) for name in "ab"], tmp_path))
-    drop_unused(tmp_path, [stored[1].image])
+    stored = list(
+        write_embedded_images([EmbeddedImageExample(name, name.encode(), ("x",)) for name in "ab"], tmp_path)
+    )
+    remove_unreferenced(tmp_path, [stored[1].image])
     assert [example.image.exists() for example in stored] == [False, True]
-    drop_unused(tmp_path / "nowhere", [])
+    remove_unreferenced(tmp_path / "nowhere", [])

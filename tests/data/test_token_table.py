@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from showtell.data.token_table import CaptionIds
+from showtell.data.token_table import TokenTable
 
 GROUPS = [["1 2 3", "4"], [], ["5 6", "", "7 8 9 10"]]
 
@@ -17,7 +17,7 @@ def encode(text: str) -> list[int]:
 @pytest.mark.parametrize("vocabulary", [11, 2**16, 2**16 + 1, 2**20])
 def test_what_goes_in_comes_out(vocabulary: int) -> None:
     groups = [*GROUPS, [f"{vocabulary - 1}"]]
-    flat = CaptionIds(groups, encode, vocabulary=vocabulary)
+    flat = TokenTable(groups, encode, vocabulary=vocabulary)
     assert len(flat) == 4
     assert [[ids.tolist() for ids in flat[place]] for place in range(4)] == [
         [encode(text) for text in group] for group in groups
@@ -26,13 +26,13 @@ def test_what_goes_in_comes_out(vocabulary: int) -> None:
 
 def test_an_id_takes_two_bytes_where_two_are_enough() -> None:
     group = [["1 2 3 4 5 6 7 8 9 10"] * 50] * 40
-    short = CaptionIds(group, encode, vocabulary=2**16)
-    wide = CaptionIds(group, encode, vocabulary=2**16 + 1)
+    short = TokenTable(group, encode, vocabulary=2**16)
+    wide = TokenTable(group, encode, vocabulary=2**16 + 1)
     assert wide.nbytes - short.nbytes == 2 * 50 * 40 * 10
     # Two bytes an id, eight a caption and eight a picture, and one of each to begin with.
     assert short.nbytes == 2 * 50 * 40 * 10 + 8 * (50 * 40 + 1) + 8 * (40 + 1)
 
 
 def test_captions_are_views_of_one_array() -> None:
-    flat = CaptionIds(GROUPS, encode, vocabulary=11)
+    flat = TokenTable(GROUPS, encode, vocabulary=11)
     assert np.shares_memory(flat[0][0], flat[2][2].base if flat[2][2].base is not None else flat[2][2])

@@ -16,7 +16,7 @@ from showtell.data import validate as checking
 from showtell.data.problems import KINDS
 from showtell.data.sources.base import Example, Problem
 from showtell.data.validate import CheckedExample, assign_splits, check_pictures, check_texts
-from showtell.images.load import PictureFacts
+from showtell.images.load import ImageInfo
 
 WritePictures = Callable[[Path, Iterable[str]], None]
 NOWHERE = Path("nowhere")
@@ -161,16 +161,16 @@ def test_pictures_are_looked_at_a_window_ahead_and_come_in_order(
 ) -> None:
     calls: list[Path] = []
 
-    def inspect(path: Path) -> PictureFacts:
+    def inspect(path: Path) -> ImageInfo:
         calls.append(path)
-        return PictureFacts(path.name, 1, 1)
+        return ImageInfo(path.name, 1, 1)
 
-    monkeypatch.setattr(checking, "inspect_picture", inspect)
+    monkeypatch.setattr(checking, "inspect_image", inspect)
     monkeypatch.setattr(checking, "IN_FLIGHT", 8)
     monkeypatch.setattr(Path, "exists", lambda self: True)
     examples = [Example(str(number), tmp_path / str(number), ("x",)) for number in range(100)]
     found = checking._inspect(examples)
-    assert next(found) == (examples[0], PictureFacts("0", 1, 1))
+    assert next(found) == (examples[0], ImageInfo("0", 1, 1))
     assert len(calls) <= 8
     assert [one.sha256 for _, one in found] == [str(number) for number in range(1, 100)]
 
@@ -178,11 +178,11 @@ def test_pictures_are_looked_at_a_window_ahead_and_come_in_order(
 def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def interrupt(path: Path) -> PictureFacts:
+    def interrupt(path: Path) -> ImageInfo:
         calls.append(path)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checking, "inspect_picture", interrupt)
+    monkeypatch.setattr(checking, "inspect_image", interrupt)
     monkeypatch.setattr(Path, "exists", lambda self: True)
     examples = [Example(str(number), tmp_path / str(number), ("x",), "train") for number in range(5_000)]
     with pytest.raises(KeyboardInterrupt):
@@ -201,7 +201,7 @@ def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, i
     given_examples = [Example(str(name), NOWHERE, ("x",), split) for name, _, split in made]
     problems: list[Problem] = []
     with pytest.MonkeyPatch.context() as patch:
-        facts = lambda examples: [(one, PictureFacts(str(content[int(one.key)]), 1, 1)) for one in examples]  # noqa: E731
+        facts = lambda examples: [(one, ImageInfo(str(content[int(one.key)]), 1, 1)) for one in examples]  # noqa: E731
         patch.setattr(checking, "_inspect", facts)
         checked = check_pictures(check_texts(given_examples, problems), problems)
     keys, hashes = [one.example.key for one in checked], [one.facts.sha256 for one in checked]
@@ -217,7 +217,7 @@ def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, i
 
 def unsplit(count: int, prefix: str = "") -> list[CheckedExample]:
     return [
-        CheckedExample(Example(f"{prefix}{number}", NOWHERE, ("x",)), PictureFacts(f"bytes {number}", 1, 1))
+        CheckedExample(Example(f"{prefix}{number}", NOWHERE, ("x",)), ImageInfo(f"bytes {number}", 1, 1))
         for number in range(count)
     ]
 

@@ -18,10 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from showtell.config.preprocessing import Preprocessing
 from showtell.data import views as memories
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import CachedFeatures, KeptMaps, LivePictures, window_weights
-from showtell.errors import PictureError
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.data.views import CachedFeatures, ImageViewSource, WindowedFeatureSource, window_weights
+from showtell.errors import ImageError
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 
 CROPPED = Preprocessing(size=16, resize="crop", crop=0.5)
 NOBODY = np.zeros(4, dtype=bool)
@@ -35,15 +35,15 @@ def rows(toy_set: PreparedSet) -> npt.NDArray[np.int64]:
 def test_without_places_the_view_that_is_judged_is_shown(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
-    live = LivePictures(toy_set, CROPPED, crop=0.5)
-    expected = [prepare_picture(load_picture(toy_set.picture_path(row)), CROPPED) for row in rows.tolist()]
+    live = ImageViewSource(toy_set, CROPPED, crop=0.5)
+    expected = [preprocess_image(load_image(toy_set.picture_path(row)), CROPPED) for row in rows.tolist()]
     assert np.array_equal(live.load(rows, NOBODY).numpy(), np.stack(expected))
 
 
 def test_places_change_nothing_where_no_window_is_asked_for(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
-    live = LivePictures(toy_set, CROPPED)
+    live = ImageViewSource(toy_set, CROPPED)
     places = np.random.default_rng(0).random((4, 2))
     assert np.array_equal(live.load(rows, NOBODY, places), live.load(rows, NOBODY))
 
@@ -51,11 +51,11 @@ def test_places_change_nothing_where_no_window_is_asked_for(
 def test_windows_lie_where_they_are_placed_and_are_mirrored_after(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
-    live = LivePictures(toy_set, CROPPED, crop=0.5, threads=3)
+    live = ImageViewSource(toy_set, CROPPED, crop=0.5, threads=3)
     places = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     mirrored = np.array([False, False, False, True])
     shown = live.load(rows, mirrored, places).numpy()
-    whole = [load_picture(toy_set.picture_path(row)) for row in rows.tolist()]  # 32 x 32 pixels
+    whole = [load_image(toy_set.picture_path(row)) for row in rows.tolist()]  # 32 x 32 pixels
     # Half of 32 pixels is the encoder's 16: windows at the corners are cut without resizing.
     assert np.array_equal(shown[0], whole[0][:16, :16])
     assert np.array_equal(shown[1], whole[1][16:, 16:])
@@ -67,8 +67,8 @@ def test_a_picture_that_is_gone_is_named(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PreparedSet, "picture_path", lambda self, row: Path(f"gone/{row}.jpg"))
-    with pytest.raises(PictureError, match=r"cannot read gone/\d+\.jpg: found no such file"):
-        LivePictures(toy_set, CROPPED).load(rows, NOBODY)
+    with pytest.raises(ImageError, match=r"cannot read gone/\d+\.jpg: found no such file"):
+        ImageViewSource(toy_set, CROPPED).load(rows, NOBODY)
 
 
 def test_several_pictures_are_decoded_at_once(
@@ -78,10 +78,10 @@ def test_several_pictures_are_decoded_at_once(
 
     def load_with_the_others(path: Path) -> npt.NDArray[np.uint8]:
         together.wait()
-        return load_picture(path)
+        return load_image(path)
 
-    monkeypatch.setattr(memories, "load_picture", load_with_the_others)
-    live = LivePictures(toy_set, CROPPED, threads=4)
+    monkeypatch.setattr(memories, "load_image", load_with_the_others)
+    live = ImageViewSource(toy_set, CROPPED, threads=4)
     assert live.load(rows, NOBODY).shape == (4, 16, 16, 3)
 
 
@@ -136,9 +136,9 @@ def a_map(value: int) -> npt.NDArray[np.float16]:
     return np.random.default_rng(value).normal(size=(1, 60, 3)).astype(np.float16)
 
 
-def kept_maps(*values: int, crop: float = 0.75, grid: tuple[int, int] = (4, 3)) -> KeptMaps:
+def kept_maps(*values: int, crop: float = 0.75, grid: tuple[int, int] = (4, 3)) -> WindowedFeatureSource:
     views = [SimpleNamespace(manifest={"grid": [10, 6]}, regions=a_map(value)) for value in values]
-    return KeptMaps(views, grid=grid, crop=crop)  # type: ignore[arg-type]
+    return WindowedFeatureSource(views, grid=grid, crop=crop)  # type: ignore[arg-type]
 
 
 def pooled(value: int, top: int, left: int, height: int, width: int) -> Tensor:
@@ -150,7 +150,7 @@ def pooled(value: int, top: int, left: int, height: int, width: int) -> Tensor:
 def test_whole_maps_are_pooled_as_the_encoder_pools_them() -> None:
     for places in (None, np.array([[0.0, 0.49], [0.2, 0.3]])):
         rows, mirrored = np.zeros(2, np.int64), np.array([False, True])
-        features = kept_maps(1, 2).load(rows, mirrored, places).widened()
+        features = kept_maps(1, 2).load(rows, mirrored, places).float()
         expected = torch.stack([pooled(1, 0, 0, 10, 6), pooled(2, 0, 0, 10, 6)])
         torch.testing.assert_close(features.regions, expected)
         torch.testing.assert_close(features.pooled, expected.mean(1))
@@ -162,7 +162,7 @@ def test_windows_are_pooled_like_maps_of_their_own() -> None:
     """Of 10 rows those of 9 (two places) and 8 (three) are left, of 6 columns those of 5 (two)."""
     rows, nobody = np.zeros(3, np.int64), np.zeros(3, np.bool_)
     places = np.array([[0.5, 0.5], [0.5 + 0.5 * 2.5 / 5, 0.3], [0.999, 0.999]])
-    features = kept_maps(1).load(rows, nobody, places).widened()
+    features = kept_maps(1).load(rows, nobody, places).float()
     expected = [pooled(1, 0, 0, 9, 5), pooled(1, 0, 0, 8, 6), pooled(1, 2, 1, 8, 5)]
     torch.testing.assert_close(features.regions, torch.stack(expected))
 
@@ -183,15 +183,15 @@ def test_windows_of_any_map_are_means(cells: int, regions: int, crop: float) -> 
     assert np.allclose(weights.sum(axis=2), 1)
     everything = np.ones(4, np.int64) * 0
     places = np.array([[0.0, 0.0], [0.5, 0.5], [0.999, 0.999], [0.7, 0.2]])
-    assert kept_maps(1, crop=crop).load(everything, NOBODY, places).widened().regions.isfinite().all()
+    assert kept_maps(1, crop=crop).load(everything, NOBODY, places).float().regions.isfinite().all()
 
 
 def test_parts_and_devices_of_windows_are_the_same_windows() -> None:
     memory = kept_maps(1).load(np.zeros(4, np.int64), NOBODY, np.random.default_rng(1).random((4, 2)))
-    whole = memory.widened().regions
-    torch.testing.assert_close(memory[1:3].to(torch.device("cpu")).widened().regions, whole[1:3])
+    whole = memory.float().regions
+    torch.testing.assert_close(memory[1:3].to(torch.device("cpu")).float().regions, whole[1:3])
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        assert torch.equal(memory.widened().regions, whole)
+        assert torch.equal(memory.float().regions, whole)
 
 
 def test_kept_maps_are_loaded_without_torchs_threads() -> None:

@@ -32,11 +32,11 @@ def share_of_the_sentinel(decoder: AdaptiveDecoder, state: AdaptiveState) -> Ten
 
 def test_a_step_is_the_papers_equations() -> None:
     decoder, features = make_decoder(), make_features()
-    before = decoder.begin(features, 1)
+    before = decoder.init_state(features, 1)
     _, before, _ = decoder.step(torch.tensor([[1], [2]]), before)
     logits, after, attention = decoder.step(torch.tensor([[3], [4]]), before)
     for picture, token in enumerate((3, 4)):
-        regions = torch.relu(decoder.memory(features.regions[picture]))  # [R, H]
+        regions = torch.relu(decoder.region_dim(features.regions[picture]))  # [R, H]
         whole = torch.relu(decoder.picture(features.pooled[picture]))
         read = torch.cat((decoder.words(torch.tensor(token)), whole))
         hidden, cell = after.hidden[picture, 0], after.cell[picture, 0]
@@ -53,7 +53,7 @@ def test_a_step_is_the_papers_equations() -> None:
 
 def test_the_sentinel_takes_a_part_of_every_word_and_never_all_or_nothing() -> None:
     decoder = make_decoder()
-    share = share_of_the_sentinel(decoder, decoder.begin(make_features(), 1))
+    share = share_of_the_sentinel(decoder, decoder.init_state(make_features(), 1))
     assert bool(((share > 0) & (share < 1)).all())
     assert len(share.unique()) > 1
 
@@ -68,10 +68,10 @@ def test_a_sentinel_that_wins_hides_the_regions_and_one_that_loses_says_nothing(
         decoder.key.weight[0], decoder.key.bias[0], decoder.query.weight[0] = 0, 0, 0
         decoder.sentinel_key.weight[0], decoder.sentinel_key.bias[0] = 0, 9
         decoder.energy.weight[0, 0] = energy
-    share = share_of_the_sentinel(decoder, decoder.begin(make_features(), 1))
+    share = share_of_the_sentinel(decoder, decoder.init_state(make_features(), 1))
     torch.testing.assert_close(share, torch.full_like(share, expected))
     tokens = torch.tensor([[[1, 2, 3]], [[4, 5, 6]]])
     here, there = (decoder(make_features(seed), tokens) for seed in (0, 1))
     assert torch.equal(here, there) == (expected == 1.0)
-    _, _, attention = decoder.step(tokens[..., 0], decoder.begin(make_features(), 1))
+    _, _, attention = decoder.step(tokens[..., 0], decoder.init_state(make_features(), 1))
     torch.testing.assert_close(attention.sum(2), torch.ones(2, 1))

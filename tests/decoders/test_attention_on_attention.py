@@ -7,7 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import AttentionOnAttentionSpec
-from showtell.decoders.attention_on_attention import AttentionOnAttentionDecoder, Refiner, attend_on
+from showtell.decoders.attention_on_attention import (
+    AoARefiner,
+    AttentionOnAttentionDecoder,
+    attention_on_attention,
+)
 from showtell.encoders.features import Features
 
 WIDTH = 4
@@ -17,9 +21,11 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
-def make_decoder(refiners: int = 1) -> AttentionOnAttentionDecoder:
+def make_decoder(refine_layers: int = 1) -> AttentionOnAttentionDecoder:
     torch.manual_seed(0)
-    spec = AttentionOnAttentionSpec(embedding=6, hidden=5, memory=WIDTH, heads=2, refiners=refiners)
+    spec = AttentionOnAttentionSpec(
+        embedding=6, hidden=5, region_dim=WIDTH, heads=2, refine_layers=refine_layers
+    )
     return AttentionOnAttentionDecoder(spec, vocabulary=9, encoder_width=7, pad_id=0).double().eval()
 
 
@@ -33,15 +39,15 @@ def test_information_of_query_and_findings_passes_a_gate_of_both() -> None:
     both = torch.cat((found, query), dim=1)
     information = both @ layer.weight[:WIDTH].t() + layer.bias[:WIDTH]
     gate = torch.sigmoid(both @ layer.weight[WIDTH:].t() + layer.bias[WIDTH:])
-    torch.testing.assert_close(attend_on(found, query, layer), gate * information)
+    torch.testing.assert_close(attention_on_attention(found, query, layer), gate * information)
 
 
 def test_a_closed_gate_lets_nothing_of_the_regions_through() -> None:
-    decoder = make_decoder(refiners=0)
+    decoder = make_decoder(refine_layers=0)
     with torch.no_grad():
         decoder.on_attention.bias[WIDTH:] = -1e4
     logits, state, attention = decoder.step(
-        torch.ones(2, 1, dtype=torch.int64), decoder.begin(make_features(), 1)
+        torch.ones(2, 1, dtype=torch.int64), decoder.init_state(make_features(), 1)
     )
     assert bool((state.context == 0).all())
     torch.testing.assert_close(logits, decoder.output.bias.float().expand(2, 1, -1))
@@ -51,8 +57,8 @@ def test_a_closed_gate_lets_nothing_of_the_regions_through() -> None:
 def test_what_was_found_is_read_with_the_next_word() -> None:
     decoder, features = make_decoder(), make_features()
     tokens = torch.ones(2, 1, dtype=torch.int64)
-    _, state, _ = decoder.step(tokens, decoder.begin(features, 1))
-    first, second = decoder.begin(features, 1), state
+    _, state, _ = decoder.step(tokens, decoder.init_state(features, 1))
+    first, second = decoder.init_state(features, 1), state
     word = decoder.from_word(decoder.words(tokens))
     for before in (first, second):
         seen = before.picture.unsqueeze(1) + before.context
@@ -65,19 +71,19 @@ def test_what_was_found_is_read_with_the_next_word() -> None:
     assert bool((second.context != 0).any())
 
 
-@pytest.mark.parametrize("refiners", [0, 1, 3])
-def test_as_many_layers_refine_the_regions_as_were_asked_for(refiners: int) -> None:
-    decoder = make_decoder(refiners)
-    assert len(decoder.refiners) == refiners
-    regions = torch.relu(decoder.memory(make_features().regions))
-    for layer in decoder.refiners:
+@pytest.mark.parametrize("refine_layers", [0, 1, 3])
+def test_as_many_layers_refine_the_regions_as_were_asked_for(refine_layers: int) -> None:
+    decoder = make_decoder(refine_layers)
+    assert len(decoder.refine_layers) == refine_layers
+    regions = torch.relu(decoder.region_dim(make_features().regions))
+    for layer in decoder.refine_layers:
         regions = layer(regions, make_features().mask)
-    torch.testing.assert_close(decoder.begin(make_features(), 1).picture, regions.mean(dim=1))
+    torch.testing.assert_close(decoder.init_state(make_features(), 1).picture, regions.mean(dim=1))
 
 
 def test_a_refined_region_knows_of_the_others_that_are_real_and_of_no_other() -> None:
     torch.manual_seed(0)
-    refiner = Refiner(WIDTH, 2, 0.0).double()
+    refiner = AoARefiner(WIDTH, 2, 0.0).double()
     mask = torch.tensor([[True, True, False]])
     plain = draw(1, 3, WIDTH)
     moved = {place: plain.clone() for place in range(3)}

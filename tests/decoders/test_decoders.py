@@ -29,16 +29,18 @@ PICTURES, HYPOTHESES, LENGTH, REGIONS, WIDTH, VOCABULARY = 3, 2, 6, 5, 8, 11
 SPECS = {
     "lstm": LstmSpec(embedding=12, hidden=10, layers=2, dropout=0.4),
     "attention": AttentionSpec(
-        embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2
+        embedding=12, hidden=10, attention=9, region_dim=7, dropout=0.4, region_dropout=0.2
     ),
-    "stacked": StackedSpec(embedding=12, hidden=10, memory=8, heads=2, dropout=0.4, memory_dropout=0.2),
-    "adaptive": AdaptiveSpec(embedding=12, hidden=10, attention=9, dropout=0.4, memory_dropout=0.2),
-    "top-down": TopDownSpec(embedding=12, hidden=10, attention=9, memory=7, dropout=0.4, memory_dropout=0.2),
+    "stacked": StackedSpec(embedding=12, hidden=10, region_dim=8, heads=2, dropout=0.4, region_dropout=0.2),
+    "adaptive": AdaptiveSpec(embedding=12, hidden=10, attention=9, dropout=0.4, region_dropout=0.2),
+    "top-down": TopDownSpec(
+        embedding=12, hidden=10, attention=9, region_dim=7, dropout=0.4, region_dropout=0.2
+    ),
     "attention-on-attention": AttentionOnAttentionSpec(
-        embedding=12, hidden=10, memory=8, heads=2, refiners=2, dropout=0.4, memory_dropout=0.2
+        embedding=12, hidden=10, region_dim=8, heads=2, refine_layers=2, dropout=0.4, region_dropout=0.2
     ),
     "transformer": TransformerSpec(
-        hidden=12, heads=3, feed_forward=14, memory=8, dropout=0.4, memory_dropout=0.2
+        hidden=12, heads=3, feed_forward=14, region_dim=8, dropout=0.4, region_dropout=0.2
     ),
 }
 LOOKING = sorted(set(SPECS) - {"lstm"})
@@ -67,7 +69,7 @@ def make_tokens(*, seed: int = 0) -> Tensor:
 
 
 def walk(decoder: Any, features: Features, tokens: Tensor) -> tuple[Tensor, list[Tensor | None]]:
-    state = decoder.begin(features, tokens.shape[1])
+    state = decoder.init_state(features, tokens.shape[1])
     logits, looked = [], []
     for part in tokens.unbind(2):
         out, state, attention = decoder.step(part, state)
@@ -120,21 +122,21 @@ def test_hypotheses_do_not_see_each_other(decoder: Any) -> None:
 
 def test_a_state_follows_its_parents(decoder: Any) -> None:
     features, tokens = make_features(), make_tokens()
-    state = decoder.begin(features, HYPOTHESES)
+    state = decoder.init_state(features, HYPOTHESES)
     _, state, _ = decoder.step(tokens[:, :, 0], state)
     plain, _, _ = decoder.step(tokens[:, :, 1], state)
     parents = torch.tensor([[1, 0, 1], [0, 0, 1], [1, 1, 1]])
-    selected, _, _ = decoder.step(tokens[:, :, 1].gather(1, parents), state.select(parents))
+    selected, _, _ = decoder.step(tokens[:, :, 1].gather(1, parents), state.reorder(parents))
     wanted = plain.gather(1, parents.unsqueeze(2).expand(-1, -1, VOCABULARY))
     torch.testing.assert_close(selected, wanted, rtol=1e-6, atol=1e-7)
 
 
 def test_a_state_without_some_pictures_goes_on_as_before(decoder: Any) -> None:
     features, tokens = make_features(), make_tokens()
-    _, state, _ = decoder.step(tokens[:, :, 0], decoder.begin(features, HYPOTHESES))
+    _, state, _ = decoder.step(tokens[:, :, 0], decoder.init_state(features, HYPOTHESES))
     whole, _, _ = decoder.step(tokens[:, :, 1], state)
     kept = torch.tensor([2, 0])
-    part, _, _ = decoder.step(tokens[kept][:, :, 1], state.keep(kept))
+    part, _, _ = decoder.step(tokens[kept][:, :, 1], state.filter(kept))
     torch.testing.assert_close(part, whole[kept], rtol=1e-6, atol=1e-7)
 
 
@@ -183,12 +185,12 @@ def test_a_picture_without_a_real_region_is_refused(name: str) -> None:
     features = make_features()
     features.mask[1] = False
     with pytest.raises(ValueError, match="without a real region"):
-        decoder.begin(features, 1)
+        decoder.init_state(features, 1)
 
 
 @pytest.mark.parametrize(
     ("spec", "width"),
-    [(StackedSpec, "memory"), (AttentionOnAttentionSpec, "memory"), (TransformerSpec, "hidden")],
+    [(StackedSpec, "region_dim"), (AttentionOnAttentionSpec, "region_dim"), (TransformerSpec, "hidden")],
 )
 def test_heads_that_cannot_share_the_width_are_refused(spec: Any, width: str) -> None:
     with pytest.raises(ValidationError, match=f"{width} 10 cannot be shared by 4 heads"):
@@ -220,8 +222,8 @@ def test_training_in_bfloat16_lowers_the_loss(decoder: Any) -> None:
     torch.manual_seed(2)
     for _ in range(40):
         with torch.autocast("cpu", torch.bfloat16):
-            held = decoder.read(features, tokens[:, :, :-1])
-            logits = decoder.name(held)
+            held = decoder.forward_hidden(features, tokens[:, :, :-1])
+            logits = decoder.project(held)
         loss = torch.nn.functional.cross_entropy(logits.float().flatten(0, 2), tokens[:, :, 1:].flatten())
         optimizer.zero_grad()
         loss.backward()
@@ -281,8 +283,8 @@ def test_a_graphics_card_reads_and_learns_the_same(decoder: Any, graphics_card: 
                 module.eval()
             if isinstance(module, torch.nn.LSTM):
                 module.dropout = 0.0
-        held = moved.read(features.to(torch.device(device)), tokens.to(device))
-        moved.name(held).log_softmax(dim=-1)[..., 2].sum().backward()
+        held = moved.forward_hidden(features.to(torch.device(device)), tokens.to(device))
+        moved.project(held).log_softmax(dim=-1)[..., 2].sum().backward()
         gradients = {name: one.grad.cpu() for name, one in moved.named_parameters() if one.grad is not None}
         found.append((held.detach().cpu(), gradients))
     (held, gradients), (held_there, gradients_there) = found

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from showtell.config.decoders import LstmSpec
-from showtell.decoders.lstm import LstmDecoder, PictureNorm
+from showtell.decoders.lstm import ImageBatchNorm, LstmDecoder
 from showtell.encoders.features import Features
 
 
@@ -17,7 +17,7 @@ def features_of(pooled: Tensor) -> Features:
 
 def make_decoder() -> LstmDecoder:
     torch.manual_seed(0)
-    spec = LstmSpec(embedding=6, hidden=5, dropout=0.0, head="batch-norm")
+    spec = LstmSpec(embedding=6, hidden=5, dropout=0.0, image_head="batch-norm")
     return LstmDecoder(spec, vocabulary=9, encoder_width=4, pad_id=0)
 
 
@@ -61,7 +61,7 @@ def test_a_batch_of_one_picture_trains_and_leaves_the_statistics_alone() -> None
 
 
 def test_the_norm_computes_in_full_precision_whatever_training_does() -> None:
-    norm = PictureNorm(6).train()
+    norm = ImageBatchNorm(6).train()
     seen = 300 + make_pooled(8) @ torch.rand(4, 6, generator=torch.Generator().manual_seed(3))
     exact = norm(seen)
     with torch.autocast("cpu", torch.bfloat16):
@@ -73,6 +73,6 @@ def test_the_norm_computes_in_full_precision_whatever_training_does() -> None:
 
 @pytest.mark.parametrize(("head", "names"), [("linear", 0), ("batch-norm", 5)])
 def test_a_plain_head_has_no_statistics(head: str, names: int) -> None:
-    spec = LstmSpec(embedding=6, hidden=5, head=head)  # type: ignore[arg-type]
+    spec = LstmSpec(embedding=6, hidden=5, image_head=head)  # type: ignore[arg-type]
     decoder = LstmDecoder(spec, vocabulary=9, encoder_width=4, pad_id=0)
     assert len([name for name in decoder.state_dict() if name.startswith("norm.")]) == names

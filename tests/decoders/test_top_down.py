@@ -15,7 +15,7 @@ HIDDEN = 5
 
 def make_decoder() -> TopDownDecoder:
     torch.manual_seed(0)
-    spec = TopDownSpec(embedding=6, hidden=HIDDEN, attention=4, memory=3)
+    spec = TopDownSpec(embedding=6, hidden=HIDDEN, attention=4, region_dim=3)
     return TopDownDecoder(spec, vocabulary=9, encoder_width=7, pad_id=0).double().eval()
 
 
@@ -27,7 +27,7 @@ def make_features(seed: int) -> Features:
 
 def asking(decoder: TopDownDecoder, features: Features, words: int) -> Tensor:
     """What the attention LSTM holds after some words, [P, H]."""
-    state = decoder.begin(features, 1)
+    state = decoder.init_state(features, 1)
     for token in range(1, words + 1):
         _, state, _ = decoder.step(torch.full((2, 1), token), state)
     return state.hidden[:, 0, 0]
@@ -46,8 +46,8 @@ def test_what_was_seen_and_said_steers_the_next_look_by_the_way_back_alone(way_b
 
 def test_two_steps_are_the_papers_equations() -> None:
     decoder, features = make_decoder(), make_features(0)
-    state = decoder.begin(features, 1)
-    regions = torch.relu(decoder.memory(features.regions))  # [P, R, M]
+    state = decoder.init_state(features, 1)
+    regions = torch.relu(decoder.region_dim(features.regions))  # [P, R, M]
     whole = decoder.from_picture(torch.relu(decoder.picture(features.pooled)))
     hidden = [torch.zeros(2, HIDDEN, dtype=torch.float64) for _ in range(2)]
     cells = list(hidden)

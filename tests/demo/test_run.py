@@ -16,15 +16,15 @@ from showtell.config.recipe import load_recipe
 from showtell.data.scenes import load_scenes
 from showtell.demo import run as demo
 from showtell.demo.run import DemoResult, run_demo
-from showtell.errors import CheckpointError, ConfigError, PictureError, ShowtellError
-from showtell.experiments.bundle import pack_captioner
+from showtell.errors import CheckpointError, ConfigError, ImageError, ShowtellError
+from showtell.experiments.bundle import make_bundle
 from showtell.inference.captioner import Captioner
 
 TOY = [
     "objective=[{name: cross-entropy, epochs: 1}]",
     "decoder.hidden=8",
     "encoder.width=16",
-    "search.max_words=6",
+    "generation.max_tokens=6",
     "training.threads=1",
 ]
 
@@ -96,8 +96,8 @@ def test_small_pictures_are_drawn_with_half_blocks(tmp_path: Path) -> None:
 def test_the_shipped_recipe_trains_its_encoder_and_fits_the_captions() -> None:
     recipe = load_recipe("demo")
     assert recipe.encoder.trainable
-    assert recipe.data.max_words == recipe.search.max_words
-    assert recipe.data.max_words >= 28
+    assert recipe.data.max_tokens == recipe.generation.max_tokens
+    assert recipe.data.max_tokens >= 28
 
 
 def test_on_a_terminal_the_picture_stands_beside_its_caption(
@@ -136,7 +136,7 @@ def test_the_demo_ends_with_photographs_told_by_a_packed_captioner(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     packed = tmp_path / "models" / "toy"
-    pack_captioner(frozen_captioner.directory, packed, encoder=tmp_path / "models" / "eyes.safetensors")
+    make_bundle(frozen_captioner.directory, packed, encoder=tmp_path / "models" / "eyes.safetensors")
     run_toy = partial(
         run_demo, train_pictures=8, dev_pictures=3, test_pictures=4, overrides=TOY, least_share=0.0
     )
@@ -175,5 +175,5 @@ def test_a_broken_photograph_is_named(frozen_captioner: Any, photographs: Path) 
     (photographs / "c.jpg").write_bytes(b"no picture")
     eyes = demo._open_eyes(frozen_captioner.directory, photographs)
     assert eyes is not None
-    with pytest.raises(PictureError, match=r"c\.jpg"):
+    with pytest.raises(ImageError, match=r"c\.jpg"):
         demo._look(*eyes)

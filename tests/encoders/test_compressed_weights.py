@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from showtell.encoders.compressed_weights import is_compact, write_compact
+from showtell.encoders.compressed_weights import is_compressed, write_compressed
 from showtell.encoders.weights import read_weights
 from showtell.errors import EncoderError
 from showtell.system.atomic import sha256_file
@@ -54,7 +54,7 @@ def plain(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def compact(plain: Path, tmp_path: Path) -> Path:
-    write_compact(plain, tmp_path / "compact.safetensors")
+    write_compressed(plain, tmp_path / "compact.safetensors")
     return tmp_path / "compact.safetensors"
 
 
@@ -82,7 +82,7 @@ def test_a_compact_file_is_known_as_the_plain_one(plain: Path, compact: Path) ->
 def test_it_takes_a_bit_an_element_and_a_byte_where_that_is_not_zero(tmp_path: Path) -> None:
     weights = pruned(64, 64, 3, 3)
     save_file({"weight": weights}, tmp_path / "plain.safetensors")
-    write_compact(tmp_path / "plain.safetensors", tmp_path / "compact.safetensors")
+    write_compressed(tmp_path / "plain.safetensors", tmp_path / "compact.safetensors")
     expected = weights.numel() / 8 + int((weights != 0).sum())
     assert (tmp_path / "compact.safetensors").stat().st_size == pytest.approx(expected, abs=1500)
 
@@ -100,19 +100,19 @@ def test_what_does_not_fit_the_form_stays_as_it_is(compact: Path, plain: Path) -
 def test_licence_origin_and_layout_can_be_read_from_the_file_itself(compact: Path, plain: Path) -> None:
     with safe_open(compact, framework="pt") as file:
         metadata = file.metadata()
-    assert is_compact(metadata)
-    assert not is_compact(METADATA)
+    assert is_compressed(metadata)
+    assert not is_compressed(METADATA)
     assert metadata == {**METADATA, "compact": "1", "source_sha256": sha256_file(plain)}
 
 
 def test_weights_that_gain_nothing_are_copied(tmp_path: Path) -> None:
     save_file({"weight": torch.randn(40, 40)}, tmp_path / "plain.safetensors", metadata=METADATA)
-    write_compact(tmp_path / "plain.safetensors", tmp_path / "same.safetensors")
+    write_compressed(tmp_path / "plain.safetensors", tmp_path / "same.safetensors")
     assert (tmp_path / "same.safetensors").read_bytes() == (tmp_path / "plain.safetensors").read_bytes()
 
 
 def test_a_compact_file_is_not_packed_twice(compact: Path, tmp_path: Path) -> None:
-    write_compact(compact, tmp_path / "again.safetensors")
+    write_compressed(compact, tmp_path / "again.safetensors")
     assert (tmp_path / "again.safetensors").read_bytes() == compact.read_bytes()
 
 
@@ -168,13 +168,13 @@ def test_a_source_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None
     with pytest.raises(
         EncoderError, match=r"cannot read encoder weights .*weights\.pth.*a whole safetensors file"
     ):
-        write_compact(tmp_path / "weights.pth", tmp_path / "out.safetensors")
+        write_compressed(tmp_path / "weights.pth", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()
 
 
 def test_real_weights_lose_no_bit_in_a_sixth_of_their_room(shared_data: Path, tmp_path: Path) -> None:
     plain = shared_data / "weights" / "resnet50_imagenet.safetensors"
-    write_compact(plain, tmp_path / "compact.safetensors")
+    write_compressed(plain, tmp_path / "compact.safetensors")
     assert (tmp_path / "compact.safetensors").stat().st_size < plain.stat().st_size / 6
     before, after = read_weights(plain), read_weights(tmp_path / "compact.safetensors")
     assert after.sha256 == before.sha256

@@ -30,11 +30,11 @@ from showtell.encoders.encoder import (
     save_encoder,
 )
 from showtell.encoders.resnet import ResNet
-from showtell.encoders.stride_check import LayoutEvidence, layout_evidence
+from showtell.encoders.stride_check import StrideEvidence, compare_strides
 from showtell.encoders.weights import read_weights
 from showtell.errors import ConfigError, EncoderError
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 
 SMALL_PICTURES = Preprocessing(size=64)
 Write = Callable[..., Path]
@@ -192,7 +192,7 @@ def test_layout_and_preprocessing_come_from_the_metadata(write_weights: Write) -
         50, stride="conv1 (He et al.)", mean="0.4 0.5 0.6", std="0.1 0.2 0.3", input="RGB 0..1 96x96"
     )
     encoder = build_encoder(EncoderSpec(name="resnet50"), weights=path)
-    assert encoder.spec.layout == "conv1"
+    assert encoder.spec.stride_in == "conv1"
     assert encoder.preprocessing == Preprocessing(size=96, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
     assert encoder.grid == (3, 3)
 
@@ -212,10 +212,10 @@ def test_resolved_spec_builds_the_same_encoder_again(write_weights: Write) -> No
 
 def test_layout_that_contradicts_the_metadata_is_refused(write_weights: Write) -> None:
     with pytest.raises(
-        EncoderError, match=r"conv1 in the weights' metadata; expected conv2 \(encoder.layout\)"
+        EncoderError, match=r"conv1 in the weights' metadata; expected conv2 \(encoder.stride_in\)"
     ):
         build_encoder(
-            EncoderSpec(name="resnet50", layout="conv2"), weights=write_weights(50, stride="conv1 (He)")
+            EncoderSpec(name="resnet50", stride_in="conv2"), weights=write_weights(50, stride="conv1 (He)")
         )
 
 
@@ -246,12 +246,12 @@ def test_a_layout_is_refused_where_there_is_no_choice(name: str) -> None:
     with pytest.raises(
         ConfigError, match=rf"'encoder\.layout': .*{name} has one layout only; leave the key out"
     ):
-        parse_recipe({"encoder": {"name": name, "layout": "conv2"}}, "the recipe")
+        parse_recipe({"encoder": {"name": name, "stride_in": "conv2"}}, "the recipe")
 
 
 def test_a_network_with_one_layout_has_none_in_its_spec(write_weights: Write) -> None:
     encoder = resnet18(write_weights(stride="conv1 (said of a file that has none)"))
-    assert encoder.spec.layout is encoder.identity()["layout"] is None
+    assert encoder.spec.stride_in is encoder.identity()["layout"] is None
     assert not encoder.may_have_other_layout
 
 
@@ -260,9 +260,9 @@ def test_layout_that_nobody_told_is_said_on_stderr(
 ) -> None:
     path = write_weights(50)
     encoder = build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES), weights=path)
-    assert (encoder.spec.layout, encoder.layout_was_told) == ("conv2", False)
+    assert (encoder.spec.stride_in, encoder.layout_was_told) == ("conv2", False)
     assert "does not say its layout: taken as conv2" in capsys.readouterr().err
-    build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES, layout="conv1"), weights=path)
+    build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES, stride_in="conv1"), weights=path)
     resnet18(write_weights())  # has one layout only
     assert capsys.readouterr().err == ""
 
@@ -295,13 +295,14 @@ def test_stages_and_grid_are_told_where_they_are_not_the_usual(
 ) -> None:
     weights = write_weights()
     usual = build_encoder(
-        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, stages=(4,)), weights=weights
+        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, out_stages=(4,)), weights=weights
     )
     assert usual.identity().keys() == {"name", "layout", "weights", "preprocessing"}
     finer = build_encoder(
-        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, stages=(3, 4), grid=3), weights=weights
+        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, out_stages=(3, 4), region_grid=3),
+        weights=weights,
     )
-    assert finer.identity() == usual.identity() | {"stages": [3, 4], "grid": 3}
+    assert finer.identity() == usual.identity() | {"out_stages": [3, 4], "region_grid": 3}
     assert (finer.grid, finer.width) == ((3, 3), 256 + 512)
     assert finer(pictures).regions.shape == (3, 9, 768)
 
@@ -309,12 +310,15 @@ def test_stages_and_grid_are_told_where_they_are_not_the_usual(
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"stages": [3]}, "stages must ascend and end with 4"),
-        ({"stages": [4, 3]}, "stages must ascend and end with 4"),
-        ({"stages": []}, "stages must ascend and end with 4"),
-        ({"name": "small", "stages": [3, 4]}, "stages and grid are for ResNets, not for small"),
+        ({"out_stages": [3]}, "out_stages must ascend and end with 4"),
+        ({"out_stages": [4, 3]}, "out_stages must ascend and end with 4"),
+        ({"out_stages": []}, "out_stages must ascend and end with 4"),
         (
-            {"name": "timm:densenet169", "grid": 7},
+            {"name": "small", "out_stages": [3, 4]},
+            "out_stages and region_grid are for ResNets, not for small",
+        ),
+        (
+            {"name": "timm:densenet169", "region_grid": 7},
             "stages and grid are for ResNets, not for timm:densenet169",
         ),
     ],
@@ -327,7 +331,7 @@ def test_stages_that_cannot_be_are_refused(values: dict[str, object], message: s
 def test_identity_changes_with_the_layout(write_weights: Write) -> None:
     path = write_weights(50)
     identities = [
-        build_encoder(EncoderSpec(layout=layout, preprocessing=SMALL_PICTURES), weights=path).identity()
+        build_encoder(EncoderSpec(stride_in=layout, preprocessing=SMALL_PICTURES), weights=path).identity()
         for layout in ("conv1", "conv2")
     ]
     assert identity_differences(*identities) == ["layout is conv1, not conv2"]
@@ -472,7 +476,7 @@ def test_hub_weights_bring_timms_preprocessing(
     files = {"model.safetensors": write_weights(50), "config.json": tmp_path / "config.json"}
     monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file: str(files[file]))
     encoder = build_encoder(EncoderSpec(name="resnet50"))
-    assert encoder.spec.layout == "conv2"
+    assert encoder.spec.stride_in == "conv2"
     assert encoder.origin == (
         "timm/resnet50.tv_in1k on the Hugging Face hub, https://example.org/vision, bsd-3-clause"
     )
@@ -550,13 +554,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Layout], Path
 
 @pytest.mark.parametrize("layout", ["conv1", "conv2"])
 def test_statistics_tell_the_layout(trained: Callable[[Layout], Path], layout: Layout) -> None:
-    evidence = layout_evidence(50, read_weights(trained(layout)), smooth_pictures(12, seed=1))
+    evidence = compare_strides(50, read_weights(trained(layout)), smooth_pictures(12, seed=1))
     assert evidence.layout == layout
     assert "batch-norm statistics put it at" in evidence.reason
 
 
 def test_folded_weights_without_classifier_tell_nothing(write_weights: Write) -> None:
-    evidence = layout_evidence(50, read_weights(write_weights(50)), smooth_pictures(2, seed=2))
+    evidence = compare_strides(50, read_weights(write_weights(50)), smooth_pictures(2, seed=2))
     assert evidence.layout is None
     assert "folded and there is no classifier" in evidence.reason
 
@@ -568,17 +572,17 @@ def test_wrong_layout_is_refused_if_assumed_and_noted_if_asked_for(
     pictures: Tensor,
 ) -> None:
     path = write_weights(50)
-    monkeypatch.setattr(encoder_module, "layout_evidence", lambda *_: LayoutEvidence("conv1", "they say so"))
+    monkeypatch.setattr(encoder_module, "compare_strides", lambda *_: StrideEvidence("conv1", "they say so"))
     assumed = build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES), weights=path)
     with pytest.raises(
-        EncoderError, match=r"layout conv1, not conv2: found they say so. Set encoder.layout to conv1"
+        EncoderError, match=r"layout conv1, not conv2: found they say so. Set encoder.stride_in to conv1"
     ):
         assumed.check_layout(pictures)
     capsys.readouterr()
-    asked = EncoderSpec(preprocessing=SMALL_PICTURES, layout="conv2")
+    asked = EncoderSpec(preprocessing=SMALL_PICTURES, stride_in="conv2")
     build_encoder(asked, weights=path).check_layout(pictures)
     assert "seem to be weights of layout conv1, not conv2: they say so" in capsys.readouterr().err
-    right = asked.model_copy(update={"layout": "conv1"})
+    right = asked.model_copy(update={"stride_in": "conv1"})
     build_encoder(right, weights=path).check_layout(pictures)
     assert capsys.readouterr().err == ""
 
@@ -587,7 +591,7 @@ def test_wrong_layout_is_refused_if_assumed_and_noted_if_asked_for(
 
 
 def real_pictures(folder: Path, names: list[str]) -> Tensor:
-    loaded = [prepare_picture(load_picture(folder / name), Preprocessing()) for name in names]
+    loaded = [preprocess_image(load_image(folder / name), Preprocessing()) for name in names]
     return torch.from_numpy(np.stack(loaded))
 
 
@@ -611,7 +615,7 @@ def test_real_weights_recognise_dogs_in_their_layout_and_miss_them_in_the_other(
         weights = read_weights(path)
         weights.metadata.pop("stride")
         encoder = encoder_module.Encoder(
-            EncoderSpec(layout=layout), _frozen(layout, weights), weights, Preprocessing()
+            EncoderSpec(stride_in=layout), _frozen(layout, weights), weights, Preprocessing()
         )
         pooled = torch.cat([encoder(chunk).pooled for chunk in photographs.split(30)])
         top = (pooled @ classify.T + bias).argmax(1)
@@ -620,9 +624,9 @@ def test_real_weights_recognise_dogs_in_their_layout_and_miss_them_in_the_other(
     assert shares["conv1"] - shares["conv2"] > 0.08
 
 
-def _frozen(layout: Layout, weights: weights_module.Weights) -> nn.Module:
+def _frozen(layout: Layout, weights: weights_module.EncoderWeights) -> nn.Module:
     network = ResNet(50, layout)
-    weights_module.load_strictly(network, weights, name="resnet50", classifier="fc.")
+    weights_module.load_state_dict_strict(network, weights, name="resnet50", classifier="fc.")
     return network.eval().to(fast_dtype(), memory_format=torch.channels_last)
 
 
@@ -657,7 +661,7 @@ def test_finer_pictures_give_a_finer_grid(shared_data: Path) -> None:
 
 
 def test_a_graphics_card_sees_the_same(write_weights: Write, pictures: Tensor, graphics_card: str) -> None:
-    spec = EncoderSpec(name="resnet18", stages=(3, 4), grid=2, preprocessing=SMALL_PICTURES)
+    spec = EncoderSpec(name="resnet18", out_stages=(3, 4), region_grid=2, preprocessing=SMALL_PICTURES)
     here, there = (
         build_encoder(spec, weights=write_weights(), device=device, dtype=torch.float32)(pictures)
         for device in ("cpu", graphics_card)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder, check_identity
-from showtell.encoders.small_cnn import SmallNetwork
+from showtell.encoders.small_cnn import SmallCnn
 from showtell.errors import EncoderError
 
 SIZE = 96
@@ -19,8 +19,8 @@ SIZE = 96
 def build(resnet18_weights: Path, *, flip_average: bool, dtype: torch.dtype = torch.float32) -> Encoder:
     spec = EncoderSpec(
         name="resnet18",
-        stages=(3, 4),
-        grid=2,
+        out_stages=(3, 4),
+        region_grid=2,
         preprocessing=Preprocessing(size=SIZE),
         flip_average=flip_average,
     )
@@ -75,7 +75,7 @@ def test_an_encoder_that_is_trained_learns_from_both_looks(pictures: Tensor) -> 
     )
     torch.manual_seed(0)
     encoder = build_encoder(spec)
-    assert isinstance(encoder.network, SmallNetwork)
+    assert isinstance(encoder.network, SmallCnn)
     encoder(pictures).regions.square().mean().backward()
     assert all(
         weight.grad is not None and bool(weight.grad.isfinite().all()) for weight in encoder.parameters()

@@ -13,8 +13,8 @@ from torch import nn
 
 from showtell.config.encoder import Layout
 from showtell.encoders.encoder import fast_dtype
-from showtell.encoders.onednn_resnet import FusedResNet, can_fuse, greatest_of_neighbours
-from showtell.encoders.resnet import EARLIER_SCALE, ResNet, fold_batch_norms, mean_over_cells
+from showtell.encoders.onednn_resnet import FusedResNet, can_fuse, max_pool_3x3
+from showtell.encoders.resnet import EARLY_STAGE_SCALE, ResNet, adaptive_avg_pool, fold_batch_norms
 
 LAYOUTS: tuple[Layout, ...] = get_args(Layout)
 
@@ -191,7 +191,7 @@ def test_threads_that_begin_together_lay_the_weights_out_once(monkeypatch: pytes
 def test_greatest_of_neighbours_are_poolings_to_the_bit(dtype: torch.dtype, size: tuple[int, int]) -> None:
     numbers = torch.randn(3, 5, *size, generator=torch.Generator().manual_seed(0)).relu().to(dtype)
     numbers = numbers.contiguous(memory_format=torch.channels_last)
-    pooled = greatest_of_neighbours(numbers)
+    pooled = max_pool_3x3(numbers)
     assert torch.equal(pooled, nn.functional.max_pool2d(numbers, 3, 2, padding=1))
     assert pooled.is_contiguous(memory_format=torch.channels_last)
 
@@ -234,7 +234,7 @@ def test_stages_stand_side_by_side_on_the_last_ones_grid() -> None:
     assert network.width == 128 + 512
     assert torch.equal(joined[:, 128:], last)
     quarters = seen[0].unflatten(3, (2, 4)).unflatten(2, (2, 4)).mean(dim=(3, 5))  # [P, D, 2, 2]
-    torch.testing.assert_close(joined[:, :128], EARLIER_SCALE * quarters)
+    torch.testing.assert_close(joined[:, :128], EARLY_STAGE_SCALE * quarters)
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 7])
@@ -242,7 +242,7 @@ def test_stages_stand_side_by_side_on_the_last_ones_grid() -> None:
 def test_a_cell_holds_the_mean_of_what_lies_in_it(rows: int, columns: int) -> None:
     generator = torch.Generator().manual_seed(rows)
     values = torch.randn(2, 3, 5, 4, generator=generator, dtype=torch.float64)
-    cells = mean_over_cells(values, rows, columns)
+    cells = adaptive_avg_pool(values, rows, columns)
     # The same by counting: each place as rows x columns small ones, none crossed by a border.
     small = values.repeat_interleave(rows, dim=2).repeat_interleave(columns, dim=3)
     counted = small.unflatten(3, (columns, 4)).unflatten(2, (rows, 5)).mean(dim=(3, 5))

@@ -6,18 +6,18 @@ import pytest
 import torch
 
 from showtell.encoders.encoder import EncoderSpec, build_encoder
-from showtell.encoders.small_cnn import SmallNetwork
+from showtell.encoders.small_cnn import SmallCnn
 
 
 @pytest.mark.parametrize(("size", "side"), [(32, 2), (96, 6)])
 def test_map_is_a_sixteenth_of_the_picture(size: int, side: int) -> None:
-    assert SmallNetwork(32)(torch.zeros(2, 3, size, size)).shape == (2, 32, side, side)
+    assert SmallCnn(32)(torch.zeros(2, 3, size, size)).shape == (2, 32, side, side)
 
 
 def test_place_can_be_told_from_a_plain_picture() -> None:
     """Convolutions alone give every inner region of a plain picture the same numbers."""
     torch.manual_seed(0)
-    seen = SmallNetwork(32).eval()(torch.zeros(1, 3, 96, 96))
+    seen = SmallCnn(32).eval()(torch.zeros(1, 3, 96, 96))
     assert float((seen[0, :-4, 2, 2] - seen[0, :-4, 3, 3]).detach().abs().max()) > 1e-3
     assert seen[0, -4:, 0, 5].tolist() == [-1.0, 1.0, -1.0, -1.0]
 

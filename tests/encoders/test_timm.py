@@ -14,8 +14,8 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.encoders.timm import TimmNetwork, import_timm
 from showtell.errors import EncoderError, MissingExtraError
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 
 BROKEN = "raise RuntimeError('operator torchvision::nms does not exist')\n"
 ABSENT = "raise ModuleNotFoundError(\"No module named 'torchvision'\")\n"
@@ -121,7 +121,7 @@ def test_densenet_sees_what_timms_own_sees(densenet: Encoder, shared_data: Path)
     folder = shared_data / "data" / "coco_mini" / "val2017"
     paths = sorted(folder.iterdir())[:4]
     pictures = torch.stack(
-        [torch.from_numpy(prepare_picture(load_picture(path), Preprocessing()).copy()) for path in paths]
+        [torch.from_numpy(preprocess_image(load_image(path), Preprocessing()).copy()) for path in paths]
     )
     features = densenet(pictures)
     assert (densenet.grid, densenet.width) == ((7, 7), 1664)

@@ -17,7 +17,7 @@ from showtell.checkpoints.checkpoint import load_checkpoint, read_config, save_p
 from showtell.config.recipe import load_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError
-from showtell.experiments.bundle import pack_captioner, training_command
+from showtell.experiments.bundle import make_bundle, training_command
 from showtell.inference.captioner import Captioner
 from showtell.training.evaluate import evaluate_checkpoint
 
@@ -28,7 +28,7 @@ PICTURES = [np.random.default_rng(seed).integers(0, 256, (40, 40, 3), dtype=np.u
 @pytest.fixture
 def packed(frozen_captioner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    pack_captioner(
+    make_bundle(
         frozen_captioner.directory,
         Path("models/toy"),
         encoder=Path("models/eyes.safetensors"),
@@ -67,7 +67,7 @@ def test_its_numbers_are_those_of_the_run_rounded_once(packed: Path, frozen_capt
 
 
 def test_sizes_of_all_files_are_told(frozen_captioner: Any, tmp_path: Path) -> None:
-    told = pack_captioner(frozen_captioner.directory, tmp_path / "toy")
+    told = make_bundle(frozen_captioner.directory, tmp_path / "toy")
     assert told.directory == tmp_path / "toy"
     assert told.encoder is None
     assert told.sizes == {path.name: path.stat().st_size for path in (tmp_path / "toy").iterdir()}
@@ -77,10 +77,10 @@ def test_sizes_of_all_files_are_told(frozen_captioner: Any, tmp_path: Path) -> N
 def test_packing_over_its_own_output_replaces_it(packed: Path, frozen_captioner: Any) -> None:
     shared = packed.parent / "eyes.safetensors"
     before = shared.stat().st_ino
-    pack_captioner(frozen_captioner.directory, packed, encoder=shared)
+    make_bundle(frozen_captioner.directory, packed, encoder=shared)
     assert read_config(packed)[1]["card"] == {}
     assert shared.stat().st_ino == before
-    pack_captioner(packed, packed, encoder=shared)
+    make_bundle(packed, packed, encoder=shared)
     assert Captioner.load(packed, device="cpu").caption(PICTURES[0]).text
 
 
@@ -91,7 +91,7 @@ def test_anything_else_in_its_place_is_refused(frozen_captioner: Any, tmp_path: 
     with pytest.raises(
         CheckpointError, match=rf"cannot save a captioner in .*toy: found other files \({name}\)"
     ):
-        pack_captioner(frozen_captioner.directory, tmp_path / "toy", encoder=tmp_path / "eyes.safetensors")
+        make_bundle(frozen_captioner.directory, tmp_path / "toy", encoder=tmp_path / "eyes.safetensors")
     assert (tmp_path / "toy" / name).read_text(encoding="utf-8") == "mine"
     assert not (tmp_path / "eyes.safetensors").exists()
 
@@ -99,7 +99,7 @@ def test_anything_else_in_its_place_is_refused(frozen_captioner: Any, tmp_path: 
 def test_a_file_in_its_place_is_refused(frozen_captioner: Any, tmp_path: Path) -> None:
     (tmp_path / "toy").write_text("mine", encoding="utf-8")
     with pytest.raises(CheckpointError, match=r"cannot save a captioner in .*toy: found a file"):
-        pack_captioner(frozen_captioner.directory, tmp_path / "toy")
+        make_bundle(frozen_captioner.directory, tmp_path / "toy")
     assert (tmp_path / "toy").read_text(encoding="utf-8") == "mine"
 
 
@@ -126,7 +126,7 @@ def test_the_card_says_how_to_use_it_what_it_lost_and_what_it_cannot(packed: Pat
 
 
 def test_a_card_away_from_here_names_no_folder_of_this_machine(frozen_captioner: Any, tmp_path: Path) -> None:
-    pack_captioner(frozen_captioner.directory, tmp_path / "toy")
+    make_bundle(frozen_captioner.directory, tmp_path / "toy")
     assert "showtell caption toy photo.jpg" in (tmp_path / "toy" / "README.md").read_text(encoding="utf-8")
 
 
@@ -160,7 +160,7 @@ def test_what_was_trained_by_a_shipped_recipe_needs_its_name_alone() -> None:
 def test_phases_of_the_captioner_it_began_with_are_the_recipes() -> None:
     recipe = load_recipe("flickr8k-best-rl").model_dump(mode="json")
     began = {**recipe, "objective": recipe["objective"][1:]}
-    began["training"] = recipe["training"] | {"start": "runs/flickr8k-best"}
+    began["training"] = recipe["training"] | {"init_from": "runs/flickr8k-best"}
     config = {"recipe": began, "data": {"name": "flickr8k"}}
     plain = "showtell train flickr8k-best-rl --data data/flickr8k -o runs/best"
     assert training_command(config, "flickr8k-best-rl", "best") == plain
@@ -170,7 +170,7 @@ def test_phases_of_the_captioner_it_began_with_are_the_recipes() -> None:
 
 def test_a_command_that_cannot_be_known_is_refused(tiny_checkpoint: Any, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"does not say by which recipe.*Leave --recipe \(recipe=\) out"):
-        pack_captioner(tiny_checkpoint("lstm"), tmp_path / "toy", recipe="demo")
+        make_bundle(tiny_checkpoint("lstm"), tmp_path / "toy", recipe="demo")
     with pytest.raises(ConfigError, match="no recipe is named 'flickr8k-atention'"):
         training_command({"recipe": {}, "data": {"name": "toy"}}, "flickr8k-atention", "toy")
     assert not (tmp_path / "toy").exists()
@@ -192,17 +192,17 @@ def test_several_become_the_mean_of_their_weights_with_other_beams(
             weight.mul_(1.5)
     save_portable(further, packed.with_name("other"), shared_encoder=packed.parent / "eyes.safetensors")
     soup = packed.with_name("soup")
-    pack_captioner(
+    make_bundle(
         [packed, packed.with_name("other")],
         soup,
         shares=[1, 1],
         encoder=packed.parent / "eyes.safetensors",
         recipe="flickr8k-best-rl",
-        search={"beams": 2},
+        generation={"beam_size": 2},
         data=toy_set.directory,
     )
     loaded = load_checkpoint(soup)
-    assert loaded.search.beams == 2
+    assert loaded.generation.beam_size == 2
     for name, value in load_checkpoint(packed).model.decoder.state_dict().items():
         torch.testing.assert_close(
             loaded.model.decoder.state_dict()[name], 1.25 * value, rtol=1e-3, atol=1e-6
@@ -224,14 +224,14 @@ def test_several_become_the_mean_of_their_weights_with_other_beams(
 def test_scores_of_another_decoding_are_not_kept(packed: Path, frozen_captioner: Any) -> None:
     assert read_config(packed)[1]["scores"]
     shared = packed.parent / "eyes.safetensors"
-    as_it_was = load_checkpoint(packed).search.beams
-    pack_captioner(packed, packed, encoder=shared, search={"beams": as_it_was})
+    as_it_was = load_checkpoint(packed).search.beam_size
+    make_bundle(packed, packed, encoder=shared, generation={"beam_size": as_it_was})
     assert read_config(packed)[1]["scores"]
-    pack_captioner(packed, packed, encoder=shared, search={"beams": as_it_was + 1})
+    make_bundle(packed, packed, encoder=shared, generation={"beam_size": as_it_was + 1})
     config = read_config(packed)[1]
     assert "scores" not in config
-    assert config["search"] == config["recipe"]["search"]
-    assert config["search"]["beams"] == as_it_was + 1
+    assert config["generation"] == config["recipe"]["generation"]
+    assert config["generation"]["beam_size"] == as_it_was + 1
     assert "## Scores" not in (packed / "README.md").read_text(encoding="utf-8")
 
 
@@ -239,7 +239,7 @@ def test_a_captioner_may_look_at_mirror_images_too_and_be_judged_so(
     packed: Path, toy_set: PreparedSet
 ) -> None:
     shared, twice = packed.parent / "eyes.safetensors", packed.with_name("twice")
-    pack_captioner(packed, twice, encoder=shared, recipe="demo", flip_average=True)
+    make_bundle(packed, twice, encoder=shared, recipe="demo", flip_average=True)
     config = read_config(twice)[1]
     assert "scores" not in config
     assert config["recipe"] == read_config(packed)[1]["recipe"]
@@ -250,14 +250,14 @@ def test_a_captioner_may_look_at_mirror_images_too_and_be_judged_so(
     assert looking is not None
     assert torch.equal(looking(picture).pooled, looking(picture.flip(2)).pooled)
     assert "of what it sees in the picture and in its mirror image" in (twice / "README.md").read_text()
-    pack_captioner(twice, twice, encoder=shared, flip_average=True, data=toy_set.directory)
+    make_bundle(twice, twice, encoder=shared, flip_average=True, data=toy_set.directory)
     judged = evaluate_checkpoint(twice, data=toy_set.directory, split="dev").scores
     assert read_config(twice)[1]["scores"]["values"] == judged.values
 
 
 def test_shares_of_a_single_captioner_are_refused(packed: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--share cannot be used: found one captioner"):
-        pack_captioner(packed, tmp_path / "again", shares=[1.0])
+        make_bundle(packed, tmp_path / "again", shares=[1.0])
 
 
 @pytest.mark.slow
@@ -266,7 +266,7 @@ def test_a_real_captioner_says_nearly_always_the_same(shared_data: Path, tmp_pat
     if not (run / "best").is_dir() or not data.is_dir():
         pytest.skip("no trained captioner in runs/attention, or no prepared set in data/flickr8k")
     weights = shutil.copy(shared_data / "weights" / "resnet50_imagenet.safetensors", tmp_path / "weights")
-    told = pack_captioner(
+    told = make_bundle(
         run,
         tmp_path / "shop" / "packed",
         encoder=tmp_path / "shop" / "eyes.safetensors",

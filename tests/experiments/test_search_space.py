@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from showtell.config.recipe import Recipe, load_recipe
 from showtell.errors import ConfigError
-from showtell.experiments.search_space import Dimension, build_space, grid_of
+from showtell.experiments.search_space import SearchDimension, build_space, expand_grid
 
 
 def build(more: list[str]) -> Recipe:
@@ -26,16 +26,16 @@ def test_without_anything_the_learning_rate_is_searched_around_the_recipes() -> 
 @pytest.mark.parametrize(
     ("text", "dimension"),
     [
-        ("optimizer.lr=1e-4..1e-2:log", Dimension("optimizer.lr", (), 1e-4, 1e-2, is_log=True)),
-        ("decoder.dropout=0..0.5", Dimension("decoder.dropout", (), 0.0, 0.5)),
-        ("decoder.hidden=128..512", Dimension("decoder.hidden", (), 128, 512, is_whole=True)),
-        ("objective.0.epochs=2..4", Dimension("objective.0.epochs", (), 2, 4, is_whole=True)),
-        ("data.flip=true,false", Dimension("data.flip", ("true", "false"))),
-        ("schedule.name = cosine, plateau", Dimension("schedule.name", ("cosine", "plateau"))),
-        ("optimizer.lr=1e-4,3e-4", Dimension("optimizer.lr", ("1e-4", "3e-4"))),
+        ("optimizer.lr=1e-4..1e-2:log", SearchDimension("optimizer.lr", (), 1e-4, 1e-2, is_log=True)),
+        ("decoder.dropout=0..0.5", SearchDimension("decoder.dropout", (), 0.0, 0.5)),
+        ("decoder.hidden=128..512", SearchDimension("decoder.hidden", (), 128, 512, is_whole=True)),
+        ("objective.0.epochs=2..4", SearchDimension("objective.0.epochs", (), 2, 4, is_whole=True)),
+        ("data.flip=true,false", SearchDimension("data.flip", ("true", "false"))),
+        ("schedule.name = cosine, plateau", SearchDimension("schedule.name", ("cosine", "plateau"))),
+        ("optimizer.lr=1e-4,3e-4", SearchDimension("optimizer.lr", ("1e-4", "3e-4"))),
     ],
 )
-def test_ranges_and_lists_are_read(text: str, dimension: Dimension) -> None:
+def test_ranges_and_lists_are_read(text: str, dimension: SearchDimension) -> None:
     assert build_space([text], build) == [dimension]
     assert build_space([str(dimension)], build) == [dimension]
 
@@ -69,7 +69,7 @@ def test_a_key_is_searched_once() -> None:
 
 def test_a_grid_is_every_combination_in_the_order_of_the_lists() -> None:
     space = build_space(["optimizer.lr=1e-3,1e-4", "data.flip=true,false"], build)
-    assert [tuple(values.values()) for values in grid_of(space, build)] == [
+    assert [tuple(values.values()) for values in expand_grid(space, build)] == [
         ("1e-3", "true"),
         ("1e-3", "false"),
         ("1e-4", "true"),
@@ -81,14 +81,14 @@ def test_a_grid_takes_lists_alone() -> None:
     with pytest.raises(
         ConfigError, match=r"--grid cannot be used: found the range optimizer\.lr=0\.0001\.\.0\.01:log"
     ):
-        grid_of(build_space([], build), build)
+        expand_grid(build_space([], build), build)
 
 
 @given(st.floats(1e-6, 1.0), st.floats(1.0, 1e6), st.floats(0, 1))
 def test_what_is_drawn_is_written_short_and_stays_within_its_bounds(
     low: float, factor: float, share: float
 ) -> None:
-    dimension = Dimension("optimizer.lr", low=low, high=low * factor)
+    dimension = SearchDimension("optimizer.lr", low=low, high=low * factor)
     value = low + share * (dimension.high - low)
     text = dimension.text(value)
     assert dimension.low <= float(text) <= dimension.high
@@ -98,12 +98,12 @@ def test_what_is_drawn_is_written_short_and_stays_within_its_bounds(
 @pytest.mark.parametrize(
     ("dimension", "kind"),
     [
-        (Dimension("a", low=0.1, high=1.0, is_log=True), "FloatDistribution"),
-        (Dimension("a", low=1, high=9, is_whole=True), "IntDistribution"),
-        (Dimension("a", ("x", "y")), "CategoricalDistribution"),
+        (SearchDimension("a", low=0.1, high=1.0, is_log=True), "FloatDistribution"),
+        (SearchDimension("a", low=1, high=9, is_whole=True), "IntDistribution"),
+        (SearchDimension("a", ("x", "y")), "CategoricalDistribution"),
     ],
 )
-def test_optuna_is_told_the_same(dimension: Dimension, kind: str) -> None:
+def test_optuna_is_told_the_same(dimension: SearchDimension, kind: str) -> None:
     distribution = dimension.distribution()
     assert type(distribution).__name__ == kind
     assert distribution._contains(distribution.to_internal_repr("y" if dimension.choices else 1))

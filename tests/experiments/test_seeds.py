@@ -13,15 +13,15 @@ from showtell.config.recipe import Recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError
 from showtell.experiments import seeds as module
-from showtell.experiments.seeds import spreads_of, train_seeds
+from showtell.experiments.seeds import mean_std, train_seeds
 
 
 def test_the_spread_is_that_of_a_sample() -> None:
     values = [0.19, 0.21, 0.23]
-    spread = spreads_of([{"BLEU-4": value} for value in values])["BLEU-4"]
+    spread = mean_std([{"BLEU-4": value} for value in values])["BLEU-4"]
     assert (spread.mean, spread.min, spread.max) == (pytest.approx(0.21), 0.19, 0.23)
     assert spread.std == pytest.approx(0.02)
-    assert spreads_of([{"BLEU-4": 0.2}])["BLEU-4"].std is None
+    assert mean_std([{"BLEU-4": 0.2}])["BLEU-4"].std is None
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_finished_seeds_of_a_recipe_that_trains_on_are_recognised(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, trained: list[tuple[str, int]]
 ) -> None:
     module.train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
-    training = toy_recipe.training.model_copy(update={"start": str(tmp_path / "first")})
+    training = toy_recipe.training.model_copy(update={"init_from": str(tmp_path / "first")})
     recipe = toy_recipe.model_copy(update={"training": training})
     for _ in range(2):
         train_seeds(recipe, 1, data=toy_set.directory, out=tmp_path / "seeds")

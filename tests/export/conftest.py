@@ -14,7 +14,7 @@ from showtell.config.decoders import DecoderSpec
 from showtell.decoders.registry import DECODERS, build_decoder
 from showtell.export.graphs import write_decoder
 from showtell.export.state_axes import describe_state
-from showtell.inference.onnx_backend import ExportedDecoder, Graph
+from showtell.inference.onnx_backend import Graph, OnnxDecoder
 from showtell.inference.onnx_config import StateTensor
 from showtell.inference.onnx_files import BEGIN, STEP
 
@@ -27,7 +27,7 @@ class Pair:
     """A decoder as torch runs it, and as its export does."""
 
     torch: Any
-    exported: ExportedDecoder
+    exported: OnnxDecoder
     state: tuple[StateTensor, ...]
 
 
@@ -49,7 +49,7 @@ def open_graph(path: Path) -> Graph:
 def export_pair(decoder: Any, width: int, directory: Path) -> Pair:
     state = describe_state(decoder, width)
     write_decoder(decoder, width, state, directory)
-    exported = ExportedDecoder(open_graph(directory / BEGIN), open_graph(directory / STEP), state)
+    exported = OnnxDecoder(open_graph(directory / BEGIN), open_graph(directory / STEP), state)
     return Pair(decoder, exported, state)
 
 

@@ -21,11 +21,11 @@ from showtell.encoders.features import Features
 from showtell.errors import ExportError
 from showtell.export.graphs import write_decoder
 from showtell.export.state_axes import describe_state
-from showtell.generation import Specials, search
+from showtell.generation import SpecialTokens, search
 from showtell.inference.onnx_backend import ArrayFeatures
 from showtell.inference.onnx_files import BEGIN, STEP
 
-SPECIALS = Specials(0, 1, 2, 3)
+SPECIALS = SpecialTokens(0, 1, 2, 3)
 TOLERANCE = 1e-4
 
 
@@ -53,7 +53,7 @@ def test_logits_and_attention_agree_for_any_pictures_hypotheses_and_regions(
 ) -> None:
     ours, theirs = make_features(pictures, regions, 8, seed)
     generator = np.random.default_rng(seed)
-    state, other = pair.torch.begin(ours, hypotheses), pair.exported.begin(theirs, hypotheses)
+    state, other = pair.torch.init_state(ours, hypotheses), pair.exported.init_state(theirs, hypotheses)
     with torch.inference_mode():
         for _ in range(3):
             tokens = generator.integers(1, 11, (pictures, hypotheses))
@@ -65,20 +65,20 @@ def test_logits_and_attention_agree_for_any_pictures_hypotheses_and_regions(
                 np.testing.assert_allclose(other_looks, looks.numpy(), atol=TOLERANCE, rtol=0)
             parents = generator.integers(0, hypotheses, (pictures, hypotheses + 1))
             hypotheses += 1
-            state, other = state.select(torch.from_numpy(parents)), other.select(parents)
+            state, other = state.reorder(torch.from_numpy(parents)), other.reorder(parents)
             kept = np.arange(0, pictures, 2)
             if len(kept) < pictures:
-                state, other, pictures = state.keep(torch.from_numpy(kept)), other.keep(kept), len(kept)
+                state, other, pictures = state.filter(torch.from_numpy(kept)), other.filter(kept), len(kept)
 
 
 @pytest.mark.parametrize("pictures", [1, 2, 7])
 @pytest.mark.parametrize(
     "options",
-    [{"method": "greedy"}, {"beams": 3}, {"method": "sample", "samples": 3, "seed": 5}],
+    [{"method": "greedy"}, {"beam_size": 3}, {"method": "sample", "samples": 3, "seed": 5}],
     ids=["greedy", "beam", "sample"],
 )
 def test_an_export_says_the_same_tokens(pair: Any, pictures: int, options: dict[str, Any]) -> None:
-    check_tokens(pair, pictures, DecodingOptions(max_words=6, **options))
+    check_tokens(pair, pictures, DecodingOptions(max_tokens=6, **options))
 
 
 def check_tokens(pair: Any, pictures: int, options: DecodingOptions) -> None:
@@ -96,11 +96,11 @@ def check_tokens(pair: Any, pictures: int, options: DecodingOptions) -> None:
 
 def test_what_no_step_changes_goes_into_no_output_and_is_never_copied(pair: Any) -> None:
     _, features = make_features(2, 4, 8)
-    state = pair.exported.begin(features, 1)
+    state = pair.exported.init_state(features, 1)
     _, after, _ = pair.exported.step(np.ones((2, 1), np.int64), state)
     constant = [one.name for one in pair.state if one.constant]
     assert all(after.arrays[name] is state.arrays[name] for name in constant)
-    wide = after.select(np.zeros((2, 3), np.int64))
+    wide = after.reorder(np.zeros((2, 3), np.int64))
     assert all(wide.arrays[name] is state.arrays[name] for name in constant)
     outputs = pair.exported._step.outputs
     assert not any(f"next_{name}" in outputs for name in constant)
@@ -115,10 +115,10 @@ class RecallState:
     words: Tensor
     picture: Tensor
 
-    def select(self, parents: Tensor) -> Self:
+    def reorder(self, parents: Tensor) -> Self:
         return replace(self, words=select_hypotheses(self.words, parents))
 
-    def keep(self, pictures: Tensor) -> Self:
+    def filter(self, pictures: Tensor) -> Self:
         return type(self)(self.words[pictures], self.picture[pictures])
 
 
@@ -130,7 +130,7 @@ class RecallDecoder(nn.Module):
         self.words, self.picture = nn.Embedding(11, 8), nn.Linear(8, 8)
         self.output = nn.Linear(16, 11)
 
-    def begin(self, features: Features, hypotheses: int) -> RecallState:
+    def init_state(self, features: Features, hypotheses: int) -> RecallState:
         words = features.pooled.new_zeros(features.pooled.shape[0], hypotheses, 0, 8)
         return RecallState(words, self.picture(features.pooled))
 
@@ -152,7 +152,7 @@ def test_a_state_that_grows_by_a_word_a_step_is_exported_too(
     assert grown.state[0].axes == ("pictures", "hypotheses", "length", 8)
     assert [one.constant for one in grown.state] == [False, True]
     for pictures in (1, 3):
-        check_tokens(grown, pictures, DecodingOptions(max_words=6, beams=4))
+        check_tokens(grown, pictures, DecodingOptions(max_tokens=6, beam_size=4))
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,10 @@ class OddState:
 
     hidden: Any
 
-    def select(self, parents: Tensor) -> OddState:
+    def reorder(self, parents: Tensor) -> OddState:
         return OddState(select_hypotheses(self.hidden, parents).flip(1))
 
-    def keep(self, pictures: Tensor) -> OddState:
+    def filter(self, pictures: Tensor) -> OddState:
         return OddState(self.hidden[pictures])
 
 
@@ -173,7 +173,7 @@ class OddDecoder(nn.Module):
         super().__init__()
         self.hidden = hidden
 
-    def begin(self, features: Features, hypotheses: int) -> OddState:
+    def init_state(self, features: Features, hypotheses: int) -> OddState:
         return OddState(self.hidden(features.pooled.shape[0], hypotheses))
 
     def step(self, tokens: Tensor, state: OddState) -> tuple[Tensor, OddState, None]:
@@ -199,10 +199,10 @@ def test_a_state_that_is_no_dataclass_of_led_tensors_is_refused_by_name(hidden: 
 
 
 class FixedDecoder(RecallDecoder):
-    def begin(self, features: Features, hypotheses: int) -> RecallState:
+    def init_state(self, features: Features, hypotheses: int) -> RecallState:
         if bool(features.pooled.sum() > 1e9):
             raise ValueError
-        return super().begin(features, hypotheses)
+        return super().init_state(features, hypotheses)
 
 
 def test_a_decoder_that_looks_at_its_numbers_cannot_be_exported_and_is_told_so(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from PIL import Image
 
 from showtell.errors import ConfigError, DataError, ExportError, MissingExtraError
 from showtell.export.onnx import Calibration, Exported, export_checkpoint
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 from showtell.inference.onnx_files import BEGIN, ENCODER, FILES, STEP, weights_of
 
 Checkpoints = Callable[[str], Path]
@@ -35,7 +35,7 @@ def pictures(tmp_path: Path) -> Path:
 def test_an_export_agrees_with_torch_and_says_on_what(exported: Exported) -> None:
     agreement = exported.config.agreement
     assert agreement is not None
-    assert (agreement.pictures, agreement.drawn, agreement.beams) == (5, True, 3)
+    assert (agreement.pictures, agreement.drawn, agreement.beam_size) == (5, True, 3)
     assert (agreement.greedy, agreement.beam) == (1.0, 1.0)
     assert 0 < agreement.logits < 1e-4
     assert exported.comparison.differences == []
@@ -159,7 +159,7 @@ def test_what_writes_graphs_is_named_by_its_extra(
 def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
     tiny_checkpoint: Checkpoints, ready_graphs: Path, exported: Exported, pictures: Path, tmp_path: Path
 ) -> None:
-    from showtell.inference.onnx_backend import ExportRuntime
+    from showtell.inference.onnx_backend import OnnxBackend
 
     written = export_checkpoint(
         tiny_checkpoint("attention"),
@@ -172,13 +172,11 @@ def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     seen = np.stack(
         [
-            prepare_picture(load_picture(path), exported.config.encoder.preprocessing)
+            preprocess_image(load_image(path), exported.config.encoder.preprocessing)
             for path in pictures.iterdir()
         ]
     )
-    whole, narrow = (
-        ExportRuntime.load(place).look(seen).regions for place in (ready_graphs, tmp_path / "out")
-    )
+    whole, narrow = (OnnxBackend.load(place).look(seen).regions for place in (ready_graphs, tmp_path / "out"))
     error = np.sqrt(((whole - narrow) ** 2).sum() / (whole**2).sum())
     assert 0 < error < 0.05
     assert written.config.agreement is not None

@@ -12,7 +12,7 @@ import torch
 from showtell.config.preprocessing import Preprocessing
 from showtell.encoders.encoder import EncoderSpec, build_encoder
 from showtell.export.graphs import write_encoder
-from showtell.export.quantize import quantise
+from showtell.export.quantize import quantize
 from showtell.export.samples import draw_samples
 from showtell.inference.onnx_files import ENCODER, PICTURES
 from showtell.inference.onnx_sessions import Graph
@@ -29,7 +29,11 @@ def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(
     resnet18_weights: Path, tmp_path: Path, grid: int, flip_average: bool
 ) -> None:
     spec = EncoderSpec(
-        name="resnet18", stages=(3, 4), grid=grid, preprocessing=PREPROCESSING, flip_average=flip_average
+        name="resnet18",
+        out_stages=(3, 4),
+        region_grid=grid,
+        preprocessing=PREPROCESSING,
+        flip_average=flip_average,
     )
     encoder = build_encoder(spec, weights=resnet18_weights, dtype=torch.float32)
     write_encoder(encoder, tmp_path)
@@ -45,7 +49,7 @@ def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(
     whole = look()
     exact = encoder(torch.from_numpy(samples.pictures)).regions.numpy()
     np.testing.assert_allclose(whole, exact, rtol=2e-3, atol=2e-3)
-    quantise(tmp_path, samples)
+    quantize(tmp_path, samples)
     narrow = look()
     assert whole.shape == (6, grid * grid, 256 + 512)
     error = np.sqrt(((whole - narrow) ** 2).sum() / (whole**2).sum())

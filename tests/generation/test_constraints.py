@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.constraints import forbid, repeats
-from showtell.generation.hypothesis import Specials
+from showtell.generation.constraints import apply_constraints, repeats
+from showtell.generation.hypothesis import SpecialTokens
 
-SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 
 
 @given(
@@ -34,8 +34,10 @@ def test_exactly_the_tokens_that_would_repeat_an_n_gram_are_found(rows: list[lis
 def test_the_allowed_keep_their_log_probabilities(use_torch: bool) -> None:
     values = np.full((1, 2, 8), -1.5)
     ids = np.array([[[4, 5, 4], [4, 5, 6]]])
-    options = DecodingOptions(min_words=4, no_repeat_ngram=2)
-    found = np.asarray(forbid(torch.from_numpy(values) if use_torch else values, ids, options, SPECIALS))
+    options = DecodingOptions(min_tokens=4, no_repeat_ngram_size=2)
+    found = np.asarray(
+        apply_constraints(torch.from_numpy(values) if use_torch else values, ids, options, SPECIALS)
+    )
     allowed = [[[token for token in range(8) if row[token] == -1.5] for row in found[0]]]
     assert allowed == [[[4, 6, 7], [4, 5, 6, 7]]]
     assert set(found.ravel()) == {-1.5, -math.inf}
@@ -43,5 +45,5 @@ def test_the_allowed_keep_their_log_probabilities(use_torch: bool) -> None:
 
 def test_the_end_may_come_when_there_are_words_enough() -> None:
     ids = np.zeros((1, 1, 4), np.int64)
-    found = forbid(np.zeros((1, 1, 8)), ids, DecodingOptions(min_words=4), SPECIALS)
+    found = apply_constraints(np.zeros((1, 1, 8)), ids, DecodingOptions(min_tokens=4), SPECIALS)
     assert found[0, 0, SPECIALS.eos] == 0

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.sample import gumbel, keep_likely
+from showtell.generation.sample import filter_top_k_top_p, gumbel
 
 
 def keep_by_hand(row: Any, options: DecodingOptions) -> set[int]:
@@ -41,14 +41,14 @@ def test_top_k_and_top_p_keep_what_their_definitions_keep(
     options = DecodingOptions(method="sample", top_k=top_k, top_p=top_p, temperature=temperature)
     log_probs = np.random.default_rng(seed).normal(size=(1, 1, 9))
     log_probs[0, 0, :2] = -np.inf
-    found = np.asarray(keep_likely(make(log_probs.copy()), options))[0, 0]
+    found = np.asarray(filter_top_k_top_p(make(log_probs.copy()), options))[0, 0]
     assert {int(at) for at in np.flatnonzero(np.isfinite(found))} == keep_by_hand(log_probs[0, 0], options)
     kept = np.isfinite(found)
     np.testing.assert_allclose(found[kept], log_probs[0, 0][kept] / temperature)
 
 
 def test_a_row_where_all_is_forbidden_stays_so() -> None:
-    found = keep_likely(np.full((1, 1, 4), -np.inf), DecodingOptions(method="sample", top_p=0.5))
+    found = filter_top_k_top_p(np.full((1, 1, 4), -np.inf), DecodingOptions(method="sample", top_p=0.5))
     assert np.isneginf(found).all()
 
 

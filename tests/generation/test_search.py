@@ -18,14 +18,14 @@ from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError
-from showtell.generation import Hypothesis, Specials, search
+from showtell.generation import Hypothesis, SpecialTokens, search
 
-SPECIALS = Specials(pad=0, bos=1, eos=2, unk=3)
+SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 A, B, C = 4, 5, 6
 METHODS: list[dict[str, Any]] = [
     {"method": "greedy"},
-    {"beams": 1},
-    {"beams": 3},
+    {"beam_size": 1},
+    {"beam_size": 3},
     {"method": "sample", "samples": 3, "temperature": 0.7, "top_k": 4, "top_p": 0.95},
 ]
 
@@ -44,7 +44,7 @@ class Seen:
     pooled: Any
     read: Any  # [P, K, T]
 
-    def select(self, parents: Any) -> Seen:
+    def reorder(self, parents: Any) -> Seen:
         rows = np.arange(len(parents))[:, None]
         assert parents.shape[0] == self.read.shape[0]
         return replace(self, read=self.read[rows, parents])
@@ -54,7 +54,7 @@ class Seen:
 class Leaving(Seen):
     """The same, and pictures can leave."""
 
-    def keep(self, pictures: Any) -> Leaving:
+    def filter(self, pictures: Any) -> Leaving:
         return replace(self, pooled=self.pooled[pictures], read=self.read[pictures])
 
 
@@ -67,7 +67,7 @@ class TableDecoder:
         self.size, self.dtype, self.sharpness = size, dtype, sharpness
         self.steps: list[tuple[int, int]] = []
 
-    def begin(self, features: Pictures, hypotheses: int) -> Seen:
+    def init_state(self, features: Pictures, hypotheses: int) -> Seen:
         pooled = features.pooled
         empty = np.zeros((pooled.shape[0], hypotheses, 0), np.int64)
         return self.state(pooled, torch.from_numpy(empty) if torch.is_tensor(pooled) else empty)
@@ -117,7 +117,7 @@ def find(decoder: Any, features: Any, *, attention: bool = False, **options: Any
 def teacher_forced(decoder: TableDecoder, picture: float, ids: list[int], *, end: bool) -> float:
     """Sum of log-probabilities of a sentence, one word after another."""
     state, features, total = None, pictures(picture), 0.0
-    state = decoder.begin(features, 1)
+    state = decoder.init_state(features, 1)
     read = [SPECIALS.bos, *ids]
     said = [*ids, SPECIALS.eos] if end else ids
     for token, target in zip(read, said, strict=False):
@@ -130,9 +130,9 @@ def teacher_forced(decoder: TableDecoder, picture: float, ids: list[int], *, end
 names = st.floats(0, 100, allow_nan=False)
 settings_ = st.fixed_dictionaries(
     {
-        "max_words": st.integers(1, 8),
+        "max_tokens": st.integers(1, 8),
         "length_penalty": st.sampled_from([0.0, 0.7, 1.0]),
-        "no_repeat_ngram": st.integers(0, 3),
+        "no_repeat_ngram_size": st.integers(0, 3),
     }
 )
 
@@ -141,13 +141,13 @@ settings_ = st.fixed_dictionaries(
 def test_a_beam_of_one_is_greedy_search(name: float, options: dict[str, Any]) -> None:
     features = pictures(name, name / 3 + 1)
     assert find(TableDecoder(), features, method="greedy", **options) == find(
-        TableDecoder(), features, beams=1, **options
+        TableDecoder(), features, beam_size=1, **options
     )
 
 
 def test_a_beam_of_one_is_greedy_search_where_all_is_equal() -> None:
     flat = TableDecoder(sharpness=0.0)
-    assert find(flat, pictures(1.0), method="greedy") == find(flat, pictures(1.0), beams=1)
+    assert find(flat, pictures(1.0), method="greedy") == find(flat, pictures(1.0), beam_size=1)
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -174,11 +174,11 @@ def test_captions_keep_the_rules(method: dict[str, Any], name: float, options: d
     if "samples" in method:
         assert len(listed) == method["samples"]
     else:
-        assert len({tuple(one.ids) for one in listed}) == len(listed) <= method.get("beams", 1)
+        assert len({tuple(one.ids) for one in listed}) == len(listed) <= method.get("beam_size", 1)
     for one in listed:
         assert set(one.ids) <= set(range(4, 9))
-        assert len(one.ids) <= options["max_words"]
-        size = options["no_repeat_ngram"]
+        assert len(one.ids) <= options["max_tokens"]
+        size = options["no_repeat_ngram_size"]
         grams = [tuple(one.ids[at : at + size]) for at in range(len(one.ids) - size + 1)]
         assert size == 0 or len(set(grams)) == len(grams)
 
@@ -189,7 +189,7 @@ def test_captions_keep_the_rules(method: dict[str, Any], name: float, options: d
 def test_a_beam_as_wide_as_all_beginnings_finds_the_best_sentence(
     words: int, limit: int, length_penalty: float, name: float
 ) -> None:
-    size, beams = 4 + words, max(limit + 1, words**limit * (words + 1))
+    size, beam_size = 4 + words, max(limit + 1, words**limit * (words + 1))
     sentences = [
         list(ids) for length in range(limit + 1) for ids in itertools.product(range(4, size), repeat=length)
     ]
@@ -198,11 +198,15 @@ def test_a_beam_as_wide_as_all_beginnings_finds_the_best_sentence(
         for ids in sentences
     }
     found = find(
-        TableDecoder(size), pictures(name), beams=beams, max_words=limit, length_penalty=length_penalty
+        TableDecoder(size),
+        pictures(name),
+        beam_size=beam_size,
+        max_tokens=limit,
+        length_penalty=length_penalty,
     )[0]
     best = sorted(scored, key=lambda ids: -scored[ids])
     assert [tuple(one.ids) for one in found] == best[: len(found)]
-    assert len(found) == min(beams, len(best))
+    assert len(found) == min(beam_size, len(best))
 
 
 def test_a_wider_beam_finds_what_greed_misses() -> None:
@@ -212,7 +216,7 @@ def test_a_wider_beam_finds_what_greed_misses() -> None:
         (B,): {C: 1.0},
     }
     assert find(FixedDecoder(table), pictures(0.0), method="greedy")[0][0].ids == [A, A]
-    best = find(FixedDecoder(table), pictures(0.0), beams=2)[0][0]
+    best = find(FixedDecoder(table), pictures(0.0), beam_size=2)[0][0]
     assert best.ids == [B, C]
     assert best.log_prob == pytest.approx(math.log(0.4))
 
@@ -224,8 +228,8 @@ def test_the_length_rule_decides_between_short_and_long() -> None:
         (B,): {B: 0.5, C: 0.5},
         (B, B): {A: 0.9, B: 0.1},
     }
-    short = find(FixedDecoder(table), pictures(0.0), beams=4, length_penalty=0.0)[0][0]
-    long = find(FixedDecoder(table), pictures(0.0), beams=4, length_penalty=1.0)[0][0]
+    short = find(FixedDecoder(table), pictures(0.0), beam_size=4, length_penalty=0.0)[0][0]
+    long = find(FixedDecoder(table), pictures(0.0), beam_size=4, length_penalty=1.0)[0][0]
     assert (len(short.ids), len(long.ids)) == (1, 3)
 
 
@@ -237,7 +241,7 @@ def test_a_caption_without_end_is_returned_and_marked(method: dict[str, Any]) ->
             out[..., SPECIALS.eos] = -np.inf
             return out
 
-    for one in find(Endless(), pictures(1.0, 2.0), max_words=4, **method)[1]:
+    for one in find(Endless(), pictures(1.0, 2.0), max_tokens=4, **method)[1]:
         assert one.truncated
         assert len(one.ids) == 4
 
@@ -256,18 +260,18 @@ def test_the_end_waits_for_the_least_number_of_words(method: dict[str, Any]) -> 
             out[..., SPECIALS.eos] = 50.0
             return out
 
-    assert {len(one.ids) for one in find(Eager(), pictures(1.0), min_words=3, **method)[0]} == {3}
+    assert {len(one.ids) for one in find(Eager(), pictures(1.0), min_tokens=3, **method)[0]} == {3}
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
 def test_a_sentence_with_nothing_left_to_say_is_returned_truncated(method: dict[str, Any]) -> None:
-    found = find(TableDecoder(6), pictures(1.0), min_words=9, no_repeat_ngram=1, **method)[0]
+    found = find(TableDecoder(6), pictures(1.0), min_tokens=9, no_repeat_ngram_size=1, **method)[0]
     assert {(tuple(sorted(one.ids)), one.truncated) for one in found} == {((A, B), True)}
 
 
 def test_an_ended_sentence_is_preferred_to_one_cut_off() -> None:
     table = {(): {A: 0.7, B: 0.3}, (A,): {A: 1.0}, (A, A): {A: 1.0}, (A, A, A): {A: 1.0}}
-    found = find(FixedDecoder(table), pictures(0.0), beams=2, max_words=3)[0]
+    found = find(FixedDecoder(table), pictures(0.0), beam_size=2, max_tokens=3)[0]
     assert [(one.ids, one.truncated) for one in found] == [([B], False)]
 
 
@@ -289,7 +293,7 @@ def test_a_caption_does_not_depend_on_its_batch(
 @pytest.mark.parametrize("dtype", [np.float64, np.float32])
 def test_torch_and_numpy_find_the_same(method: dict[str, Any], dtype: Any) -> None:
     values = np.linspace(0.3, 40, 7)[:, None]
-    options = {**method, "no_repeat_ngram": 2, "max_words": 9}
+    options = {**method, "no_repeat_ngram_size": 2, "max_tokens": 9}
     on_numpy = find(TableDecoder(12, dtype=dtype), Pictures(values), attention=True, **options)
     on_torch = find(
         TableDecoder(12, dtype=dtype), Pictures(torch.from_numpy(values)), attention=True, **options
@@ -306,9 +310,9 @@ def test_torch_and_numpy_find_the_same(method: dict[str, Any], dtype: Any) -> No
 def test_attention_is_what_the_decoder_looked_at_before_each_word(
     method: dict[str, Any], name: float
 ) -> None:
-    for found in find(TableDecoder(), pictures(name), attention=True, max_words=6, **method)[0]:
+    for found in find(TableDecoder(), pictures(name), attention=True, max_tokens=6, **method)[0]:
         decoder, features = TableDecoder(), pictures(name)
-        state, looked = decoder.begin(features, 1), []
+        state, looked = decoder.init_state(features, 1), []
         for token in [SPECIALS.bos, *found.ids][: len(found.ids)]:
             _, state, looks = decoder.step(np.array([[token]]), state)
             looked.append(looks[0, 0])
@@ -324,12 +328,12 @@ def test_attention_is_none_unless_asked_for(method: dict[str, Any]) -> None:
     assert find(TableDecoder(), pictures(1.0), **method)[0][0].attention is None
 
 
-@pytest.mark.parametrize(("options", "width"), [({"method": "greedy"}, 1), ({"beams": 3}, 3)])
+@pytest.mark.parametrize(("options", "width"), [({"method": "greedy"}, 1), ({"beam_size": 3}, 3)])
 def test_a_batch_takes_one_step_per_word_and_the_first_with_one_hypothesis(
     options: dict[str, Any], width: int
 ) -> None:
     decoder = TableDecoder()
-    find(decoder, pictures(*range(30)), max_words=5, **options)
+    find(decoder, pictures(*range(30)), max_tokens=5, **options)
     assert len(decoder.steps) <= 6
     assert decoder.steps[0] == (30, 1)
     assert set(decoder.steps[1:]) == {(30, width)}
@@ -345,8 +349,8 @@ def test_pictures_that_are_done_leave_and_nothing_changes(
 
     features = Pictures(make(np.linspace(0, 60, 24)[:, None]))
     staying, leaving = TableDecoder(), LeavingDecoder()
-    expected = find(staying, features, attention=True, max_words=15, **method)
-    found = find(leaving, features, attention=True, max_words=15, **method)
+    expected = find(staying, features, attention=True, max_tokens=15, **method)
+    found = find(leaving, features, attention=True, max_tokens=15, **method)
     assert [[one.ids for one in listed] for listed in found] == [
         [one.ids for one in listed] for listed in expected
     ]
@@ -382,12 +386,12 @@ def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, me
     sizes = {"embedding": 6, "hidden": 6}
     spec = {
         "lstm": specs.LstmSpec(**sizes),
-        "attention": specs.AttentionSpec(**sizes, attention=6, memory=6),
-        "stacked": specs.StackedSpec(**sizes, memory=6, heads=2),
+        "attention": specs.AttentionSpec(**sizes, attention=6, region_dim=6),
+        "stacked": specs.StackedSpec(**sizes, region_dim=6, heads=2),
         "adaptive": specs.AdaptiveSpec(**sizes, attention=6),
-        "top-down": specs.TopDownSpec(**sizes, attention=6, memory=6),
-        "attention-on-attention": specs.AttentionOnAttentionSpec(**sizes, memory=6, heads=2),
-        "transformer": specs.TransformerSpec(hidden=6, heads=2, feed_forward=6, memory=6),
+        "top-down": specs.TopDownSpec(**sizes, attention=6, region_dim=6),
+        "attention-on-attention": specs.AttentionOnAttentionSpec(**sizes, region_dim=6, heads=2),
+        "transformer": specs.TransformerSpec(hidden=6, heads=2, feed_forward=6, region_dim=6),
     }[name]
     with torch.random.fork_rng():
         torch.manual_seed(OUR_SEEDS[name])
@@ -397,12 +401,12 @@ def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, me
         regions, pooled = (3 * torch.randn(*shape, dtype=torch.float64) for shape in ((10, 4, 5), (10, 5)))
     mask = torch.ones(10, 4, dtype=torch.bool)
     with torch.inference_mode():
-        together = find(decoder, Features(regions, pooled, mask), max_words=9, **method)
+        together = find(decoder, Features(regions, pooled, mask), max_tokens=9, **method)
         alone = [
             find(
                 decoder,
                 Features(*(part[at : at + 1] for part in (regions, pooled, mask))),
-                max_words=9,
+                max_tokens=9,
                 **method,
             )
             for at in range(10)
@@ -416,7 +420,7 @@ def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, me
 
 def test_a_search_stops_when_all_have_ended() -> None:
     decoder = FixedDecoder({(): {A: 1.0}, (A,): {SPECIALS.eos: 0.9, B: 0.1}})
-    find(decoder, pictures(1.0, 2.0), method="greedy", max_words=50)
+    find(decoder, pictures(1.0, 2.0), method="greedy", max_tokens=50)
     assert len(decoder.steps) == 2
 
 
@@ -505,7 +509,7 @@ class Features:
     pooled = np.zeros((2, 3))
 
 for method in ("beam", "greedy", "sample"):
-    found = search(Decoder(), Features(), DecodingOptions(method=method, max_words=2), Specials(0, 1, 2, 3))
+    found = search(Decoder(), Features(), DecodingOptions(method=method, max_tokens=2), Specials(0, 1, 2, 3))
     assert len(found) == 2
 print(found[0][0].ids, "torch" in sys.modules)
 """

@@ -7,7 +7,7 @@ import pytest
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.images.attention_overlay import COLUMNS, TILE, draw_attention, enlarge_map
-from showtell.images.preprocess import seen_window
+from showtell.images.preprocess import crop_box
 
 
 def one_hot(place: int, regions: int) -> np.ndarray:
@@ -27,7 +27,7 @@ def test_the_brightest_place_lies_over_its_region(row: int, column: int) -> None
 
 
 def test_what_the_encoder_did_not_see_is_dark() -> None:
-    window = seen_window(100, 300, Preprocessing(size=224, resize="crop", crop=1.0))
+    window = crop_box(100, 300, Preprocessing(size=224, resize="crop", crop=1.0))
     assert window == pytest.approx((100, 0, 200, 100), abs=1)
     lit = enlarge_map(np.full(4, 0.25, np.float32), (2, 2), window, (100, 300))
     assert lit[:, 105:195].min() == pytest.approx(1)
@@ -58,7 +58,7 @@ def test_a_sheet_has_a_tile_for_the_picture_and_one_for_each_word() -> None:
 @pytest.mark.parametrize("resize", ["squash", "crop"])
 def test_pictures_of_any_shape_are_drawn(size: tuple[int, int], resize: str) -> None:
     picture = np.zeros((*size, 3), np.uint8)
-    window = seen_window(*size, Preprocessing(resize=resize))  # type: ignore[arg-type]
+    window = crop_box(*size, Preprocessing(resize=resize))  # type: ignore[arg-type]
     words = ["wort"] * 12
     attention = np.full((12, 49), 1 / 49, np.float32)
     title = "ein langer Titel 日本 " * 20

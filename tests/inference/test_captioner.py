@@ -18,11 +18,11 @@ from PIL import Image
 
 from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
-from showtell.errors import CheckpointError, ConfigError, PictureError
+from showtell.errors import CheckpointError, ConfigError, ImageError
 from showtell.generation import Hypothesis
-from showtell.inference.backend import TorchRuntime
+from showtell.inference.backend import TorchBackend
 from showtell.inference.captioner import Caption, Captioner
-from showtell.system.batch_pool import Lanes
+from showtell.system.batch_pool import BatchPool
 from showtell.tokenizer import Tokenizer
 
 Picture = npt.NDArray[np.uint8]
@@ -53,7 +53,7 @@ class NumberRuntime:
         self.search = DecodingOptions()
         self.preprocessing = Preprocessing(size=16)
         self.grid = (1, 2)
-        self.lanes = Lanes()
+        self.lanes = BatchPool()
         self.batches: list[int] = []
 
     def describe(
@@ -127,7 +127,7 @@ def test_a_picture_turned_by_exif_gets_the_caption_of_the_upright_one(captioner:
 
 @pytest.mark.parametrize("decoder", ["lstm", "attention"])
 @pytest.mark.parametrize(
-    "options", [{"beams": 3}, {"method": "greedy"}, {"temperature": 0.8, "samples": 2}], ids=str
+    "options", [{"beam_size": 3}, {"method": "greedy"}, {"temperature": 0.8, "samples": 2}], ids=str
 )
 def test_a_caption_does_not_depend_on_its_batch(
     tiny_checkpoint: Callable[[str], Path], decoder: str, options: dict[str, object]
@@ -146,7 +146,7 @@ def test_a_caption_does_not_depend_on_its_batch(
 def test_one_bad_picture_raises_and_in_a_list_has_its_error(captioner: Captioner, tmp_path: Path) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"")
-    with pytest.raises(PictureError, match=r"cannot read .*bad\.jpg: found an empty file"):
+    with pytest.raises(ImageError, match=r"cannot read .*bad\.jpg: found an empty file"):
         captioner.caption(bad)
     caption = captioner.caption([bad])[0]
     assert "bad.jpg: found an empty file" in str(caption.error)
@@ -158,7 +158,7 @@ def test_one_bad_picture_raises_and_in_a_list_has_its_error(captioner: Captioner
 
 
 def test_something_that_is_no_picture_at_all_is_refused(captioner: Captioner) -> None:
-    with pytest.raises(PictureError, match=r"cannot read picture \(int\)"):
+    with pytest.raises(ImageError, match=r"cannot read picture \(int\)"):
         captioner.caption(5)  # type: ignore[call-overload]
 
 
@@ -167,7 +167,7 @@ def test_no_pictures_give_no_captions(captioner: Captioner) -> None:
 
 
 def test_alternatives_are_all_beams_best_first(captioner: Captioner) -> None:
-    caption = captioner.caption(picture(1), beams=4)
+    caption = captioner.caption(picture(1), beam_size=4)
     assert len(caption.alternatives) == 4
     assert (caption.alternatives[0].text, caption.alternatives[0].score) == (caption.text, caption.score)
     scores = [one.score for one in caption.alternatives]
@@ -177,7 +177,7 @@ def test_alternatives_are_all_beams_best_first(captioner: Captioner) -> None:
 
 
 def test_words_and_their_log_probabilities_go_together(captioner: Captioner) -> None:
-    caption = captioner.caption(picture(1), beams=2)
+    caption = captioner.caption(picture(1), beam_size=2)
     assert len(caption.words) == len(caption.word_log_probs) > 0
     assert " ".join(caption.words).replace(" '", "'") == caption.text
     if caption.truncated:
@@ -212,9 +212,9 @@ def test_a_word_of_many_pieces_has_their_sum_and_the_mean_of_their_attention() -
 
 
 def test_options_go_over_those_of_the_checkpoint(captioner: Captioner) -> None:
-    assert captioner.options.max_words == 8
-    assert len(captioner.caption(picture(1), max_words=2).words) <= 2
-    with pytest.raises(ConfigError, match=r"unknown key 'beam'\. Did you mean 'beams'"):
+    assert captioner.options.max_tokens == 8
+    assert len(captioner.caption(picture(1), max_tokens=2).words) <= 2
+    with pytest.raises(ConfigError, match=r"unknown key 'beam'\. Did you mean 'beam_size'"):
         captioner.caption(picture(1), beam=2)
     with pytest.raises(ConfigError, match="batch_size is out of range: found 0"):
         captioner.caption(picture(1), batch_size=0)
@@ -243,15 +243,15 @@ def test_lanes_change_neither_captions_nor_their_order(
     pictures[3:3] = [tmp_path / "bad.png"]
     told = []
     for count in (1, 2, 3):
-        monkeypatch.setattr(TorchRuntime, "lanes", Lanes(count))
-        told.append(captioner.caption(pictures, batch_size=3, beams=2))
+        monkeypatch.setattr(TorchBackend, "lanes", BatchPool(count))
+        told.append(captioner.caption(pictures, batch_size=3, beam_size=2))
     assert told[0] == told[1] == told[2]
     assert [one.error is None for one in told[0]] == [place != 3 for place in range(12)]
 
 
 def test_an_error_of_one_batch_ends_the_stream_after_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = NumberRuntime()
-    runtime.lanes = Lanes(2)
+    runtime.lanes = BatchPool(2)
     describe = runtime.describe
 
     def failing(pictures: Picture, options: DecodingOptions, *, attention: bool) -> list[list[Hypothesis]]:

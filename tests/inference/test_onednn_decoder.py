@@ -24,9 +24,9 @@ from showtell.data.sources import flickr8k
 from showtell.decoders.registry import DECODERS, build_decoder
 from showtell.encoders.encoder import fast_dtype
 from showtell.encoders.features import Features
-from showtell.generation import Specials, search
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
+from showtell.generation import SpecialTokens, search
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
 from showtell.inference import onednn_decoder as packed_module
 from showtell.inference.onednn_decoder import PackedLinear, PackedLstm, can_pack, packed_decoder
 from showtell.metrics import evaluate
@@ -40,12 +40,12 @@ BFLOAT16 = pytest.param(torch.bfloat16, marks=needs_bfloat16)
 REGIONS, WIDTH, VOCABULARY = 5, 96, 130
 SPECS = {
     "lstm": LstmSpec(embedding=64, hidden=64, layers=1),
-    "attention": AttentionSpec(embedding=64, hidden=72, attention=64, memory=80),
-    "stacked": StackedSpec(embedding=64, hidden=72, memory=64, heads=2),
+    "attention": AttentionSpec(embedding=64, hidden=72, attention=64, region_dim=80),
+    "stacked": StackedSpec(embedding=64, hidden=72, region_dim=64, heads=2),
     "adaptive": AdaptiveSpec(embedding=64, hidden=72, attention=64),
-    "top-down": TopDownSpec(embedding=64, hidden=72, attention=64, memory=80),
-    "attention-on-attention": AttentionOnAttentionSpec(embedding=64, hidden=72, memory=64, heads=2),
-    "transformer": TransformerSpec(hidden=64, heads=2, feed_forward=96, memory=72),
+    "top-down": TopDownSpec(embedding=64, hidden=72, attention=64, region_dim=80),
+    "attention-on-attention": AttentionOnAttentionSpec(embedding=64, hidden=72, region_dim=64, heads=2),
+    "transformer": TransformerSpec(hidden=64, heads=2, feed_forward=96, region_dim=72),
 }
 
 
@@ -72,11 +72,11 @@ def walk(decoder: Any, features: Features, hypotheses: int, steps: int = 4) -> T
     pictures = len(features.pooled)
     tokens = torch.randint(1, VOCABULARY, (99, hypotheses, steps), generator=torch.Generator().manual_seed(2))
     parents = torch.arange(hypotheses).roll(1).expand(pictures, hypotheses)
-    state = decoder.begin(features, hypotheses)
+    state = decoder.init_state(features, hypotheses)
     logits = []
     for part in tokens[:pictures].unbind(2):
         out, state, _ = decoder.step(part, state)
-        state = state.select(parents)
+        state = state.reorder(parents)
         logits.append(out)
     return torch.stack(logits, dim=2)
 
@@ -194,7 +194,7 @@ def test_every_product_of_a_step_but_the_narrowest_is_packed(
         lambda values, weight, *rest: (plain.append(weight.shape[0]), linear(values, weight, *rest))[1],
     )
     with torch.inference_mode():
-        state = ready.begin(make_features(2), 3)
+        state = ready.init_state(make_features(2), 3)
         ready.step(torch.ones(2, 3, dtype=torch.int64), state)
     assert [width for width in plain if width > 1] == []  # 1: the energy of a region
 
@@ -220,11 +220,11 @@ def test_bfloat16_costs_no_score_on_real_photographs(shared_data: Path) -> None:
     for start in range(0, len(dev), 50):
         part = dev[start : start + 50]
         preprocessing = loaded.model.encoder.preprocessing
-        pictures = np.stack([prepare_picture(load_picture(one.image), preprocessing) for one in part])
+        pictures = np.stack([preprocess_image(load_image(one.image), preprocessing) for one in part])
         with torch.inference_mode():
             features = loaded.model.encoder(torch.from_numpy(pictures))
             for name, decoder in ready.items():
-                found = search(decoder, features, loaded.search, Specials.of(loaded.tokenizer))
+                found = search(decoder, features, loaded.generation, SpecialTokens.of(loaded.tokenizer))
                 for one, (best, *_) in zip(part, found, strict=True):
                     said[name][one.key] = loaded.tokenizer.decode(best.ids)
     references = {one.key: one.captions for one in dev}

@@ -20,7 +20,7 @@ import pytest
 from showtell.errors import CheckpointError, ConfigError, EncoderError, MissingExtraError
 from showtell.export.onnx import Exported
 from showtell.inference.captioner import Captioner
-from showtell.inference.onnx_backend import ExportRuntime
+from showtell.inference.onnx_backend import OnnxBackend
 from showtell.inference.onnx_files import BEGIN, ENCODER, STEP, SUMMED, is_export, weights_of
 from showtell.inference.onnx_sessions import sums_overflow
 from showtell.system.atomic import sha256_file
@@ -53,7 +53,7 @@ def test_threads_of_a_graph_stop_spinning_when_it_has_run(
         return opened(path, options, **rest)
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", noting)
-    ExportRuntime.load(exported.directory)
+    OnnxBackend.load(exported.directory)
     assert told == ["1", "1", "1"]
 
 
@@ -62,7 +62,7 @@ def test_threads_of_a_graph_stop_spinning_when_it_has_run(
     [
         {},
         {"method": "greedy"},
-        {"beams": 5, "no_repeat_ngram": 2, "length_penalty": 0.5},
+        {"beam_size": 5, "no_repeat_ngram_size": 2, "length_penalty": 0.5},
         {"samples": 3, "temperature": 0.9, "top_k": 6, "top_p": 0.9, "seed": 7},
     ],
     ids=["default", "greedy", "beam", "sample"],
@@ -142,7 +142,7 @@ def change(directory: Path, change_it: Callable[[dict[str, Any]], Any]) -> None:
             lambda config: config.update(vocabularies=3),
             r"unknown key 'vocabularies'\. Did you mean 'vocabulary'",
         ),
-        (lambda config: config.pop("search"), "'search': Field required"),
+        (lambda config: config.pop("generation"), "'generation': Field required"),
         (lambda config: config["encoder"].update(precision="int4"), r"'encoder\.precision'"),
         (lambda config: config["files"].pop(STEP), r"found no sum of step\.onnx under files"),
         (
@@ -178,7 +178,7 @@ def test_what_is_no_export_is_a_checkpoint_or_nothing(copied: Path, tmp_path: Pa
     (copied / "config.json").write_text("{", encoding="utf-8")
     assert not is_export(copied)
     with pytest.raises(CheckpointError, match="is not an export"):
-        ExportRuntime.load(copied)
+        OnnxBackend.load(copied)
 
 
 def test_a_graph_that_is_none_is_refused(copied: Path) -> None:
@@ -194,7 +194,7 @@ def test_a_graph_that_is_none_is_refused(copied: Path) -> None:
 
 
 def test_numbers_that_features_cannot_hold_are_refused(exported: Exported) -> None:
-    runtime = ExportRuntime.load(exported.directory)
+    runtime = OnnxBackend.load(exported.directory)
     seen = runtime.look(np.zeros((1, 32, 32, 3), np.uint8))
     runtime._encoder = lambda values: {  # type: ignore[assignment]
         "regions": np.full_like(seen.regions, np.inf),
@@ -224,7 +224,7 @@ def test_an_export_takes_no_weights_and_is_no_checkpoint_to_save(exported: Expor
 def test_a_batch_is_looked_at_in_parts_and_seen_the_same_to_the_bit(
     exported: Exported, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runtime = ExportRuntime.load(exported.directory)
+    runtime = OnnxBackend.load(exported.directory)
     encoder, looks = runtime._encoder, []
 
     def watched(values: dict[str, Picture]) -> dict[str, npt.NDArray[Any]]:
@@ -249,7 +249,7 @@ def test_weights_lie_beside_the_graphs_where_they_are_mapped(exported: Exported)
 
 
 def test_a_load_that_fails_leaves_nothing_running(copied: Path) -> None:
-    change(copied, lambda config: config.pop("search"))
+    change(copied, lambda config: config.pop("generation"))
     before = threading.active_count()
     with pytest.raises(CheckpointError, match="Field required"):
         Captioner.load(copied)
@@ -268,7 +268,7 @@ def test_as_many_threads_as_told(exported: Exported, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(onnxruntime, "InferenceSession", watched)
     monkeypatch.setattr("showtell.inference.onnx_sessions.thread_count", lambda asked: 10 + asked)
-    ExportRuntime.load(exported.directory)
+    OnnxBackend.load(exported.directory)
     Captioner.load(exported.directory, threads=3)
     assert told == [10, 10, 10, 13, 13, 13]
 

@@ -16,10 +16,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from showtell.errors import ConfigError, DataError, PictureError
-from showtell.images.load import load_picture
+from showtell.errors import ConfigError, DataError, ImageError
+from showtell.images.load import load_image
 from showtell.inference.captioner import Captioner
-from showtell.inference.predict import _natural, caption_files, list_pictures
+from showtell.inference.predict import _natural, caption_files, list_images
 
 Write = Callable[[Path, Iterable[str]], None]
 
@@ -39,10 +39,10 @@ def test_folders_become_their_pictures_in_natural_order(tmp_path: Path, write_pi
     )
     (tmp_path / "z.jpg").mkdir()
     single = tmp_path / "notes.txt"
-    found, problems = list_pictures([single, tmp_path])
+    found, problems = list_images([single, tmp_path])
     assert [path.name for path in found] == ["notes.txt", "P1.jpeg", "p2.PNG", "p10.jpg"]
     assert problems == []
-    found, _ = list_pictures([tmp_path], recursive=True)
+    found, _ = list_images([tmp_path], recursive=True)
     assert [path.name for path in found] == ["P1.jpeg", "p2.PNG", "p10.jpg", "a.webp"]
 
 
@@ -70,14 +70,14 @@ def test_of_a_folder_that_cannot_be_listed_to_its_end_nothing_is_taken(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    found, problems = list_pictures([tmp_path / "a.jpg", tmp_path], recursive=True)
+    found, problems = list_images([tmp_path / "a.jpg", tmp_path], recursive=True)
     assert list(found) == [tmp_path / "a.jpg"]
     assert problems == [f"cannot read {tmp_path}: found Permission denied"]
 
 
 def test_folders_without_pictures_are_told(tmp_path: Path, write_pictures: Write) -> None:
     write_pictures(tmp_path, ["sub/a.jpg"])
-    found, problems = list_pictures([tmp_path, tmp_path / "sub"])
+    found, problems = list_images([tmp_path, tmp_path / "sub"])
     assert [path.name for path in found] == ["a.jpg"]
     assert problems == [
         f"cannot read {tmp_path}: found a folder without pictures. Look into its folders with --recursive"
@@ -201,10 +201,10 @@ def test_a_picture_that_is_gone_before_its_drawing_keeps_its_caption(
 
     def gone(source: Path) -> object:
         if source.name == "a.png":
-            raise PictureError("cannot read a.png", found="no such file")
-        return load_picture(source)
+            raise ImageError("cannot read a.png", found="no such file")
+        return load_image(source)
 
-    monkeypatch.setattr("showtell.inference.predict.load_picture", gone)
+    monkeypatch.setattr("showtell.inference.predict.load_image", gone)
     out = tmp_path / "out"
     outcome = caption_files(captioner, [tmp_path], output=out, form="jsonl", attention=tmp_path / "maps")
     assert ["attention" in row for row in read(out)] == [False, True]

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from showtell.kernels import additive_attention as additive
-from showtell.kernels.attention_lstm import LookingWeights, Sight, read_looking
-from showtell.kernels.packed_lstm import Sentences
+from showtell.kernels.attention_lstm import AttentionInputs, AttentionLstmWeights, attention_lstm
+from showtell.kernels.packed_lstm import PackedBatch
 
 PAD, PICTURES, REGIONS = 0, 2, 3
 HIDDEN, MEMORY, ATTENTION = 4, 5, 6
@@ -38,13 +38,13 @@ def mask() -> Tensor:
     return torch.tensor([[True, True, True], [True, False, True]])
 
 
-def read(of: dict[str, Tensor], sentences: Sentences) -> tuple[Tensor, Tensor]:
-    weights = LookingWeights(of["from_hidden"], of["gate"], of["from_seen"], of["energy"])
-    sight = Sight(of["values"], of["keys"], mask())
-    return read_looking(of["words"], sentences, (of["hidden"], of["cell"]), sight, weights)
+def read(of: dict[str, Tensor], sentences: PackedBatch) -> tuple[Tensor, Tensor]:
+    weights = AttentionLstmWeights(of["from_hidden"], of["gate"], of["from_seen"], of["energy"])
+    sight = AttentionInputs(of["values"], of["keys"], mask())
+    return attention_lstm(of["words"], sentences, (of["hidden"], of["cell"]), sight, weights)
 
 
-def step_by_step(of: dict[str, Tensor], sentences: Sentences) -> tuple[Tensor, Tensor]:
+def step_by_step(of: dict[str, Tensor], sentences: PackedBatch) -> tuple[Tensor, Tensor]:
     """Return the same by the formulas, a sentence at a time: Xu et al. 2015, equations 1 to 6 and section 4.2.1."""
     words = sentences.unpack(of["words"])
     held: list[Any] = [(of["words"].new_zeros(TOKENS.shape[1], HIDDEN),) * 2 for _ in TOKENS]
@@ -74,7 +74,7 @@ def test_outputs_and_gradients_are_those_of_the_formulas(
     at_once: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(additive, "NUMBERS_AT_ONCE", at_once)
-    of, sentences = drawn(), Sentences.of(TOKENS, PAD)
+    of, sentences = drawn(), PackedBatch.of(TOKENS, PAD)
     weigh = torch.randn(len(of["words"]), HIDDEN + MEMORY, dtype=torch.float64)
     found, wanted = (torch.cat(form(of, sentences), dim=1) for form in (read, step_by_step))
     torch.testing.assert_close(found, wanted)
@@ -86,7 +86,7 @@ def test_outputs_and_gradients_are_those_of_the_formulas(
 
 
 def test_bfloat16_stays_near_the_exact() -> None:
-    sentences, of = Sentences.of(TOKENS, PAD), drawn()
+    sentences, of = PackedBatch.of(TOKENS, PAD), drawn()
     rounded = {
         name: part.detach().to(torch.bfloat16 if name in ("words", "values", "keys") else torch.float32)
         for name, part in of.items()
@@ -108,6 +108,6 @@ def test_bfloat16_stays_near_the_exact() -> None:
 def test_no_sentence_at_all_gives_nothing() -> None:
     of = drawn()
     of["words"] = of["words"].detach()[:0].requires_grad_()
-    hidden, context = read(of, Sentences.of(torch.zeros_like(TOKENS), PAD))
+    hidden, context = read(of, PackedBatch.of(torch.zeros_like(TOKENS), PAD))
     assert (hidden.shape, context.shape) == ((0, HIDDEN), (0, MEMORY))
     (hidden.sum() + context.sum()).backward()

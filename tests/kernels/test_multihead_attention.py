@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from showtell.kernels.multihead_attention import by_head, look
+from showtell.kernels.multihead_attention import attend, by_head
 
 
 def draw(*shape: int, seed: int) -> Tensor:
@@ -18,7 +18,7 @@ def test_what_is_found_is_what_torchs_attention_finds() -> None:
     query, keys, values = draw(3, 4, 6, seed=0), draw(3, 5, 6, seed=1), draw(3, 5, 6, seed=2)
     mask = torch.rand(3, 1, 4, 5, generator=torch.Generator().manual_seed(3)) > 0.4
     mask[..., 0] = True
-    found, attention = look(query, by_head(keys, 2), by_head(values, 2), mask)
+    found, attention = attend(query, by_head(keys, 2), by_head(values, 2), mask)
     wanted = functional.scaled_dot_product_attention(
         by_head(query, 2), by_head(keys, 2), by_head(values, 2), attn_mask=mask
     )
@@ -30,5 +30,5 @@ def test_what_is_found_is_what_torchs_attention_finds() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
 def test_attention_is_exact_and_what_is_found_as_precise_as_the_values(dtype: torch.dtype) -> None:
     query, keys = draw(1, 2, 4, seed=0).to(dtype), by_head(draw(1, 3, 4, seed=1).to(dtype), 2)
-    found, attention = look(query, keys, keys, torch.ones(1, dtype=torch.bool))
+    found, attention = attend(query, keys, keys, torch.ones(1, dtype=torch.bool))
     assert (found.dtype, attention.dtype) == (dtype, torch.float32)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from showtell.kernels.shared_linear import repeated
+from showtell.kernels.shared_linear import shared_linear
 
 
 def recurrence(step: Callable[[Tensor], Tensor], start: Tensor, times: int = 6) -> Tensor:
@@ -26,7 +26,7 @@ def test_a_recurrence_has_the_gradients_of_the_plain_layer(bias: bool) -> None:
     layer = nn.Linear(4, 4, bias=bias).double()
     start = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
     wanted = torch.autograd.grad(recurrence(layer, start), [start, *layer.parameters()])
-    found = torch.autograd.grad(recurrence(repeated(layer), start), [start, *layer.parameters()])
+    found = torch.autograd.grad(recurrence(shared_linear(layer), start), [start, *layer.parameters()])
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
 
@@ -36,7 +36,7 @@ def test_calls_of_different_sizes_add_up() -> None:
     layer = nn.Linear(3, 2).double()
     inputs = [torch.randn(*shape, 3, dtype=torch.float64) for shape in ((2, 4), (2, 2), (5,))]
     wanted = torch.autograd.grad(sum(layer(x).exp().sum() for x in inputs), list(layer.parameters()))
-    together = repeated(layer)
+    together = shared_linear(layer)
     found = torch.autograd.grad(sum(together(x).exp().sum() for x in inputs), list(layer.parameters()))
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one, other)
@@ -58,7 +58,7 @@ class CountProducts(TorchDispatchMode):
 
 def test_the_weights_gradient_is_one_product_however_many_steps() -> None:
     layer = nn.Linear(7, 7, bias=False)
-    loss = recurrence(repeated(layer), torch.randn(2, 3, 7), times=9)
+    loss = recurrence(shared_linear(layer), torch.randn(2, 3, 7), times=9)
     with CountProducts((7, 7)) as products:
         loss.backward()
     assert products.count == 1
@@ -66,7 +66,7 @@ def test_the_weights_gradient_is_one_product_however_many_steps() -> None:
 
 def test_the_input_says_the_precision() -> None:
     layer = nn.Linear(4, 2)
-    together = repeated(layer)
+    together = shared_linear(layer)
     found = together(torch.randn(3, 4, dtype=torch.bfloat16))
     assert found.dtype == torch.bfloat16
     found.float().sum().backward()

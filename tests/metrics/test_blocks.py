@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.metrics import oracle
 
 from showtell.errors import ScoreError
-from showtell.metrics import Evaluator, Scores, blocks, evaluate
+from showtell.metrics import Scorer, Scores, blocks, evaluate
 from showtell.metrics import ptb_tokenizer as ptb
 from showtell.metrics.large import arrays as disk
 from showtell.metrics.large import document_frequency as frequencies
@@ -106,9 +106,9 @@ def test_neither_blocks_nor_the_size_of_the_vocabulary_change_a_digit(
 @pytest.mark.usefixtures("small")
 def test_a_tally_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     references, candidates = made_up(23)
-    parts = vars(Evaluator(references).tally(candidates))
+    parts = vars(Scorer(references).tally(candidates))
     monkeypatch.setattr(blocks, "PICTURES", 100)
-    for name, column in vars(Evaluator(references).tally(candidates)).items():
+    for name, column in vars(Scorer(references).tally(candidates)).items():
         np.testing.assert_allclose(parts[name], column, atol=1e-12)
 
 
@@ -197,7 +197,7 @@ def test_captions_of_any_length_have_their_longest_common_subsequences(
 def test_what_the_lexicon_forgets_changes_no_token(monkeypatch: pytest.MonkeyPatch) -> None:
     texts = [text for captions in made_up(40)[0].values() for text in captions]
     monkeypatch.setattr(ptb, "_REMEMBERED", 5)
-    lexicon = ptb.Lexicon()
+    lexicon = ptb.TokenVocab()
     spelled = [lexicon.spell(lexicon.tokens(texts[at : at + 3])) for at in range(0, len(texts), 3)]
     assert [tokens for part in spelled for tokens in part] == [oracle.tokens(text) for text in texts]
 

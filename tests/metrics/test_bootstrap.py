@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from showtell.errors import ConfigError
-from showtell.metrics import Evaluator
-from showtell.metrics.bootstrap import Tally, paired_bootstrap
+from showtell.metrics import Scorer
+from showtell.metrics.bootstrap import SegmentStats, paired_bootstrap
 
 WORDS = ["a", "dog", "cat", "runs", "on", "the", "red", "grass", "bus", "man", "sits", "here"]
 
@@ -24,34 +24,34 @@ def corpus(pictures: int) -> tuple[dict[str, list[str]], dict[str, str], dict[st
 
 
 @pytest.fixture(scope="module")
-def judged() -> tuple[Evaluator, dict[str, str], dict[str, str]]:
+def judged() -> tuple[Scorer, dict[str, str], dict[str, str]]:
     references, good, worse = corpus(60)
-    return Evaluator(references), good, worse
+    return Scorer(references), good, worse
 
 
-def test_a_tally_adds_up_to_the_scores(judged: tuple[Evaluator, dict[str, str], dict[str, str]]) -> None:
-    evaluator, good, worse = judged
-    found = paired_bootstrap([evaluator.tally(good)], [evaluator.tally(worse)], draws=10)
-    one, other = evaluator.score(good).values, evaluator.score(worse).values
+def test_a_tally_adds_up_to_the_scores(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
+    scorer, good, worse = judged
+    found = paired_bootstrap([scorer.tally(good)], [scorer.tally(worse)], draws=10)
+    one, other = scorer.score(good).values, scorer.score(worse).values
     for name, difference in found.items():
         assert difference.value == pytest.approx(one[name] - other[name], abs=1e-12)
     assert list(found) == ["CIDEr-D", "BLEU-4"]
 
 
 def test_a_captioner_never_differs_from_itself(
-    judged: tuple[Evaluator, dict[str, str], dict[str, str]],
+    judged: tuple[Scorer, dict[str, str], dict[str, str]],
 ) -> None:
-    evaluator, good, _ = judged
-    tally = evaluator.tally(good)
+    scorer, good, _ = judged
+    tally = scorer.tally(good)
     for difference in paired_bootstrap([tally], [tally]).values():
         assert (difference.value, difference.low, difference.high) == (0, 0, 0)
 
 
 def test_several_seeds_count_with_their_mean(
-    judged: tuple[Evaluator, dict[str, str], dict[str, str]],
+    judged: tuple[Scorer, dict[str, str], dict[str, str]],
 ) -> None:
-    evaluator, good, worse = judged
-    one, other = evaluator.tally(good), evaluator.tally(worse)
+    scorer, good, worse = judged
+    one, other = scorer.tally(good), scorer.tally(worse)
     both = paired_bootstrap([one, other], [other], draws=300)
     whole = paired_bootstrap([one], [other], draws=300)
     for name in both:
@@ -65,8 +65,8 @@ def test_the_interval_of_a_mean_is_the_known_one() -> None:
     nothing = np.zeros((4, pictures), np.int64), np.zeros(pictures, np.int64)
     gain = generator.normal(0.5, 1.0, pictures)
 
-    def tally(cider: np.ndarray) -> Tally:
-        return Tally(cider, nothing[0], nothing[0], nothing[1], nothing[1])
+    def tally(cider: np.ndarray) -> SegmentStats:
+        return SegmentStats(cider, nothing[0], nothing[0], nothing[1], nothing[1])
 
     found = paired_bootstrap([tally(gain)], [tally(np.zeros(pictures))])["CIDEr-D"]
     half = 1.96 * gain.std(ddof=1) / np.sqrt(pictures)
@@ -76,14 +76,14 @@ def test_the_interval_of_a_mean_is_the_known_one() -> None:
     assert found.high == pytest.approx(gain.mean() + half, abs=0.15 * half)
 
 
-def test_the_same_seed_draws_the_same(judged: tuple[Evaluator, dict[str, str], dict[str, str]]) -> None:
-    evaluator, good, worse = judged
-    tallies = [evaluator.tally(good)], [evaluator.tally(worse)]
+def test_the_same_seed_draws_the_same(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
+    scorer, good, worse = judged
+    tallies = [scorer.tally(good)], [scorer.tally(worse)]
     assert paired_bootstrap(*tallies, draws=250) == paired_bootstrap(*tallies, draws=250)
     assert paired_bootstrap(*tallies, draws=250) != paired_bootstrap(*tallies, draws=250, seed=1)
 
 
-def test_a_tally_needs_bleu_and_cider(judged: tuple[Evaluator, dict[str, str], dict[str, str]]) -> None:
+def test_a_tally_needs_bleu_and_cider(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
     references, good, _ = corpus(4)
     with pytest.raises(ConfigError, match=r"nothing to tally: expected .* metrics bleu and cider"):
-        Evaluator(references, metrics=["cider"]).tally(good)
+        Scorer(references, metrics=["cider"]).tally(good)

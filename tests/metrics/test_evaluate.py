@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.errors import ConfigError, ScoreError
-from showtell.metrics import Evaluator, Scores, evaluate
+from showtell.metrics import Scorer, Scores, evaluate
 
 GOLDEN = Path(__file__).parent / "golden"
 REFERENCES = {
@@ -154,9 +154,9 @@ def test_line_breaks_in_captions_shift_nothing() -> None:
 
 
 def test_an_evaluator_scores_many_candidate_sets_like_new_ones() -> None:
-    evaluator = Evaluator(REFERENCES)
+    scorer = Scorer(REFERENCES)
     for candidates in (CANDIDATES, {key: texts[1] for key, texts in REFERENCES.items()}, CANDIDATES):
-        assert evaluator.score(candidates) == evaluate(REFERENCES, candidates)
+        assert scorer.score(candidates) == evaluate(REFERENCES, candidates)
 
 
 def test_words_no_reference_has_lower_cider_but_stay_apart() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from showtell.errors import MissingExtraError, ScoreError
-from showtell.metrics import Evaluator, evaluate, tokenize
+from showtell.metrics import Scorer, evaluate, tokenize
 from showtell.metrics.meteor import Meteor, find_program
 
 GOLDEN = Path(__file__).parent / "golden" / "scores.json"
@@ -53,7 +53,7 @@ def write_program(path: Path, text: str) -> None:
 
 def test_meteor_stands_behind_bleu_and_in_the_signature(sham_java: Path) -> None:
     with Meteor() as meteor:
-        scores = Evaluator(REFERENCES, meteor=meteor).score(CANDIDATES)
+        scores = Scorer(REFERENCES, meteor=meteor).score(CANDIDATES)
     plain = evaluate(REFERENCES, CANDIDATES)
     assert list(scores.values) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D"]
     assert "metrics:bleu4+meteor-1.5+rouge-l+cider-d" in scores.signature
@@ -80,8 +80,8 @@ def test_the_program_is_started_once_and_ends_with_the_block(
     with Meteor() as meteor:
         assert not (tmp_path / "starts").exists()
         meteor.start()
-        evaluator = Evaluator(REFERENCES, meteor=meteor)
-        assert evaluator.score(CANDIDATES) == evaluator.score(CANDIDATES)
+        scorer = Scorer(REFERENCES, meteor=meteor)
+        assert scorer.score(CANDIDATES) == scorer.score(CANDIDATES)
         process = meteor._process
         assert process is not None
         assert process.poll() is None
@@ -149,7 +149,7 @@ def test_scores_equal_those_of_pycocoevalcap(monkeypatch: pytest.MonkeyPatch) ->
     reference.meteor_p.stderr.close()
     reference.meteor_p.stdout.close()
     with Meteor() as meteor:
-        scores = Evaluator(references, meteor=meteor).score(candidates)
+        scores = Scorer(references, meteor=meteor).score(candidates)
     assert scores.values["METEOR"] == wanted
     assert [row["METEOR"] for row in scores.per_picture.values()] == pictures
     assert 0.1 < wanted < 1

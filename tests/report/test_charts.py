@@ -22,13 +22,13 @@ from showtell.report.charts import (
     TOP,
     WIDTH,
     Axis,
-    Line,
+    Series,
+    downsample,
     epoch_ticks,
     figure,
     line_chart,
     nice_ticks,
     place_ticks,
-    thinned,
 )
 
 
@@ -61,7 +61,7 @@ def test_epoch_ticks_are_whole_and_at_most_six() -> None:
 
 
 def test_higher_values_are_drawn_higher_and_later_epochs_further_right() -> None:
-    svg = line_chart("loss by epoch", [Line("training", "train", [(1, 3.0), (2, 2.0), (3, 1.0)])])
+    svg = line_chart("loss by epoch", [Series("training", "train", [(1, 3.0), (2, 2.0), (3, 1.0)])])
     drawn = places(svg)
     assert drawn == sorted(drawn)
     assert [y for _, y in drawn] == sorted(y for _, y in drawn)
@@ -72,12 +72,12 @@ def test_higher_values_are_drawn_higher_and_later_epochs_further_right() -> None
 
 
 def test_each_point_tells_its_value() -> None:
-    svg = line_chart("x", [Line("validation", "dev", [(2, 18.54321)])])
+    svg = line_chart("x", [Series("validation", "dev", [(2, 18.54321)])])
     assert "<title>validation, epoch 2: 18.54</title>" in svg
 
 
 def test_values_that_are_not_finite_are_left_out() -> None:
-    svg = line_chart("x", [Line("training", "train", [(1, math.nan), (2, 1.0), (3, math.inf)])])
+    svg = line_chart("x", [Series("training", "train", [(1, math.nan), (2, 1.0), (3, math.inf)])])
     assert len(places(svg)) == 1
     assert "nan" not in svg
     assert "inf" not in svg
@@ -104,7 +104,7 @@ def test_ticks_from_left_to_right_are_few_and_inside(first: float, width: float)
 
 def test_a_logarithmic_axis_puts_factors_at_equal_distances() -> None:
     axis = Axis("lr", is_whole=False, is_log=True, form="apart")
-    svg = line_chart("loss by lr", [Line("done", "dev", [(1e-4, 3.0), (1e-3, 2.0), (1e-2, 1.0)])], axis)
+    svg = line_chart("loss by lr", [Series("done", "dev", [(1e-4, 3.0), (1e-3, 2.0), (1e-2, 1.0)])], axis)
     (left, _), (middle, _), (right, _) = places(svg)
     assert middle - left == pytest.approx(right - middle, abs=0.2)
     for text in (">0.0001<", ">0.001<", ">0.01<"):
@@ -113,15 +113,15 @@ def test_a_logarithmic_axis_puts_factors_at_equal_distances() -> None:
 
 def test_many_points_are_thinned_to_means_that_keep_the_sum() -> None:
     points = [(float(step), float(step % 7)) for step in range(1, 1001)]
-    few = thinned(points)
+    few = downsample(points)
     assert len(few) <= MOST_POINTS
     assert few[-1][0] == 1000.0
     assert few[0] == (9.0, sum(step % 7 for step in range(1, 10)) / 9)
-    assert thinned(points[:50]) == points[:50]
-    assert len(places(line_chart("x", [Line("lr", "train", points)], STEPS))) == len(few)
+    assert downsample(points[:50]) == points[:50]
+    assert len(places(line_chart("x", [Series("lr", "train", points)], STEPS))) == len(few)
 
 
 def test_names_in_charts_are_text() -> None:
-    html = figure("Loss", "", [Line("<b>", "c1", [(1, 2.0)]), Line("<i>", "c2", [(1, 2.0)])])
+    html = figure("Loss", "", [Series("<b>", "c1", [(1, 2.0)]), Series("<i>", "c2", [(1, 2.0)])])
     assert "<b><" not in html.replace("<figcaption><b>Loss", "")
     assert "&lt;i&gt;" in html

@@ -15,7 +15,7 @@ from PIL import Image
 
 from showtell.errors import DataError
 from showtell.report import write_report
-from showtell.report.run import choose, read_run
+from showtell.report.run import read_run, select_examples
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & 'quoted' {{recipe}}"
 SCORES = {"BLEU-4": 0.193, "CIDEr-D": 0.4853}
@@ -276,7 +276,7 @@ def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, picture: P
     ]
     write_rows(run / "best" / "predictions.jsonl", rows)
     predictions = read_run(run).predictions
-    chosen = choose(predictions, most=20, metric="CIDEr-D")
+    chosen = select_examples(predictions, most=20, metric="CIDEr-D")
     scores = [prediction.scores["CIDEr-D"] for prediction in chosen]
     assert len(chosen) == 20
     assert set(np.sort(values)[:5]) | set(np.sort(values)[-5:]) <= set(scores)
@@ -284,4 +284,4 @@ def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, picture: P
     assert indices == sorted(indices)
     page = read_page(write_report(run, pictures=20))
     assert "20 of 100 pictures" in page.text
-    assert choose(predictions, most=100, metric="CIDEr-D") == predictions
+    assert select_examples(predictions, most=100, metric="CIDEr-D") == predictions

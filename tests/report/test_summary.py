@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from showtell.errors import DataError
-from showtell.images.load import load_picture
+from showtell.images.load import load_image
 from showtell.report import write_summary
 
 SCORES = {"BLEU-1": 0.6, "BLEU-4": 0.2, "ROUGE-L": 0.45, "CIDEr-D": 0.5}
@@ -75,7 +75,7 @@ def test_a_summary_holds_scores_epochs_charts_and_pictures(run: Path, tmp_path: 
     pictures = sorted((tmp_path / "summary").glob("*.jpg"))
     assert len(pictures) == 7
     assert "(picture not found)" in page
-    assert {max(load_picture(path).shape) for path in pictures} == {224}
+    assert {max(load_image(path).shape) for path in pictures} == {224}
     assert "**a &lt;b&gt;dog&lt;/b&gt; \\*19\\*** (CIDEr-D 190)" in page
     assert "- a red \\| square\n- two lines" in page
 

@@ -20,15 +20,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from showtell.errors import DataError, PictureError
+from showtell.errors import DataError, ImageError
 from showtell.system import atomic as files
 from showtell.system.atomic import (
     atomic_directory,
     atomic_path,
     read_manifest,
+    resolve_swapped,
     sha256_file,
     sha256_json,
-    standing_directory,
     write_json,
     write_manifest,
     write_text,
@@ -131,9 +131,9 @@ def test_an_error_inside_leaves_what_was_there(tmp_path: Path) -> None:
     def fail() -> None:
         with atomic_path(path) as temporary:
             temporary.write_text("half")
-            raise PictureError("mine")
+            raise ImageError("mine")
 
-    with pytest.raises(PictureError, match="mine"):
+    with pytest.raises(ImageError, match="mine"):
         fail()
     assert path.read_text() == "before"
     assert names(tmp_path) == ["file.txt"]
@@ -258,9 +258,9 @@ def test_a_kill_between_the_renames_is_mended_by_the_next_writer(tmp_path: Path)
         with atomic_directory(place):
             assert (place / "a").read_text() == "before"
             assert not (tmp_path / ".place.xyz.tmp").exists()
-            raise PictureError("a later writer fails too")
+            raise ImageError("a later writer fails too")
 
-    with pytest.raises(PictureError, match="a later writer fails too"):
+    with pytest.raises(ImageError, match="a later writer fails too"):
         read_and_fail()
     assert (place / "a").read_text() == "before"
     assert names(tmp_path) == ["place"]
@@ -282,13 +282,13 @@ def test_a_reader_finds_what_a_killed_writer_left_and_changes_nothing(
 ) -> None:
     monkeypatch.setattr(files, "SWAP_SECONDS", 0.0)
     place, old = tmp_path / "place", tmp_path / ".place.old"
-    assert standing_directory(place) == place
+    assert resolve_swapped(place) == place
     old.mkdir()
     (tmp_path / ".place.xyz.tmp").mkdir()
-    assert standing_directory(place) == old
+    assert resolve_swapped(place) == old
     assert names(tmp_path) == [".place.old", ".place.xyz.tmp"]
     monkeypatch.setattr(time, "sleep", lambda seconds: old.rename(place))
-    assert standing_directory(place) == place
+    assert resolve_swapped(place) == place
 
 
 @pytest.mark.parametrize("name", [".", "..", "../inner"])
@@ -299,7 +299,7 @@ def test_a_directory_may_be_named_by_dots(tmp_path: Path, monkeypatch: pytest.Mo
     place = Path(name)
     with pytest.raises(DataError, match=r"found no manifest\.json\. Check the path"):
         read_manifest(place, "prepared set", 1)
-    assert standing_directory(place) == place
+    assert resolve_swapped(place) == place
     meant = place.resolve()
     with atomic_directory(place) as temporary:
         (temporary / "a").write_text("new")

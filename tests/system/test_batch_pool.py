@@ -13,19 +13,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showtell.system.batch_pool import Lanes, go_on, going_on
+from showtell.system.batch_pool import BatchPool, cancellable, check_cancelled
 
 
 def work_until_stopped() -> None:
     deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
-        go_on()
+        check_cancelled()
     raise TimeoutError("nobody stopped this lane")
 
 
 @given(st.integers(0, 7), st.integers(1, 4))
 def test_results_come_in_the_order_of_the_batches(batches: int, count: int) -> None:
-    assert list(Lanes(count).map(lambda batch: 10 * batch, range(batches))) == [
+    assert list(BatchPool(count).map(lambda batch: 10 * batch, range(batches))) == [
         10 * batch for batch in range(batches)
     ]
 
@@ -37,7 +37,7 @@ def test_as_many_batches_are_worked_on_at_once_as_there_are_lanes() -> None:
         both.wait()
         return threading.current_thread().name
 
-    names = list(Lanes(2).map(meet, range(4)))
+    names = list(BatchPool(2).map(meet, range(4)))
     assert len(set(names)) == 2
     assert all(name.startswith("lane") for name in names)
 
@@ -45,7 +45,7 @@ def test_as_many_batches_are_worked_on_at_once_as_there_are_lanes() -> None:
 @pytest.mark.parametrize(("count", "batches"), [(1, 3), (2, 1)])
 def test_one_lane_or_one_batch_needs_no_other_thread(count: int, batches: int) -> None:
     entered: list[None] = []
-    lanes = Lanes(count, lambda: entered.append(None))
+    lanes = BatchPool(count, lambda: entered.append(None))
     assert set(lanes.map(lambda _: threading.current_thread(), range(batches))) == {
         threading.current_thread()
     }
@@ -55,7 +55,7 @@ def test_one_lane_or_one_batch_needs_no_other_thread(count: int, batches: int) -
 def test_each_lane_enters_once() -> None:
     entered: list[str] = []
     both = threading.Barrier(2, timeout=60)
-    lanes = Lanes(2, lambda: entered.append(threading.current_thread().name))
+    lanes = BatchPool(2, lambda: entered.append(threading.current_thread().name))
     list(lanes.map(lambda _: both.wait(), range(6)))
     assert len(entered) == len(set(entered)) == 2
 
@@ -70,7 +70,7 @@ def test_one_batch_more_than_there_are_lanes_is_read_ahead(count: int) -> None:
             read += 1
             yield read
 
-    with closing(Lanes(count).map(lambda batch: batch, endless())) as results:
+    with closing(BatchPool(count).map(lambda batch: batch, endless())) as results:
         for wanted in range(1, 5):
             assert next(results) == wanted
             assert read == wanted + count
@@ -81,7 +81,7 @@ def test_an_error_of_the_batches_comes_after_the_results_of_those_before_it() ->
         yield from range(3)
         raise OSError("the list cannot be read on")
 
-    results = Lanes(2).map(lambda batch: batch, broken())
+    results = BatchPool(2).map(lambda batch: batch, broken())
     assert [next(results), next(results), next(results)] == [0, 1, 2]
     with pytest.raises(OSError, match="cannot be read on"):
         next(results)
@@ -94,11 +94,11 @@ def test_an_error_of_work_stops_the_other_lane() -> None:
         raise ValueError("no such batch")
 
     with pytest.raises(ValueError, match="no such batch"):
-        list(Lanes(2).map(work, range(5)))
+        list(BatchPool(2).map(work, range(5)))
 
 
 def test_a_stream_that_is_left_stops_its_lanes() -> None:
-    with closing(Lanes(2).map(lambda batch: batch and work_until_stopped(), range(5))) as results:
+    with closing(BatchPool(2).map(lambda batch: batch and work_until_stopped(), range(5))) as results:
         assert next(results) == 0
 
 
@@ -113,11 +113,11 @@ def test_an_interrupt_ends_the_stream_at_once() -> None:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with pytest.raises(KeyboardInterrupt):
-            list(Lanes(2).map(work, range(5)))
+            list(BatchPool(2).map(work, range(5)))
     finally:
         signal.signal(signal.SIGINT, before)
 
 
 def test_work_outside_of_lanes_is_never_stopped() -> None:
-    go_on()
-    assert list(going_on(range(3))) == [0, 1, 2]
+    check_cancelled()
+    assert list(cancellable(range(3))) == [0, 1, 2]

@@ -13,7 +13,7 @@ import torch
 from showtell.errors import ConfigError
 from showtell.inference.captioner import Captioner
 from showtell.system import device
-from showtell.system.device import lanes_on, use_threads
+from showtell.system.device import make_batch_pool, set_num_threads
 
 
 @pytest.fixture
@@ -35,15 +35,15 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_threads_are_what_is_asked_for_within_the_cores(
     threads: list[int], asked: int, processes: int, expected: int
 ) -> None:
-    assert use_threads(asked, processes=processes) == expected
+    assert set_num_threads(asked, processes=processes) == expected
     assert threads[-1] == expected
 
 
 def test_what_an_application_has_set_is_left_unless_it_is_too_much(threads: list[int]) -> None:
-    use_threads(0)
+    set_num_threads(0)
     assert threads == [4]
     threads.append(64)
-    assert use_threads(0) == 6
+    assert set_num_threads(0) == 6
 
 
 def test_a_captioner_computes_in_the_threads_it_is_given(
@@ -70,7 +70,7 @@ def test_lanes_share_the_threads_and_nobody_else_has_fewer() -> None:
             both.wait()
             return torch.get_num_threads()
 
-        assert list(lanes_on(torch.device("cpu")).map(threads_of_a_lane, range(4))) == [2] * 4
+        assert list(make_batch_pool(torch.device("cpu")).map(threads_of_a_lane, range(4))) == [2] * 4
         assert torch.get_num_threads() == in_a_thread(torch.get_num_threads) == 5
     finally:
         torch.set_num_threads(before)
@@ -80,9 +80,9 @@ def test_one_thread_and_other_devices_have_one_lane() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)
-        assert lanes_on(torch.device("cpu")).count == 1
+        assert make_batch_pool(torch.device("cpu")).count == 1
         torch.set_num_threads(2)
-        assert lanes_on(torch.device("cpu")).count == 2
-        assert lanes_on(torch.device("cuda")).count == 1
+        assert make_batch_pool(torch.device("cpu")).count == 2
+        assert make_batch_pool(torch.device("cuda")).count == 1
     finally:
         torch.set_num_threads(before)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from showtell.errors import DataError
 from showtell.system import disk_store as spilled
-from showtell.system.disk_store import Spilled, in_order, spilled_texts, to_bytes
+from showtell.system.disk_store import DiskList, external_sort, text_list, to_bytes
 
 texts = st.text(st.characters(exclude_categories=()), max_size=6)  # lone surrogates too
 
@@ -27,8 +27,8 @@ class Clumsy:
         return len(self.text) % 2
 
 
-def pairs(kind: Any = str) -> Spilled[tuple[str, int]]:
-    return Spilled(pack=list, unpack=tuple, name=lambda pair: kind(pair[0]))
+def pairs(kind: Any = str) -> DiskList[tuple[str, int]]:
+    return DiskList(pack=list, unpack=tuple, name=lambda pair: kind(pair[0]))
 
 
 @pytest.mark.parametrize("kind", [str, Clumsy])
@@ -57,7 +57,7 @@ def test_they_come_as_from_a_dict_whatever_their_hashes(kind: Any, steps: list[t
 
 
 def test_records_without_names_are_all_kept_and_not_looked_up() -> None:
-    found = Spilled(["a", "b", "a"], pack=str, unpack=str)
+    found = DiskList(["a", "b", "a"], pack=str, unpack=str)
     assert list(found) == ["a", "b", "a"]
     with pytest.raises(ValueError, match="no names"):
         found.find("a")
@@ -69,13 +69,13 @@ def test_records_without_names_are_all_kept_and_not_looked_up() -> None:
 def test_texts_are_sorted_as_python_sorts_them(given_texts: list[str], few: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(spilled, "FEW", few)
-        assert list(in_order(given_texts, to_bytes)) == sorted(given_texts)
-        lengths = list(in_order(given_texts, lambda text: bytes([len(text)])))
+        assert list(external_sort(given_texts, to_bytes)) == sorted(given_texts)
+        lengths = list(external_sort(given_texts, lambda text: bytes([len(text)])))
     assert lengths == sorted(given_texts, key=len)
 
 
 def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = spilled_texts()
+    found = text_list()
     limit = found._database.execute("PRAGMA max_page_count = 8")  # a disk of 32 kB
     assert limit.fetchone() == (8,)
     numbers = (f"{number:100}" for number in range(10_000))
@@ -84,7 +84,7 @@ def test_a_full_disk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_is_left_open() -> None:
-    found = spilled_texts(["a"])
+    found = text_list(["a"])
     database = found._database
     del found
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):

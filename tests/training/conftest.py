@@ -10,7 +10,7 @@ import pytest
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.encoders.encoder import EncoderSpec, build_encoder, save_encoder
-from showtell.training.train_step import Stepper
+from showtell.training.train_step import TrainStep
 
 
 class _CutError(Exception):
@@ -20,17 +20,17 @@ class _CutError(Exception):
 @pytest.fixture
 def cut_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], contextlib.AbstractContextManager[None]]:
     """Inside the block a training ends, as if its process did, before the step after so many; it must get there."""
-    step = Stepper.step
+    step = TrainStep.step
 
     @contextlib.contextmanager
     def cut(steps: int) -> Iterator[None]:
-        def stopping_step(self: Stepper, *rest: object) -> object:
+        def stopping_step(self: TrainStep, *rest: object) -> object:
             if self.moving.progress.step == steps:
                 raise _CutError
             return step(self, *rest)  # type: ignore[arg-type]
 
         with monkeypatch.context() as patch:
-            patch.setattr(Stepper, "step", stopping_step)
+            patch.setattr(TrainStep, "step", stopping_step)
             with pytest.raises(_CutError):
                 yield
 

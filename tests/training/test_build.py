@@ -16,12 +16,18 @@ from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.config.recipe import Recipe, parse_recipe
 from showtell.data.batches import Batch
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import LivePictures
+from showtell.data.views import ImageViewSource
 from showtell.encoders.encoder import Encoder
 from showtell.encoders.features import Features
 from showtell.errors import ConfigError
-from showtell.training.build import Parts, build_encoder_of, build_parts, compute_of, open_memories
-from showtell.training.distributed import Processes
+from showtell.training.build import (
+    Components,
+    build_components,
+    build_encoder_of,
+    open_feature_source,
+    resolve_device,
+)
+from showtell.training.distributed import DistributedContext
 from showtell.training.evaluate import evaluate_checkpoint
 from showtell.training.trainer import train
 
@@ -33,10 +39,10 @@ def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
     return parse_recipe(values, "the changed recipe")
 
 
-def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None) -> Parts:
-    compute = compute_of(recipe, "cpu")
+def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None) -> Components:
+    compute = resolve_device(recipe, "cpu")
     encoder = build_encoder_of(recipe, None, compute)
-    return build_parts(recipe, prepared, encoder, compute, features, Processes())
+    return build_components(recipe, prepared, encoder, compute, features, DistributedContext())
 
 
 def test_a_subset_is_all_that_is_trained_on_and_judged(
@@ -44,8 +50,8 @@ def test_a_subset_is_all_that_is_trained_on_and_judged(
 ) -> None:
     recipe = changed(toy_recipe, data={"subset": 6}, validation={"subset": 3})
     result = train(recipe, data=toy_set.directory, out=tmp_path / "run")
-    assert len(result.judgement.rows) == 3
-    assert set(result.judgement.rows) < set(toy_set.split_rows("dev").tolist())
+    assert len(result.evaluation.rows) == 3
+    assert set(result.evaluation.rows) < set(toy_set.split_rows("dev").tolist())
     assert result.progress.step == 2 * 2  # epochs x batches of 4 and 2
     config = json.loads((tmp_path / "run" / "best" / "config.json").read_text(encoding="utf-8"))
     assert config["data"]["pictures"] == 6
@@ -77,7 +83,7 @@ def test_features_of_a_subset_alone_are_extracted(
         bits = np.unpackbits(np.fromfile(cache / "done.bitmap", np.uint8), count=len(toy_set))
         done[manifest["encoder"]["preprocessing"]["mirror"]] = np.flatnonzero(bits).tolist()
     assert done[True] == parts.batches.rows.tolist()
-    assert done[False] == sorted([*parts.batches.rows, *parts.judge.rows])
+    assert done[False] == sorted([*parts.batches.rows, *parts.evaluator.rows])
 
 
 @pytest.mark.parametrize("regions", [True, False], ids=["regions", "pooled alone"])
@@ -89,19 +95,19 @@ def test_mirror_images_are_not_looked_at_again_where_both_looks_are_averaged(
         changed(toy_recipe, encoder=weights, data={"subset": 5}), toy_set, tmp_path / "some"
     ).encoder
     rows = np.arange(4)
-    memories = open_memories(
+    memories = open_feature_source(
         toy_set, encoder, tmp_path / "kept", rows=rows[:2], mirrored=rows[1:], regions=regions
     )
     assert len(list((tmp_path / "kept").iterdir())) == 1
     seen = memories.load(rows[1:], np.array([True, False, True]))
     assert isinstance(seen, Features)
-    live = LivePictures(toy_set, encoder.preprocessing).load(rows[1:], np.array([True, False, True]))
+    live = ImageViewSource(toy_set, encoder.preprocessing).load(rows[1:], np.array([True, False, True]))
     expected = encoder(live)
     assert torch.equal(seen.pooled.float(), expected.pooled)
     assert torch.equal(seen.regions.float(), expected.regions if regions else expected.regions[:, :0])
 
 
-PLAIN = {"name": "lstm", "embedding": 16, "hidden": 16, "head": "batch-norm"}
+PLAIN = {"name": "lstm", "embedding": 16, "hidden": 16, "image_head": "batch-norm"}
 """The plain LSTM whose last layer of the encoder is a new one."""
 
 
@@ -184,9 +190,9 @@ def test_a_frozen_encoder_sees_the_same_live_whatever_the_precision_of_training(
     before = {name: value.clone() for name, value in parts.encoder.state_dict().items()}
     parts.model.train()
     batch = next(parts.batches.epoch(0))
-    exact = parts.model.see(batch.memory)
+    exact = parts.model.encode(batch.memory)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = parts.model.see(batch.memory)
+        mixed = parts.model.encode(batch.memory)
     assert torch.equal(exact.regions, mixed.regions)
     assert not exact.regions.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in parts.encoder.state_dict().items())
@@ -195,7 +201,7 @@ def test_a_frozen_encoder_sees_the_same_live_whatever_the_precision_of_training(
 def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
     toy_set: PreparedSet, toy_recipe: Recipe
 ) -> None:
-    parts = parts_of(changed(toy_recipe, data={"captions": 1}), toy_set)
+    parts = parts_of(changed(toy_recipe, data={"captions_per_image": 1}), toy_set)
     assert {batch.tokens.shape[1] for batch in parts.batches.epoch(0)} == {1}
     assert {batch.tokens.shape[1] for batch in parts.dev.in_order()} == {2}
 
@@ -203,12 +209,12 @@ def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
 def test_the_layout_is_asked_where_no_cache_asks_it(
     toy_recipe: Recipe, toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = build_encoder_of(toy_recipe, None, compute_of(toy_recipe, "cpu"))
+    encoder = build_encoder_of(toy_recipe, None, resolve_device(toy_recipe, "cpu"))
     assert encoder.spec.trainable
     asked: list[torch.Size] = []
     monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(pictures.shape))
     monkeypatch.setattr(Encoder, "may_have_other_layout", True)
-    open_memories(toy_set, encoder, None, rows=toy_set.split_rows("train"))
+    open_feature_source(toy_set, encoder, None, rows=toy_set.split_rows("train"))
     assert asked == [(16, 32, 32, 3)]
 
 
@@ -244,7 +250,7 @@ def test_a_plain_run_trains_and_is_evaluated_on_pooled_vectors_alone(
     values = toy_recipe.model_dump(mode="json") | {"decoder": PLAIN}
     values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
     recipe, features = parse_recipe(values, "recipe"), tmp_path / "features"
-    told = train(recipe, data=toy_set.directory, out=tmp_path / "run", features=features).judgement.texts
+    told = train(recipe, data=toy_set.directory, out=tmp_path / "run", features=features).evaluation.texts
     again = evaluate_checkpoint(tmp_path / "run", data=toy_set.directory, features=features)
     assert again.texts == told
     assert [path.name.endswith("-pooled") for path in features.iterdir()] == [True]
@@ -255,7 +261,7 @@ def test_corners_are_kept_and_trained_on_but_never_judged(
 ) -> None:
     values = toy_recipe.model_dump(mode="json")
     values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
-    values["data"] |= {"flip": True, "augment": {"views": "corners", "crop": 0.75}}
+    values["data"] |= {"flip": True, "augment": {"mode": "corner_crops", "crop": 0.75}}
     cornered = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
     assert len(list(tmp_path.iterdir())) == 10
     values["data"]["augment"] = None
@@ -271,10 +277,10 @@ def test_corners_are_kept_and_trained_on_but_never_judged(
     assert torch.equal(regions(cornered.batches.epoch(0)), regions(cornered.batches.epoch(0)))
 
 
-@pytest.mark.parametrize("views", ["corners", "windows"])
+@pytest.mark.parametrize("views", ["corner_crops", "feature_windows"])
 def test_kept_views_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: Recipe, views: str) -> None:
     values = toy_recipe.model_dump(mode="json")
-    values["data"]["augment"] = {"views": views}
+    values["data"]["augment"] = {"mode": views}
     with pytest.raises(ConfigError, match=rf"{views}' features are kept.*data\.augment\.views=live"):
         parse_recipe(values, "recipe")
 
@@ -284,7 +290,7 @@ def test_windows_of_kept_maps_are_trained_on_but_never_judged(
 ) -> None:
     values = toy_recipe.model_dump(mode="json")
     values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
-    values["data"] |= {"flip": True, "augment": {"views": "windows", "crop": 0.5}}
+    values["data"] |= {"flip": True, "augment": {"mode": "feature_windows", "crop": 0.5}}
     recipe = parse_recipe(values, "recipe")
     windowed = parts_of(recipe, toy_set, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2  # whole views and mirrored ones, looked at once
@@ -292,8 +298,8 @@ def test_windows_of_kept_maps_are_trained_on_but_never_judged(
     whole = parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
     assert len(list(tmp_path.iterdir())) == 2
 
-    def regions(parts: Parts) -> torch.Tensor:
-        return torch.cat([parts.model.see(batch.memory).regions for batch in parts.batches.epoch(0)])
+    def regions(parts: Components) -> torch.Tensor:
+        return torch.cat([parts.model.encode(batch.memory).regions for batch in parts.batches.epoch(0)])
 
     judged = zip(windowed.dev.in_order(), whole.dev.in_order(), strict=True)
     for one, other in judged:

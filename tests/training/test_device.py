@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from showtell.training.device import resolve_compute
+from showtell.training.device import resolve_device_config
 
 
 def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -16,5 +16,5 @@ def test_several_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr("showtell.system.cpu.usable_cores", lambda: 6)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
     monkeypatch.setattr(torch, "set_num_threads", used.append)
-    resolve_compute("cpu", "fp32", 0)
+    resolve_device_config("cpu", "fp32", 0)
     assert used == [3]

@@ -21,9 +21,9 @@ from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.errors import CheckpointError, ConfigError
 from showtell.inference.captioner import Captioner
-from showtell.training.distillation import Teachers
+from showtell.training.distillation import TeacherEnsemble
 from showtell.training.losses import cross_entropy
-from showtell.training.train_step import Stepper
+from showtell.training.train_step import TrainStep
 from showtell.training.trainer import train
 
 PAD = 0
@@ -53,13 +53,13 @@ def taught(recipe: Recipe, *teachers: Path, **changes: object) -> Recipe:
 
 def small_captioner(seed: int) -> CaptioningModel:
     torch.manual_seed(seed)
-    spec = AttentionSpec(embedding=6, hidden=5, attention=4, memory=7) if seed else LstmSpec(embedding=6)
+    spec = AttentionSpec(embedding=6, hidden=5, attention=4, region_dim=7) if seed else LstmSpec(embedding=6)
     return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=6, pad_id=PAD))
 
 
 def test_the_mean_of_their_odds_is_taught_before_every_token() -> None:
     models = [small_captioner(seed) for seed in range(2)]
-    found = Teachers(models, 0.4).teach(MEMORY, TOKENS, PAD)
+    found = TeacherEnsemble(models, 0.4).teach(MEMORY, TOKENS, PAD)
     real = TOKENS[:, :, 1:] != PAD
     with torch.no_grad():
         each = [model.eval()(MEMORY, TOKENS[:, :, :-1])[real].softmax(dim=1) for model in models]
@@ -70,7 +70,7 @@ def test_the_mean_of_their_odds_is_taught_before_every_token() -> None:
 def test_teachers_are_read_without_dropout() -> None:
     model = small_captioner(1)
     assert not torch.equal(*(model.train()(MEMORY, TOKENS[:, :, :-1]) for _ in range(2)))
-    teachers = Teachers([model], 1.0)
+    teachers = TeacherEnsemble([model], 1.0)
     assert torch.equal(*(teachers.teach(MEMORY, TOKENS, PAD) for _ in range(2)))
 
 
@@ -80,13 +80,15 @@ def test_who_agrees_with_the_teacher_learns_from_the_words_alone(share: float) -
     model = small_captioner(1).eval()
     batch = Batch(np.arange(2), np.zeros(2, np.bool_), MEMORY, TOKENS)
 
-    def gradients(teachers: Teachers | None) -> torch.Tensor:
+    def gradients(teachers: TeacherEnsemble | None) -> torch.Tensor:
         model.zero_grad()
         cross_entropy(model, batch, pad_id=PAD, label_smoothing=0.1, teachers=teachers)[0].backward()
         return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
     alone = gradients(None)
-    torch.testing.assert_close(gradients(Teachers([model], share)), (1 - share) * alone, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(
+        gradients(TeacherEnsemble([model], share)), (1 - share) * alone, rtol=1e-4, atol=1e-6
+    )
     assert float(alone.norm()) > 1
 
 
@@ -95,9 +97,11 @@ def test_going_on_asks_for_the_same_teachers(
 ) -> None:
     chosen = taught(recipe, teacher)
     once = train(chosen, data=toy_set.directory, out=tmp_path / "run")
-    assert train(chosen, data=toy_set.directory, out=tmp_path / "run").judgement.texts == once.judgement.texts
+    assert (
+        train(chosen, data=toy_set.directory, out=tmp_path / "run").evaluation.texts == once.evaluation.texts
+    )
     moved = tmp_path / "other"
-    train(taught(recipe, teacher, teaching=0.9), data=toy_set.directory, out=moved)
+    train(taught(recipe, teacher, distillation_weight=0.9), data=toy_set.directory, out=moved)
     with pytest.raises(ConfigError, match="teachers"):
         train(taught(recipe, moved), data=toy_set.directory, out=tmp_path / "run")
 
@@ -133,7 +137,7 @@ def born_again(recipe: Recipe, **training: object) -> Recipe:
     values = recipe.model_dump(mode="json")
     values["objective"] = [
         {"name": "cross-entropy", "epochs": 2},
-        {"name": "cross-entropy", "epochs": 2, "anew": True, "teaching": 0.7},
+        {"name": "cross-entropy", "epochs": 2, "reinit": True, "distillation_weight": 0.7},
     ]
     values["training"] |= training
     return parse_recipe(values, "a recipe that begins anew")
@@ -142,19 +146,19 @@ def born_again(recipe: Recipe, **training: object) -> Recipe:
 def test_a_phase_begins_anew_taught_by_the_best_before(
     toy_set: PreparedSet, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, taught_by, teach, step = [], set(), Teachers.teach, Stepper.step
+    began, taught_by, teach, step = [], set(), TeacherEnsemble.teach, TrainStep.step
 
-    def looking_step(self: Stepper, *rest: object) -> object:
+    def looking_step(self: TrainStep, *rest: object) -> object:
         if self.moving.progress.position == self.moving.progress.phase_epoch == 0:
             began.append({name: value.clone() for name, value in self.model.decoder.state_dict().items()})
         return step(self, *rest)  # type: ignore[arg-type]
 
-    def looking_teach(self: Teachers, *rest: object) -> torch.Tensor:
+    def looking_teach(self: TeacherEnsemble, *rest: object) -> torch.Tensor:
         taught_by.update(model.decoder.words.weight.sum().item() for model in self._models)
         return teach(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Stepper, "step", looking_step)
-    monkeypatch.setattr(Teachers, "teach", looking_teach)
+    monkeypatch.setattr(TrainStep, "step", looking_step)
+    monkeypatch.setattr(TeacherEnsemble, "teach", looking_teach)
     train(born_again(recipe), data=toy_set.directory, out=tmp_path / "run")
     alone = parse_recipe(
         born_again(recipe).model_dump(mode="json") | {"objective": [{"name": "cross-entropy", "epochs": 2}]},
@@ -198,7 +202,7 @@ def test_teaching_that_cannot_be_is_refused_by_the_recipe(recipe: Recipe, toy_re
     anew = born_again(recipe).model_dump(mode="json")
     refuse(anew | {"objective": anew["objective"][1:]}, "no phase before it could teach")
     refuse(anew | {"encoder": toy_recipe.model_dump(mode="json")["encoder"]}, "a frozen encoder sees")
-    refuse(anew | {"training": anew["training"] | {"early_stopping": 3}}, "would give up")
+    refuse(anew | {"training": anew["training"] | {"early_stopping_patience": 3}}, "would give up")
     refuse(anew | {"schedule": {"name": "plateau"}}, "would give up")
 
 
@@ -210,8 +214,8 @@ def test_every_phase_trains_on_a_graphics_card(
     values["training"]["precision"] = precision
     values["objective"] = [
         {"name": "cross-entropy", "epochs": 6},
-        {"name": "cross-entropy", "epochs": 6, "anew": True},
-        {"name": "self-critical", "epochs": 1, "start_share": 0.5},
+        {"name": "cross-entropy", "epochs": 6, "reinit": True},
+        {"name": "self-critical", "epochs": 1, "interpolate_init": 0.5},
     ]
     result = train(
         parse_recipe(values, "three phases"),
@@ -220,7 +224,7 @@ def test_every_phase_trains_on_a_graphics_card(
         features=tmp_path / "kept",
         device=graphics_card,
     )
-    assert result.judgement.scores.values["CIDEr-D"] > 0.5
+    assert result.evaluation.scores.values["CIDEr-D"] > 0.5
     picture = toy_set.picture_path(0)
     said = [
         Captioner.load(tmp_path / "run", device=device).caption(picture).text

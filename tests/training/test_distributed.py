@@ -18,8 +18,8 @@ from safetensors.torch import load_file
 from showtell.config.recipe import Recipe, dump_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import ConfigError
-from showtell.training.device import resolve_compute
-from showtell.training.distributed import Processes, is_main, joined
+from showtell.training.device import resolve_device_config
+from showtell.training.distributed import DistributedContext, distributed_context, is_main_process
 from showtell.training.tracking import read_metrics
 from showtell.training.trainer import train
 
@@ -51,12 +51,12 @@ import sys
 
 import torch
 from showtell.errors import DataError
-from showtell.training.distributed import ProcessError, is_main, joined
+from showtell.training.distributed import ProcessError, is_main_process, distributed_context
 
 def fail():
     raise DataError("nothing there")
 
-with joined(torch.device("cpu")) as all_:
+with distributed_context(torch.device("cpu")) as all_:
     numbers = [torch.full((2, 2), float(all_.rank + 1)), torch.tensor(0.5)]
     all_.add(numbers)
     assert [one.tolist() for one in numbers] == [[[3.0, 3.0], [3.0, 3.0]], 1.0]
@@ -65,7 +65,7 @@ with joined(torch.device("cpu")) as all_:
     assert all_.interleave(mine) == list(range(7))
     assert all_.gather(all_.rank) == [0, 1]
     assert all_.from_main(lambda: all_.rank) == 0
-    assert is_main() == all_.is_main == (all_.rank == 0)
+    assert is_main_process() == all_.is_main == (all_.rank == 0)
     try:
         all_.from_main(fail)
     except DataError:
@@ -87,12 +87,12 @@ with joined(torch.device("cpu")) as all_:
 
 
 def test_one_process_needs_nobody() -> None:
-    with joined(torch.device("cpu")) as alone:
-        assert alone == Processes(0, 1)
+    with distributed_context(torch.device("cpu")) as alone:
+        assert alone == DistributedContext(0, 1)
         numbers = torch.ones(2)
         alone.add([numbers])
         assert numbers.tolist() == [1.0, 1.0]
-        assert alone.interleave(alone.share([3, 4])) == [3, 4]
+        assert alone.gather_in_order(alone.share([3, 4])) == [3, 4]
         assert alone.gather(5) == [5]
 
 
@@ -101,7 +101,7 @@ def test_a_launcher_that_starts_one_process_of_many_is_told(
 ) -> None:
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
-    with joined(torch.device("cpu")) as alone:
+    with distributed_context(torch.device("cpu")) as alone:
         assert alone.count == 1
     assert "accelerate launch --cpu starts one process" in capsys.readouterr().err
 
@@ -113,12 +113,12 @@ def test_several_processes_do_not_share_one_card(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setattr(device_module, "choose_device", lambda name, **_: torch.device(name))
-    assert not is_main()
-    assert str(resolve_compute("cuda", "fp32", 1).device) == "cuda:1"
+    assert not is_main_process()
+    assert str(resolve_device_config("cuda", "fp32", 1).device) == "cuda:1"
     with pytest.raises(
         ConfigError, match=r"'cuda:0' cannot be used: found several processes.*card's number out"
     ):
-        resolve_compute("cuda:0", "fp32", 1)
+        resolve_device_config("cuda:0", "fp32", 1)
 
 
 @pytest.fixture
@@ -128,9 +128,9 @@ def still_recipe(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> Re
     shutil.copy(tmp_path / "looked" / "best" / "encoder.safetensors", tmp_path / "encoder.safetensors")
     values = toy_recipe.model_dump(mode="json")
     values["encoder"] |= {"trainable": False, "weights": str(tmp_path / "encoder.safetensors")}
-    values["decoder"] |= {"dropout": 0.0, "memory_dropout": 0.0}
+    values["decoder"] |= {"dropout": 0.0, "region_dropout": 0.0}
     # 16 pictures in batches of 5: one process has no picture of the last batch.
-    values["training"] |= {"pictures": 5, "save_steps": 1}
+    values["training"] |= {"batch_size": 5, "save_steps": 1}
     values["objective"][0]["epochs"] = 3
     values["data"]["flip"] = True
     recipe = parse_recipe(values, "the still recipe")
@@ -170,14 +170,14 @@ def test_two_processes_train_what_one_trains(
         # Measured: 8e-7 after ten steps of 0.01.
         assert torch.allclose(value, together[name], atol=1e-5, rtol=0), name
     # One process wrote and spoke, and each picture was judged once.
-    assert done.stdout == one.judgement.scores.table() + "\n"
+    assert done.stdout == one.evaluation.scores.table() + "\n"
     assert done.stderr.count("epoch 3: loss") == 1
     rows = [row for row in read_metrics(tmp_path / "two") if row["kind"] == "validation"]
     expected = [row for row in read_metrics(tmp_path / "one") if row["kind"] == "validation"]
     for row, like in zip(rows, expected, strict=True):
         assert row["loss"] == pytest.approx(like["loss"], abs=1e-5)
     said = (tmp_path / "two" / "best" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
-    assert [json.loads(line)["candidate"] for line in said] == one.judgement.texts
+    assert [json.loads(line)["candidate"] for line in said] == one.evaluation.texts
     assert "in each of 2 processes" in (tmp_path / "two" / "log.txt").read_text(encoding="utf-8")
     again = start(launcher, *train_arguments(tmp_path, toy_set, "two"))
     assert again.stdout == done.stdout

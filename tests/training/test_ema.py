@@ -26,7 +26,7 @@ def test_the_average_follows_its_formula() -> None:
 def test_new_weights_are_forgotten_as_fast_as_those_of_the_start() -> None:
     model = nn.Linear(1, 1, bias=False)
     at_start, later = WeightAverage(model, 0.99), WeightAverage(model, 0.99)
-    later.begin_anew(first_step=5000)
+    later.reset(first_step=5000)
     for step in range(3):
         with torch.no_grad():
             model.weight.add_(1.0)
@@ -68,16 +68,16 @@ def test_a_share_of_the_first_weights_stays_until_the_next_phase_begins() -> Non
             return model.weight.item()
 
     set_to(2.0)
-    average = WeightAverage(model, 0.0, start_share=0.25)
+    average = WeightAverage(model, 0.0, interpolate_init=0.25)
     set_to(6.0)
     average.update(0)
     assert judged() == pytest.approx(0.75 * 6.0 + 0.25 * 2.0)
     assert model.weight.item() == 6.0
     kept = WeightAverage(model, 0.0)
-    kept.restore(average.average, average.start, average.start_share)
+    kept.restore(average.average, average.start, average.interpolate_init)
     with kept.applied():
         assert model.weight.item() == pytest.approx(5.0)
-    average.begin_anew()
+    average.reset()
     set_to(8.0)
     average.update(1)
     assert judged() == pytest.approx(8.0)
@@ -85,7 +85,7 @@ def test_a_share_of_the_first_weights_stays_until_the_next_phase_begins() -> Non
 
 
 def test_first_weights_that_are_gone_are_not_made_up() -> None:
-    average = WeightAverage(nn.Linear(2, 2), 0.9, start_share=0.5)
+    average = WeightAverage(nn.Linear(2, 2), 0.9, interpolate_init=0.5)
     with pytest.raises(KeyError, match="weight"):
         average.restore(average.average, {}, 0.5)
 

@@ -15,19 +15,19 @@ from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import Recipe
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import LivePictures
+from showtell.data.views import ImageViewSource
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import ConfigError
 from showtell.metrics import evaluate
 from showtell.tokenizer import Tokenizer
-from showtell.training.device import Compute, resolve_compute
+from showtell.training.device import DeviceConfig, resolve_device_config
 from showtell.training.evaluate import evaluate_checkpoint
-from showtell.training.evaluator import Judge
+from showtell.training.evaluator import Evaluator
 from showtell.training.predictions import write_predictions
 from showtell.training.trainer import train
 
-COMPUTE = Compute(torch.device("cpu"), torch.float32)
+COMPUTE = DeviceConfig(torch.device("cpu"), torch.float32)
 
 
 @pytest.fixture(scope="module")
@@ -37,32 +37,32 @@ def captioner(toy_set: PreparedSet) -> tuple[CaptioningModel, Tokenizer]:
     tokenizer = Tokenizer.fit(captions, min_count=1)
     spec = EncoderSpec(name="small", width=16, trainable=True, preprocessing=Preprocessing(size=32))
     encoder = build_encoder(spec)
-    decoder_spec = AttentionSpec(embedding=8, hidden=8, attention=8, memory=8)
+    decoder_spec = AttentionSpec(embedding=8, hidden=8, attention=8, region_dim=8)
     decoder = build_decoder(
         decoder_spec, vocabulary=tokenizer.size, encoder_width=16, pad_id=tokenizer.pad_id
     )
     return CaptioningModel(decoder, encoder), tokenizer
 
 
-def make_judge(toy_set: PreparedSet, tokenizer: Tokenizer, pictures: int = 64) -> Judge:
-    memories = LivePictures(toy_set, Preprocessing(size=32))
-    return Judge(toy_set, "dev", memories, tokenizer, COMPUTE, pictures=pictures)
+def make_judge(toy_set: PreparedSet, tokenizer: Tokenizer, pictures: int = 64) -> Evaluator:
+    memories = ImageViewSource(toy_set, Preprocessing(size=32))
+    return Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE, pictures=pictures)
 
 
 def test_what_is_scored_is_what_was_said(
     toy_set: PreparedSet, captioner: tuple[CaptioningModel, Tokenizer], tmp_path: Path
 ) -> None:
     model, tokenizer = captioner
-    judgement = make_judge(toy_set, tokenizer).judge(model, DecodingOptions(max_words=6), attention=True)
-    write_predictions(tmp_path / "said.jsonl", toy_set, judgement, tokenizer, (4, 4))
+    evaluation = make_judge(toy_set, tokenizer).evaluate(model, DecodingOptions(max_tokens=6), attention=True)
+    write_predictions(tmp_path / "said.jsonl", toy_set, evaluation, tokenizer, (4, 4))
     rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [row["key"] for row in rows] == [toy_set.key(int(row)) for row in toy_set.split_rows("dev")]
     again = evaluate(
         {row["key"]: row["references"] for row in rows}, {row["key"]: row["candidate"] for row in rows}
     )
-    assert again.values == judgement.scores.values
-    assert again.signature == judgement.scores.signature
-    for row, hypothesis in zip(rows, judgement.hypotheses, strict=True):
+    assert again.values == evaluation.scores.values
+    assert again.signature == evaluation.scores.signature
+    for row, hypothesis in zip(rows, evaluation.hypotheses, strict=True):
         assert row["candidate"] == tokenizer.decode(hypothesis.ids)
         assert row["scores"] == again.per_picture[row["key"]]
         assert len(row["attention"]) == len(row["words"])
@@ -73,14 +73,14 @@ def test_words_of_several_pieces_have_one_map_each(toy_set: PreparedSet, tmp_pat
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = build_encoder(EncoderSpec(name="small", width=16, trainable=True))
-        spec = AttentionSpec(embedding=8, hidden=8, attention=8, memory=8)
+        spec = AttentionSpec(embedding=8, hidden=8, attention=8, region_dim=8)
         decoder = build_decoder(spec, vocabulary=tokenizer.size, encoder_width=16, pad_id=tokenizer.pad_id)
-    memories = LivePictures(toy_set, encoder.preprocessing)
-    judge = Judge(toy_set, "dev", memories, tokenizer, COMPUTE)
-    judgement = judge.judge(
-        CaptioningModel(decoder, encoder), DecodingOptions(max_words=6, min_words=6), attention=True
+    memories = ImageViewSource(toy_set, encoder.preprocessing)
+    evaluator = Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE)
+    evaluation = evaluator.evaluate(
+        CaptioningModel(decoder, encoder), DecodingOptions(max_tokens=6, min_tokens=6), attention=True
     )
-    write_predictions(tmp_path / "said.jsonl", toy_set, judgement, tokenizer, encoder.grid)
+    write_predictions(tmp_path / "said.jsonl", toy_set, evaluation, tokenizer, encoder.grid)
     rows = [json.loads(line) for line in (tmp_path / "said.jsonl").read_text(encoding="utf-8").splitlines()]
     assert any(len(row["words"]) < len(row["ids"]) for row in rows)
     for row in rows:
@@ -93,7 +93,7 @@ def test_the_batch_changes_no_caption(
 ) -> None:
     model, tokenizer = captioner
     said = [
-        make_judge(toy_set, tokenizer, pictures).judge(model, DecodingOptions(max_words=6)).texts
+        make_judge(toy_set, tokenizer, pictures).evaluate(model, DecodingOptions(max_tokens=6)).texts
         for pictures in (1, 3, 64)
     ]
     assert said[0] == said[1] == said[2]
@@ -104,8 +104,8 @@ def test_evaluation_repeats_the_scores_of_the_run(
 ) -> None:
     result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     again = evaluate_checkpoint(tmp_path / "run", data=toy_set.directory, split="dev")
-    assert again.texts == result.judgement.texts
-    assert again.scores.values == result.judgement.scores.values
+    assert again.texts == result.evaluation.texts
+    assert again.scores.values == result.evaluation.scores.values
 
 
 def test_a_split_that_is_not_there_is_refused(
@@ -117,4 +117,4 @@ def test_a_split_that_is_not_there_is_refused(
 
 
 def test_compute_says_what_it_uses() -> None:
-    assert str(resolve_compute("cpu", "fp32", 1)) == "cpu, float32, 1 threads"
+    assert str(resolve_device_config("cpu", "fp32", 1)) == "cpu, float32, 1 threads"

@@ -29,12 +29,12 @@ def model(request: pytest.FixtureRequest) -> CaptioningModel:
     torch.manual_seed(0)
     spec = {
         "lstm": LstmSpec(embedding=6, hidden=5),
-        "attention": AttentionSpec(embedding=6, hidden=5, attention=4, memory=7),
-        "stacked": StackedSpec(embedding=6, hidden=5, memory=4, heads=2),
+        "attention": AttentionSpec(embedding=6, hidden=5, attention=4, region_dim=7),
+        "stacked": StackedSpec(embedding=6, hidden=5, region_dim=4, heads=2),
         "adaptive": AdaptiveSpec(embedding=6, hidden=5, attention=4),
-        "top-down": TopDownSpec(embedding=6, hidden=5, attention=4, memory=7),
-        "attention-on-attention": AttentionOnAttentionSpec(embedding=6, hidden=5, memory=4, heads=2),
-        "transformer": TransformerSpec(hidden=6, heads=2, feed_forward=7, memory=4),
+        "top-down": TopDownSpec(embedding=6, hidden=5, attention=4, region_dim=7),
+        "attention-on-attention": AttentionOnAttentionSpec(embedding=6, hidden=5, region_dim=4, heads=2),
+        "transformer": TransformerSpec(hidden=6, heads=2, feed_forward=7, region_dim=4),
     }[request.param]
     return CaptioningModel(build_decoder(spec, vocabulary=9, encoder_width=4, pad_id=PAD)).double().eval()
 

@@ -21,12 +21,12 @@ from showtell.decoders.registry import build_decoder
 from showtell.decoders.state import DecoderState
 from showtell.encoders.encoder import EncoderSpec, build_encoder
 from showtell.encoders.features import Features
-from showtell.generation import Specials
+from showtell.generation import SpecialTokens
 from showtell.training.self_critical import Reward, SelfCriticalObjective
 
 PAD, BOS, EOS, UNK, VOCABULARY = 0, 1, 2, 3, 9
 PICTURES, WIDTH, MAX_WORDS = 3, 4, 6
-SPECIALS = Specials(PAD, BOS, EOS, UNK)
+SPECIALS = SpecialTokens(PAD, BOS, EOS, UNK)
 
 
 @pytest.fixture(params=["lstm", "stacked", "transformer"])
@@ -34,8 +34,8 @@ def model(request: pytest.FixtureRequest) -> CaptioningModel:
     torch.manual_seed(0)
     spec = {
         "lstm": LstmSpec(embedding=6, hidden=8, dropout=0.3),
-        "stacked": StackedSpec(embedding=6, hidden=8, memory=4, heads=2, dropout=0.3),
-        "transformer": TransformerSpec(hidden=8, heads=2, feed_forward=8, memory=4, dropout=0.3),
+        "stacked": StackedSpec(embedding=6, hidden=8, region_dim=4, heads=2, dropout=0.3),
+        "transformer": TransformerSpec(hidden=8, heads=2, feed_forward=8, region_dim=4, dropout=0.3),
     }[request.param]
     return CaptioningModel(
         build_decoder(spec, vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=PAD)
@@ -54,7 +54,7 @@ def make_batch() -> Batch:
 
 
 def build(reward: Reward, **options: object) -> SelfCriticalObjective:
-    return SelfCriticalObjective(SelfCritical(**options), reward, SPECIALS, max_words=MAX_WORDS)  # type: ignore[arg-type]
+    return SelfCriticalObjective(SelfCritical(**options), reward, SPECIALS, max_tokens=MAX_WORDS)  # type: ignore[arg-type]
 
 
 def fives(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
@@ -142,7 +142,7 @@ def test_the_gradient_is_that_of_the_weighed_log_probabilities() -> None:
     def first(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
         return np.array([float(worth[sample[0]]) for sample in samples])
 
-    objective = SelfCriticalObjective(SelfCritical(samples=64), first, SPECIALS, max_words=0)
+    objective = SelfCriticalObjective(SelfCritical(samples=64), first, SPECIALS, max_tokens=0)
     total = torch.zeros_like(model.decoder.output.bias)
     for seed in range(60):
         torch.manual_seed(seed)
@@ -164,7 +164,7 @@ def test_a_frozen_encoder_looks_once_at_a_live_picture(trainable: bool, looks: i
     preprocessing = Preprocessing(size=32)
     encoder = build_encoder(EncoderSpec(name="small", width=16, trainable=True, preprocessing=preprocessing))
     encoder.spec = encoder.spec.model_copy(update={"trainable": trainable})
-    spec = StackedSpec(embedding=6, hidden=8, memory=4, heads=2)
+    spec = StackedSpec(embedding=6, hidden=8, region_dim=4, heads=2)
     decoder = build_decoder(spec, vocabulary=VOCABULARY, encoder_width=encoder.width, pad_id=PAD)
     model, calls = CaptioningModel(decoder, encoder).train(), []
     encoder.register_forward_hook(lambda *_: calls.append(1))
@@ -190,7 +190,7 @@ class Reciter:
     def __init__(self, lengths: Tensor) -> None:
         self.lengths, self.rows = lengths, []
 
-    def begin(self, features: Features, hypotheses: int) -> Script:
+    def init_state(self, features: Features, hypotheses: int) -> Script:
         pictures = torch.arange(len(self.lengths))
         self.said = torch.zeros_like(self.lengths)
         return Script(torch.arange(hypotheses).expand(len(pictures), -1), pictures)

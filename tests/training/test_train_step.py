@@ -13,44 +13,46 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import CrossEntropy, Recipe, parse_recipe
 from showtell.data.batches import Batch, Batches, BatchOptions
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import LivePictures
+from showtell.data.views import ImageViewSource
 from showtell.errors import ShowtellError
-from showtell.training.build import Parts, build_encoder_of, build_parts, compute_of
-from showtell.training.distributed import Processes
+from showtell.training.build import Components, build_components, build_encoder_of, resolve_device
+from showtell.training.distributed import DistributedContext
 from showtell.training.losses import Objective, build_objective
-from showtell.training.train_step import Stepper
-from showtell.training.trainer import build_moving
+from showtell.training.train_step import TrainStep
+from showtell.training.trainer import build_trainer_state
 
 
 def frozen_recipe(toy_recipe: Recipe, **training: object) -> Recipe:
     """Without dropout and batch norm, which see more than one picture at a time."""
     values = toy_recipe.model_dump(mode="json")
-    values["decoder"] |= {"dropout": 0.0, "memory_dropout": 0.0}
+    values["decoder"] |= {"dropout": 0.0, "region_dropout": 0.0}
     values["training"] |= training
     return parse_recipe(values, "the recipe")
 
 
-def build(recipe: Recipe, prepared: PreparedSet) -> Parts:
+def build(recipe: Recipe, prepared: PreparedSet) -> Components:
     """Parts whose encoder is left out of training: features are made once, by the untrained encoder."""
-    compute = compute_of(recipe, "cpu")
-    parts = build_parts(recipe, prepared, build_encoder_of(recipe, None, compute), compute, None, Processes())
+    compute = resolve_device(recipe, "cpu")
+    parts = build_components(
+        recipe, prepared, build_encoder_of(recipe, None, compute), compute, None, DistributedContext()
+    )
     return replace(parts, model=CaptioningModel(parts.model.decoder))
 
 
-def stepper_of(recipe: Recipe, parts: Parts, processes: Processes | None = None) -> Stepper:
+def stepper_of(recipe: Recipe, parts: Components, processes: DistributedContext | None = None) -> TrainStep:
     parts = replace(parts, model=copy.deepcopy(parts.model))
-    moving = build_moving(recipe, parts)
-    return Stepper(
-        recipe, parts.model, moving, parts.compute, processes or Processes(), parts.tokenizer.pad_id
+    moving = build_trainer_state(recipe, parts)
+    return TrainStep(
+        recipe, parts.model, moving, parts.compute, processes or DistributedContext(), parts.tokenizer.pad_id
     )
 
 
 def batches_of(
-    recipe: Recipe, prepared: PreparedSet, parts: Parts, *, process: int, processes: int
+    recipe: Recipe, prepared: PreparedSet, parts: Components, *, process: int, processes: int
 ) -> list[Batch]:
-    options = BatchOptions(recipe.training.pictures, 5, 20, True, 0, process, processes)
+    options = BatchOptions(recipe.training.batch_size, 5, 20, True, 0, process, processes)
     rows = prepared.split_rows("train")
-    live = LivePictures(prepared, Preprocessing(size=32))
+    live = ImageViewSource(prepared, Preprocessing(size=32))
     found = []
     for batch in Batches(prepared, rows, parts.tokenizer, live, options).epoch(0):
         with torch.no_grad():
@@ -60,7 +62,9 @@ def batches_of(
     return found
 
 
-def gradients(stepper: Stepper, batch: Batch, objective: Objective) -> tuple[list[torch.Tensor], float, int]:
+def gradients(
+    stepper: TrainStep, batch: Batch, objective: Objective
+) -> tuple[list[torch.Tensor], float, int]:
     loss, weight, _ = stepper._add_gradients(batch, objective)
     found = [
         torch.zeros_like(one) if one.grad is None else one.grad.clone() for one in stepper.model.parameters()
@@ -68,14 +72,14 @@ def gradients(stepper: Stepper, batch: Batch, objective: Objective) -> tuple[lis
     return found, float(loss), weight
 
 
-@pytest.mark.parametrize("micro_pictures", [1, 3, 5])
+@pytest.mark.parametrize("micro_batch_size", [1, 3, 5])
 def test_a_batch_in_parts_gives_the_step_of_the_whole(
-    toy_set: PreparedSet, toy_recipe: Recipe, micro_pictures: int
+    toy_set: PreparedSet, toy_recipe: Recipe, micro_batch_size: int
 ) -> None:
     recipe = frozen_recipe(toy_recipe, pictures=5)
     parts = build(recipe, toy_set)
     objective = build_objective(CrossEntropy(), parts.batches)
-    cut = frozen_recipe(toy_recipe, pictures=5, micro_pictures=micro_pictures)
+    cut = frozen_recipe(toy_recipe, pictures=5, micro_batch_size=micro_batch_size)
     whole, cut_up = stepper_of(recipe, parts), stepper_of(cut, parts)
     for batch in batches_of(recipe, toy_set, parts, process=0, processes=1):
         first, second = whole.step(batch, objective, 0.01), cut_up.step(batch, objective, 0.01)
@@ -162,7 +166,7 @@ def test_gradients_that_overflow_for_ever_end_the_run(toy_set: PreparedSet, toy_
 
 
 def test_an_objective_may_tell_more_of_all_parts(toy_set: PreparedSet, toy_recipe: Recipe) -> None:
-    recipe = frozen_recipe(toy_recipe, pictures=5, micro_pictures=2)
+    recipe = frozen_recipe(toy_recipe, pictures=5, micro_batch_size=2)
     parts = build(recipe, toy_set)
     learn = build_objective(CrossEntropy(), parts.batches)
 

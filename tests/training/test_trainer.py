@@ -26,13 +26,13 @@ from showtell.errors import CheckpointError, ConfigError, DataError, EncoderErro
 from showtell.training import losses as objectives
 from showtell.training import run_io as under_way
 from showtell.training import trainer as loop
-from showtell.training.evaluator import Judge
-from showtell.training.predictions import kept_judgement
-from showtell.training.run_io import UnderWay
+from showtell.training.evaluator import Evaluator
+from showtell.training.predictions import load_evaluation
+from showtell.training.run_io import TrainingRun
 from showtell.training.tracking import read_metrics
-from showtell.training.train_step import Stepper
+from showtell.training.train_step import TrainStep
 from showtell.training.trainer import train
-from showtell.training.trainer_state import Moving
+from showtell.training.trainer_state import TrainerState
 
 
 def changed(recipe: Recipe, **sections: dict[str, object] | list[dict[str, object]]) -> Recipe:
@@ -102,7 +102,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
 ) -> None:
     recipe = changed(
         toy_recipe,
-        training={"save_steps": 1, "micro_pictures": 3, "precision": precision},
+        training={"save_steps": 1, "micro_batch_size": 3, "precision": precision},
         schedule={"name": "plateau", "patience": 0},
     )
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
@@ -133,7 +133,12 @@ def test_a_run_that_was_killed_at_any_moment_ends_with_the_same_bits(
         data={"flip": True},
         schedule={"name": "plateau", "patience": 0},
         validation={"metric": "loss"},
-        training={"save_steps": 3, "micro_pictures": 3, "early_stopping": 3, "precision": precision},
+        training={
+            "save_steps": 3,
+            "micro_batch_size": 3,
+            "early_stopping_patience": 3,
+            "precision": precision,
+        },
         optimizer={"lr": 0.1},
         objective=[{"name": "cross-entropy", "epochs": 60}],
     )
@@ -214,14 +219,16 @@ def test_a_run_from_before_a_key_was_there_goes_on(
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     path = tmp_path / "run" / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
-    del manifest["recipe"]["training"]["micro_pictures"]
+    del manifest["recipe"]["training"]["micro_batch_size"]
     path.write_text(json.dumps(manifest), encoding="utf-8")
     before = weights_of(tmp_path / "run")
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert same(before, weights_of(tmp_path / "run"))
-    with pytest.raises(ConfigError, match=r"micro_pictures was 0, is 2"):
+    with pytest.raises(ConfigError, match=r"micro_batch_size was 0, is 2"):
         train(
-            changed(toy_recipe, training={"micro_pictures": 2}), data=toy_set.directory, out=tmp_path / "run"
+            changed(toy_recipe, training={"micro_batch_size": 2}),
+            data=toy_set.directory,
+            out=tmp_path / "run",
         )
 
 
@@ -276,7 +283,7 @@ def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
 ) -> None:
     recipe = changed(toy_recipe, training={"save_steps": 1})
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    step, objective = Stepper.step, objectives.cross_entropy
+    step, objective = TrainStep.step, objectives.cross_entropy
     saved: dict[str, dict[str, bytes]] = {}
 
     def breaking_objective(*args: object, **keys: object) -> object:
@@ -286,14 +293,14 @@ def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
         loss.register_hook(lambda gradient: gradient * float("nan"))
         return loss, tokens
 
-    def breaking_step(self: Stepper, *rest: object) -> object:
+    def breaking_step(self: TrainStep, *rest: object) -> object:
         if self.moving.progress.step == 6:
             saved.update({name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")})
             patch.setattr(objectives, "cross_entropy", breaking_objective)
         return step(self, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
-        patch.setattr(Stepper, "step", breaking_step)
+        patch.setattr(TrainStep, "step", breaking_step)
         with pytest.raises(ShowtellError, match=rf"cannot go on at step 7: found {found}.*optimizer\.lr"):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert {name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")} == saved
@@ -318,7 +325,7 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(
     values = toy_recipe.model_dump(mode="json")
     values["objective"][0]["epochs"] = 50
     values["optimizer"]["lr"] = 1e-9
-    values["training"] |= {"early_stopping": 2, "averaging": 0.0}
+    values["training"] |= {"early_stopping_patience": 2, "ema_decay": 0.0}
     result = train(parse_recipe(values, "recipe"), data=toy_set.directory, out=tmp_path / "run")
     assert result.progress.epoch == 3
     assert "stops early: 2 validations" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
@@ -359,19 +366,19 @@ def test_a_finished_run_is_not_decoded_again(
 ) -> None:
     first = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     decoded: list[object] = []
-    judge = Judge.judge
+    evaluator = Evaluator.evaluate
 
-    def counting(self: Judge, *rest: object, **keys: object) -> object:
+    def counting(self: Evaluator, *rest: object, **keys: object) -> object:
         decoded.append(self)
-        return judge(self, *rest, **keys)  # type: ignore[arg-type]
+        return evaluator(self, *rest, **keys)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Judge, "judge", counting)
+    monkeypatch.setattr(Evaluator, "evaluate", counting)
     again = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert not decoded
-    assert again.judgement.scores == first.judgement.scores
-    assert again.judgement.texts == first.judgement.texts
-    assert again.judgement.rows == first.judgement.rows
-    for old, new in zip(first.judgement.hypotheses, again.judgement.hypotheses, strict=True):
+    assert again.evaluation.scores == first.evaluation.scores
+    assert again.evaluation.texts == first.evaluation.texts
+    assert again.evaluation.rows == first.evaluation.rows
+    for old, new in zip(first.evaluation.hypotheses, again.evaluation.hypotheses, strict=True):
         assert (old.ids, old.score, old.word_log_probs) == (new.ids, new.score, new.word_log_probs)
     said = tmp_path / "run" / "best" / "predictions.jsonl"
     said.write_text(said.read_text(encoding="utf-8")[:-9], encoding="utf-8")
@@ -387,10 +394,10 @@ def test_a_finished_run_can_be_given_its_encoder(
     shutil.copy(tmp_path / "first" / "best" / "encoder.safetensors", weights)
     frozen = changed(toy_recipe, encoder={"trainable": False})
     places = {"data": toy_set.directory, "out": tmp_path / "run", "features": tmp_path / "features"}
-    before = train(frozen, encoder_weights=weights, **places).judgement  # type: ignore[arg-type]
+    before = train(frozen, encoder_weights=weights, **places).evaluation  # type: ignore[arg-type]
     decoder = (tmp_path / "run" / "best" / "decoder.safetensors").read_bytes()
     assert not (tmp_path / "run" / "best" / "encoder.safetensors").exists()
-    after = train(frozen, encoder_weights=weights, include_encoder=True, **places).judgement  # type: ignore[arg-type]
+    after = train(frozen, encoder_weights=weights, include_encoder=True, **places).evaluation  # type: ignore[arg-type]
     weights.unlink()
     for name in ("best", "last"):
         loaded = load_checkpoint(tmp_path / "run" / name)
@@ -398,7 +405,7 @@ def test_a_finished_run_can_be_given_its_encoder(
     assert (tmp_path / "run" / "best" / "decoder.safetensors").read_bytes() == decoder
     assert load_checkpoint(tmp_path / "run").config["scores"]["values"] == pytest.approx(before.scores.values)
     assert after.scores == before.scores
-    assert kept_judgement(tmp_path / "run" / "best", toy_set) is not None
+    assert load_evaluation(tmp_path / "run" / "best", toy_set) is not None
 
 
 def test_the_time_of_looking_counts(
@@ -410,7 +417,7 @@ def test_the_time_of_looking_counts(
         time.sleep(0.7)
         return build(*rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "build_parts", slow)
+    monkeypatch.setattr(loop, "build_components", slow)
     result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert result.progress.seconds > 0.7
 
@@ -460,7 +467,7 @@ def test_a_vocabulary_of_pieces_is_one_key(toy_set: PreparedSet, toy_recipe: Rec
     recipe = changed(toy_recipe, tokenizer={"kind": "bpe", "max_size": 300})
     result = train(recipe, data=toy_set.directory, out=tmp_path / "run")
     assert load_checkpoint(tmp_path / "run").tokenizer.kind == "bpe"
-    assert len(result.judgement.texts) == 8
+    assert len(result.evaluation.texts) == 8
 
 
 def test_a_checkpoint_with_its_encoder_needs_nothing_else(
@@ -489,7 +496,7 @@ def test_a_checkpoint_with_its_encoder_needs_nothing_else(
 
 PHASES = [
     {"name": "cross-entropy", "epochs": 2},
-    {"name": "self-critical", "epochs": 2, "lr": 0.003, "samples": 3, "bleu": 1.0, "start_share": 0.25},
+    {"name": "self-critical", "epochs": 2, "lr": 0.003, "samples": 3, "bleu": 1.0, "interpolate_init": 0.25},
 ]
 
 
@@ -520,9 +527,9 @@ def test_a_reward_phase_follows_at_its_own_rate(
 def test_a_phase_starts_from_the_best_weights_and_without_a_past(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    step, seen = Stepper.step, []
+    step, seen = TrainStep.step, []
 
-    def looking_step(self: Stepper, *rest: object) -> object:
+    def looking_step(self: TrainStep, *rest: object) -> object:
         state = self.moving.progress
         if state.phase == 1 and state.phase_epoch == state.position == 0:
             best = load_checkpoint(tmp_path / "run" / "best").model.decoder.state_dict()
@@ -533,7 +540,7 @@ def test_a_phase_starts_from_the_best_weights_and_without_a_past(
             seen.append(not self.moving.optimizer.state)
         return step(self, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Stepper, "step", looking_step)
+    monkeypatch.setattr(TrainStep, "step", looking_step)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
     assert seen == [True, True, True]
 
@@ -541,13 +548,13 @@ def test_a_phase_starts_from_the_best_weights_and_without_a_past(
 def test_what_is_kept_holds_a_share_of_the_weights_that_the_phase_began_with(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    best, begin = tmp_path / "run" / "best", Moving.begin_anew
+    best, begin = tmp_path / "run" / "best", TrainerState.reset
 
-    def noting(self: Moving, phase: SelfCritical) -> None:
+    def noting(self: TrainerState, phase: SelfCritical) -> None:
         shutil.copy(best / "decoder.safetensors", tmp_path / "begun.safetensors")
         begin(self, phase)
 
-    monkeypatch.setattr(Moving, "begin_anew", noting)
+    monkeypatch.setattr(TrainerState, "begin_anew", noting)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
     first, state = load_file(tmp_path / "begun.safetensors"), weights_of(tmp_path / "run")
     for name, value in load_file(tmp_path / "run" / "last" / "decoder.safetensors").items():
@@ -579,7 +586,7 @@ def test_early_stopping_ends_a_phase_and_the_next_one_begins(
 ) -> None:
     recipe = parse_recipe(
         {
-            **changed(toy_recipe, training={"early_stopping": 1}, optimizer={"lr": 1e-9}).model_dump(
+            **changed(toy_recipe, training={"early_stopping_patience": 1}, optimizer={"lr": 1e-9}).model_dump(
                 mode="json"
             ),
             "objective": [{"name": "cross-entropy", "epochs": 50}, PHASES[1]],
@@ -600,16 +607,16 @@ def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
     phases = [{"name": "cross-entropy", "epochs": 1}, {"name": "cross-entropy", "epochs": 2}]
     recipe = changed(toy_recipe, objective=phases, validation={"metric": "loss"})
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    save_last = UnderWay.save_last
+    save_last = TrainingRun.save_last
 
-    def failing(run: UnderWay) -> None:
+    def failing(run: TrainingRun) -> None:
         if run.moving.progress.phase == run.moving.progress.phase_epoch == 1:
             assert run.moving.progress.best_epoch == 2
             raise StopError
         save_last(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(UnderWay, "save_last", failing)
+        patch.setattr(TrainingRun, "save_last", failing)
         with pytest.raises(StopError):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")

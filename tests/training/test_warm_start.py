@@ -19,7 +19,7 @@ from showtell.training.trainer import train
 
 def started(recipe: Recipe, start: Path, *, lr: float = 1e-12, **decoder: object) -> Recipe:
     values = recipe.model_dump(mode="json")
-    values["training"] |= {"start": str(start), "averaging": 0.0}
+    values["training"] |= {"init_from": str(start), "ema_decay": 0.0}
     values["optimizer"]["lr"] = lr
     values["tokenizer"]["min_count"] = 3
     values["objective"] = [{"name": "cross-entropy", "epochs": 1}]

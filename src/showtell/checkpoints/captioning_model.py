@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from showtell.decoders.registry import AnyDecoder
 from showtell.encoders.encoder import Encoder
-from showtell.encoders.features import Features, Memory
+from showtell.encoders.features import EncoderInput, Features
 
 
 class CaptioningModel(nn.Module):
@@ -25,10 +25,10 @@ class CaptioningModel(nn.Module):
         self.decoder = decoder
         self.encoder = encoder
 
-    def see(self, memory: Memory) -> Features:
+    def encode(self, memory: EncoderInput) -> Features:
         """Return features in float32 at least, and those of pictures uint8 [P, H, W, 3] through the encoder."""
         if not isinstance(memory, Tensor):
-            return memory.widened()
+            return memory.float()
         if self.encoder is None:
             raise ValueError("a model without an encoder cannot look at pictures")
         # What a frozen encoder sees does not depend on the precision of training: kept and live are the same.
@@ -37,7 +37,7 @@ class CaptioningModel(nn.Module):
             features: Features = self.encoder(memory)
         return features
 
-    def forward(self, memory: Memory, tokens: Tensor) -> Tensor:
+    def forward(self, memory: EncoderInput, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        logits: Tensor = self.decoder(self.see(memory), tokens)
+        logits: Tensor = self.decoder(self.encode(memory), tokens)
         return logits

@@ -21,7 +21,7 @@ from torch import Tensor
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.checkpoints.hub import CARD, CONFIG, DECODER, ENCODER, FILES, TOKENIZER
 from showtell.checkpoints.model_card import card_fields, model_card
-from showtell.checkpoints.portable import portable_config
+from showtell.checkpoints.portable import strip_config_paths
 from showtell.checkpoints.shared_encoder import (
     SHARED,
     check_shared,
@@ -37,8 +37,8 @@ from showtell.encoders.encoder import Encoder, build_encoder, check_identity, sa
 from showtell.errors import CheckpointError, EncoderError
 from showtell.system.atomic import (
     atomic_directory,
+    resolve_swapped,
     sha256_file,
-    standing_directory,
     write_json,
     write_text,
 )
@@ -55,13 +55,13 @@ class Checkpoint:
     Attributes:
         model: Encoder (None where features come from a cache) and decoder, in eval mode.
         tokenizer: Its vocabulary.
-        search: How it decodes unless told otherwise.
+        generation: How it decodes unless told otherwise.
         config: All of ``config.json``.
     """
 
     model: CaptioningModel
     tokenizer: Tokenizer
-    search: DecodingOptions
+    generation: DecodingOptions
     config: dict[str, Any]
 
     @property
@@ -79,7 +79,7 @@ def save_checkpoint(
     tokenizer: Tokenizer,
     encoder: Encoder,
     include_encoder: bool,
-    search: DecodingOptions,
+    generation: DecodingOptions,
     about: Mapping[str, Any],
 ) -> None:
     """Write a checkpoint's files into an empty directory (see `showtell.system.atomic.atomic_directory`).
@@ -91,7 +91,7 @@ def save_checkpoint(
         tokenizer: Its vocabulary.
         encoder: What it looks through; a trained one is always written along.
         include_encoder: Write a frozen one too, so that the checkpoint needs nothing else.
-        search: How it decodes unless told otherwise.
+        generation: How it decodes unless told otherwise.
         about: JSON values kept beside: recipe, data, scores; the model card is made from them.
     """
     config = {
@@ -106,7 +106,7 @@ def save_checkpoint(
         },
         "decoder": decoder_spec.model_dump(mode="json"),
         "vocabulary": tokenizer.size,
-        "search": search.model_dump(mode="json"),
+        "generation": generation.model_dump(mode="json"),
         **about,
     }
     carried = encoder if include_encoder or encoder.spec.trainable else None
@@ -150,7 +150,7 @@ def save_portable(
     if shared_encoder is not None:
         check_shared(encoder, loaded.config, shared_encoder, directory)
     fields = card_fields({**loaded.config.get("card", {}), **(card or {})})
-    config = portable_config(loaded.config)
+    config = strip_config_paths(loaded.config)
     config["card"] = fields.model_dump(mode="json", exclude_defaults=True)
     config["encoder"] = {"origin": encoder.origin, **config["encoder"]}
     config["encoder"].pop(SHARED, None)
@@ -196,7 +196,7 @@ def _write(
     names = (DECODER, TOKENIZER, *((ENCODER,) if encoder is not None else ()))
     config = {**config, "files": {name: sha256_file(directory / name) for name in names}}
     write_json(directory / CONFIG, config)
-    write_text(directory / CARD, model_card(portable_config(config), repository=repository))
+    write_text(directory / CARD, model_card(strip_config_paths(config), repository=repository))
 
 
 def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
@@ -220,8 +220,8 @@ def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
 
 
 def _directory_of(path: Path) -> Path:
-    best = standing_directory(path / "best")
-    return best if (best / CONFIG).exists() else standing_directory(path)
+    best = resolve_swapped(path / "best")
+    return best if (best / CONFIG).exists() else resolve_swapped(path)
 
 
 def _number_of(directory: Path) -> int | None:
@@ -293,7 +293,7 @@ def load_checkpoint(
     directory, config = read_config(path)
     try:
         spec: DecoderSpec = TypeAdapter(DecoderSpec).validate_python(config["decoder"])
-        search = DecodingOptions.model_validate(config["search"])
+        generation = DecodingOptions.model_validate(config["generation"])
         encoder_spec = EncoderSpec.model_validate(config["encoder"]["spec"])
         tokenizer = Tokenizer.load(directory / TOKENIZER)
         if tokenizer.size != config["vocabulary"]:
@@ -322,7 +322,7 @@ def load_checkpoint(
         else None
     )
     model = CaptioningModel(decoder.to(device), encoder).eval()
-    return Checkpoint(model, tokenizer, search, config)
+    return Checkpoint(model, tokenizer, generation, config)
 
 
 def _load_encoder(

@@ -27,13 +27,13 @@ class EnsembleState:
 
     members: tuple[Any, ...]
 
-    def select(self, parents: Tensor) -> Self:
+    def reorder(self, parents: Tensor) -> Self:
         """Return the states of the parents, int64 [P, K']."""
-        return type(self)(tuple(member.select(parents) for member in self.members))
+        return type(self)(tuple(member.reorder(parents) for member in self.members))
 
-    def keep(self, pictures: Tensor) -> Self:
+    def filter(self, pictures: Tensor) -> Self:
         """Return the states of these pictures alone, int64 [P']."""
-        return type(self)(tuple(member.keep(pictures) for member in self.members))
+        return type(self)(tuple(member.filter(pictures) for member in self.members))
 
 
 class Ensemble(nn.Module):
@@ -47,9 +47,9 @@ class Ensemble(nn.Module):
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def begin(self, features: Features, hypotheses: int) -> EnsembleState:
+    def init_state(self, features: Features, hypotheses: int) -> EnsembleState:
         """Return the state of K hypotheses about each picture before the first word."""
-        return EnsembleState(tuple(member.begin(features, hypotheses) for member in self.members))  # type: ignore[operator]
+        return EnsembleState(tuple(member.init_state(features, hypotheses) for member in self.members))  # type: ignore[operator]
 
     def step(self, tokens: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState, Tensor | None]:
         """Read tokens int64 [P, K]; return log-probabilities float32 [P, K, V], the new state, mean attention."""
@@ -69,18 +69,18 @@ def mean_probability(logits: Sequence[Tensor]) -> Tensor:
     return each.logsumexp(dim=0) - math.log(len(logits))
 
 
-def ensemble_of(checkpoints: Sequence[Checkpoint]) -> CaptioningModel:
+def make_ensemble(checkpoints: Sequence[Checkpoint]) -> CaptioningModel:
     """Return captioners as one, which looks through the first one's encoder.
 
     Raises:
         CheckpointError: they have different vocabularies, or see through different encoders.
     """
-    check_alike(checkpoints, what="tell together with the first")
+    check_compatible(checkpoints, what="tell together with the first")
     ensemble = Ensemble([checkpoint.model.decoder for checkpoint in checkpoints])
     return CaptioningModel(ensemble, checkpoints[0].model.encoder).eval()  # type: ignore[arg-type]
 
 
-def check_alike(checkpoints: Sequence[Checkpoint], *, what: str) -> None:
+def check_compatible(checkpoints: Sequence[Checkpoint], *, what: str) -> None:
     """Make sure that captioners have one vocabulary and see through one encoder.
 
     Args:

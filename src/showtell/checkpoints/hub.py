@@ -11,7 +11,7 @@ import re
 from pathlib import Path
 
 from showtell.errors import CheckpointError, ConfigError, ShowtellError, reason
-from showtell.system.atomic import standing_directory
+from showtell.system.atomic import resolve_swapped
 
 CONFIG, DECODER, TOKENIZER, ENCODER, CARD = (
     "config.json",
@@ -52,7 +52,7 @@ def find_checkpoint(
         CheckpointError: no such repository or revision, or the hub cannot be reached and nothing is kept.
     """
     text = name.as_posix() if isinstance(name, Path) else name
-    match = None if standing_directory(Path(name)).exists() else _NAME.fullmatch(text)
+    match = None if resolve_swapped(Path(name)).exists() else _NAME.fullmatch(text)
     if match is not None and revision is None:
         revision = match["revision"]
         if revision is None and Path(text.partition("/")[0]).is_dir():

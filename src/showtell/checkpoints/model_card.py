@@ -132,7 +132,7 @@ def _what_it_is(config: Mapping[str, Any]) -> str:
     rows, columns = encoder["grid"]
     sizes = ", ".join(f"{key} {value}" for key, value in decoder.items() if key != "name")
     frozen = "trained along with the decoder" if spec["trainable"] else "frozen, not trained here"
-    layout = f", stride layout {spec['layout']}" if spec["layout"] else ""
+    layout = f", stride layout {spec['stride_in']}" if spec["stride_in"] else ""
     twice = (
         ", the mean of what it sees in the picture and in its mirror image"
         if spec.get("flip_average")
@@ -157,7 +157,7 @@ def _what_it_is(config: Mapping[str, Any]) -> str:
         f"- **Decoder**: `{decoder['name']}` ({sizes}){_rounding(config)}.",
         *_averaged(config),
         f"- **Vocabulary**: {config['vocabulary']:,} tokens.",
-        f"- **Decoding**: {_decoding(config['search'])}.",
+        f"- **Decoding**: {_decoding(config['generation'])}.",
         f"- **Files**: safetensors and JSON alone; `{'`, `'.join(config['files'])}`.",
     ]
     return "\n".join(lines)
@@ -174,11 +174,11 @@ def _averaged(config: Mapping[str, Any]) -> list[str]:
     return [f"- **Weights**: the mean of {len(parts)} decoders, {', '.join(parts)} (SHA-256 of their files)."]
 
 
-def _decoding(search: Mapping[str, Any]) -> str:
-    how = f"{search['beams']} beams" if search["method"] == "beam" else search["method"]
-    blocked = search.get("no_repeat_ngram", 0)
+def _decoding(generation: Mapping[str, Any]) -> str:
+    how = f"{generation['beam_size']} beams" if generation["method"] == "beam" else generation["method"]
+    blocked = generation.get("no_repeat_ngram_size", 0)
     never = f", no {blocked}-gram twice" if blocked else ""
-    return f"{how}, at most {search['max_words']} words, length penalty {search['length_penalty']}{never}"
+    return f"{how}, at most {generation['max_tokens']} words, length penalty {generation['length_penalty']}{never}"
 
 
 def _use(place: str) -> str:
@@ -209,9 +209,9 @@ def _made_from(config: Mapping[str, Any]) -> str:
 
 - **Data**: {data["name"]}{read_as}; {data["pictures"]:,} training pictures{mirrored}.
   Fingerprint of pictures, captions and splits: `{data["fingerprint"]}`.
-- **Captions**: at most {recipe["data"]["max_words"]} tokens, rarer than {tokenizer["min_count"]} times unknown.
+- **Captions**: at most {recipe["data"]["max_tokens"]} tokens, rarer than {tokenizer["min_count"]} times unknown.
 - **Objective**: {", then ".join(_phase(phase) for phase in recipe["objective"])}, up to {epochs} epochs of batches of
-  {training["pictures"]} pictures; the best epoch by {recipe["validation"]["metric"]} on
+  {training["batch_size"]} pictures; the best epoch by {recipe["validation"]["metric"]} on
   `{recipe["validation"]["split"]}` is kept.
 - **Optimizer**: {optimizer["name"]}, learning rate {optimizer["lr"]:g}, schedule {recipe["schedule"]["name"]},
   precision {training["precision"]}, seed {training["seed"]}."""
@@ -220,13 +220,13 @@ def _made_from(config: Mapping[str, Any]) -> str:
 def _phase(phase: Mapping[str, Any]) -> str:
     if "lr" in phase:
         return f"{phase['name']} (learning rate {phase['lr']:g})"
-    teachers = ["the captioner so far"] * bool(phase.get("anew")) + [
+    teachers = ["the captioner so far"] * bool(phase.get("reinit")) + [
         f"`{one}`" for one in phase.get("teachers", ())
     ]
     if not teachers:
         return str(phase["name"])
-    begun = ", with new weights" if phase.get("anew") else ""
-    return f"{phase['name']}{begun} (taught by {' and '.join(teachers)}, a share of {phase['teaching']:g})"
+    begun = ", with new weights" if phase.get("reinit") else ""
+    return f"{phase['name']}{begun} (taught by {' and '.join(teachers)}, a share of {phase['distillation_weight']:g})"
 
 
 def _scores(config: Mapping[str, Any]) -> str:

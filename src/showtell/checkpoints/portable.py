@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import Any
 
 
-def portable_recipe(recipe: Mapping[str, Any]) -> dict[str, Any]:
+def strip_recipe_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """Return a recipe's values whose files are named without their folders."""
     bare: dict[str, Any] = copy.deepcopy(dict(recipe))
     _name_alone(bare.get("encoder", {}), "weights")
-    _name_alone(bare.get("training", {}), "start")
+    _name_alone(bare.get("training", {}), "init_from")
     for phase in bare.get("objective", []):
         if phase.get("teachers"):
             phase["teachers"] = [Path(path).name for path in phase["teachers"]]
     return bare
 
 
-def portable_config(config: Mapping[str, Any]) -> dict[str, Any]:
+def strip_config_paths(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return a checkpoint's configuration whose files, and those of its recipe, are named without their folders."""
     bare: dict[str, Any] = copy.deepcopy(dict(config))
     _name_alone(bare["encoder"]["spec"], "weights")
     if "recipe" in bare:
-        bare["recipe"] = portable_recipe(bare["recipe"])
+        bare["recipe"] = strip_recipe_paths(bare["recipe"])
     return bare
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from showtell.encoders.compressed_weights import write_compact
+from showtell.encoders.compressed_weights import write_compressed
 from showtell.encoders.encoder import Encoder
 from showtell.encoders.weights import read_weights
 from showtell.errors import CheckpointError, ConfigError, EncoderError
@@ -62,7 +62,7 @@ def share_encoder(encoder: Encoder, file: Path, directory: Path) -> str:
     """
     if not file.exists():
         assert encoder.weights is not None, "frozen encoders come from a file"
-        write_compact(encoder.weights, file)
+        write_compressed(encoder.weights, file)
         check_unchanged(encoder, file)
     return Path(os.path.relpath(file.resolve(), directory.resolve())).as_posix()
 

@@ -16,13 +16,15 @@ from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.checkpoints.checkpoint import Checkpoint
-from showtell.checkpoints.ensemble import check_alike
+from showtell.checkpoints.ensemble import check_compatible
 from showtell.checkpoints.hub import DECODER
 from showtell.decoders.registry import build_decoder
 from showtell.errors import CheckpointError, ConfigError
 
 
-def soup_of(checkpoints: Sequence[Checkpoint], shares: Sequence[float] | None = None) -> Checkpoint:
+def average_checkpoints(
+    checkpoints: Sequence[Checkpoint], shares: Sequence[float] | None = None
+) -> Checkpoint:
     """Return the captioner whose decoder has the mean weights.
 
     It has the first one's encoder and, for what is not weights, the last one's configuration without its scores.
@@ -37,7 +39,7 @@ def soup_of(checkpoints: Sequence[Checkpoint], shares: Sequence[float] | None = 
     """
     portions = _portions(shares, len(checkpoints))
     first, last = checkpoints[0], checkpoints[-1]
-    check_alike(checkpoints, what="be averaged with the first")
+    check_compatible(checkpoints, what="be averaged with the first")
     for number, one in enumerate(checkpoints, start=1):
         _check_decoder(one, first, number)
     decoder = build_decoder(
@@ -46,7 +48,9 @@ def soup_of(checkpoints: Sequence[Checkpoint], shares: Sequence[float] | None = 
         encoder_width=first.config["encoder"]["width"],
         pad_id=first.tokenizer.pad_id,
     )
-    decoder.load_state_dict(mean_state([one.model.decoder.state_dict() for one in checkpoints], portions))
+    decoder.load_state_dict(
+        average_state_dicts([one.model.decoder.state_dict() for one in checkpoints], portions)
+    )
     averaged = [
         {"decoder": one.config["files"][DECODER], "share": share}
         for one, share in zip(checkpoints, portions, strict=True)
@@ -57,7 +61,7 @@ def soup_of(checkpoints: Sequence[Checkpoint], shares: Sequence[float] | None = 
     return replace(last, model=model, config={**config, "averaged": averaged})
 
 
-def mean_state(states: Sequence[dict[str, Tensor]], portions: Sequence[float]) -> dict[str, Tensor]:
+def average_state_dicts(states: Sequence[dict[str, Tensor]], portions: Sequence[float]) -> dict[str, Tensor]:
     """Return the weighted mean of tensors of the same names and shapes; counters are the first one's."""
     mean = {}
     for name, value in states[0].items():

@@ -28,11 +28,13 @@ def command(
             help="How much each of several counts, in their order. Repeatable. Default: all the same.",
         ),
     ] = None,
-    beams: Annotated[int | None, typer.Option(help="Beam width it shall have. Default: as it is.")] = None,
+    beam_size: Annotated[
+        int | None, typer.Option(help="Beam width it shall have. Default: as it is.")
+    ] = None,
     length_penalty: Annotated[
         float | None, typer.Option(help="Length penalty it shall have. Default: as it is.")
     ] = None,
-    no_repeat_ngram: Annotated[
+    no_repeat_ngram_size: Annotated[
         int | None, typer.Option(help="N-grams of this size shall never repeat. Default: as it is.")
     ] = None,
     flip_average: Annotated[
@@ -66,11 +68,15 @@ def command(
     encoder_weights: EncoderWeights = None,
 ) -> None:
     """Make a captioner, or the mean of several, ready to be kept in a repository: half floats, a model card."""
-    from showtell.experiments.bundle import pack_captioner
+    from showtell.experiments.bundle import make_bundle
 
     given = {"license": license_, "datasets": datasets, "notes": notes}
-    search = {"beams": beams, "length_penalty": length_penalty, "no_repeat_ngram": no_repeat_ngram}
-    packed = pack_captioner(
+    search = {
+        "beam_size": beam_size,
+        "length_penalty": length_penalty,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
+    }
+    packed = make_bundle(
         checkpoint,
         out,
         shares=shares or None,
@@ -78,7 +84,7 @@ def command(
         encoder_weights=encoder_weights,
         recipe=recipe,
         card={name: value for name, value in given.items() if value},
-        search={name: value for name, value in search.items() if value is not None},
+        generation={name: value for name, value in search.items() if value is not None},
         flip_average=flip_average,
         data=data,
         split=split,

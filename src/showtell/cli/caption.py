@@ -19,7 +19,7 @@ def command(
         list[Path],
         typer.Argument(metavar="PATH", help="Pictures, and folders of pictures (by name, 2 before 10)."),
     ],
-    beams: Annotated[int | None, typer.Option(help="Beam width. Default: the checkpoint's.")] = None,
+    beam_size: Annotated[int | None, typer.Option(help="Beam width. Default: the checkpoint's.")] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest word.")] = False,
     sample: Annotated[bool, typer.Option("--sample", help="Draw words by their probability.")] = False,
     temperature: Annotated[
@@ -29,15 +29,17 @@ def command(
     top_p: Annotated[float | None, typer.Option(help="Sampling: among the likeliest of this mass.")] = None,
     samples: Annotated[int | None, typer.Option(help="Sampling: captions per picture.")] = None,
     seed: Annotated[int | None, typer.Option(help="Sampling: the same seed, the same captions.")] = None,
-    max_words: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
-    min_words: Annotated[int | None, typer.Option(help="Tokens at least.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
+    min_tokens: Annotated[int | None, typer.Option(help="Tokens at least.")] = None,
     length_penalty: Annotated[
         float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
     ] = None,
-    no_repeat_ngram: Annotated[int | None, typer.Option(help="N-grams of this size never repeat.")] = None,
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(help="N-grams of this size never repeat.")
+    ] = None,
     form: Annotated[str, typer.Option("--format", help="text (path, tab, caption), jsonl or csv.")] = "text",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All beams or samples, best first.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="All beam_size or samples, best first.")] = False,
     attention: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Draw where the decoder looked for each word, a PNG a picture."),
@@ -59,16 +61,16 @@ def command(
         raise ConfigError(f"--format {form} cannot be used", mend=did_you_mean(form, FORMS))
     drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "samples": samples, "seed": seed}
     given = {
-        "beams": beams,
+        "beam_size": beam_size,
         **drawing,
-        "max_words": max_words,
-        "min_words": min_words,
+        "max_tokens": max_tokens,
+        "min_tokens": min_tokens,
         "length_penalty": length_penalty,
-        "no_repeat_ngram": no_repeat_ngram,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
     }
     options = {name: value for name, value in given.items() if value is not None}
     sampling = sample or any(value is not None for value in drawing.values())
-    options.update(_method(beams is not None, greedy, sampling))
+    options.update(_method(beam_size is not None, greedy, sampling))
 
     from showtell.cli.caption_fast import run
 

@@ -57,14 +57,14 @@ def _load(checkpoint: Path, encoder_weights: Path | None, device: str, threads: 
     from showtell.inference.onnx_files import is_export
 
     if encoder_weights is None and is_export(checkpoint):
-        from showtell.inference.onnx_sessions import OpeningExport
+        from showtell.inference.onnx_sessions import OnnxSessionLoader
 
         # Before all other imports, which then take no time of their own.
-        opening = OpeningExport(checkpoint, device=device, threads=threads)
+        opening = OnnxSessionLoader(checkpoint, device=device, threads=threads)
         from showtell.inference.captioner import Captioner
-        from showtell.inference.onnx_backend import ExportRuntime
+        from showtell.inference.onnx_backend import OnnxBackend
 
-        return Captioner(ExportRuntime.load(checkpoint, opening=opening))
+        return Captioner(OnnxBackend.load(checkpoint, opening=opening))
     from showtell.inference.captioner import Captioner
 
     return Captioner.load(checkpoint, encoder_weights=encoder_weights, device=device, threads=threads)

@@ -24,14 +24,16 @@ def command(
     ],
     data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
     split: Annotated[str, typer.Option(help="The split to judge, whole.")] = "dev",
-    beams: Annotated[
+    beam_size: Annotated[
         int | None, typer.Option(help="Beam width; 1 is greedy. Default: the checkpoint's.")
     ] = None,
-    max_words: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
     length_penalty: Annotated[
         float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
     ] = None,
-    no_repeat_ngram: Annotated[int | None, typer.Option(help="N-grams of this size never repeat.")] = None,
+    no_repeat_ngram_size: Annotated[
+        int | None, typer.Option(help="N-grams of this size never repeat.")
+    ] = None,
     meteor: WithMeteor = False,
     together_with: Annotated[
         list[Path] | None,
@@ -56,10 +58,10 @@ def command(
     if output not in {"table", "json"}:
         raise ConfigError(f"--format {output} cannot be used", expected="table or json")
     given = {
-        "beams": beams,
-        "max_words": max_words,
+        "beam_size": beam_size,
+        "max_tokens": max_tokens,
         "length_penalty": length_penalty,
-        "no_repeat_ngram": no_repeat_ngram,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
     }
     changes = {name: value for name, value in given.items() if value is not None}
     checkpoint = find_checkpoint(checkpoint)
@@ -72,20 +74,20 @@ def command(
     common: dict[str, Any] = {"data": data, "split": split, "device": device, "threads": threads}
     with _started(meteor) as program:
         if is_export(checkpoint):
-            from showtell.export.evaluate import judge_export
+            from showtell.export.evaluate import evaluate_export
 
             options = _export_options(checkpoint, changes, kept)
-            told = judge_export(checkpoint, options=options, meteor=program, **common)
+            told = evaluate_export(checkpoint, options=options, meteor=program, **common)
             _print(told.scores, told.texts, told.seconds, data, output)
             return
         from showtell.checkpoints.checkpoint import read_config
         from showtell.config.generation import build_options, override
 
-        options = override(build_options(**read_config(checkpoint)[1]["search"]), **changes)
+        options = override(build_options(**read_config(checkpoint)[1]["generation"]), **changes)
 
         from showtell.training.evaluate import evaluate_checkpoint
 
-        judgement = evaluate_checkpoint(
+        evaluation = evaluate_checkpoint(
             checkpoint,
             options=options,
             encoder_weights=encoder_weights,
@@ -95,7 +97,7 @@ def command(
             together_with=[find_checkpoint(path) for path in together_with or ()],
             **common,
         )
-        _print(judgement.scores, judgement.texts, judgement.seconds, data, output)
+        _print(evaluation.scores, evaluation.texts, evaluation.seconds, data, output)
 
 
 def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
@@ -121,7 +123,7 @@ def _export_options(export: Path, changes: dict[str, Any], unusable: dict[str, A
             found="an export, which looks at pictures by itself",
             mend="Leave it out; showtell caption --format jsonl writes what is said of each picture",
         )
-    return override(read_config(export).search, **changes)
+    return override(read_config(export).generation, **changes)
 
 
 def _print(scores: Scores, texts: Sequence[str], seconds: float, data: Path, output: str) -> None:

@@ -76,7 +76,7 @@ def _tell(exported: Exported) -> list[str]:
         f"decoder {config.decoder.name} {config.decoder.precision}, "
         f"{sum(exported.sizes.values()) / 1e6:.1f} MB",
         f"compared with torch (float32) on {agreement.pictures} {what}",
-        f"same captions: greedy {agreement.greedy:.1%}, beam {agreement.beams} {agreement.beam:.1%}",
+        f"same captions: greedy {agreement.greedy:.1%}, beam {agreement.beam_size} {agreement.beam:.1%}",
         f"largest difference: logits {agreement.logits:.2g}, features {agreement.features:.2g}",
     ]
     if comparison.ties:

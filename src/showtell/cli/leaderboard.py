@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Make the table of captioners: scores, how sure they are, how captions read, and a person beside them."""
     from showtell.experiments.leaderboard.evaluate import collect
-    from showtell.experiments.leaderboard.markdown import markdown_of
+    from showtell.experiments.leaderboard.markdown import to_markdown
     from showtell.experiments.leaderboard.page import write_page
     from showtell.metrics.meteor import Meteor
     from showtell.system.atomic import write_text
@@ -83,7 +83,7 @@ def command(
     }
     if page is not None:
         given |= {"--pictures": pictures, "--seed": seed}
-    text = markdown_of(results, title=heading, command=_command(runs, given))
+    text = to_markdown(results, title=heading, command=_command(runs, given))
     if out is None:
         typer.echo(text, nl=False)
     else:

@@ -43,7 +43,7 @@ def command(
 
     from showtell.experiments.seeds import train_seeds
     from showtell.report import write_report, write_seeds_report
-    from showtell.training.distributed import is_main
+    from showtell.training.distributed import is_main_process
     from showtell.training.trainer import train
 
     options: dict[str, Any] = {
@@ -56,11 +56,11 @@ def command(
         "restart": restart,
     }
     if seeds is None:
-        table = train(resolved, **options).judgement.scores.table()
+        table = train(resolved, **options).evaluation.scores.table()
     else:
         several = train_seeds(resolved, seeds, **options)
         table = several.table()
-    if not is_main():
+    if not is_main_process():
         return
     if seeds is None:
         report = write_report(out)

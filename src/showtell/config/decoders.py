@@ -19,7 +19,7 @@ class LstmSpec(StrictModel):
     hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
     layers: int = Field(1, ge=1, le=8, description="LSTM layers")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in picture, words and output")
-    head: Literal["linear", "batch-norm"] = Field(
+    image_head: Literal["linear", "batch-norm"] = Field(
         "linear",
         description="what makes the picture a word: linear alone, or followed by batch norm and ReLU, which listened "
         "far better where both were tried",
@@ -35,9 +35,9 @@ class AttentionSpec(StrictModel):
     embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
     hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
     attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    memory: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
+    region_dim: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words and output")
-    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
 
 class StackedSpec(StrictModel):
@@ -48,7 +48,9 @@ class StackedSpec(StrictModel):
     name: Literal["stacked"] = "stacked"
     embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
     hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTMs")
-    memory: int = Field(512, ge=1, le=8192, description="width that regions are projected to; heads share it")
+    region_dim: int = Field(
+        512, ge=1, le=8192, description="width that regions are projected to; heads share it"
+    )
     heads: int = Field(8, ge=1, le=64, description="heads of the attention")
     dropout: float = Field(
         0.5,
@@ -56,11 +58,11 @@ class StackedSpec(StrictModel):
         lt=1.0,
         description="share of zeros in words, picture, the upper LSTM's input, and output",
     )
-    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
     @model_validator(mode="after")
     def _heads_share_the_memory(self) -> Self:
-        _check_heads("memory", self.memory, self.heads)
+        _check_heads("region_dim", self.region_dim, self.heads)
         return self
 
 
@@ -74,7 +76,7 @@ class AdaptiveSpec(StrictModel):
     hidden: int = Field(512, ge=1, le=8192, description="width H of LSTM, sentinel and projected regions")
     attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words, picture and output")
-    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
 
 class TopDownSpec(StrictModel):
@@ -86,9 +88,9 @@ class TopDownSpec(StrictModel):
     embedding: int = Field(512, ge=1, le=8192, description="width E of words, and of the picture beside them")
     hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTMs")
     attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    memory: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
+    region_dim: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words, picture and output")
-    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
 
 class AttentionOnAttentionSpec(StrictModel):
@@ -99,15 +101,15 @@ class AttentionOnAttentionSpec(StrictModel):
     name: Literal["attention-on-attention"] = "attention-on-attention"
     embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
     hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
-    memory: int = Field(
+    region_dim: int = Field(
         512, ge=1, le=8192, description="width of regions, queries and findings; heads share it"
     )
     heads: int = Field(8, ge=1, le=64, description="heads of the attention, in the decoder and over regions")
-    refiners: int = Field(
+    refine_layers: int = Field(
         1, ge=0, le=12, description="layers in which regions look at one another first; 6 in the paper"
     )
     dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words and output")
-    memory_dropout: float = Field(
+    region_dropout: float = Field(
         0.3,
         ge=0.0,
         lt=1.0,
@@ -116,7 +118,7 @@ class AttentionOnAttentionSpec(StrictModel):
 
     @model_validator(mode="after")
     def _heads_share_the_memory(self) -> Self:
-        _check_heads("memory", self.memory, self.heads)
+        _check_heads("region_dim", self.region_dim, self.heads)
         return self
 
 
@@ -132,11 +134,11 @@ class TransformerSpec(StrictModel):
     )
     heads: int = Field(8, ge=1, le=64, description="heads of each attention")
     feed_forward: int = Field(2048, ge=1, le=32768, description="width inside the feed-forward parts")
-    memory: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
+    region_dim: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
     dropout: float = Field(
         0.3, ge=0.0, lt=1.0, description="share of zeros in words, in what each part adds, and in the output"
     )
-    memory_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
 
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:

@@ -24,7 +24,7 @@ class EncoderSpec(StrictModel):
     name: str = Field(
         "resnet50", description="resnet18, resnet34, resnet50, resnet101, resnet152, timm:NAME, or small"
     )
-    layout: Literal["conv1", "conv2"] | None = Field(
+    stride_in: Literal["conv1", "conv2"] | None = Field(
         None,
         description="where a bottleneck stage has its stride 2: conv1 (the first 1x1; Caffe, Keras, MSRA) or "
         "conv2 (the 3x3; torchvision, timm); none: as the weights' metadata say, else conv2; from resnet50 on",
@@ -32,12 +32,12 @@ class EncoderSpec(StrictModel):
     preprocessing: Preprocessing | None = Field(
         None, description="size and normalisation of the pictures; what is not said comes with the weights"
     )
-    stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
+    out_stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
         (4,),
         description="stages of a ResNet whose channels a region has, ascending, the last among them: earlier ones "
         "see finer and know more of colours",
     )
-    grid: int | None = Field(
+    region_grid: int | None = Field(
         None,
         ge=1,
         le=64,
@@ -63,7 +63,7 @@ class EncoderSpec(StrictModel):
             raise ValueError(f"no such encoder; known: {known}")
         return name
 
-    @field_validator("layout")
+    @field_validator("stride_in")
     @classmethod
     def _is_a_choice(cls, layout: Layout | None, info: ValidationInfo) -> Layout | None:
         name = info.data.get("name")
@@ -73,18 +73,18 @@ class EncoderSpec(StrictModel):
 
     @model_validator(mode="after")
     def _stages_are_a_resnets(self) -> Self:
-        if list(self.stages) != sorted(set(self.stages)) or self.stages[-1:] != (4,):
-            raise ValueError("stages must ascend and end with 4")
-        if self.name not in RESNETS and (self.stages != (4,) or self.grid is not None):
-            raise ValueError(f"stages and grid are for ResNets, not for {self.name}")
+        if list(self.out_stages) != sorted(set(self.out_stages)) or self.out_stages[-1:] != (4,):
+            raise ValueError("out_stages must ascend and end with 4")
+        if self.name not in RESNETS and (self.out_stages != (4,) or self.region_grid is not None):
+            raise ValueError(f"out_stages and region_grid are for ResNets, not for {self.name}")
         return self
 
     @property
-    def reads(self) -> dict[str, Any]:
+    def identity_fields(self) -> dict[str, Any]:
         """What is read beside the usual, as JSON values: nothing where it is the last stage's own map, seen once."""
         asked = {
-            "stages": list(self.stages) if len(self.stages) > 1 else None,
-            "grid": self.grid,
+            "out_stages": list(self.out_stages) if len(self.out_stages) > 1 else None,
+            "region_grid": self.region_grid,
             "flip_average": self.flip_average or None,
         }
         return {name: value for name, value in asked.items() if value is not None}

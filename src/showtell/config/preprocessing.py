@@ -9,7 +9,7 @@ from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_
 from showtell.config.base import StrictModel
 
 
-class Corner(StrictModel):
+class CornerCrop(StrictModel):
     """One of a picture's four corners, as a window of the same shape."""
 
     down: Literal[0, 1] = Field(description="0: at the top, 1: at the bottom")
@@ -36,7 +36,9 @@ class Preprocessing(StrictModel):
         (0.229, 0.224, 0.225), description="divided by, per channel"
     )
     mirror: bool = Field(False, description="left and right change places: a second view to train on")
-    corner: Corner | None = Field(None, description="a window in a corner alone: a further view to train on")
+    corner: CornerCrop | None = Field(
+        None, description="a window in a corner alone: a further view to train on"
+    )
 
     @model_serializer(mode="wrap")
     def _name_corners_alone(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -25,11 +25,11 @@ Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 class AugmentOptions(StrictModel):
     """Further views of the pictures that are trained on."""
 
-    views: Literal["live", "corners", "windows"] = Field(
-        "live",
-        description="live: windows that are never the same, decoded and looked at anew each time, nothing kept; "
-        "corners: half of the time the whole view, else one of four windows in its corners, features kept; "
-        "windows: of the encoder's whole map, which is kept once, each side cut half of the time",
+    mode: Literal["random_crop", "corner_crops", "feature_windows"] = Field(
+        "random_crop",
+        description="random_crop: windows that are never the same, decoded and looked at anew each time, nothing kept; "
+        "corner_crops: half of the time the whole view, else one of four windows in its corners, features kept; "
+        "feature_windows: of the encoder's whole map, which is kept once, each side cut half of the time",
     )
     crop: float = Field(
         0.875,
@@ -50,10 +50,10 @@ class DataOptions(StrictModel):
         description="pictures of the training split that are trained on, at most, chosen by training.seed; 0: all. "
         "The vocabulary is that of the whole split",
     )
-    max_words: int = Field(
+    max_tokens: int = Field(
         20, ge=1, le=200, description="captions are cut after this many tokens in training"
     )
-    captions: int = Field(5, ge=1, le=64, description="captions of a picture in a batch, K")
+    captions_per_image: int = Field(5, ge=1, le=64, description="captions of a picture in a batch, K")
     flip: bool = Field(
         False, description="show half of the pictures mirrored, with left and right swapped in their captions"
     )
@@ -64,20 +64,20 @@ class DataOptions(StrictModel):
     @property
     def live_crop(self) -> float | None:
         """The side of live windows; None where training pictures are not looked at anew."""
-        return self._crop_of("live")
+        return self._crop_of("random_crop")
 
     @property
     def corner_share(self) -> float | None:
         """The share of the view that kept corners show; None where there are none."""
-        return self._crop_of("corners")
+        return self._crop_of("corner_crops")
 
     @property
     def least_window(self) -> float | None:
         """The least share of a kept map's side that windows of it show; None where there are none."""
-        return self._crop_of("windows")
+        return self._crop_of("feature_windows")
 
     def _crop_of(self, views: str) -> float | None:
-        return self.augment.crop if self.augment is not None and self.augment.views == views else None
+        return self.augment.crop if self.augment is not None and self.augment.mode == views else None
 
 
 class TokenizerOptions(StrictModel):
@@ -110,10 +110,10 @@ class CrossEntropy(StrictModel):
         description="captioners (checkpoints or runs) of the same vocabulary and encoder; their odds for the next "
         "word are learned beside the captions' own words",
     )
-    teaching: float = Field(
+    distillation_weight: float = Field(
         0.5, ge=0.0, le=1.0, description="share of the teachers' mean probabilities in what is learned"
     )
-    anew: bool = Field(
+    reinit: bool = Field(
         False,
         description="begin with new weights, and with the best captioner of the phases before among the teachers; "
         "not in the first phase",
@@ -133,7 +133,7 @@ class SelfCritical(StrictModel):
     )
     cider: float = Field(1.0, ge=0.0, description="weight of CIDEr-D (0 to 10) in the reward")
     bleu: float = Field(0.0, ge=0.0, description="weight of linear BLEU (about -1 to 1) in the reward")
-    start_share: float = Field(
+    interpolate_init: float = Field(
         0.0,
         ge=0.0,
         lt=1.0,
@@ -159,7 +159,7 @@ class OptimizerOptions(StrictModel):
         0.01, ge=0.0, le=1.0, description="decay of matrices; vectors are not decayed"
     )
     betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="decay of the first and second moment")
-    clip: float = Field(5.0, ge=0.0, description="largest gradient norm; 0: no clipping")
+    max_grad_norm: float = Field(5.0, ge=0.0, description="largest gradient norm; 0: no clipping")
 
 
 class ScheduleOptions(StrictModel):
@@ -167,7 +167,7 @@ class ScheduleOptions(StrictModel):
 
     name: Literal["constant", "cosine", "plateau"] = "cosine"
     warmup_steps: int = Field(200, ge=0, description="steps of linear rise from 0 to the peak")
-    floor: float = Field(0.02, ge=0.0, le=1.0, description="smallest rate, as a share of the peak")
+    min_lr_ratio: float = Field(0.02, ge=0.0, le=1.0, description="smallest rate, as a share of the peak")
     factor: float = Field(0.5, gt=0.0, lt=1.0, description="plateau: the rate is multiplied by this")
     patience: int = Field(1, ge=0, description="plateau: validations without a better score before that")
 
@@ -175,10 +175,10 @@ class ScheduleOptions(StrictModel):
 class TrainingOptions(StrictModel):
     """The loop."""
 
-    pictures: int = Field(
+    batch_size: int = Field(
         32, ge=1, le=4096, description="pictures in a batch, P, those of all processes together"
     )
-    micro_pictures: int = Field(
+    micro_batch_size: int = Field(
         0,
         ge=0,
         le=4096,
@@ -187,14 +187,14 @@ class TrainingOptions(StrictModel):
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
         "auto", description="auto: bf16 where the device has bf16 units, else fp32"
     )
-    averaging: float = Field(
+    ema_decay: float = Field(
         0.998, ge=0.0, lt=1.0, description="decay of the moving average of weights that is judged; 0: off"
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of weights, order and dropout")
-    start: str | None = Field(
+    init_from: str | None = Field(
         None, description="a run or checkpoint whose decoder and vocabulary are trained on; none: new ones"
     )
-    early_stopping: int = Field(
+    early_stopping_patience: int = Field(
         0, ge=0, description="validations without a better score before the end; 0: off"
     )
     save_steps: int = Field(200, ge=1, description="steps between saves of last/ within an epoch")
@@ -215,7 +215,7 @@ class ValidationOptions(StrictModel):
         "CIDEr-D", description="decides best/, plateau and early stopping"
     )
     every: int = Field(1, ge=1, description="epochs between validations")
-    pictures: int = Field(64, ge=1, le=4096, description="pictures decoded at once")
+    eval_batch_size: int = Field(64, ge=1, le=4096, description="pictures decoded at once")
 
 
 class Recipe(StrictModel):
@@ -234,32 +234,32 @@ class Recipe(StrictModel):
     schedule: ScheduleOptions = ScheduleOptions()
     training: TrainingOptions = TrainingOptions()
     validation: ValidationOptions = ValidationOptions()
-    search: DecodingOptions = DecodingOptions()
+    generation: DecodingOptions = DecodingOptions()
 
     @model_validator(mode="after")
     def _further_views_are_kept(self) -> Self:
-        views = None if self.data.augment is None else self.data.augment.views
-        if self.encoder.trainable and views not in (None, "live"):
+        views = None if self.data.augment is None else self.data.augment.mode
+        if self.encoder.trainable and views not in (None, "random_crop"):
             raise ValueError(
-                f"the {views}' features are kept, a trained encoder's change: data.augment.views=live"
+                f"the {views}' features are kept, a trained encoder's change: data.augment.mode=random_crop"
             )
         return self
 
     @model_validator(mode="after")
     def _teachers_can_teach(self) -> Self:
         taught = [phase for phase in self.objective if isinstance(phase, CrossEntropy)]
-        if self.encoder.trainable and any(phase.anew or phase.teachers for phase in taught):
+        if self.encoder.trainable and any(phase.reinit or phase.teachers for phase in taught):
             raise ValueError("teachers read what a frozen encoder sees: set encoder.trainable to false")
         first = self.objective[0]
-        if isinstance(first, CrossEntropy) and first.anew:
+        if isinstance(first, CrossEntropy) and first.reinit:
             raise ValueError(
-                "objective.0.anew: no phase before it could teach; name objective.0.teachers instead"
+                "objective.0.reinit: no phase before it could teach; name objective.0.teachers instead"
             )
-        waits = self.training.early_stopping or self.schedule.name == "plateau"
-        if waits and any(phase.anew for phase in taught):
+        waits = self.training.early_stopping_patience or self.schedule.name == "plateau"
+        if waits and any(phase.reinit for phase in taught):
             raise ValueError(
                 "anew begins far below the best so far, where early stopping and the schedule plateau would give up: "
-                "set training.early_stopping to 0 and another schedule.name"
+                "set training.early_stopping_patience to 0 and another schedule.name"
             )
         return self
 

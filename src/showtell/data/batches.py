@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 
 from showtell.data.prepared import PreparedSet
-from showtell.data.token_table import CaptionIds
-from showtell.encoders.features import Memory
+from showtell.data.token_table import TokenTable
+from showtell.encoders.features import EncoderInput
 from showtell.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2
@@ -43,7 +43,7 @@ class Batch:
 
     rows: np.ndarray
     mirrored: np.ndarray
-    memory: Memory
+    memory: EncoderInput
     tokens: Tensor
 
     def to(self, device: torch.device) -> Batch:
@@ -58,10 +58,10 @@ class Batch:
             yield Batch(self.rows[part], self.mirrored[part], self.memory[part], self.tokens[part])
 
 
-class Memories(Protocol):
+class FeatureSource(Protocol):
     """Gives what a decoder (or first an encoder) reads of pictures: a feature cache, or live pictures."""
 
-    def load(self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None) -> Memory:
+    def load(self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None) -> EncoderInput:
         """Return the memory of some pictures.
 
         Args:
@@ -83,7 +83,7 @@ class BatchOptions:
 
     pictures: int
     captions: int
-    max_words: int
+    max_tokens: int
     flip: bool
     seed: int
     process: int = 0
@@ -110,18 +110,18 @@ class Batches:
         prepared: PreparedSet,
         rows: np.ndarray,
         tokenizer: Tokenizer,
-        memories: Memories,
+        memories: FeatureSource,
         options: BatchOptions,
     ) -> None:
         self.tokenizer, self.memories, self.options = tokenizer, memories, options
         self.rows = rows
-        self._captions = CaptionIds(
+        self._captions = TokenTable(
             (prepared.captions(int(row)) for row in rows), self._encode, vocabulary=tokenizer.size
         )
         self._mirrored = self._captions
         if options.flip:
             swapped = (map(mirror, prepared.captions(int(row))) for row in rows)
-            self._mirrored = CaptionIds(swapped, self._encode, vocabulary=tokenizer.size)
+            self._mirrored = TokenTable(swapped, self._encode, vocabulary=tokenizer.size)
 
     def references(self, *, mirrored: bool) -> Iterator[list[list[int]]]:
         """Yield the ids of every picture's captions, as batches have them but without ``<bos>``, row by row."""
@@ -130,8 +130,8 @@ class Batches:
             yield [ids[1:].tolist() for ids in captions[place]]
 
     def _encode(self, text: str) -> list[int]:
-        """Return ``<bos>``, at most ``max_words`` words, and ``<eos>`` unless words were cut."""
-        special, limit = self.tokenizer, self.options.max_words
+        """Return ``<bos>``, at most ``max_tokens`` words, and ``<eos>`` unless words were cut."""
+        special, limit = self.tokenizer, self.options.max_tokens
         ids = special.encode(text)
         end = [special.eos_id] if len(ids) <= limit else []
         return [special.bos_id, *ids[:limit], *end]

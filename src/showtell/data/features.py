@@ -30,12 +30,12 @@ from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder, identity_differences
 from showtell.encoders.features import Features
-from showtell.errors import DataError, PictureError
-from showtell.images.preprocess import see_picture
+from showtell.errors import DataError, ImageError
+from showtell.images.preprocess import load_and_preprocess
 from showtell.system.atomic import MANIFEST, cannot_write, read_manifest, write_manifest
 from showtell.system.console import note, progress
 from showtell.system.cpu import usable_cores
-from showtell.system.device import lanes_on
+from showtell.system.device import make_batch_pool
 
 KIND, FORMAT = "feature cache", 1
 VIEWS = ("upright",)
@@ -74,7 +74,7 @@ class FeatureCache:
         )
 
 
-class MirroredCache:
+class FlippedFeatureCache:
     """The features of mirror images, where the encoder sees in them the mirrored map: nothing is looked at again.
 
     Args:
@@ -88,10 +88,10 @@ class MirroredCache:
 
     def __init__(self, cache: FeatureCache) -> None:
         self.manifest, self.pooled = cache.manifest, cache.pooled
-        self.regions = _Mirrored(cache.regions, cache.manifest["grid"][1])
+        self.regions = _FlippedRows(cache.regions, cache.manifest["grid"][1])
 
 
-class _Mirrored:
+class _FlippedRows:
     def __init__(self, regions: npt.NDArray[np.float16], columns: int) -> None:
         self._regions, self._columns = regions, columns
 
@@ -101,7 +101,7 @@ class _Mirrored:
         return turned.reshape(regions.shape)
 
 
-AnyCache = FeatureCache | MirroredCache
+AnyCache = FeatureCache | FlippedFeatureCache
 
 
 def extract_features(
@@ -143,7 +143,7 @@ def extract_features(
         if len(missing):
             _check_room(directory, cache_bytes(len(missing), kept, encoder.width), len(missing))
         if manifest is None:
-            ask_layout(prepared, encoder, wanted)
+            verify_stride_layout(prepared, encoder, wanted)
             manifest = _lay_out(prepared, encoder, directory, regions=kept)
         bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size) if len(missing) else []
     if bad:
@@ -181,7 +181,7 @@ def cache_bytes(rows: int, regions: int, width: int) -> int:
     return len(VIEWS) * rows * (regions + 1) * width * np.dtype(np.float16).itemsize
 
 
-def ask_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.int64]) -> None:
+def verify_stride_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.int64]) -> None:
     """Let some pictures of these rows say whether the encoder's layout is the right one.
 
     Raises:
@@ -341,7 +341,7 @@ def _fill(
         FeatureWriter(directory, manifest, done) as writer,
         progress("features", len(missing), unit="pictures") as advance,
         contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
-        contextlib.closing(lanes_on(encoder.mean.device).map(look, batches)) as seen,
+        contextlib.closing(make_batch_pool(encoder.mean.device).map(look, batches)) as seen,
     ):
         for rows, features, problems in seen:
             if features is not None:
@@ -372,7 +372,7 @@ def _decoded_batches(
                 try:
                     pictures.append(future.result())
                     good.append(row)
-                except PictureError as error:
+                except ImageError as error:
                     problems.append(str(error))
             stacked = np.stack(pictures) if pictures else np.empty((0,), np.uint8)
             yield np.asarray(good, np.int64), stacked, problems
@@ -390,10 +390,10 @@ def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Pict
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise PictureError(f"cannot read {path}", found=error.strerror or str(error)) from error
+        raise ImageError(f"cannot read {path}", found=error.strerror or str(error)) from error
     if hashlib.sha256(content).hexdigest() != prepared.sha256(row):
-        raise PictureError(f"{path} has changed since the set was prepared")
+        raise ImageError(f"{path} has changed since the set was prepared")
     try:
-        return see_picture(content, preprocessing)
-    except PictureError as error:
-        raise PictureError(f"cannot read {path}", found=str(error)) from error
+        return load_and_preprocess(content, preprocessing)
+    except ImageError as error:
+        raise ImageError(f"cannot read {path}", found=str(error)) from error

@@ -9,14 +9,16 @@ import hashlib
 from collections.abc import Container, Iterable, Iterator
 from pathlib import Path
 
-from showtell.data.sources.base import Example, HeldExample
+from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.system.console import progress
 
 FOLDER = "pictures"
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 
 
-def store_pictures(examples: Iterable[Example | HeldExample], directory: Path) -> Iterator[Example]:
+def write_embedded_images(
+    examples: Iterable[Example | EmbeddedImageExample], directory: Path
+) -> Iterator[Example]:
     """Yield all examples, those whose set holds the bytes after these have been written.
 
     Args:
@@ -33,7 +35,7 @@ def store_pictures(examples: Iterable[Example | HeldExample], directory: Path) -
                 yield Example(example.key, path, example.captions, example.split)
 
 
-def drop_unused(directory: Path, used: Container[Path]) -> None:
+def remove_unreferenced(directory: Path, used: Container[Path]) -> None:
     """Remove the stored pictures of examples that were left out."""
     for path in (directory / FOLDER).glob("*/*"):
         if path not in used:

@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from showtell.data.image_store import drop_unused, store_pictures
+from showtell.data.image_store import remove_unreferenced, write_embedded_images
 from showtell.data.problems import HARMLESS, by_kind, printable, report
 from showtell.data.sources.base import Example, Problem, Source, spilled_examples
 from showtell.data.sources.registry import HUB, open_source
@@ -31,14 +31,14 @@ from showtell.errors import ConfigError, DataError
 from showtell.system.atomic import (
     MANIFEST,
     atomic_directory,
-    named,
     read_manifest,
     sha256_file,
+    with_file_name,
     write_manifest,
     write_text,
 )
-from showtell.system.disk_store import Spilled
-from showtell.system.mmap import ROWS_AT_ONCE, mapped_table
+from showtell.system.disk_store import DiskList
+from showtell.system.mmap import ROWS_AT_ONCE, read_table_mmap
 
 KIND, FORMAT = "prepared set", 1
 EXAMPLES, PROBLEMS = "examples.parquet", "problems.jsonl"
@@ -77,7 +77,7 @@ class PreparedSet:
         Raises:
             DataError: there is none, or it is of another format, or it was cut short or changed.
         """
-        directory = named(Path(directory)).absolute()
+        directory = with_file_name(Path(directory)).absolute()
         manifest = read_manifest(directory, KIND, FORMAT)
         path = directory / EXAMPLES
         try:
@@ -90,7 +90,7 @@ class PreparedSet:
             # Not read_table: that (like to_numpy) imports pandas, where it is installed, for nothing.
             # Nor read ahead, which would hold the whole file until its end.
             with pq.ParquetFile(path, pre_buffer=False) as file:
-                return cls(directory, manifest, mapped_table(file))
+                return cls(directory, manifest, read_table_mmap(file))
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
             raise DataError(
                 f"cannot read {path}",
@@ -176,7 +176,7 @@ def prepare(
         source_path: A folder or file in one of the formats of `showtell.data.sources.registry`, or
             ``hf:OWNER/NAME`` for a set on the Hugging Face hub.
         out: Where the prepared set goes; one that stands there already is replaced.
-        format: A reader's name; None lets the readers recognise.
+        format: A reader's name; None lets the readers matches.
         max_problem_share: Of all pictures; above it nothing is written.
         dev_share: Where the source has no split: the share of pictures held out for development.
         test_share: The same for the test split.
@@ -188,7 +188,7 @@ def prepare(
         ConfigError: an option is out of range, or names an unknown format.
         DataError: the source cannot be read, too much of it is wrong, or ``out`` cannot be (over)written.
     """
-    out = named(Path(out)).absolute()
+    out = with_file_name(Path(out)).absolute()
     _check_shares(max_problem_share=max_problem_share, dev_share=dev_share, test_share=test_share)
     _check_place(out)
     source = open_source(source_path, format)
@@ -217,7 +217,7 @@ def prepare(
 
 def _check(
     source: Source, directory: Path, path: str | Path, limit: float, *, anew: bool
-) -> tuple[Spilled[CheckedExample], list[Problem]]:
+) -> tuple[DiskList[CheckedExample], list[Problem]]:
     """Return what is right with a source and all that is wrong with it.
 
     Args:
@@ -232,20 +232,20 @@ def _check(
     """
     examples = source.examples
     if not isinstance(examples, Sequence):
-        examples = spilled_examples(store_pictures(examples, directory))
+        examples = spilled_examples(write_embedded_images(examples, directory))
     found: list[Problem] = []
     clean = check_texts(examples, found, anew=anew)
     checked = check_pictures(clean, found)
     problems = [printable(problem) for problem in [*source.problems, *found]]
     _refuse_too_many(path, clean, problems, limit, left=len(checked))
-    drop_unused(directory, _Images(checked))
+    remove_unreferenced(directory, _UsedImages(checked))
     return checked, problems
 
 
-class _Images(Container[Path]):
+class _UsedImages(Container[Path]):
     """The pictures of examples; those that a set held as bytes are called by their SHA-256, as examples are."""
 
-    def __init__(self, checked: Spilled[CheckedExample]) -> None:
+    def __init__(self, checked: DiskList[CheckedExample]) -> None:
         self._checked = checked
 
     def __contains__(self, path: object) -> bool:
@@ -372,7 +372,7 @@ def _check_place(out: Path) -> None:
 
 
 def _refuse_too_many(
-    path: str | Path, clean: Spilled[Example], problems: list[Problem], limit: float, *, left: int
+    path: str | Path, clean: DiskList[Example], problems: list[Problem], limit: float, *, left: int
 ) -> None:
     """Refuse a set of which too much is wrong, telling all of it."""
     bad = {problem.key for problem in problems if problem.kind not in HARMLESS}

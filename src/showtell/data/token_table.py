@@ -12,12 +12,12 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
-from showtell.system.mmap import MappedNumbers
+from showtell.system.mmap import MmapArrayWriter
 
 LARGEST_SHORT = 2**16
 
 
-class CaptionIds:
+class TokenTable:
     """Token ids of captions, grouped by picture.
 
     Args:
@@ -30,7 +30,11 @@ class CaptionIds:
         self, groups: Iterable[Iterable[str]], encode: Callable[[str], list[int]], *, vocabulary: int
     ) -> None:
         short = vocabulary <= LARGEST_SHORT
-        ids, ends, groups_end = MappedNumbers("H" if short else "i"), MappedNumbers("q"), MappedNumbers("q")
+        ids, ends, groups_end = (
+            MmapArrayWriter("H" if short else "i"),
+            MmapArrayWriter("q"),
+            MmapArrayWriter("q"),
+        )
         captions = ends.extend([0]) - 1
         groups_end.extend([0])
         for group in groups:

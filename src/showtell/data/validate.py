@@ -25,10 +25,10 @@ from showtell.data.sources.base import (
     spilled_examples,
     unpack_example,
 )
-from showtell.errors import PictureError
-from showtell.images.load import PictureFacts, inspect_picture
+from showtell.errors import ImageError
+from showtell.images.load import ImageInfo, inspect_image
 from showtell.system.console import progress
-from showtell.system.disk_store import Spilled
+from showtell.system.disk_store import DiskList
 
 SPLITS = ("train", "dev", "test")
 IN_FLIGHT = 256
@@ -39,12 +39,12 @@ class CheckedExample:
     """An example whose picture has been decoded."""
 
     example: Example
-    facts: PictureFacts
+    facts: ImageInfo
 
 
 def check_texts(
     examples: Sequence[Example], problems: list[Problem], *, anew: bool = False
-) -> Spilled[Example]:
+) -> DiskList[Example]:
     """Return the examples with clean captions, a known split, and each key once, by which they are found.
 
     Captions keep their wording: line breaks become a space, white space around goes. A set has a split for all of its
@@ -83,9 +83,9 @@ def check_texts(
     return checked
 
 
-def check_pictures(examples: Sequence[Example], problems: list[Problem]) -> Spilled[CheckedExample]:
+def check_pictures(examples: Sequence[Example], problems: list[Problem]) -> DiskList[CheckedExample]:
     """Return the examples whose pictures decode and whose bytes occur once, in order; found by their SHA-256."""
-    checked = Spilled[CheckedExample](pack=_pack, unpack=_unpack, name=lambda one: one.facts.sha256)
+    checked = DiskList[CheckedExample](pack=_pack, unpack=_unpack, name=lambda one: one.facts.sha256)
     for example, found in _inspect(examples):
         if isinstance(found, Problem):
             problems.append(found)
@@ -113,7 +113,7 @@ def _pack(one: CheckedExample) -> list[Any]:
 
 def _unpack(values: list[Any]) -> CheckedExample:
     example, *facts = values
-    return CheckedExample(unpack_example(example), PictureFacts(*facts))
+    return CheckedExample(unpack_example(example), ImageInfo(*facts))
 
 
 def assign_splits(
@@ -143,14 +143,14 @@ def assign_splits(
     # In place: eight bytes a picture are all that this holds.
     ranks.partition(ends[1:])
     test, dev = ranks[ends[1:]].tolist()
-    return _Dealt(checked, test, dev, seed)
+    return _SplitAssigned(checked, test, dev, seed)
 
 
 _DEALT = ("", "train")
 
 
 @dataclass(frozen=True)
-class _Dealt(Iterable[CheckedExample]):
+class _SplitAssigned(Iterable[CheckedExample]):
     """Examples with their splits: where one is to be dealt, test below the rank ``test``, then dev below ``dev``."""
 
     checked: Iterable[CheckedExample]
@@ -203,24 +203,24 @@ def _by_rank(one: CheckedExample, other: CheckedExample) -> tuple[CheckedExample
     return one, other
 
 
-def _inspect(examples: Sequence[Example]) -> Iterator[tuple[Example, PictureFacts | Problem]]:
+def _inspect(examples: Sequence[Example]) -> Iterator[tuple[Example, ImageInfo | Problem]]:
     """Decode all pictures in order, several at a time (decoders release the interpreter's lock)."""
 
-    def facts(example: Example) -> PictureFacts | Problem:
+    def facts(example: Example) -> ImageInfo | Problem:
         try:
             if not example.image.exists():
                 return Problem("missing-picture", example.key, f"no {example.image}")
-            return inspect_picture(example.image)
-        except PictureError as error:
+            return inspect_image(example.image)
+        except ImageError as error:
             return Problem("undecodable-picture", example.key, error.found)
         except OSError as error:
             return Problem("undecodable-picture", example.key, error.strerror or str(error))
 
-    def inspect(example: Example) -> tuple[Example, PictureFacts | Problem]:
+    def inspect(example: Example) -> tuple[Example, ImageInfo | Problem]:
         return example, facts(example)
 
     # As many tasks as pictures would take a kilobyte each.
-    pending: deque[Future[tuple[Example, PictureFacts | Problem]]] = deque()
+    pending: deque[Future[tuple[Example, ImageInfo | Problem]]] = deque()
     pool = ThreadPoolExecutor(min(16, os.cpu_count() or 1))
     try:
         with progress("checking pictures", len(examples), unit="pictures") as advance:

@@ -14,9 +14,9 @@ from torch import Tensor
 from showtell.config.preprocessing import Preprocessing
 from showtell.data.features import AnyCache
 from showtell.data.prepared import PreparedSet
-from showtell.encoders.features import Features, WindowedMaps
-from showtell.images.load import load_picture
-from showtell.images.preprocess import enough_pixels, prepare_picture, see_picture, window_at
+from showtell.encoders.features import Features, WindowedFeatures
+from showtell.images.load import load_image
+from showtell.images.preprocess import load_and_preprocess, min_decode_size, preprocess_image, random_crop_box
 from showtell.system.cpu import usable_cores
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -61,7 +61,7 @@ class CachedFeatures:
         return Features(*(torch.from_numpy(part) for part in (regions, pooled, mask)))
 
 
-class KeptMaps:
+class WindowedFeatureSource:
     """Reads windows of maps that were seen before: views without end, none of them looked at again.
 
     Up and down, and from left to right, half of the views show the whole side; the others a run of its cells, at
@@ -86,16 +86,16 @@ class KeptMaps:
         rows: npt.NDArray[np.int64],
         mirrored: npt.NDArray[np.bool_],
         places: npt.NDArray[np.float64] | None = None,
-    ) -> WindowedMaps:
+    ) -> WindowedFeatures:
         """Return the windows of rows int64 [P] that ``places`` float64 [P, 2] choose; without places, whole maps."""
         maps = np.stack(
             [self._views[int(swap)].regions[row] for row, swap in zip(rows, mirrored, strict=True)]
         )
         chosen = np.zeros((len(rows), 2)) if places is None else places
         down, right = (
-            side[_window_of(place, len(side))] for side, place in zip(self._sides, chosen.T, strict=True)
+            side[_random_window(place, len(side))] for side, place in zip(self._sides, chosen.T, strict=True)
         )
-        return WindowedMaps(
+        return WindowedFeatures(
             *(torch.from_numpy(part) for part in (maps.reshape(-1, *self._shape, maps.shape[2]), down, right))
         )
 
@@ -116,19 +116,19 @@ def window_weights(cells: int, regions: int, crop: float) -> npt.NDArray[np.floa
     return weights
 
 
-def _window_of(places: npt.NDArray[np.float64], windows: int) -> npt.NDArray[np.int64]:
+def _random_window(places: npt.NDArray[np.float64], windows: int) -> npt.NDArray[np.int64]:
     """Return which window numbers in 0..1 choose: the first of them below a half, the others above."""
     parts = 1 + np.floor((2 * places - 1) * (windows - 1))
     return np.where((places < 0.5) | (windows == 1), 0, parts).astype(np.int64)
 
 
-class LivePictures:
+class ImageViewSource:
     """Decodes pictures anew each time, for an encoder that is trained along or views that are never the same.
 
     Args:
         prepared: The set.
         preprocessing: What the encoder wants to see.
-        crop: Side of the window shown in training, see `showtell.images.preprocess.window_at`; None: the whole view.
+        crop: Side of the window shown in training, see `showtell.images.preprocess.random_crop_box`; None: the whole view.
         threads: That decode at once (decoders release the interpreter's lock); None: one per core.
     """
 
@@ -158,8 +158,8 @@ class LivePictures:
     def _decode(self, row: int, place: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
         path = self._prepared.picture_path(row)
         if place is None or self._crop is None:
-            return see_picture(path, self._preprocessing)
-        picture = load_picture(path, at_least=enough_pixels(self._preprocessing, share=self._crop))
+            return load_and_preprocess(path, self._preprocessing)
+        picture = load_image(path, at_least=min_decode_size(self._preprocessing, share=self._crop))
         height, width = picture.shape[:2]
-        window = window_at(*place, height, width, self._preprocessing, share=self._crop)
-        return prepare_picture(picture, self._preprocessing, window=window)
+        window = random_crop_box(*place, height, width, self._preprocessing, share=self._crop)
+        return preprocess_image(picture, self._preprocessing, window=window)

@@ -30,7 +30,7 @@ from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.lstm_step import lstm_step
-from showtell.kernels.packed_lstm import Sentences, read_with_cells
+from showtell.kernels.packed_lstm import PackedBatch, packed_lstm_with_cells
 
 
 @dataclass(frozen=True)
@@ -79,12 +79,12 @@ class AdaptiveDecoder(BaseDecoder):
         self.energy = nn.Linear(spec.attention, 1, bias=False)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
-        self.memory_dropout = Dropout(spec.memory_dropout)
+        self.region_dropout = Dropout(spec.region_dropout)
 
-    def begin(self, features: Features, hypotheses: int) -> AdaptiveState:
+    def init_state(self, features: Features, hypotheses: int) -> AdaptiveState:
         """Project the regions once; K hypotheses start from zeros."""
         check_regions(features)
-        values = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, H]
+        values = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, H]
         start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, self.spec.hidden)
         return AdaptiveState(
             hidden=start,
@@ -113,17 +113,17 @@ class AdaptiveDecoder(BaseDecoder):
         )
         seen, energy, _ = self._look(hidden, sentinel, state)
         state = replace(state, hidden=hidden, cell=cell)
-        return self.name(hidden + seen).float(), state, energy.softmax(dim=2).float()
+        return self.project(hidden + seen).float(), state, energy.softmax(dim=2).float()
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return c_t + h_t, float [P, K, T, H], for tokens int64 [P, K, T]."""
         pictures, hypotheses, length = tokens.shape
-        state = self.begin(features, hypotheses)
-        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        state = self.init_state(features, hypotheses)
+        sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
         words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
         picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
         heard = torch.cat((words.to(picture.dtype), picture), dim=1)  # [N, 2E]
-        packed, cell = read_with_cells(self.lower, heard, sentences)
+        packed, cell = packed_lstm_with_cells(self.lower, heard, sentences)
         hidden = sentences.unpack(packed)  # [P*K, T, H]
         before = sentences.pack(functional.pad(hidden, (0, 0, 1, -1)))
         sentinel = sentences.unpack(self._sentinel(heard, before, cell).to(hidden.dtype))

@@ -18,9 +18,9 @@ from showtell.decoders.base import BaseDecoder, check_regions
 from showtell.decoders.state import DecoderState
 from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
-from showtell.kernels.attention_lstm import LookingWeights, Sight, read_looking
+from showtell.kernels.attention_lstm import AttentionInputs, AttentionLstmWeights, attention_lstm
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.packed_lstm import Sentences
+from showtell.kernels.packed_lstm import PackedBatch
 
 
 @dataclass(frozen=True)
@@ -55,25 +55,25 @@ class AttentionDecoder(BaseDecoder):
     def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.memory = nn.Linear(encoder_width, spec.memory)
+        self.memory = nn.Linear(encoder_width, spec.region_dim)
         self.initial = nn.Linear(encoder_width, 2 * spec.hidden)
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.key = nn.Linear(spec.memory, spec.attention)
+        self.key = nn.Linear(spec.region_dim, spec.attention)
         self.query = nn.Linear(spec.hidden, spec.attention, bias=False)
         # No bias: the softmax would cancel it, and its gradient would be zero for ever.
         self.energy = nn.Linear(spec.attention, 1, bias=False)
-        self.gate = nn.Linear(spec.hidden, spec.memory)
+        self.gate = nn.Linear(spec.hidden, spec.region_dim)
         self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
-        self.from_sight = nn.Linear(spec.memory + spec.hidden, 4 * spec.hidden, bias=False)
-        self.deep = nn.Linear(spec.hidden + spec.memory, spec.embedding)
+        self.from_sight = nn.Linear(spec.region_dim + spec.hidden, 4 * spec.hidden, bias=False)
+        self.deep = nn.Linear(spec.hidden + spec.region_dim, spec.embedding)
         self.output = nn.Linear(spec.embedding, vocabulary)
         self.dropout = Dropout(spec.dropout)
-        self.memory_dropout = Dropout(spec.memory_dropout)
+        self.region_dropout = Dropout(spec.region_dropout)
 
-    def begin(self, features: Features, hypotheses: int) -> AttentionState:
+    def init_state(self, features: Features, hypotheses: int) -> AttentionState:
         """Project the regions once and start K hypotheses from the picture as a whole."""
         check_regions(features)
-        values = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        values = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
         hidden, cell = torch.tanh(self.initial(features.pooled)).chunk(2, dim=-1)  # [P, H]
         return AttentionState(
             hidden=hidden.unsqueeze(1).expand(-1, hypotheses, -1),  # [P, K, H]
@@ -87,26 +87,26 @@ class AttentionDecoder(BaseDecoder):
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
         words = self.dropout(self.words(tokens))  # [P, K, E]
         state, context, attention = self._advance(self.from_word(words), state)
-        return self.name(self._join(words, state.hidden, context)).float(), state, attention
+        return self.project(self._join(words, state.hidden, context)).float(), state, attention
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the deep output layer's float [P, K, T, E] for tokens int64 [P, K, T], zero for padding."""
         pictures, hypotheses, length = tokens.shape
-        state = self.begin(features, hypotheses)
-        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        state = self.init_state(features, hypotheses)
+        sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
         words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
         gates_of_sight, gates_of_hidden = torch.split(
-            self.from_sight.weight, [self.spec.memory, self.spec.hidden], dim=1
+            self.from_sight.weight, [self.spec.region_dim, self.spec.hidden], dim=1
         )
-        weights = LookingWeights(
+        weights = AttentionLstmWeights(
             hidden=torch.cat((self.query.weight, self.gate.weight, gates_of_hidden)),
             gate=self.gate.bias,
             seen=gates_of_sight,
             energy=self.energy.weight.squeeze(0),
         )
         before = state.hidden.flatten(0, 1), state.cell.flatten(0, 1)
-        sight = Sight(state.values, state.keys, state.mask)
-        hidden, context = read_looking(self.from_word(words), sentences, before, sight, weights)
+        sight = AttentionInputs(state.values, state.keys, state.mask)
+        hidden, context = attention_lstm(self.from_word(words), sentences, before, sight, weights)
         return sentences.unpack(self._join(words, hidden, context)).view(pictures, hypotheses, length, -1)
 
     def _advance(self, gates: Tensor, state: AttentionState) -> tuple[AttentionState, Tensor, Tensor]:

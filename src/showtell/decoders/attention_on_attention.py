@@ -32,8 +32,8 @@ from showtell.decoders.unroll import unroll
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.lstm_step import lstm_update
-from showtell.kernels.multihead_attention import by_head, look, memory_by_head
-from showtell.kernels.shared_linear import Linear, repeated
+from showtell.kernels.multihead_attention import attend, by_head, memory_by_head
+from showtell.kernels.shared_linear import Linear, shared_linear
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class AttentionOnAttentionState(DecoderState):
     mask: Tensor
 
 
-class Refiner(nn.Module):
+class AoARefiner(nn.Module):
     """Regions look at one another, and take in what passes the gate.
 
     Args:
@@ -80,8 +80,10 @@ class Refiner(nn.Module):
         """Return regions float [P, R, M] for regions float [P, R, M], of which bool [P, R] are real."""
         query = self.query(regions)
         keys, values = (by_head(layer(regions), self.heads) for layer in (self.key, self.value))
-        found, _ = look(query, keys, values, mask[:, None, None])
-        refined: Tensor = self.norm(regions + self.dropout(attend_on(found, query, self.on_attention)))
+        found, _ = attend(query, keys, values, mask[:, None, None])
+        refined: Tensor = self.norm(
+            regions + self.dropout(attention_on_attention(found, query, self.on_attention))
+        )
         return refined
 
 
@@ -101,26 +103,26 @@ class AttentionOnAttentionDecoder(BaseDecoder):
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.memory = nn.Linear(encoder_width, spec.memory)
-        self.refiners = nn.ModuleList(
-            Refiner(spec.memory, spec.heads, spec.memory_dropout) for _ in range(spec.refiners)
+        self.memory = nn.Linear(encoder_width, spec.region_dim)
+        self.refine_layers = nn.ModuleList(
+            AoARefiner(spec.region_dim, spec.heads, spec.region_dropout) for _ in range(spec.refine_layers)
         )
         # The LSTM's input, by what it comes from.
         self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
-        self.from_before = nn.Linear(spec.memory + spec.hidden, 4 * spec.hidden, bias=False)
-        self.query = nn.Linear(spec.hidden, spec.memory, bias=False)
-        self.key = nn.Linear(spec.memory, spec.memory, bias=False)
-        self.value = nn.Linear(spec.memory, spec.memory, bias=False)
-        self.on_attention = nn.Linear(2 * spec.memory, 2 * spec.memory)
-        self.output = nn.Linear(spec.memory, vocabulary)
+        self.from_before = nn.Linear(spec.region_dim + spec.hidden, 4 * spec.hidden, bias=False)
+        self.query = nn.Linear(spec.hidden, spec.region_dim, bias=False)
+        self.key = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
+        self.value = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
+        self.on_attention = nn.Linear(2 * spec.region_dim, 2 * spec.region_dim)
+        self.output = nn.Linear(spec.region_dim, vocabulary)
         self.dropout = Dropout(spec.dropout)
-        self.memory_dropout = Dropout(spec.memory_dropout)
+        self.region_dropout = Dropout(spec.region_dropout)
 
-    def begin(self, features: Features, hypotheses: int) -> AttentionOnAttentionState:
+    def init_state(self, features: Features, hypotheses: int) -> AttentionOnAttentionState:
         """Project and refine the regions once; K hypotheses start from zeros."""
         check_regions(features)
-        regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
-        for refine in self.refiners:
+        regions = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        for refine in self.refine_layers:
             regions = refine(regions, features.mask)
         real = features.mask.unsqueeze(2)
         picture = regions.masked_fill(~real, 0).sum(dim=1) / real.sum(dim=1)
@@ -129,7 +131,7 @@ class AttentionOnAttentionDecoder(BaseDecoder):
         return AttentionOnAttentionState(
             hidden=start,
             cell=start,
-            context=self.output.weight.new_zeros(pictures, hypotheses, self.spec.memory),
+            context=self.output.weight.new_zeros(pictures, hypotheses, self.spec.region_dim),
             picture=picture.to(regions.dtype),  # [P, M]
             keys=memory_by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
             values=memory_by_head(self.value(regions), self.spec.heads),
@@ -146,12 +148,16 @@ class AttentionOnAttentionDecoder(BaseDecoder):
         words = self.dropout(self.words(tokens))  # [P, K, E]
         layers = (self.from_before, self.query, self.on_attention)
         state, attention = self._advance(self.from_word(words), state, layers)
-        return self.name(state.context).float(), state, attention.mean(dim=1).float()
+        return self.project(state.context).float(), state, attention.mean(dim=1).float()
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return c_t, float [P, K, T, M], for tokens int64 [P, K, T]."""
         words = self.dropout(self.words(tokens))  # [P, K, T, E]
-        layers = (repeated(self.from_before), repeated(self.query), repeated(self.on_attention))
+        layers = (
+            shared_linear(self.from_before),
+            shared_linear(self.query),
+            shared_linear(self.on_attention),
+        )
 
         def advance(
             gates: Tensor, state: AttentionOnAttentionState
@@ -159,7 +165,7 @@ class AttentionOnAttentionDecoder(BaseDecoder):
             state, _ = self._advance(gates, state, layers)
             return state, (state.context,)
 
-        state = self.begin(features, tokens.shape[1])
+        state = self.init_state(features, tokens.shape[1])
         (context,) = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
         return context
 
@@ -177,12 +183,12 @@ class AttentionOnAttentionDecoder(BaseDecoder):
         hidden, cell = lstm_update(gates, state.cell)
         hidden = hidden.to(gates.dtype)
         query = ask(hidden)  # [P, K, M]
-        found, attention = look(query, state.keys, state.values, state.mask[:, None, None])
-        context = attend_on(found.to(query.dtype), query, on_attention)
+        found, attention = attend(query, state.keys, state.values, state.mask[:, None, None])
+        context = attention_on_attention(found.to(query.dtype), query, on_attention)
         return replace(state, hidden=hidden, cell=cell, context=context), attention
 
 
-def attend_on(found: Tensor, query: Tensor, layer: Linear) -> Tensor:
+def attention_on_attention(found: Tensor, query: Tensor, layer: Linear) -> Tensor:
     """Return AoA [..., M] of what attention found [..., M] for queries [..., M] (equations 3 to 5).
 
     The layer gives the information, then the gate, [..., 2M] for [..., 2M].

@@ -1,6 +1,6 @@
 """What every decoder can do.
 
-Searches go through `begin` and `step` and know nothing else; training goes through `read` and `name`.
+Searches go through `init_state` and `step` and know nothing else; training goes through `forward_hidden` and `project`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class State(Protocol):
     pictures whose captions are done leave the batch of a search.
     """
 
-    def select(self, parents: Tensor) -> Self:
+    def reorder(self, parents: Tensor) -> Self:
         """Return the states of the parents, int64 [P, K'], each an index into K."""
         ...
 
-    def keep(self, pictures: Tensor) -> Self:
+    def filter(self, pictures: Tensor) -> Self:
         """Return the states of these pictures alone, int64 [P']: a search lets go of those that are done."""
         ...
 
@@ -37,7 +37,7 @@ S = TypeVar("S", bound=State)
 class Decoder(Protocol[S]):
     """P pictures x K hypotheses: one step, or a whole sentence by teacher forcing; both give the same logits."""
 
-    def begin(self, features: Features, hypotheses: int) -> S:
+    def init_state(self, features: Features, hypotheses: int) -> S:
         """Return the state of K hypotheses about each picture before the first word."""
         ...
 
@@ -46,7 +46,7 @@ class Decoder(Protocol[S]):
 
         Args:
             tokens: int64 [P, K], ``<bos>`` first.
-            state: What `begin` or the previous step returned.
+            state: What `init_state` or the previous step returned.
 
         Returns:
             Logits of the next token float32 [P, K, V], the new state, and where the decoder looked
@@ -54,7 +54,7 @@ class Decoder(Protocol[S]):
         """
         ...
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return what it holds after each token, float [P, K, T, X], for ids int64 [P, K, T] (teacher forcing).
 
         ``<bos>`` comes first. What stands where the token read is ``<pad>`` means nothing: a decoder may leave it
@@ -62,15 +62,15 @@ class Decoder(Protocol[S]):
         """
         ...
 
-    def name(self, held: Tensor) -> Tensor:
-        """Return the logits of the next token, float [..., V] in the precision of training, for what `read` held.
+    def project(self, held: Tensor) -> Tensor:
+        """Return the logits of the next token, float [..., V] in the precision of training, for what `forward_hidden` held.
 
         It is a step of its own so that the vocabulary is gone through where there is a word, and not for padding.
         """
         ...
 
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first: `read`, then `name`."""
+        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first: `forward_hidden`, then `project`."""
         ...
 
 
@@ -81,17 +81,17 @@ class BaseDecoder(nn.Module, ABC):
     output: nn.Linear
 
     @abstractmethod
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return what it holds after each token, see `Decoder.read`."""
 
-    def name(self, held: Tensor) -> Tensor:
+    def project(self, held: Tensor) -> Tensor:
         """Return logits float [..., V] for float [..., X]."""
         logits: Tensor = self.output(self.dropout(held))
         return logits
 
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        return self.name(self.read(features, tokens)).float()
+        return self.project(self.forward_hidden(features, tokens)).float()
 
 
 def check_regions(features: Features) -> None:

@@ -19,7 +19,7 @@ from showtell.decoders.state import DecoderState
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.lstm_step import run_lstm
-from showtell.kernels.packed_lstm import Sentences, read_sentences
+from showtell.kernels.packed_lstm import PackedBatch, packed_lstm
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class LstmState(DecoderState):
     cell: Tensor
 
 
-class PictureNorm(nn.Module):
+class ImageBatchNorm(nn.Module):
     """Batch norm and ReLU of pictures' vectors, in float32 whatever the precision of training.
 
     The statistics are those of the pictures that pass at once, each counted once however many captions it has. One
@@ -73,14 +73,14 @@ class LstmDecoder(BaseDecoder):
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
         self.picture = nn.Linear(encoder_width, spec.embedding)
-        self.norm = PictureNorm(spec.embedding) if spec.head == "batch-norm" else nn.Identity()
+        self.norm = ImageBatchNorm(spec.embedding) if spec.image_head == "batch-norm" else nn.Identity()
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
         between = spec.dropout if spec.layers > 1 else 0.0
         self.lstm = nn.LSTM(spec.embedding, spec.hidden, spec.layers, batch_first=True, dropout=between)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
 
-    def begin(self, features: Features, hypotheses: int) -> LstmState:
+    def init_state(self, features: Features, hypotheses: int) -> LstmState:
         """Read the picture once and hand its state to K hypotheses."""
         pictures = self.dropout(self.norm(self.picture(features.pooled)))  # [P, E]
         _, (hidden, cell) = run_lstm(self.lstm, pictures.unsqueeze(1))  # [layers, P, H]
@@ -95,15 +95,15 @@ class LstmDecoder(BaseDecoder):
         words = self.dropout(self.words(tokens)).flatten(0, 1).unsqueeze(1)  # [P*K, 1, E]
         output, after = run_lstm(self.lstm, words, self._by_layer(state))  # [P*K, 1, H], [layers, P*K, H]
         hidden, cell = (part.transpose(0, 1).reshape(*tokens.shape, *part.shape[::2]) for part in after)
-        return self.name(output.view(*tokens.shape, -1)).float(), LstmState(hidden, cell), None
+        return self.project(output.view(*tokens.shape, -1)).float(), LstmState(hidden, cell), None
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the last layer's float [P, K, T, H] for tokens int64 [P, K, T], zero for padding."""
         pictures, hypotheses, length = tokens.shape
-        hidden, cell = self._by_layer(self.begin(features, hypotheses))
-        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        hidden, cell = self._by_layer(self.init_state(features, hypotheses))
+        sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
         words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
-        outputs = read_sentences(self.lstm, words, sentences, (hidden, cell))
+        outputs = packed_lstm(self.lstm, words, sentences, (hidden, cell))
         return sentences.unpack(outputs).view(pictures, hypotheses, length, -1)
 
     def _by_layer(self, state: LstmState) -> tuple[Tensor, Tensor]:

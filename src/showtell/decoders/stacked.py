@@ -21,8 +21,8 @@ from showtell.decoders.state import DecoderState
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.lstm_step import lstm_step
-from showtell.kernels.multihead_attention import look, memory_by_head
-from showtell.kernels.packed_lstm import Sentences, read_sentences
+from showtell.kernels.multihead_attention import attend, memory_by_head
+from showtell.kernels.packed_lstm import PackedBatch, packed_lstm
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ class StackedDecoder(BaseDecoder):
         self.spec, self.pad_id = spec, pad_id
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
         self.picture = nn.Linear(encoder_width, spec.embedding)
-        self.memory = nn.Linear(encoder_width, spec.memory)
+        self.memory = nn.Linear(encoder_width, spec.region_dim)
         self.lower = nn.LSTM(2 * spec.embedding, spec.hidden, batch_first=True)
-        self.query = nn.Linear(spec.hidden, spec.memory, bias=False)
+        self.query = nn.Linear(spec.hidden, spec.region_dim, bias=False)
         # No bias: it would add the same to the energies of all regions, which the softmax cancels.
-        self.key = nn.Linear(spec.memory, spec.memory, bias=False)
-        self.value = nn.Linear(spec.memory, spec.memory)
-        self.upper = nn.LSTM(spec.hidden + spec.memory, spec.hidden, batch_first=True)
+        self.key = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
+        self.value = nn.Linear(spec.region_dim, spec.region_dim)
+        self.upper = nn.LSTM(spec.hidden + spec.region_dim, spec.hidden, batch_first=True)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
-        self.memory_dropout = Dropout(spec.memory_dropout)
+        self.region_dropout = Dropout(spec.region_dropout)
 
-    def begin(self, features: Features, hypotheses: int) -> StackedState:
+    def init_state(self, features: Features, hypotheses: int) -> StackedState:
         """Project the regions once; K hypotheses start from zero states."""
         check_regions(features)
-        regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        regions = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
         start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, 2, self.spec.hidden)
         return StackedState(
             hidden=start,
@@ -107,22 +107,22 @@ class StackedDecoder(BaseDecoder):
             for parts in zip(lower, upper, strict=True)
         )
         state = replace(state, hidden=hidden, cell=cell)
-        return self.name(hidden[:, :, 1]).float(), state, attention.mean(dim=1).float()
+        return self.project(hidden[:, :, 1]).float(), state, attention.mean(dim=1).float()
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the upper LSTM's float [P, K, T, H] for tokens int64 [P, K, T], zero for padding."""
         pictures, hypotheses, length = tokens.shape
-        state = self.begin(features, hypotheses)
-        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        state = self.init_state(features, hypotheses)
+        sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
         words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
         picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
-        lower = read_sentences(self.lower, torch.cat((words.to(picture.dtype), picture), dim=1), sentences)
+        lower = packed_lstm(self.lower, torch.cat((words.to(picture.dtype), picture), dim=1), sentences)
         query = sentences.unpack(self.query(lower)).view(pictures, hypotheses * length, -1)
-        found = self._look(query, state)[0].reshape(-1, length, self.spec.memory)
+        found = self._look(query, state)[0].reshape(-1, length, self.spec.region_dim)
         joined = self.dropout(torch.cat((lower, sentences.pack(found).to(lower.dtype)), dim=1))  # [N, H + M]
-        upper = read_sentences(self.upper, joined, sentences)
+        upper = packed_lstm(self.upper, joined, sentences)
         return sentences.unpack(upper).view(pictures, hypotheses, length, -1)
 
     def _look(self, query: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:
         """Ask the regions with queries [P, X, M] -> what was found [P, X, M], attention [P, N, X, R]."""
-        return look(query, state.keys, state.values, state.mask[:, None, None])
+        return attend(query, state.keys, state.values, state.mask[:, None, None])

@@ -22,7 +22,7 @@ class DecoderState:
     OF_HYPOTHESES: ClassVar[tuple[str, ...]]
     """The fields that are [P, K, ...]."""
 
-    def select(self, parents: Tensor) -> Self:
+    def reorder(self, parents: Tensor) -> Self:
         """Return the states of the parents, int64 [P, K'], each an index into K; the memory stays where it is."""
         return self._changed(self.OF_HYPOTHESES, lambda part: select_hypotheses(part, parents))
 
@@ -30,7 +30,7 @@ class DecoderState:
         """Return the states of the first hypotheses of each picture alone."""
         return self._changed(self.OF_HYPOTHESES, lambda part: part[:, :count])
 
-    def keep(self, pictures: Tensor) -> Self:
+    def filter(self, pictures: Tensor) -> Self:
         """Return the states of these pictures alone, int64 [P'], with their memory."""
         return self._changed((field.name for field in fields(self)), lambda part: part[pictures])
 

@@ -23,7 +23,7 @@ from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.lstm_step import lstm_update
-from showtell.kernels.shared_linear import Linear, repeated
+from showtell.kernels.shared_linear import Linear, shared_linear
 
 
 @dataclass(frozen=True)
@@ -64,24 +64,24 @@ class TopDownDecoder(BaseDecoder):
         self.spec, self.pad_id = spec, pad_id
         self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
         self.picture = nn.Linear(encoder_width, spec.embedding)
-        self.memory = nn.Linear(encoder_width, spec.memory)
+        self.memory = nn.Linear(encoder_width, spec.region_dim)
         # The attention LSTM's input, by what it comes from.
         self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
         self.from_picture = nn.Linear(spec.embedding, 4 * spec.hidden, bias=False)
         self.from_before = nn.Linear(2 * spec.hidden, 4 * spec.hidden, bias=False)
-        self.key = nn.Linear(spec.memory, spec.attention)
+        self.key = nn.Linear(spec.region_dim, spec.attention)
         self.query = nn.Linear(spec.hidden, spec.attention, bias=False)
         # No bias: the softmax would cancel it, and its gradient would be zero for ever.
         self.energy = nn.Linear(spec.attention, 1, bias=False)
-        self.language = nn.Linear(spec.memory + 2 * spec.hidden, 4 * spec.hidden)
+        self.language = nn.Linear(spec.region_dim + 2 * spec.hidden, 4 * spec.hidden)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
-        self.memory_dropout = Dropout(spec.memory_dropout)
+        self.region_dropout = Dropout(spec.region_dropout)
 
-    def begin(self, features: Features, hypotheses: int) -> TopDownState:
+    def init_state(self, features: Features, hypotheses: int) -> TopDownState:
         """Project the regions once; K hypotheses start from zeros."""
         check_regions(features)
-        values = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        values = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
         picture = self.dropout(torch.relu(self.picture(features.pooled)))  # [P, E]
         start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, 2, self.spec.hidden)
         return TopDownState(
@@ -98,18 +98,18 @@ class TopDownDecoder(BaseDecoder):
         words = self.dropout(self.words(tokens))  # [P, K, E]
         layers = (self.from_before, self.query, self.language)
         state, attention = self._advance(self.from_word(words), state, layers)
-        return self.name(state.hidden[:, :, 1]).float(), state, attention
+        return self.project(state.hidden[:, :, 1]).float(), state, attention
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the language LSTM's float [P, K, T, H] for tokens int64 [P, K, T]."""
         words = self.dropout(self.words(tokens))  # [P, K, T, E]
-        layers = (repeated(self.from_before), repeated(self.query), repeated(self.language))
+        layers = (shared_linear(self.from_before), shared_linear(self.query), shared_linear(self.language))
 
         def advance(gates: Tensor, state: TopDownState) -> tuple[TopDownState, tuple[Tensor, ...]]:
             state, _ = self._advance(gates, state, layers)
             return state, (state.hidden[:, :, 1],)
 
-        state = self.begin(features, tokens.shape[1])
+        state = self.init_state(features, tokens.shape[1])
         (hidden,) = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
         return hidden
 

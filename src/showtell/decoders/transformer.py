@@ -22,8 +22,8 @@ from showtell.decoders.base import BaseDecoder, check_regions
 from showtell.decoders.state import DecoderState
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.multihead_attention import by_head, look, memory_by_head
-from showtell.kernels.packed_lstm import Sentences
+from showtell.kernels.multihead_attention import attend, by_head, memory_by_head
+from showtell.kernels.packed_lstm import PackedBatch
 
 LONGEST_WAVE = 10_000.0
 
@@ -101,20 +101,20 @@ class TransformerDecoder(BaseDecoder):
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
         self.words = nn.Embedding(vocabulary, spec.hidden, padding_idx=pad_id)
-        self.memory = nn.Linear(encoder_width, spec.memory)
+        self.memory = nn.Linear(encoder_width, spec.region_dim)
         # Those of all layers at once.
-        self.key = nn.Linear(spec.memory, spec.layers * spec.hidden, bias=False)
-        self.value = nn.Linear(spec.memory, spec.layers * spec.hidden, bias=False)
+        self.key = nn.Linear(spec.region_dim, spec.layers * spec.hidden, bias=False)
+        self.value = nn.Linear(spec.region_dim, spec.layers * spec.hidden, bias=False)
         self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
         self.norm = nn.LayerNorm(spec.hidden)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
-        self.memory_dropout = Dropout(spec.memory_dropout)
+        self.region_dropout = Dropout(spec.region_dropout)
 
-    def begin(self, features: Features, hypotheses: int) -> TransformerState:
+    def init_state(self, features: Features, hypotheses: int) -> TransformerState:
         """Project the regions once, for all layers; K hypotheses have no words yet."""
         check_regions(features)
-        regions = self.memory_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        regions = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
         # Layers stand behind the regions, so that what one layer looks at can be multiplied without a copy.
         keys, values = (
             memory_by_head(layer(regions), self.spec.heads)  # [P, N, R, L*H/N]
@@ -130,35 +130,35 @@ class TransformerDecoder(BaseDecoder):
         The attention is the mean over the heads of the last layer.
         """
         pictures, hypotheses = tokens.shape
-        place = sinusoids(state.past.shape[3] + 1, self.spec.hidden, self.words.weight)[-1]
+        place = sinusoidal_positions(state.past.shape[3] + 1, self.spec.hidden, self.words.weight)[-1]
         held = self.dropout(self.words(tokens) + place).flatten(0, 1)  # [P*K, H]
         new, attentions = [], []
         word = (pictures, hypotheses, self.spec.heads, 1, -1)
         for number, layer in enumerate(self._layers):
             asked, key, value = (part.view(word) for part in layer.about_words(held))
-            found = _recall(asked, state.past[..., 2 * number : 2 * number + 2, :], key, value)
+            found = _cached_self_attention(asked, state.past[..., 2 * number : 2 * number + 2, :], key, value)
             held, asked = layer.about_regions(held, found.flatten(2).flatten(0, 1))
             found, attention = self._look(asked.view(pictures, hypotheses, -1), state, number)
             held = layer.think(held, found.flatten(0, 1))
             new += [key, value]
             attentions.append(attention)
-        logits = self.name(self.norm(held).view(pictures, hypotheses, -1)).float()
+        logits = self.project(self.norm(held).view(pictures, hypotheses, -1)).float()
         past = torch.cat((state.past, torch.stack(new, dim=4)), dim=3)
         return logits, replace(state, past=past), attentions[-1].mean(dim=1).float()
 
-    def read(self, features: Features, tokens: Tensor) -> Tensor:
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return what the last layer leaves, normalised, float [P, K, T, H], for tokens int64 [P, K, T]."""
         pictures, hypotheses, length = tokens.shape
-        state = self.begin(features, hypotheses)
-        sentences = Sentences.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        places = sinusoids(length, self.spec.hidden, self.words.weight)  # [T, H]
+        state = self.init_state(features, hypotheses)
+        sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
+        places = sinusoidal_positions(length, self.spec.hidden, self.words.weight)  # [T, H]
         words = self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
         held = self.dropout(words + places[sentences.places.remainder(length)])  # [N, H]
         earlier = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         for number, layer in enumerate(self._layers):
             asked, keys, values = (sentences.unpack(part) for part in layer.about_words(held))  # [P*K, T, H]
             keys, values = (by_head(part, self.spec.heads) for part in (keys, values))
-            found, _ = look(asked, keys, values, earlier)
+            found, _ = attend(asked, keys, values, earlier)
             held, asked = layer.about_regions(held, sentences.pack(found))
             asked = sentences.unpack(asked).view(pictures, hypotheses * length, -1)
             found, _ = self._look(asked, state, number)
@@ -172,13 +172,13 @@ class TransformerDecoder(BaseDecoder):
     def _look(self, asked: Tensor, state: TransformerState, number: int) -> tuple[Tensor, Tensor]:
         """Ask the regions in one layer [P, X, H] -> what was found [P, X, H], attention [P, N, X, R]."""
         keys, values = (part[..., number, :] for part in (state.keys, state.values))  # [P, N, R, H/N]
-        return look(asked, keys, values, state.mask[:, None, None])
+        return attend(asked, keys, values, state.mask[:, None, None])
 
 
-def _recall(asked: Tensor, past: Tensor, key: Tensor, value: Tensor) -> Tensor:
+def _cached_self_attention(asked: Tensor, past: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Return what queries [P, K, N, 1, H/N] find among earlier words and the one that asks, of the same shape.
 
-    The same as `look` with the new key and value, of that shape too, behind those of ``past`` [P, K, N, T, 2, H/N];
+    The same as `attend` with the new key and value, of that shape too, behind those of ``past`` [P, K, N, T, 2, H/N];
     but joined once for all layers, so that earlier words are copied once a step.
     """
     keys, values = past.unbind(dim=4)  # [P, K, N, T, H/N]
@@ -188,7 +188,7 @@ def _recall(asked: Tensor, past: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return attention[..., :-1] @ values + attention[..., -1:] * value
 
 
-def sinusoids(count: int, width: int, like: Tensor) -> Tensor:
+def sinusoidal_positions(count: int, width: int, like: Tensor) -> Tensor:
     """Return what marks the first positions [count, width], in type and on the device of ``like``.
 
     Sines, then cosines, of wavelengths from 2 pi to 10,000 times that (Vaswani et al. 2017, section 3.5; theirs

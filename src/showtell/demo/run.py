@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from showtell.errors import ConfigError, PictureError, ShowtellError
+from showtell.errors import ConfigError, ImageError, ShowtellError
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from showtell.data.prepared import PreparedSet
     from showtell.data.scene_captions import Scene
     from showtell.inference.captioner import Captioner
-    from showtell.report.photographs import Photograph
-    from showtell.training.evaluator import Judgement
+    from showtell.report.photographs import ExamplePhoto
+    from showtell.training.evaluator import Evaluation
 
 TRAIN, DEV, TEST = 3000, 200, 500
 LEAST_SHARE = 0.9
@@ -49,7 +49,7 @@ class DemoResult:
     pictures: int
     seconds: float
     report: Path
-    photographs: Sequence[Photograph] = ()
+    photographs: Sequence[ExamplePhoto] = ()
 
     @property
     def headline(self) -> str:
@@ -103,10 +103,10 @@ def run_demo(
     started = time.monotonic()
     run = train(recipe, data=out / "set", out=out / "run", restart=(out / "run").exists()).directory
     predictions = run / "test-predictions.jsonl"
-    judgement = evaluate_checkpoint(run, data=out / "set", split="test", predictions=predictions)
+    evaluation = evaluate_checkpoint(run, data=out / "set", split="test", predictions=predictions)
     seconds = time.monotonic() - started
     real = _look(*eyes) if eyes is not None else []
-    result = _report(run, predictions, prepared, judgement, load_scenes(out / "scenes"), seconds, real)
+    result = _report(run, predictions, prepared, evaluation, load_scenes(out / "scenes"), seconds, real)
     if result.right < least_share * result.pictures:
         raise ShowtellError(
             "the demo's captions are not good enough",
@@ -140,19 +140,19 @@ def _open_eyes(captioner: Path | None, photographs: Path | None) -> tuple[Captio
     return Captioner.load(captioner), pictures
 
 
-def _look(captioner: Captioner, pictures: list[Path]) -> list[Photograph]:
+def _look(captioner: Captioner, pictures: list[Path]) -> list[ExamplePhoto]:
     """Caption photographs; the comment in each file says what it is and whose."""
     from PIL import Image
 
-    from showtell.report.photographs import Photograph
+    from showtell.report.photographs import ExamplePhoto
 
     told = []
     for path, caption in zip(pictures, captioner.caption(pictures), strict=True):
         if caption.error is not None:
-            raise PictureError(caption.error)
+            raise ImageError(caption.error)
         with Image.open(path) as picture:
             comment = picture.info.get("comment", b"")
-        told.append(Photograph(path, caption.text, comment.decode("utf-8", "replace")))
+        told.append(ExamplePhoto(path, caption.text, comment.decode("utf-8", "replace")))
     return told
 
 
@@ -160,17 +160,17 @@ def _report(
     run: Path,
     predictions: Path,
     prepared: PreparedSet,
-    judgement: Judgement,
+    evaluation: Evaluation,
     scenes: dict[str, Scene],
     seconds: float,
-    photographs: Sequence[Photograph],
+    photographs: Sequence[ExamplePhoto],
 ) -> DemoResult:
     from showtell.data.scene_captions import check_caption, named_objects
     from showtell.report import write_report
 
     told = {
         prepared.key(row): (prepared.picture_path(row), text)
-        for row, text in zip(judgement.rows, judgement.texts, strict=True)
+        for row, text in zip(evaluation.rows, evaluation.texts, strict=True)
     }
     verdicts = {key: check_caption(text, scenes[path.stem]) for key, (path, text) in told.items()}
     complete = [
@@ -192,8 +192,8 @@ def _report(
         predictions=predictions,
         title="showtell demo",
         headline=f"{result.headline} Trained and scored in {seconds:.0f} seconds.",
-        scores=judgement.scores.values,
-        signature=judgement.scores.signature,
+        scores=evaluation.scores.values,
+        signature=evaluation.scores.signature,
         verdicts=verdicts,
         photographs=photographs,
     )

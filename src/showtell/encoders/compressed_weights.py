@@ -38,7 +38,7 @@ LEAST_GAIN = 512
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
-def write_compact(source: Path, out: Path) -> None:
+def write_compressed(source: Path, out: Path) -> None:
     """Write weights in the compact form; what that would not make smaller is copied as it is.
 
     Args:
@@ -67,17 +67,17 @@ def write_compact(source: Path, out: Path) -> None:
             save_tensors(tensors, temporary, {**metadata, FORM: VERSION, SOURCE: digest})
             if temporary.stat().st_size < source.stat().st_size:
                 with safe_open(temporary, framework="pt") as file:
-                    restore(file, temporary)
+                    decompress(file, temporary)
                 return
         shutil.copyfile(source, temporary)
 
 
-def is_compact(metadata: Mapping[str, str]) -> bool:
+def is_compressed(metadata: Mapping[str, str]) -> bool:
     """Tell by its metadata whether a safetensors file is in the compact form."""
     return FORM in metadata
 
 
-def restore(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
+def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
     """Return what the plain file held that a compact one was made from.
 
     Args:

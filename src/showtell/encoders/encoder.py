@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from showtell.config.encoder import SMALL, TIMM_PREFIX, EncoderSpec, Layout
 from showtell.config.preprocessing import Preprocessing
 from showtell.encoders.features import Features
-from showtell.encoders.flip_average import maps_of
+from showtell.encoders.flip_average import flip_averaged_features
 from showtell.encoders.onednn_resnet import FusedResNet
 from showtell.encoders.resnet import ResNet, fold_batch_norms
-from showtell.encoders.small_cnn import SmallNetwork
-from showtell.encoders.stride_check import layout_evidence
-from showtell.encoders.weights import Weights, download_weights, load_strictly, read_weights
+from showtell.encoders.small_cnn import SmallCnn
+from showtell.encoders.stride_check import compare_strides
+from showtell.encoders.weights import EncoderWeights, download_weights, load_state_dict_strict, read_weights
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_path
-from showtell.system.batch_pool import going_on
+from showtell.system.batch_pool import cancellable
 from showtell.system.console import note
 from showtell.system.safetensors import save_tensors
 
@@ -56,7 +56,7 @@ class Encoder(nn.Module):
         self,
         spec: EncoderSpec,
         network: nn.Module,
-        weights: Weights | None,
+        weights: EncoderWeights | None,
         preprocessing: Preprocessing,
         *,
         layout_was_told: bool = True,
@@ -102,10 +102,10 @@ class Encoder(nn.Module):
         """
         return {
             "name": self.spec.name,
-            "layout": self.spec.layout,
+            "layout": self.spec.stride_in,
             "weights": self.weights_sha256,
             "preprocessing": self.preprocessing.model_dump(mode="json"),
-            **self.spec.reads,
+            **self.spec.identity_fields,
         }
 
     def train(self, mode: bool = True) -> Self:
@@ -116,7 +116,7 @@ class Encoder(nn.Module):
         """Look at pictures.
 
         Args:
-            pictures: uint8 [P, S, S, 3] as `showtell.images.preprocess.prepare_picture` gives them, or normalised
+            pictures: uint8 [P, S, S, 3] as `showtell.images.preprocess.preprocess_image` gives them, or normalised
                 float [P, 3, S, S].
 
         Returns:
@@ -153,12 +153,14 @@ class Encoder(nn.Module):
         if not self.may_have_other_layout or self.weights is None:
             return
         depth = int(self.spec.name.removeprefix("resnet"))
-        evidence = layout_evidence(depth, read_weights(self.weights), self.normalise(pictures))
-        if evidence.layout in (None, self.spec.layout):
+        evidence = compare_strides(depth, read_weights(self.weights), self.normalise(pictures))
+        if evidence.layout in (None, self.spec.stride_in):
             return
-        what = f"{self.weights} seem to be weights of layout {evidence.layout}, not {self.spec.layout}"
+        what = f"{self.weights} seem to be weights of layout {evidence.layout}, not {self.spec.stride_in}"
         if not self.layout_was_told:
-            raise EncoderError(what, found=evidence.reason, mend=f"Set encoder.layout to {evidence.layout}")
+            raise EncoderError(
+                what, found=evidence.reason, mend=f"Set encoder.stride_in to {evidence.layout}"
+            )
         note(f"warning: {what}: {evidence.reason}")
 
     def normalise(self, pictures: Tensor) -> Tensor:
@@ -181,11 +183,13 @@ class Encoder(nn.Module):
             return (pictures,)
         pixels = (1 + self.spec.flip_average) * self.preprocessing.size**2
         part = max(1, PART_PIXELS * torch.get_num_threads() // pixels)
-        return going_on(torch.split(pictures, part))
+        return cancellable(torch.split(pictures, part))
 
     def _look(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
         """Return regions [P, R, D] and their mean [P, D]; half floats in eval mode."""
-        maps = maps_of(self.network, normalised, flip_average=self.spec.flip_average)  # [P, D, h, w]
+        maps = flip_averaged_features(
+            self.network, normalised, flip_average=self.spec.flip_average
+        )  # [P, D, h, w]
         seen = maps.flatten(2).transpose(1, 2)  # [P, R, D]
         pooled = seen.mean(1, dtype=torch.float32)  # [P, D]
         return (seen, pooled) if self.training else (self._halve(seen), self._halve(pooled))
@@ -274,9 +278,9 @@ def build_encoder(
                 found="no weights: it would see at random",
                 mend="Set encoder.trainable to true, or name weights it was trained to: --encoder-weights FILE",
             )
-        network: nn.Module = SmallNetwork(spec.width)
+        network: nn.Module = SmallCnn(spec.width)
         if source is not None:
-            load_strictly(network, source, name=spec.name, classifier="fc.")
+            load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
     elif spec.name.startswith(TIMM_PREFIX):
         from showtell.encoders.timm import build_timm_network
 
@@ -284,16 +288,19 @@ def build_encoder(
     else:
         source = source or download_weights(spec.name)
         if spec.has_layouts:
-            layout_was_told = (spec.layout or source.layout) is not None
+            layout_was_told = (spec.stride_in or source.layout) is not None
             spec = spec.model_copy(update={"layout": _settle_layout(spec, source)})
         network = ResNet(
-            int(spec.name.removeprefix("resnet")), spec.layout or "conv2", stages=spec.stages, grid=spec.grid
+            int(spec.name.removeprefix("resnet")),
+            spec.stride_in or "conv2",
+            stages=spec.out_stages,
+            grid=spec.region_grid,
         )
-        load_strictly(network, source, name=spec.name, classifier="fc.")
+        load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
         if not layout_was_told:
             note(
                 f"{source.path} does not say its layout: taken as conv2 (torchvision, timm). "
-                "For weights of Caffe, Keras or MSRA origin set encoder.layout to conv1."
+                "For weights of Caffe, Keras or MSRA origin set encoder.stride_in to conv1."
             )
     preprocessing = _settle_preprocessing(spec, source)
     spec = spec.model_copy(update={"preprocessing": preprocessing})
@@ -308,23 +315,23 @@ def build_encoder(
     return Encoder(spec, network.to(device), source, preprocessing, layout_was_told=layout_was_told)
 
 
-def _settle_layout(spec: EncoderSpec, source: Weights) -> Layout:
+def _settle_layout(spec: EncoderSpec, source: EncoderWeights) -> Layout:
     """Return the layout that metadata and key agree on."""
-    if spec.layout and source.layout and spec.layout != source.layout:
+    if spec.stride_in and source.layout and spec.stride_in != source.layout:
         raise EncoderError(
             f"the layout of {source.path} is not the one asked for",
             found=f"{source.layout} in the weights' metadata",
-            expected=f"{spec.layout} (encoder.layout)",
+            expected=f"{spec.stride_in} (encoder.stride_in)",
             mend="Leave the key out",
         )
-    return spec.layout or source.layout or "conv2"
+    return spec.stride_in or source.layout or "conv2"
 
 
-def _settle_preprocessing(spec: EncoderSpec, source: Weights | None) -> Preprocessing:
+def _settle_preprocessing(spec: EncoderSpec, source: EncoderWeights | None) -> Preprocessing:
     """Return the spec's preprocessing, completed by what the weights say."""
     told = source.preprocessing if source else {}
     if spec.preprocessing is None:
-        default = Preprocessing() if spec.name != SMALL else SmallNetwork.preprocessing
+        default = Preprocessing() if spec.name != SMALL else SmallCnn.preprocessing
         return default.model_copy(update=told)
     wanted = {name: getattr(spec.preprocessing, name) for name in spec.preprocessing.model_fields_set}
     for name in ("mean", "std"):
@@ -387,6 +394,6 @@ def save_encoder(encoder: Encoder, path: Path) -> None:
             "std": " ".join(str(number) for number in preprocessing.std),
             "input": f"RGB 0..1 {preprocessing.size}x{preprocessing.size}",
         }
-        if encoder.spec.layout:
-            metadata["layout"] = encoder.spec.layout
+        if encoder.spec.stride_in:
+            metadata["layout"] = encoder.spec.stride_in
         save_tensors(encoder.network.state_dict(), temporary, metadata)

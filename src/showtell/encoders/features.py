@@ -27,7 +27,7 @@ class Features:
         """Return the same features on a device."""
         return Features(self.regions.to(device), self.pooled.to(device), self.mask.to(device))
 
-    def widened(self) -> Features:
+    def float(self) -> Features:
         """Return half floats, as caches keep them, in float32, and others as they are."""
         regions, pooled = (
             part.float() if part.dtype == torch.float16 else part for part in (self.regions, self.pooled)
@@ -40,7 +40,7 @@ class Features:
 
 
 @dataclass(frozen=True)
-class WindowedMaps:
+class WindowedFeatures:
     """Fine maps of P pictures, and which window of each is read as a coarser grid: the memory of views to train on.
 
     Attributes:
@@ -53,11 +53,11 @@ class WindowedMaps:
     rows: Tensor
     columns: Tensor
 
-    def to(self, device: torch.device) -> WindowedMaps:
+    def to(self, device: torch.device) -> WindowedFeatures:
         """Return the same maps on a device."""
-        return WindowedMaps(self.maps.to(device), self.rows.to(device), self.columns.to(device))
+        return WindowedFeatures(self.maps.to(device), self.rows.to(device), self.columns.to(device))
 
-    def widened(self) -> Features:
+    def float(self) -> Features:
         """Return the windows' features, float32 [P, G * G, D], and the mean of their regions."""
         pictures, height, width, channels = self.maps.shape
         with torch.autocast(self.maps.device.type, enabled=False):
@@ -67,10 +67,10 @@ class WindowedMaps:
         mask = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
         return Features(regions, regions.mean(1), mask)
 
-    def __getitem__(self, pictures: slice) -> WindowedMaps:
+    def __getitem__(self, pictures: slice) -> WindowedFeatures:
         """Return the windows of some of the pictures."""
-        return WindowedMaps(self.maps[pictures], self.rows[pictures], self.columns[pictures])
+        return WindowedFeatures(self.maps[pictures], self.rows[pictures], self.columns[pictures])
 
 
-Memory: TypeAlias = Features | WindowedMaps | Tensor
+EncoderInput: TypeAlias = Features | WindowedFeatures | Tensor
 """What a decoder reads of pictures, what becomes so, or pictures uint8 [P, H, W, 3] that are yet to be seen."""

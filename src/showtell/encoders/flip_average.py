@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 
-def maps_of(network: nn.Module, pictures: Tensor, *, flip_average: bool) -> Tensor:
+def flip_averaged_features(network: nn.Module, pictures: Tensor, *, flip_average: bool) -> Tensor:
     """Return what a network sees; if asked, the mean with what it sees in the mirror images, turned back.
 
     A region keeps its place, so that what reads one look reads the mean of two (Simonyan & Zisserman 2015, section

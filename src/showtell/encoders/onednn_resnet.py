@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from showtell.encoders.resnet import ResNet
 from showtell.kernels.onednn import can_compute
-from showtell.system.batch_pool import going_on
+from showtell.system.batch_pool import cancellable
 
 PACKED_BATCH = 32
 """Weights are laid out for this many pictures; other counts give the same numbers at about the same speed."""
@@ -58,10 +58,10 @@ class FusedResNet(nn.Module):
             with _PACKING:
                 if not self._packed:
                     self._pack(pictures)
-        x = greatest_of_neighbours(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
+        x = max_pool_3x3(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
         maps = []
         for stage in range(1, 5):
-            for block in going_on(getattr(self.plain, f"layer{stage}")):
+            for block in cancellable(getattr(self.plain, f"layer{stage}")):
                 x = self._block(block, x)
             if stage in self.plain.stages:
                 maps.append(x)  # the next stage's shortcut is a convolution: nothing writes over it
@@ -115,7 +115,7 @@ class FusedResNet(nn.Module):
         return {**self.__dict__, "_packed": {}}
 
 
-def greatest_of_neighbours(x: Tensor) -> Tensor:
+def max_pool_3x3(x: Tensor) -> Tensor:
     """Return the greatest of each 3x3 with stride 2, as ResNet's first pooling does, of numbers none below zero.
 
     PyTorch's own pooling remembers where each greatest stood. Bits of bfloat16

@@ -27,7 +27,7 @@ BLOCKS: dict[int, tuple[int, int, int, int]] = {
 
 FIRST_BOTTLENECK_DEPTH = 50
 
-EARLIER_SCALE = 4.0
+EARLY_STAGE_SCALE = 4.0
 """Maps of earlier stages are multiplied by this beside the last one's, whose numbers are about so much larger."""
 
 
@@ -118,13 +118,13 @@ class ResNet(nn.Module):
         """Return the maps [P, D', H', W'] of ``stages`` side by side on one grid, [P, D, h, w]."""
         rows, columns = (self.grid, self.grid) if self.grid else maps[-1].shape[2:]
         joined = [
-            mean_over_cells(one if stage == 4 else EARLIER_SCALE * one, rows, columns)
+            adaptive_avg_pool(one if stage == 4 else EARLY_STAGE_SCALE * one, rows, columns)
             for stage, one in zip(self.stages, maps, strict=True)
         ]
         return joined[0] if len(joined) == 1 else torch.cat(joined, dim=1)
 
 
-def mean_over_cells(values: Tensor, rows: int, columns: int) -> Tensor:
+def adaptive_avg_pool(values: Tensor, rows: int, columns: int) -> Tensor:
     """Return the mean of a map [P, D, H, W] over each cell of a grid laid over it, [P, D, rows, columns].
 
     What the border of two cells goes through counts in both, in each by its share.

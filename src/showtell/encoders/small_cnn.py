@@ -26,7 +26,7 @@ def _stage(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> li
     ]
 
 
-class SmallNetwork(nn.Module):
+class SmallCnn(nn.Module):
     """Normalised pictures float [P, 3, S, S] to a map [P, D, S/16, S/16], of which four channels say where.
 
     Args:

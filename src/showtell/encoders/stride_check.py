@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from showtell.config.encoder import Layout
 from showtell.encoders.resnet import ResNet
-from showtell.encoders.weights import Weights, load_strictly
+from showtell.encoders.weights import EncoderWeights, load_state_dict_strict
 
 LAYOUTS: tuple[Layout, Layout] = ("conv1", "conv2")
 
@@ -39,7 +39,7 @@ SURE_T = 4.0
 
 
 @dataclass(frozen=True)
-class LayoutEvidence:
+class StrideEvidence:
     """What the pictures say of the layout.
 
     Attributes:
@@ -52,12 +52,12 @@ class LayoutEvidence:
 
 
 @dataclass
-class _Seen:
+class _StrideStats:
     variances: list[Tensor]  # of the inputs of TELLING_NORMS, each [C]
     spreads: Tensor | None  # [P], standard deviation of a picture's logits; None without classifier
 
 
-def layout_evidence(depth: int, weights: Weights, pictures: Tensor) -> LayoutEvidence:
+def compare_strides(depth: int, weights: EncoderWeights, pictures: Tensor) -> StrideEvidence:
     """Ask which layout weights belong to.
 
     Args:
@@ -66,18 +66,18 @@ def layout_evidence(depth: int, weights: Weights, pictures: Tensor) -> LayoutEvi
         pictures: Normalised photographs float [P, 3, S, S], some tens of them.
     """
     remembered = [weights.tensors[f"{name}.running_var"] for name in TELLING_NORMS]
-    first, second = (_look(depth, layout, weights, pictures) for layout in LAYOUTS)
+    first, second = (_run_layout(depth, layout, weights, pictures) for layout in LAYOUTS)
     if all(float(variance.std()) > 0 for variance in remembered):
         return _by_statistics(remembered, first.variances, second.variances)
     if first.spreads is not None and second.spreads is not None:
         return _by_classifier(first.spreads, second.spreads)
-    return LayoutEvidence(None, "the batch norms are folded and there is no classifier")
+    return StrideEvidence(None, "the batch norms are folded and there is no classifier")
 
 
-def _look(depth: int, layout: Layout, weights: Weights, pictures: Tensor) -> _Seen:
+def _run_layout(depth: int, layout: Layout, weights: EncoderWeights, pictures: Tensor) -> _StrideStats:
     """Run one layout and keep what tells."""
     network = ResNet(depth, layout).eval()
-    load_strictly(network, weights, name=f"resnet{depth}", classifier="fc.")
+    load_state_dict_strict(network, weights, name=f"resnet{depth}", classifier="fc.")
     variances: list[Tensor] = []
 
     def remember(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
@@ -90,12 +90,12 @@ def _look(depth: int, layout: Layout, weights: Weights, pictures: Tensor) -> _Se
         pooled = network(pictures).float().mean((2, 3)).cpu()  # [P, D]
         classifier = weights.tensors.get("fc.weight")
         spreads = None if classifier is None else (pooled @ classifier.T).std(1)
-    return _Seen([variance.cpu() for variance in variances], spreads)
+    return _StrideStats([variance.cpu() for variance in variances], spreads)
 
 
 def _by_statistics(
     remembered: Sequence[Tensor], first: Sequence[Tensor], second: Sequence[Tensor]
-) -> LayoutEvidence:
+) -> StrideEvidence:
     shares = []
     for trained, conv1, conv2 in zip(remembered, first, second, strict=True):
         logs = [(variance + VARIANCE_FLOOR).log() for variance in (trained, conv1, conv2)]
@@ -105,11 +105,11 @@ def _by_statistics(
     share = sum(shares) / len(shares)
     reason = f"batch-norm statistics put it at {share:.2f} between conv2 (0) and conv1 (1)"
     sure = abs(share - 0.5) > SURE_SHARE - 0.5
-    return LayoutEvidence(("conv1" if share > 0.5 else "conv2") if sure else None, reason)
+    return StrideEvidence(("conv1" if share > 0.5 else "conv2") if sure else None, reason)
 
 
-def _by_classifier(first: Tensor, second: Tensor) -> LayoutEvidence:
+def _by_classifier(first: Tensor, second: Tensor) -> StrideEvidence:
     difference = first - second  # [P]
     t = float(difference.mean() / (difference.std() + 1e-12) * len(difference) ** 0.5)
     reason = f"the classifier is surer in layout {'conv1' if t > 0 else 'conv2'} (paired t = {abs(t):.1f})"
-    return LayoutEvidence(("conv1" if t > 0 else "conv2") if abs(t) > SURE_T else None, reason)
+    return StrideEvidence(("conv1" if t > 0 else "conv2") if abs(t) > SURE_T else None, reason)

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from showtell.encoders.weights import (
     LOCAL_FILE,
-    Weights,
+    EncoderWeights,
     hub_metadata,
     hub_refused,
-    load_strictly,
+    load_state_dict_strict,
     read_weights,
 )
 from showtell.errors import EncoderError, MissingExtraError
@@ -67,7 +67,7 @@ def import_timm() -> Any:
     return timm
 
 
-def build_timm_network(name: str, source: Weights | None) -> tuple[TimmNetwork, Weights]:
+def build_timm_network(name: str, source: EncoderWeights | None) -> tuple[TimmNetwork, EncoderWeights]:
     """Build a timm model and load its weights.
 
     Args:
@@ -91,7 +91,7 @@ def build_timm_network(name: str, source: Weights | None) -> tuple[TimmNetwork, 
     repository = None
     if source is None:
         source, repository = _download(name, config), config["hf_hub_id"]
-    load_strictly(model, source, name=f"timm:{name}", classifier=f"{prefix}.")
+    load_state_dict_strict(model, source, name=f"timm:{name}", classifier=f"{prefix}.")
     if source.norm_epsilon is not None:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -99,7 +99,7 @@ def build_timm_network(name: str, source: Weights | None) -> tuple[TimmNetwork, 
     return TimmNetwork(model), replace(source, metadata=hub_metadata(config, repository) | source.metadata)
 
 
-def _download(name: str, config: dict[str, Any]) -> Weights:
+def _download(name: str, config: dict[str, Any]) -> EncoderWeights:
     from huggingface_hub import hf_hub_download
 
     repository = config.get("hf_hub_id")

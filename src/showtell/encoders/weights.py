@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from showtell.config.encoder import Layout
-from showtell.encoders.compressed_weights import is_compact, restore
+from showtell.encoders.compressed_weights import decompress, is_compressed
 from showtell.errors import EncoderError, reason
 from showtell.system.atomic import sha256_file
 
@@ -36,7 +36,7 @@ LOCAL_FILE = "Name a local file: --encoder-weights FILE (encoder_weights= in Pyt
 
 
 @dataclass(frozen=True)
-class Weights:
+class EncoderWeights:
     """The tensors of a safetensors file and what it says of them.
 
     Attributes:
@@ -67,7 +67,7 @@ class Weights:
                 f"the metadata of {self.path} name no layout",
                 found=f"'{text}'",
                 expected="conv1 or conv2 first",
-                mend="Name it with the key encoder.layout in a file without this metadata key",
+                mend="Name it with the key encoder.stride_in in a file without this metadata key",
             )
         return "conv1" if match[1] == "conv1" else "conv2"
 
@@ -108,7 +108,7 @@ class Weights:
         return first, second, third
 
 
-def read_weights(path: Path) -> Weights:
+def read_weights(path: Path) -> EncoderWeights:
     """Read a safetensors file, plain or compact.
 
     Raises:
@@ -124,12 +124,14 @@ def read_weights(path: Path) -> Weights:
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
-            if is_compact(metadata):
-                tensors, metadata, sha256 = restore(file, path)
+            if is_compressed(metadata):
+                tensors, metadata, sha256 = decompress(file, path)
             else:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 sha256 = sha256_file(path)
-        return Weights(path, sha256, {name: _as_float32(each) for name, each in tensors.items()}, metadata)
+        return EncoderWeights(
+            path, sha256, {name: _as_float32(each) for name, each in tensors.items()}, metadata
+        )
     except (SafetensorError, OSError) as error:
         raise EncoderError(
             f"cannot read encoder weights {path}",
@@ -143,7 +145,9 @@ def _as_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
 
 
-def load_strictly(network: nn.Module, weights: Weights, *, name: str, classifier: str) -> None:
+def load_state_dict_strict(
+    network: nn.Module, weights: EncoderWeights, *, name: str, classifier: str
+) -> None:
     """Copy the weights into a network: every key there, none left over, every shape right.
 
     Args:
@@ -169,7 +173,7 @@ def load_strictly(network: nn.Module, weights: Weights, *, name: str, classifier
     ]
     if problems:
         more = f" and {len(problems) - SHOWN_KEYS} more" if len(problems) > SHOWN_KEYS else ""
-        seems = recognise_network(weights.tensors)
+        seems = detect_network(weights.tensors)
         raise EncoderError(
             f"{weights.path} does not hold the weights of {name}",
             found="; ".join(problems[:SHOWN_KEYS]) + more,
@@ -180,7 +184,7 @@ def load_strictly(network: nn.Module, weights: Weights, *, name: str, classifier
     network.load_state_dict(given)
 
 
-def recognise_network(tensors: Mapping[str, Tensor]) -> str | None:
+def detect_network(tensors: Mapping[str, Tensor]) -> str | None:
     """Guess from names and counts which network weights belong to; None where nothing fits."""
     names = tensors.keys()
     if "features.conv0.weight" in names:
@@ -193,11 +197,11 @@ def recognise_network(tensors: Mapping[str, Tensor]) -> str | None:
     if any(key.startswith("encoder.layers.encoder_layer_0") for key in names):
         return "torchvision's vision transformer"
     if "layer1.0.conv1.weight" in names:
-        return _recognise_resnet(tensors)
+        return _detect_resnet(tensors)
     return None
 
 
-def _recognise_resnet(tensors: Mapping[str, Tensor]) -> str:
+def _detect_resnet(tensors: Mapping[str, Tensor]) -> str:
     blocks = sum(bool(re.fullmatch(r"layer\d\.\d+\.conv1\.weight", key)) for key in tensors)
     has_bottleneck = "layer1.0.conv3.weight" in tensors
     depth = (3 if has_bottleneck else 2) * blocks + 2
@@ -209,7 +213,7 @@ def _recognise_resnet(tensors: Mapping[str, Tensor]) -> str:
     return f"resnet{depth}"
 
 
-def download_weights(name: str) -> Weights:
+def download_weights(name: str) -> EncoderWeights:
     """Fetch the default weights of one of our ResNets from the hub (once; kept in the hub's own cache).
 
     Their metadata are completed from the repository's ``config.json``; timm's files say nothing themselves.

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from showtell.checkpoints.hub import FILES, find_checkpoint
-from showtell.checkpoints.portable import portable_recipe
+from showtell.checkpoints.portable import strip_recipe_paths
 from showtell.config.generation import DecodingOptions, override
 from showtell.config.recipe import load_recipe, parse_recipe
 from showtell.errors import ConfigError
@@ -29,7 +29,7 @@ FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "thr
 
 
 @dataclass(frozen=True)
-class Packed:
+class Bundle:
     """What was written.
 
     Attributes:
@@ -43,7 +43,7 @@ class Packed:
     sizes: dict[str, int]
 
 
-def pack_captioner(
+def make_bundle(
     checkpoint: str | Path | Sequence[str | Path],
     out: Path,
     *,
@@ -52,11 +52,11 @@ def pack_captioner(
     encoder_weights: Path | None = None,
     recipe: str | None = None,
     card: Mapping[str, Any] | None = None,
-    search: Mapping[str, Any] | None = None,
+    generation: Mapping[str, Any] | None = None,
     flip_average: bool = False,
     data: Path | None = None,
     split: str = "dev",
-) -> Packed:
+) -> Bundle:
     """Write a captioner in half floats, with its model card, ready to be kept in a repository.
 
     Args:
@@ -69,7 +69,7 @@ def pack_captioner(
         encoder_weights: Where the encoder's weights are now; None: where the checkpoint says.
         recipe: A shipped recipe; the card names the command that trains such a captioner by it.
         card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`).
-        search: Decoding options that it shall have in place of its own: ``{"beams": 5}``.
+        generation: Decoding options that it shall have in place of its own: ``{"beam_size": 5}``.
         flip_average: It shall look at the mirror image of each picture too (`showtell.encoders.flip_average`), whatever it
             was trained to do.
         data: A prepared set: what is written captions a split of it, and these scores stand in the card. None: the
@@ -82,7 +82,7 @@ def pack_captioner(
         ShowtellError: the checkpoint, its encoder, the data or the place cannot be used; see `save_portable`.
     """
     from showtell.checkpoints.checkpoint import load_checkpoint, save_portable
-    from showtell.checkpoints.soup import soup_of
+    from showtell.checkpoints.soup import average_checkpoints
 
     paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     if len(paths) == 1 and shares is not None:
@@ -91,9 +91,9 @@ def pack_captioner(
     loaded = load_checkpoint(first, encoder_weights=encoder_weights)
     if others:
         rest = [load_checkpoint(path, with_encoder=False) for path in others]
-        loaded = soup_of([loaded, *rest], shares)
-    if search:
-        loaded = _decoding_by(loaded, override(loaded.search, **search))
+        loaded = average_checkpoints([loaded, *rest], shares)
+    if generation:
+        loaded = _decoding_by(loaded, override(loaded.generation, **generation))
     if flip_average:
         loaded = _looking_twice(loaded)
     fields = dict(card or {})
@@ -111,18 +111,18 @@ def pack_captioner(
     if data is not None:
         write(_judged(out, data, split))
     sizes = {name: (out / name).stat().st_size for name in FILES if (out / name).exists()}
-    return Packed(out, encoder, sizes)
+    return Bundle(out, encoder, sizes)
 
 
 def _decoding_by(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint:
     """Return a captioner that decodes otherwise; scores of another decoding are not its own."""
     told = options.model_dump(mode="json")
-    config = {**loaded.config, "search": told}
+    config = {**loaded.config, "generation": told}
     if "recipe" in config:
-        config["recipe"] = {**config["recipe"], "search": told}
-    if options != loaded.search:
+        config["recipe"] = {**config["recipe"], "generation": told}
+    if options != loaded.generation:
         config.pop("scores", None)
-    return replace(loaded, search=options, config=config)
+    return replace(loaded, generation=options, config=config)
 
 
 def _looking_twice(loaded: Checkpoint) -> Checkpoint:
@@ -134,7 +134,7 @@ def _looking_twice(loaded: Checkpoint) -> Checkpoint:
     encoder.spec = encoder.spec.model_copy(update={"flip_average": True})
     seen = dict(loaded.config["encoder"])
     seen["spec"] = {**seen["spec"], "flip_average": True}
-    seen["identity"] = {**seen["identity"], **encoder.spec.reads}
+    seen["identity"] = {**seen["identity"], **encoder.spec.identity_fields}
     config = {name: value for name, value in loaded.config.items() if name != "scores"}
     return replace(loaded, config={**config, "encoder": seen})
 
@@ -174,7 +174,7 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
             mend="Leave --recipe (recipe=) out",
         )
     shipped = load_recipe(recipe).model_dump(mode="json")
-    trained = portable_recipe(
+    trained = strip_recipe_paths(
         parse_recipe(config["recipe"], "the checkpoint's recipe").model_dump(mode="json")
     )
     for part, free in FREE_KEYS:

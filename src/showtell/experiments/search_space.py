@@ -1,7 +1,7 @@
 """What a tuning tries: ranges and lists of values for any key of a recipe, checked before anything is trained.
 
 optimizer.lr=1e-4..1e-2:log      a number between two bounds, evenly over its logarithm
-training.averaging=0.9..0.999    evenly over the number itself; whole numbers where the key takes whole numbers
+training.ema_decay=0.9..0.999    evenly over the number itself; whole numbers where the key takes whole numbers
 decoder.dropout=0.3,0.5          one of a list, of whatever type the key has
 """
 
@@ -27,7 +27,7 @@ Build = Callable[[list[str]], Recipe]
 
 
 @dataclass(frozen=True)
-class Dimension:
+class SearchDimension:
     """The values that a key may take.
 
     Attributes:
@@ -71,7 +71,7 @@ class Dimension:
         return f"{self.key}={low}..{high}{':log' * self.is_log}"
 
 
-def build_space(searches: Sequence[str], build: Build) -> list[Dimension]:
+def build_space(searches: Sequence[str], build: Build) -> list[SearchDimension]:
     """Read what is to be searched; without anything, the learning rate from a tenth to ten times the recipe's.
 
     Args:
@@ -83,7 +83,11 @@ def build_space(searches: Sequence[str], build: Build) -> list[Dimension]:
     """
     if not searches:
         rate = build([]).optimizer.lr
-        return [Dimension("optimizer.lr", low=rate / LR_FACTOR, high=min(1.0, rate * LR_FACTOR), is_log=True)]
+        return [
+            SearchDimension(
+                "optimizer.lr", low=rate / LR_FACTOR, high=min(1.0, rate * LR_FACTOR), is_log=True
+            )
+        ]
     space = [_read(text, build) for text in searches]
     for dimension in space:
         if sum(other.key == dimension.key for other in space) > 1:
@@ -95,7 +99,7 @@ def build_space(searches: Sequence[str], build: Build) -> list[Dimension]:
     return space
 
 
-def grid_of(space: Sequence[Dimension], build: Build) -> list[dict[str, str]]:
+def expand_grid(space: Sequence[SearchDimension], build: Build) -> list[dict[str, str]]:
     """Return all combinations of listed values, the last key moving fastest, each checked.
 
     Raises:
@@ -112,16 +116,16 @@ def grid_of(space: Sequence[Dimension], build: Build) -> list[dict[str, str]]:
     keys = [dimension.key for dimension in space]
     grid = [dict(zip(keys, values, strict=True)) for values in combinations]
     for values in grid:
-        build(overrides_of(values))
+        build(to_overrides(values))
     return grid
 
 
-def overrides_of(values: Mapping[str, str]) -> list[str]:
+def to_overrides(values: Mapping[str, str]) -> list[str]:
     """Return values as ``--set`` takes them."""
     return [f"{key}={text}" for key, text in values.items()]
 
 
-def _read(text: str, build: Build) -> Dimension:
+def _read(text: str, build: Build) -> SearchDimension:
     key, equals, values = (part.strip() for part in text.partition("="))
     cannot = f"--search {text} cannot be used"
     if not equals or not key or not values:
@@ -133,10 +137,10 @@ def _read(text: str, build: Build) -> Dimension:
         raise ConfigError(cannot, found=values, expected="at least two different values")
     for choice in choices:
         build([f"{key}={choice}"])
-    return Dimension(key, choices=choices)
+    return SearchDimension(key, choices=choices)
 
 
-def _read_range(key: str, values: str, build: Build, cannot: str) -> Dimension:
+def _read_range(key: str, values: str, build: Build, cannot: str) -> SearchDimension:
     bounds, colon, scale = values.partition(":")
     low_text, _, high_text = bounds.partition("..")
     if colon and scale != "log":
@@ -152,7 +156,7 @@ def _read_range(key: str, values: str, build: Build, cannot: str) -> Dimension:
         bound = "0 < low < high" if colon else "low < high"
         raise ConfigError(cannot, found=bounds, expected=bound)
     is_whole = all(isinstance(value, int) for value in resolved)
-    return Dimension(key, low=low, high=high, is_log=bool(colon), is_whole=is_whole)
+    return SearchDimension(key, low=low, high=high, is_log=bool(colon), is_whole=is_whole)
 
 
 def _value_at(recipe: Recipe, key: str) -> Any:

@@ -16,9 +16,9 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.system.atomic import read_manifest, read_text, write_json, write_manifest
 from showtell.system.console import note, text_table
-from showtell.training.build import build_encoder_of, compute_of
-from showtell.training.distributed import is_main
-from showtell.training.run_dir import check_run, origin_of
+from showtell.training.build import build_encoder_of, resolve_device
+from showtell.training.distributed import is_main_process
+from showtell.training.run_dir import check_run, provenance
 from showtell.training.trainer import train
 
 KIND, SUMMARY_KIND, FORMAT = "showtell seeds", "showtell seeds summary", 1
@@ -27,7 +27,7 @@ MOST_SEEDS = 100
 
 
 @dataclass(frozen=True)
-class Spread:
+class MeanStd:
     """A score over several seeds.
 
     Attributes:
@@ -72,7 +72,7 @@ class SeedsResult:
 
     directory: Path
     runs: Sequence[SeedRun]
-    spreads: Mapping[str, Spread]
+    spreads: Mapping[str, MeanStd]
 
     def table(self) -> str:
         """Return mean, spread and each seed's score, times 100, as aligned lines, and the signature below."""
@@ -119,7 +119,7 @@ def train_seeds(
     """
     if not 1 <= seeds <= MOST_SEEDS:
         raise ConfigError(f"--seeds {seeds} cannot be used", expected=f"1 to {MOST_SEEDS}")
-    if is_main():
+    if is_main_process():
         _open(out, recipe)
     runs = []
     for seed in range(recipe.training.seed, recipe.training.seed + seeds):
@@ -141,19 +141,19 @@ def train_seeds(
                 restart=restart,
             )
         runs.append(_read_run(run, seed))
-    result = SeedsResult(out, runs, spreads_of([run.scores for run in runs]))
-    if is_main():
+    result = SeedsResult(out, runs, mean_std([run.scores for run in runs]))
+    if is_main_process():
         _write_summary(result, recipe)
     return result
 
 
-def spreads_of(scores: Sequence[Mapping[str, float]]) -> dict[str, Spread]:
+def mean_std(scores: Sequence[Mapping[str, float]]) -> dict[str, MeanStd]:
     """Return mean and spread of each score over runs that all have it."""
     spreads = {}
     for name in scores[0]:
         values = [one[name] for one in scores]
         std = statistics.stdev(values) if len(values) > 1 else None
-        spreads[name] = Spread(statistics.fmean(values), std, min(values), max(values))
+        spreads[name] = MeanStd(statistics.fmean(values), std, min(values), max(values))
     return spreads
 
 
@@ -172,8 +172,8 @@ def _is_finished(run: Path) -> bool:
 
 def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | None, device: str) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
-    encoder = build_encoder_of(recipe, encoder_weights, compute_of(recipe, device))
-    check_run(run, recipe, origin_of(recipe, PreparedSet.load(data), encoder), restart=False)
+    encoder = build_encoder_of(recipe, encoder_weights, resolve_device(recipe, device))
+    check_run(run, recipe, provenance(recipe, PreparedSet.load(data), encoder), restart=False)
 
 
 def _read_run(run: Path, seed: int) -> SeedRun:

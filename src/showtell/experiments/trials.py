@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from showtell.experiments.search_space import overrides_of
+from showtell.experiments.search_space import to_overrides
 from showtell.system.atomic import write_json, write_text
 from showtell.system.console import text_table
 
@@ -79,12 +79,12 @@ class TuningResult:
         table = text_table([header, *rows], left=1)
         if self.best is None:
             return f"{table}\nno trial was finished"
-        return f"{table}\nbest by {self.metric}: {options_of(self.best.values)}"
+        return f"{table}\nbest by {self.metric}: {to_cli_args(self.best.values)}"
 
 
-def options_of(values: Mapping[str, str]) -> str:
+def to_cli_args(values: Mapping[str, str]) -> str:
     """Return values as options to paste behind ``showtell train``."""
-    return " ".join(f"--set {override}" for override in overrides_of(values))
+    return " ".join(f"--set {override}" for override in to_overrides(values))
 
 
 def write_tables(result: TuningResult) -> None:
@@ -97,7 +97,7 @@ def write_tables(result: TuningResult) -> None:
         "split": result.split,
         "keys": list(result.keys),
         "best": best,
-        "options": "" if result.best is None else options_of(result.best.values),
+        "options": "" if result.best is None else to_cli_args(result.best.values),
         "trials": [asdict(trial) for trial in result.trials],
     }
     write_json(result.directory / TABLE, content)

@@ -21,7 +21,7 @@ import numpy as np
 from showtell.config.recipe import Recipe, load_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, MissingExtraError, TrainingError
-from showtell.experiments.search_space import Build, Dimension, build_space, grid_of, overrides_of
+from showtell.experiments.search_space import Build, SearchDimension, build_space, expand_grid, to_overrides
 from showtell.experiments.trials import Trial, TuningResult, write_tables
 from showtell.system.atomic import lock_directory, read_manifest, write_manifest
 from showtell.system.console import note
@@ -92,7 +92,7 @@ def tune(
 
     base = build([])
     space = build_space(searches, build)
-    combinations = grid_of(space, build) if grid else None
+    combinations = expand_grid(space, build) if grid else None
     total = trials if trials is not None else len(combinations) if combinations is not None else TRIALS
     if total < 1 or (combinations is not None and total > len(combinations)):
         most = "" if combinations is None else f" and at most the {len(combinations)} of the grid"
@@ -193,7 +193,7 @@ def _open_study(out: Path, base: Recipe, *, is_pruned: bool) -> Study:
     )
 
 
-def _replace_killed(study: Study, space: Sequence[Dimension]) -> None:
+def _replace_killed(study: Study, space: Sequence[SearchDimension]) -> None:
     """Mark trials that a killed process left under way as failed, and let others go on with their runs."""
     from optuna.trial import TrialState
 
@@ -216,7 +216,7 @@ def _enqueue_missing(study: Study, combinations: Sequence[Mapping[str, str]]) ->
 
 
 def _try_one(
-    study: Study, out: Path, base: Recipe, space: Sequence[Dimension], build: Build, train_one: Any
+    study: Study, out: Path, base: Recipe, space: Sequence[SearchDimension], build: Build, train_one: Any
 ) -> None:
     """Train one trial and tell the study; whatever else ends it leaves it to be replaced."""
     import optuna
@@ -229,8 +229,8 @@ def _try_one(
     run = trial.user_attrs.get("run", f"trial-{trial.number}")
     trial.set_user_attr("run", run)
     trial.set_user_attr("values", values)
-    recipe = build(overrides_of(values))
-    note(f"{run}: {', '.join(overrides_of(values))}")
+    recipe = build(to_overrides(values))
+    note(f"{run}: {', '.join(to_overrides(values))}")
     try:
         train_one(recipe, out=out / run, on_validation=_watch(trial, out / run, recipe))
         state = optuna.trial.TrialState.COMPLETE
@@ -294,7 +294,7 @@ def _drop_weights(study: Study, out: Path) -> None:
                 shutil.rmtree(out / trial.user_attrs["run"] / name, ignore_errors=True)
 
 
-def _result(study: Study, out: Path, base: Recipe, space: Sequence[Dimension]) -> TuningResult:
+def _result(study: Study, out: Path, base: Recipe, space: Sequence[SearchDimension]) -> TuningResult:
     from optuna.trial import TrialState
 
     states = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}

@@ -10,13 +10,13 @@ from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.inference.captioner import Captioner
-from showtell.metrics import Evaluator, Scores
+from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import progress
 
 
 @dataclass(frozen=True)
-class ExportJudgement:
+class ExportEvaluation:
     """What an export said of a split, in its order, how good it was, and the seconds it took."""
 
     texts: list[str]
@@ -24,7 +24,7 @@ class ExportJudgement:
     seconds: float
 
 
-def judge_export(
+def evaluate_export(
     export: Path,
     *,
     data: Path,
@@ -33,7 +33,7 @@ def judge_export(
     device: str = "auto",
     threads: int = 0,
     meteor: MeteorScorer | None = None,
-) -> ExportJudgement:
+) -> ExportEvaluation:
     """Let an export caption a whole split by the road of ``showtell caption``, and score it.
 
     Args:
@@ -53,7 +53,7 @@ def judge_export(
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
     references = {prepared.key(row): prepared.captions(row) for row in rows}
-    evaluator = Evaluator(references, meteor=meteor)
+    scorer = Scorer(references, meteor=meteor)
     captioner = Captioner.load(export, device=device, threads=threads)
     chosen = (options or captioner.options).model_dump()
     texts: dict[str, str] = {}
@@ -68,5 +68,5 @@ def judge_export(
                 )
             texts[prepared.key(row)] = caption.text
             advance(1, "")
-    scores = evaluator.score(texts)
-    return ExportJudgement(list(texts.values()), scores, time.monotonic() - started)
+    scores = scorer.score(texts)
+    return ExportEvaluation(list(texts.values()), scores, time.monotonic() - started)

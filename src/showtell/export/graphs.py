@@ -1,4 +1,4 @@
-"""Networks to ONNX graphs: the encoder, and a decoder's ``begin`` and ``step``, whatever its state is made of.
+"""Networks to ONNX graphs: the encoder, and a decoder's ``init_state`` and ``step``, whatever its state is made of.
 
 Torch's own exporter traces them (``torch.export``, then ONNX) with axes left free. What it notes beside the nodes
 (files and lines of the code that was traced) is taken out: it names this machine's folders.
@@ -20,9 +20,9 @@ from torch import Tensor, nn
 
 from showtell.encoders.encoder import Encoder
 from showtell.encoders.features import Features
-from showtell.encoders.flip_average import maps_of
+from showtell.encoders.flip_average import flip_averaged_features
 from showtell.errors import ExportError, MissingExtraError
-from showtell.export.state_axes import Look, look
+from showtell.export.state_axes import StateProbe, probe
 from showtell.inference.onnx_config import StateTensor
 from showtell.inference.onnx_files import (
     ATTENTION,
@@ -44,7 +44,7 @@ SMALLEST_MOVED_BYTES = 1024
 EXTRA = "export"
 
 
-class _Looking(nn.Module):
+class _EncoderGraph(nn.Module):
     """`Encoder.forward` without what a graph cannot do: choose a faster network, look at its numbers."""
 
     def __init__(self, encoder: Encoder) -> None:
@@ -54,25 +54,27 @@ class _Looking(nn.Module):
 
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         twice = self.encoder.spec.flip_average
-        maps = maps_of(self.network, self.encoder.normalise(pictures), flip_average=twice)  # [P, D, h, w]
+        maps = flip_averaged_features(
+            self.network, self.encoder.normalise(pictures), flip_average=twice
+        )  # [P, D, h, w]
         seen = maps.flatten(2).transpose(1, 2)  # [P, R, D]
         # Rounded to half floats like all features, so that they are the numbers that decoders were trained on.
         regions, pooled = (part.to(torch.float16).float() for part in (seen, seen.mean(1)))
         return regions, pooled, torch.ones_like(regions[..., 0], dtype=torch.bool)
 
 
-class _Beginning(nn.Module):
+class _InitGraph(nn.Module):
     def __init__(self, decoder: Any, state: Sequence[StateTensor]) -> None:
         super().__init__()
         self.decoder, self.names = decoder, [one.name for one in state]
 
     def forward(self, regions: Tensor, pooled: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
-        state = self.decoder.begin(Features(regions, pooled, mask), 1)
+        state = self.decoder.init_state(Features(regions, pooled, mask), 1)
         # A graph's output may be no input of it (a mask that is handed on).
         return tuple(getattr(state, name).clone() for name in self.names)
 
 
-class _Stepping(nn.Module):
+class _StepGraph(nn.Module):
     def __init__(self, decoder: Any, kind: type, state: Sequence[StateTensor]) -> None:
         super().__init__()
         self.decoder, self.kind, self.state = decoder, kind, state
@@ -110,7 +112,7 @@ def write_encoder(encoder: Encoder, directory: Path) -> None:
     size = encoder.preprocessing.size
     pictures = torch.zeros(2, size, size, 3, dtype=torch.uint8)
     free = {0: torch.export.Dim("pictures")}
-    _write(_Looking(encoder), (pictures,), (free,), [PICTURES], FEATURES, directory / ENCODER)
+    _write(_EncoderGraph(encoder), (pictures,), (free,), [PICTURES], FEATURES, directory / ENCODER)
 
 
 def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], directory: Path) -> None:
@@ -125,14 +127,14 @@ def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], direct
     Raises:
         ExportError: torch cannot trace it.
     """
-    tried = look(decoder, width)
+    tried = probe(decoder, width)
     axes: dict[Any, Any] = {name: torch.export.Dim(name) for name in ("pictures", "hypotheses", "regions")}
     # Not named: it comes back longer, which a name would forbid.
     axes["length"] = torch.export.Dim.DYNAMIC
     features = (tried.features.regions, tried.features.pooled, tried.features.mask)
     grid = {0: axes["pictures"], 1: axes["regions"]}
     _write(
-        _Beginning(decoder, state),
+        _InitGraph(decoder, state),
         features,
         (grid, {0: axes["pictures"]}, grid),
         list(FEATURES),
@@ -143,7 +145,7 @@ def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], direct
         {place: axes[axis] for place, axis in enumerate(one.axes) if axis in axes} for one in state
     )
     _write(
-        _Stepping(decoder, type(tried.state), state),
+        _StepGraph(decoder, type(tried.state), state),
         (tried.tokens, tuple(getattr(tried.state, one.name) for one in state)),
         ({0: axes["pictures"], 1: axes["hypotheses"]}, shapes),
         [TOKENS, *(state_input(one.name) for one in state)],
@@ -152,7 +154,7 @@ def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], direct
     )
 
 
-def _step_outputs(tried: Look, state: Sequence[StateTensor]) -> list[str]:
+def _step_outputs(tried: StateProbe, state: Sequence[StateTensor]) -> list[str]:
     looked = [ATTENTION] if tried.attends else []
     return [LOGITS, *looked, *(state_output(one.name) for one in state if not one.constant)]
 

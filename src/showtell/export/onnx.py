@@ -17,11 +17,11 @@ from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from showtell.checkpoints.hub import CONFIG, TOKENIZER
 from showtell.errors import ConfigError, ExportError
 from showtell.export.graphs import check_exporter, write_decoder, write_encoder
-from showtell.export.parity import LARGEST_DIFFERENCE, Comparison, compare
-from showtell.export.quantize import quantise
+from showtell.export.parity import LARGEST_DIFFERENCE, ParityCheck, compare
+from showtell.export.quantize import quantize
 from showtell.export.samples import draw_samples, read_samples
 from showtell.export.state_axes import describe_state
-from showtell.inference.onnx_backend import ExportRuntime
+from showtell.inference.onnx_backend import OnnxBackend
 from showtell.inference.onnx_config import (
     ExportConfig,
     ExportedDecoder,
@@ -49,7 +49,7 @@ class Exported:
 
     directory: Path
     config: ExportConfig
-    comparison: Comparison
+    comparison: ParityCheck
     sizes: dict[str, int]
 
 
@@ -119,12 +119,12 @@ def export_checkpoint(
         write_decoder(loaded.model.decoder, loaded.model.encoder.width, state, fresh)
         advance(1, "decoder")
         if ranges is not None:
-            quantise(fresh, ranges)
+            quantize(fresh, ranges)
         advance(1, "precision")
         loaded.tokenizer.save(fresh / TOKENIZER)
         config = _config(loaded, fresh, "float32" if ranges is None else "int8", state)
         write_json(fresh / CONFIG, config.model_dump(mode="json"))
-        exported = ExportRuntime.load(fresh, device="cpu", threads=threads)
+        exported = OnnxBackend.load(fresh, device="cpu", threads=threads)
         comparison = compare(loaded, exported, samples.pictures, samples.names, drawn=samples.drawn)
         advance(1, "comparison")
         if ranges is None:
@@ -168,12 +168,12 @@ def _config(
             precision="float32",
         ),
         vocabulary=loaded.tokenizer.size,
-        search=loaded.search,
+        generation=loaded.generation,
         files={name: sha256_file(directory / name) for name in SUMMED[FORMAT]},
     )
 
 
-def _refuse_difference(comparison: Comparison, checkpoint: Path) -> None:
+def _refuse_difference(comparison: ParityCheck, checkpoint: Path) -> None:
     found = comparison.differences[:SHOWN]
     if len(comparison.differences) > SHOWN:
         found.append(f"and {len(comparison.differences) - SHOWN} more")

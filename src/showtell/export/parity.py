@@ -18,9 +18,9 @@ import torch
 from showtell.checkpoints.checkpoint import Checkpoint
 from showtell.config.generation import DecodingOptions, override
 from showtell.encoders.features import Features
-from showtell.generation import Hypothesis, Specials, search
-from showtell.inference.onnx_backend import ArrayFeatures, ExportRuntime
-from showtell.inference.onnx_config import Agreement
+from showtell.generation import Hypothesis, SpecialTokens, search
+from showtell.inference.onnx_backend import ArrayFeatures, OnnxBackend
+from showtell.inference.onnx_config import ParityReport
 
 TIE = 1e-4
 """Log-probabilities nearer than this are a tie, in nats."""
@@ -30,7 +30,7 @@ LARGEST_DIFFERENCE = 1e-3
 
 
 @dataclass
-class Comparison:
+class ParityCheck:
     """What came of a comparison.
 
     Attributes:
@@ -39,20 +39,20 @@ class Comparison:
         differences: One line for each caption that differs otherwise.
     """
 
-    agreement: Agreement
+    agreement: ParityReport
     ties: int = 0
     differences: list[str] = field(default_factory=list)
 
 
 def compare(
     loaded: Checkpoint,
-    exported: ExportRuntime,
+    exported: OnnxBackend,
     pictures: npt.NDArray[np.uint8],
     names: Sequence[str],
     *,
     drawn: bool,
     at_once: int = 16,
-) -> Comparison:
+) -> ParityCheck:
     """Caption pictures with torch and with an export, greedily and by beam search.
 
     Args:
@@ -64,10 +64,10 @@ def compare(
         at_once: Pictures that are looked at together.
     """
     assert loaded.model.encoder is not None
-    beams = loaded.search.beams
+    beam_size = loaded.generation.beam_size
     ways = {
-        "greedy": override(loaded.search, method="greedy"),
-        "beam": override(loaded.search, method="beam", beams=beams),
+        "greedy": override(loaded.generation, method="greedy"),
+        "beam": override(loaded.generation, method="beam", beam_size=beam_size),
     }
     largest = {"features": 0.0, "logits": 0.0}
     same = dict.fromkeys(ways, 0)
@@ -91,32 +91,32 @@ def compare(
                     texts = [f"'{loaded.tokenizer.decode(said.ids)}'" for said in (one, other)]
                     differences.append(f"{name} ({way}): {texts[0]} with torch, {texts[1]} with the export")
     count = len(pictures)
-    agreement = Agreement(
+    agreement = ParityReport(
         pictures=count,
         drawn=drawn,
         greedy=same["greedy"] / count,
         beam=same["beam"] / count,
-        beams=beams,
+        beam_size=beam_size,
         logits=largest["logits"],
         features=largest["features"],
     )
-    return Comparison(agreement, ties, differences)
+    return ParityCheck(agreement, ties, differences)
 
 
 def _say(loaded: Checkpoint, features: Features, options: DecodingOptions) -> list[Hypothesis]:
     with torch.inference_mode():
-        found = search(loaded.model.decoder, features, options, Specials.of(loaded.tokenizer))
+        found = search(loaded.model.decoder, features, options, SpecialTokens.of(loaded.tokenizer))
     return [alternatives[0] for alternatives in found]
 
 
-def _say_exported(exported: ExportRuntime, seen: ArrayFeatures, options: DecodingOptions) -> list[Hypothesis]:
-    found = search(exported.decoder, seen, options, Specials.of(exported.tokenizer))
+def _say_exported(exported: OnnxBackend, seen: ArrayFeatures, options: DecodingOptions) -> list[Hypothesis]:
+    found = search(exported.decoder, seen, options, SpecialTokens.of(exported.tokenizer))
     return [alternatives[0] for alternatives in found]
 
 
 def _logits(
     loaded: Checkpoint,
-    exported: ExportRuntime,
+    exported: OnnxBackend,
     features: Features,
     seen: ArrayFeatures,
     said: Sequence[Hypothesis],
@@ -129,7 +129,7 @@ def _logits(
     largest = 0.0
     with torch.inference_mode():
         decoder: Any = loaded.model.decoder
-        state, other_state = decoder.begin(features, 1), exported.decoder.begin(seen, 1)
+        state, other_state = decoder.init_state(features, 1), exported.decoder.init_state(seen, 1)
         for column in tokens.T:
             token: Any = np.ascontiguousarray(column[:, None])  # [P, 1]
             logits, state, _ = decoder.step(torch.from_numpy(token), state)

@@ -22,7 +22,7 @@ AT_ONCE = 8
 OPERATIONS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool")
 
 
-def quantise(directory: Path, ranges: Samples) -> None:
+def quantize(directory: Path, ranges: Samples) -> None:
     """Replace a directory's ``encoder.onnx`` by one in 8 bits.
 
     Args:
@@ -64,7 +64,7 @@ def quantise(directory: Path, ranges: Samples) -> None:
 
 
 def _means_over_cells(path: Path) -> list[str]:
-    """Return the names of the products of `showtell.encoders.resnet.mean_over_cells`: constants times what is seen.
+    """Return the names of the products of `showtell.encoders.resnet.adaptive_avg_pool`: constants times what is seen.
 
     Their constant is on the left, where onnxruntime's products on integers take no scale for each row; the product
     that follows belongs to them.

@@ -13,10 +13,10 @@ import numpy.typing as npt
 from showtell.config.preprocessing import Preprocessing
 from showtell.data.prepared import PreparedSet
 from showtell.data.scenes import draw, make_scene
-from showtell.errors import DataError, PictureError
-from showtell.images.load import load_picture
-from showtell.images.preprocess import prepare_picture
-from showtell.inference.predict import list_pictures
+from showtell.errors import DataError, ImageError
+from showtell.images.load import load_image
+from showtell.images.preprocess import preprocess_image
+from showtell.inference.predict import list_images
 from showtell.system.atomic import MANIFEST
 from showtell.system.console import note
 
@@ -42,7 +42,7 @@ def draw_samples(count: int, preprocessing: Preprocessing) -> Samples:
     for number in range(count):
         generator = random.Random(f"export {number}")
         picture = np.asarray(draw(make_scene(str(number), "train", generator), generator))
-        pictures.append(prepare_picture(picture, preprocessing))
+        pictures.append(preprocess_image(picture, preprocessing))
     return Samples(np.stack(pictures), [f"drawn scene {number}" for number in range(count)], drawn=True)
 
 
@@ -65,16 +65,16 @@ def read_samples(paths: Sequence[Path], count: int, preprocessing: Preprocessing
             prepared = PreparedSet.load(path)
             found += [prepared.picture_path(int(row)) for row in prepared.split_rows(split)]
         else:
-            listed, wrong = list_pictures([path], recursive=True)
+            listed, wrong = list_images([path], recursive=True)
             found += listed
             problems += wrong
     chosen = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
     pictures, names = [], []
     for place in chosen:
         try:
-            pictures.append(prepare_picture(load_picture(found[place]), preprocessing))
+            pictures.append(preprocess_image(load_image(found[place]), preprocessing))
             names.append(str(found[place]))
-        except PictureError as error:
+        except ImageError as error:
             problems.append(str(error))
     for problem in problems:
         note(problem)

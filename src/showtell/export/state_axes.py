@@ -1,8 +1,8 @@
 """What a decoder's state is made of, found by looking at it: nothing has to be declared for an export.
 
 The decoder is asked for states about another number of pictures, hypotheses, regions or words; the axis that follows
-is that number's. The protocol says the rest: a state is a dataclass of tensors, ``select`` gathers along the
-hypotheses, ``keep`` along the pictures, and that is compared with what the decoder's own methods do.
+is that number's. The protocol says the rest: a state is a dataclass of tensors, ``reorder`` gathers along the
+hypotheses, ``filter`` along the pictures, and that is compared with what the decoder's own methods do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Sizes:
 
 
 @dataclass(frozen=True)
-class Look:
+class StateProbe:
     """A decoder in use.
 
     Attributes:
@@ -49,7 +49,7 @@ class Look:
     attends: bool
 
 
-def look(decoder: Any, width: int, sizes: Sizes | None = None) -> Look:
+def probe(decoder: Any, width: int, sizes: Sizes | None = None) -> StateProbe:
     """Use a decoder for some words on features that were drawn.
 
     Args:
@@ -64,11 +64,11 @@ def look(decoder: Any, width: int, sizes: Sizes | None = None) -> Look:
     # Other words for each hypothesis, of those that every vocabulary has: so that no two remember the same.
     tokens = 1 + torch.arange(sizes.pictures * sizes.hypotheses).view(sizes.pictures, -1) % 3
     with torch.no_grad():
-        state = decoder.begin(features, sizes.hypotheses)
+        state = decoder.init_state(features, sizes.hypotheses)
         for _ in range(sizes.words):
             _, state, _ = decoder.step(tokens, state)
         _, after, attention = decoder.step(tokens, state)
-    return Look(features, state, after, tokens, attention is not None)
+    return StateProbe(features, state, after, tokens, attention is not None)
 
 
 def describe_state(decoder: Any, width: int) -> tuple[StateTensor, ...]:
@@ -83,13 +83,13 @@ def describe_state(decoder: Any, width: int) -> tuple[StateTensor, ...]:
     """
     name = type(decoder).__name__
     base = Sizes()
-    plain = look(decoder, width, base)
+    plain = probe(decoder, width, base)
     tensors = state_tensors(plain.state, name)
     others = {
-        "pictures": look(decoder, width, Sizes(pictures=base.pictures + 1)),
-        "hypotheses": look(decoder, width, Sizes(hypotheses=base.hypotheses + 1)),
-        "regions": look(decoder, width, Sizes(regions=base.regions + 1)),
-        "length": look(decoder, width, Sizes(words=base.words + 1)),
+        "pictures": probe(decoder, width, Sizes(pictures=base.pictures + 1)),
+        "hypotheses": probe(decoder, width, Sizes(hypotheses=base.hypotheses + 1)),
+        "regions": probe(decoder, width, Sizes(regions=base.regions + 1)),
+        "length": probe(decoder, width, Sizes(words=base.words + 1)),
     }
     shapes = {axis: state_tensors(other.state, name) for axis, other in others.items()}
     after = state_tensors(plain.after, name)
@@ -146,11 +146,11 @@ def _strange(field: str, decoder: str, found: str) -> ExportError:
 
 
 def _check_moves(state: Any, described: tuple[StateTensor, ...], decoder: str) -> None:
-    """Compare the decoder's own ``select`` and ``keep`` with gathering along the axes that were found."""
+    """Compare the decoder's own ``reorder`` and ``filter`` with gathering along the axes that were found."""
     sizes = Sizes()
     parents = torch.tensor([[1, 0, 0]] * sizes.pictures)
     kept = torch.tensor([2, 0])
-    selected, left = (state_tensors(moved, decoder) for moved in (state.select(parents), state.keep(kept)))
+    selected, left = (state_tensors(moved, decoder) for moved in (state.reorder(parents), state.filter(kept)))
     for one in described:
         tensor = getattr(state, one.name)
         wide = tensor[torch.arange(sizes.pictures)[:, None], parents] if "hypotheses" in one.axes else tensor

@@ -7,16 +7,16 @@ from typing import Any
 from showtell.config.generation import DecodingOptions
 from showtell.generation.beam import beam_search
 from showtell.generation.greedy import greedy_search
-from showtell.generation.hypothesis import Hypothesis, Specials
+from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 from showtell.generation.sample import sample_search
 
-__all__ = ["Hypothesis", "Specials", "search"]
+__all__ = ["Hypothesis", "SpecialTokens", "search"]
 
 _METHODS = {"beam": beam_search, "greedy": greedy_search, "sample": sample_search}
 
 
 def search(
-    decoder: Any, features: Any, options: DecodingOptions, specials: Specials, *, attention: bool = False
+    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
     """Return captions of each picture, best score first, at least one.
 

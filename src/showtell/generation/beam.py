@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, log_softmax, top_k
-from showtell.generation.constraints import forbid
-from showtell.generation.hypothesis import Hypothesis, Specials, ranked
-from showtell.generation.sequences import Sentences, leaves, picked
-from showtell.system.batch_pool import go_on
+from showtell.generation.constraints import apply_constraints
+from showtell.generation.hypothesis import Hypothesis, SpecialTokens, ranked
+from showtell.generation.sequences import RunningHypotheses, gather_attention, should_shrink_batch
+from showtell.system.batch_pool import check_cancelled
 
 
 @dataclass(frozen=True)
@@ -68,10 +68,10 @@ class _Beam:
         totals: Their summed log-probabilities [P, K]; -infinity: there is none.
     """
 
-    def __init__(self, pictures: int, options: DecodingOptions, specials: Specials) -> None:
+    def __init__(self, pictures: int, options: DecodingOptions, specials: SpecialTokens) -> None:
         self.options, self.specials = options, specials
         self.rows = np.arange(pictures)
-        self.lines = Sentences.empty(pictures, 1)
+        self.lines = RunningHypotheses.empty(pictures, 1)
         self.totals = np.zeros((pictures, 1))
         self.ended: list[list[Hypothesis]] = [[] for _ in range(pictures)]
         self.cut: list[list[Hypothesis]] = [[] for _ in range(pictures)]
@@ -83,18 +83,18 @@ class _Beam:
 
     def advance(self, logits: Array, looks: Array | None) -> npt.NDArray[np.int64]:
         """Take one step by logits [P, K, V]; return which beginning each of the next ones continues [P, K]."""
-        width, said = self.options.beams, self.lines.ids.shape[2]
-        allowed = forbid(log_softmax(logits), self.lines.ids, self.options, self.specials)
+        width, said = self.options.beam_size, self.lines.ids.shape[2]
+        allowed = apply_constraints(log_softmax(logits), self.lines.ids, self.options, self.specials)
         choice = _candidates(self.totals, allowed, width)
         ends = choice.tokens == self.specials.eos
         self._end(choice, ends & np.isfinite(choice.totals) & (np.arange(ends.shape[1]) < width))
         going = choice.first(~ends, width)
-        can_go = np.isfinite(going.totals).any(axis=1) & (said < self.options.max_words)
+        can_go = np.isfinite(going.totals).any(axis=1) & (said < self.options.max_tokens)
         self._cut_off(np.isfinite(self.totals) & ~can_go[:, None])
         enough = np.array([len(self.ended[row]) >= width for row in self.rows])
         self.totals = np.where((can_go & ~enough)[:, None], going.totals, -np.inf)
-        seen = picked(looks, going.parents)
-        self.lines = self.lines.select(going.parents).append(going.tokens, going.log_probs, seen)
+        seen = gather_attention(looks, going.parents)
+        self.lines = self.lines.reorder(going.parents).append(going.tokens, going.log_probs, seen)
         return going.parents
 
     def _end(self, choice: _Candidates, ends: npt.NDArray[np.bool_]) -> None:
@@ -109,29 +109,29 @@ class _Beam:
                 found = self.lines.hypothesis(row, place, None, self.options.length_penalty)
                 self.cut[self.rows[row]].append(found)
 
-    def keep(self, rows: npt.NDArray[np.int64]) -> None:
+    def filter(self, rows: npt.NDArray[np.int64]) -> None:
         """Go on with these rows alone."""
-        self.rows, self.lines, self.totals = self.rows[rows], self.lines.keep(rows), self.totals[rows]
+        self.rows, self.lines, self.totals = self.rows[rows], self.lines.filter(rows), self.totals[rows]
 
     def best(self) -> list[list[Hypothesis]]:
         """Return what was found about each picture; what was cut off only where nothing ended."""
-        width = self.options.beams
+        width = self.options.beam_size
         return [ranked(whole or rest)[:width] for whole, rest in zip(self.ended, self.cut, strict=True)]
 
 
 def beam_search(
-    decoder: Any, features: Any, options: DecodingOptions, specials: Specials, *, attention: bool = False
+    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
     """Return for each picture at most K different sentences, best score first.
 
-    Sentences without an end are returned only where none ended within ``max_words``.
+    Sentences without an end are returned only where none ended within ``max_tokens``.
     """
     pictures = features.pooled.shape[0]
-    state = decoder.begin(features, 1)
+    state = decoder.init_state(features, 1)
     tokens = np.full((pictures, 1), specials.bos, np.int64)
     beam = _Beam(pictures, options, specials)
     while True:
-        go_on()
+        check_cancelled()
         logits, state, looks = decoder.step(like(tokens, features.pooled), state)
         looks = looks if attention else None
         if beam.lines.ids.shape[2] == 0:
@@ -140,8 +140,8 @@ def beam_search(
         going = beam.going
         if not going.size:
             return beam.best()
-        state = state.select(like(parents, features.pooled))
-        if leaves(state, going.size, len(beam.rows)):
-            state = state.keep(like(going, features.pooled))
-            beam.keep(going)
+        state = state.reorder(like(parents, features.pooled))
+        if should_shrink_batch(state, going.size, len(beam.rows)):
+            state = state.filter(like(going, features.pooled))
+            beam.filter(going)
         tokens = beam.lines.ids[:, :, -1]

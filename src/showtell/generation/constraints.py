@@ -9,22 +9,22 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like
-from showtell.generation.hypothesis import Specials
+from showtell.generation.hypothesis import SpecialTokens
 
 
-def forbid(
-    log_probs: Array, ids: npt.NDArray[np.int64], options: DecodingOptions, specials: Specials
+def apply_constraints(
+    log_probs: Array, ids: npt.NDArray[np.int64], options: DecodingOptions, specials: SpecialTokens
 ) -> Array:
     """Forbid in place what may not follow ``ids``, int64 [P, K, T], and return ``log_probs`` [P, K, V].
 
-    Specials other than the end are never said, the end not before ``min_words``, no n-gram of the set size twice.
+    Specials other than the end are never said, the end not before ``min_tokens``, no n-gram of the set size twice.
     """
     for index in specials.never_said:
         log_probs[..., index] = -math.inf
-    if ids.shape[2] < options.min_words:
+    if ids.shape[2] < options.min_tokens:
         log_probs[..., specials.eos] = -math.inf
-    if options.no_repeat_ngram:
-        places = repeats(ids, options.no_repeat_ngram)
+    if options.no_repeat_ngram_size:
+        places = repeats(ids, options.no_repeat_ngram_size)
         if places[0].size:
             log_probs[tuple(like(part, log_probs) for part in places)] = -math.inf
     return log_probs

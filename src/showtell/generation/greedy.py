@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, top_k
-from showtell.generation.generate import walk
-from showtell.generation.hypothesis import Hypothesis, Specials
+from showtell.generation.generate import generate
+from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 
 
 def greedy_search(
-    decoder: Any, features: Any, options: DecodingOptions, specials: Specials, *, attention: bool = False
+    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
     """Return one sentence about each picture."""
 
@@ -23,4 +23,4 @@ def greedy_search(
         values, tokens = top_k(log_probs, 2)
         return values[..., 0], tokens[..., 0]
 
-    return walk(decoder, features, options, specials, hypotheses=1, choose=likeliest, attention=attention)
+    return generate(decoder, features, options, specials, hypotheses=1, choose=likeliest, attention=attention)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Specials:
+class SpecialTokens:
     """The ids of the tokens that are no words."""
 
     pad: int
@@ -42,7 +42,7 @@ class Hypothesis:
         score: ``log_prob / length ** length_penalty``, where length counts the tokens, and the end if it came.
         log_prob: Sum of the decoder's log-probabilities of the tokens, and of the end if it came (natural log).
         word_log_probs: One of T for each token; ``log_prob`` less their sum is that of the end.
-        truncated: No end came within ``max_words`` (or nothing was left to say before it).
+        truncated: No end came within ``max_tokens`` (or nothing was left to say before it).
         attention: Where the decoder looked for each token, float32 [T, R], if it was asked for and the decoder
             tells.
     """

@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, namespace, take, top_k
-from showtell.generation.generate import walk
-from showtell.generation.hypothesis import Hypothesis, Specials
+from showtell.generation.generate import generate
+from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 
 
 def sample_search(
-    decoder: Any, features: Any, options: DecodingOptions, specials: Specials, *, attention: bool = False
+    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
     """Return ``samples`` independent sentences about each picture, best score first; two may be equal.
 
@@ -29,10 +29,10 @@ def sample_search(
 
     def draw(log_probs: Array, said: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
         noise = gumbel(options.seed, options.samples, said, log_probs.shape[-1])
-        _, tokens = top_k(keep_likely(log_probs, options) + like(noise, log_probs), 1)
+        _, tokens = top_k(filter_top_k_top_p(log_probs, options) + like(noise, log_probs), 1)
         return take(log_probs, tokens)[..., 0], tokens[..., 0]
 
-    return walk(
+    return generate(
         decoder, features, options, specials, hypotheses=options.samples, choose=draw, attention=attention
     )
 
@@ -43,7 +43,7 @@ def gumbel(seed: int, samples: int, said: int, vocabulary: int) -> npt.NDArray[n
     return np.stack(rows).astype(np.float32)
 
 
-def keep_likely(log_probs: Array, options: DecodingOptions) -> Array:
+def filter_top_k_top_p(log_probs: Array, options: DecodingOptions) -> Array:
     """Return log-probabilities [P, K, V] at the set temperature, -infinity where top-k or top-p leave a token out.
 
     top-p keeps the likeliest tokens until their mass reaches ``top_p`` (Holtzman et al. 2020), of what top-k left.

@@ -15,7 +15,7 @@ _WORTH_LEAVING = 0.75
 
 
 @dataclass
-class Sentences:
+class RunningHypotheses:
     """P x K sentences of T tokens each.
 
     Attributes:
@@ -29,39 +29,39 @@ class Sentences:
     attention: npt.NDArray[np.float32] | None = None
 
     @classmethod
-    def empty(cls, pictures: int, hypotheses: int) -> Sentences:
+    def empty(cls, pictures: int, hypotheses: int) -> RunningHypotheses:
         """Return P x K sentences of no tokens."""
         shape = (pictures, hypotheses, 0)
         return cls(np.zeros(shape, np.int64), np.zeros(shape, np.float64))
 
-    def watching(self, looks: Array | None) -> Sentences:
+    def watching(self, looks: Array | None) -> RunningHypotheses:
         """Return the sentences before their first word, ready to keep looks like these, [P, 1, R] (None: none)."""
         if looks is None:
             return self
         return replace(self, attention=np.zeros((*self.ids.shape, looks.shape[2]), np.float32))
 
-    def select(self, parents: npt.NDArray[np.int64]) -> Sentences:
+    def reorder(self, parents: npt.NDArray[np.int64]) -> RunningHypotheses:
         """Return the sentences of the parents, int64 [P, K']."""
         rows = np.arange(len(parents))[:, None]
         attention = None if self.attention is None else self.attention[rows, parents]
-        return Sentences(self.ids[rows, parents], self.log_probs[rows, parents], attention)
+        return RunningHypotheses(self.ids[rows, parents], self.log_probs[rows, parents], attention)
 
-    def keep(self, pictures: npt.NDArray[np.int64]) -> Sentences:
+    def filter(self, pictures: npt.NDArray[np.int64]) -> RunningHypotheses:
         """Return the sentences about these pictures alone, int64 [P']."""
         attention = None if self.attention is None else self.attention[pictures]
-        return Sentences(self.ids[pictures], self.log_probs[pictures], attention)
+        return RunningHypotheses(self.ids[pictures], self.log_probs[pictures], attention)
 
     def append(
         self,
         tokens: npt.NDArray[np.int64],
         log_probs: npt.NDArray[np.float64],
         looks: npt.NDArray[np.float32] | None,
-    ) -> Sentences:
+    ) -> RunningHypotheses:
         """Return the sentences with one more token each: [P, K], its log-probability [P, K], looks [P, K, R]."""
         attention = self.attention
         if attention is not None and looks is not None:
             attention = np.concatenate((attention, looks[:, :, None]), axis=2)
-        return Sentences(
+        return RunningHypotheses(
             np.concatenate((self.ids, tokens[:, :, None]), axis=2),
             np.concatenate((self.log_probs, log_probs[:, :, None]), axis=2),
             attention,
@@ -75,14 +75,14 @@ class Sentences:
         )
 
 
-def picked(looks: Array | None, parents: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
+def gather_attention(looks: Array | None, parents: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
     """Return where the parents [P, K'] looked, float32 [P, K', R], of looks [P, K, R]; None of None."""
     if looks is None:
         return None
     return to_numpy(looks).astype(np.float32)[np.arange(len(parents))[:, None], parents]
 
 
-def leaves(state: Any, going: int, pictures: int) -> bool:
+def should_shrink_batch(state: Any, going: int, pictures: int) -> bool:
     """Return whether the pictures that are done shall leave the batch: a quarter of it is worth the copying.
 
     A state that has no ``keep(pictures)`` carries them along; the captions are the same.

@@ -65,7 +65,7 @@ def draw_attention(
         words: T words.
         attention: float32 [T, R], regions row by row.
         grid: Rows and columns of regions.
-        window: What the encoder saw of the picture (`showtell.images.preprocess.seen_window`).
+        window: What the encoder saw of the picture (`showtell.images.preprocess.crop_box`).
         title: Stands above all, wrapped.
     """
     height, width = picture.shape[:2]

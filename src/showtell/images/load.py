@@ -1,7 +1,7 @@
 """Bytes to an upright RGB picture, safely: the only place that opens a picture.
 
 Whatever comes in (a path, bytes, a PIL image, an array) leaves as ``uint8 [H, W, 3]``, the way a viewer
-shows it, or as one `PictureError` that names the picture. Pillow reads the header, which is checked against
+shows it, or as one `ImageError` that names the picture. Pillow reads the header, which is checked against
 `Limits` before a pixel is decoded; then ordinary JPEGs go to simplejpeg (same pixels, faster), others to Pillow.
 For an encoder (`see_picture`) a JPEG of many more pixels than it sees is decoded at a fraction of its size.
 """
@@ -25,9 +25,9 @@ import numpy.typing as npt
 import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
-from showtell.errors import PictureError
+from showtell.errors import ImageError
 
-PictureSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
+ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 """What is read, whatever the file is called. Pillow could read more, but EPS runs a program."""
@@ -70,8 +70,8 @@ class Limits:
 _FRACTIONS = (8, 4, 2)  # of libjpeg's, those that are exact means of pixels, and quick
 
 
-def load_picture(
-    source: PictureSource, *, limits: Limits | None = None, at_least: int = 0
+def load_image(
+    source: ImageSource, *, limits: Limits | None = None, at_least: int = 0
 ) -> npt.NDArray[np.uint8]:
     """Return a picture as ``uint8 [H, W, 3]``: RGB, upright, the first frame of an animation.
 
@@ -98,14 +98,14 @@ def load_picture(
         return _decode(bytes(source), "picture (bytes)", limits, at_least)
     if isinstance(source, str | Path):
         return _decode(_read(Path(source), limits), str(source), limits, at_least)
-    raise PictureError(
+    raise ImageError(
         f"cannot read picture ({type(source).__name__})",
         expected="a path, bytes, a PIL image or a uint8 array [H, W, 3]",
     )
 
 
 @dataclass(frozen=True)
-class PictureFacts:
+class ImageInfo:
     """What is known of a picture file that has been read: its bytes' SHA-256, its size when upright."""
 
     sha256: str
@@ -113,7 +113,7 @@ class PictureFacts:
     height: int
 
 
-def inspect_picture(path: Path, *, limits: Limits | None = None) -> PictureFacts:
+def inspect_image(path: Path, *, limits: Limits | None = None) -> ImageInfo:
     """Read a picture file once, decode it fully and return its facts.
 
     Raises:
@@ -122,7 +122,7 @@ def inspect_picture(path: Path, *, limits: Limits | None = None) -> PictureFacts
     limits = limits or Limits()
     data = _read(path, limits)
     height, width = _decode(data, str(path), limits).shape[:2]
-    return PictureFacts(hashlib.sha256(data).hexdigest(), width, height)
+    return ImageInfo(hashlib.sha256(data).hexdigest(), width, height)
 
 
 def _read(path: Path, limits: Limits) -> bytes:
@@ -131,11 +131,11 @@ def _read(path: Path, limits: Limits) -> bytes:
     try:
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
-            raise PictureError(what, found="a directory", expected="a picture file")
+            raise ImageError(what, found="a directory", expected="a picture file")
         if not stat.S_ISREG(status.st_mode):
-            raise PictureError(what, found="a pipe or device", expected="a picture file")
+            raise ImageError(what, found="a pipe or device", expected="a picture file")
         if status.st_size > limits.max_bytes:
-            raise PictureError(
+            raise ImageError(
                 what,
                 found=f"a file of {status.st_size:,} bytes",
                 expected=f"at most {limits.max_bytes:,}",
@@ -143,18 +143,18 @@ def _read(path: Path, limits: Limits) -> bytes:
             )
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise PictureError(what, found="no such file", mend="Check the path") from error
+        raise ImageError(what, found="no such file", mend="Check the path") from error
     except PermissionError as error:
-        raise PictureError(what, found="no permission to read it", mend=f"Run: chmod +r {path}") from error
+        raise ImageError(what, found="no permission to read it", mend=f"Run: chmod +r {path}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise PictureError(
+        raise ImageError(
             what, found=getattr(error, "strerror", None) or str(error), mend="Check the path"
         ) from error
 
 
 def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> npt.NDArray[np.uint8]:
     if not data:
-        raise PictureError(
+        raise ImageError(
             f"cannot read {name}", found="an empty file", expected=_EXPECTED, mend="Fetch it again"
         )
     with _quiet():
@@ -180,7 +180,7 @@ def _from_image(
         name: For messages.
         data: The whole file where it is known: ordinary JPEGs are decoded from it directly.
         limits: Checked first.
-        at_least: As for `load_picture`.
+        at_least: As for `load_image`.
     """
     width, height = image.size
     _check_size(name, height, width, limits)
@@ -191,7 +191,7 @@ def _from_image(
         if picture is None:
             picture = _to_rgb(image, name)
         return _upright(picture, _orientation(image))
-    except PictureError:
+    except ImageError:
         raise
     except Image.DecompressionBombError as error:  # a frame larger than the header said
         raise _too_large(name, "a frame larger than its header says", _pillow_limit()) from error
@@ -219,7 +219,7 @@ def _to_rgb(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     if image.mode.startswith("I"):
         return np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)
     if image.mode == "F":
-        raise PictureError(
+        raise ImageError(
             f"cannot read {name}",
             found="a picture of floating point numbers, whose range is not known",
             expected="8 or 16 bits a channel",
@@ -237,7 +237,7 @@ def _scale_16_bits(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
     grey = np.asarray(image).astype(np.int64)  # [H, W]
     low, high = int(grey.min()), int(grey.max())
     if low < 0 or high > 65535:
-        raise PictureError(
+        raise ImageError(
             f"cannot read {name}",
             found=f"grey values from {low} to {high}",
             expected="8 or 16 bits a channel",
@@ -278,7 +278,7 @@ def _upright(picture: npt.NDArray[np.uint8], orientation: int) -> npt.NDArray[np
 def _from_array(array: npt.NDArray[np.uint8], limits: Limits) -> npt.NDArray[np.uint8]:
     what, expected = "cannot read picture (array)", "uint8 [H, W, 3], or [H, W], [H, W, 1], [H, W, 4]"
     if array.dtype != np.uint8:
-        raise PictureError(
+        raise ImageError(
             what,
             found=f"dtype {array.dtype}",
             expected=expected,
@@ -288,7 +288,7 @@ def _from_array(array: npt.NDArray[np.uint8], limits: Limits) -> npt.NDArray[np.
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         mend = "Move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
-        raise PictureError(what, found=f"shape {list(array.shape)}", expected=expected, mend=mend)
+        raise ImageError(what, found=f"shape {list(array.shape)}", expected=expected, mend=mend)
     _check_size("picture (array)", array.shape[0], array.shape[1], limits)
     if array.shape[2] == 4:
         return _over_white(array)
@@ -297,13 +297,13 @@ def _from_array(array: npt.NDArray[np.uint8], limits: Limits) -> npt.NDArray[np.
 
 def _check_size(name: str, height: int, width: int, limits: Limits) -> None:
     if height < 1 or width < 1:
-        raise PictureError(f"cannot read {name}", found=f"{width} x {height} pixels", expected="at least one")
+        raise ImageError(f"cannot read {name}", found=f"{width} x {height} pixels", expected="at least one")
     if height * width > limits.max_pixels:
         raise _too_large(name, f"{width} x {height} pixels", limits.max_pixels)
 
 
-def _too_large(name: str, found: str, limit: int) -> PictureError:
-    return PictureError(
+def _too_large(name: str, found: str, limit: int) -> ImageError:
+    return ImageError(
         f"cannot read {name}",
         found=found,
         expected=f"at most {limit:,} pixels (nothing was decoded)",
@@ -311,9 +311,9 @@ def _too_large(name: str, found: str, limit: int) -> PictureError:
     )
 
 
-def _broken(name: str, error: Exception) -> PictureError:
+def _broken(name: str, error: Exception) -> ImageError:
     """Tell a picture whose mark is right but whose content is not."""
-    return PictureError(
+    return ImageError(
         f"cannot read {name}",
         found=f"broken or cut short ({str(error) or type(error).__name__})",
         expected=f"a whole file ({_EXPECTED})",
@@ -321,13 +321,13 @@ def _broken(name: str, error: Exception) -> PictureError:
     )
 
 
-def _not_a_picture(data: bytes, name: str) -> PictureError:
+def _not_a_picture(data: bytes, name: str) -> ImageError:
     if data.startswith(_MARKS) or data[4:12] in (b"ftypavif", b"ftypavis"):
         return _broken(name, ValueError("its mark is right, its header is not"))
     found = "bytes " + " ".join(f"{byte:02X}" for byte in data[:8])
     if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
         found += " (HEIC)"
-    return PictureError(
+    return ImageError(
         f"cannot read {name}", found=found, expected=_EXPECTED, mend="Convert it, or leave it out"
     )
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.images.load import Limits, PictureSource, load_picture
+from showtell.images.load import ImageSource, Limits, load_image
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
@@ -24,19 +24,19 @@ less than 0.75 grey levels on average (a slow test); a camera's 12 megapixels co
 """
 
 
-def see_picture(
-    source: PictureSource, preprocessing: Preprocessing, *, limits: Limits | None = None
+def load_and_preprocess(
+    source: ImageSource, preprocessing: Preprocessing, *, limits: Limits | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Return a picture as an encoder sees it, uint8 [S, S, 3]: `prepare_picture` of `load_picture`, sooner.
+    """Return a picture as an encoder sees it, uint8 [S, S, 3]: `preprocess_image` of `load_image`, sooner.
 
     Raises:
         PictureError: it cannot be read.
     """
-    picture = load_picture(source, limits=limits, at_least=enough_pixels(preprocessing))
-    return prepare_picture(picture, preprocessing)
+    picture = load_image(source, limits=limits, at_least=min_decode_size(preprocessing))
+    return preprocess_image(picture, preprocessing)
 
 
-def enough_pixels(preprocessing: Preprocessing, *, share: float = 1.0) -> int:
+def min_decode_size(preprocessing: Preprocessing, *, share: float = 1.0) -> int:
     """Return how many pixels a side a picture needs.
 
     Args:
@@ -49,7 +49,7 @@ def enough_pixels(preprocessing: Preprocessing, *, share: float = 1.0) -> int:
     return math.ceil(SPARE * preprocessing.size / (seen * share))
 
 
-def prepare_picture(
+def preprocess_image(
     picture: npt.NDArray[np.uint8],
     preprocessing: Preprocessing,
     *,
@@ -60,26 +60,26 @@ def prepare_picture(
     Numbers stay bytes: mean and standard deviation are applied by the encoder, on its device.
 
     Args:
-        picture: What `load_picture` returned.
+        picture: What `load_image` returned.
         preprocessing: What the encoder wants to see.
-        window: Left, top, right and bottom of what is shown, in pixels; None: `seen_window`.
+        window: Left, top, right and bottom of what is shown, in pixels; None: `crop_box`.
     """
     size = preprocessing.size
     height, width = picture.shape[:2]
     whole = window is None and preprocessing.corner is None and preprocessing.resize == "squash"
     if not whole or (height, width) != (size, size):
-        box = window or seen_window(height, width, preprocessing)
+        box = window or crop_box(height, width, preprocessing)
         image = Image.fromarray(picture)
         picture = np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
     return np.ascontiguousarray(picture[:, ::-1]) if preprocessing.mirror else picture
 
 
-def seen_window(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
+def crop_box(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of what the encoder sees, in pixels of the upright picture."""
     corner = preprocessing.corner
     if corner is not None:
         whole = preprocessing.model_copy(update={"corner": None})
-        left, top, right, bottom = seen_window(height, width, whole)
+        left, top, right, bottom = crop_box(height, width, whole)
         wide, tall = corner.share * (right - left), corner.share * (bottom - top)
         left, top = (right - wide if corner.right else left), (bottom - tall if corner.down else top)
         return left, top, left + wide, top + tall
@@ -96,7 +96,7 @@ def seen_window(height: int, width: int, preprocessing: Preprocessing) -> tuple[
     return left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y
 
 
-def window_at(
+def random_crop_box(
     down: float, right: float, height: int, width: int, preprocessing: Preprocessing, *, share: float
 ) -> tuple[float, float, float, float]:
     """Return left, top, right and bottom of a window of a picture, in pixels, for views to train on.

@@ -15,9 +15,9 @@ import numpy.typing as npt
 from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
 from showtell.errors import ConfigError, MissingExtraError
-from showtell.generation import Hypothesis, Specials, search
+from showtell.generation import Hypothesis, SpecialTokens, search
 from showtell.inference.onnx_files import is_export
-from showtell.system.batch_pool import Lanes
+from showtell.system.batch_pool import BatchPool
 from showtell.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Pictures = npt.NDArray[np.uint8]
 
 
-class Runtime(Protocol):
+class Backend(Protocol):
     """What runs a captioner's networks: torch, or an export."""
 
     @property
@@ -34,7 +34,7 @@ class Runtime(Protocol):
         """Its vocabulary."""
 
     @property
-    def search(self) -> DecodingOptions:
+    def generation(self) -> DecodingOptions:
         """How it decodes unless told otherwise."""
 
     @property
@@ -50,7 +50,7 @@ class Runtime(Protocol):
         """Device, precision and threads, in words."""
 
     @property
-    def lanes(self) -> Lanes:
+    def lanes(self) -> BatchPool:
         """How many batches it describes at once."""
 
     def describe(
@@ -69,26 +69,26 @@ class Runtime(Protocol):
         """Write what it runs, so that it can be loaded elsewhere; see `Captioner.save_pretrained`."""
 
 
-def load_runtime(path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> Runtime:
+def load_backend(path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> Backend:
     """Load what lies in a directory: an export with onnxruntime, anything else as a checkpoint, with torch.
 
     Raises:
         ConfigError: encoder weights for an export, which has its own; and those of the runtimes.
     """
     if not is_export(path):
-        return TorchRuntime.load(path, encoder_weights, device, threads)
+        return TorchBackend.load(path, encoder_weights, device, threads)
     if encoder_weights is not None:
         raise ConfigError(
             f"{encoder_weights} cannot be used with {path}",
             found="an export, which holds its encoder",
             mend="Leave --encoder-weights (encoder_weights=) out",
         )
-    from showtell.inference.onnx_backend import ExportRuntime
+    from showtell.inference.onnx_backend import OnnxBackend
 
-    return ExportRuntime.load(path, device=device, threads=threads)
+    return OnnxBackend.load(path, device=device, threads=threads)
 
 
-class TorchRuntime:
+class TorchBackend:
     """Runs a checkpoint with torch."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
@@ -100,11 +100,11 @@ class TorchRuntime:
         from showtell.inference.onednn_decoder import packed_decoder
 
         self._encoder, self._decoder = encoder, packed_decoder(checkpoint.model.decoder)
-        self.tokenizer, self.search = checkpoint.tokenizer, checkpoint.search
+        self.tokenizer, self.generation = checkpoint.tokenizer, checkpoint.generation
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
 
     @classmethod
-    def load(cls, path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> TorchRuntime:
+    def load(cls, path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> TorchBackend:
         """Load a checkpoint; the device ``auto`` is a graphics card where there is one."""
         try:
             # Before anything that needs it, so that a broken one is told as such.
@@ -112,9 +112,9 @@ class TorchRuntime:
         except ImportError as error:
             raise MissingExtraError("torch", extra="train", cause=str(error)) from error
         from showtell.checkpoints.checkpoint import load_checkpoint
-        from showtell.system.device import choose_device, use_threads
+        from showtell.system.device import choose_device, set_num_threads
 
-        use_threads(threads)
+        set_num_threads(threads)
         return cls(load_checkpoint(path, encoder_weights=encoder_weights, device=choose_device(device)))
 
     @property
@@ -126,11 +126,11 @@ class TorchRuntime:
         return f"{self._encoder.mean.device}, {precision}, {torch.get_num_threads()} threads"
 
     @property
-    def lanes(self) -> Lanes:
+    def lanes(self) -> BatchPool:
         """Two on a CPU of several cores, each with its share of torch's threads."""
-        from showtell.system.device import lanes_on
+        from showtell.system.device import make_batch_pool
 
-        return lanes_on(self._encoder.mean.device)
+        return make_batch_pool(self._encoder.mean.device)
 
     def describe(
         self, pictures: Pictures, options: DecodingOptions, *, attention: bool
@@ -138,7 +138,7 @@ class TorchRuntime:
         """Return hypotheses about each picture, uint8 [P, S, S, 3], best first."""
         import torch
 
-        specials = Specials.of(self.tokenizer)
+        specials = SpecialTokens.of(self.tokenizer)
         with torch.inference_mode():
             features = self._encoder(torch.from_numpy(pictures))
             return search(self._decoder, features, options, specials, attention=attention)

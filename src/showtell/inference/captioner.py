@@ -4,7 +4,7 @@
     print(captioner.caption("photo.jpg").text)
 
 A checkpoint on the Hugging Face hub is loaded by its name in the place of a path, and put there by `push_to_hub`.
-What runs the networks is a `showtell.inference.backend.Runtime`; torch is imported when one that needs it is loaded.
+What runs the networks is a `showtell.inference.backend.Backend`; torch is imported when one that needs it is loaded.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import find_checkpoint, push_directory
 from showtell.config.generation import DecodingOptions, override
 from showtell.config.preprocessing import Preprocessing
-from showtell.errors import ConfigError, PictureError
+from showtell.errors import ConfigError, ImageError
 from showtell.generation import Hypothesis
-from showtell.images.load import PictureSource
-from showtell.images.preprocess import see_picture
-from showtell.inference.backend import Runtime, load_runtime
+from showtell.images.load import ImageSource
+from showtell.images.preprocess import load_and_preprocess
+from showtell.inference.backend import Backend, load_backend
 from showtell.system.cpu import usable_cores
 
 BATCH_SIZE = 32
@@ -45,12 +45,12 @@ class Caption:
         score: Log-probability under the length rule, natural logarithm; -infinity where there is an error.
         words: Its words.
         word_log_probs: Log-probability of each word.
-        alternatives: All beams or samples, best first, this one included (theirs are empty).
+        alternatives: All beam_size or samples, best first, this one included (theirs are empty).
         attention: Where the decoder looked for each word, float32 [T, R], regions row by row; None unless asked.
         path: The picture's path, where it was given as one.
         error: Why there is no caption; None where there is one.
         log_prob: Sum of the log-probabilities of the words, and of the end if it came.
-        truncated: The end did not come within ``max_words``.
+        truncated: The end did not come within ``max_tokens``.
     """
 
     text: str
@@ -68,7 +68,7 @@ class Caption:
 class Captioner:
     """Captions pictures; make one with `Captioner.load` or, for the hub's options, `Captioner.from_pretrained`."""
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Backend) -> None:
         self._runtime = runtime
 
     @classmethod
@@ -138,7 +138,7 @@ class Captioner:
             local_files_only=local_files_only,
         )
         weights = None if encoder_weights is None else Path(encoder_weights)
-        return cls(load_runtime(path, weights, device, threads))
+        return cls(load_backend(path, weights, device, threads))
 
     def save_pretrained(
         self,
@@ -209,7 +209,7 @@ class Captioner:
     @property
     def options(self) -> DecodingOptions:
         """How captions are chosen unless told otherwise."""
-        return self._runtime.search
+        return self._runtime.generation
 
     @property
     def preprocessing(self) -> Preprocessing:
@@ -228,13 +228,13 @@ class Captioner:
 
     @overload
     def caption(
-        self, pictures: PictureSource, *, attention: bool = ..., batch_size: int = ..., **options: Any
+        self, pictures: ImageSource, *, attention: bool = ..., batch_size: int = ..., **options: Any
     ) -> Caption: ...
 
     @overload
     def caption(
         self,
-        pictures: Sequence[PictureSource],
+        pictures: Sequence[ImageSource],
         *,
         attention: bool = ...,
         batch_size: int = ...,
@@ -243,7 +243,7 @@ class Captioner:
 
     def caption(
         self,
-        pictures: PictureSource | Sequence[PictureSource],
+        pictures: ImageSource | Sequence[ImageSource],
         *,
         attention: bool = False,
         batch_size: int = BATCH_SIZE,
@@ -256,7 +256,7 @@ class Captioner:
                 [P, H, W, 3] is one).
             attention: Return where the decoder looked for each word.
             batch_size: Pictures looked at together.
-            options: Fields of `DecodingOptions`: ``beams=5``, ``max_words=12``, ``temperature=0.7``.
+            options: Fields of `DecodingOptions`: ``beam_size=5``, ``max_tokens=12``, ``temperature=0.7``.
 
         Returns:
             One caption, or a list; in a list a picture that cannot be read has its ``error`` in its own place.
@@ -268,17 +268,17 @@ class Captioner:
         array = isinstance(pictures, np.ndarray) and pictures.ndim != 4
         held = isinstance(pictures, str | bytes | bytearray | memoryview)
         one = array or held or not isinstance(pictures, Iterable)
-        listed = [cast(PictureSource, pictures)] if one else cast(Sequence[PictureSource], pictures)
+        listed = [cast(ImageSource, pictures)] if one else cast(Sequence[ImageSource], pictures)
         captions = list(self.stream(listed, attention=attention, batch_size=batch_size, **options))
         if not one:
             return captions
         if captions[0].error is not None:
-            raise PictureError(captions[0].error)
+            raise ImageError(captions[0].error)
         return captions[0]
 
     def stream(
         self,
-        pictures: Iterable[PictureSource],
+        pictures: Iterable[ImageSource],
         *,
         attention: bool = False,
         batch_size: int = BATCH_SIZE,
@@ -295,22 +295,22 @@ class Captioner:
         return self._stream(iter(pictures), attention, batch_size, chosen)
 
     def _stream(
-        self, pictures: Iterator[PictureSource], attention: bool, batch_size: int, options: DecodingOptions
+        self, pictures: Iterator[ImageSource], attention: bool, batch_size: int, options: DecodingOptions
     ) -> Iterator[Caption]:
         with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as threads:
 
-            def batches() -> Iterator[list[tuple[PictureSource, Future[_Picture]]]]:
+            def batches() -> Iterator[list[tuple[ImageSource, Future[_Picture]]]]:
                 while batch := [(one, self._begin(threads, one)) for one in islice(pictures, batch_size)]:
                     yield batch
 
-            def work(batch: list[tuple[PictureSource, Future[_Picture]]]) -> list[Caption]:
+            def work(batch: list[tuple[ImageSource, Future[_Picture]]]) -> list[Caption]:
                 return self._caption_batch(batch, attention, options)
 
             with contextlib.closing(self._runtime.lanes.map(work, batches())) as captioned:
                 for captions in captioned:
                     yield from captions
 
-    def _begin(self, threads: ThreadPoolExecutor, source: PictureSource) -> Future[_Picture]:
+    def _begin(self, threads: ThreadPoolExecutor, source: ImageSource) -> Future[_Picture]:
         if isinstance(source, str | Path | bytes | np.ndarray):
             return threads.submit(self._open, source)
         # A PIL image may stand twice in a list, and two threads must not decode it at once; a buffer may be filled
@@ -318,15 +318,15 @@ class Captioner:
         opened: Future[_Picture] = Future()
         try:
             opened.set_result(self._open(source))
-        except PictureError as error:
+        except ImageError as error:
             opened.set_exception(error)
         return opened
 
-    def _open(self, source: PictureSource) -> _Picture:
-        return see_picture(source, self._runtime.preprocessing)
+    def _open(self, source: ImageSource) -> _Picture:
+        return load_and_preprocess(source, self._runtime.preprocessing)
 
     def _caption_batch(
-        self, batch: list[tuple[PictureSource, Future[_Picture]]], attention: bool, options: DecodingOptions
+        self, batch: list[tuple[ImageSource, Future[_Picture]]], attention: bool, options: DecodingOptions
     ) -> list[Caption]:
         opened: list[_Picture] = []
         errors: list[str | None] = []
@@ -334,7 +334,7 @@ class Captioner:
             try:
                 opened.append(future.result())
                 errors.append(None)
-            except PictureError as error:
+            except ImageError as error:
                 errors.append(str(error))
         described = iter(
             self._runtime.describe(np.stack(opened), options, attention=attention) if opened else ()

@@ -29,7 +29,7 @@ LEAST_WIDTH = 64
 """Layers with fewer outputs stay as they are: there is nothing to gain."""
 
 ROWS = 96
-"""Rows of every bfloat16 product, the last ones filled up: 32 pictures by 3 beams. oneDNN chooses by this number how
+"""Rows of every bfloat16 product, the last ones filled up: 32 pictures by 3 beam_size. oneDNN chooses by this number how
 to sum, so that otherwise a sentence would depend on how many are searched beside it, and makes new code for each.
 """
 

@@ -1,8 +1,8 @@
 """Runs an export with onnxruntime and numpy alone: torch is never imported here.
 
-The decoder of an export is ``begin`` and ``step`` like any other, on numpy arrays, so the searches are the very same
+The decoder of an export is ``init_state`` and ``step`` like any other, on numpy arrays, so the searches are the very same
 code. Its state is the named arrays that the configuration lists: those that no step changes are handed to each step
-as they are and never copied; `select` and `keep` gather along the axes that are hypotheses and pictures.
+as they are and never copied; `reorder` and `filter` gather along the axes that are hypotheses and pictures.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import TOKENIZER
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError, ConfigError, EncoderError
-from showtell.generation import Hypothesis, Specials, search
+from showtell.generation import Hypothesis, SpecialTokens, search
 from showtell.inference.onnx_config import ExportConfig, StateTensor, read_config
 from showtell.inference.onnx_files import (
     AGAIN,
@@ -33,8 +33,8 @@ from showtell.inference.onnx_files import (
     state_input,
     state_output,
 )
-from showtell.inference.onnx_sessions import Graph, OpeningExport
-from showtell.system.batch_pool import Lanes
+from showtell.inference.onnx_sessions import Graph, OnnxSessionLoader
+from showtell.system.batch_pool import BatchPool
 from showtell.tokenizer import Tokenizer
 
 Array = npt.NDArray[Any]
@@ -59,12 +59,12 @@ class ArrayState:
     arrays: Mapping[str, Array]
     form: tuple[StateTensor, ...]
 
-    def select(self, parents: npt.NDArray[np.int64]) -> ArrayState:
+    def reorder(self, parents: npt.NDArray[np.int64]) -> ArrayState:
         """Return the states of the parents, int64 [P, K']; what all hypotheses of a picture share stays."""
         rows = np.arange(len(parents))[:, None]
         return self._where("hypotheses", (rows, parents))
 
-    def keep(self, pictures: npt.NDArray[np.int64]) -> ArrayState:
+    def filter(self, pictures: npt.NDArray[np.int64]) -> ArrayState:
         """Return the states of these pictures alone, int64 [P']."""
         return self._where("pictures", (pictures,))
 
@@ -73,19 +73,19 @@ class ArrayState:
         return ArrayState({**self.arrays, **moved}, self.form)
 
 
-class ExportedDecoder:
-    """The decoder of an export: ``begin`` and ``step`` of the Decoder protocol, on numpy arrays."""
+class OnnxDecoder:
+    """The decoder of an export: ``init_state`` and ``step`` of the Decoder protocol, on numpy arrays."""
 
     def __init__(self, begin: Graph, step: Graph, form: tuple[StateTensor, ...]) -> None:
         self._begin, self._step, self._form = begin, step, form
 
-    def begin(self, features: ArrayFeatures, hypotheses: int) -> ArrayState:
+    def init_state(self, features: ArrayFeatures, hypotheses: int) -> ArrayState:
         """Return the state of K hypotheses about each picture before the first word."""
         made = self._begin({name: getattr(features, name) for name in FEATURES})
         state = ArrayState({one.name: made[state_input(one.name)] for one in self._form}, self._form)
         if hypotheses == 1:
             return state
-        return state.select(np.zeros((len(features.pooled), hypotheses), np.int64))
+        return state.reorder(np.zeros((len(features.pooled), hypotheses), np.int64))
 
     def step(
         self, tokens: npt.NDArray[np.int64], state: ArrayState
@@ -97,8 +97,8 @@ class ExportedDecoder:
         return said[LOGITS], ArrayState({**state.arrays, **changed}, self._form), said.get(ATTENTION)
 
 
-class ExportRuntime:
-    """Runs an export; see `showtell.inference.backend.Runtime`."""
+class OnnxBackend:
+    """Runs an export; see `showtell.inference.backend.Backend`."""
 
     def __init__(
         self,
@@ -109,21 +109,21 @@ class ExportRuntime:
         place: str,
     ) -> None:
         self.directory, self.config, self.place = directory, config, place
-        self.tokenizer, self.search = tokenizer, config.search
+        self.tokenizer, self.generation = tokenizer, config.generation
         self.preprocessing, self.grid = config.encoder.preprocessing, config.encoder.grid
-        self.decoder = ExportedDecoder(graphs[BEGIN], graphs[STEP], config.decoder.state)
+        self.decoder = OnnxDecoder(graphs[BEGIN], graphs[STEP], config.decoder.state)
         self._encoder = graphs[ENCODER]
 
     @classmethod
     def load(
-        cls, path: Path, *, device: str = "auto", threads: int = 0, opening: OpeningExport | None = None
-    ) -> ExportRuntime:
+        cls, path: Path, *, device: str = "auto", threads: int = 0, opening: OnnxSessionLoader | None = None
+    ) -> OnnxBackend:
         """Load an export.
 
         Args:
             path: Its directory.
-            device: As for `OpeningExport`.
-            threads: As for `OpeningExport`.
+            device: As for `OnnxSessionLoader`.
+            threads: As for `OnnxSessionLoader`.
             opening: The same, begun before; what it was begun with is what counts.
 
         Raises:
@@ -131,14 +131,14 @@ class ExportRuntime:
             ConfigError: no such device here.
             MissingExtraError: onnxruntime is not installed.
         """
-        opening = opening or OpeningExport(path, device=device, threads=threads)
+        opening = opening or OnnxSessionLoader(path, device=device, threads=threads)
         try:
             return cls._of(opening)
         finally:
             opening.wait()
 
     @classmethod
-    def _of(cls, opening: OpeningExport) -> ExportRuntime:
+    def _of(cls, opening: OnnxSessionLoader) -> OnnxBackend:
         directory = opening.directory
         config = read_config(directory)
         opening.check()
@@ -169,9 +169,9 @@ class ExportRuntime:
         return features
 
     @property
-    def lanes(self) -> Lanes:
+    def lanes(self) -> BatchPool:
         """One: onnxruntime's sessions have their own threads, which all batches would share."""
-        return Lanes()
+        return BatchPool()
 
     def _look_in_parts(self, pictures: npt.NDArray[np.uint8]) -> ArrayFeatures:
         """Look at few pictures at once, so that maps of few are held; a picture's features do not depend on it."""
@@ -188,7 +188,7 @@ class ExportRuntime:
         self, pictures: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
     ) -> list[list[Hypothesis]]:
         """Return hypotheses about each picture, uint8 [P, S, S, 3], best first."""
-        specials = Specials.of(self.tokenizer)
+        specials = SpecialTokens.of(self.tokenizer)
         return search(self.decoder, self.look(pictures), options, specials, attention=attention)
 
     def save(

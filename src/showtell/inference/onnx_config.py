@@ -53,7 +53,7 @@ class ExportedDecoder(StrictModel):
     precision: Precision
 
 
-class Agreement(StrictModel):
+class ParityReport(StrictModel):
     """How the graphs compared with torch in float32 when they were written.
 
     Differences are the largest absolute ones; those of the logits under the same words.
@@ -63,7 +63,7 @@ class Agreement(StrictModel):
     drawn: bool = Field(description="the pictures were drawn scenes, for want of others")
     greedy: float = Field(ge=0, le=1, description="share of pictures with the same greedy caption")
     beam: float = Field(ge=0, le=1, description="share of pictures with the same caption by beam search")
-    beams: int = Field(ge=1, description="beam width of that")
+    beam_size: int = Field(ge=1, description="beam width of that")
     logits: float = Field(ge=0)
     features: float = Field(ge=0)
 
@@ -77,8 +77,8 @@ class ExportConfig(StrictModel):
     encoder: ExportedEncoder
     decoder: ExportedDecoder
     vocabulary: int = Field(ge=1, description="tokens V")
-    search: DecodingOptions = Field(description="how it decodes unless told otherwise")
-    agreement: Agreement | None = Field(None, description="none while it is being compared")
+    generation: DecodingOptions = Field(description="how it decodes unless told otherwise")
+    agreement: ParityReport | None = Field(None, description="none while it is being compared")
     files: dict[str, str] = Field(description="SHA-256 of the other files")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from showtell.checkpoints.hub import CONFIG, TOKENIZER
 from showtell.errors import CheckpointError
-from showtell.system.atomic import sha256_file, standing_directory
+from showtell.system.atomic import resolve_swapped, sha256_file
 
 KIND, FORMAT = "showtell export", 2
 ENCODER, BEGIN, STEP = "encoder.onnx", "begin.onnx", "step.onnx"
@@ -47,7 +47,7 @@ def state_output(name: str) -> str:
 def is_export(path: Path) -> bool:
     """Return whether a directory says of itself that it is an export."""
     try:
-        config = json.loads((standing_directory(path) / CONFIG).read_text(encoding="utf-8"))
+        config = json.loads((resolve_swapped(path) / CONFIG).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("kind") == KIND

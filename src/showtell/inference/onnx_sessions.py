@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from showtell.errors import CheckpointError, ConfigError, MissingExtraError
 from showtell.inference.onnx_files import AGAIN, BEGIN, ENCODER, GRAPHS, STEP, check_file, read_outline
-from showtell.system.atomic import standing_directory
+from showtell.system.atomic import resolve_swapped
 from showtell.system.cpu import thread_count
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Graph:
         return dict(zip(self.outputs, self._session.run(None, given), strict=True))
 
 
-class OpeningExport:
+class OnnxSessionLoader:
     """An export whose graphs are being opened, from the moment this is made.
 
     Args:
@@ -62,9 +62,9 @@ class OpeningExport:
     """
 
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
-        self.directory, self.threads = standing_directory(path), thread_count(threads)
+        self.directory, self.threads = resolve_swapped(path), thread_count(threads)
         outline = read_outline(self.directory)
-        self._sums = _Work(lambda: self._check_files(outline["files"]))
+        self._sums = _Thread(lambda: self._check_files(outline["files"]))
         # The largest import of all, while the other thread reads the files.
         self._onnxruntime = _import_onnxruntime()
         providers = _providers(device, self._onnxruntime.get_available_providers())
@@ -77,7 +77,7 @@ class OpeningExport:
             return {name: self._open(name, options, providers) for name in names}
 
         # The encoder takes longer than both others.
-        self._opening = [_Work(lambda: open_graphs(ENCODER)), _Work(lambda: open_graphs(BEGIN, STEP))]
+        self._opening = [_Thread(lambda: open_graphs(ENCODER)), _Thread(lambda: open_graphs(BEGIN, STEP))]
 
     def check(self) -> None:
         """Wait until every file is known to be the one that was written.
@@ -119,7 +119,7 @@ class OpeningExport:
             ) from error
 
 
-class _Work:
+class _Thread:
     """What a function returns or raises, worked out in a thread; importing a pool for it would take longer."""
 
     def __init__(self, function: Callable[[], Any]) -> None:

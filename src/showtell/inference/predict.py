@@ -12,25 +12,25 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from showtell.errors import DataError, PictureError
-from showtell.images.load import PICTURE_SUFFIXES, load_picture
-from showtell.images.preprocess import seen_window
+from showtell.errors import DataError, ImageError
+from showtell.images.load import PICTURE_SUFFIXES, load_image
+from showtell.images.preprocess import crop_box
 from showtell.inference.captioner import BATCH_SIZE, Caption, Captioner
 from showtell.inference.writers import Form, header, rows
-from showtell.system.atomic import atomic_path, cannot_write, named
+from showtell.system.atomic import atomic_path, cannot_write, with_file_name
 from showtell.system.console import note, progress
-from showtell.system.disk_store import Spilled, in_order, spilled_texts, to_bytes
+from showtell.system.disk_store import DiskList, external_sort, text_list, to_bytes
 
 
 @dataclass
-class Outcome:
+class CaptioningReport:
     """How it went: pictures captioned, and what was wrong with the others."""
 
     captioned: int = 0
     problems: list[str] = field(default_factory=list)
 
 
-def list_pictures(paths: Iterable[Path], *, recursive: bool = False) -> tuple[Spilled[Path], list[str]]:
+def list_images(paths: Iterable[Path], *, recursive: bool = False) -> tuple[DiskList[Path], list[str]]:
     """Return files as they are and folders as their pictures (by suffix, in natural order), and folders without.
 
     Hidden files are left out; what is no folder is taken for a picture, so that it is told if it is none. The list is
@@ -61,12 +61,12 @@ def list_pictures(paths: Iterable[Path], *, recursive: bool = False) -> tuple[Sp
     return found, problems
 
 
-def _spilled_paths(paths: Iterable[Path] = ()) -> Spilled[Path]:
-    return Spilled(paths, pack=str, unpack=Path)
+def _spilled_paths(paths: Iterable[Path] = ()) -> DiskList[Path]:
+    return DiskList(paths, pack=str, unpack=Path)
 
 
 def _pictures_of(folder: Path, recursive: bool) -> Iterator[Path]:
-    for name in in_order(_names(folder, recursive), lambda name: _natural(name.removesuffix("/"))):
+    for name in external_sort(_names(folder, recursive), lambda name: _natural(name.removesuffix("/"))):
         if name.endswith("/"):
             yield from _pictures_of(folder / name, recursive)
         else:
@@ -111,7 +111,7 @@ def caption_files(
     batch_size: int = BATCH_SIZE,
     recursive: bool = False,
     **options: Any,
-) -> Outcome:
+) -> CaptioningReport:
     """Caption pictures into rows, in the order given, each as soon as its batch is done.
 
     Args:
@@ -119,7 +119,7 @@ def caption_files(
         paths: Files, and folders of pictures.
         output: A file, which appears when it is whole (``NAME.partial`` until then); None: standard output.
         form: ``text``, ``jsonl`` or ``csv`` (`showtell.inference.writers`).
-        every: Write all beams or samples.
+        every: Write all beam_size or samples.
         attention: A folder for one drawing a picture.
         batch_size: Pictures looked at together.
         recursive: Look into folders of folders.
@@ -129,11 +129,11 @@ def caption_files(
         DataError: no pictures at all, or an output that cannot be written.
         ConfigError: an option is unknown or out of range, or the decoder has no attention to draw.
     """
-    pictures, problems = list_pictures(paths, recursive=recursive)
+    pictures, problems = list_images(paths, recursive=recursive)
     if not pictures:
         raise DataError("there is nothing to caption", found="; ".join(problems))
-    outcome = Outcome(problems=problems)
-    draw = None if attention is None else _Drawer(captioner, attention, pictures)
+    outcome = CaptioningReport(problems=problems)
+    draw = None if attention is None else AttentionWriter(captioner, attention, pictures)
     stream = captioner.stream(pictures, attention=draw is not None, batch_size=batch_size, **options)
     with _sink(output) as sink, _bar(output, len(pictures)) as advance:
         sink.write(header(form, every=every))
@@ -143,7 +143,7 @@ def caption_files(
                 outcome.captioned += 1
                 try:
                     drawing = draw(caption) if draw is not None else None
-                except PictureError as error:
+                except ImageError as error:
                     outcome.problems.append(f"attention not drawn: {error}")
             else:
                 outcome.problems.append(caption.error)
@@ -158,7 +158,7 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
-    path = named(path)
+    path = with_file_name(path)
     partial = path.with_name(f"{path.name}.partial")
     try:
         if path.is_dir():
@@ -187,7 +187,7 @@ def _bar(output: Path | None, total: int) -> Iterator[Callable[[int, str], None]
         yield advance
 
 
-class _Drawer:
+class AttentionWriter:
     """Draws attention into a folder: ``photo.attention.png``, ``photo.attention-2.png`` for a namesake.
 
     What is being captioned is never written over, whatever it is called.
@@ -195,8 +195,8 @@ class _Drawer:
 
     def __init__(self, captioner: Captioner, folder: Path, pictures: Iterable[Path]) -> None:
         self._captioner, self._folder = captioner, folder
-        self._taken = spilled_texts()
-        self._inputs = spilled_texts(os.path.realpath(path) for path in pictures)
+        self._taken = text_list()
+        self._inputs = text_list(os.path.realpath(path) for path in pictures)
 
     def __call__(self, caption: Caption) -> str:
         """Draw one and return its path.
@@ -208,8 +208,8 @@ class _Drawer:
         from showtell.images.attention_overlay import draw_attention
 
         source = Path(caption.path or "")
-        picture = load_picture(source)
-        window = seen_window(picture.shape[0], picture.shape[1], self._captioner.preprocessing)
+        picture = load_image(source)
+        window = crop_box(picture.shape[0], picture.shape[1], self._captioner.preprocessing)
         looks = caption.attention
         if looks is None:
             raise ValueError("a caption without attention cannot be drawn")

@@ -27,7 +27,7 @@ that with an opposite as large."""
 class _AdditiveEnergy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, keys: Tensor, query: Tensor, weight: Tensor) -> Tensor:
-        raised_keys, raised_query, column = raised(keys), raised(query), exact(weight)
+        raised_keys, raised_query, column = exp2x(keys), exp2x(query), to_float32(weight)
         pictures = torch.arange(len(query), device=query.device).repeat_interleave(query.shape[1])
         energy = energies(raised_keys, raised_query.flatten(0, 1), pictures, column)
         ctx.save_for_backward(raised_keys, raised_query, pictures, column)
@@ -62,24 +62,24 @@ def additive_energy(keys: Tensor, query: Tensor, weight: Tensor) -> Tensor:
     return found
 
 
-def exact(values: Tensor) -> Tensor:
+def to_float32(values: Tensor) -> Tensor:
     """Return values in float32 at least."""
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def raised(values: Tensor) -> Tensor:
+def exp2x(values: Tensor) -> Tensor:
     """Return exp(2x), in float32 at least, of keys or queries float [..., A]."""
-    return exact(values).mul(2.0).clamp_(-LARGEST, LARGEST).exp_()
+    return to_float32(values).mul(2.0).clamp_(-LARGEST, LARGEST).exp_()
 
 
 def energies(keys: Tensor, query: Tensor, pictures: Tensor, weight: Tensor) -> Tensor:
     """Return energies [N, R] of N queries, each about the regions of its picture.
 
     Args:
-        keys: `raised`, [P, R, A].
-        query: `raised`, [N, A].
+        keys: `exp2x`, [P, R, A].
+        query: `exp2x`, [N, A].
         pictures: Each query's, int64 [N].
-        weight: v, [A], `exact`.
+        weight: v, [A], `to_float32`.
     """
     energy = query.new_empty(len(query), keys.shape[1])
     for rows, block in _blocks(keys, query, pictures):
@@ -91,8 +91,8 @@ class EnergyGradients:
     """Adds up the gradients of keys and weight over queries that come in parts.
 
     Args:
-        keys: `raised`, [P, R, A].
-        weight: v, [A], `exact`.
+        keys: `exp2x`, [P, R, A].
+        weight: v, [A], `to_float32`.
     """
 
     def __init__(self, keys: Tensor, weight: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""An LSTM that looks at a picture's regions before every word, over whole sentences: `read_looking`.
+"""An LSTM that looks at a picture's regions before every word, over whole sentences: `attention_lstm`.
 
 What is seen at one time depends on what was held the time before, so that times follow one another. Left to autograd
 each of them is some fifty small operations and as many again on the way back. Here a time is two products each way,
@@ -14,15 +14,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from showtell.kernels.additive_attention import EnergyGradients, energies, exact, raised
-from showtell.kernels.lstm_cell import Order, Slopes, by_time, update_cells
-from showtell.kernels.packed_lstm import Sentences, earlier
+from showtell.kernels.additive_attention import EnergyGradients, energies, exp2x, to_float32
+from showtell.kernels.lstm_cell import GateDerivatives, GateOrder, by_time, update_cells
+from showtell.kernels.packed_lstm import PackedBatch, earlier
 
-ORDER = Order(keep=0, write=1, expose=2, content=3)
+ORDER = GateOrder(keep=0, write=1, expose=2, content=3)
 """Of the gates of an LSTM that looks."""
 
 
-class Sight(NamedTuple):
+class AttentionInputs(NamedTuple):
     """What may be seen.
 
     Attributes:
@@ -36,7 +36,7 @@ class Sight(NamedTuple):
     mask: Tensor
 
 
-class LookingWeights(NamedTuple):
+class AttentionLstmWeights(NamedTuple):
     """What the recurrence is made of.
 
     Attributes:
@@ -53,8 +53,12 @@ class LookingWeights(NamedTuple):
     energy: Tensor
 
 
-def read_looking(
-    words: Tensor, sentences: Sentences, before: tuple[Tensor, Tensor], sight: Sight, weights: LookingWeights
+def attention_lstm(
+    words: Tensor,
+    sentences: PackedBatch,
+    before: tuple[Tensor, Tensor],
+    sight: AttentionInputs,
+    weights: AttentionLstmWeights,
 ) -> tuple[Tensor, Tensor]:
     """Return hidden states [N, H], and what was seen before each, past its gate [N, M], in the precision of words.
 
@@ -67,7 +71,7 @@ def read_looking(
     """
     spoken = sentences.order[: sentences.counts[0] if sentences.counts else 0]
     hidden, cell = (part.index_select(0, spoken) for part in before)
-    found: tuple[Tensor, Tensor] = _Looking.apply(  # type: ignore[no-untyped-call]
+    found: tuple[Tensor, Tensor] = _AttentionLstmFunction.apply(  # type: ignore[no-untyped-call]
         words,
         hidden.to(words.dtype),
         cell,
@@ -83,7 +87,7 @@ def read_looking(
     return found
 
 
-class _Looking(torch.autograd.Function):
+class _AttentionLstmFunction(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -97,26 +101,26 @@ class _Looking(torch.autograd.Function):
         from_seen: Tensor,
         energy: Tensor,
         mask: Tensor,
-        sentences: Sentences,
+        sentences: PackedBatch,
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(words.device.type, enabled=False):
-            counts, places = sentences.counts, _Places.of(sentences, values)
+            counts, places = sentences.counts, _RowIndex.of(sentences, values)
             sizes = [keys.shape[2], values.shape[2], words.shape[1]]
-            raised_keys, column = raised(keys), exact(energy)
+            raised_keys, column = exp2x(keys), to_float32(energy)
             hidden_regions = ~mask.index_select(0, places.pictures)  # [n, R]
-            kept = _Kept.empty(words, sizes, mask.shape[1])
+            kept = _SavedForBackward.empty(words, sizes, mask.shape[1])
             h, c = hidden, cell.to(kept.cells.dtype)
             for (read,), at in zip(by_time(counts, words), kept.times(counts), strict=True):
                 size = len(read)
                 query, gate, gates = torch.split(h[:size] @ from_hidden.t(), sizes, dim=1)
-                at.query.copy_(raised(query))
+                at.query.copy_(exp2x(query))
                 energy_of = energies(raised_keys, at.query, places.pictures[:size], column)
                 energy_of.masked_fill_(hidden_regions[:size], float("-inf"))
                 torch.softmax(energy_of, dim=1, out=at.attention)  # [n, R]
                 at.found.copy_(places.bmm(at.attention, values))  # [n, M]
                 at.gate.copy_((gate + gate_bias).sigmoid_())
                 torch.mul(at.gate, at.found, out=at.seen)
-                raw = exact(torch.addmm(gates, at.seen, from_seen.t()).add_(read))
+                raw = to_float32(torch.addmm(gates, at.seen, from_seen.t()).add_(read))
                 at.hidden.copy_(update_cells(raw, c[:size], at.cells, ORDER))
                 at.active.copy_(raw)
                 h, c = at.hidden, at.cells
@@ -130,9 +134,9 @@ class _Looking(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, by_outputs: Tensor, by_context: Tensor) -> tuple[Tensor | None, ...]:
         hidden, cell, values, raised_keys, from_hidden, from_seen, column, *tensors = ctx.saved_tensors
-        sentences, kept, sizes = ctx.sentences, _Kept(*tensors), ctx.sizes
-        counts, places = sentences.counts, _Places.of(sentences, values)
-        slopes = Slopes.of(kept.active, kept.cells, earlier(kept.cells, cell, counts), ORDER)
+        sentences, kept, sizes = ctx.sentences, _SavedForBackward(*tensors), ctx.sizes
+        counts, places = sentences.counts, _RowIndex.of(sentences, values)
+        slopes = GateDerivatives.of(kept.active, kept.cells, earlier(kept.cells, cell, counts), ORDER)
         gate = kept.gate.to(kept.cells.dtype)
         gate_slope = torch.addcmul(gate, gate, gate, value=-1.0).mul_(kept.found)  # [N, M]
         asked = kept.active.new_empty(len(kept.active), sum(sizes))  # of the products with the hidden state
@@ -150,10 +154,10 @@ class _Looking(torch.autograd.Function):
             by_query, by_gate, by_gates = torch.split(at_asked, sizes, dim=1)
             by_hidden[:size] += output
             slope.back(by_hidden[:size], by_cell[:size], by_gates)
-            by_seen = exact(torch.addmm(context, by_gates, from_seen))  # [n, M]
+            by_seen = to_float32(torch.addmm(context, by_gates, from_seen))  # [n, M]
             torch.mul(by_seen, gated, out=by_gate)
             torch.mul(by_seen, at.gate, out=at_found)
-            by_attention = exact(places.bmm(at_found, values.transpose(1, 2)))  # [n, R]
+            by_attention = to_float32(places.bmm(at_found, values.transpose(1, 2)))  # [n, R]
             by_energy = torch._softmax_backward_data(by_attention, at.attention, 1, by_attention.dtype)
             by_query.copy_(gradients.add(at.query, places.pictures[:size], by_energy))
             by_hidden[:size] = at_asked @ from_hidden
@@ -179,14 +183,14 @@ class _Looking(torch.autograd.Function):
 
 
 @dataclass(frozen=True)
-class _Kept:
+class _SavedForBackward:
     """What the way back needs of each word, N of them.
 
     Attributes:
         active: The LSTM's activated gates [N, 4H].
         hidden: [N, H].
         cells: [N, H], exact.
-        query: What was asked, `raised` [N, A], exact.
+        query: What was asked, `exp2x` [N, A], exact.
         attention: [N, R], exact.
         gate: That of what was seen [N, M].
         found: What was found, before its gate [N, M].
@@ -203,7 +207,7 @@ class _Kept:
     seen: Tensor
 
     @classmethod
-    def empty(cls, words: Tensor, sizes: list[int], regions: int) -> _Kept:
+    def empty(cls, words: Tensor, sizes: list[int], regions: int) -> _SavedForBackward:
         attention, memory, gates = sizes
         precise = torch.promote_types(words.dtype, torch.float32)
         return cls(
@@ -235,12 +239,12 @@ class _Kept:
             self.seen,
         )
 
-    def times(self, counts: list[int]) -> list[_Kept]:
+    def times(self, counts: list[int]) -> list[_SavedForBackward]:
         """Return that of each time."""
-        return [_Kept(*parts) for parts in by_time(counts, *self.tensors)]
+        return [_SavedForBackward(*parts) for parts in by_time(counts, *self.tensors)]
 
 
-class _Places(NamedTuple):
+class _RowIndex(NamedTuple):
     """Where the sentences stand that are spoken at first, n of P x K.
 
     Attributes:
@@ -254,7 +258,7 @@ class _Places(NamedTuple):
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, sentences: Sentences, values: Tensor) -> _Places:
+    def of(cls, sentences: PackedBatch, values: Tensor) -> _RowIndex:
         count, _ = sentences.shape
         hypotheses = count // max(1, len(values))
         order = sentences.order[: sentences.counts[0] if sentences.counts else 0]

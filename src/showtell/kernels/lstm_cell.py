@@ -1,6 +1,6 @@
 """The cells of an LSTM, forward and backward, for recurrences whose gradients are written down.
 
-Backward, all that does not depend on what later times ask is worked out for all times at once (`Slopes`); what is
+Backward, all that does not depend on what later times ask is worked out for all times at once (`GateDerivatives`); what is
 left for each time are products.
 """
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 
-class Order(NamedTuple):
+class GateOrder(NamedTuple):
     """Where an LSTM's gates stand among the four parts of [N, 4H]."""
 
     write: int
@@ -26,10 +26,10 @@ class Order(NamedTuple):
         return parts[self.write], parts[self.keep], parts[self.content], parts[self.expose]
 
 
-TORCH = Order(write=0, keep=1, content=2, expose=3)
+TORCH = GateOrder(write=0, keep=1, content=2, expose=3)
 
 
-def update_cells(gates: Tensor, before: Tensor, cells: Tensor, order: Order) -> Tensor:
+def update_cells(gates: Tensor, before: Tensor, cells: Tensor, order: GateOrder) -> Tensor:
     """Return the hidden states [N, H] of cells that are updated once.
 
     Args:
@@ -46,7 +46,7 @@ def update_cells(gates: Tensor, before: Tensor, cells: Tensor, order: Order) -> 
     return cells.tanh().mul_(expose)
 
 
-class Slopes(NamedTuple):
+class GateDerivatives(NamedTuple):
     """What gradients are multiplied with on their way back through updates of cells.
 
     Attributes:
@@ -60,10 +60,10 @@ class Slopes(NamedTuple):
     gates: Tensor
     cells: Tensor
     keep: Tensor
-    order: Order
+    order: GateOrder
 
     @classmethod
-    def of(cls, active: Tensor, cells: Tensor, before: Tensor, order: Order) -> Self:
+    def of(cls, active: Tensor, cells: Tensor, before: Tensor, order: GateOrder) -> Self:
         """Work them out for activated gates [N, 4H], cells [N, H] and those before them [N, H]."""
         write, keep, content, expose = order.split(active.to(cells.dtype))
         seen, gates = cells.tanh(), cells.new_empty(active.shape)

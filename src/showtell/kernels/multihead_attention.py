@@ -24,7 +24,7 @@ def memory_by_head(values: Tensor, heads: int) -> Tensor:
     return by_head(values, heads).contiguous()
 
 
-def look(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
     """Ask with queries what keys hold.
 
     Args:

@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from showtell.kernels.lstm_cell import TORCH, Slopes, by_time, update_cells
+from showtell.kernels.lstm_cell import TORCH, GateDerivatives, by_time, update_cells
 from showtell.kernels.lstm_step import run_lstm
 
 
 @dataclass(frozen=True)
-class Sentences:
+class PackedBatch:
     """Where the tokens of B sentences of at most T tokens stand among all N.
 
     Attributes:
@@ -64,10 +64,10 @@ class Sentences:
         return spread.view(count, length, -1)
 
 
-def read_sentences(
+def packed_lstm(
     lstm: nn.LSTM,
     inputs: Tensor,
-    sentences: Sentences,
+    sentences: PackedBatch,
     before: tuple[Tensor, Tensor] | None = None,
 ) -> Tensor:
     """Return the last layer's hidden states of an LSTM that reads sentences.
@@ -97,7 +97,7 @@ def read_sentences(
     return inputs
 
 
-def read_with_cells(lstm: nn.LSTM, inputs: Tensor, sentences: Sentences) -> tuple[Tensor, Tensor]:
+def packed_lstm_with_cells(lstm: nn.LSTM, inputs: Tensor, sentences: PackedBatch) -> tuple[Tensor, Tensor]:
     """Return hidden states and cells of an LSTM of one layer that reads sentences and starts from zeros.
 
     Torch's own LSTM keeps its cells to itself, so this one is written down on every device.
@@ -161,7 +161,7 @@ class _Recurrence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         active, outputs, cells, weight, hidden, cell = ctx.saved_tensors
         counts, by_gates = ctx.counts, torch.empty_like(active)
-        slopes = Slopes.of(active, cells, earlier(cells, cell, counts), TORCH)
+        slopes = GateDerivatives.of(active, cells, earlier(cells, cell, counts), TORCH)
         # What later times ask of the hidden state and cell that they started from.
         by_hidden, by_cell = (torch.zeros_like(cell, dtype=cells.dtype) for _ in range(2))
         asked = [

@@ -15,27 +15,27 @@ from torch import Tensor, nn
 Linear = Callable[[Tensor], Tensor]
 
 
-def repeated(layer: nn.Linear) -> Linear:
+def shared_linear(layer: nn.Linear) -> Linear:
     """Return a function that computes what the layer does, for the time steps of one forward pass.
 
     Its result is in the precision of its input. The gradients of weight and bias are taken when those of all its
     calls are known: all of them must lead to the loss, or to nothing that is differentiated.
     """
     calls: list[tuple[Tensor, Tensor]] = []
-    ticket = _Together.apply(layer.weight, layer.bias, calls)  # type: ignore[no-untyped-call]
+    ticket = _AccumulateWeightGrad.apply(layer.weight, layer.bias, calls)  # type: ignore[no-untyped-call]
     casts: dict[torch.dtype, tuple[Tensor, Tensor | None]] = {}
 
     def apply(values: Tensor) -> Tensor:
         if values.dtype not in casts:
             bias = layer.bias if layer.bias is None else layer.bias.detach().to(values.dtype)
             casts[values.dtype] = (layer.weight.detach().to(values.dtype), bias)
-        found: Tensor = _Call.apply(values, ticket, *casts[values.dtype], calls)  # type: ignore[no-untyped-call]
+        found: Tensor = _LinearCall.apply(values, ticket, *casts[values.dtype], calls)  # type: ignore[no-untyped-call]
         return found
 
     return apply
 
 
-class _Together(torch.autograd.Function):
+class _AccumulateWeightGrad(torch.autograd.Function):
     """Hands out a ticket that every call depends on, so that its gradient is asked for after all of theirs."""
 
     @staticmethod
@@ -51,7 +51,7 @@ class _Together(torch.autograd.Function):
         return (gradients.t() @ values).to(ctx.dtype), by_bias, None
 
 
-class _Call(torch.autograd.Function):
+class _LinearCall(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,

@@ -14,11 +14,11 @@ import numpy as np
 from showtell.metrics.ngrams import (
     NGRAM_MASK,
     ORDERS,
+    CandRefPairs,
     Floats,
     Integers,
     NgramIndex,
     NgramTable,
-    Pairs,
     join,
 )
 
@@ -98,7 +98,7 @@ class Bleu:
 
     def _nearest_lengths(self, lengths: Integers, pictures: Integers) -> Integers:
         """Return for each candidate the reference length nearest to its own, the shorter one of two. [N]"""
-        pairs = Pairs(self._index, pictures)
+        pairs = CandRefPairs(self._index, pictures)
         references = self._index.references.lengths[pairs.reference]
         distance = np.abs(references - lengths[pairs.candidate])
         if not len(pairs.first):

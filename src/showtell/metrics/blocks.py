@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from showtell.metrics.bleu import NAMES, Bleu, BleuCounts
-from showtell.metrics.cider import CiderD, Frequencies
+from showtell.metrics.cider import CiderD, DocumentFrequency
 from showtell.metrics.large.arrays import DiskArray
 from showtell.metrics.large.document_frequency import DocumentFrequencies
 from showtell.metrics.ngrams import Captions, Floats, Integers, NgramIndex, NgramTable
-from showtell.metrics.ptb_tokenizer import Lexicon
+from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.metrics.rouge import rouge_l
 
 ROUGE, CIDER = "ROUGE-L", "CIDEr-D"
@@ -60,7 +60,12 @@ def bounds(pictures: int) -> list[tuple[int, int]]:
 
 
 def score_blocks(
-    blocks: Callable[[int], Block], count: int, *, pictures: int, lexicon: Lexicon, metrics: Collection[str]
+    blocks: Callable[[int], Block],
+    count: int,
+    *,
+    pictures: int,
+    lexicon: TokenVocab,
+    metrics: Collection[str],
 ) -> Iterator[BlockScores]:
     """Yield the scores of each block.
 
@@ -88,12 +93,12 @@ def score_blocks(
             if "bleu" in metrics:
                 bleu = Bleu(index).count(candidates, everyone)
             if "cider" in metrics:
-                known = Frequencies(pictures, frequencies.of(number)) if frequencies else None
+                known = DocumentFrequency(pictures, frequencies.of(number)) if frequencies else None
                 cider = CiderD(index, known).score_each(candidates, everyone)
         yield BlockScores(bleu, rouge, cider)
 
 
-def summarise(scores: Iterable[BlockScores]) -> tuple[dict[str, float], dict[str, Floats]]:
+def summarize(scores: Iterable[BlockScores]) -> tuple[dict[str, float], dict[str, Floats]]:
     """Return the scores of the corpus, by metric, and those of each picture; the latter stay on the disk.
 
     Returns:
@@ -117,6 +122,6 @@ def summarise(scores: Iterable[BlockScores]) -> tuple[dict[str, float], dict[str
     return values, pictures
 
 
-def _ngrams(block: Block, lexicon: Lexicon) -> tuple[NgramIndex, NgramTable]:
+def _ngrams(block: Block, lexicon: TokenVocab) -> tuple[NgramIndex, NgramTable]:
     index = NgramIndex(lexicon.words(block.references), block.per_picture)
     return index, index.count(lexicon.words(block.candidates))

@@ -22,7 +22,7 @@ _AT_ONCE, _CELLS = 200, 4_000_000
 
 
 @dataclass(frozen=True)
-class Tally:
+class SegmentStats:
     """What the scores of one captioner are made of, picture by picture.
 
     Attributes:
@@ -40,14 +40,14 @@ class Tally:
     reference: Integers
 
     @classmethod
-    def of(cls, scores: Iterable[BlockScores]) -> Tally:
+    def of(cls, scores: Iterable[BlockScores]) -> SegmentStats:
         """Put the blocks of a set together, in which BLEU and CIDEr-D were computed."""
         rows = [(block.cider, *vars(block.bleu).values()) for block in scores]
         return cls(*(np.concatenate(columns, axis=-1) for columns in zip(*rows, strict=True)))
 
 
 @dataclass(frozen=True)
-class Difference:
+class ScoreDelta:
     """A difference of corpus scores, and the interval that holds 95 % of the draws."""
 
     value: float
@@ -56,8 +56,8 @@ class Difference:
 
 
 def paired_bootstrap(
-    ours: Sequence[Tally], theirs: Sequence[Tally], *, draws: int = DRAWS, seed: int = 0
-) -> dict[str, Difference]:
+    ours: Sequence[SegmentStats], theirs: Sequence[SegmentStats], *, draws: int = DRAWS, seed: int = 0
+) -> dict[str, ScoreDelta]:
     """Return by how much we are better than they are in CIDEr-D and BLEU-4, on coco-caption's scale.
 
     Args:
@@ -81,12 +81,12 @@ def paired_bootstrap(
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(np.concatenate(columns, axis=1), [tail, 100 - tail], axis=1)
     return {
-        name: Difference(float(found[place]), float(low[place]), float(high[place]))
+        name: ScoreDelta(float(found[place]), float(low[place]), float(high[place]))
         for place, name in enumerate(("CIDEr-D", "BLEU-4"))
     }
 
 
-def _scores(tallies: Sequence[Tally], drawn: Floats) -> Floats:
+def _scores(tallies: Sequence[SegmentStats], drawn: Floats) -> Floats:
     """Return the mean over seeds of CIDEr-D and BLEU-4 of each draw: [draws, P] -> [2, draws]."""
     scores = np.zeros((2, len(drawn)))
     for tally in tallies:

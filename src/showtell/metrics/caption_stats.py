@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 
-from showtell.metrics.ptb_tokenizer import Lexicon
+from showtell.metrics.ptb_tokenizer import TokenVocab
 
 UNKNOWN = "<unk>"
 _AT_ONCE = 5_000
@@ -38,7 +38,7 @@ _JOINING = BAD_ENDINGS.union(_ALSO_JOINING.split())
 
 
 @dataclass(frozen=True)
-class Quality:
+class CaptionStats:
     """How the captions of a set of pictures read, one of each.
 
     Attributes:
@@ -87,7 +87,7 @@ class TrainingCaptions:
         self.words = frozenset(word for caption in self.captions for word in caption) - {UNKNOWN}
 
 
-def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Quality:
+def measure(captions: Sequence[str], training: TrainingCaptions | None) -> CaptionStats:
     """Return how captions read.
 
     Args:
@@ -99,7 +99,7 @@ def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Quali
     def share(test: Callable[[Tokens], float]) -> float:
         return sum(count * test(caption) for caption, count in distinct.items()) / len(captions)
 
-    return Quality(
+    return CaptionStats(
         repeated=share(repeats),
         bad_ending=share(ends_badly),
         unknown=None if training is None else share(lambda one: not training.words.issuperset(one)),
@@ -112,7 +112,7 @@ def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Quali
 
 def _tokens(captions: Iterable[str]) -> Iterator[Tokens]:
     """Yield the tokens of each caption; few are held at a time, and each word once."""
-    lexicon, rest = Lexicon(), iter(captions)
+    lexicon, rest = TokenVocab(), iter(captions)
     while some := list(islice(rest, _AT_ONCE)):
         yield from map(tuple, lexicon.spell(lexicon.tokens(some)))
 

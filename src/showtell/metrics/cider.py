@@ -12,13 +12,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from showtell.metrics.ngrams import Floats, Integers, NgramIndex, NgramTable, Pairs, within_runs
+from showtell.metrics.ngrams import CandRefPairs, Floats, Integers, NgramIndex, NgramTable, ragged_arange
 
 _SIGMA = 6.0
 
 
 @dataclass(frozen=True)
-class Frequencies:
+class DocumentFrequency:
     """In how many pictures n-grams are said: what makes a word rare.
 
     Args:
@@ -39,9 +39,9 @@ class CiderD:
         frequencies: Those of a larger set that these references are a part of; None: they are the set.
     """
 
-    def __init__(self, index: NgramIndex, frequencies: Frequencies | None = None) -> None:
+    def __init__(self, index: NgramIndex, frequencies: DocumentFrequency | None = None) -> None:
         self._index = index
-        frequencies = frequencies or Frequencies(index.pictures, index.frequencies())
+        frequencies = frequencies or DocumentFrequency(index.pictures, index.frequencies())
         self._log_pictures = float(np.log(float(frequencies.pictures)))
         self._log_frequency = [
             np.log(np.maximum(holding, 1).astype(np.float64)) for holding in frequencies.holding
@@ -60,7 +60,7 @@ class CiderD:
         """
         index = self._index
         per_candidate = index.references_per_picture[pictures]  # [N]
-        pairs = Pairs(index, pictures)
+        pairs = CandRefPairs(index, pictures)
         weights, norms = self._weigh(candidates)
         delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
         delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
@@ -86,14 +86,14 @@ class CiderD:
         return weights, norms
 
     def _products(
-        self, candidates: NgramTable, weight: Floats, order: int, pictures: Integers, pairs: Pairs
+        self, candidates: NgramTable, weight: Floats, order: int, pictures: Integers, pairs: CandRefPairs
     ) -> Floats:
         """Return the clipped dot product of every candidate with each reference of its picture. [pairs]"""
         found, group = self._index.find(candidates, order, pictures)
         groups = self._index.groups[order]
         number = groups.size[group]
         ours = np.repeat(found, number)
-        theirs = np.repeat(groups.start[group], number) + within_runs(number)
+        theirs = np.repeat(groups.start[group], number) + ragged_arange(number)
         reference_weight = self._weights[order][theirs]
         product = np.minimum(weight[ours], reference_weight) * reference_weight
         captions = (

@@ -1,6 +1,6 @@
 """Score candidates against references: the one entry to all caption metrics.
 
-References are tokenised once, in an ``Evaluator``; each set of candidates is then scored against them.
+References are tokenised once, in an ``Scorer``; each set of candidates is then scored against them.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 
 from showtell.errors import ConfigError, ScoreError, did_you_mean
 from showtell.metrics.bleu import NAMES as BLEU
-from showtell.metrics.blocks import CIDER, ROUGE, Block, BlockScores, bounds, score_blocks, summarise
-from showtell.metrics.bootstrap import Tally
-from showtell.metrics.large.arrays import CaptionsOnDisk
+from showtell.metrics.blocks import CIDER, ROUGE, Block, BlockScores, bounds, score_blocks, summarize
+from showtell.metrics.bootstrap import SegmentStats
+from showtell.metrics.large.arrays import DiskTokens
 from showtell.metrics.meteor import NAME as METEOR
 from showtell.metrics.meteor import MeteorScorer
-from showtell.metrics.ptb_tokenizer import Lexicon
+from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.metrics.signature import build_signature
 from showtell.system.console import text_table
 
@@ -58,7 +58,7 @@ class Scores:
         return f"{table}\n{self.signature}"
 
 
-class Evaluator:
+class Scorer:
     """References made ready, to score any number of candidate sets against them.
 
     Args:
@@ -98,9 +98,9 @@ class Evaluator:
         self.signature = build_signature(
             signed, pictures=len(self._keys), references=self._references, subset_of=subset_of
         )
-        self._meteor, self._lexicon = meteor, Lexicon()
+        self._meteor, self._lexicon = meteor, TokenVocab()
         self._per_picture = np.array(per_picture, np.int64)
-        self._tokens = CaptionsOnDisk()
+        self._tokens = DiskTokens()
         self._bounds = bounds(len(self._keys))
         for start, stop in self._bounds:
             texts = [text for key in self._keys[start:stop] for text in references[key]]
@@ -114,15 +114,15 @@ class Evaluator:
             METEOR's program does not work.
         """
         tokens = self._read(candidates)
-        values, columns = summarise(self._score(tokens))
+        values, columns = summarize(self._score(tokens))
         if self._meteor:
             values[METEOR], pictures = self._meteor.score(self._spell_references(), self._spell(tokens))
             columns[METEOR] = np.array(pictures)
-        columns = in_order(columns)
+        columns = sort_metrics(columns)
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         empty = sum(int(np.sum(block.lengths == 0)) for block in tokens)
         return Scores(
-            values=in_order(values),
+            values=sort_metrics(values),
             per_picture={
                 key: dict(zip(columns, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
             },
@@ -133,7 +133,7 @@ class Evaluator:
             notes=notes_on(self._metrics, pictures=len(self._keys), empty=empty),
         )
 
-    def tally(self, candidates: Mapping[str, str]) -> Tally:
+    def tally(self, candidates: Mapping[str, str]) -> SegmentStats:
         """Return what CIDEr-D and BLEU-4 are made of, picture by picture in the references' order.
 
         Raises:
@@ -141,18 +141,18 @@ class Evaluator:
             ConfigError: BLEU or CIDEr-D is not among the metrics.
         """
         if not {"bleu", "cider"} <= set(self._metrics):
-            raise ConfigError("nothing to tally", expected="an Evaluator with the metrics bleu and cider")
-        return Tally.of(self._score(self._read(candidates)))
+            raise ConfigError("nothing to tally", expected="an Scorer with the metrics bleu and cider")
+        return SegmentStats.of(self._score(self._read(candidates)))
 
-    def _read(self, candidates: Mapping[str, str]) -> CaptionsOnDisk:
+    def _read(self, candidates: Mapping[str, str]) -> DiskTokens:
         """Return the tokens of all candidates, in blocks."""
         self._check_candidates(candidates)
-        tokens = CaptionsOnDisk()
+        tokens = DiskTokens()
         for start, stop in self._bounds:
             tokens.append(self._lexicon.tokens([candidates[key] for key in self._keys[start:stop]]))
         return tokens
 
-    def _score(self, candidates: CaptionsOnDisk) -> Iterator[BlockScores]:
+    def _score(self, candidates: DiskTokens) -> Iterator[BlockScores]:
         return score_blocks(
             lambda number: Block(
                 self._tokens[number], self._per_picture[slice(*self._bounds[number])], candidates[number]
@@ -163,7 +163,7 @@ class Evaluator:
             metrics=self._metrics,
         )
 
-    def _spell(self, tokens: CaptionsOnDisk) -> list[list[str]]:
+    def _spell(self, tokens: DiskTokens) -> list[list[str]]:
         return [caption for block in tokens for caption in self._lexicon.spell(block)]
 
     def _spell_references(self) -> list[list[list[str]]]:
@@ -207,7 +207,7 @@ def evaluate(
         ScoreError: the two do not hold the same pictures, or a picture has no reference.
         ConfigError: an unknown metric.
     """
-    return Evaluator(references, metrics=metrics).score(candidates)
+    return Scorer(references, metrics=metrics).score(candidates)
 
 
 def shorten(names: Iterable[str]) -> str:
@@ -230,7 +230,7 @@ def _check_references(references: Mapping[str, Sequence[str]]) -> None:
         )
 
 
-def in_order(metrics: Mapping[str, _T]) -> dict[str, _T]:
+def sort_metrics(metrics: Mapping[str, _T]) -> dict[str, _T]:
     """Return what metrics gave in the order in which coco-caption shows them."""
     return {name: metrics[name] for name in _ORDER if name in metrics}
 

@@ -77,7 +77,7 @@ class NgramTable:
 
 
 @dataclass(frozen=True)
-class Groups:
+class RefNgramGroups:
     """Which entries of the references are one n-gram of one picture.
 
     Args:
@@ -109,17 +109,17 @@ class NgramIndex:
         self.first_reference: Integers = np.cumsum(per_picture) - per_picture  # [P]
         self._known: list[Integers] = []
         picture = np.repeat(np.arange(self.pictures), per_picture)  # [references]
-        slot = within_runs(per_picture)
+        slot = ragged_arange(per_picture)
         bits = int(per_picture.max(initial=1) - 1).bit_length()
         if self.pictures >> (63 - NGRAM_BITS - bits):
             raise OverflowError(f"{self.pictures} pictures of up to {1 << bits} references")
-        self.groups: list[Groups] = []
+        self.groups: list[RefNgramGroups] = []
         orders = []
         for caption, ngram, fresh in self._number(references, learn=True):
             key, count = _count((join(picture[caption], ngram) << bits) | slot[caption])
             slots, key = key & ((1 << bits) - 1), key >> bits
-            start = run_starts(key)
-            self.groups.append(Groups(key[start], start, run_lengths(start, len(key))))
+            start = group_starts(key)
+            self.groups.append(RefNgramGroups(key[start], start, run_lengths(start, len(key))))
             entries = self.first_reference[key >> NGRAM_BITS] + slots
             orders.append(NgramCounts(entries, key & NGRAM_MASK, count, fresh))
         self.references = NgramTable(tuple(orders), references)
@@ -159,7 +159,7 @@ class NgramIndex:
         """Return for each order the caption and the number of each n-gram said, and where new ones begin."""
         words, lengths = captions.words, captions.lengths
         caption = np.repeat(np.arange(len(lengths)), lengths)  # [words]
-        left = np.repeat(lengths, lengths) - within_runs(lengths)
+        left = np.repeat(lengths, lengths) - ragged_arange(lengths)
         start, ngrams = np.arange(len(words)), words
         orders = [(caption, words, start[:0])]
         for order in range(2, ORDERS + 1):
@@ -175,7 +175,7 @@ class NgramIndex:
         return orders
 
 
-class Pairs:
+class CandRefPairs:
     """Every candidate beside each reference of its picture.
 
     Args:
@@ -192,7 +192,7 @@ class Pairs:
         number, starts = index.references_per_picture[pictures], index.first_reference[pictures]
         self.first: Integers = np.cumsum(number) - number
         self.candidate: Integers = np.repeat(np.arange(len(pictures)), number)
-        self.reference: Integers = np.repeat(starts, number) + within_runs(number)
+        self.reference: Integers = np.repeat(starts, number) + ragged_arange(number)
         self._shift = self.first - starts
 
     def place(self, candidate: Integers, reference: Integers) -> Integers:
@@ -200,7 +200,7 @@ class Pairs:
         return self._shift[candidate] + reference
 
 
-def within_runs(lengths: Integers) -> Integers:
+def ragged_arange(lengths: Integers) -> Integers:
     """Return 0, 1, ... for each run of the given lengths: [2, 3] -> [0, 1, 0, 1, 2]."""
     return np.arange(int(lengths.sum())) - np.repeat(np.cumsum(lengths) - lengths, lengths)
 
@@ -214,14 +214,14 @@ def _count(keys: Integers) -> tuple[Integers, Integers]:
     """Return the different keys, ascending, and how often each is there."""
     # Not np.unique: without places to return it hashes, and takes thirty times as long.
     keys = np.sort(keys)
-    start = run_starts(keys)
+    start = group_starts(keys)
     return keys[start], run_lengths(start, len(keys))
 
 
 def _numbered(keys: Integers) -> tuple[Integers, Integers, Integers]:
     """Return the different keys, ascending, each key's place among them, and where each stands first."""
     order, keys = _sorted(keys)
-    start = run_starts(keys)
+    start = group_starts(keys)
     numbers = np.empty(len(keys), np.int64)
     numbers[order] = np.repeat(np.arange(len(start)), run_lengths(start, len(keys)))
     return keys[start], numbers, order[start]
@@ -247,7 +247,7 @@ def _renumbered(keys: Integers, known: Integers) -> tuple[Integers, Integers]:
     return place, strange[first]
 
 
-def run_starts(values: Integers) -> Integers:
+def group_starts(values: Integers) -> Integers:
     """Return where each run of equal values begins."""
     change = np.ones(len(values), bool)
     np.not_equal(values[1:], values[:-1], out=change[1:])

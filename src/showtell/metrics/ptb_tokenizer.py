@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from showtell.metrics.ngrams import Captions, Integers, within_runs
+from showtell.metrics.ngrams import Captions, Integers, ragged_arange
 from showtell.metrics.ptb_rules import CONTEXT, PLAIN, PLAIN_OWNER, RULES, SPECIAL_WORDS
 
 _BREAKS = "\n\r\x0b\x0c\u2028\u2029"
@@ -28,11 +28,11 @@ _CONTEXT, _BEGINS, _ENDS = 1, 2, 4
 
 def tokenize(captions: Sequence[str]) -> list[list[str]]:
     """Return the tokens of each caption: lower-case, punctuation dropped. Each is tokenised on its own."""
-    lexicon = Lexicon()
+    lexicon = TokenVocab()
     return lexicon.spell(lexicon.tokens(captions))
 
 
-class Lexicon:
+class TokenVocab:
     """Tokens as numbers, in the order in which they were first met; 0 is the empty token.
 
     Attributes:
@@ -84,7 +84,7 @@ class Lexicon:
 class _Chunks(dict[str, int]):
     """What stands between two spaces, numbered, and the tokens of each."""
 
-    def __init__(self, lexicon: Lexicon) -> None:
+    def __init__(self, lexicon: TokenVocab) -> None:
         super().__init__({_END: 0})
         self._lexicon = lexicon
         # For each chunk: where its tokens begin, how many they are, and what its neighbours may be asked
@@ -138,7 +138,7 @@ class _Chunks(dict[str, int]):
             start[first] = len(pieces) + np.cumsum(whole.lengths) - whole.lengths
             many[first] = whole.lengths
             pieces = np.concatenate((pieces, whole.words))
-        tokens: Integers = pieces[np.repeat(start, many) + within_runs(many)]
+        tokens: Integers = pieces[np.repeat(start, many) + ragged_arange(many)]
         return Captions(tokens, np.bincount(caption, many, len(captions)).astype(np.int64)[: len(captions)])
 
 

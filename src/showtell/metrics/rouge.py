@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from showtell.metrics.ngrams import Captions, Floats, Integers, within_runs
+from showtell.metrics.ngrams import Captions, Floats, Integers, ragged_arange
 
 _BETA_SQUARED = 1.2**2
 _BITS = 64
@@ -74,7 +74,7 @@ def _starts(captions: Captions) -> Integers:
 def _padded(words: Integers, first: Integers, lengths: Integers, pad: int) -> npt.NDArray[np.int32]:
     """Return captions as rows of one width, int32 [N, width]."""
     rows = np.full((len(lengths), int(lengths.max(initial=0))), pad, np.int32)
-    within = within_runs(lengths)
+    within = ragged_arange(lengths)
     rows[np.repeat(np.arange(len(lengths)), lengths), within] = words[np.repeat(first, lengths) + within]
     return rows
 

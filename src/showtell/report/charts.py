@@ -15,7 +15,7 @@ PALETTE = tuple(f"c{number}" for number in range(1, 9))
 
 
 @dataclass(frozen=True)
-class Line:
+class Series:
     """One line of a chart.
 
     Attributes:
@@ -51,7 +51,7 @@ EPOCHS = Axis()
 STEPS = Axis("step", form="dense")
 
 
-def line_chart(title: str, lines: Sequence[Line], axis: Axis = EPOCHS) -> str:
+def line_chart(title: str, lines: Sequence[Series], axis: Axis = EPOCHS) -> str:
     """Return a chart as an SVG element; every point tells its value on hover.
 
     Args:
@@ -63,7 +63,7 @@ def line_chart(title: str, lines: Sequence[Line], axis: Axis = EPOCHS) -> str:
         replace(line, points=[point for point in line.points if math.isfinite(point[1])]) for line in lines
     ]
     if axis.form == "dense":
-        kept = [replace(line, points=thinned(line.points)) for line in kept]
+        kept = [replace(line, points=downsample(line.points)) for line in kept]
     values = [value for line in kept for _, value in line.points]
     if not values:
         return '<p class="none">Nothing measured yet.</p>'
@@ -79,12 +79,12 @@ def line_chart(title: str, lines: Sequence[Line], axis: Axis = EPOCHS) -> str:
     return "".join(parts)
 
 
-def legend(lines: Sequence[Line]) -> str:
+def legend(lines: Sequence[Series]) -> str:
     """Return the names of lines beside their colours, as HTML."""
     return "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in lines)
 
 
-def figure(name: str, unit: str, lines: Sequence[Line], axis: Axis = EPOCHS) -> str:
+def figure(name: str, unit: str, lines: Sequence[Series], axis: Axis = EPOCHS) -> str:
     """Return a chart with its name, unit and legend, as an HTML figure."""
     shown = [line for line in lines if line.style != "other" and line.name != name]
     return (
@@ -128,7 +128,7 @@ class _Scale:
         return parts
 
 
-def _draw_line(line: Line, axis: Axis, scale: _Scale) -> list[str]:
+def _draw_line(line: Series, axis: Axis, scale: _Scale) -> list[str]:
     places = [scale.place(*point) for point in line.points]
     path = " ".join(f"{x},{y}" for x, y in places)
     radius = "4" if axis.form == "apart" else "3.2"
@@ -142,7 +142,7 @@ def _draw_line(line: Line, axis: Axis, scale: _Scale) -> list[str]:
     ]
 
 
-def thinned(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
+def downsample(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """Return at most 120 points: means of neighbours, each at the place of the last of them."""
     size = math.ceil(len(points) / MOST_POINTS) or 1
     groups = [points[start : start + size] for start in range(0, len(points), size)]

@@ -10,7 +10,7 @@ from typing import Any
 from urllib.parse import quote
 
 from showtell.errors import DataError
-from showtell.report.charts import PALETTE, Axis, Line, figure
+from showtell.report.charts import PALETTE, Axis, Series, figure
 from showtell.report.page import options_section
 from showtell.report.tables import html_cell, html_head, html_row, html_table
 from showtell.report.template import asset, fill, render
@@ -145,7 +145,7 @@ def _by_value(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[
             if trial["loss"] is not None and trial["state"] in points:
                 points[trial["state"]].append((value, trial["loss"]))
         lines = [
-            Line(state, style, sorted(points[state]))
+            Series(state, style, sorted(points[state]))
             for state, style in (("done", "dev"), ("pruned", "c8"))
             if points[state]
         ]
@@ -165,7 +165,7 @@ def _curves(directory: Path, lines: Mapping[str, tuple[str, str]], quantities: S
         for run, (name, style) in lines.items():
             told = [row for row in rows[run] if row["kind"] == "validation" and row.get(quantity) is not None]
             points = [(float(row["epoch"]), scale * float(row[quantity])) for row in told]
-            curves.append(Line(name, style, points))
+            curves.append(Series(name, style, points))
         figures.append(figure(quantity.capitalize() if quantity == "loss" else quantity, unit, curves))
     return figures
 

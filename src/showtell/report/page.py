@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from showtell.report.charts import STEPS, figure
-from showtell.report.photographs import Photograph, photographs_section
+from showtell.report.photographs import ExamplePhoto, photographs_section
 from showtell.report.pictures import pack_attention, thumbnail
-from showtell.report.run import Prediction, RunFacts, choose, read_run
+from showtell.report.run import Prediction, RunData, read_run, select_examples
 from showtell.report.template import asset, embed_json, fill, render
 from showtell.system.atomic import write_text
 from showtell.system.console import progress
@@ -41,7 +41,7 @@ def write_report(
     signature: str | None = None,
     verdicts: Mapping[str, Sequence[str]] | None = None,
     pictures: int = 200,
-    photographs: Sequence[Photograph] = (),
+    photographs: Sequence[ExamplePhoto] = (),
 ) -> Path:
     """Write a run's report: curves, scores, options, and pictures with their captions and attention.
 
@@ -61,7 +61,7 @@ def write_report(
         DataError: no run is there, one of its files is broken, or the page cannot be written.
     """
     facts = read_run(run, predictions)
-    shown = choose(facts.predictions, most=pictures, metric=SORTED_BY)
+    shown = select_examples(facts.predictions, most=pictures, metric=SORTED_BY)
     values = facts.scores if scores is None else scores
     name = title or run.resolve().name
     main = fill(
@@ -105,7 +105,7 @@ def _cards(
     return cards
 
 
-def _charts(facts: RunFacts) -> str:
+def _charts(facts: RunData) -> str:
     by_epoch = [
         figure("Loss", "nats a token", facts.lines("loss")),
         figure("BLEU", "× 100, validation", facts.bleu_lines()),

@@ -11,7 +11,7 @@ from showtell.report.pictures import thumbnail
 
 
 @dataclass(frozen=True)
-class Photograph:
+class ExamplePhoto:
     """A photograph that was captioned.
 
     Attributes:
@@ -25,7 +25,7 @@ class Photograph:
     credit: str
 
 
-def photographs_section(photographs: Sequence[Photograph]) -> str:
+def photographs_section(photographs: Sequence[ExamplePhoto]) -> str:
     """Return photographs, captions and credits as HTML; nothing where there are none."""
     if not photographs:
         return ""

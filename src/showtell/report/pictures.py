@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from showtell.errors import PictureError
-from showtell.images.load import load_picture
+from showtell.errors import ImageError
+from showtell.images.load import load_image
 from showtell.report.run import Prediction
 
 THUMBNAIL_PX = 240
@@ -21,8 +21,8 @@ QUALITY = 72
 def thumbnail(path: Path) -> str | None:
     """Return a picture as a JPEG data URI, at most 240 pixels a side; None where it cannot be read."""
     try:
-        picture = Image.fromarray(load_picture(path))
-    except PictureError:
+        picture = Image.fromarray(load_image(path))
+    except ImageError:
         return None
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError
-from showtell.report.charts import PALETTE, Line
+from showtell.report.charts import PALETTE, Series
 from showtell.system.atomic import read_json_lines
 
 
@@ -39,7 +39,7 @@ class Prediction:
 
 
 @dataclass(frozen=True)
-class RunFacts:
+class RunData:
     """A run's recipe, numbers by epoch, scores and predictions.
 
     Attributes:
@@ -65,7 +65,7 @@ class RunFacts:
         last = epochs[-1]
         return f"{last['epoch']} epochs, {last['step']:,} steps, {last['seconds'] / 60:.1f} minutes"
 
-    def lines(self, quantity: str, *, scale: float = 1.0) -> list[Line]:
+    def lines(self, quantity: str, *, scale: float = 1.0) -> list[Series]:
         """Return a quantity by epoch: of training steps where they have it, and of validations.
 
         The loss of epochs that train on rewards is no cross-entropy, and left out.
@@ -73,23 +73,23 @@ class RunFacts:
         rewarded = {row["epoch"] for row in self.rows if row.get("kind") == "step" and "reward" in row}
         training = [point for point in self._points("epoch", quantity, scale) if point[0] not in rewarded]
         lines = [
-            Line("training", "train", training),
-            Line("validation", "dev", self._points("validation", quantity, scale)),
+            Series("training", "train", training),
+            Series("validation", "dev", self._points("validation", quantity, scale)),
         ]
         return [line for line in lines if line.points]
 
-    def bleu_lines(self) -> list[Line]:
+    def bleu_lines(self) -> list[Series]:
         """Return BLEU-1 to BLEU-4 of validations by epoch, times 100."""
         names = [f"BLEU-{order}" for order in range(1, 5)]
         lines = [
-            Line(name, style, self._points("validation", name, 100.0))
+            Series(name, style, self._points("validation", name, 100.0))
             for name, style in zip(names, PALETTE, strict=False)
         ]
         return [line for line in lines if line.points]
 
-    def step_line(self, quantity: str, name: str) -> Line:
+    def step_line(self, quantity: str, name: str) -> Series:
         """Return a quantity of training steps by step."""
-        return Line(name, "train", self._points("step", quantity, 1.0, place="step"))
+        return Series(name, "train", self._points("step", quantity, 1.0, place="step"))
 
     def _points(
         self, kind: str, quantity: str, scale: float, *, place: str = "epoch"
@@ -101,7 +101,7 @@ class RunFacts:
         ]
 
 
-def read_run(run: Path, predictions: Path | None = None) -> RunFacts:
+def read_run(run: Path, predictions: Path | None = None) -> RunData:
     """Read a run. Numbers or predictions that are not there yet are empty.
 
     Args:
@@ -121,7 +121,7 @@ def read_run(run: Path, predictions: Path | None = None) -> RunFacts:
     shown = predictions or run / "best" / "predictions.jsonl"
     if predictions is not None and not predictions.is_file():
         raise DataError(f"cannot read {predictions}", found="no such file")
-    return RunFacts(
+    return RunData(
         recipe=recipe.read_text(encoding="utf-8"),
         rows=read_json_lines(run / "metrics.jsonl", may_be_cut=True),
         scores={name: float(value) for name, value in scores.get("values", {}).items()},
@@ -130,7 +130,7 @@ def read_run(run: Path, predictions: Path | None = None) -> RunFacts:
     )
 
 
-def choose(predictions: Sequence[Prediction], *, most: int, metric: str) -> list[Prediction]:
+def select_examples(predictions: Sequence[Prediction], *, most: int, metric: str) -> list[Prediction]:
     """Return at most this many predictions, in their order: the worst, the best, and some evenly in between.
 
     A quarter are the lowest by the metric, a quarter the highest; the rest are spread evenly over the set.

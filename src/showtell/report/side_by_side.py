@@ -16,7 +16,7 @@ from showtell.system.console import progress
 
 
 @dataclass(frozen=True)
-class Said:
+class SystemCaption:
     """A caption.
 
     Attributes:
@@ -33,17 +33,17 @@ class Said:
 
 
 @dataclass(frozen=True)
-class Shown:
+class ImageWithCaptions:
     """A picture, and what was said about it, in the same order for every picture."""
 
     key: str
     picture: Path
-    captions: Sequence[Said]
+    captions: Sequence[SystemCaption]
 
 
 def write_side_by_side(
     out: Path,
-    pictures: Sequence[Shown],
+    pictures: Sequence[ImageWithCaptions],
     *,
     title: str,
     headline: str = "",
@@ -103,7 +103,7 @@ def _section(name: str, shown: TextTable) -> str:
     )
 
 
-def _card(shown: Shown) -> str:
+def _card(shown: ImageWithCaptions) -> str:
     image = thumbnail(shown.picture)
     picture = '<p class="none">The picture could not be read.</p>'
     if image is not None:

@@ -9,12 +9,12 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from showtell.checkpoints.portable import portable_recipe
-from showtell.errors import DataError, PictureError
-from showtell.images.load import load_picture
-from showtell.report.charts import Line, line_chart
+from showtell.checkpoints.portable import strip_recipe_paths
+from showtell.errors import DataError, ImageError
+from showtell.images.load import load_image
+from showtell.report.charts import Series, line_chart
 from showtell.report.comparison import read_tuning
-from showtell.report.run import Prediction, RunFacts, choose, read_run
+from showtell.report.run import Prediction, RunData, read_run, select_examples
 from showtell.report.template import asset
 from showtell.system.atomic import atomic_directory, read_manifest, write_manifest, write_text
 
@@ -51,17 +51,17 @@ def write_summary(
             _scores(facts),
             _epochs(facts, folder),
             "" if tuning is None else _tuning(tuning),
-            _pictures(choose(facts.predictions, most=pictures, metric="CIDEr-D"), folder),
+            _pictures(select_examples(facts.predictions, most=pictures, metric="CIDEr-D"), folder),
             "## Recipe\n\nAs it was run, defaults included: [recipe.yaml](recipe.yaml).",
         ]
         write_text(folder / "README.md", "\n\n".join(part for part in parts if part) + "\n")
-        recipe = portable_recipe(yaml.safe_load(facts.recipe))
+        recipe = strip_recipe_paths(yaml.safe_load(facts.recipe))
         write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
         write_manifest(folder, KIND, FORMAT, {"signature": facts.signature})
     return out / "README.md"
 
 
-def _scores(facts: RunFacts) -> str:
+def _scores(facts: RunData) -> str:
     names = list(facts.scores)
     lines = [
         as_row(names),
@@ -76,7 +76,7 @@ def _scores(facts: RunFacts) -> str:
     return "\n".join(lines)
 
 
-def _epochs(facts: RunFacts, folder: Path) -> str:
+def _epochs(facts: RunData, folder: Path) -> str:
     charts = {
         "loss": ("Loss (nats a token)", facts.lines("loss")),
         "bleu": ("BLEU-1 to BLEU-4 × 100", facts.bleu_lines()),
@@ -139,8 +139,8 @@ def _pictures(predictions: Sequence[Prediction], folder: Path) -> str:
     for number, prediction in enumerate(predictions, 1):
         name = f"{number:02d}.jpg"
         try:
-            picture = Image.fromarray(load_picture(prediction.picture))
-        except PictureError:
+            picture = Image.fromarray(load_image(prediction.picture))
+        except ImageError:
             shown = "(picture not found)"
         else:
             picture.thumbnail((PICTURE_PX, PICTURE_PX), Image.Resampling.LANCZOS)
@@ -152,7 +152,7 @@ def _pictures(predictions: Sequence[Prediction], folder: Path) -> str:
     return "\n".join(lines)
 
 
-def _drawing(title: str, lines: Sequence[Line]) -> str:
+def _drawing(title: str, lines: Sequence[Series]) -> str:
     """Return a chart as an SVG file with the page's colours."""
     opening = '<svg class="chart"'
     chart = line_chart(title, lines)

@@ -177,10 +177,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """Yield an empty temporary directory; swap it in for ``path`` when the block ends well.
 
     Two renames are needed where ``path`` exists. A crash between them leaves the old directory whole as
-    ``.NAME.old``, which `recover_directory` puts back and `standing_directory` finds. While the block runs the
+    ``.NAME.old``, which `recover_directory` puts back and `resolve_swapped` finds. While the block runs the
     temporary directory is locked, so that no other writer takes it for what a killed one left.
     """
-    path = named(path)
+    path = with_file_name(path)
     old = path.with_name(f".{path.name}.old")
     temporary: Path | None = None
     lock: int | None = None
@@ -218,9 +218,9 @@ def recover_directory(path: Path) -> None:
     """Finish a swap that a crash interrupted, and clear what killed writers left beside ``path``.
 
     For who is about to write ``path`` alone: a reader that did this could undo a swap that is under way, and takes
-    `standing_directory` instead. What a living writer holds stays.
+    `resolve_swapped` instead. What a living writer holds stays.
     """
-    path = named(path)
+    path = with_file_name(path)
     old = path.with_name(f".{path.name}.old")
     if not path.exists() and old.exists():
         old.rename(path)
@@ -231,12 +231,12 @@ def recover_directory(path: Path) -> None:
             os.close(lock)
 
 
-def standing_directory(path: Path) -> Path:
+def resolve_swapped(path: Path) -> Path:
     """Return where a directory that `atomic_directory` writes can be read: ``path``, or ``.NAME.old``.
 
     The latter where a writer was killed between its two renames. Nothing on the disk is changed.
     """
-    path_named = named(path)
+    path_named = with_file_name(path)
     old = path_named.with_name(f".{path_named.name}.old")
     if path.exists() or not old.exists():
         return path
@@ -245,7 +245,7 @@ def standing_directory(path: Path) -> Path:
     return path if path.exists() or not old.exists() else old
 
 
-def named(path: Path) -> Path:
+def with_file_name(path: Path) -> Path:
     """Return a path that ends in a name, as ``.`` and ``..`` do not, so that something can lie beside it."""
     return path.resolve() if path.name in {"", ".."} else path
 
@@ -289,7 +289,7 @@ def read_manifest(directory: Path, kind: str, version: int) -> dict[str, Any]:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found_kind, found_version = manifest["kind"], manifest["format"]
     except FileNotFoundError as error:
-        whole = named(directory)
+        whole = with_file_name(directory)
         old = whole.with_name(f".{whole.name}.old")
         raise DataError(
             f"{directory} is not a {kind}",

@@ -19,14 +19,14 @@ B = TypeVar("B")
 R = TypeVar("R")
 
 
-class Stopped(Exception):  # noqa: N818  (no error: it ends work that nobody waits for)
+class Cancelled(Exception):  # noqa: N818  (no error: it ends work that nobody waits for)
     """Nobody waits for this lane's batch any more."""
 
 
 _told_to_stop: ContextVar[threading.Event | None] = ContextVar("told_to_stop", default=None)
 
 
-def go_on() -> None:
+def check_cancelled() -> None:
     """Do nothing, or in a lane that was told to stop end its work.
 
     Long work calls it now and then, so that an interrupted stream ends as soon as work in the caller's thread would.
@@ -36,18 +36,18 @@ def go_on() -> None:
     """
     told = _told_to_stop.get()
     if told is not None and told.is_set():
-        raise Stopped
+        raise Cancelled
 
 
-def going_on(parts: Iterable[B]) -> Iterator[B]:
-    """Yield parts of long work, `go_on` before each."""
+def cancellable(parts: Iterable[B]) -> Iterator[B]:
+    """Yield parts of long work, `check_cancelled` before each."""
     for part in parts:
-        go_on()
+        check_cancelled()
         yield part
 
 
 @dataclass(frozen=True)
-class Lanes:
+class BatchPool:
     """How many batches may be worked on at once.
 
     Attributes:

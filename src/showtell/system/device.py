@@ -9,7 +9,7 @@ from threading import Thread
 import torch
 
 from showtell.errors import ConfigError
-from showtell.system.batch_pool import Lanes
+from showtell.system.batch_pool import BatchPool
 from showtell.system.cpu import thread_count, usable_cores
 
 LANES = 2
@@ -42,7 +42,7 @@ def choose_device(name: str, *, auto: Sequence[str] = ("cuda", "mps")) -> torch.
     return device
 
 
-def use_threads(asked: int, *, processes: int = 1) -> int:
+def set_num_threads(asked: int, *, processes: int = 1) -> int:
     """Let torch compute in so many threads on the CPU, and return how many.
 
     Args:
@@ -58,12 +58,12 @@ def use_threads(asked: int, *, processes: int = 1) -> int:
     return torch.get_num_threads()
 
 
-def lanes_on(device: torch.device) -> Lanes:
+def make_batch_pool(device: torch.device) -> BatchPool:
     """Return lanes that share torch's threads on the CPU; one lane where there is a single one, or another device."""
     threads = torch.get_num_threads()
     if device.type != "cpu" or threads < LANES:
-        return Lanes()
-    return Lanes(LANES, partial(_take_share, threads // LANES, threads))
+        return BatchPool()
+    return BatchPool(LANES, partial(_take_share, threads // LANES, threads))
 
 
 def _take_share(share: int, threads: int) -> None:

@@ -24,7 +24,7 @@ T = TypeVar("T")
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
-class Spilled(Sequence[T], Generic[T]):
+class DiskList(Sequence[T], Generic[T]):
     """Records in the order in which their names first came, as in a dict.
 
     Args:
@@ -134,12 +134,12 @@ def _slots(name: Hashable) -> Iterator[int]:
     return count(hash(name) & _LARGEST)
 
 
-def spilled_texts(texts: Iterable[str] = ()) -> Spilled[str]:
+def text_list(texts: Iterable[str] = ()) -> DiskList[str]:
     """Return texts on disk, each once, as in the keys of a dict."""
-    return Spilled(texts, pack=str, unpack=str, name=str)
+    return DiskList(texts, pack=str, unpack=str, name=str)
 
 
-def in_order(texts: Iterable[str], key: Callable[[str], bytes]) -> Iterator[str]:
+def external_sort(texts: Iterable[str], key: Callable[[str], bytes]) -> Iterator[str]:
     """Yield texts in the order of their keys; of equal keys, in their own.
 
     Few are sorted in memory, for a tree has many small folders.

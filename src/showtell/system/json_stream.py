@@ -36,11 +36,11 @@ def read_arrays(file: Path, take: Mapping[str, Callable[[int, Any], None]]) -> b
 
 
 @contextlib.contextmanager
-def _opened(file: Path) -> Iterator[_Window]:
+def _opened(file: Path) -> Iterator[_ReadBuffer]:
     """Say of all that goes wrong with a file which it is."""
     try:
         with file.open(encoding="utf-8-sig", newline="") as text:
-            yield _Window(text)
+            yield _ReadBuffer(text)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot read {file}", found=reason, mend="Check the path") from error
@@ -68,7 +68,7 @@ class _NotJsonError(Exception):
     """What is wrong, and at which character of the file."""
 
 
-class _Window:
+class _ReadBuffer:
     """A part of a text, from where the reading stands; grows where a value does not end in it."""
 
     def __init__(self, text: TextIO) -> None:
@@ -118,7 +118,7 @@ class _Window:
         return bool(part)
 
 
-def _walk(window: _Window, take: Mapping[str, Callable[[int, Any], None]]) -> bool:
+def _walk(window: _ReadBuffer, take: Mapping[str, Callable[[int, Any], None]]) -> bool:
     if window.peek() != "{":
         window.value()
         return False
@@ -138,12 +138,12 @@ def _walk(window: _Window, take: Mapping[str, Callable[[int, Any], None]]) -> bo
     return seen >= take.keys()
 
 
-def _end(window: _Window) -> None:
+def _end(window: _ReadBuffer) -> None:
     if window.peek():
         window.take("")
 
 
-def _elements(window: _Window, take: Callable[[int, Any], None]) -> None:
+def _elements(window: _ReadBuffer, take: Callable[[int, Any], None]) -> None:
     window.take("[")
     end = window.take("]") if window.peek() == "]" else ""
     number = 0

@@ -22,7 +22,7 @@ from showtell.errors import DataError
 ROWS_AT_ONCE = 2_048
 
 
-def mapped_table(file: pq.ParquetFile) -> pa.Table:
+def read_table_mmap(file: pq.ParquetFile) -> pa.Table:
     """Return the table of a Parquet file, unpacked bit by bit into a file that is mapped.
 
     Parquet's compressed columns cannot be mapped as they are.
@@ -47,7 +47,7 @@ def mapped_table(file: pq.ParquetFile) -> pa.Table:
             return pa.ipc.open_file(source).read_all()
 
 
-class MappedNumbers:
+class MmapArrayWriter:
     """Numbers that come one after another into a file, and are an array when all are there.
 
     Args:

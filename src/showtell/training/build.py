@@ -12,66 +12,72 @@ import numpy.typing as npt
 import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.config.preprocessing import Corner
+from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import CrossEntropy, Recipe
-from showtell.data.batches import Batches, BatchOptions, Memories
-from showtell.data.features import AnyCache, FeatureCache, MirroredCache, ask_layout, extract_features
+from showtell.data.batches import Batches, BatchOptions, FeatureSource
+from showtell.data.features import (
+    AnyCache,
+    FeatureCache,
+    FlippedFeatureCache,
+    extract_features,
+    verify_stride_layout,
+)
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import CORNERS, CachedFeatures, KeptMaps, LivePictures
+from showtell.data.views import CORNERS, CachedFeatures, ImageViewSource, WindowedFeatureSource
 from showtell.decoders.registry import AnyDecoder, build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder
 from showtell.system.atomic import sha256_json
 from showtell.tokenizer import Tokenizer
-from showtell.training.device import Compute, resolve_compute
+from showtell.training.device import DeviceConfig, resolve_device_config
 from showtell.training.distillation import load_teacher
-from showtell.training.distributed import Processes
-from showtell.training.evaluator import Judge
-from showtell.training.seeding import seed_of
-from showtell.training.warm_start import load_start, take_over
+from showtell.training.distributed import DistributedContext
+from showtell.training.evaluator import Evaluator
+from showtell.training.seeding import derive_seed
+from showtell.training.warm_start import load_decoder_weights, load_init_checkpoint
 
 
 @dataclass(frozen=True)
-class Parts:
+class Components:
     """All that the loop needs, built; the teachers phase by phase."""
 
-    compute: Compute
+    compute: DeviceConfig
     prepared: PreparedSet
     encoder: Encoder
     tokenizer: Tokenizer
     model: CaptioningModel
     batches: Batches
     dev: Batches
-    judge: Judge
+    evaluator: Evaluator
     teachers: Sequence[Sequence[CaptioningModel]]
-    processes: Processes
+    processes: DistributedContext
 
 
-def build_encoder_of(recipe: Recipe, encoder_weights: Path | None, compute: Compute) -> Encoder:
+def build_encoder_of(recipe: Recipe, encoder_weights: Path | None, compute: DeviceConfig) -> Encoder:
     """Build a recipe's encoder; a trainable one starts from the recipe's seed."""
     torch.manual_seed(recipe.training.seed)
     return build_encoder(recipe.encoder, weights=encoder_weights, device=compute.device)
 
 
-def build_parts(
+def build_components(
     recipe: Recipe,
     prepared: PreparedSet,
     encoder: Encoder,
-    compute: Compute,
+    compute: DeviceConfig,
     features: Path | None,
-    processes: Processes,
-) -> Parts:
+    processes: DistributedContext,
+) -> Components:
     """Build everything else; features that are not yet kept are extracted, by one process while the others wait.
 
     Raises:
-        ConfigError: a split is not there, or ``training.start`` or a teacher does not fit.
-        CheckpointError: ``training.start`` or a teacher is no captioner.
+        ConfigError: a split is not there, or ``training.init_from`` or a teacher does not fit.
+        CheckpointError: ``training.init_from`` or a teacher is no captioner.
         DataError: the features cannot be kept.
     """
-    start = load_start(recipe, encoder.width)
+    start = load_init_checkpoint(recipe, encoder.width)
     tokenizer = fit_tokenizer(recipe, prepared) if start is None else start.tokenizer
     decoder = new_decoder(recipe, tokenizer, encoder)
     if start is not None:
-        take_over(decoder, start, recipe)
+        load_decoder_weights(decoder, start, recipe)
     teachers = [
         [load_teacher(Path(path), tokenizer, encoder, compute.device) for path in phase.teachers]
         if isinstance(phase, CrossEntropy)
@@ -83,18 +89,18 @@ def build_parts(
     seed = recipe.training.seed
     trained = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
     judged = prepared.split_rows(recipe.validation.split, subset=recipe.validation.subset, seed=seed)
-    with processes.one_by_one():
+    with processes.main_process_first():
         shown, seen = _open_views(recipe, prepared, encoder, features, trained, judged)
     options = BatchOptions(
-        recipe.training.pictures,
-        recipe.data.captions,
-        recipe.data.max_words,
+        recipe.training.batch_size,
+        recipe.data.captions_per_image,
+        recipe.data.max_tokens,
         recipe.data.flip,
         recipe.training.seed,
         processes.rank,
         processes.count,
     )
-    return Parts(
+    return Components(
         compute=compute,
         prepared=prepared,
         encoder=encoder,
@@ -102,13 +108,13 @@ def build_parts(
         model=model,
         batches=Batches(prepared, trained, tokenizer, shown, options),
         dev=Batches(prepared, judged, tokenizer, seen, replace(options, flip=False, captions=0)),
-        judge=Judge(
+        evaluator=Evaluator(
             prepared,
             recipe.validation.split,
             seen,
             tokenizer,
             compute,
-            pictures=recipe.validation.pictures,
+            pictures=recipe.validation.eval_batch_size,
             rows=judged,
             processes=processes,
         ),
@@ -124,25 +130,25 @@ def _open_views(
     features: Path | None,
     trained: npt.NDArray[np.int64],
     judged: npt.NDArray[np.int64],
-) -> tuple[Memories, Memories]:
+) -> tuple[FeatureSource, FeatureSource]:
     """Return where the memory of the rows that are trained on comes from, and that of those that are judged."""
     live, share, regions = recipe.data.live_crop, recipe.data.corner_share, recipe.decoder.reads_regions
     least = recipe.data.least_window
     if live is not None:
         # What is judged is the same view every time, and so worth keeping.
-        kept = open_memories(prepared, encoder, features, rows=judged, regions=regions)
-        return LivePictures(prepared, encoder.preprocessing, crop=live), kept
+        kept = open_feature_source(prepared, encoder, features, rows=judged, regions=regions)
+        return ImageViewSource(prepared, encoder.preprocessing, crop=live), kept
     if least is not None:
-        kept = open_memories(prepared, encoder, features, rows=judged, regions=regions)
+        kept = open_feature_source(prepared, encoder, features, rows=judged, regions=regions)
         finest = build_encoder(
-            encoder.spec.model_copy(update={"grid": None}),
+            encoder.spec.model_copy(update={"region_grid": None}),
             weights=encoder.weights,
             device=encoder.mean.device,
             dtype=encoder.dtype,
         )
         views = _open_pair(prepared, finest, features, trained, trained if recipe.data.flip else None)
-        return KeptMaps(views, grid=encoder.grid, crop=least), kept
-    both = open_memories(
+        return WindowedFeatureSource(views, grid=encoder.grid, crop=least), kept
+    both = open_feature_source(
         prepared,
         encoder,
         features,
@@ -158,7 +164,7 @@ def new_decoder(recipe: Recipe, tokenizer: Tokenizer, encoder: Encoder, phase: i
     """Return a recipe's decoder with new weights: a function of the recipe's seed and the phase they are for."""
     seed = recipe.training.seed
     if phase:
-        seed = seed_of(seed, phase)
+        seed = derive_seed(seed, phase)
     torch.manual_seed(seed)
     return build_decoder(
         recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
@@ -172,7 +178,7 @@ def fit_tokenizer(recipe: Recipe, prepared: PreparedSet) -> Tokenizer:
     return Tokenizer.fit(captions, kind=options.kind, min_count=options.min_count, max_size=options.max_size)
 
 
-def open_memories(
+def open_feature_source(
     prepared: PreparedSet,
     encoder: Encoder,
     features: Path | None,
@@ -181,7 +187,7 @@ def open_memories(
     mirrored: npt.NDArray[np.int64] | None = None,
     corners: tuple[float, npt.NDArray[np.int64]] | None = None,
     regions: bool = True,
-) -> Memories:
+) -> FeatureSource:
     """Return live pictures for a trainable encoder, kept features otherwise; missing ones are extracted.
 
     Args:
@@ -195,13 +201,13 @@ def open_memories(
         regions: Whether the decoder reads regions, or pooled vectors alone.
     """
     if encoder.spec.trainable:
-        ask_layout(prepared, encoder, rows)
-        return LivePictures(prepared, encoder.preprocessing)
+        verify_stride_layout(prepared, encoder, rows)
+        return ImageViewSource(prepared, encoder.preprocessing)
     views = [_open_pair(prepared, encoder, features, rows, mirrored, regions=regions)]
     if corners is not None:
         share, wanted = corners
         for down, right in CORNERS:
-            corner = Corner(down=down, right=right, share=share)
+            corner = CornerCrop(down=down, right=right, share=share)
             pair = _open_pair(prepared, encoder, features, wanted, mirrored, regions=regions, corner=corner)
             views.append(pair)
     return CachedFeatures(*views)
@@ -232,7 +238,7 @@ def _open_pair(
         return [cache(rows, **view)]
     if encoder.spec.flip_average:
         upright = cache(np.union1d(rows, mirrored), **view)
-        return [upright, MirroredCache(upright)]
+        return [upright, FlippedFeatureCache(upright)]
     return [cache(rows, **view), cache(mirrored, **view, mirror=True)]
 
 
@@ -242,6 +248,6 @@ def cache_name(encoder: Encoder) -> str:
     return f"{identity['name'].replace(':', '-')}-{sha256_json(identity)[:8]}"
 
 
-def compute_of(recipe: Recipe, device: str) -> Compute:
+def resolve_device(recipe: Recipe, device: str) -> DeviceConfig:
     """Resolve the recipe's precision and threads on a device."""
-    return resolve_compute(device, recipe.training.precision, recipe.training.threads)
+    return resolve_device_config(device, recipe.training.precision, recipe.training.threads)

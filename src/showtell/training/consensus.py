@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from showtell.data.batches import Batch, Batches
-from showtell.generation import Specials
-from showtell.training.self_critical import judge_sentences, reward_of
+from showtell.generation import SpecialTokens
+from showtell.training.self_critical import make_reward, reward_sequences
 
 PERFECT = 10.0
 """CIDEr-D of a caption against itself."""
@@ -30,12 +30,12 @@ def build_consensus(batches: Batches, share: float) -> Weigh:
         batches: Whose captions judge one another.
         share: Of a weight that is consensus, 0 to 1; the rest is the same for all.
     """
-    reward = reward_of(batches, cider=1.0, bleu=0.0)
+    reward = make_reward(batches, cider=1.0, bleu=0.0)
     counts = np.array([len(group) for group in batches.references(mirrored=False)])
-    specials = Specials.of(batches.tokenizer)
+    specials = SpecialTokens.of(batches.tokenizer)
 
     def weigh(batch: Batch) -> Tensor:
-        scores = judge_sentences(reward, batch, batch.tokens, specials)
+        scores = reward_sequences(reward, batch, batch.tokens, specials)
         # A caption is one of its own references: what it owes to itself is taken off.
         references = counts[np.searchsorted(batches.rows, batch.rows)][:, None]
         others = np.maximum(references * scores - PERFECT, 0.0)  # [P, K], to a factor

@@ -12,14 +12,14 @@ import torch
 
 from showtell.encoders.encoder import fast_dtype
 from showtell.errors import ConfigError
-from showtell.system.device import choose_device, use_threads
+from showtell.system.device import choose_device, set_num_threads
 from showtell.training.distributed import local_rank
 
 PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True)
-class Compute:
+class DeviceConfig:
     """A device and the precision of its matrix products; parameters stay float32."""
 
     device: torch.device
@@ -49,7 +49,7 @@ class Compute:
         return f"{self.device}, {name}, {torch.get_num_threads()} threads"
 
 
-def resolve_compute(device: str, precision: str, threads: int) -> Compute:
+def resolve_device_config(device: str, precision: str, threads: int) -> DeviceConfig:
     """Turn ``auto`` into a device and a precision, and set the CPU threads.
 
     Of several processes on a machine each gets a graphics card, or a part of the cores, of its own.
@@ -57,7 +57,7 @@ def resolve_compute(device: str, precision: str, threads: int) -> Compute:
     Raises:
         ConfigError: no such device here, or one card for several processes.
     """
-    use_threads(threads, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    set_num_threads(threads, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if device == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
         device = "cpu"
     # Nothing has been trained on mps yet, so that auto does not mean it here.
@@ -72,4 +72,4 @@ def resolve_compute(device: str, precision: str, threads: int) -> Compute:
                 mend="Leave the card's number out: each process takes one of its own",
             )
         place = choose_device(f"cuda:{rank}")
-    return Compute(place, fast_dtype(place) if precision == "auto" else PRECISIONS[precision])
+    return DeviceConfig(place, fast_dtype(place) if precision == "auto" else PRECISIONS[precision])

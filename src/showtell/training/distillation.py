@@ -24,13 +24,13 @@ from showtell.encoders.features import Features
 from showtell.errors import ConfigError
 from showtell.system.atomic import atomic_directory
 from showtell.tokenizer import Tokenizer
-from showtell.training.log_likelihood import hold_before
+from showtell.training.log_likelihood import teacher_forced_states
 
 TEACHER = "teacher"
 """Where a run keeps the captioner that taught its latest phase with new weights."""
 
 
-class Teachers:
+class TeacherEnsemble:
     """Captioners that read along.
 
     Args:
@@ -47,13 +47,13 @@ class Teachers:
 
         Args:
             memory: What the encoder saw of P pictures.
-            tokens: int64 [P, K, T + 1], see `hold_before`.
+            tokens: int64 [P, K, T + 1], see `teacher_forced_states`.
             pad_id: What is not read.
         """
         total: Tensor | None = None
         for model in self._models:
-            held, _, _ = hold_before(model, memory, tokens, pad_id)
-            odds = model.decoder.name(held).float().softmax(dim=1)  # [N, V]
+            held, _, _ = teacher_forced_states(model, memory, tokens, pad_id)
+            odds = model.decoder.project(held).float().softmax(dim=1)  # [N, V]
             total = odds if total is None else total.add_(odds)
         assert total is not None, "nobody teaches"
         return total.mul_(self._share / len(self._models))
@@ -91,7 +91,7 @@ def load_teacher(path: Path, tokenizer: Tokenizer, encoder: Encoder, device: tor
     return checkpoint.model
 
 
-def keep_teacher(run: Path) -> None:
+def save_teacher(run: Path) -> None:
     """Keep what is best of a run so far as the teacher of its next phase; ``best/`` will be of that phase."""
     with atomic_directory(run / TEACHER) as directory:
         for file in (run / "best").iterdir():

@@ -37,7 +37,7 @@ class ProcessError(ShowtellError):
 
 
 @dataclass(frozen=True)
-class Processes:
+class DistributedContext:
     """The processes of a training, seen from one of them.
 
     Attributes:
@@ -49,7 +49,7 @@ class Processes:
     count: int = 1
 
     @property
-    def is_main(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this one writes and speaks."""
         return self.rank == 0
 
@@ -78,7 +78,7 @@ class Processes:
             dist.all_gather_object(found, mine)
         return found
 
-    def interleave(self, mine: list[T]) -> list[T]:
+    def gather_in_order(self, mine: list[T]) -> list[T]:
         """Return what all processes made of their `share` of a list, in the order of that list."""
         parts = self.gather(mine)
         whole: list[Any] = [None] * sum(len(part) for part in parts)
@@ -86,7 +86,7 @@ class Processes:
             whole[rank :: self.count] = part
         return whole
 
-    def from_main(self, function: Callable[[], T]) -> T:
+    def broadcast_from_rank0(self, function: Callable[[], T]) -> T:
         """Call a function in the main process alone, and return in all what it returned.
 
         Raises:
@@ -96,7 +96,7 @@ class Processes:
             return function()
         told: list[Any] = [None, None]
         failure: Exception | None = None
-        if self.is_main:
+        if self.is_main_process:
             try:
                 told[0] = function()
             except Exception as error:
@@ -111,7 +111,7 @@ class Processes:
         return result
 
     @contextlib.contextmanager
-    def one_by_one(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """Let the main process go through the block before the others: they find done what it did.
 
         What takes hours may stand here: the others wait as long as it is alive.
@@ -120,11 +120,11 @@ class Processes:
             yield
             return
         group = dist.new_group(backend="gloo", timeout=EXTRACTION_LIMIT)
-        if not self.is_main:
+        if not self.is_main_process:
             with _others_needed():
                 dist.barrier(group)
         yield
-        if self.is_main:
+        if self.is_main_process:
             with _others_needed():
                 dist.barrier(group)
         # On machines without a disk in common the others have done it too, each for its own machine.
@@ -132,7 +132,7 @@ class Processes:
             dist.barrier(group)
 
 
-def is_main() -> bool:
+def is_main_process() -> bool:
     """Return whether this process is the one that writes and speaks; before and after a training too."""
     return int(os.environ.get("RANK", "0")) == 0
 
@@ -147,7 +147,7 @@ def _count() -> int:
 
 
 @contextlib.contextmanager
-def joined(device: torch.device) -> Iterator[Processes]:
+def distributed_context(device: torch.device) -> Iterator[DistributedContext]:
     """Join the processes that were started with this one, and keep all but the main one silent inside.
 
     Raises:
@@ -160,7 +160,7 @@ def joined(device: torch.device) -> Iterator[Processes]:
         )
     count = _count()
     if count == 1:
-        yield Processes()
+        yield DistributedContext()
         return
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
@@ -169,8 +169,8 @@ def joined(device: torch.device) -> Iterator[Processes]:
         with _others_needed():
             dist.init_process_group(backend, timeout=ANSWER_LIMIT)
         atexit.register(dist.destroy_process_group)
-    processes = Processes(dist.get_rank(), count)
-    stderr.quiet = not processes.is_main
+    processes = DistributedContext(dist.get_rank(), count)
+    stderr.quiet = not processes.is_main_process
     try:
         yield processes
     except BaseException as error:

@@ -27,10 +27,10 @@ class WeightAverage:
     Args:
         model: Whose weights are averaged.
         decay: Share of the old average that stays at each step; 0: the weights themselves.
-        start_share: Share of the weights as they are now in what is judged, until the next phase begins.
+        interpolate_init: Share of the weights as they are now in what is judged, until the next phase begins.
     """
 
-    def __init__(self, model: nn.Module, decay: float, start_share: float = 0.0) -> None:
+    def __init__(self, model: nn.Module, decay: float, interpolate_init: float = 0.0) -> None:
         self.decay = decay
         self._weights: dict[str, Tensor] = {
             name: weight for name, weight in model.named_parameters() if weight.requires_grad
@@ -41,8 +41,8 @@ class WeightAverage:
             if buffer.is_floating_point() and not name.startswith("encoder.")
         }
         self.average = self._copied()
-        self.start_share = start_share
-        self.start = self._copied() if start_share else {}
+        self.interpolate_init = interpolate_init
+        self.start = self._copied() if interpolate_init else {}
         self.first_step = 0
 
     @torch.no_grad()
@@ -58,10 +58,10 @@ class WeightAverage:
         own = self._copied()
         self._copy(
             {
-                name: torch.lerp(value, self.start[name], self.start_share)
+                name: torch.lerp(value, self.start[name], self.interpolate_init)
                 for name, value in self.average.items()
             }
-            if self.start_share
+            if self.interpolate_init
             else self.average
         )
         try:
@@ -69,18 +69,20 @@ class WeightAverage:
         finally:
             self._copy(own)
 
-    def begin_anew(self, start_share: float = 0.0, first_step: int = 0) -> None:
+    def reset(self, interpolate_init: float = 0.0, first_step: int = 0) -> None:
         """Forget the past: the average, and where the phase began, are the weights as they are now.
 
         Args:
-            start_share: See above.
+            interpolate_init: See above.
             first_step: The step after which they are random, and to be forgotten as at the start.
         """
         self.first_step = first_step
         now = {name: weight.detach() for name, weight in self._weights.items()}
-        self.restore(now, now, start_share)
+        self.restore(now, now, interpolate_init)
 
-    def restore(self, average: Mapping[str, Tensor], start: Mapping[str, Tensor], start_share: float) -> None:
+    def restore(
+        self, average: Mapping[str, Tensor], start: Mapping[str, Tensor], interpolate_init: float
+    ) -> None:
         """Go on from a saved average, and from the weights that the phase began with where they have a share.
 
         Raises:
@@ -88,8 +90,8 @@ class WeightAverage:
         """
         for name, value in average.items():
             self.average[name].copy_(value)
-        self.start_share, self.start = start_share, {}
-        if start_share:
+        self.interpolate_init, self.start = interpolate_init, {}
+        if interpolate_init:
             self.start = {
                 name: start[name].to(value.device, copy=True) for name, value in self.average.items()
             }

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from showtell.checkpoints.checkpoint import load_checkpoint
-from showtell.checkpoints.ensemble import ensemble_of
+from showtell.checkpoints.ensemble import make_ensemble
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
 from showtell.metrics.caption_stats import TrainingCaptions
 from showtell.metrics.meteor import MeteorScorer
-from showtell.training.build import open_memories
-from showtell.training.device import resolve_compute
-from showtell.training.evaluator import Judge, Judgement
+from showtell.training.build import open_feature_source
+from showtell.training.device import resolve_device_config
+from showtell.training.evaluator import Evaluation, Evaluator
 from showtell.training.predictions import write_predictions
 
 
@@ -31,7 +31,7 @@ def evaluate_checkpoint(
     predictions: Path | None = None,
     meteor: MeteorScorer | None = None,
     together_with: Sequence[Path] = (),
-) -> Judgement:
+) -> Evaluation:
     """Let a checkpoint caption a whole split and score what it says, by the road that training uses.
 
     Args:
@@ -52,20 +52,22 @@ def evaluate_checkpoint(
     Raises:
         ShowtellError: checkpoint, data, weights or split cannot be used.
     """
-    compute = resolve_compute(device, "auto", threads)
+    compute = resolve_device_config(device, "auto", threads)
     prepared = PreparedSet.load(data)
     loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, device=compute.device)
     assert loaded.model.encoder is not None
     regions = loaded.model.decoder.spec.reads_regions
     rows = prepared.split_rows(split)
-    memories = open_memories(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
-    judge = Judge(prepared, split, memories, loaded.tokenizer, compute, pictures=pictures, meteor=meteor)
+    memories = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
+    evaluator = Evaluator(
+        prepared, split, memories, loaded.tokenizer, compute, pictures=pictures, meteor=meteor
+    )
     others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in together_with]
-    model = ensemble_of([loaded, *others]) if others else loaded.model
-    judgement = judge.judge(model, options or loaded.search, attention=predictions is not None)
+    model = make_ensemble([loaded, *others]) if others else loaded.model
+    evaluation = evaluator.evaluate(model, options or loaded.generation, attention=predictions is not None)
     if predictions is not None:
-        write_predictions(predictions, prepared, judgement, loaded.tokenizer, loaded.grid)
-    return judgement
+        write_predictions(predictions, prepared, evaluation, loaded.tokenizer, loaded.grid)
+    return evaluation
 
 
 def read_training_captions(prepared: PreparedSet) -> TrainingCaptions | None:

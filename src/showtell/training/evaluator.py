@@ -11,21 +11,21 @@ import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.generation import DecodingOptions
-from showtell.data.batches import Batches, Memories
+from showtell.data.batches import Batches, FeatureSource
 from showtell.data.prepared import PreparedSet
-from showtell.generation import Hypothesis, Specials, search
+from showtell.generation import Hypothesis, SpecialTokens, search
 from showtell.inference.onednn_decoder import packed_decoder
-from showtell.metrics import Evaluator, Scores
+from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import progress
 from showtell.tokenizer import Tokenizer
-from showtell.training.device import Compute
-from showtell.training.distributed import Processes
+from showtell.training.device import DeviceConfig
+from showtell.training.distributed import DistributedContext
 from showtell.training.losses import cross_entropy
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Evaluation:
     """What a captioner said of a split, and how good it was.
 
     Attributes:
@@ -43,7 +43,7 @@ class Judgement:
     seconds: float
 
 
-class Judge:
+class Evaluator:
     """Knows a split's references, tokenised once.
 
     Args:
@@ -62,34 +62,34 @@ class Judge:
         self,
         prepared: PreparedSet,
         split: str,
-        memories: Memories,
+        memories: FeatureSource,
         tokenizer: Tokenizer,
-        compute: Compute,
+        compute: DeviceConfig,
         *,
         pictures: int = 64,
         rows: np.ndarray | None = None,
-        processes: Processes | None = None,
+        processes: DistributedContext | None = None,
         meteor: MeteorScorer | None = None,
     ) -> None:
         self.prepared, self.memories, self.tokenizer = prepared, memories, tokenizer
         self.compute, self.pictures, self._meteor = compute, pictures, meteor
         self.rows = prepared.split_rows(split) if rows is None else rows
-        self.processes = processes or Processes()
+        self.processes = processes or DistributedContext()
         # Before the run is touched: this may find pictures without references.
-        self.processes.from_main(lambda: self._evaluator and None)
+        self.processes.broadcast_from_rank0(lambda: self._scorer and None)
 
     @cached_property
-    def _evaluator(self) -> Evaluator:
+    def _scorer(self) -> Scorer:
         references = {self.prepared.key(int(row)): self.prepared.captions(int(row)) for row in self.rows}
-        return Evaluator(references, meteor=self._meteor)
+        return Scorer(references, meteor=self._meteor)
 
-    def judge(
+    def evaluate(
         self, model: CaptioningModel, options: DecodingOptions, *, attention: bool = False
-    ) -> Judgement:
+    ) -> Evaluation:
         """Let the captioner caption the whole split, and score it."""
         started = time.monotonic()
         model.eval()
-        specials = Specials.of(self.tokenizer)
+        specials = SpecialTokens.of(self.tokenizer)
         decoder = packed_decoder(model.decoder)
         hypotheses: list[Hypothesis] = []
         mine = self.processes.share(self.rows)
@@ -99,25 +99,27 @@ class Judge:
                 # Without autocast and packed, as everywhere captions are made: the same words on every road.
                 with torch.inference_mode():
                     memory = self.memories.load(rows, np.zeros(len(rows), dtype=bool))
-                    features = model.see(memory.to(self.compute.device))
+                    features = model.encode(memory.to(self.compute.device))
                     found = search(decoder, features, options, specials, attention=attention)
                 hypotheses += [alternatives[0] for alternatives in found]
                 advance(len(rows), "")
-        hypotheses = self.processes.interleave(hypotheses)
+        hypotheses = self.processes.gather_in_order(hypotheses)
         texts = [self.tokenizer.decode(hypothesis.ids) for hypothesis in hypotheses]
         keys = [self.prepared.key(int(row)) for row in self.rows]
-        scores = self.processes.from_main(lambda: self._evaluator.score(dict(zip(keys, texts, strict=True))))
-        return Judgement(self.rows.tolist(), hypotheses, texts, scores, time.monotonic() - started)
+        scores = self.processes.broadcast_from_rank0(
+            lambda: self._scorer.score(dict(zip(keys, texts, strict=True)))
+        )
+        return Evaluation(self.rows.tolist(), hypotheses, texts, scores, time.monotonic() - started)
 
 
 @torch.no_grad()
-def mean_loss(
+def validation_loss(
     model: CaptioningModel,
     batches: Batches,
-    compute: Compute,
+    compute: DeviceConfig,
     *,
     at_once: int = 0,
-    processes: Processes | None = None,
+    processes: DistributedContext | None = None,
 ) -> float:
     """Return the mean cross-entropy per token (nats) of a split under teacher forcing, without smoothing.
 
@@ -135,5 +137,5 @@ def mean_loss(
             with compute.autocast():
                 loss, count = cross_entropy(model, part.to(compute.device), pad_id=batches.tokenizer.pad_id)
             sums += torch.tensor([float(loss), count])
-    (processes or Processes()).add([sums])
+    (processes or DistributedContext()).add([sums])
     return float(sums[0]) / max(1.0, float(sums[1]))

@@ -74,7 +74,7 @@ def log_likelihood(
     return found
 
 
-def hold_before(
+def teacher_forced_states(
     model: CaptioningModel, memory: Features, tokens: Tensor, pad_id: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Read sentences by teacher forcing.
@@ -93,7 +93,7 @@ def hold_before(
     real = targets != pad_id
     # Nothing follows an end: it is read no more than padding.
     read = tokens[:, :, :-1].masked_fill(~real, pad_id)
-    return model.decoder.read(memory, read)[real], targets[real], real
+    return model.decoder.forward_hidden(memory, read)[real], targets[real], real
 
 
 def _blocks(logits: Tensor) -> list[slice]:

@@ -10,8 +10,8 @@ from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.recipe import CrossEntropy, SelfCritical
 from showtell.data.batches import Batch, Batches
 from showtell.training.consensus import build_consensus
-from showtell.training.distillation import Teachers
-from showtell.training.log_likelihood import hold_before, log_likelihood
+from showtell.training.distillation import TeacherEnsemble
+from showtell.training.log_likelihood import log_likelihood, teacher_forced_states
 from showtell.training.self_critical import build_self_critical
 
 Objective = Callable[[CaptioningModel, Batch, int], tuple[Tensor, int, dict[str, float]]]
@@ -24,7 +24,7 @@ def build_objective(
     """Return what a phase of a recipe makes small, on these batches, with its teachers."""
     if isinstance(phase, SelfCritical):
         return build_self_critical(phase, batches)
-    together = Teachers(teachers, phase.teaching) if teachers else None
+    together = TeacherEnsemble(teachers, phase.distillation_weight) if teachers else None
     weigh = build_consensus(batches, phase.consensus) if phase.consensus else None
     pad_id = batches.tokenizer.pad_id
 
@@ -49,7 +49,7 @@ def cross_entropy(
     pad_id: int,
     label_smoothing: float = 0.0,
     weights: Tensor | None = None,
-    teachers: Teachers | None = None,
+    teachers: TeacherEnsemble | None = None,
 ) -> tuple[Tensor, int]:
     """Return the summed cross-entropy of all real tokens, and how many there are.
 
@@ -58,10 +58,12 @@ def cross_entropy(
     The sum, not the mean: the loss of a step is the sum of its parts' sums over the sum of their tokens, however
     the batch was cut. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
     """
-    memory = model.see(batch.memory)
+    memory = model.encode(batch.memory)
     taught = None if teachers is None else teachers.teach(memory, batch.tokens, pad_id)
-    held, targets, real = hold_before(model, memory, batch.tokens, pad_id)
-    likelihood = log_likelihood(model.decoder.name(held), targets, smoothing=label_smoothing, taught=taught)
+    held, targets, real = teacher_forced_states(model, memory, batch.tokens, pad_id)
+    likelihood = log_likelihood(
+        model.decoder.project(held), targets, smoothing=label_smoothing, taught=taught
+    )
     if weights is not None:
         likelihood = likelihood * weights.to(likelihood).unsqueeze(2).expand(real.shape)[real]
     return -likelihood.sum(), len(likelihood)

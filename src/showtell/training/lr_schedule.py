@@ -7,7 +7,7 @@ import math
 from showtell.config.recipe import ScheduleOptions
 
 
-def rate_at(step: int, total: int, options: ScheduleOptions) -> float:
+def lr_scale(step: int, total: int, options: ScheduleOptions) -> float:
     """Return the learning rate of a step as a share of the peak.
 
     Args:
@@ -20,10 +20,12 @@ def rate_at(step: int, total: int, options: ScheduleOptions) -> float:
     if options.name != "cosine":
         return rise
     share = min(1.0, step / max(1, total))
-    return rise * (options.floor + (1.0 - options.floor) * 0.5 * (1.0 + math.cos(math.pi * share)))
+    return rise * (
+        options.min_lr_ratio + (1.0 - options.min_lr_ratio) * 0.5 * (1.0 + math.cos(math.pi * share))
+    )
 
 
-class Plateau:
+class ReduceOnPlateau:
     """Multiplies the rate by ``factor`` after more than ``patience`` validations without a better score.
 
     Attributes:
@@ -33,19 +35,19 @@ class Plateau:
 
     def __init__(self, options: ScheduleOptions) -> None:
         self.options = options
-        self.begin_anew()
+        self.reset()
 
-    def begin_anew(self) -> None:
+    def reset(self) -> None:
         """Forget the cuts: a new phase has its own peak."""
         self.share, self.waited = 1.0, 0
 
-    def judge(self, is_better: bool) -> None:
+    def update(self, is_better: bool) -> None:
         """Take note of a validation."""
         if self.options.name != "plateau":
             return
         self.waited = 0 if is_better else self.waited + 1
         if self.waited > self.options.patience:
-            self.share = max(self.options.floor, self.share * self.options.factor)
+            self.share = max(self.options.min_lr_ratio, self.share * self.options.factor)
             self.waited = 0
 
     def state(self) -> dict[str, float]:

@@ -15,7 +15,7 @@ from showtell.generation import Hypothesis
 from showtell.metrics import Scores
 from showtell.system.atomic import sha256_file, write_json, write_text
 from showtell.tokenizer import Tokenizer
-from showtell.training.evaluator import Judgement
+from showtell.training.evaluator import Evaluation
 
 PREDICTIONS, JUDGED = "predictions.jsonl", "judged.json"
 
@@ -23,13 +23,13 @@ PREDICTIONS, JUDGED = "predictions.jsonl", "judged.json"
 def write_predictions(
     path: Path,
     prepared: PreparedSet,
-    judgement: Judgement,
+    evaluation: Evaluation,
     tokenizer: Tokenizer,
     grid: tuple[int, int] | None,
 ) -> None:
     """Write what was said of each picture, one JSON object a line, beside references, scores and attention."""
     lines = []
-    for row, hypothesis, text in zip(judgement.rows, judgement.hypotheses, judgement.texts, strict=True):
+    for row, hypothesis, text in zip(evaluation.rows, evaluation.hypotheses, evaluation.texts, strict=True):
         key = prepared.key(row)
         looked = hypothesis.word_attention(tokenizer.word_groups(hypothesis.ids))
         line: dict[str, Any] = {
@@ -37,7 +37,7 @@ def write_predictions(
             "picture": str(prepared.picture_path(row)),
             "candidate": text,
             "references": prepared.captions(row),
-            "scores": judgement.scores.per_picture[key],
+            "scores": evaluation.scores.per_picture[key],
             "score": hypothesis.score,
             "log_prob": hypothesis.log_prob,
             "truncated": hypothesis.truncated,
@@ -51,29 +51,29 @@ def write_predictions(
     write_text(path, "".join(line + "\n" for line in lines))
 
 
-def keep_judgement(
+def save_evaluation(
     checkpoint: Path,
     prepared: PreparedSet,
-    judgement: Judgement,
+    evaluation: Evaluation,
     tokenizer: Tokenizer,
     grid: tuple[int, int] | None,
 ) -> None:
     """Write into a checkpoint what it said and how good that was, so that nobody need ask it again."""
-    write_predictions(checkpoint / PREDICTIONS, prepared, judgement, tokenizer, grid)
-    scores = asdict(judgement.scores)
+    write_predictions(checkpoint / PREDICTIONS, prepared, evaluation, tokenizer, grid)
+    scores = asdict(evaluation.scores)
     del scores["per_picture"]
     judged = {
         "config_sha256": sha256_file(checkpoint / CONFIG),
         "predictions_sha256": sha256_file(checkpoint / PREDICTIONS),
         "data": prepared.fingerprint,
         "scores": scores,
-        "seconds": judgement.seconds,
+        "seconds": evaluation.seconds,
     }
     write_json(checkpoint / JUDGED, judged)
 
 
-def kept_judgement(checkpoint: Path, prepared: PreparedSet) -> Judgement | None:
-    """Return what `keep_judgement` kept; None where there is none, or not of this checkpoint as it is now.
+def load_evaluation(checkpoint: Path, prepared: PreparedSet) -> Evaluation | None:
+    """Return what `save_evaluation` kept; None where there is none, or not of this checkpoint as it is now.
 
     Attention comes back as it was written: one map a word, rounded to four digits.
     """
@@ -105,7 +105,7 @@ def kept_judgement(checkpoint: Path, prepared: PreparedSet) -> Judgement | None:
     scores = Scores(
         per_picture={line["key"]: line["scores"] for line in lines}, references=references, **judged["scores"]
     )
-    return Judgement(
+    return Evaluation(
         rows=[place[line["key"]] for line in lines],
         hypotheses=hypotheses,
         texts=[line["candidate"] for line in lines],

@@ -24,7 +24,7 @@ from showtell.system.atomic import (
     write_text,
 )
 from showtell.training.distillation import teacher_identities
-from showtell.training.warm_start import start_identity
+from showtell.training.warm_start import init_checkpoint_hash
 
 KIND, FORMAT = "showtell run", 1
 
@@ -33,21 +33,21 @@ KIND, FORMAT = "showtell run", 1
 FREE_KEYS = {
     "recipe.training.trackers",
     "recipe.training.save_steps",
-    "recipe.training.start",
+    "recipe.training.init_from",
     "recipe.encoder.weights",
 }
 
 
-def origin_of(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[str, Any]:
+def provenance(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[str, Any]:
     """Return what a run is made from beside its recipe: data, encoder, the decoder it starts from, its teachers.
 
     Raises:
-        CheckpointError: ``training.start`` or a teacher is no captioner.
+        CheckpointError: ``training.init_from`` or a teacher is no captioner.
     """
     origin = {
         "data": {"fingerprint": prepared.fingerprint},
         "encoder": encoder.identity(),
-        "start": start_identity(recipe),
+        "start": init_checkpoint_hash(recipe),
     }
     teachers = teacher_identities(recipe)
     return origin | {"teachers": teachers} if teachers else origin
@@ -59,7 +59,7 @@ def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, res
     Args:
         directory: The run.
         recipe: Its resolved recipe.
-        origin: What else it is made from, see `origin_of`.
+        origin: What else it is made from, see `provenance`.
         restart: What is there does not matter, if only it is a run.
 
     Raises:
@@ -90,7 +90,7 @@ def open_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, rest
     Args:
         directory: The run.
         recipe: Its resolved recipe.
-        origin: What else it is made from, see `origin_of`.
+        origin: What else it is made from, see `provenance`.
         restart: Throw away what is there (only if it is a run).
 
     Raises:

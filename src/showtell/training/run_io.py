@@ -15,22 +15,22 @@ from showtell.config.recipe import CrossEntropy, Recipe
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note
 from showtell.training.best import restore_best
-from showtell.training.build import Parts, new_decoder
-from showtell.training.distillation import TEACHER, keep_teacher, load_teacher
+from showtell.training.build import Components, new_decoder
+from showtell.training.distillation import TEACHER, load_teacher, save_teacher
 from showtell.training.losses import Objective, build_objective
 from showtell.training.tracking import Trackers
-from showtell.training.train_step import Stepper, StepResult
-from showtell.training.trainer_state import Moving, Progress
+from showtell.training.train_step import StepResult, TrainStep
+from showtell.training.trainer_state import TrainerState, TrainProgress
 
 
 @dataclass(frozen=True)
-class UnderWay:
+class TrainingRun:
     """A run under way: what it is made of, where it stands, where its numbers go."""
 
     out: Path
     recipe: Recipe
-    parts: Parts
-    moving: Moving
+    parts: Components
+    moving: TrainerState
     include_encoder: bool
 
     @cached_property
@@ -38,10 +38,10 @@ class UnderWay:
         return Trackers(self.recipe.training.trackers, resume_step=self.moving.progress.step)
 
     @cached_property
-    def stepper(self) -> Stepper:
+    def stepper(self) -> TrainStep:
         """Does its steps."""
         parts = self.parts
-        return Stepper(
+        return TrainStep(
             self.recipe, parts.model, self.moving, parts.compute, parts.processes, parts.tokenizer.pad_id
         )
 
@@ -55,7 +55,7 @@ class UnderWay:
         number, parts = self.moving.progress.phase, self.parts
         if number not in self._objectives:
             phase, models = self.recipe.objective[number], list(parts.teachers[number])
-            if isinstance(phase, CrossEntropy) and phase.anew:
+            if isinstance(phase, CrossEntropy) and phase.reinit:
                 own = load_teacher(self.out / TEACHER, parts.tokenizer, parts.encoder, parts.compute.device)
                 models.append(own)
             self._objectives[number] = build_objective(phase, parts.batches, models)
@@ -65,13 +65,13 @@ class UnderWay:
         """Begin a phase after the first: from the best weights so far, or from new ones that the best will teach."""
         number, parts = self.moving.progress.phase, self.parts
         phase = self.recipe.objective[number]
-        if isinstance(phase, CrossEntropy) and phase.anew:
-            parts.processes.from_main(lambda: keep_teacher(self.out))
+        if isinstance(phase, CrossEntropy) and phase.reinit:
+            parts.processes.broadcast_from_rank0(lambda: save_teacher(self.out))
             new = new_decoder(self.recipe, parts.tokenizer, parts.encoder, number)
             parts.model.decoder.load_state_dict(new.state_dict())
         else:
             restore_best(self.out / "best", self.recipe, parts)
-        self.moving.begin_anew(phase)
+        self.moving.reset(phase)
 
     def start(self) -> None:
         """Start the trackers, say what is about to happen, and make sure that there is a ``last/``."""
@@ -91,17 +91,17 @@ class UnderWay:
 
     def finish(self, scores: dict[str, float] | None) -> None:
         """Finish the trackers."""
-        if self.parts.processes.is_main:
+        if self.parts.processes.is_main_process:
             self._trackers.finish(scores)
 
     def log(self, kind: str, row: Mapping[str, Any]) -> None:
         """Give the numbers of a step, an epoch or a validation to the trackers."""
-        if self.parts.processes.is_main:
+        if self.parts.processes.is_main_process:
             self._trackers.log(self.moving.progress.step, {"kind": kind, **row})
 
     def say(self, line: str) -> None:
         """Say a line on stderr and keep it in ``log.txt``."""
-        if not self.parts.processes.is_main:
+        if not self.parts.processes.is_main_process:
             return
         note(line)
         with (self.out / "log.txt").open("a", encoding="utf-8") as file:
@@ -109,7 +109,7 @@ class UnderWay:
 
     def save_last(self) -> None:
         """Write ``last/``: the averaged weights as a captioner, and all that is needed to go on."""
-        if not self.parts.processes.is_main:
+        if not self.parts.processes.is_main_process:
             return
         with atomic_directory(self.out / "last") as directory:
             with self.moving.average.applied():
@@ -132,12 +132,12 @@ class UnderWay:
             tokenizer=parts.tokenizer,
             encoder=parts.encoder,
             include_encoder=self.include_encoder,
-            search=self.recipe.search,
+            generation=self.recipe.generation,
             about={"recipe": self.recipe.model_dump(mode="json"), "data": data, **about},
         )
 
 
-class Pace:
+class ThroughputMeter:
     """Counts captions and tokens by the second, from one logged step to the next."""
 
     def __init__(self) -> None:
@@ -160,10 +160,10 @@ class Pace:
         return pace
 
 
-class Clock:
+class Stopwatch:
     """Adds the time since the last stop, or since a moment, to a run's seconds."""
 
-    def __init__(self, state: Progress, started: float | None = None) -> None:
+    def __init__(self, state: TrainProgress, started: float | None = None) -> None:
         self._state, self._started = state, time.monotonic() if started is None else started
 
     def stop(self) -> None:

@@ -5,6 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 
-def seed_of(*words: int) -> int:
+def derive_seed(*words: int) -> int:
     """Return a seed, 0 to 2^63 - 1, that is a function of all the words and of their order."""
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)

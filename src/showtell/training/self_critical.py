@@ -19,11 +19,11 @@ from torch import Tensor
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.recipe import SelfCritical
 from showtell.data.batches import Batch, Batches
-from showtell.encoders.features import Features, Memory
-from showtell.generation import Specials
-from showtell.generation.sequences import leaves
+from showtell.encoders.features import EncoderInput, Features
+from showtell.generation import SpecialTokens
+from showtell.generation.sequences import should_shrink_batch
 from showtell.metrics.reward import Rewards
-from showtell.training.log_likelihood import hold_before, log_likelihood
+from showtell.training.log_likelihood import log_likelihood, teacher_forced_states
 
 Reward = Callable[
     [Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
@@ -37,12 +37,14 @@ class SelfCriticalObjective:
         options: Samples per picture, baseline, temperature.
         reward: Takes N samples, the rows of their pictures int64 [N], and which are mirrored bool [N].
         specials: Ids of the special tokens.
-        max_words: A sample has at most one token more than this, its end included. What is cut has no end; all
+        max_tokens: A sample has at most one token more than this, its end included. What is cut has no end; all
             that was drawn counts, or the gradient would not be that of the expected reward.
     """
 
-    def __init__(self, options: SelfCritical, reward: Reward, specials: Specials, *, max_words: int) -> None:
-        self.options, self.specials, self.max_words = options, specials, max_words
+    def __init__(
+        self, options: SelfCritical, reward: Reward, specials: SpecialTokens, *, max_tokens: int
+    ) -> None:
+        self.options, self.specials, self.max_tokens = options, specials, max_tokens
         self._reward = reward
 
     def __call__(
@@ -52,7 +54,7 @@ class SelfCriticalObjective:
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            memory = model.see(batch.memory)
+            memory = model.encode(batch.memory)
             sampled = self._say(model, memory, greedy=False)  # [P, K, T]
             greedy = self._say(model, memory, greedy=True) if self.options.baseline == "greedy" else None
         model.train(was_training)
@@ -72,21 +74,21 @@ class SelfCriticalObjective:
         specials, pictures = self.specials, len(memory.pooled)
         hypotheses = 1 if greedy else self.options.samples
         said = torch.full(
-            (pictures * hypotheses, self.max_words + 2), specials.pad, device=memory.pooled.device
+            (pictures * hypotheses, self.max_tokens + 2), specials.pad, device=memory.pooled.device
         )
         said[:, 0] = specials.bos
         # Sentences that have ended leave, at the end of their pictures' rows: P' pictures x K' are still going on.
         places = torch.arange(len(said), device=said.device).view(pictures, hypotheses)
-        state, tokens = model.decoder.begin(memory, hypotheses), said[:, 0].view_as(places)
+        state, tokens = model.decoder.init_state(memory, hypotheses), said[:, 0].view_as(places)
         going, length = torch.ones_like(places, dtype=torch.bool), 1
         while bool(going.any()) and length < said.shape[1]:
             still, most = going.any(dim=1), int(going.sum(dim=1).max())
             if most < going.shape[1]:
                 first = going.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
-                state = state.select(first)
+                state = state.reorder(first)
                 places, tokens, going = (part.gather(1, first) for part in (places, tokens, going))
-            if leaves(state, int(still.sum()), len(still)):
-                state = state.keep(still.nonzero().squeeze(1))
+            if should_shrink_batch(state, int(still.sum()), len(still)):
+                state = state.filter(still.nonzero().squeeze(1))
                 places, tokens, going = places[still], tokens[still], going[still]
             logits, state, _ = model.decoder.step(tokens, state)  # type: ignore[arg-type]
             logits = self._allowed(logits.float())
@@ -101,10 +103,12 @@ class SelfCriticalObjective:
         """Return logits [..., V] with -infinity where a token is never said."""
         return logits.index_fill(-1, torch.tensor(self.specials.never_said, device=logits.device), -math.inf)
 
-    def _log_probs(self, model: CaptioningModel, memory: Memory, sampled: Tensor) -> tuple[Tensor, Tensor]:
+    def _log_probs(
+        self, model: CaptioningModel, memory: EncoderInput, sampled: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Return log-probabilities float32 [N] of the N tokens said, and where they stand, bool [P, K, T - 1]."""
-        held, targets, real = hold_before(model, model.see(memory), sampled, self.specials.pad)
-        return log_likelihood(self._allowed(model.decoder.name(held)), targets), real
+        held, targets, real = teacher_forced_states(model, model.encode(memory), sampled, self.specials.pad)
+        return log_likelihood(self._allowed(model.decoder.project(held)), targets), real
 
     def _judge(
         self, batch: Batch, sampled: Tensor, greedy: Tensor | None
@@ -119,11 +123,11 @@ class SelfCriticalObjective:
 
     def _reward_of(self, batch: Batch, said: Tensor) -> npt.NDArray[np.float64]:
         """Return the rewards of sentences [P, K, T], float64 [P, K]."""
-        return judge_sentences(self._reward, batch, said, self.specials)
+        return reward_sequences(self._reward, batch, said, self.specials)
 
 
-def judge_sentences(
-    reward: Reward, batch: Batch, said: Tensor, specials: Specials
+def reward_sequences(
+    reward: Reward, batch: Batch, said: Tensor, specials: SpecialTokens
 ) -> npt.NDArray[np.float64]:
     """Return the rewards of sentences int64 [P, K, T] about a batch's pictures, float64 [P, K]."""
     pictures, hypotheses, _ = said.shape
@@ -137,13 +141,13 @@ def judge_sentences(
 
 def build_self_critical(options: SelfCritical, batches: Batches) -> SelfCriticalObjective:
     """Return the objective of reward training on these batches."""
-    reward = reward_of(batches, cider=options.cider, bleu=options.bleu)
+    reward = make_reward(batches, cider=options.cider, bleu=options.bleu)
     return SelfCriticalObjective(
-        options, reward, Specials.of(batches.tokenizer), max_words=batches.options.max_words
+        options, reward, SpecialTokens.of(batches.tokenizer), max_tokens=batches.options.max_tokens
     )
 
 
-def reward_of(batches: Batches, *, cider: float, bleu: float) -> Reward:
+def make_reward(batches: Batches, *, cider: float, bleu: float) -> Reward:
     """Return what judges captions by the training captions of their pictures, see `showtell.metrics.reward`.
 
     Where views are mirrored, a mirrored picture counts as one of its own, whose captions say left for right; the

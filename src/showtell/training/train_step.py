@@ -18,11 +18,11 @@ from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.recipe import Recipe
 from showtell.data.batches import Batch
 from showtell.errors import ShowtellError
-from showtell.training.device import Compute
-from showtell.training.distributed import ProcessError, Processes
+from showtell.training.device import DeviceConfig
+from showtell.training.distributed import DistributedContext, ProcessError
 from showtell.training.losses import Objective
-from showtell.training.seeding import seed_of
-from showtell.training.trainer_state import Moving, trained_state
+from showtell.training.seeding import derive_seed
+from showtell.training.trainer_state import TrainerState, trained_state
 
 SMALLEST_SCALE = 2.0**-10
 """Gradients that overflow float16 even when scaled so far down are not only large."""
@@ -48,7 +48,7 @@ class StepResult:
 
 
 @dataclass(frozen=True)
-class Stepper:
+class TrainStep:
     """Does the steps of a run.
 
     Args:
@@ -62,9 +62,9 @@ class Stepper:
 
     recipe: Recipe
     model: CaptioningModel
-    moving: Moving
-    compute: Compute
-    processes: Processes
+    moving: TrainerState
+    compute: DeviceConfig
+    processes: DistributedContext
     pad_id: int
 
     @cached_property
@@ -84,7 +84,7 @@ class Stepper:
     def _most_tokens(self) -> int:
         """What the loss is divided by first: all know it before they start, the right number when all are done."""
         data = self.recipe.data
-        return self.recipe.training.pictures * data.captions * (data.max_words + 1)
+        return self.recipe.training.batch_size * data.captions_per_image * (data.max_tokens + 1)
 
     def step(self, batch: Batch, objective: Objective, rate: float) -> StepResult:
         """Learn from this process's share of a batch, and count the step.
@@ -122,7 +122,7 @@ class Stepper:
         self.moving.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.compute.device)
         weight, sums = 0, Counter[str]()
-        for part in batch.split(options.micro_pictures):
+        for part in batch.split(options.micro_batch_size):
             with self.compute.autocast():
                 loss, its_weight, numbers = objective(self.model, part.to(self.compute.device), state.step)
             self.moving.scaler.scale(loss / self._most_tokens).backward()  # type: ignore[no-untyped-call]
@@ -153,7 +153,7 @@ class Stepper:
             if not scaler.is_enabled() or scaler.get_scale() < SMALLEST_SCALE:
                 raise self._cannot_go_on(f"a gradient norm of {norm}")
             return None
-        clip = self.recipe.optimizer.clip
+        clip = self.recipe.optimizer.max_grad_norm
         torch._foreach_mul_(gradients, factor * min(1.0, clip / (norm + 1e-6)) if clip else factor)
         moving.optimizer.step()
         scaler.update()
@@ -161,7 +161,7 @@ class Stepper:
 
     def _cannot_go_on(self, found: str) -> ShowtellError:
         what = f"training cannot go on at step {self.moving.progress.step + 1}"
-        if not self.processes.is_main:
+        if not self.processes.is_main_process:
             # All know it; one says it.
             return ProcessError(what, found=found)
         return ShowtellError(
@@ -174,4 +174,4 @@ class Stepper:
 def _seed_step(seed: int, step: int, rank: int) -> None:
     """Make a step's dropout a function of (seed, step, process), so that going on needs no generator's state."""
     words = (seed, step, rank) if rank else (seed, step)
-    torch.manual_seed(seed_of(*words))
+    torch.manual_seed(derive_seed(*words))

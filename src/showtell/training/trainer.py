@@ -16,18 +16,18 @@ from showtell.config.recipe import Recipe, SelfCritical
 from showtell.data.prepared import PreparedSet
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import progress
-from showtell.training.best import judge_best
-from showtell.training.build import Parts, build_encoder_of, build_parts, compute_of
-from showtell.training.device import Compute
-from showtell.training.distributed import Processes, joined
+from showtell.training.best import evaluate_best
+from showtell.training.build import Components, build_components, build_encoder_of, resolve_device
+from showtell.training.device import DeviceConfig
+from showtell.training.distributed import DistributedContext, distributed_context
 from showtell.training.ema import WeightAverage
-from showtell.training.evaluator import Judgement, mean_loss
-from showtell.training.lr_schedule import Plateau, rate_at
-from showtell.training.run_dir import check_run, open_run, origin_of
-from showtell.training.run_io import Clock, Pace, UnderWay
+from showtell.training.evaluator import Evaluation, validation_loss
+from showtell.training.lr_schedule import ReduceOnPlateau, lr_scale
+from showtell.training.run_dir import check_run, open_run, provenance
+from showtell.training.run_io import Stopwatch, ThroughputMeter, TrainingRun
 from showtell.training.tracking import require_trackers
 from showtell.training.train_step import StepResult
-from showtell.training.trainer_state import Moving, Progress, Saved, start_share_of
+from showtell.training.trainer_state import TrainerState, TrainerStateDict, TrainProgress, init_weight
 
 OnValidation = Callable[[int, dict[str, float]], None]
 
@@ -42,12 +42,12 @@ class RunResult:
     Attributes:
         directory: The run.
         progress: Where it ended.
-        judgement: Of ``best/`` on the validation split.
+        evaluation: Of ``best/`` on the validation split.
     """
 
     directory: Path
-    progress: Progress
-    judgement: Judgement
+    progress: TrainProgress
+    evaluation: Evaluation
 
 
 def train(
@@ -81,47 +81,47 @@ def train(
             ``last/`` stay what they were.
     """
     require_trackers(recipe.training.trackers)
-    compute = compute_of(recipe, device)
-    with joined(compute.device) as processes:
-        run = _open(
+    compute = resolve_device(recipe, device)
+    with distributed_context(compute.device) as processes:
+        run = _setup(
             recipe, data, out, encoder_weights, features, compute, processes, include_encoder, restart
         )
-        return _finish(run, _go_on(run, on_validation))
+        return _summarize(run, _fit(run, on_validation))
 
 
-def _open(
+def _setup(
     recipe: Recipe,
     data: Path,
     out: Path,
     encoder_weights: Path | None,
     features: Path | None,
-    compute: Compute,
-    processes: Processes,
+    compute: DeviceConfig,
+    processes: DistributedContext,
     include_encoder: bool,
     restart: bool,
-) -> UnderWay:
+) -> TrainingRun:
     """Build all that a run needs and open its directory; all that can fail comes before that is touched."""
     started = time.monotonic()
     prepared = PreparedSet.load(data)
     recipe = _remember_weights(recipe, encoder_weights)
     encoder = build_encoder_of(recipe, encoder_weights, compute)
-    origin = origin_of(recipe, prepared, encoder)
-    processes.from_main(lambda: check_run(out, recipe, origin, restart=restart))
-    parts = build_parts(recipe, prepared, encoder, compute, features, processes)
-    moving = build_moving(recipe, parts)
+    origin = provenance(recipe, prepared, encoder)
+    processes.broadcast_from_rank0(lambda: check_run(out, recipe, origin, restart=restart))
+    parts = build_components(recipe, prepared, encoder, compute, features, processes)
+    moving = build_trainer_state(recipe, parts)
 
-    def begin() -> Saved:
+    def load_or_create() -> TrainerStateDict:
         open_run(out, recipe, origin, restart=restart)
         return moving.read(out) or moving.snapshot()
 
-    moving.restore(processes.from_main(begin), out)
-    run = UnderWay(out, recipe, parts, moving, include_encoder)
-    processes.from_main(run.start)
-    Clock(moving.progress, started).stop()
+    moving.restore(processes.broadcast_from_rank0(load_or_create), out)
+    run = TrainingRun(out, recipe, parts, moving, include_encoder)
+    processes.broadcast_from_rank0(run.start)
+    Stopwatch(moving.progress, started).stop()
     return run
 
 
-def _go_on(run: UnderWay, on_validation: OnValidation | None) -> Judgement:
+def _fit(run: TrainingRun, on_validation: OnValidation | None) -> Evaluation:
     """Train to the end, and judge what was best."""
     state, best, scores = run.moving.progress, run.out / "best", None
     try:
@@ -133,35 +133,35 @@ def _go_on(run: UnderWay, on_validation: OnValidation | None) -> Judgement:
                 run.begin_phase()
             run.save_last()
             if row is not None and on_validation is not None:
-                run.parts.processes.from_main(partial(on_validation, state.epoch, row))
-        clock = Clock(state)
-        judgement = judge_best(best, run.recipe, run.parts, include_encoder=run.include_encoder)
+                run.parts.processes.broadcast_from_rank0(partial(on_validation, state.epoch, row))
+        clock = Stopwatch(state)
+        evaluation = evaluate_best(best, run.recipe, run.parts, include_encoder=run.include_encoder)
         clock.stop()
-        scores = judgement.scores.values
-        return judgement
+        scores = evaluation.scores.values
+        return evaluation
     finally:
         run.finish(scores)
 
 
-def _finish(run: UnderWay, judgement: Judgement) -> RunResult:
-    state, scores = run.moving.progress, judgement.scores
+def _summarize(run: TrainingRun, evaluation: Evaluation) -> RunResult:
+    state, scores = run.moving.progress, evaluation.scores
     values = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.values.items())
     run.say(f"best epoch {state.best_epoch} of {state.epoch}, {state.seconds / 60:.1f} minutes: {values}")
-    return RunResult(run.out, state, judgement)
+    return RunResult(run.out, state, evaluation)
 
 
-def _train_epoch(run: UnderWay) -> None:
+def _train_epoch(run: TrainingRun) -> None:
     """Go through the batches of an epoch, from where it was left."""
     recipe, parts, state = run.recipe, run.parts, run.moving.progress
     phase = recipe.objective[state.phase]
     steps, steps_before = phase.epochs * len(parts.batches), state.phase_epoch * len(parts.batches)
     peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
-    clock, pace = Clock(state), Pace()
+    clock, pace = Stopwatch(state), ThroughputMeter()
     parts.model.train()
     with progress(f"epoch {state.epoch + 1}", len(parts.batches), unit="batches") as advance:
         advance(state.position, "")
         for batch in parts.batches.epoch(state.epoch, start=state.position):
-            share = run.moving.plateau.share * rate_at(steps_before + state.position, steps, recipe.schedule)
+            share = run.moving.plateau.share * lr_scale(steps_before + state.position, steps, recipe.schedule)
             rate = peak * share
             done = run.stepper.step(batch, run.objective, rate)
             pace.add(done)
@@ -176,7 +176,7 @@ def _train_epoch(run: UnderWay) -> None:
     clock.stop()
 
 
-def _log_step(run: UnderWay, done: StepResult, rate: float, pace: Pace) -> None:
+def _log_step(run: TrainingRun, done: StepResult, rate: float, pace: ThroughputMeter) -> None:
     sums = Counter[str]()
     for part in run.parts.processes.gather(done.parts):
         sums.update(part)
@@ -194,10 +194,10 @@ def _log_step(run: UnderWay, done: StepResult, rate: float, pace: Pace) -> None:
     run.log("step", row)
 
 
-def _end_epoch(run: UnderWay) -> dict[str, float] | None:
+def _end_epoch(run: TrainingRun) -> dict[str, float] | None:
     """Validate, keep the best, and decide whether to go on; return the validation's numbers, if there was one."""
     recipe, parts, state = run.recipe, run.parts, run.moving.progress
-    clock = Clock(state)
+    clock = Stopwatch(state)
     loss = state.loss / max(1, state.tokens)
     state.epoch, state.position, state.loss, state.tokens = state.epoch + 1, 0, 0.0, 0
     state.phase_epoch += 1
@@ -206,25 +206,25 @@ def _end_epoch(run: UnderWay) -> dict[str, float] | None:
     is_over = state.phase_epoch == recipe.objective[state.phase].epochs
     if state.epoch % recipe.validation.every == 0 or is_over:
         with run.moving.average.applied():
-            at_once = recipe.training.micro_pictures
-            dev_loss = mean_loss(
+            at_once = recipe.training.micro_batch_size
+            dev_loss = validation_loss(
                 parts.model, parts.dev, parts.compute, at_once=at_once, processes=parts.processes
             )
-            judgement = parts.judge.judge(parts.model, recipe.search)
-            row = {"loss": dev_loss, **judgement.scores.values, "seconds": judgement.seconds}
+            evaluation = parts.evaluator.evaluate(parts.model, recipe.generation)
+            row = {"loss": dev_loss, **evaluation.scores.values, "seconds": evaluation.seconds}
             is_better = _take_note(state, recipe, row)
-            if is_better and parts.processes.is_main:
-                scores = {"values": judgement.scores.values, "signature": judgement.scores.signature}
+            if is_better and parts.processes.is_main_process:
+                scores = {"values": evaluation.scores.values, "signature": evaluation.scores.signature}
                 with atomic_directory(run.out / "best") as directory:
                     run.save_captioner(directory, {"scores": scores})
-        run.moving.plateau.judge(is_better)
+        run.moving.plateau.update(is_better)
         run.log("validation", {"epoch": state.epoch, **row})
         shown = ", ".join(f"{name} {100 * row[name]:.2f}" for name in SHOWN_SCORES)
         best = " (best)" if is_better else ""
         run.say(
             f"epoch {state.epoch}: loss {loss:.3f}, {recipe.validation.split} loss {dev_loss:.3f}, {shown}{best}"
         )
-        patience = recipe.training.early_stopping
+        patience = recipe.training.early_stopping_patience
         if patience and state.waited >= patience and not is_over:
             run.say(f"stops early: {state.waited} validations without a better {recipe.validation.metric}")
             is_over = True
@@ -235,7 +235,7 @@ def _end_epoch(run: UnderWay) -> dict[str, float] | None:
     return row
 
 
-def _take_note(state: Progress, recipe: Recipe, row: dict[str, float]) -> bool:
+def _take_note(state: TrainProgress, recipe: Recipe, row: dict[str, float]) -> bool:
     """Compare a validation with the best so far; return whether it is better."""
     value = row[recipe.validation.metric]
     sign = -1.0 if recipe.validation.metric == "loss" else 1.0
@@ -265,15 +265,15 @@ def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
     return optimizer
 
 
-def build_moving(recipe: Recipe, parts: Parts) -> Moving:
+def build_trainer_state(recipe: Recipe, parts: Components) -> TrainerState:
     """Return what a step changes, as it is at the start."""
     model = parts.model
-    return Moving(
+    return TrainerState(
         model=model,
         optimizer=build_optimizer(recipe, model),
         scaler=parts.compute.scaler(),
-        average=WeightAverage(model, recipe.training.averaging, start_share_of(recipe.objective[0])),
-        plateau=Plateau(recipe.schedule),
+        average=WeightAverage(model, recipe.training.ema_decay, init_weight(recipe.objective[0])),
+        plateau=ReduceOnPlateau(recipe.schedule),
     )
 
 

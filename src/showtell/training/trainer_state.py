@@ -19,13 +19,13 @@ from showtell.errors import CheckpointError
 from showtell.system.atomic import recover_directory, sha256_file, write_json
 from showtell.system.safetensors import save_tensors
 from showtell.training.ema import WeightAverage
-from showtell.training.lr_schedule import Plateau
+from showtell.training.lr_schedule import ReduceOnPlateau
 
 STATE, TENSORS = "trainer.json", "trainer.safetensors"
 
 
 @dataclass
-class Progress:
+class TrainProgress:
     """Where a run stands.
 
     Attributes:
@@ -60,7 +60,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Saved:
+class TrainerStateDict:
     """The state of a trainer.
 
     Attributes:
@@ -73,7 +73,7 @@ class Saved:
 
 
 @dataclass
-class Moving:
+class TrainerState:
     """Everything that changes while a run trains, saved and restored as one.
 
     Attributes:
@@ -89,17 +89,17 @@ class Moving:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     average: WeightAverage
-    plateau: Plateau
-    progress: Progress = field(default_factory=Progress)
+    plateau: ReduceOnPlateau
+    progress: TrainProgress = field(default_factory=TrainProgress)
 
-    def begin_anew(self, phase: CrossEntropy | SelfCritical) -> None:
+    def reset(self, phase: CrossEntropy | SelfCritical) -> None:
         """Start a phase from the model's weights as they are now: the average, moments and rate forget the past."""
-        new_weights = isinstance(phase, CrossEntropy) and phase.anew
-        self.average.begin_anew(start_share_of(phase), self.progress.step if new_weights else 0)
+        new_weights = isinstance(phase, CrossEntropy) and phase.reinit
+        self.average.reset(init_weight(phase), self.progress.step if new_weights else 0)
         self.optimizer.state.clear()
-        self.plateau.begin_anew()
+        self.plateau.reset()
 
-    def snapshot(self) -> Saved:
+    def snapshot(self) -> TrainerStateDict:
         """Return the state as it is now; its tensors are not copied."""
         tensors = {f"model.{name}": value for name, value in trained_state(self.model).items()}
         tensors |= {f"average.{name}": value for name, value in self.average.average.items()}
@@ -109,12 +109,12 @@ class Moving:
                 tensors[f"optimizer.{key}.{name}"] = value
         state = {
             "progress": asdict(self.progress),
-            "start_share": self.average.start_share,
+            "interpolate_init": self.average.interpolate_init,
             "first_step": self.average.first_step,
             "plateau": self.plateau.state(),
             "scaler": self.scaler.state_dict(),
         }
-        return Saved(tensors, state)
+        return TrainerStateDict(tensors, state)
 
     def save(self, directory: Path) -> None:
         """Write the state into the directory of ``last/`` that is being made."""
@@ -122,7 +122,7 @@ class Moving:
         save_tensors(saved.tensors, directory / TENSORS)
         write_json(directory / STATE, {**saved.state, "sha256": sha256_file(directory / TENSORS)})
 
-    def read(self, run: Path) -> Saved | None:
+    def read(self, run: Path) -> TrainerStateDict | None:
         """Return what ``last/`` holds, None where there is none.
 
         Raises:
@@ -142,21 +142,21 @@ class Moving:
             state = json.loads((last / STATE).read_text(encoding="utf-8"))
             if sha256_file(last / TENSORS) != state.pop("sha256"):
                 raise ValueError(f"{TENSORS} has other bytes than were saved (cut short?)")
-            return Saved(load_file(last / TENSORS), state)
+            return TrainerStateDict(load_file(last / TENSORS), state)
 
-    def restore(self, saved: Saved, run: Path) -> None:
+    def restore(self, saved: TrainerStateDict, run: Path) -> None:
         """Go on from a state that was saved in ``last/`` of a run.
 
         Raises:
             CheckpointError: it does not fit.
         """
         with _gone_on_from(run):
-            share = saved.state.get("start_share", 0.0)  # not in runs of before there was one
+            share = saved.state.get("interpolate_init", 0.0)  # not in runs of before there was one
             _restore(saved.tensors, self.model, self.average, self.optimizer, share)
             self.average.first_step = saved.state.get("first_step", 0)  # the same
             self.plateau.restore(saved.state["plateau"])
             self.scaler.load_state_dict(saved.state["scaler"])
-            self.progress = Progress(**saved.state["progress"])
+            self.progress = TrainProgress(**saved.state["progress"])
 
 
 @contextlib.contextmanager
@@ -171,9 +171,9 @@ def _gone_on_from(run: Path) -> Iterator[None]:
         ) from error
 
 
-def start_share_of(phase: CrossEntropy | SelfCritical) -> float:
+def init_weight(phase: CrossEntropy | SelfCritical) -> float:
     """Return the share of a phase's first weights in what is judged."""
-    return phase.start_share if isinstance(phase, SelfCritical) else 0.0
+    return phase.interpolate_init if isinstance(phase, SelfCritical) else 0.0
 
 
 def _restore(
@@ -181,7 +181,7 @@ def _restore(
     model: nn.Module,
     average: WeightAverage,
     optimizer: torch.optim.Optimizer,
-    start_share: float,
+    interpolate_init: float,
 ) -> None:
     parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "start": {}, "optimizer": {}}
     for name, value in tensors.items():
@@ -191,7 +191,7 @@ def _restore(
     with torch.no_grad():
         for name, value in parts["model"].items():
             current[name].copy_(value)
-    average.restore(parts["average"], parts["start"], start_share)
+    average.restore(parts["average"], parts["start"], interpolate_init)
     parameters = _parameters(model)
     for name, value in parts["optimizer"].items():
         key, _, weight = name.partition(".")

@@ -12,28 +12,28 @@ from showtell.config.recipe import Recipe
 from showtell.errors import ConfigError
 
 
-def start_identity(recipe: Recipe) -> str | None:
+def init_checkpoint_hash(recipe: Recipe) -> str | None:
     """Return the SHA-256 of the weights that a recipe starts from; None where it starts anew.
 
     Raises:
         CheckpointError: there is no captioner.
     """
-    if recipe.training.start is None:
+    if recipe.training.init_from is None:
         return None
-    return str(read_config(Path(recipe.training.start))[1]["files"][DECODER])
+    return str(read_config(Path(recipe.training.init_from))[1]["files"][DECODER])
 
 
-def load_start(recipe: Recipe, encoder_width: int) -> Checkpoint | None:
+def load_init_checkpoint(recipe: Recipe, encoder_width: int) -> Checkpoint | None:
     """Return the captioner that a recipe starts from; None where it starts anew.
 
     Raises:
         CheckpointError: there is none, or it is broken.
         ConfigError: its decoder is another than the recipe's, or reads another encoder.
     """
-    if recipe.training.start is None:
+    if recipe.training.init_from is None:
         return None
-    start = load_checkpoint(Path(recipe.training.start), with_encoder=False)
-    where = f"training.start={recipe.training.start} cannot be used"
+    start = load_checkpoint(Path(recipe.training.init_from), with_encoder=False)
+    where = f"training.init_from={recipe.training.init_from} cannot be used"
     name = start.config["decoder"]["name"]
     if name != recipe.decoder.name:
         raise ConfigError(
@@ -50,7 +50,7 @@ def load_start(recipe: Recipe, encoder_width: int) -> Checkpoint | None:
     return start
 
 
-def take_over(decoder: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
+def load_decoder_weights(decoder: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
     """Give a new decoder the weights of an earlier one.
 
     Raises:
@@ -60,7 +60,7 @@ def take_over(decoder: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
         decoder.load_state_dict(start.model.decoder.state_dict())
     except RuntimeError as error:
         raise ConfigError(
-            f"training.start={recipe.training.start} cannot be used",
+            f"training.init_from={recipe.training.init_from} cannot be used",
             found=" ".join(str(error).split()),
             expected="a decoder of the sizes that the recipe says",
         ) from error

@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.data.sources.base import Example, HeldExample, Problem, Source
+from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
 from showtell.data.sources.registry import open_source
 from showtell.errors import ConfigError, DataError, MissingExtraError
 from showtell.system.atomic import sha256_file
@@ -185,7 +185,7 @@ def test_pictures_that_are_files_stay_where_they_are(tiny_jpeg: TinyJpeg, tmp_pa
     for name in ("text", "embedded"):
         [example] = open_source(tmp_path / name).examples
         assert example.captions == ("A dog.",)
-        held = isinstance(example, HeldExample)
+        held = isinstance(example, EmbeddedImageExample)
         assert (example.data if held else example.image.read_bytes()) == tiny_jpeg("a")
     [example] = open_source(tmp_path / "text").examples
     assert isinstance(example, Example)

@@ -21,7 +21,7 @@ def toy_runs(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path_factory: pytest.
     other = toy_recipe.model_copy(
         update={
             "validation": elsewhere,
-            "search": toy_recipe.search.model_copy(update={"beams": 2, "length_penalty": 0.5}),
+            "generation": toy_recipe.generation.model_copy(update={"beam_size": 2, "length_penalty": 0.5}),
         }
     )
     train_seeds(other, 2, data=toy_set.directory, out=folder / "both")

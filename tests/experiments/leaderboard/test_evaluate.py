@@ -14,7 +14,7 @@ import pytest
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import CheckpointError, ConfigError, DataError
 from showtell.experiments.leaderboard import evaluate as module
-from showtell.experiments.leaderboard.evaluate import Results, collect
+from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
 from showtell.metrics import evaluate
 from showtell.metrics.caption_stats import measure
 from showtell.training.evaluate import evaluate_checkpoint, read_training_captions
@@ -47,15 +47,15 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def make(toy_set: PreparedSet, tmp_path: Path) -> Callable[..., Results]:
-    def make(*runs: Path, **options: Any) -> Results:
+def make(toy_set: PreparedSet, tmp_path: Path) -> Callable[..., Leaderboard]:
+    def make(*runs: Path, **options: Any) -> Leaderboard:
         return collect(runs, **{"data": toy_set.directory, "evaluations": tmp_path / "kept", **options})
 
     return make
 
 
 def test_rows_have_the_scores_of_evaluate_and_seeds_their_mean_and_spread(
-    toy_set: PreparedSet, toy_runs: Path, make: Callable[..., Results]
+    toy_set: PreparedSet, toy_runs: Path, make: Callable[..., Leaderboard]
 ) -> None:
     results = make(toy_runs / "one", toy_runs / "both")
     one, both = results.rows
@@ -69,7 +69,7 @@ def test_rows_have_the_scores_of_evaluate_and_seeds_their_mean_and_spread(
     seeds = [
         evaluate_checkpoint(toy_runs / "both" / f"seed-{seed}", data=toy_set.directory) for seed in (0, 1)
     ]
-    scores = [judgement.scores.values["CIDEr-D"] for judgement in seeds]
+    scores = [evaluation.scores.values["CIDEr-D"] for evaluation in seeds]
     assert (both.scores["CIDEr-D"].mean, both.scores["CIDEr-D"].std) == (
         statistics.fmean(scores),
         statistics.stdev(scores),
@@ -86,7 +86,7 @@ def test_rows_have_the_scores_of_evaluate_and_seeds_their_mean_and_spread(
 
 
 def test_a_person_is_each_caption_judged_by_the_others(
-    toy_set: PreparedSet, toy_runs: Path, make: Callable[..., Results]
+    toy_set: PreparedSet, toy_runs: Path, make: Callable[..., Leaderboard]
 ) -> None:
     person = make(toy_runs / "one").person
     assert person is not None
@@ -103,7 +103,7 @@ def test_a_person_is_each_caption_judged_by_the_others(
 
 
 def test_a_set_with_one_caption_a_picture_has_no_person_beside(
-    toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Results]
+    toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard]
 ) -> None:
     lines = [
         json.dumps(
@@ -123,7 +123,7 @@ def test_a_set_with_one_caption_a_picture_has_no_person_beside(
 
 
 def test_nothing_is_decoded_or_given_to_java_twice(
-    toy_runs: Path, make: Callable[..., Results], decoded: list[str]
+    toy_runs: Path, make: Callable[..., Leaderboard], decoded: list[str]
 ) -> None:
     meteor = CountingMeteor()
     first = make(toy_runs / "one", toy_runs / "both", meteor=meteor)
@@ -138,7 +138,7 @@ def test_nothing_is_decoded_or_given_to_java_twice(
 
 
 def test_a_changed_checkpoint_is_decoded_anew(
-    toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Results], decoded: list[str]
+    toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard], decoded: list[str]
 ) -> None:
     run = tmp_path / "moved"
     shutil.copytree(toy_runs / "both" / "seed-0", run)
@@ -150,7 +150,7 @@ def test_a_changed_checkpoint_is_decoded_anew(
     make(run)
     assert decoded == ["moved", "moved"]
     config = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
-    config["search"]["max_words"] = 3
+    config["generation"]["max_tokens"] = 3
     (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     shortened = make(run)
     assert len(decoded) == 3
@@ -161,7 +161,7 @@ def test_a_captioner_that_is_replaced_while_it_speaks_is_left_out(
     toy_set: PreparedSet,
     toy_runs: Path,
     tmp_path: Path,
-    make: Callable[..., Results],
+    make: Callable[..., Leaderboard],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     run, other = tmp_path / "moved", toy_runs / "both" / "seed-1" / "best"
@@ -181,7 +181,7 @@ def test_a_captioner_that_is_replaced_while_it_speaks_is_left_out(
 
 
 def test_seeds_that_have_no_captioner_yet_are_told(
-    toy_runs: Path, tmp_path: Path, make: Callable[..., Results], capsys: pytest.CaptureFixture[str]
+    toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(toy_runs / "both", tmp_path / "both")
     shutil.rmtree(tmp_path / "both" / "seed-0" / "best")
@@ -193,7 +193,7 @@ def test_seeds_that_have_no_captioner_yet_are_told(
 
 
 def test_a_kept_file_that_is_broken_is_made_again_and_told(
-    toy_runs: Path, tmp_path: Path, make: Callable[..., Results], capsys: pytest.CaptureFixture[str]
+    toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = make(toy_runs / "one")
     (file,) = (tmp_path / "kept").iterdir()
@@ -204,7 +204,7 @@ def test_a_kept_file_that_is_broken_is_made_again_and_told(
 
 
 def test_the_baseline_is_put_in_front_and_the_others_are_held_against_it(
-    toy_runs: Path, make: Callable[..., Results]
+    toy_runs: Path, make: Callable[..., Leaderboard]
 ) -> None:
     results = make(toy_runs / "both", baseline=toy_runs / "one")
     one, both = results.rows
@@ -222,7 +222,7 @@ def test_what_cannot_be_judged_is_named_and_the_rest_is_done(
     toy_runs: Path,
     tiny_checkpoint: Callable[[str], Path],
     tmp_path: Path,
-    make: Callable[..., Results],
+    make: Callable[..., Leaderboard],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     foreign, cut, empty = tmp_path / "foreign", tmp_path / "cut", tmp_path / "empty"
@@ -262,7 +262,7 @@ def test_what_cannot_be_judged_is_named_and_the_rest_is_done(
 
 
 def test_captioners_of_other_sets_may_be_allowed(
-    toy_runs: Path, tiny_checkpoint: Callable[[str], Path], make: Callable[..., Results]
+    toy_runs: Path, tiny_checkpoint: Callable[[str], Path], make: Callable[..., Leaderboard]
 ) -> None:
     results = make(tiny_checkpoint("lstm"), other_data=True)
     (row,) = results.rows
@@ -271,7 +271,7 @@ def test_captioners_of_other_sets_may_be_allowed(
 
 
 def test_rows_of_the_same_name_are_called_by_their_paths(
-    toy_runs: Path, tmp_path: Path, make: Callable[..., Results]
+    toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard]
 ) -> None:
     shutil.copytree(toy_runs / "one", tmp_path / "one")
     results = make(toy_runs / "one", tmp_path / "one", toy_runs / "one" / "best")

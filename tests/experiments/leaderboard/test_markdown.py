@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from showtell.data.prepared import PreparedSet
-from showtell.experiments.leaderboard.evaluate import Results, collect
-from showtell.experiments.leaderboard.markdown import markdown_of
+from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
+from showtell.experiments.leaderboard.markdown import to_markdown
 
 
 @pytest.fixture(scope="module")
-def results(toy_set: PreparedSet, toy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(toy_set: PreparedSet, toy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
     return collect(
         [toy_runs / "one", toy_runs / "both"],
         data=toy_set.directory,
@@ -30,8 +30,8 @@ def cells(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_scores_stand_beside_decoder_weights_seeds_minutes_and_a_person(results: Results) -> None:
-    text = markdown_of(results, title="Toys", command="showtell leaderboard")
+def test_scores_stand_beside_decoder_weights_seeds_minutes_and_a_person(results: Leaderboard) -> None:
+    text = to_markdown(results, title="Toys", command="showtell leaderboard")
     header, rule, one, both, person = cells(text, "# Toys")
     assert header == [
         *("captioner", "decoder", "weights", "search", "seeds"),
@@ -53,8 +53,8 @@ def test_scores_stand_beside_decoder_weights_seeds_minutes_and_a_person(results:
     assert f"`{results.signature}`" in text
 
 
-def test_differences_have_intervals_and_how_captions_read_is_told(results: Results) -> None:
-    text = markdown_of(results, title="Toys", command="showtell leaderboard")
+def test_differences_have_intervals_and_how_captions_read_is_told(results: Leaderboard) -> None:
+    text = to_markdown(results, title="Toys", command="showtell leaderboard")
     header, _, both = cells(text, "## Better than one by")
     assert header == ["captioner", "CIDEr-D", "BLEU-4"]
     assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", both[1])
@@ -67,8 +67,8 @@ def test_differences_have_intervals_and_how_captions_read_is_told(results: Resul
     assert rows[2][4] == "5.5"
 
 
-def test_remarks_say_on_which_pictures_each_epoch_was_chosen(results: Results) -> None:
-    text = markdown_of(results, title="Toys", command="showtell leaderboard a b")
+def test_remarks_say_on_which_pictures_each_epoch_was_chosen(results: Leaderboard) -> None:
+    text = to_markdown(results, title="Toys", command="showtell leaderboard a b")
     assert "- one: the epoch was chosen by CIDEr-D on the same pictures.\n" in text
     assert "- both: the epoch was chosen by BLEU-4 on other pictures (`train`).\n" in text
     assert "± is the sample standard deviation over seeds" in text
@@ -86,7 +86,7 @@ def test_remarks_tell_runs_that_go_on_from_others_are_cut_or_foreign(
     state["progress"]["finished"] = False
     (run / "last" / "trainer.json").write_text(json.dumps(state), encoding="utf-8")
     config = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
-    config["recipe"]["training"]["start"] = "runs/earlier"
+    config["recipe"]["training"]["init_from"] = "runs/earlier"
     config["recipe"]["validation"]["subset"] = 5
     (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     foreign = tmp_path / "foreign"
@@ -95,7 +95,7 @@ def test_remarks_tell_runs_that_go_on_from_others_are_cut_or_foreign(
     config["averaged"] = [{"decoder": "a" * 64, "share": 0.5}, {"decoder": "b" * 64, "share": 0.5}]
     (foreign / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     found = collect([run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", other_data=True)
-    text = markdown_of(found, title="T", command="c")
+    text = to_markdown(found, title="T", command="c")
     assert "- cut: the epoch was chosen by CIDEr-D on 5 of the same pictures.\n" in text
     assert "- foreign: trained on another set (birds).\n" in text
     assert "- foreign: its weights are the mean of those of 2 captioners.\n" in text
@@ -105,8 +105,8 @@ def test_remarks_tell_runs_that_go_on_from_others_are_cut_or_foreign(
 
 
 def test_the_same_runs_make_the_same_bytes(
-    results: Results, toy_set: PreparedSet, toy_runs: Path, tmp_path: Path
+    results: Leaderboard, toy_set: PreparedSet, toy_runs: Path, tmp_path: Path
 ) -> None:
     runs = [toy_runs / "one", toy_runs / "both"]
     again = collect(runs, data=toy_set.directory, baseline=runs[0], evaluations=tmp_path)
-    assert markdown_of(again, title="T", command="c") == markdown_of(results, title="T", command="c")
+    assert to_markdown(again, title="T", command="c") == to_markdown(results, title="T", command="c")

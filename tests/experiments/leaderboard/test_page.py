@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from showtell.data.prepared import PreparedSet
-from showtell.experiments.leaderboard.evaluate import Results, collect
+from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
 from showtell.experiments.leaderboard.page import write_page
 
 
 @pytest.fixture(scope="module")
-def results(toy_set: PreparedSet, toy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Results:
+def results(toy_set: PreparedSet, toy_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Leaderboard:
     return collect(
         [toy_runs / "one", toy_runs / "both"],
         data=toy_set.directory,
@@ -27,7 +27,7 @@ def keys_of(html: str) -> list[str]:
     return re.findall(r'<p class="facts">(.*?)</p>', html)
 
 
-def test_each_picture_has_everyones_caption_and_its_score(results: Results, tmp_path: Path) -> None:
+def test_each_picture_has_everyones_caption_and_its_score(results: Leaderboard, tmp_path: Path) -> None:
     html = write_page(results, tmp_path / "page.html", title="Toys", pictures=5).read_text(encoding="utf-8")
     keys = keys_of(html)
     assert len(keys) == len(set(keys)) == 5
@@ -46,8 +46,8 @@ def test_each_picture_has_everyones_caption_and_its_score(results: Results, tmp_
     assert "http" not in re.sub(r"data:image/jpeg;base64,[^\"]+", "", html).replace("http-equiv", "")
 
 
-def test_pictures_depend_on_the_seed_and_not_on_the_captioners(results: Results, tmp_path: Path) -> None:
-    def keys(found: Results, seed: int) -> list[str]:
+def test_pictures_depend_on_the_seed_and_not_on_the_captioners(results: Leaderboard, tmp_path: Path) -> None:
+    def keys(found: Leaderboard, seed: int) -> list[str]:
         page = write_page(found, tmp_path / "page.html", title="T", pictures=4, seed=seed)
         return keys_of(page.read_text(encoding="utf-8"))
 
@@ -56,7 +56,7 @@ def test_pictures_depend_on_the_seed_and_not_on_the_captioners(results: Results,
     assert len({tuple(keys(results, seed)) for seed in range(4)}) > 1
 
 
-def test_captions_and_names_are_text_never_markup(results: Results, tmp_path: Path) -> None:
+def test_captions_and_names_are_text_never_markup(results: Leaderboard, tmp_path: Path) -> None:
     row = results.rows[0]
     evil = replace(
         row, name="<b>one", captions=dict.fromkeys(row.captions, "<script>alert(1)</script> & \"'")
@@ -68,7 +68,7 @@ def test_captions_and_names_are_text_never_markup(results: Results, tmp_path: Pa
     assert "<h1>&lt;i&gt;</h1>" in html
 
 
-def test_a_picture_that_is_gone_leaves_its_captions(results: Results, tmp_path: Path) -> None:
+def test_a_picture_that_is_gone_leaves_its_captions(results: Leaderboard, tmp_path: Path) -> None:
     class Moved(PreparedSet):
         def picture_path(self, row: int) -> Path:
             return tmp_path / "gone.jpg"

@@ -1,6 +1,6 @@
 """What a reader of a published format hands over: examples, and what was wrong, without raising.
 
-A reader is one module with two functions, ``recognise(path) -> bool`` and ``read(path) -> Source``, and a line
+A reader is one module with two functions, ``matches(path) -> bool`` and ``read(path) -> Source``, and a line
 in `showtell.data.sources.registry`. It looks at texts and names only; pictures are opened by ``prepare``.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 from showtell.images.load import PICTURE_SUFFIXES
 from showtell.system.atomic import text_lines
-from showtell.system.disk_store import Spilled
+from showtell.system.disk_store import DiskList
 
 SPLIT_NAMES = {
     "train": "train",
@@ -49,7 +49,7 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
-class HeldExample:
+class EmbeddedImageExample:
     """One picture that is no file: its set holds the bytes, and ``prepare`` writes them out.
 
     Args:
@@ -93,13 +93,13 @@ class Source:
         notes: What a user should know and is no problem.
     """
 
-    examples: Sequence[Example] | Iterator[Example | HeldExample]
+    examples: Sequence[Example] | Iterator[Example | EmbeddedImageExample]
     problems: list[Problem]
     name: str
     notes: list[str] = field(default_factory=list)
 
 
-def is_picture(name: str) -> bool:
+def is_image(name: str) -> bool:
     """Tell by its name whether a file is a picture."""
     return not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES)
 
@@ -112,9 +112,9 @@ def read_lines(path: Path) -> Iterator[str]:
 
 def spilled_examples(
     examples: Iterable[Example] = (), *, name: Callable[[Example], Hashable] | None = None
-) -> Spilled[Example]:
+) -> DiskList[Example]:
     """Return examples on disk, which are found by a name where they have one."""
-    return Spilled(examples, pack=pack_example, unpack=unpack_example, name=name)
+    return DiskList(examples, pack=pack_example, unpack=unpack_example, name=name)
 
 
 def pack_example(example: Example) -> list[Any]:

@@ -21,7 +21,7 @@ LOOKS = "a folder with annotations/captions_train2017.json and train2017/, or of
 FILE = re.compile(r"captions_((?:train|val|test)\d{4})\.json")
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether there are annotation files of captions."""
     return bool(_files(path))
 

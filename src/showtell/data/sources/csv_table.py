@@ -31,7 +31,7 @@ LOOKS = "a .csv or .tsv file with the columns image, caption and perhaps split"
 _DELIMITERS = ",\t;|"
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether this is a CSV file."""
     return path.is_file() and path.suffix.lower() in (".csv", ".tsv")
 

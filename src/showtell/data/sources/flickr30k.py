@@ -9,14 +9,14 @@ from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source
 from showtell.data.sources.flickr8k import read_tokens
-from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_pictures
+from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
 from showtell.errors import DataError
 
 LOOKS = "a folder with results_20130124.token and flickr30k-images/, or the token file itself"
 TOKENS = ("results_20130124.token", "results.token", "flickr30k/results_20130124.token")
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether this is the token file or a folder with it."""
     return _tokens(path) is not None
 
@@ -34,7 +34,7 @@ def read(path: Path) -> Source:
         )
     problems: list[Problem] = []
     captions = read_tokens(tokens, problems)
-    pictures = find_pictures(tokens.parent if path.is_file() else path, FLICKR30K_FOLDERS)
+    pictures = find_images(tokens.parent if path.is_file() else path, FLICKR30K_FOLDERS)
     examples = [Example(name, pictures / name, tuple(texts)) for name, texts in captions.items()]
     return Source(examples, problems, "flickr30k")
 

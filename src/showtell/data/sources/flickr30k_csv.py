@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
-from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_pictures
+from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
 from showtell.data.sources.table import Row, group_rows
 from showtell.errors import DataError
 from showtell.system.atomic import text_lines
@@ -24,7 +24,7 @@ TABLE = "flickr_annotations_30k.csv"
 COLUMNS = ("raw", "split", "filename")
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether this is the table or a folder with it."""
     return (path.name == TABLE and path.is_file()) or (path / TABLE).is_file()
 
@@ -42,7 +42,7 @@ def read(path: Path) -> Source:
         )
     problems: list[Problem] = []
     rows = _rows(table, _reader(table), problems)
-    pictures = find_pictures(table.parent, FLICKR30K_FOLDERS)
+    pictures = find_images(table.parent, FLICKR30K_FOLDERS)
     return group_rows(rows, problems, root=pictures, name="flickr30k-csv")
 
 

@@ -16,7 +16,7 @@ from itertools import islice
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source, read_lines
-from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_pictures
+from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
 from showtell.data.sources.table import Row, group_rows
 from showtell.errors import DataError
 
@@ -26,7 +26,7 @@ HEADER = re.compile(r"\ufeff?image_name\s*\|\s*comment_number\s*\|\s*comment\s*"
 LINE = re.compile(r"(?P<image>[^|]*[^|\s])\s*\|\s*\d+(?:(?P<bar>\s*\|)|\s)\s*(?P<caption>.*)", re.DOTALL)
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether this is the table or a folder with it."""
     return _table(path) is not None
 
@@ -47,7 +47,7 @@ def read(path: Path) -> Source:
         )
     problems: list[Problem] = []
     bars: Counter[bool] = Counter()
-    pictures = find_pictures(table.parent, FLICKR30K_FOLDERS)
+    pictures = find_images(table.parent, FLICKR30K_FOLDERS)
     source = group_rows(_rows(table, problems, bars), problems, root=pictures, name="flickr30k-kaggle")
     if bars[False]:
         source.notes.append(

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem, Source, is_picture, read_lines
-from showtell.data.sources.image_index import FLICKR8K_FOLDERS, find_pictures
+from showtell.data.sources.base import Example, Problem, Source, is_image, read_lines
+from showtell.data.sources.image_index import FLICKR8K_FOLDERS, find_images
 from showtell.errors import DataError
 
 LOOKS = "a folder with Flickr8k.token.txt, Flickr_8k.trainImages.txt and Flicker8k_Dataset/"
@@ -21,7 +21,7 @@ LISTS = {split: f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "te
 TEXT_FOLDERS = (".", "Flickr8k_text")
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether the token file is here."""
     return _texts(path) is not None
 
@@ -37,7 +37,7 @@ def read(path: Path) -> Source:
         raise DataError(
             f"cannot read {path} as flickr8k", found=f"no {TOKENS}", expected=LOOKS, mend="Check the path"
         )
-    pictures = find_pictures(path, FLICKR8K_FOLDERS)
+    pictures = find_images(path, FLICKR8K_FOLDERS)
     problems: list[Problem] = []
     captions = read_tokens(texts / TOKENS, problems)
     splits = _splits(texts, problems)
@@ -50,12 +50,12 @@ def read(path: Path) -> Source:
         for name in names
     ]
     listed = {example.key for example in examples}
-    on_disk = {file.name for file in pictures.iterdir() if is_picture(file.name)}
+    on_disk = {file.name for file in pictures.iterdir() if is_image(file.name)}
     for name, texts_of_name in captions.items():
-        if name not in listed and name not in on_disk and not is_picture(name):
+        if name not in listed and name not in on_disk and not is_image(name):
             detail = f"{len(texts_of_name)} captions of a name that is no picture's"
             problems.append(Problem("captions-without-picture", name, detail))
-    aside = ({name for name in captions if is_picture(name)} | on_disk) - listed
+    aside = ({name for name in captions if is_image(name)} | on_disk) - listed
     notes = [f"{len(aside):,} pictures stand in no split list and are no part of the set"] if aside else []
     return Source(examples, problems, "flickr8k", notes)
 

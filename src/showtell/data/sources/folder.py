@@ -4,24 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem, Source, is_picture, read_lines, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, is_image, read_lines, spilled_examples
 from showtell.data.sources.image_index import files_below
 from showtell.errors import DataError
-from showtell.system.disk_store import spilled_texts
+from showtell.system.disk_store import text_list
 
 LOOKS = "a folder of pictures with a .txt beside each, one caption a line"
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether some picture in here has a text file beside it."""
-    return any(_captions_of(file).is_file() for file in files_below(path) if is_picture(file.name))
+    return any(_captions_of(file).is_file() for file in files_below(path) if is_image(file.name))
 
 
 def read(path: Path) -> Source:
     """Read the folder; keys are paths relative to it."""
     problems: list[Problem] = []
-    examples, wanted = spilled_examples(), spilled_texts()
-    for picture in filter(lambda file: is_picture(file.name), files_below(path)):
+    examples, wanted = spilled_examples(), text_list()
+    for picture in filter(lambda file: is_image(file.name), files_below(path)):
         key = picture.relative_to(path).as_posix()
         texts = _captions_of(picture)
         wanted.add(str(texts))

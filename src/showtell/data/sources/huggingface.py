@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from showtell.data.sources.base import Example, HeldExample, Problem, Source
+from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
 from showtell.data.sources.table import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
@@ -27,7 +27,7 @@ from showtell.data.sources.table import (
     find_column,
 )
 from showtell.errors import ConfigError, DataError, MissingExtraError
-from showtell.system.disk_store import Spilled
+from showtell.system.disk_store import DiskList
 
 LOOKS = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
 ADDRESS = re.compile(
@@ -43,7 +43,7 @@ ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "__key__")
 T = TypeVar("T")
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether a dataset was saved here, or Parquet files lie here."""
     if path.is_file():
         return path.suffix == ".parquet"
@@ -57,7 +57,7 @@ def read(path: Path) -> Source:
         DataError: there is none, or it has no image or no caption column.
         MissingExtraError: ``datasets`` is not installed.
     """
-    if not recognise(path):
+    if not matches(path):
         raise DataError(
             f"cannot read {path} as huggingface",
             found="neither dataset_info.json nor a .parquet file",
@@ -136,7 +136,7 @@ def _ask(what: str, question: Callable[[], T]) -> T:
 def _source(what: str, loaded: Any, folder: Path, *, split_asked: bool, notes: Sequence[str] = ()) -> Source:
     splits = dict(loaded) if isinstance(loaded, Mapping) else {str(loaded.split or ""): loaded}
     notes, problems = list(notes), list[Problem]()
-    parts = [_Part(what, name, rows) for name, rows in splits.items()]
+    parts = [_DatasetSplit(what, name, rows) for name, rows in splits.items()]
     if len(parts) == 1 and not split_asked and parts[0].split_column is None:
         if parts[0].split:
             notes.append(f"all rows are in '{parts[0].split}', which is no split")
@@ -144,7 +144,7 @@ def _source(what: str, loaded: Any, folder: Path, *, split_asked: bool, notes: S
     return Source(_examples(parts, folder, problems), problems, "huggingface", notes)
 
 
-class _Part:
+class _DatasetSplit:
     """One split of a dataset: its rows, pictures not decoded, and which columns hold what.
 
     Raises:
@@ -183,9 +183,9 @@ class _Part:
 
 
 def _examples(
-    parts: Sequence[_Part], folder: Path, problems: list[Problem]
-) -> Iterator[Example | HeldExample]:
-    names = _Names()
+    parts: Sequence[_DatasetSplit], folder: Path, problems: list[Problem]
+) -> Iterator[Example | EmbeddedImageExample]:
+    names = _UniqueNames()
     for part in parts:
         for number, record in enumerate(part):
             where = f"{part.split or 'row'}[{number}]"
@@ -204,7 +204,7 @@ def _examples(
                     continue
             if data is not None:
                 key = names.of(data, name or PurePosixPath(path).name, part.text(record, part.id_column))
-                yield HeldExample(key, data, captions, split)
+                yield EmbeddedImageExample(key, data, captions, split)
             elif path:
                 yield Example(name or path, folder / path, captions, split)
             else:
@@ -231,7 +231,7 @@ def _fetch(what: str, address: str) -> bytes:
     return _ask(what, read)
 
 
-class _Names:
+class _UniqueNames:
     """Names pictures that come as bytes: no two pictures under one name, no picture of no name twice.
 
     Sets with a row for each caption repeat the picture; where rows name no file, equal bytes are one picture.
@@ -256,5 +256,5 @@ class _Names:
         return key
 
 
-def _pairs() -> Spilled[tuple[str, str]]:
-    return Spilled(pack=list, unpack=tuple, name=lambda pair: pair[0])
+def _pairs() -> DiskList[tuple[str, str]]:
+    return DiskList(pack=list, unpack=tuple, name=lambda pair: pair[0])

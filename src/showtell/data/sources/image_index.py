@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from showtell.data.sources.base import is_picture
+from showtell.data.sources.base import is_image
 from showtell.errors import DataError
-from showtell.system.disk_store import in_order, to_bytes
+from showtell.system.disk_store import external_sort, to_bytes
 
 FLICKR8K_FOLDERS = (
     "Flicker8k_Dataset",
@@ -28,14 +28,14 @@ FLICKR30K_FOLDERS = (
 )
 
 
-def find_pictures(path: Path, folders: Sequence[str]) -> Path:
+def find_images(path: Path, folders: Sequence[str]) -> Path:
     """Return the first of ``folders`` that has pictures in it, else the first that is there.
 
     Raises:
         DataError: none is.
     """
     there = [path / folder for folder in folders if (path / folder).is_dir()]
-    with_pictures = (folder for folder in there if any(is_picture(name) for name in _names(folder)))
+    with_pictures = (folder for folder in there if any(is_image(name) for name in _names(folder)))
     named = (folder for folder in there if folder != path)
     found = next(with_pictures, None) or next(named, None)
     if found is None:
@@ -66,7 +66,7 @@ def files_below(folder: Path) -> Iterator[Path]:
                     folders.append(entry.name)
 
     with contextlib.suppress(OSError):
-        yield from (folder / name for name in in_order(names(), to_bytes))
+        yield from (folder / name for name in external_sort(names(), to_bytes))
     for name in sorted(folders):
         yield from files_below(folder / name)
 
@@ -84,7 +84,7 @@ def _names(folder: Path) -> Iterable[str]:
             yield entry.name
 
 
-class PictureFinder:
+class ImageIndex:
     """Finds pictures one by one, where a set's pictures may lie in several folders under several names.
 
     Args:

@@ -18,17 +18,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from showtell.data.sources import csv_table, jsonl
-from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, is_picture
+from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, is_image
 from showtell.data.sources.image_index import files_below
 from showtell.data.sources.table import Row, group_rows, record_row
 from showtell.errors import DataError
-from showtell.system.disk_store import spilled_texts
+from showtell.system.disk_store import text_list
 
 LOOKS = "a folder with metadata.jsonl (or .csv, .parquet) beside its pictures, or folders train/, ... with one each"
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether there is metadata here or in a split's folder."""
     return bool(_tables(path))
 
@@ -57,10 +57,10 @@ def read(path: Path) -> Source:
         rows = (replace(row, split=row.split or _split_folder(row.image)) for row in rows)
     source = group_rows(rows, problems, root=path, name="imagefolder")
     source.notes.extend(notes)
-    known = spilled_texts(example.key for example in source.examples)
+    known = text_list(example.key for example in source.examples)
     problems += [
         Problem("no-captions", key, "in no metadata file")
-        for key in (file.relative_to(path).as_posix() for file in files_below(path) if is_picture(file.name))
+        for key in (file.relative_to(path).as_posix() for file in files_below(path) if is_image(file.name))
         if known.find(key) is None
     ]
     return source

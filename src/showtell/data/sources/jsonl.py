@@ -16,7 +16,7 @@ from showtell.data.sources.table import Row, group_rows, record_row
 LOOKS = "a .jsonl file of objects with image, caption and perhaps split"
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether this is a JSON lines file."""
     return path.is_file() and path.suffix.lower() in (".jsonl", ".ndjson")
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.data.sources.base import Example, Problem, Source, spilled_examples
-from showtell.data.sources.image_index import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, PictureFinder
+from showtell.data.sources.image_index import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, ImageIndex
 from showtell.errors import DataError
 from showtell.system.json_stream import read_arrays
 
@@ -27,7 +27,7 @@ PICTURE_FOLDERS = tuple(
 )
 
 
-def recognise(path: Path) -> bool:
+def matches(path: Path) -> bool:
     """Tell whether this is one of the three files, or a folder with one."""
     return bool(_files(path))
 
@@ -68,7 +68,7 @@ def _files(path: Path) -> list[Path]:
 def _read_file(file: Path, path: Path) -> tuple[Source, int]:
     """Return what a file says, and how many of its pictures are there."""
     roots = dict.fromkeys((file.parent, path if path.is_dir() else file.parent.parent))
-    finder = PictureFinder(root / folder for folder in PICTURE_FOLDERS for root in roots)
+    finder = ImageIndex(root / folder for folder in PICTURE_FOLDERS for root in roots)
     examples = spilled_examples()
     problems: list[Problem] = []
 

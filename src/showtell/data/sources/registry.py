@@ -1,6 +1,6 @@
 """The readers there are, and which of them a path is for.
 
-A new one is a module with ``LOOKS``, ``recognise`` and ``read``, and a line in `READERS`. The modules are imported
+A new one is a module with ``LOOKS``, ``matches`` and ``read``, and a line in `READERS`. The modules are imported
 when they are needed: the command line lists their names in its help.
 """
 
@@ -21,7 +21,7 @@ class Reader(Protocol):
 
     LOOKS: str
 
-    def recognise(self, path: Path) -> bool:
+    def matches(self, path: Path) -> bool:
         """Tell, from names alone, whether this is such a set."""
 
     def read(self, path: Path) -> Source:
@@ -79,7 +79,7 @@ def open_source(path: str | Path, format: str | None = None) -> Source:
         if forced is not None:
             return forced.read(path)
         for reader in map(find_reader, READERS):
-            if reader.recognise(path):
+            if reader.matches(path):
                 return reader.read(path)
     except OSError as error:
         reason = error.strerror or str(error)

@@ -13,17 +13,17 @@ from typing import Any
 
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
-from showtell.experiments.leaderboard.entries import Member, open_member
+from showtell.experiments.leaderboard.entries import Model, open_member
 from showtell.metrics.meteor import VERSION, MeteorScorer
 from showtell.system.atomic import read_text, sha256_json, write_json
 from showtell.system.console import note
-from showtell.training.predictions import kept_judgement
+from showtell.training.predictions import load_evaluation
 from showtell.version import __version__
 
 KIND, FORMAT = "showtell evaluation", 1
 
 
-class KeptEvaluations:
+class EvaluationCache:
     """A folder of captions and of METEOR scores.
 
     Args:
@@ -34,7 +34,7 @@ class KeptEvaluations:
         self.folder = folder
 
     def captions(
-        self, member: Member, prepared: PreparedSet, split: str, decode: Callable[[], Sequence[str]]
+        self, member: Model, prepared: PreparedSet, split: str, decode: Callable[[], Sequence[str]]
     ) -> dict[str, str]:
         """Return what a captioner says of a split, by picture; it is asked only where nobody knows.
 
@@ -51,7 +51,7 @@ class KeptEvaluations:
         keys = [prepared.key(row) for row in rows]
         made_of = {
             "captioner": member.identity,
-            "search": member.search.model_dump(mode="json"),
+            "generation": member.generation.model_dump(mode="json"),
             "data": prepared.fingerprint,
             "split": split,
             "showtell": __version__,
@@ -59,7 +59,7 @@ class KeptEvaluations:
 
         def ask() -> dict[str, Any]:
             # A run that has come to its end keeps what it said of its validation split.
-            judged = kept_judgement(member.checkpoint, prepared)
+            judged = load_evaluation(member.checkpoint, prepared)
             texts = judged.texts if judged is not None and judged.rows == rows else decode()
             if open_member(member.checkpoint).identity != member.identity:
                 raise DataError(
@@ -74,7 +74,7 @@ class KeptEvaluations:
 
     def meteor(self, scorer: MeteorScorer) -> MeteorScorer:
         """Return a scorer that remembers."""
-        return _KeptMeteor(self, scorer)
+        return _CachedMeteor(self, scorer)
 
     def keep(
         self, what: str, made_of: Mapping[str, Any], make: Callable[[], Mapping[str, Any]]
@@ -98,8 +98,8 @@ class KeptEvaluations:
         return content
 
 
-class _KeptMeteor:
-    def __init__(self, kept: KeptEvaluations, scorer: MeteorScorer) -> None:
+class _CachedMeteor:
+    def __init__(self, kept: EvaluationCache, scorer: MeteorScorer) -> None:
         self._kept, self._scorer = kept, scorer
 
     def score(

@@ -26,7 +26,7 @@ from showtell.training.trainer_state import STATE
 
 
 @dataclass(frozen=True)
-class Member:
+class Model:
     """One captioner that is judged.
 
     Attributes:
@@ -42,9 +42,9 @@ class Member:
     finished: bool
 
     @property
-    def search(self) -> DecodingOptions:
+    def generation(self) -> DecodingOptions:
         """How it decodes."""
-        return build_options(**self.config["search"])
+        return build_options(**self.config["generation"])
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -57,7 +57,7 @@ class Member:
 
 
 @dataclass(frozen=True)
-class Entry:
+class LeaderboardEntry:
     """A row of the table before it is judged.
 
     Attributes:
@@ -68,7 +68,7 @@ class Entry:
 
     name: str
     path: Path
-    members: list[Member]
+    members: list[Model]
 
     @property
     def decoder(self) -> str:
@@ -86,7 +86,7 @@ class Entry:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
-def open_entry(path: Path, prepared: PreparedSet, *, other_data: bool) -> Entry:
+def open_entry(path: Path, prepared: PreparedSet, *, other_data: bool) -> LeaderboardEntry:
     """Return what a path means.
 
     Args:
@@ -108,10 +108,10 @@ def open_entry(path: Path, prepared: PreparedSet, *, other_data: bool) -> Entry:
     for member in members:
         if not other_data:
             _check_data(member, prepared)
-    return Entry(_name_of(path), path, members)
+    return LeaderboardEntry(_name_of(path), path, members)
 
 
-def distinct_names(entries: list[Entry]) -> dict[Path, str]:
+def distinct_names(entries: list[LeaderboardEntry]) -> dict[Path, str]:
     """Return what each entry is called: its last name, or its whole path where two have the same."""
     names = [entry.name for entry in entries]
     return {
@@ -137,7 +137,7 @@ def _seeds_in(place: Path) -> list[Path] | None:
     return [run for run in runs if (run / "best").is_dir()]
 
 
-def open_member(place: Path) -> Member:
+def open_member(place: Path) -> Model:
     """Return what a run or a checkpoint says of itself.
 
     Raises:
@@ -149,10 +149,10 @@ def open_member(place: Path) -> Member:
     ]
     state = place / "last" / STATE
     finished = not state.is_file() or bool(json.loads(read_text(state))["progress"]["finished"])
-    return Member(checkpoint, config, trained[-1]["seconds"] if trained else None, finished)
+    return Model(checkpoint, config, trained[-1]["seconds"] if trained else None, finished)
 
 
-def _check_data(member: Member, prepared: PreparedSet) -> None:
+def _check_data(member: Model, prepared: PreparedSet) -> None:
     data = member.config.get("data")
     if not data:
         raise DataError(

@@ -12,11 +12,11 @@ from typing import Any
 
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError, ShowtellError
-from showtell.experiments.leaderboard.cache import KeptEvaluations
-from showtell.experiments.leaderboard.entries import Entry, Member, distinct_names, open_entry
-from showtell.experiments.seeds import Spread, spreads_of
-from showtell.metrics import Evaluator
-from showtell.metrics.bootstrap import Difference, Tally, paired_bootstrap
+from showtell.experiments.leaderboard.cache import EvaluationCache
+from showtell.experiments.leaderboard.entries import LeaderboardEntry, Model, distinct_names, open_entry
+from showtell.experiments.seeds import MeanStd, mean_std
+from showtell.metrics import Scorer
+from showtell.metrics.bootstrap import ScoreDelta, SegmentStats, paired_bootstrap
 from showtell.metrics.caption_stats import measure
 from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import note
@@ -26,13 +26,13 @@ PERSON = "a person"
 
 
 @dataclass(frozen=True)
-class Row:
+class LeaderboardRow:
     """One captioner on the whole split.
 
     Attributes:
         name: What it is called.
         scores: By metric, on coco-caption's scale, over its seeds.
-        quality: How its captions read, by the names of `showtell.metrics.caption_stats.Quality`, over its seeds.
+        quality: How its captions read, by the names of `showtell.metrics.caption_stats.CaptionStats`, over its seeds.
         captions: What the first seed said, by picture.
         cider: CIDEr-D of these, by picture, 0..10.
         entry: What it was made from; None for the person.
@@ -43,19 +43,19 @@ class Row:
     """
 
     name: str
-    scores: Mapping[str, Spread]
-    quality: Mapping[str, Spread]
+    scores: Mapping[str, MeanStd]
+    quality: Mapping[str, MeanStd]
     captions: Mapping[str, str]
     cider: Mapping[str, float]
-    entry: Entry | None = None
+    entry: LeaderboardEntry | None = None
     seeds: int = 1
     parameters: int = 0
     minutes: float | None = None
-    differences: Mapping[str, Difference] | None = None
+    differences: Mapping[str, ScoreDelta] | None = None
 
 
 @dataclass(frozen=True)
-class Results:
+class Leaderboard:
     """All rows of one split.
 
     Attributes:
@@ -71,8 +71,8 @@ class Results:
 
     prepared: PreparedSet
     split: str
-    rows: Sequence[Row]
-    person: Row | None
+    rows: Sequence[LeaderboardRow]
+    person: LeaderboardRow | None
     signature: str
     person_signature: str = ""
     baseline: str | None = None
@@ -92,7 +92,7 @@ def collect(
     features: Path | None = None,
     device: str = "auto",
     threads: int = 0,
-) -> Results:
+) -> Leaderboard:
     """Judge captioners and a person on a split.
 
     What cannot be judged is noted, and the rest is done; what was decoded before is not decoded again.
@@ -117,7 +117,7 @@ def collect(
     """
     prepared = PreparedSet.load(data)
     folder = evaluations or prepared.directory.with_name(f"{prepared.directory.name}-evaluations")
-    kept = KeptEvaluations(folder)
+    kept = EvaluationCache(folder)
     table = _Table(prepared, split, None if meteor is None else kept.meteor(meteor))
     failures: dict[Path, ShowtellError] = {}
     paths = dict.fromkeys([*([baseline] if baseline and baseline not in runs else []), *runs])
@@ -128,7 +128,7 @@ def collect(
     _refuse_nothing(entries, failures)
     person = table.person()
 
-    def decode(member: Member) -> list[str]:
+    def decode(member: Model) -> list[str]:
         note(f"{member.checkpoint}: captions {split}")
         where: dict[str, Any] = {"encoder_weights": encoder_weights, "features": features}
         where |= {"device": device, "threads": threads}
@@ -142,7 +142,7 @@ def collect(
             ]
             judged.append(table.judge(entry, names[entry.path], said))
     _refuse_nothing(judged, failures)
-    return Results(
+    return Leaderboard(
         prepared=prepared,
         split=split,
         rows=_compare(judged, baseline),
@@ -172,17 +172,19 @@ class _Table:
         self._references = {prepared.key(row): prepared.captions(row) for row in rows}
         self._meteor = meteor
         self._training = read_training_captions(prepared)
-        self._evaluator = Evaluator(self._references, meteor=meteor)
-        self.signature = self._evaluator.signature
+        self._scorer = Scorer(self._references, meteor=meteor)
+        self.signature = self._scorer.signature
         self.person_signature = ""
 
-    def judge(self, entry: Entry, name: str, said: Sequence[Mapping[str, str]]) -> tuple[Row, list[Tally]]:
-        judged = [self._evaluator.score(captions) for captions in said]
+    def judge(
+        self, entry: LeaderboardEntry, name: str, said: Sequence[Mapping[str, str]]
+    ) -> tuple[LeaderboardRow, list[SegmentStats]]:
+        judged = [self._scorer.score(captions) for captions in said]
         times = [member.seconds for member in entry.members]
         known = [seconds for seconds in times if seconds is not None]
-        row = Row(
+        row = LeaderboardRow(
             name=name,
-            scores=spreads_of([one.values for one in judged]),
+            scores=mean_std([one.values for one in judged]),
             quality=self._quality([list(captions.values()) for captions in said]),
             captions=said[0],
             cider={key: scores["CIDEr-D"] for key, scores in judged[0].per_picture.items()},
@@ -191,9 +193,9 @@ class _Table:
             parameters=entry.parameters(),
             minutes=statistics.fmean(known) / 60 if len(known) == len(times) else None,
         )
-        return row, [self._evaluator.tally(captions) for captions in said]
+        return row, [self._scorer.tally(captions) for captions in said]
 
-    def person(self) -> Row | None:
+    def person(self) -> LeaderboardRow | None:
         """Judge each caption of every picture by the picture's others; the row is the mean of these."""
         fewest = min(len(captions) for captions in self._references.values())
         if fewest < 2:
@@ -201,28 +203,30 @@ class _Table:
         values, said, cider = [], [], []
         for place in range(fewest):
             others = {key: texts[:place] + texts[place + 1 :] for key, texts in self._references.items()}
-            evaluator = Evaluator(others, meteor=self._meteor)
+            scorer = Scorer(others, meteor=self._meteor)
             said.append({key: texts[place] for key, texts in self._references.items()})
-            scores = evaluator.score(said[-1])
+            scores = scorer.score(said[-1])
             values.append(scores.values)
             cider.append({key: one["CIDEr-D"] for key, one in scores.per_picture.items()})
             self.person_signature = scores.signature
-        return Row(
+        return LeaderboardRow(
             name=PERSON,
-            scores=spreads_of(values),
+            scores=mean_std(values),
             quality=self._quality([list(captions.values()) for captions in said]),
             captions=said[0],
             cider=cider[0],
             seeds=fewest,
         )
 
-    def _quality(self, said: Sequence[Sequence[str]]) -> dict[str, Spread]:
+    def _quality(self, said: Sequence[Sequence[str]]) -> dict[str, MeanStd]:
         figures = [asdict(measure(captions, self._training)) for captions in said]
         known = [{name: value for name, value in one.items() if value is not None} for one in figures]
-        return spreads_of(known)
+        return mean_std(known)
 
 
-def _compare(judged: Sequence[tuple[Row, list[Tally]]], baseline: Path | None) -> list[Row]:
+def _compare(
+    judged: Sequence[tuple[LeaderboardRow, list[SegmentStats]]], baseline: Path | None
+) -> list[LeaderboardRow]:
     """Return the rows with what sets each apart from the baseline, where it was judged."""
     of = {row.entry.path: tallies for row, tallies in judged if row.entry is not None}
     base = None if baseline is None else of.get(baseline)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from showtell.experiments.leaderboard.evaluate import Results
-from showtell.experiments.leaderboard.tables import NOTHING, remarks_of, tables_of
+from showtell.experiments.leaderboard.evaluate import Leaderboard
+from showtell.experiments.leaderboard.tables import NOTHING, build_tables, footnotes
 from showtell.report.summary import as_row
 from showtell.report.tables import TextTable
 
 
-def markdown_of(results: Results, *, title: str, command: str) -> str:
+def to_markdown(results: Leaderboard, *, title: str, command: str) -> str:
     """Return the page.
 
     Args:
@@ -18,13 +18,13 @@ def markdown_of(results: Results, *, title: str, command: str) -> str:
         title: Its heading.
         command: What makes it again.
     """
-    first, *others = tables_of(results)
+    first, *others = build_tables(results)
     parts = [
         f"# {title}",
         _table(first),
         f"`{results.signature}`",
         *(f"## {table.title}\n\n{_table(table)}" for table in others),
-        "## Remarks\n\n" + "\n".join(f"- {remark}" for remark in remarks_of(results)),
+        "## Remarks\n\n" + "\n".join(f"- {remark}" for remark in footnotes(results)),
         f"Made again by:\n\n```\n{command}\n```",
     ]
     return "\n\n".join(parts) + "\n"

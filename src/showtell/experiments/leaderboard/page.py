@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from showtell.experiments.leaderboard.evaluate import Results, Row
-from showtell.experiments.leaderboard.tables import remarks_of, tables_of
-from showtell.report.side_by_side import Said, Shown, write_side_by_side
+from showtell.experiments.leaderboard.evaluate import Leaderboard, LeaderboardRow
+from showtell.experiments.leaderboard.tables import build_tables, footnotes
+from showtell.report.side_by_side import ImageWithCaptions, SystemCaption, write_side_by_side
 
 
-def write_page(results: Results, out: Path, *, title: str, pictures: int = 40, seed: int = 0) -> Path:
+def write_page(results: Leaderboard, out: Path, *, title: str, pictures: int = 40, seed: int = 0) -> Path:
     """Write the page of a few pictures with every captioner's and a person's caption.
 
     The pictures depend on the split and the seed alone, not on who captions them.
@@ -29,7 +29,7 @@ def write_page(results: Results, out: Path, *, title: str, pictures: int = 40, s
     total = len(prepared.split_rows(split))
     speakers = [*results.rows, *([results.person] if results.person else [])]
     shown = [
-        Shown(
+        ImageWithCaptions(
             prepared.key(row),
             prepared.picture_path(row),
             [_said(speaker, prepared.key(row)) for speaker in speakers],
@@ -44,11 +44,11 @@ def write_page(results: Results, out: Path, *, title: str, pictures: int = 40, s
         headline=f"{len(results.rows)} captioners and a person" if results.person else "",
         hint=f"{len(shown):,} of {total:,} pictures of {split}, drawn by seed {seed}."
         + (" Of a captioner of several seeds the first speaks." if several else ""),
-        tables=tables_of(results),
+        tables=build_tables(results),
         signature=results.signature,
-        remarks=remarks_of(results),
+        remarks=footnotes(results),
     )
 
 
-def _said(row: Row, key: str) -> Said:
-    return Said(row.name, row.captions[key], row.cider[key], is_human=row.entry is None)
+def _said(row: LeaderboardRow, key: str) -> SystemCaption:
+    return SystemCaption(row.name, row.captions[key], row.cider[key], is_human=row.entry is None)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from showtell.config.generation import DecodingOptions
-from showtell.experiments.leaderboard.evaluate import PERSON, Results, Row
-from showtell.experiments.seeds import Spread
-from showtell.metrics.bootstrap import DRAWS, Difference
+from showtell.experiments.leaderboard.evaluate import PERSON, Leaderboard, LeaderboardRow
+from showtell.experiments.seeds import MeanStd
+from showtell.metrics.bootstrap import DRAWS, ScoreDelta
 from showtell.metrics.caption_stats import TITLES, shown
 from showtell.report.tables import TextTable
 
 NOTHING = "–"
 
 
-def tables_of(results: Results) -> list[TextTable]:
+def build_tables(results: Leaderboard) -> list[TextTable]:
     """Return the tables of scores, of differences from the baseline, if there is one, and of how captions read."""
     rows = [*results.rows, *([results.person] if results.person else [])]
     pictures = len(results.rows[0].captions)
@@ -26,7 +26,7 @@ def tables_of(results: Results) -> list[TextTable]:
     return [*tables, TextTable("How they read", "shares of captions in %", _quality(rows))]
 
 
-def remarks_of(results: Results) -> list[str]:
+def footnotes(results: Leaderboard) -> list[str]:
     """Return what a reader of the tables should know, one sentence or two each."""
     remarks = []
     if any(row.seeds > 1 for row in results.rows):
@@ -51,7 +51,7 @@ def remarks_of(results: Results) -> list[str]:
     return remarks
 
 
-def _scores(rows: Sequence[Row]) -> list[list[str]]:
+def _scores(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
     metrics = list(rows[0].scores)
     header = ["captioner", "decoder", "weights", "search", "seeds", *metrics, "minutes"]
     return [
@@ -60,18 +60,18 @@ def _scores(rows: Sequence[Row]) -> list[list[str]]:
     ]
 
 
-def _about(row: Row) -> list[str]:
+def _about(row: LeaderboardRow) -> list[str]:
     if row.entry is None:
         return [row.name, *[NOTHING] * 4]
-    search = _search(row.entry.members[0].search)
+    search = _search(row.entry.members[0].generation)
     return [row.name, row.entry.decoder, _count(row.parameters), search, str(row.seeds)]
 
 
-def _score(row: Row, metric: str) -> str:
+def _score(row: LeaderboardRow, metric: str) -> str:
     return _spread(row, row.scores[metric], lambda value: f"{100 * value:.2f}")
 
 
-def _spread(row: Row, spread: Spread, form: Callable[[float], str]) -> str:
+def _spread(row: LeaderboardRow, spread: MeanStd, form: Callable[[float], str]) -> str:
     """Return a mean, and what seeds make of it; people are no seeds."""
     if row.entry is None or spread.std is None:
         return form(spread.mean)
@@ -83,22 +83,22 @@ def _count(parameters: int) -> str:
 
 
 def _search(options: DecodingOptions) -> str:
-    parts = [f"beam {options.beams}" if options.method == "beam" else options.method]
+    parts = [f"beam {options.beam_size}" if options.method == "beam" else options.method]
     usual = DecodingOptions()
     if options.length_penalty != usual.length_penalty:
         parts.append(f"length penalty {options.length_penalty:g}")
-    if options.no_repeat_ngram:
-        parts.append(f"no {options.no_repeat_ngram}-gram twice")
+    if options.no_repeat_ngram_size:
+        parts.append(f"no {options.no_repeat_ngram_size}-gram twice")
     return ", ".join(parts)
 
 
-def _minutes(row: Row) -> str:
+def _minutes(row: LeaderboardRow) -> str:
     if row.minutes is None:
         return NOTHING
     return f"{row.minutes:.0f}" if row.minutes >= 10 else f"{row.minutes:.1f}"
 
 
-def _differences(rows: Sequence[Row]) -> list[list[str]]:
+def _differences(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
     names = list(rows[0].differences or {})
     return [
         ["captioner", *names],
@@ -106,21 +106,21 @@ def _differences(rows: Sequence[Row]) -> list[list[str]]:
     ]
 
 
-def _difference(found: Difference) -> str:
+def _difference(found: ScoreDelta) -> str:
     return f"{100 * found.value:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
 
 
-def _quality(rows: Sequence[Row]) -> list[list[str]]:
+def _quality(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
     names = [name for name in TITLES if name in rows[0].quality]
     header = ["captioner", *(TITLES[name] for name in names)]
     return [header, *([row.name, *(_figure(row, name) for name in names)] for row in rows)]
 
 
-def _figure(row: Row, name: str) -> str:
+def _figure(row: LeaderboardRow, name: str) -> str:
     return _spread(row, row.quality[name], lambda value: shown(name, value))
 
 
-def _choices(results: Results) -> list[str]:
+def _choices(results: Leaderboard) -> list[str]:
     """Return on which pictures each row's epoch was chosen, and what its minutes do not hold."""
     said: dict[str, list[str]] = {}
     for row in results.rows:
@@ -129,7 +129,7 @@ def _choices(results: Results) -> list[str]:
     return [f"{', '.join(names)}: {remark}" for remark, names in said.items()]
 
 
-def _remarks_on(row: Row, results: Results) -> list[str]:
+def _remarks_on(row: LeaderboardRow, results: Leaderboard) -> list[str]:
     assert row.entry is not None
     recipe, data = row.entry.recipe, row.entry.members[0].config.get("data") or {}
     remarks = []

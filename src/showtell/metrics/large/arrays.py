@@ -91,7 +91,7 @@ class DiskArray:
         return np.memmap(self._file, self.dtype, "r+", shape=(self._length,))
 
 
-class Parts:
+class PartitionedColumns:
     """Rows of columns, shared out: what was added at any time to one part is read together.
 
     Each addition is written as a whole, part behind part, so that it is one place on the disk.
@@ -164,7 +164,7 @@ class Parts:
         return list(zip(bounds[::2], bounds[1::2], strict=True))
 
 
-class CaptionsOnDisk:
+class DiskTokens:
     """Blocks of captions."""
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from showtell.metrics.large.arrays import Array, DiskArray, Parts
-from showtell.metrics.ngrams import WORD_BITS, Integers, NgramIndex, NgramTable, run_lengths, run_starts
+from showtell.metrics.large.arrays import Array, DiskArray, PartitionedColumns
+from showtell.metrics.ngrams import WORD_BITS, Integers, NgramIndex, NgramTable, group_starts, run_lengths
 
 MOST_PARTS = 256
 FEW_WORDS = 1 << 16
@@ -31,7 +31,7 @@ class DocumentFrequencies:
         self._parts = min(blocks, MOST_PARTS)
         # Four words in 64 bits; where they do not fit, two in each half of a complex number: numpy sorts by both.
         self._wide = vocabulary > FEW_WORDS
-        self._shared = Parts(self._parts, np.complex128 if self._wide else np.uint64, np.int32)
+        self._shared = PartitionedColumns(self._parts, np.complex128 if self._wide else np.uint64, np.int32)
         self._part = DiskArray(np.uint8)
         self._words = np.zeros(vocabulary, np.int64)
         self._sizes: list[list[int]] = []
@@ -68,7 +68,7 @@ class DocumentFrequencies:
             keys, counts = self._shared.read(part)
             if len(keys):
                 order = np.argsort(keys)
-                start = run_starts(keys[order])
+                start = group_starts(keys[order])
                 sums = np.add.reduceat(counts[order], start)
                 counts[order] = np.repeat(sums, run_lengths(start, len(keys)))
                 self._shared.write(part, 1, counts)

@@ -8,13 +8,13 @@ from itertools import compress
 
 import numpy as np
 
-from showtell.metrics.blocks import Block, bounds, score_blocks, summarise
-from showtell.metrics.evaluate import METRICS, Scores, in_order, notes_on
+from showtell.metrics.blocks import Block, bounds, score_blocks, summarize
+from showtell.metrics.evaluate import METRICS, Scores, notes_on, sort_metrics
 from showtell.metrics.large.arrays import DiskArray
-from showtell.metrics.large.keyed import CaptionsByPicture, KeyedCaptions, Pictures
-from showtell.metrics.large.reader import IrregularError
+from showtell.metrics.large.keyed import CaptionsByPicture, IdJoin, IdTokens
+from showtell.metrics.large.reader import _FallBack
 from showtell.metrics.ngrams import Captions, Floats, Integers
-from showtell.metrics.ptb_tokenizer import Lexicon
+from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.metrics.signature import build_signature
 
 
@@ -29,7 +29,7 @@ class PictureScores(Mapping[str, Mapping[str, float]]):
     """
 
     def __init__(
-        self, truth: KeyedCaptions, pictures: Pictures, scored: DiskArray, columns: Mapping[str, Floats]
+        self, truth: IdTokens, pictures: IdJoin, scored: DiskArray, columns: Mapping[str, Floats]
     ) -> None:
         self._truth, self._pictures, self._scored, self._columns = truth, pictures, scored, columns
 
@@ -50,7 +50,7 @@ class PictureScores(Mapping[str, Mapping[str, float]]):
 
 
 def score_keyed(
-    truth: KeyedCaptions, ours: KeyedCaptions, lexicon: Lexicon, *, subset: bool, metrics: Sequence[str]
+    truth: IdTokens, ours: IdTokens, lexicon: TokenVocab, *, subset: bool, metrics: Sequence[str]
 ) -> Scores:
     """Score one candidate of each picture.
 
@@ -66,20 +66,20 @@ def score_keyed(
             none; a candidate for no picture; an unknown metric; or nothing to score.
         DataError: the disk is full.
     """
-    pictures = Pictures(truth, ours)
+    pictures = IdJoin(truth, ours)
     blocks = _Blocks(truth, ours, pictures)
     if not set(metrics) <= set(METRICS) or not blocks.scored or (blocks.missing and not subset):
-        raise IrregularError
+        raise _FallBack
     chosen = [metric for metric in METRICS if metric in metrics]
-    values, columns = summarise(
+    values, columns = summarize(
         score_blocks(
             blocks.read, len(blocks.numbers), pictures=blocks.scored, lexicon=lexicon, metrics=chosen
         )
     )
     references = (blocks.fewest, blocks.most)
     return Scores(
-        values=in_order(values),
-        per_picture=PictureScores(truth, pictures, blocks.kept, in_order(columns)),
+        values=sort_metrics(values),
+        per_picture=PictureScores(truth, pictures, blocks.kept, sort_metrics(columns)),
         signature=build_signature(
             chosen,
             pictures=blocks.scored,
@@ -109,9 +109,9 @@ class _Blocks:
         IrregularError: as `score_keyed`.
     """
 
-    def __init__(self, truth: KeyedCaptions, ours: KeyedCaptions, pictures: Pictures) -> None:
+    def __init__(self, truth: IdTokens, ours: IdTokens, pictures: IdJoin) -> None:
         if any((block < 0).any() for block in pictures.of_ours.blocks()):
-            raise IrregularError
+            raise _FallBack
         self._truth = truth.by_picture(pictures.of_truth, pictures.count)
         self._ours = ours.by_picture(pictures.of_ours, pictures.count)
         self.kept = DiskArray(np.bool_)
@@ -136,7 +136,7 @@ class _Blocks:
         candidates, has = self._counted(self._ours, number)
         scored = per_picture[has > 0]
         if (has > 1).any() or (scored == 0).any():
-            raise IrregularError
+            raise _FallBack
         self.kept.append(has > 0)
         self.missing += len(has) - len(scored)
         self.scored += len(scored)

@@ -12,16 +12,16 @@ from hashlib import blake2b
 import numpy as np
 
 from showtell.metrics.blocks import bounds
-from showtell.metrics.large.arrays import Array, CaptionsOnDisk, DiskArray, Parts
-from showtell.metrics.ngrams import Captions, Integers, run_lengths, run_starts, within_runs
-from showtell.metrics.ptb_tokenizer import Lexicon
+from showtell.metrics.large.arrays import Array, DiskArray, DiskTokens, PartitionedColumns
+from showtell.metrics.ngrams import Captions, Integers, group_starts, ragged_arange, run_lengths
+from showtell.metrics.ptb_tokenizer import TokenVocab
 
 _CAPTIONS_AT_ONCE = 10_000
 _NAMES_AT_ONCE = 1 << 17
 _DIGEST = 16
 
 
-class KeyedCaptions:
+class IdTokens:
     """Captions on the disk in the order they came, with the names of their pictures.
 
     Captions of one picture that come behind one another are a *run*; a picture may have several.
@@ -36,11 +36,11 @@ class KeyedCaptions:
         captions: How many were added.
     """
 
-    def __init__(self, lexicon: Lexicon) -> None:
+    def __init__(self, lexicon: TokenVocab) -> None:
         self._lexicon = lexicon
         self.digests, self.many = DiskArray(np.uint64), DiskArray(np.int32)
         self._names, self._name_lengths = DiskArray(np.uint8), DiskArray(np.int32)
-        self.tokens = CaptionsOnDisk()
+        self.tokens = DiskTokens()
         self.captions = 0
         self._runs = [0]
         self._keys: list[str] = []
@@ -100,7 +100,7 @@ class KeyedCaptions:
         """
         starts = np.array([start for start, _ in bounds(pictures)])
         blocks = len(starts)
-        captions, words = Parts(blocks, np.int64, np.int32), Parts(blocks, np.int32)
+        captions, words = PartitionedColumns(blocks, np.int64, np.int32), PartitionedColumns(blocks, np.int32)
         for (start, stop), tokens in zip(
             zip(self._runs, self._runs[1:], strict=False), self.tokens, strict=True
         ):
@@ -114,7 +114,7 @@ class KeyedCaptions:
 class CaptionsByPicture:
     """Captions in blocks of pictures, each picture's together, in the order they came."""
 
-    def __init__(self, captions: Parts, words: Parts) -> None:
+    def __init__(self, captions: PartitionedColumns, words: PartitionedColumns) -> None:
         self._captions, self._words = captions, words
 
     def read(self, block: int) -> tuple[Integers, Captions]:
@@ -125,11 +125,11 @@ class CaptionsByPicture:
         order = np.argsort(picture, kind="stable")
         first = (np.cumsum(lengths) - lengths)[order]
         lengths = lengths[order]
-        places = np.repeat(first, lengths) + within_runs(lengths)
+        places = np.repeat(first, lengths) + ragged_arange(lengths)
         return picture[order], Captions(words[places].astype(np.int64), lengths)
 
 
-class Pictures:
+class IdJoin:
     """The pictures of two files by their names, numbered in the order in which the first file names them.
 
     Args:
@@ -142,7 +142,7 @@ class Pictures:
         of_ours: Picture of each run of the second; -1: the first file does not name it. int64 [runs]
     """
 
-    def __init__(self, truth: KeyedCaptions, ours: KeyedCaptions) -> None:
+    def __init__(self, truth: IdTokens, ours: IdTokens) -> None:
         runs = len(truth.many)
         self._first = _first_of_name(truth, ours)
         self.of_truth = DiskArray.of_zeros(np.int64, runs)
@@ -169,11 +169,11 @@ class Pictures:
             yield place, self._first.read(place, min(place + _NAMES_AT_ONCE, stop))
 
 
-def _first_of_name(*files: KeyedCaptions) -> DiskArray:
+def _first_of_name(*files: IdTokens) -> DiskArray:
     """Return for each run of some files the first run of the same name, all counted through. int64 [runs]"""
     total = sum(len(file.many) for file in files)
     parts = -(-total // _NAMES_AT_ONCE)
-    shared = Parts(parts, np.uint64, np.uint64, np.int64)
+    shared = PartitionedColumns(parts, np.uint64, np.uint64, np.int64)
     passed = 0
     for file in files:
         for start in range(0, len(file.many), _NAMES_AT_ONCE):
@@ -187,6 +187,6 @@ def _first_of_name(*files: KeyedCaptions) -> DiskArray:
         high, low, run = shared.read(part)
         order = np.lexsort((low, high))
         high, low, run = high[order], low[order], run[order]
-        begin: Integers = np.union1d(run_starts(high), run_starts(low))
+        begin: Integers = np.union1d(group_starts(high), group_starts(low))
         written[run] = np.repeat(run[begin], run_lengths(begin, len(run)))
     return first

@@ -14,7 +14,7 @@ _HEAD = 1 << 16
 Row = Mapping[str, Any]
 
 
-class IrregularError(Exception):
+class _FallBack(Exception):
     """What only somebody who sees the whole file can judge."""
 
 
@@ -34,7 +34,7 @@ def take_rows(path: Path, take: Callable[[Any], None]) -> None:
         else:
             _take_lines(path, take)
     except (DataError, OSError, ValueError, RecursionError) as error:
-        raise IrregularError(str(error)) from error
+        raise _FallBack(str(error)) from error
 
 
 def _is_row(line: bytes) -> bool:
@@ -59,14 +59,14 @@ def _take_annotations(path: Path, take: Callable[[Any], None]) -> None:
 
     def begin(name: str) -> None:
         if name in begun or "annotations" in begun:
-            raise IrregularError(f"{name} behind annotations")
+            raise _FallBack(f"{name} behind annotations")
         begun.add(name)
 
     def image(number: int, picture: Any) -> None:
         if number == 0:
             begin("images")
         if not isinstance(picture, dict):
-            raise IrregularError(f"images[{number}]")
+            raise _FallBack(f"images[{number}]")
         take({"image_id": picture.get("id"), "captions": []})
 
     def annotation(number: int, row: Any) -> None:
@@ -75,4 +75,4 @@ def _take_annotations(path: Path, take: Callable[[Any], None]) -> None:
         take(row)
 
     if not read_arrays(path, {"images": image, "annotations": annotation}):
-        raise IrregularError("no images, or no annotations")
+        raise _FallBack("no images, or no annotations")

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError, ScoreError
-from showtell.metrics.evaluate import METRICS, Evaluator, Scores, shorten
+from showtell.metrics.evaluate import METRICS, Scorer, Scores, shorten
 from showtell.metrics.large.evaluate import score_keyed
-from showtell.metrics.large.keyed import KeyedCaptions
-from showtell.metrics.large.reader import IrregularError, take_rows
-from showtell.metrics.ptb_tokenizer import Lexicon
+from showtell.metrics.large.keyed import IdTokens
+from showtell.metrics.large.reader import _FallBack, take_rows
+from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.system.atomic import read_text
 
 _IDS = ("image_id", "image", "key", "path")
@@ -39,7 +39,7 @@ def score_files(
     """
     try:
         return _score_on_disk(references, candidates, subset, metrics)
-    except IrregularError:
+    except _FallBack:
         # Whoever has read all can say what is wrong, and with which pictures
         return _score_in_memory(references, candidates, subset, metrics)
 
@@ -50,8 +50,8 @@ def _score_on_disk(references: Path, candidates: Path, subset: bool, metrics: Se
     Raises:
         IrregularError: something is wrong, or unusual.
     """
-    lexicon = Lexicon()
-    truth, ours = KeyedCaptions(lexicon), KeyedCaptions(lexicon)
+    lexicon = TokenVocab()
+    truth, ours = IdTokens(lexicon), IdTokens(lexicon)
 
     def reference(row: Any) -> None:
         truth.add(_key(references, "", row), _captions(references, "", row))
@@ -59,7 +59,7 @@ def _score_on_disk(references: Path, candidates: Path, subset: bool, metrics: Se
     def candidate(row: Any) -> None:
         said = _captions(candidates, "", row)
         if not said and ours.captions:
-            raise IrregularError
+            raise _FallBack
         ours.add(_key(candidates, "", row), said)
 
     take_rows(references, reference)
@@ -82,8 +82,8 @@ def _score_in_memory(references: Path, candidates: Path, subset: bool, metrics: 
         )
     if missing and subset:
         kept = {key: captions for key, captions in truth.items() if key in ours}
-        return Evaluator(kept, metrics=metrics, subset_of=len(truth)).score(ours)
-    return Evaluator(truth, metrics=metrics).score(ours)
+        return Scorer(kept, metrics=metrics, subset_of=len(truth)).score(ours)
+    return Scorer(truth, metrics=metrics).score(ours)
 
 
 def read_references(path: Path) -> dict[str, list[str]]:
