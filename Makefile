@@ -1,6 +1,7 @@
 # make demo   the main job on drawn scenes: prepare, train, score, caption, report; then real photographs, told by a
 #             captioner that is here; DEMO="--seed 1" and more options in place of these
 # make bench  the table of speeds: minutes alone on a quiet machine; BENCH="--only search" and more options
+# make docs   the documentation site in build/docs; warnings are errors
 # make test   lint, types, import contract, tests: what CI runs
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO ?= --captioner models/flickr8k-best-rl --photographs examples
 
-.PHONY: demo test check slow bench clean
+.PHONY: demo test check slow bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/showtell demo --out demo $(DEMO)
@@ -31,6 +32,12 @@ bench: $(STAMP)
 	  onnxscript onnxruntime transformers pycocoevalcap openvino || \
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,bench]'
 	$(BIN)/python -m benchmarks $(BENCH)
+
+docs: $(STAMP)
+	$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
+	  sphinx myst_parser pydata_sphinx_theme || \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
 
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
