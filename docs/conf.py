@@ -19,13 +19,15 @@ exclude_patterns = ["scripts", "README.md"]
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
-autodoc_class_signature = "separated"
+autodoc_class_signature = "mixed"
+default_role = "literal"
 python_use_unqualified_type_names = True
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"showtell {release}"
+highlight_language = "sh"
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
