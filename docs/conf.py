@@ -49,7 +49,8 @@ html_sidebars = {"**": ["site-nav"]}
 templates_path = ["_templates"]
 
 _PICTURE = re.compile(
-    r'<picture>\s*<source [^>]*srcset="(?P<dark>[^"]+)">\s*<img src="(?P<light>[^"]+)" alt="(?P<alt>[^"]*)">\s*</picture>'
+    r'<picture>\s*<source [^>]*srcset="(?P<dark>[^"]+)">\s*'
+    r'<img src="(?P<light>[^"]+)" alt="(?P<alt>[^"]*)">\s*</picture>'
 )
 _ROOT_PAGES = {"../CHANGELOG.md": "changelog.md", "../CONTRIBUTING.md": "contributing.md"}
 _OUTSIDE = re.compile(r"\[([^\]]*)\]\(\.\./(?!results)([^)#]*)(?:#[^)]*)?\)")

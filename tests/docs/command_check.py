@@ -6,12 +6,16 @@ import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
-import click
 import typer
-
 from showtell.config.recipe import load_recipe, shipped_recipes
 from tests.docs.markdown import ROOT
+
+try:  # typer carries its own copy of click since 0.2
+    from typer import _click as click
+except ImportError:  # pragma: no cover
+    import click  # type: ignore[no-redef]
 
 # Programs of others that the documents name; their arguments are not checked.
 FOREIGN = {"cd", "git", "hf", "mlflow", "pre-commit"}
@@ -23,13 +27,11 @@ class WrongCommandError(AssertionError):
 
 
 @cache
-def cli() -> click.Group:
-    """Return the command line of the package."""
+def cli() -> Any:
+    """Return the command line of the package, a click group."""
     from showtell.cli.main import app
 
-    group = typer.main.get_command(app)
-    assert isinstance(group, click.Group)
-    return group
+    return typer.main.get_command(app)
 
 
 @cache
@@ -70,14 +72,19 @@ def check_showtell(words: list[str]) -> None:
             name, command, rest = group.resolve_command(context, [*context._protected_args, *context.args])
             assert command is not None
             with command.make_context(name, rest, parent=context) as inner:
-                values = dict(inner.params)
+                values = {
+                    name: inner.params.get(parameter.name)
+                    for parameter in command.params
+                    for name in parameter.opts
+                }
     except click.ClickException as error:
         raise WrongCommandError(f"showtell {' '.join(words)}: {error.format_message()}") from error
     except click.exceptions.Exit:
         return
     if name in {"train", "tune"}:
-        _check_recipe(str(values.get("recipe")), [*(values.get("overrides") or values.get("set") or [])])
-    named = values.get("recipe") if name == "bundle" else values.get("name") if name == "recipes" else None
+        searched = [re.sub(r"(\.\.|,).*", "", search) for search in values.get("--search") or []]
+        _check_recipe(str(values["recipe"]), [*(values.get("--set") or []), *searched])
+    named = values.get("--recipe") if name == "bundle" else values.get("name") if name == "recipes" else None
     if named is not None and str(named) not in shipped_recipes():
         raise WrongCommandError(f"no shipped recipe is named '{named}'")
 
@@ -144,8 +151,7 @@ def _check_python(words: list[str]) -> None:
         module, *rest = words[words.index("-m") + 1 :]
         if module == "showtell":
             check_showtell(rest)
-        elif module.split(".")[0] in {"showtell", "benchmarks"}:
-            if find_spec(module) is None:
-                raise WrongCommandError(f"no module {module}")
+        elif module.split(".")[0] in {"showtell", "benchmarks"} and find_spec(module) is None:
+            raise WrongCommandError(f"no module {module}")
     elif words and words[0].endswith(".py") and not Path(ROOT, words[0]).is_file():
         raise WrongCommandError(f"no file {words[0]}")

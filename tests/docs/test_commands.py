@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from tests.docs import command_check, markdown
 from tests.docs.command_check import WrongCommandError, check, check_inline
 
@@ -48,7 +47,12 @@ def test_most_commands_of_the_readme_are_ours() -> None:
         if block.info in markdown.SHELLS
         for words in markdown.commands(block.body)
     ]
-    assert {words[1] for words in found if words[0] == "showtell"} >= {"caption", "prepare", "train", "evaluate"}
+    assert {words[1] for words in found if words[0] == "showtell"} >= {
+        "caption",
+        "prepare",
+        "train",
+        "evaluate",
+    }
     assert {words[1] for words in found if words[0] == "make"} >= {"demo", "test"}
 
 
@@ -85,4 +89,8 @@ def test_a_broken_command_in_running_text_is_found(code: str) -> None:
 
 def test_continued_lines_comments_and_variables_are_understood() -> None:
     body = "A=1 showtell caption RUN \\\n  a.jpg  # a comment\n\n# nothing\nmake test && make slow\n"
-    assert markdown.commands(body) == [["showtell", "caption", "RUN", "a.jpg"], ["make", "test"], ["make", "slow"]]
+    assert markdown.commands(body) == [
+        ["showtell", "caption", "RUN", "a.jpg"],
+        ["make", "test"],
+        ["make", "slow"],
+    ]

@@ -10,9 +10,9 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tests.docs import markdown
 
 from showtell.config import recipe_reference
-from tests.docs import markdown
 
 ROOT = markdown.ROOT
 README = ROOT / "README.md"
@@ -22,7 +22,8 @@ DOCUMENTS = [pytest.param(path, id=str(path.relative_to(ROOT))) for path in mark
 
 def _script(name: str) -> ModuleType:
     spec = spec_from_file_location(f"docs_{name}", ROOT / "docs" / "scripts" / f"{name}.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -41,7 +42,9 @@ def test_readme_says_in_its_first_sentence_what_this_is() -> None:
 def test_readme_shows_a_caption_the_results_and_the_speed() -> None:
     text = README.read_text(encoding="utf-8")
     assert {"docs/images/taxi-attention.jpg", "docs/images/speed-light.svg"} <= set(markdown.links(README))
-    assert "showtell:" in text and "95 %" in text and "| human" in text
+    assert "showtell:" in text
+    assert "95 %" in text
+    assert "| human" in text
     (block,) = (block for block in markdown.blocks(README) if block.info == "python")
     assert len(block.body.splitlines()) <= 6
 

@@ -7,7 +7,6 @@ import importlib
 import warnings
 
 import pytest
-
 from tests.docs import markdown
 
 BLOCKS = [block for path in markdown.documents() for block in markdown.blocks(path) if block.info == "python"]
