@@ -11,7 +11,8 @@ from tests.docs import markdown
 
 BLOCKS = [block for path in markdown.documents() for block in markdown.blocks(path) if block.info == "python"]
 # These caption two examples by a captioner of the repository.
-QUICK = [block for block in BLOCKS if block.path.name in {"README.md", "api.md"} and "models/" in block.body]
+RUN = (markdown.ROOT / "README.md", markdown.ROOT / "docs" / "api.md")
+QUICK = [block for block in BLOCKS if block.path in RUN and "models/" in block.body]
 
 
 @pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.place)
