@@ -5,23 +5,23 @@ python docs/scripts/drawings.py
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import svg
 
-LAYERS = (
-    ("command line", ("cli",)),
-    ("experiments", ("experiments", "demo")),
-    ("training and output", ("training", "export", "report")),
-    ("inference", ("inference",)),
-    ("saved models", ("checkpoints",)),
-    ("networks", ("decoders", "encoders", "kernels")),
-    ("data and search", ("data", "metrics", "generation")),
-    ("basics", ("images", "tokenizer", "config")),
-    ("system", ("system", "errors")),
-)
+ROOT = Path(__file__).resolve().parent.parent.parent
+LABELS = {
+    "cli": "command line",
+    "training": "training and output",
+    "checkpoints": "saved models",
+    "data": "data and search",
+    "images": "images and text",
+    "config": "configuration",
+}
 STAGES = (
     ("image file", "JPEG, PNG, WebP, …", "images/load.py"),
     ("preprocess", "decode, resize, normalize", "images/preprocess.py"),
@@ -41,6 +41,13 @@ TRAINING = (
 )
 
 
+def layers() -> list[list[str]]:
+    """Return the packages of each row from the contract that import-linter checks, top row first."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    rows = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    return [[name.strip().removeprefix("showtell.") for name in re.split("[|:]", row)] for row in rows]
+
+
 def draw_layers(colors: svg.Colors) -> str:
     """Return the packages, top to bottom, each importing only from those below it."""
     title = "Packages of showtell"
@@ -49,20 +56,22 @@ def draw_layers(colors: svg.Colors) -> str:
         svg.text(12, 46, "A package imports only from the rows below its own.", colors["muted"], size=12.5),
     ]
     y, left, width = 60, 170, 560
-    for number, (name, packages) in enumerate(LAYERS):
-        parts.append(svg.text(left - 12, y + 22, name, colors["muted"], size=13, anchor="end"))
+    rows = layers()
+    for number, packages in enumerate(rows):
+        label = LABELS.get(packages[0], "")
+        parts.append(svg.text(left - 12, y + 20, label, colors["muted"], size=13, anchor="end"))
         gap = 10
         each = (width - gap * (len(packages) - 1)) / len(packages)
         for place, package in enumerate(packages):
             x = left + place * (each + gap)
             parts += [
-                svg.box(x, y, each, 34, colors["box"], colors["blue"]),
-                svg.text(x + each / 2, y + 22, package, colors["text"], anchor="middle", weight=600),
+                svg.box(x, y, each, 30, colors["box"], colors["blue"]),
+                svg.text(x + each / 2, y + 20, package, colors["text"], anchor="middle", weight=600),
             ]
-        if number < len(LAYERS) - 1:
-            parts.append(svg.arrow(left + width / 2, y + 35, left + width / 2, y + 48, colors["line"]))
-        y += 50
-    description = "From the top: " + "; ".join(", ".join(packages) for _, packages in LAYERS)
+        if number < len(rows) - 1:
+            parts.append(svg.arrow(left + width / 2, y + 31, left + width / 2, y + 43, colors["line"]))
+        y += 45
+    description = "From the top: " + "; ".join(", ".join(packages) for packages in rows)
     return svg.document(760, y + 4, title, description, colors, parts)
 
 

@@ -95,7 +95,7 @@ def test_drawings_are_current(name: str) -> None:
 
 
 def test_the_drawing_of_the_packages_has_all_of_them() -> None:
-    drawn = {name for _, names in _script("drawings").LAYERS for name in names}
+    drawn = {name for row in _script("drawings").layers() for name in row}
     package = ROOT / "src" / "showtell"
     rooms = {path.parent.name for path in package.glob("*/__init__.py")}
     assert rooms <= drawn
