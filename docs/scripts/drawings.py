@@ -16,11 +16,18 @@ import svg
 ROOT = Path(__file__).resolve().parent.parent.parent
 LABELS = {
     "cli": "command line",
+    "experiments": "comparisons, demo",
     "training": "training and output",
+    "inference": "captioning images",
     "checkpoints": "saved models",
-    "data": "data and search",
+    "decoders": "caption networks",
+    "data": "data, metrics, search",
+    "encoders": "image networks",
+    "kernels": "fast paths",
     "images": "images and text",
-    "config": "configuration",
+    "config": "settings",
+    "system": "files, devices",
+    "errors": "errors",
 }
 STAGES = (
     ("image file", "JPEG, PNG, WebP, …", "images/load.py"),
