@@ -73,16 +73,16 @@ def to_markdown() -> str:
         parts.append(f"\n## {section.title}\n")
         if section.summary:
             parts.append(f"{section.summary}\n")
-        parts.append("| key | type | default | bounds | meaning |\n| --- | --- | --- | --- | --- |")
+        parts.append("| key | meaning | type | default | bounds |\n| --- | --- | --- | --- | --- |")
         parts.extend(
             "| "
             + " | ".join(
                 (
                     f"`{key.name}`",
+                    _cell(key.description),
                     _cell(key.type),
                     f"`{key.default}`" if key.default else "required",
                     _cell(key.bounds),
-                    _cell(key.description),
                 )
             )
             + " |"
