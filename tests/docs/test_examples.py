@@ -1,0 +1,43 @@
+"""The captions that examples/README.md shows are what the captioner gives."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from showtell import Captioner
+from tests.docs.markdown import ROOT
+
+EXAMPLES = ROOT / "examples"
+MOST_BYTES = 120_000
+ROW = re.compile(r"^\| `([\w-]+\.jpg)` \| ([a-z ]+) \| (.+) \|$", re.M)
+
+
+def _rows() -> dict[str, tuple[str, str]]:
+    text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    return {name: (caption, verdict) for name, caption, verdict in ROW.findall(text) if "[" not in verdict}
+
+
+def test_five_captions_are_right_and_one_is_marked_as_wrong() -> None:
+    rows = _rows()
+    assert sorted(rows) == sorted(path.name for path in EXAMPLES.glob("*.jpg"))
+    wrong = [name for name, (_, verdict) in rows.items() if "**wrong**" in verdict]
+    assert len(wrong) == 1
+    assert wrong[0].startswith("wrong-")
+    assert len(rows) == 6
+
+
+def test_examples_are_small() -> None:
+    assert all(path.stat().st_size <= MOST_BYTES for path in EXAMPLES.glob("*.jpg"))
+
+
+@pytest.mark.slow
+def test_the_captions_are_the_captioners() -> None:
+    rows = _rows()
+    captions = Captioner.load(ROOT / "models" / "flickr8k-best-rl", device="cpu").caption(
+        [EXAMPLES / name for name in rows]
+    )
+    same = [caption.text == text for caption, (text, _) in zip(captions, rows.values(), strict=True)]
+    # Processors that multiply bfloat16 may change one of them.
+    assert sum(same) >= len(rows) - 1
