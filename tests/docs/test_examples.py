@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 
 import pytest
+from tests.docs.markdown import ROOT
 
 from showtell import Captioner
-from tests.docs.markdown import ROOT
 
 EXAMPLES = ROOT / "examples"
 MOST_BYTES = 120_000
-ROW = re.compile(r"^\| `([\w-]+\.jpg)` \| ([a-z ]+) \| (.+) \|$", re.M)
+ROW = re.compile(r"^\| `([\w-]+\.jpg)` \| ([a-z ]+) \| ([^|]+) \|", re.M)
 
 
 def _rows() -> dict[str, tuple[str, str]]:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
-    return {name: (caption, verdict) for name, caption, verdict in ROW.findall(text) if "[" not in verdict}
+    return {name: (caption, verdict) for name, caption, verdict in ROW.findall(text)}
 
 
 def test_five_captions_are_right_and_one_is_marked_as_wrong() -> None:
