@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from showtell.config.recipe import load_recipe, shipped_recipes
 from tests.docs.markdown import ROOT
+
+from showtell.config.recipe import load_recipe, shipped_recipes
 
 try:  # typer carries its own copy of click since 0.2
     from typer import _click as click
