@@ -36,15 +36,15 @@ def test_a_step_is_the_papers_equations() -> None:
     _, before, _ = decoder.step(torch.tensor([[1], [2]]), before)
     logits, after, attention = decoder.step(torch.tensor([[3], [4]]), before)
     for picture, token in enumerate((3, 4)):
-        regions = torch.relu(decoder.region_dim(features.regions[picture]))  # [R, H]
-        whole = torch.relu(decoder.picture(features.pooled[picture]))
-        read = torch.cat((decoder.words(torch.tensor(token)), whole))
+        regions = torch.relu(decoder.region_proj(features.regions[picture]))  # [R, H]
+        whole = torch.relu(decoder.image_proj(features.pooled[picture]))
+        read = torch.cat((decoder.word_embedding(torch.tensor(token)), whole))
         hidden, cell = after.hidden[picture, 0], after.cell[picture, 0]
-        gate = torch.sigmoid(decoder.gate(torch.cat((read, before.hidden[picture, 0]))))
+        gate = torch.sigmoid(decoder.sentinel_gate(torch.cat((read, before.hidden[picture, 0]))))
         sentinel = gate * torch.tanh(cell)
-        asked = decoder.query(hidden)
-        z = decoder.energy(torch.tanh(decoder.key(regions) + asked)).squeeze(1)  # [R]
-        known = decoder.energy(torch.tanh(decoder.sentinel_key(sentinel) + asked))
+        asked = decoder.query_proj(hidden)
+        z = decoder.energy(torch.tanh(decoder.key_proj(regions) + asked)).squeeze(1)  # [R]
+        known = decoder.energy(torch.tanh(decoder.sentinel_key_proj(sentinel) + asked))
         share = torch.cat((z, known)).softmax(0)[-1]
         seen = share * sentinel + (1 - share) * (z.softmax(0) @ regions)
         torch.testing.assert_close(logits[picture, 0], decoder.output(seen + hidden).float())
@@ -65,8 +65,8 @@ def test_a_sentinel_that_wins_hides_the_regions_and_one_that_loses_says_nothing(
     decoder: Any = make_decoder()
     with torch.no_grad():
         # Regions get tanh(0) = 0 in the first channel of the hidden layer, the sentinel tanh(9).
-        decoder.key.weight[0], decoder.key.bias[0], decoder.query.weight[0] = 0, 0, 0
-        decoder.sentinel_key.weight[0], decoder.sentinel_key.bias[0] = 0, 9
+        decoder.key_proj.weight[0], decoder.key_proj.bias[0], decoder.query_proj.weight[0] = 0, 0, 0
+        decoder.sentinel_key_proj.weight[0], decoder.sentinel_key_proj.bias[0] = 0, 9
         decoder.energy.weight[0, 0] = energy
     share = share_of_the_sentinel(decoder, decoder.init_state(make_features(), 1))
     torch.testing.assert_close(share, torch.full_like(share, expected))

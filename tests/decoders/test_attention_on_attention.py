@@ -45,7 +45,7 @@ def test_information_of_query_and_findings_passes_a_gate_of_both() -> None:
 def test_a_closed_gate_lets_nothing_of_the_regions_through() -> None:
     decoder = make_decoder(refine_layers=0)
     with torch.no_grad():
-        decoder.on_attention.bias[WIDTH:] = -1e4
+        decoder.aoa_proj.bias[WIDTH:] = -1e4
     logits, state, attention = decoder.step(
         torch.ones(2, 1, dtype=torch.int64), decoder.init_state(make_features(), 1)
     )
@@ -59,10 +59,10 @@ def test_what_was_found_is_read_with_the_next_word() -> None:
     tokens = torch.ones(2, 1, dtype=torch.int64)
     _, state, _ = decoder.step(tokens, decoder.init_state(features, 1))
     first, second = decoder.init_state(features, 1), state
-    word = decoder.from_word(decoder.words(tokens))
+    word = decoder.input_proj(decoder.word_embedding(tokens))
     for before in (first, second):
         seen = before.picture.unsqueeze(1) + before.context
-        gates = word + decoder.from_before(torch.cat((seen, before.hidden), dim=2))
+        gates = word + decoder.recurrent_proj(torch.cat((seen, before.hidden), dim=2))
         write, keep, content, expose = gates.chunk(4, dim=2)
         cell = keep.sigmoid() * before.cell + write.sigmoid() * content.tanh()
         _, after, _ = decoder.step(tokens, before)
@@ -75,7 +75,7 @@ def test_what_was_found_is_read_with_the_next_word() -> None:
 def test_as_many_layers_refine_the_regions_as_were_asked_for(refine_layers: int) -> None:
     decoder = make_decoder(refine_layers)
     assert len(decoder.refine_layers) == refine_layers
-    regions = torch.relu(decoder.region_dim(make_features().regions))
+    regions = torch.relu(decoder.region_proj(make_features().regions))
     for layer in decoder.refine_layers:
         regions = layer(regions, make_features().mask)
     torch.testing.assert_close(decoder.init_state(make_features(), 1).picture, regions.mean(dim=1))

@@ -31,10 +31,10 @@ def test_the_statistics_are_those_of_pictures_however_many_captions_they_have() 
         decoder = make_decoder().train()
         tokens = torch.ones(8, hypotheses, 3, dtype=torch.int64)
         decoder(features_of(make_pooled()), tokens)
-        norms.append(decoder.norm.state_dict())
+        norms.append(decoder.image_norm.state_dict())
     for name, value in norms[0].items():
         assert torch.equal(value, norms[1][name])
-    seen = make_decoder().picture(make_pooled())
+    seen = make_decoder().image_proj(make_pooled())
     torch.testing.assert_close(norms[0]["norm.running_mean"], 0.1 * seen.mean(0))
 
 
@@ -52,12 +52,12 @@ def test_a_picture_is_captioned_alike_alone_and_among_others() -> None:
 def test_a_batch_of_one_picture_trains_and_leaves_the_statistics_alone() -> None:
     decoder = make_decoder().train()
     decoder(features_of(make_pooled()), torch.ones(8, 1, 3, dtype=torch.int64))
-    before = {name: value.clone() for name, value in decoder.norm.named_buffers()}
+    before = {name: value.clone() for name, value in decoder.image_norm.named_buffers()}
     logits = decoder(features_of(make_pooled(1)), torch.ones(1, 5, 3, dtype=torch.int64))
     logits.sum().backward()
     assert bool(torch.isfinite(logits).all())
-    assert float(decoder.picture.weight.grad.abs().sum()) > 0
-    assert all(torch.equal(value, before[name]) for name, value in decoder.norm.named_buffers())
+    assert float(decoder.image_proj.weight.grad.abs().sum()) > 0
+    assert all(torch.equal(value, before[name]) for name, value in decoder.image_norm.named_buffers())
 
 
 def test_the_norm_computes_in_full_precision_whatever_training_does() -> None:
@@ -75,4 +75,4 @@ def test_the_norm_computes_in_full_precision_whatever_training_does() -> None:
 def test_a_plain_head_has_no_statistics(head: str, names: int) -> None:
     spec = LstmSpec(embedding=6, hidden=5, image_head=head)  # type: ignore[arg-type]
     decoder = LstmDecoder(spec, vocabulary=9, encoder_width=4, pad_id=0)
-    assert len([name for name in decoder.state_dict() if name.startswith("norm.")]) == names
+    assert len([name for name in decoder.state_dict() if name.startswith("image_norm.")]) == names

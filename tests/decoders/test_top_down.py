@@ -38,7 +38,7 @@ def test_what_was_seen_and_said_steers_the_next_look_by_the_way_back_alone(way_b
     decoder = make_decoder()
     if not way_back:
         with torch.no_grad():
-            decoder.from_before.weight[:, HIDDEN:] = 0
+            decoder.recurrent_proj.weight[:, HIDDEN:] = 0
     first, second = ([asking(decoder, make_features(seed), words) for seed in (0, 1)] for words in (1, 2))
     assert torch.equal(*first)
     assert torch.equal(*second) == (not way_back)
@@ -47,8 +47,8 @@ def test_what_was_seen_and_said_steers_the_next_look_by_the_way_back_alone(way_b
 def test_two_steps_are_the_papers_equations() -> None:
     decoder, features = make_decoder(), make_features(0)
     state = decoder.init_state(features, 1)
-    regions = torch.relu(decoder.region_dim(features.regions))  # [P, R, M]
-    whole = decoder.from_picture(torch.relu(decoder.picture(features.pooled)))
+    regions = torch.relu(decoder.region_proj(features.regions))  # [P, R, M]
+    whole = decoder.image_input_proj(torch.relu(decoder.image_proj(features.pooled)))
     hidden = [torch.zeros(2, HIDDEN, dtype=torch.float64) for _ in range(2)]
     cells = list(hidden)
 
@@ -59,11 +59,11 @@ def test_two_steps_are_the_papers_equations() -> None:
 
     for token in (3, 5):
         logits, state, attention = decoder.step(torch.full((2, 1), token), state)
-        word = decoder.from_word(decoder.words(torch.full((2,), token)))
-        update(word + whole + decoder.from_before(torch.cat(hidden, dim=1)), 0)
-        a = decoder.energy(torch.tanh(decoder.key(regions) + decoder.query(hidden[0]).unsqueeze(1)))
+        word = decoder.input_proj(decoder.word_embedding(torch.full((2,), token)))
+        update(word + whole + decoder.recurrent_proj(torch.cat(hidden, dim=1)), 0)
+        a = decoder.energy(torch.tanh(decoder.key_proj(regions) + decoder.query_proj(hidden[0]).unsqueeze(1)))
         weights = a.softmax(dim=1)  # [P, R, 1]
         found = (weights * regions).sum(dim=1)
-        update(decoder.language(torch.cat((found, hidden[0], hidden[1]), dim=1)), 1)
+        update(decoder.language_proj(torch.cat((found, hidden[0], hidden[1]), dim=1)), 1)
         torch.testing.assert_close(logits.squeeze(1), decoder.output(hidden[1]).float())
         torch.testing.assert_close(attention.squeeze(1), weights.squeeze(2).float())

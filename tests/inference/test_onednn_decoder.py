@@ -167,7 +167,7 @@ def test_packing_leaves_the_plain_decoder_as_it_is_and_shares_the_rest(decoder: 
     before = [type(part) for part in decoder.children()]
     ready = packed_decoder(decoder)
     assert [type(part) for part in decoder.children()] == before
-    assert ready.words.weight is decoder.words.weight
+    assert ready.word_embedding.weight is decoder.word_embedding.weight
     assert isinstance(ready.output, PackedLinear)
     assert ready.output.exact == (ready.output.dtype == torch.bfloat16)
 
@@ -175,8 +175,8 @@ def test_packing_leaves_the_plain_decoder_as_it_is_and_shares_the_rest(decoder: 
 def test_lstms_that_are_stepped_are_packed() -> None:
     stacked = build_decoder(SPECS["stacked"], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
     ready: Any = packed_decoder(stacked)
-    assert isinstance(ready.lower, PackedLstm)
-    assert isinstance(ready.upper, PackedLstm)
+    assert isinstance(ready.attention_lstm, PackedLstm)
+    assert isinstance(ready.language_lstm, PackedLstm)
 
 
 @pytest.mark.parametrize("name", sorted(set(SPECS) - {"lstm"}))

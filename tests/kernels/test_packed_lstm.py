@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
-from showtell.kernels.lstm_step import lstm_step
+from showtell.kernels.lstm_step import StepLstm
 from showtell.kernels.packed_lstm import PackedBatch, packed_lstm, packed_lstm_with_cells
 
 PAD = 0
@@ -60,14 +60,14 @@ def test_outputs_and_gradients_are_those_of_torch(layers: int) -> None:
 @pytest.mark.parametrize("asked", ["hidden", "cells", "both"])
 def test_cells_and_what_is_asked_of_them_are_those_of_steps(asked: str) -> None:
     torch.manual_seed(0)
-    lstm = nn.LSTM(3, 4).double()
+    lstm = StepLstm(3, 4).double()
     tokens = padded([2, 4, 1], 4)
     sentences = PackedBatch.of(tokens, PAD)
     inputs = torch.randn(3, 4, 3, dtype=torch.float64, requires_grad=True)
     steps = []
     hidden = cell = torch.zeros(3, 4, dtype=torch.float64)
     for part in inputs.unbind(1):
-        hidden, cell = lstm_step(lstm, part, hidden, cell)
+        hidden, cell = lstm.step(part, hidden, cell)
         steps.append(torch.cat((hidden, cell), dim=1))
     wanted = sentences.pack(torch.stack(steps, dim=1))
     found = torch.cat(packed_lstm_with_cells(lstm, sentences.pack(inputs), sentences), dim=1)

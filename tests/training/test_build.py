@@ -143,7 +143,7 @@ def test_live_views_and_batch_norm_go_on_with_the_same_bits(
     whole, cut = state_of(tmp_path / "whole"), state_of(tmp_path / "cut")
     assert whole.keys() == cut.keys()
     assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
-    for name in ("model.decoder.norm.norm.running_mean", "average.decoder.norm.norm.running_var"):
+    for name in ("model.decoder.image_norm.norm.running_mean", "average.decoder.image_norm.norm.running_var"):
         assert name in whole
     assert not [name for name in whole if ".encoder." in name]
 

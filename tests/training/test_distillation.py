@@ -154,7 +154,7 @@ def test_a_phase_begins_anew_taught_by_the_best_before(
         return step(self, *rest)  # type: ignore[arg-type]
 
     def looking_teach(self: TeacherEnsemble, *rest: object) -> torch.Tensor:
-        taught_by.update(model.decoder.words.weight.sum().item() for model in self._models)
+        taught_by.update(model.decoder.word_embedding.weight.sum().item() for model in self._models)
         return teach(self, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TrainStep, "step", looking_step)
@@ -170,10 +170,10 @@ def test_a_phase_begins_anew_taught_by_the_best_before(
         for path in (tmp_path / "run" / "teacher", tmp_path / "alone" / "best")
     )
     assert all(torch.equal(teacher[name], value) for name, value in best.items())
-    assert taught_by == {teacher["words.weight"].sum().item()}
+    assert taught_by == {teacher["word_embedding.weight"].sum().item()}
     first, second = began[:2]
-    assert not torch.equal(first["words.weight"], second["words.weight"])
-    assert first["words.weight"].std() == pytest.approx(second["words.weight"].std().item(), rel=0.3)
+    assert not torch.equal(first["word_embedding.weight"], second["word_embedding.weight"])
+    assert first["word_embedding.weight"].std() == pytest.approx(second["word_embedding.weight"].std().item(), rel=0.3)
 
 
 @pytest.mark.parametrize("stop_at", [4, 6])

@@ -73,7 +73,7 @@ def test_padding_changes_no_loss_and_no_gradient(model: CaptioningModel, smoothi
 def test_the_pad_vector_gets_no_gradient(model: CaptioningModel) -> None:
     loss, _ = cross_entropy(model, make_batch(3), pad_id=PAD)
     loss.backward()
-    gradient = model.decoder.words.weight.grad
+    gradient = model.decoder.word_embedding.weight.grad
     assert gradient is not None
     assert bool((gradient[PAD] == 0).all())
     assert bool((gradient[BOS] != 0).any())

@@ -45,7 +45,7 @@ from showtell.system.atomic import (
 from showtell.system.safetensors import halve_tensors, save_tensors
 from showtell.tokenizer import Tokenizer
 
-KIND, FORMAT = "showtell checkpoint", 1
+KIND, FORMAT = "showtell checkpoint", 2
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
             f"{directory} cannot be used",
             found=f"{kind}, format {version}",
             expected=f"{KIND}, format {FORMAT}",
-            mend="Use the version of showtell that wrote it",
+            mend="Train it again, or bundle it again" if version == 1 else "Use the version of showtell that wrote it",
         )
     files = config.get("files")
     if not isinstance(files, dict) or not {DECODER, TOKENIZER} <= files.keys():

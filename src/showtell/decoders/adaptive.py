@@ -29,7 +29,7 @@ from showtell.decoders.state import DecoderState
 from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.lstm_step import lstm_step
+from showtell.kernels.lstm_step import StepLstm
 from showtell.kernels.packed_lstm import PackedBatch, packed_lstm_with_cells
 
 
@@ -67,14 +67,14 @@ class AdaptiveDecoder(BaseDecoder):
     def __init__(self, spec: AdaptiveSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.picture = nn.Linear(encoder_width, spec.embedding)
-        self.memory = nn.Linear(encoder_width, spec.hidden)
-        self.lower = nn.LSTM(2 * spec.embedding, spec.hidden, batch_first=True)
-        self.gate = nn.Linear(2 * spec.embedding + spec.hidden, spec.hidden)
-        self.key = nn.Linear(spec.hidden, spec.attention)
-        self.sentinel_key = nn.Linear(spec.hidden, spec.attention)
-        self.query = nn.Linear(spec.hidden, spec.attention, bias=False)
+        self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.image_proj = nn.Linear(encoder_width, spec.embedding)
+        self.region_proj = nn.Linear(encoder_width, spec.hidden)
+        self.lstm = StepLstm(2 * spec.embedding, spec.hidden)
+        self.sentinel_gate = nn.Linear(2 * spec.embedding + spec.hidden, spec.hidden)
+        self.key_proj = nn.Linear(spec.hidden, spec.attention)
+        self.sentinel_key_proj = nn.Linear(spec.hidden, spec.attention)
+        self.query_proj = nn.Linear(spec.hidden, spec.attention, bias=False)
         # No bias: the softmax would cancel it, and its gradient would be zero for ever.
         self.energy = nn.Linear(spec.attention, 1, bias=False)
         self.output = nn.Linear(spec.hidden, vocabulary)
@@ -84,14 +84,14 @@ class AdaptiveDecoder(BaseDecoder):
     def init_state(self, features: Features, hypotheses: int) -> AdaptiveState:
         """Project the regions once; K hypotheses start from zeros."""
         check_regions(features)
-        values = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, H]
+        values = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, H]
         start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, self.spec.hidden)
         return AdaptiveState(
             hidden=start,
             cell=start,
-            picture=self.dropout(torch.relu(self.picture(features.pooled))),  # [P, E]
+            picture=self.dropout(torch.relu(self.image_proj(features.pooled))),  # [P, E]
             values=values,
-            keys=self.key(values),  # [P, R, A]
+            keys=self.key_proj(values),  # [P, R, A]
             mask=features.mask,
         )
 
@@ -102,11 +102,11 @@ class AdaptiveDecoder(BaseDecoder):
         of the word comes from the sentinel.
         """
         pictures, hypotheses = tokens.shape
-        words = self.dropout(self.words(tokens))  # [P, K, E]
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, E]
         picture = state.picture.unsqueeze(1).expand(-1, hypotheses, -1)
         heard = torch.cat((words.to(picture.dtype), picture), dim=-1).flatten(0, 1)  # [P*K, 2E]
         before = state.hidden.flatten(0, 1)
-        hidden, cell = lstm_step(self.lower, heard, before, state.cell.flatten(0, 1))
+        hidden, cell = self.lstm.step(heard, before, state.cell.flatten(0, 1))
         sentinel = self._sentinel(heard, before, cell)
         hidden, cell, sentinel = (
             part.view(pictures, hypotheses, -1) for part in (hidden, cell, sentinel.to(hidden.dtype))
@@ -120,10 +120,10 @@ class AdaptiveDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         state = self.init_state(features, hypotheses)
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
         picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
         heard = torch.cat((words.to(picture.dtype), picture), dim=1)  # [N, 2E]
-        packed, cell = packed_lstm_with_cells(self.lower, heard, sentences)
+        packed, cell = packed_lstm_with_cells(self.lstm, heard, sentences)
         hidden = sentences.unpack(packed)  # [P*K, T, H]
         before = sentences.pack(functional.pad(hidden, (0, 0, 1, -1)))
         sentinel = sentences.unpack(self._sentinel(heard, before, cell).to(hidden.dtype))
@@ -133,14 +133,14 @@ class AdaptiveDecoder(BaseDecoder):
 
     def _sentinel(self, heard: Tensor, before: Tensor, cell: Tensor) -> Tensor:
         """Return s_t [N, H] of what was read [N, 2E], h_{t-1} [N, H] and m_t [N, H]."""
-        gate = self.gate(torch.cat((heard, before.to(heard.dtype)), dim=1))
+        gate = self.sentinel_gate(torch.cat((heard, before.to(heard.dtype)), dim=1))
         return torch.sigmoid(gate).to(cell.dtype) * torch.tanh(cell)
 
     def _look(self, hidden: Tensor, sentinel: Tensor, state: AdaptiveState) -> tuple[Tensor, Tensor, Tensor]:
         """Ask regions and sentinel with h_t [P, X, H]; return c_t [P, X, H], z_t [P, X, R], beta_t [P, X, 1]."""
-        asked, column = self.query(hidden), self.energy.weight.squeeze(0)
+        asked, column = self.query_proj(hidden), self.energy.weight.squeeze(0)
         energy = additive_energy(state.keys, asked, column)  # [P, X, R]
-        known = self.energy(torch.tanh(self.sentinel_key(sentinel) + asked))  # [P, X, 1]
+        known = self.energy(torch.tanh(self.sentinel_key_proj(sentinel) + asked))  # [P, X, 1]
         energy = energy.masked_fill(~state.mask.unsqueeze(1), float("-inf"))
         shares = torch.cat((energy, known.to(energy.dtype)), dim=2).softmax(dim=2)
         looking, share = shares[..., :-1], shares[..., -1:]

@@ -55,17 +55,17 @@ class AttentionDecoder(BaseDecoder):
     def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.memory = nn.Linear(encoder_width, spec.region_dim)
-        self.initial = nn.Linear(encoder_width, 2 * spec.hidden)
-        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.key = nn.Linear(spec.region_dim, spec.attention)
-        self.query = nn.Linear(spec.hidden, spec.attention, bias=False)
+        self.region_proj = nn.Linear(encoder_width, spec.region_dim)
+        self.init_proj = nn.Linear(encoder_width, 2 * spec.hidden)
+        self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.key_proj = nn.Linear(spec.region_dim, spec.attention)
+        self.query_proj = nn.Linear(spec.hidden, spec.attention, bias=False)
         # No bias: the softmax would cancel it, and its gradient would be zero for ever.
         self.energy = nn.Linear(spec.attention, 1, bias=False)
-        self.gate = nn.Linear(spec.hidden, spec.region_dim)
-        self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
-        self.from_sight = nn.Linear(spec.region_dim + spec.hidden, 4 * spec.hidden, bias=False)
-        self.deep = nn.Linear(spec.hidden + spec.region_dim, spec.embedding)
+        self.context_gate = nn.Linear(spec.hidden, spec.region_dim)
+        self.input_proj = nn.Linear(spec.embedding, 4 * spec.hidden)
+        self.context_proj = nn.Linear(spec.region_dim + spec.hidden, 4 * spec.hidden, bias=False)
+        self.deep_output = nn.Linear(spec.hidden + spec.region_dim, spec.embedding)
         self.output = nn.Linear(spec.embedding, vocabulary)
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
@@ -73,20 +73,20 @@ class AttentionDecoder(BaseDecoder):
     def init_state(self, features: Features, hypotheses: int) -> AttentionState:
         """Project the regions once and start K hypotheses from the picture as a whole."""
         check_regions(features)
-        values = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
-        hidden, cell = torch.tanh(self.initial(features.pooled)).chunk(2, dim=-1)  # [P, H]
+        values = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
+        hidden, cell = torch.tanh(self.init_proj(features.pooled)).chunk(2, dim=-1)  # [P, H]
         return AttentionState(
             hidden=hidden.unsqueeze(1).expand(-1, hypotheses, -1),  # [P, K, H]
             cell=cell.float().unsqueeze(1).expand(-1, hypotheses, -1),
             values=values,
-            keys=self.key(values),  # [P, R, A]
+            keys=self.key_proj(values),  # [P, R, A]
             mask=features.mask,
         )
 
     def step(self, tokens: Tensor, state: AttentionState) -> tuple[Tensor, AttentionState, Tensor]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
-        words = self.dropout(self.words(tokens))  # [P, K, E]
-        state, context, attention = self._advance(self.from_word(words), state)
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, E]
+        state, context, attention = self._advance(self.input_proj(words), state)
         return self.project(self._join(words, state.hidden, context)).float(), state, attention
 
     def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
@@ -94,19 +94,19 @@ class AttentionDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         state = self.init_state(features, hypotheses)
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
         gates_of_sight, gates_of_hidden = torch.split(
-            self.from_sight.weight, [self.spec.region_dim, self.spec.hidden], dim=1
+            self.context_proj.weight, [self.spec.region_dim, self.spec.hidden], dim=1
         )
         weights = AttentionLstmWeights(
-            hidden=torch.cat((self.query.weight, self.gate.weight, gates_of_hidden)),
-            gate=self.gate.bias,
+            hidden=torch.cat((self.query_proj.weight, self.context_gate.weight, gates_of_hidden)),
+            gate=self.context_gate.bias,
             seen=gates_of_sight,
             energy=self.energy.weight.squeeze(0),
         )
         before = state.hidden.flatten(0, 1), state.cell.flatten(0, 1)
         sight = AttentionInputs(state.values, state.keys, state.mask)
-        hidden, context = attention_lstm(self.from_word(words), sentences, before, sight, weights)
+        hidden, context = attention_lstm(self.input_proj(words), sentences, before, sight, weights)
         return sentences.unpack(self._join(words, hidden, context)).view(pictures, hypotheses, length, -1)
 
     def _advance(self, gates: Tensor, state: AttentionState) -> tuple[AttentionState, Tensor, Tensor]:
@@ -114,13 +114,13 @@ class AttentionDecoder(BaseDecoder):
 
         `showtell.kernels.attention_lstm` is the same for whole sentences, with its gradients.
         """
-        query = self.query(state.hidden)
+        query = self.query_proj(state.hidden)
         energy = additive_energy(state.keys, query, self.energy.weight.squeeze(0))  # [P, K, R]
         energy = energy.masked_fill(~state.mask.unsqueeze(1), float("-inf"))
         attention = energy.softmax(dim=2)
         context = torch.bmm(attention.to(state.values.dtype), state.values)  # [P, K, M]
-        context = torch.sigmoid(self.gate(state.hidden)) * context
-        gates = gates + self.from_sight(torch.cat((context, state.hidden), dim=-1))
+        context = torch.sigmoid(self.context_gate(state.hidden)) * context
+        gates = gates + self.context_proj(torch.cat((context, state.hidden), dim=-1))
         keep, write, expose, content = gates.float().chunk(4, dim=-1)  # [P, K, H]
         cell = torch.sigmoid(keep) * state.cell + torch.sigmoid(write) * torch.tanh(content)
         hidden = (torch.sigmoid(expose) * torch.tanh(cell)).to(gates.dtype)
@@ -128,4 +128,4 @@ class AttentionDecoder(BaseDecoder):
 
     def _join(self, words: Tensor, hidden: Tensor, context: Tensor) -> Tensor:
         """Return the deep output layer's [..., E] for a word, what is remembered and what is seen."""
-        return torch.tanh(words + self.deep(torch.cat((hidden, context), dim=-1)))
+        return torch.tanh(words + self.deep_output(torch.cat((hidden, context), dim=-1)))

@@ -71,18 +71,18 @@ class AoARefiner(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.query, self.key, self.value = (nn.Linear(width, width, bias=False) for _ in range(3))
-        self.on_attention = nn.Linear(2 * width, 2 * width)
+        self.query_proj, self.key_proj, self.value_proj = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.aoa_proj = nn.Linear(2 * width, 2 * width)
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
     def forward(self, regions: Tensor, mask: Tensor) -> Tensor:
         """Return regions float [P, R, M] for regions float [P, R, M], of which bool [P, R] are real."""
-        query = self.query(regions)
-        keys, values = (by_head(layer(regions), self.heads) for layer in (self.key, self.value))
+        query = self.query_proj(regions)
+        keys, values = (by_head(layer(regions), self.heads) for layer in (self.key_proj, self.value_proj))
         found, _ = attend(query, keys, values, mask[:, None, None])
         refined: Tensor = self.norm(
-            regions + self.dropout(attention_on_attention(found, query, self.on_attention))
+            regions + self.dropout(attention_on_attention(found, query, self.aoa_proj))
         )
         return refined
 
@@ -102,18 +102,18 @@ class AttentionOnAttentionDecoder(BaseDecoder):
     ) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.memory = nn.Linear(encoder_width, spec.region_dim)
+        self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.region_proj = nn.Linear(encoder_width, spec.region_dim)
         self.refine_layers = nn.ModuleList(
             AoARefiner(spec.region_dim, spec.heads, spec.region_dropout) for _ in range(spec.refine_layers)
         )
         # The LSTM's input, by what it comes from.
-        self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
-        self.from_before = nn.Linear(spec.region_dim + spec.hidden, 4 * spec.hidden, bias=False)
-        self.query = nn.Linear(spec.hidden, spec.region_dim, bias=False)
-        self.key = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
-        self.value = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
-        self.on_attention = nn.Linear(2 * spec.region_dim, 2 * spec.region_dim)
+        self.input_proj = nn.Linear(spec.embedding, 4 * spec.hidden)
+        self.recurrent_proj = nn.Linear(spec.region_dim + spec.hidden, 4 * spec.hidden, bias=False)
+        self.query_proj = nn.Linear(spec.hidden, spec.region_dim, bias=False)
+        self.key_proj = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
+        self.value_proj = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
+        self.aoa_proj = nn.Linear(2 * spec.region_dim, 2 * spec.region_dim)
         self.output = nn.Linear(spec.region_dim, vocabulary)
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
@@ -121,7 +121,7 @@ class AttentionOnAttentionDecoder(BaseDecoder):
     def init_state(self, features: Features, hypotheses: int) -> AttentionOnAttentionState:
         """Project and refine the regions once; K hypotheses start from zeros."""
         check_regions(features)
-        regions = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        regions = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
         for refine in self.refine_layers:
             regions = refine(regions, features.mask)
         real = features.mask.unsqueeze(2)
@@ -133,8 +133,8 @@ class AttentionOnAttentionDecoder(BaseDecoder):
             cell=start,
             context=self.output.weight.new_zeros(pictures, hypotheses, self.spec.region_dim),
             picture=picture.to(regions.dtype),  # [P, M]
-            keys=memory_by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
-            values=memory_by_head(self.value(regions), self.spec.heads),
+            keys=memory_by_head(self.key_proj(regions), self.spec.heads),  # [P, N, R, M/N]
+            values=memory_by_head(self.value_proj(regions), self.spec.heads),
             mask=features.mask,
         )
 
@@ -145,18 +145,18 @@ class AttentionOnAttentionDecoder(BaseDecoder):
 
         The attention is the mean over the heads, before the gate.
         """
-        words = self.dropout(self.words(tokens))  # [P, K, E]
-        layers = (self.from_before, self.query, self.on_attention)
-        state, attention = self._advance(self.from_word(words), state, layers)
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, E]
+        layers = (self.recurrent_proj, self.query_proj, self.aoa_proj)
+        state, attention = self._advance(self.input_proj(words), state, layers)
         return self.project(state.context).float(), state, attention.mean(dim=1).float()
 
     def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return c_t, float [P, K, T, M], for tokens int64 [P, K, T]."""
-        words = self.dropout(self.words(tokens))  # [P, K, T, E]
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, T, E]
         layers = (
-            shared_linear(self.from_before),
-            shared_linear(self.query),
-            shared_linear(self.on_attention),
+            shared_linear(self.recurrent_proj),
+            shared_linear(self.query_proj),
+            shared_linear(self.aoa_proj),
         )
 
         def advance(
@@ -166,7 +166,7 @@ class AttentionOnAttentionDecoder(BaseDecoder):
             return state, (state.context,)
 
         state = self.init_state(features, tokens.shape[1])
-        (context,) = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
+        (context,) = unroll(self.input_proj(words), tokens, self.pad_id, state, advance)
         return context
 
     def _advance(

@@ -72,9 +72,9 @@ class LstmDecoder(BaseDecoder):
     def __init__(self, spec: LstmSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.picture = nn.Linear(encoder_width, spec.embedding)
-        self.norm = ImageBatchNorm(spec.embedding) if spec.image_head == "batch-norm" else nn.Identity()
-        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.image_proj = nn.Linear(encoder_width, spec.embedding)
+        self.image_norm = ImageBatchNorm(spec.embedding) if spec.image_head == "batch-norm" else nn.Identity()
+        self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
         between = spec.dropout if spec.layers > 1 else 0.0
         self.lstm = nn.LSTM(spec.embedding, spec.hidden, spec.layers, batch_first=True, dropout=between)
         self.output = nn.Linear(spec.hidden, vocabulary)
@@ -82,7 +82,7 @@ class LstmDecoder(BaseDecoder):
 
     def init_state(self, features: Features, hypotheses: int) -> LstmState:
         """Read the picture once and hand its state to K hypotheses."""
-        pictures = self.dropout(self.norm(self.picture(features.pooled)))  # [P, E]
+        pictures = self.dropout(self.image_norm(self.image_proj(features.pooled)))  # [P, E]
         _, (hidden, cell) = run_lstm(self.lstm, pictures.unsqueeze(1))  # [layers, P, H]
         hidden, cell = (
             part.transpose(0, 1).unsqueeze(1).expand(-1, hypotheses, -1, -1)  # [P, K, layers, H]
@@ -92,7 +92,7 @@ class LstmDecoder(BaseDecoder):
 
     def step(self, tokens: Tensor, state: LstmState) -> tuple[Tensor, LstmState, None]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V] and the new state."""
-        words = self.dropout(self.words(tokens)).flatten(0, 1).unsqueeze(1)  # [P*K, 1, E]
+        words = self.dropout(self.word_embedding(tokens)).flatten(0, 1).unsqueeze(1)  # [P*K, 1, E]
         output, after = run_lstm(self.lstm, words, self._by_layer(state))  # [P*K, 1, H], [layers, P*K, H]
         hidden, cell = (part.transpose(0, 1).reshape(*tokens.shape, *part.shape[::2]) for part in after)
         return self.project(output.view(*tokens.shape, -1)).float(), LstmState(hidden, cell), None
@@ -102,7 +102,7 @@ class LstmDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         hidden, cell = self._by_layer(self.init_state(features, hypotheses))
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
         outputs = packed_lstm(self.lstm, words, sentences, (hidden, cell))
         return sentences.unpack(outputs).view(pictures, hypotheses, length, -1)
 

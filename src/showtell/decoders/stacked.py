@@ -20,7 +20,7 @@ from showtell.decoders.base import BaseDecoder, check_regions
 from showtell.decoders.state import DecoderState
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.lstm_step import lstm_step
+from showtell.kernels.lstm_step import StepLstm
 from showtell.kernels.multihead_attention import attend, memory_by_head
 from showtell.kernels.packed_lstm import PackedBatch, packed_lstm
 
@@ -61,15 +61,15 @@ class StackedDecoder(BaseDecoder):
     def __init__(self, spec: StackedSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.picture = nn.Linear(encoder_width, spec.embedding)
-        self.memory = nn.Linear(encoder_width, spec.region_dim)
-        self.lower = nn.LSTM(2 * spec.embedding, spec.hidden, batch_first=True)
-        self.query = nn.Linear(spec.hidden, spec.region_dim, bias=False)
+        self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.image_proj = nn.Linear(encoder_width, spec.embedding)
+        self.region_proj = nn.Linear(encoder_width, spec.region_dim)
+        self.attention_lstm = StepLstm(2 * spec.embedding, spec.hidden)
+        self.query_proj = nn.Linear(spec.hidden, spec.region_dim, bias=False)
         # No bias: it would add the same to the energies of all regions, which the softmax cancels.
-        self.key = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
-        self.value = nn.Linear(spec.region_dim, spec.region_dim)
-        self.upper = nn.LSTM(spec.hidden + spec.region_dim, spec.hidden, batch_first=True)
+        self.key_proj = nn.Linear(spec.region_dim, spec.region_dim, bias=False)
+        self.value_proj = nn.Linear(spec.region_dim, spec.region_dim)
+        self.language_lstm = StepLstm(spec.hidden + spec.region_dim, spec.hidden)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
@@ -77,14 +77,14 @@ class StackedDecoder(BaseDecoder):
     def init_state(self, features: Features, hypotheses: int) -> StackedState:
         """Project the regions once; K hypotheses start from zero states."""
         check_regions(features)
-        regions = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        regions = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
         start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, 2, self.spec.hidden)
         return StackedState(
             hidden=start,
             cell=start,
-            picture=self.dropout(torch.relu(self.picture(features.pooled))),  # [P, E]
-            keys=memory_by_head(self.key(regions), self.spec.heads),  # [P, N, R, M/N]
-            values=memory_by_head(self.value(regions), self.spec.heads),
+            picture=self.dropout(torch.relu(self.image_proj(features.pooled))),  # [P, E]
+            keys=memory_by_head(self.key_proj(regions), self.spec.heads),  # [P, N, R, M/N]
+            values=memory_by_head(self.value_proj(regions), self.spec.heads),
             mask=features.mask,
         )
 
@@ -94,14 +94,14 @@ class StackedDecoder(BaseDecoder):
         The attention is the mean over the heads.
         """
         pictures, hypotheses = tokens.shape
-        words = self.dropout(self.words(tokens))  # [P, K, E]
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, E]
         picture = state.picture.unsqueeze(1).expand(-1, hypotheses, -1)
         hidden, cell = state.hidden.flatten(0, 1), state.cell.flatten(0, 1)  # [P*K, 2, H]
         heard = torch.cat((words.to(picture.dtype), picture), dim=-1).flatten(0, 1)  # [P*K, 2E]
-        lower = lstm_step(self.lower, heard, hidden[:, 0], cell[:, 0])
-        found, attention = self._look(self.query(lower[0]).view(pictures, hypotheses, -1), state)
+        lower = self.attention_lstm.step(heard, hidden[:, 0], cell[:, 0])
+        found, attention = self._look(self.query_proj(lower[0]).view(pictures, hypotheses, -1), state)
         joined = self.dropout(torch.cat((lower[0], found.flatten(0, 1).to(lower[0].dtype)), dim=-1))
-        upper = lstm_step(self.upper, joined, hidden[:, 1], cell[:, 1])
+        upper = self.language_lstm.step(joined, hidden[:, 1], cell[:, 1])
         hidden, cell = (
             torch.stack(parts, dim=1).view(pictures, hypotheses, 2, -1)
             for parts in zip(lower, upper, strict=True)
@@ -114,13 +114,13 @@ class StackedDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         state = self.init_state(features, hypotheses)
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
         picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
-        lower = packed_lstm(self.lower, torch.cat((words.to(picture.dtype), picture), dim=1), sentences)
-        query = sentences.unpack(self.query(lower)).view(pictures, hypotheses * length, -1)
+        lower = packed_lstm(self.attention_lstm, torch.cat((words.to(picture.dtype), picture), dim=1), sentences)
+        query = sentences.unpack(self.query_proj(lower)).view(pictures, hypotheses * length, -1)
         found = self._look(query, state)[0].reshape(-1, length, self.spec.region_dim)
         joined = self.dropout(torch.cat((lower, sentences.pack(found).to(lower.dtype)), dim=1))  # [N, H + M]
-        upper = packed_lstm(self.upper, joined, sentences)
+        upper = packed_lstm(self.language_lstm, joined, sentences)
         return sentences.unpack(upper).view(pictures, hypotheses, length, -1)
 
     def _look(self, query: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:

@@ -62,18 +62,18 @@ class TopDownDecoder(BaseDecoder):
     def __init__(self, spec: TopDownSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.words = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.picture = nn.Linear(encoder_width, spec.embedding)
-        self.memory = nn.Linear(encoder_width, spec.region_dim)
+        self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
+        self.image_proj = nn.Linear(encoder_width, spec.embedding)
+        self.region_proj = nn.Linear(encoder_width, spec.region_dim)
         # The attention LSTM's input, by what it comes from.
-        self.from_word = nn.Linear(spec.embedding, 4 * spec.hidden)
-        self.from_picture = nn.Linear(spec.embedding, 4 * spec.hidden, bias=False)
-        self.from_before = nn.Linear(2 * spec.hidden, 4 * spec.hidden, bias=False)
-        self.key = nn.Linear(spec.region_dim, spec.attention)
-        self.query = nn.Linear(spec.hidden, spec.attention, bias=False)
+        self.input_proj = nn.Linear(spec.embedding, 4 * spec.hidden)
+        self.image_input_proj = nn.Linear(spec.embedding, 4 * spec.hidden, bias=False)
+        self.recurrent_proj = nn.Linear(2 * spec.hidden, 4 * spec.hidden, bias=False)
+        self.key_proj = nn.Linear(spec.region_dim, spec.attention)
+        self.query_proj = nn.Linear(spec.hidden, spec.attention, bias=False)
         # No bias: the softmax would cancel it, and its gradient would be zero for ever.
         self.energy = nn.Linear(spec.attention, 1, bias=False)
-        self.language = nn.Linear(spec.region_dim + 2 * spec.hidden, 4 * spec.hidden)
+        self.language_proj = nn.Linear(spec.region_dim + 2 * spec.hidden, 4 * spec.hidden)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
@@ -81,36 +81,36 @@ class TopDownDecoder(BaseDecoder):
     def init_state(self, features: Features, hypotheses: int) -> TopDownState:
         """Project the regions once; K hypotheses start from zeros."""
         check_regions(features)
-        values = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
-        picture = self.dropout(torch.relu(self.picture(features.pooled)))  # [P, E]
+        values = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
+        picture = self.dropout(torch.relu(self.image_proj(features.pooled)))  # [P, E]
         start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, 2, self.spec.hidden)
         return TopDownState(
             hidden=start,
             cell=start,
-            picture=self.from_picture(picture),  # [P, 4H]
+            picture=self.image_input_proj(picture),  # [P, 4H]
             values=values,
-            keys=self.key(values),  # [P, R, A]
+            keys=self.key_proj(values),  # [P, R, A]
             mask=features.mask,
         )
 
     def step(self, tokens: Tensor, state: TopDownState) -> tuple[Tensor, TopDownState, Tensor]:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
-        words = self.dropout(self.words(tokens))  # [P, K, E]
-        layers = (self.from_before, self.query, self.language)
-        state, attention = self._advance(self.from_word(words), state, layers)
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, E]
+        layers = (self.recurrent_proj, self.query_proj, self.language_proj)
+        state, attention = self._advance(self.input_proj(words), state, layers)
         return self.project(state.hidden[:, :, 1]).float(), state, attention
 
     def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the language LSTM's float [P, K, T, H] for tokens int64 [P, K, T]."""
-        words = self.dropout(self.words(tokens))  # [P, K, T, E]
-        layers = (shared_linear(self.from_before), shared_linear(self.query), shared_linear(self.language))
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, T, E]
+        layers = (shared_linear(self.recurrent_proj), shared_linear(self.query_proj), shared_linear(self.language_proj))
 
         def advance(gates: Tensor, state: TopDownState) -> tuple[TopDownState, tuple[Tensor, ...]]:
             state, _ = self._advance(gates, state, layers)
             return state, (state.hidden[:, :, 1],)
 
         state = self.init_state(features, tokens.shape[1])
-        (hidden,) = unroll(self.from_word(words), tokens, self.pad_id, state, advance)
+        (hidden,) = unroll(self.input_proj(words), tokens, self.pad_id, state, advance)
         return hidden
 
     def _advance(

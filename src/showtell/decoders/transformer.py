@@ -58,31 +58,31 @@ class Layer(nn.Module):
         super().__init__()
         width = spec.hidden
         # No biases before a look: the softmax cancels that of keys, and what follows has its own.
-        self.before_words = nn.LayerNorm(width)
-        self.ask_words = nn.Linear(width, 3 * width, bias=False)
-        self.from_words = nn.Linear(width, width)
-        self.before_regions = nn.LayerNorm(width)
-        self.ask_regions = nn.Linear(width, width, bias=False)
-        self.from_regions = nn.Linear(width, width)
-        self.before_thought = nn.LayerNorm(width)
-        self.widen = nn.Linear(width, spec.feed_forward)
-        self.narrow = nn.Linear(spec.feed_forward, width)
+        self.self_attn_norm = nn.LayerNorm(width)
+        self.self_attn_qkv = nn.Linear(width, 3 * width, bias=False)
+        self.self_attn_out = nn.Linear(width, width)
+        self.cross_attn_norm = nn.LayerNorm(width)
+        self.cross_attn_q = nn.Linear(width, width, bias=False)
+        self.cross_attn_out = nn.Linear(width, width)
+        self.ffn_norm = nn.LayerNorm(width)
+        self.ffn_in = nn.Linear(width, spec.feed_forward)
+        self.ffn_out = nn.Linear(spec.feed_forward, width)
         self.dropout = Dropout(spec.dropout)
 
     def about_words(self, held: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return queries about words, and the keys and values of these words, [N, H] each, of float [N, H]."""
-        query, key, value = self.ask_words(self.before_words(held)).chunk(3, dim=-1)
+        query, key, value = self.self_attn_qkv(self.self_attn_norm(held)).chunk(3, dim=-1)
         return query, key, value
 
     def about_regions(self, held: Tensor, found: Tensor) -> tuple[Tensor, Tensor]:
         """Take in what was found among words; return it all, and the queries about regions, float [N, H] each."""
-        held = held + self.dropout(self.from_words(found))
-        return held, self.ask_regions(self.before_regions(held))
+        held = held + self.dropout(self.self_attn_out(found))
+        return held, self.cross_attn_q(self.cross_attn_norm(held))
 
     def think(self, held: Tensor, found: Tensor) -> Tensor:
         """Take in what was found among regions, and what follows from it; return it all, float [N, H]."""
-        held = held + self.dropout(self.from_regions(found))
-        thought: Tensor = self.narrow(torch.relu(self.widen(self.before_thought(held))))
+        held = held + self.dropout(self.cross_attn_out(found))
+        thought: Tensor = self.ffn_out(torch.relu(self.ffn_in(self.ffn_norm(held))))
         thought = self.dropout(thought)
         return held + thought
 
@@ -100,13 +100,13 @@ class TransformerDecoder(BaseDecoder):
     def __init__(self, spec: TransformerSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.words = nn.Embedding(vocabulary, spec.hidden, padding_idx=pad_id)
-        self.memory = nn.Linear(encoder_width, spec.region_dim)
+        self.word_embedding = nn.Embedding(vocabulary, spec.hidden, padding_idx=pad_id)
+        self.region_proj = nn.Linear(encoder_width, spec.region_dim)
         # Those of all layers at once.
-        self.key = nn.Linear(spec.region_dim, spec.layers * spec.hidden, bias=False)
-        self.value = nn.Linear(spec.region_dim, spec.layers * spec.hidden, bias=False)
+        self.key_proj = nn.Linear(spec.region_dim, spec.layers * spec.hidden, bias=False)
+        self.value_proj = nn.Linear(spec.region_dim, spec.layers * spec.hidden, bias=False)
         self.layers = nn.ModuleList(Layer(spec) for _ in range(spec.layers))
-        self.norm = nn.LayerNorm(spec.hidden)
+        self.final_norm = nn.LayerNorm(spec.hidden)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
@@ -114,11 +114,11 @@ class TransformerDecoder(BaseDecoder):
     def init_state(self, features: Features, hypotheses: int) -> TransformerState:
         """Project the regions once, for all layers; K hypotheses have no words yet."""
         check_regions(features)
-        regions = self.region_dropout(torch.relu(self.memory(features.regions)))  # [P, R, M]
+        regions = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
         # Layers stand behind the regions, so that what one layer looks at can be multiplied without a copy.
         keys, values = (
             memory_by_head(layer(regions), self.spec.heads)  # [P, N, R, L*H/N]
-            for layer in (self.key, self.value)
+            for layer in (self.key_proj, self.value_proj)
         )
         keys, values = (part.view(*part.shape[:3], self.spec.layers, -1) for part in (keys, values))
         size = (keys.shape[0], hypotheses, self.spec.heads, 0, 2 * self.spec.layers, keys.shape[-1])
@@ -130,8 +130,8 @@ class TransformerDecoder(BaseDecoder):
         The attention is the mean over the heads of the last layer.
         """
         pictures, hypotheses = tokens.shape
-        place = sinusoidal_positions(state.past.shape[3] + 1, self.spec.hidden, self.words.weight)[-1]
-        held = self.dropout(self.words(tokens) + place).flatten(0, 1)  # [P*K, H]
+        place = sinusoidal_positions(state.past.shape[3] + 1, self.spec.hidden, self.word_embedding.weight)[-1]
+        held = self.dropout(self.word_embedding(tokens) + place).flatten(0, 1)  # [P*K, H]
         new, attentions = [], []
         word = (pictures, hypotheses, self.spec.heads, 1, -1)
         for number, layer in enumerate(self._layers):
@@ -142,7 +142,7 @@ class TransformerDecoder(BaseDecoder):
             held = layer.think(held, found.flatten(0, 1))
             new += [key, value]
             attentions.append(attention)
-        logits = self.project(self.norm(held).view(pictures, hypotheses, -1)).float()
+        logits = self.project(self.final_norm(held).view(pictures, hypotheses, -1)).float()
         past = torch.cat((state.past, torch.stack(new, dim=4)), dim=3)
         return logits, replace(state, past=past), attentions[-1].mean(dim=1).float()
 
@@ -151,8 +151,8 @@ class TransformerDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         state = self.init_state(features, hypotheses)
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        places = sinusoidal_positions(length, self.spec.hidden, self.words.weight)  # [T, H]
-        words = self.words(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
+        places = sinusoidal_positions(length, self.spec.hidden, self.word_embedding.weight)  # [T, H]
+        words = self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
         held = self.dropout(words + places[sentences.places.remainder(length)])  # [N, H]
         earlier = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
         for number, layer in enumerate(self._layers):
@@ -163,7 +163,7 @@ class TransformerDecoder(BaseDecoder):
             asked = sentences.unpack(asked).view(pictures, hypotheses * length, -1)
             found, _ = self._look(asked, state, number)
             held = layer.think(held, sentences.pack(found.reshape(-1, length, self.spec.hidden)))
-        return sentences.unpack(self.norm(held)).view(pictures, hypotheses, length, -1)
+        return sentences.unpack(self.final_norm(held)).view(pictures, hypotheses, length, -1)
 
     @property
     def _layers(self) -> list[Layer]:

@@ -16,14 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from showtell.encoders.encoder import fast_dtype
-from showtell.kernels.lstm_step import lstm_update
+from showtell.kernels.lstm_step import StepLstm, lstm_update
 from showtell.kernels.onednn import can_compute
 
 EXACT = ("output",)
 """Layers whose results keep the precision of float32."""
-
-STEPPED = ("lower", "upper")
-"""LSTMs that decoders step by `showtell.kernels.lstm_step.lstm_step`."""
 
 LEAST_WIDTH = 64
 """Layers with fewer outputs stay as they are: there is nothing to gain."""
@@ -78,7 +75,7 @@ def _twin(module: D, dtype: torch.dtype) -> D:
 def _packed(name: str, part: nn.Module, dtype: torch.dtype) -> nn.Module:
     if isinstance(part, nn.Linear) and part.out_features >= LEAST_WIDTH:
         return PackedLinear(part.weight, part.bias, dtype, exact=name in EXACT)
-    if isinstance(part, nn.LSTM) and name in STEPPED:
+    if isinstance(part, StepLstm):
         return PackedLstm(part, dtype)
     return _twin(part, dtype) if part._modules else part
 
@@ -141,20 +138,20 @@ class PackedLinear(nn.Module):
 
 
 class PackedLstm(nn.Module):
-    """One step of an LSTM of one layer, as `showtell.kernels.lstm_step.lstm_step` takes it, by one product.
+    """One step of an LSTM of one layer, like that of `StepLstm`, by one product.
 
     Args:
         lstm: Of one layer, one direction, with biases.
         dtype: What products are computed in.
     """
 
-    def __init__(self, lstm: nn.LSTM, dtype: torch.dtype) -> None:
+    def __init__(self, lstm: StepLstm, dtype: torch.dtype) -> None:
         super().__init__()
         from_input, from_hidden, input_bias, hidden_bias = lstm.parameters()  # torch's order
         self.gates = PackedLinear(
             torch.cat((from_input, from_hidden), dim=1), input_bias + hidden_bias, dtype
         )
 
-    def forward(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    def step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Return the new hidden and cell [N, H] after inputs [N, X]."""
         return lstm_update(self.gates(torch.cat((inputs, hidden), dim=-1)), cell)

@@ -43,25 +43,22 @@ def run_lstm(lstm: nn.LSTM, inputs: Any, before: tuple[Tensor, Tensor] | None = 
     return found
 
 
-def lstm_step(lstm: nn.Module, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what an LSTM of one layer holds after one more input.
+class StepLstm(nn.LSTM):
+    """An `nn.LSTM` of one layer that can also advance by a single step.
 
     Args:
-        lstm: A torch LSTM of one layer, one direction, with biases, or one that `showtell.inference.onednn_decoder` made of it.
-        inputs: float [N, X].
-        hidden: float [N, H].
-        cell: float [N, H].
-
-    Returns:
-        The new hidden and cell, [N, H].
+        input_size: Width X of the inputs.
+        hidden_size: Width H of hidden state and cell.
     """
-    if not isinstance(lstm, nn.LSTM):
-        stepped: tuple[Tensor, Tensor] = lstm(inputs, hidden, cell)
-        return stepped
-    from_input, from_hidden, input_bias, hidden_bias = lstm.parameters()  # torch's order
-    gates = functional.linear(inputs, from_input, input_bias)
-    gates = gates + functional.linear(hidden, from_hidden, hidden_bias)
-    return lstm_update(gates, cell)
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, batch_first=True)
+
+    def step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the new hidden state and cell [N, H] for inputs [N, X], hidden state and cell [N, H]."""
+        gates = functional.linear(inputs, self.weight_ih_l0, self.bias_ih_l0)
+        gates = gates + functional.linear(hidden, self.weight_hh_l0, self.bias_hh_l0)
+        return lstm_update(gates, cell)
 
 
 def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
