@@ -112,7 +112,9 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(run: Path, tmp_path: Path)
         load_checkpoint(copy)
 
 
-@pytest.mark.parametrize(("found", "mend"), [(1, "Train it again, or bundle it again"), (99, "Use the version")])
+@pytest.mark.parametrize(
+    ("found", "mend"), [(1, "Train it again, or bundle it again"), (99, "Use the version")]
+)
 def test_another_format_is_refused(run: Path, tmp_path: Path, found: int, mend: str) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run / "best", copy)

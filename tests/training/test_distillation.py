@@ -173,7 +173,9 @@ def test_a_phase_begins_anew_taught_by_the_best_before(
     assert taught_by == {teacher["word_embedding.weight"].sum().item()}
     first, second = began[:2]
     assert not torch.equal(first["word_embedding.weight"], second["word_embedding.weight"])
-    assert first["word_embedding.weight"].std() == pytest.approx(second["word_embedding.weight"].std().item(), rel=0.3)
+    assert first["word_embedding.weight"].std() == pytest.approx(
+        second["word_embedding.weight"].std().item(), rel=0.3
+    )
 
 
 @pytest.mark.parametrize("stop_at", [4, 6])

@@ -245,7 +245,9 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
             f"{directory} cannot be used",
             found=f"{kind}, format {version}",
             expected=f"{KIND}, format {FORMAT}",
-            mend="Train it again, or bundle it again" if version == 1 else "Use the version of showtell that wrote it",
+            mend="Train it again, or bundle it again"
+            if version == 1
+            else "Use the version of showtell that wrote it",
         )
     files = config.get("files")
     if not isinstance(files, dict) or not {DECODER, TOKENIZER} <= files.keys():

@@ -120,7 +120,9 @@ class AdaptiveDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         state = self.init_state(features, hypotheses)
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(
+            self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
+        )  # [N, E]
         picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
         heard = torch.cat((words.to(picture.dtype), picture), dim=1)  # [N, 2E]
         packed, cell = packed_lstm_with_cells(self.lstm, heard, sentences)

@@ -94,7 +94,9 @@ class AttentionDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         state = self.init_state(features, hypotheses)
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(
+            self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
+        )  # [N, E]
         gates_of_sight, gates_of_hidden = torch.split(
             self.context_proj.weight, [self.spec.region_dim, self.spec.hidden], dim=1
         )

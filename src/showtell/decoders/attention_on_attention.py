@@ -71,7 +71,9 @@ class AoARefiner(nn.Module):
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.query_proj, self.key_proj, self.value_proj = (nn.Linear(width, width, bias=False) for _ in range(3))
+        self.query_proj, self.key_proj, self.value_proj = (
+            nn.Linear(width, width, bias=False) for _ in range(3)
+        )
         self.aoa_proj = nn.Linear(2 * width, 2 * width)
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)

@@ -102,7 +102,9 @@ class LstmDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         hidden, cell = self._by_layer(self.init_state(features, hypotheses))
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(
+            self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
+        )  # [N, E]
         outputs = packed_lstm(self.lstm, words, sentences, (hidden, cell))
         return sentences.unpack(outputs).view(pictures, hypotheses, length, -1)
 

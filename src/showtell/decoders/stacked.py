@@ -114,9 +114,13 @@ class StackedDecoder(BaseDecoder):
         pictures, hypotheses, length = tokens.shape
         state = self.init_state(features, hypotheses)
         sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1)))  # [N, E]
+        words = self.dropout(
+            self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
+        )  # [N, E]
         picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
-        lower = packed_lstm(self.attention_lstm, torch.cat((words.to(picture.dtype), picture), dim=1), sentences)
+        lower = packed_lstm(
+            self.attention_lstm, torch.cat((words.to(picture.dtype), picture), dim=1), sentences
+        )
         query = sentences.unpack(self.query_proj(lower)).view(pictures, hypotheses * length, -1)
         found = self._look(query, state)[0].reshape(-1, length, self.spec.region_dim)
         joined = self.dropout(torch.cat((lower, sentences.pack(found).to(lower.dtype)), dim=1))  # [N, H + M]

@@ -103,7 +103,11 @@ class TopDownDecoder(BaseDecoder):
     def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
         """Return the language LSTM's float [P, K, T, H] for tokens int64 [P, K, T]."""
         words = self.dropout(self.word_embedding(tokens))  # [P, K, T, E]
-        layers = (shared_linear(self.recurrent_proj), shared_linear(self.query_proj), shared_linear(self.language_proj))
+        layers = (
+            shared_linear(self.recurrent_proj),
+            shared_linear(self.query_proj),
+            shared_linear(self.language_proj),
+        )
 
         def advance(gates: Tensor, state: TopDownState) -> tuple[TopDownState, tuple[Tensor, ...]]:
             state, _ = self._advance(gates, state, layers)

@@ -130,7 +130,9 @@ class TransformerDecoder(BaseDecoder):
         The attention is the mean over the heads of the last layer.
         """
         pictures, hypotheses = tokens.shape
-        place = sinusoidal_positions(state.past.shape[3] + 1, self.spec.hidden, self.word_embedding.weight)[-1]
+        place = sinusoidal_positions(state.past.shape[3] + 1, self.spec.hidden, self.word_embedding.weight)[
+            -1
+        ]
         held = self.dropout(self.word_embedding(tokens) + place).flatten(0, 1)  # [P*K, H]
         new, attentions = [], []
         word = (pictures, hypotheses, self.spec.heads, 1, -1)
