@@ -56,8 +56,9 @@ class StepLstm(nn.LSTM):
 
     def step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
         """Return the new hidden state and cell [N, H] for inputs [N, X], hidden state and cell [N, H]."""
-        gates = functional.linear(inputs, self.weight_ih_l0, self.bias_ih_l0)
-        gates = gates + functional.linear(hidden, self.weight_hh_l0, self.bias_hh_l0)
+        input_weight, hidden_weight, input_bias, hidden_bias = self.parameters()  # torch's order
+        gates = functional.linear(inputs, input_weight, input_bias)
+        gates = gates + functional.linear(hidden, hidden_weight, hidden_bias)
         return lstm_update(gates, cell)
 
 
