@@ -41,7 +41,7 @@ def test_json_holds_raw_scores_and_nothing_else_is_on_stdout(files: list[str]) -
     scores = evaluate(REFERENCES, CANDIDATES)
     assert json.loads(result.stdout) == {
         "scores": scores.values,
-        "pictures": 2,
+        "num_images": 2,
         "references": [2, 2],
         "empty_candidates": 1,
         "notes": scores.notes,
@@ -63,7 +63,7 @@ def test_a_subset_needs_the_option(
     assert "--subset" in shown.err
     result = CliRunner().invoke(app, [*files, "--subset"])
     assert result.exit_code == 0
-    assert "pictures:1-of-2" in result.stdout
+    assert "images:1-of-2" in result.stdout
     assert "CIDEr-D of a single picture is 0 by definition" in result.stderr
 
 

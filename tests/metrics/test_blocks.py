@@ -49,9 +49,9 @@ def made_up(pictures: int, seed: int = 0, *, odd: float = 0.1) -> tuple[dict[str
 
 def assert_same(scores: Scores, other: tuple[Mapping[str, float], Mapping[str, Mapping[str, float]]]) -> None:
     assert scores.values == pytest.approx(other[0], abs=1e-12)
-    assert set(scores.per_picture) == set(other[1])
+    assert set(scores.per_image) == set(other[1])
     for key, row in other[1].items():
-        assert scores.per_picture[key] == pytest.approx(row, abs=1e-12)
+        assert scores.per_image[key] == pytest.approx(row, abs=1e-12)
 
 
 def write(folder: Path, references: Mapping[str, Sequence[str]], candidates: Mapping[str, str]) -> list[Path]:
@@ -106,9 +106,9 @@ def test_neither_blocks_nor_the_size_of_the_vocabulary_change_a_digit(
 @pytest.mark.usefixtures("small")
 def test_a_tally_is_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     references, candidates = made_up(23)
-    parts = vars(Scorer(references).tally(candidates))
+    parts = vars(Scorer(references).segment_stats(candidates))
     monkeypatch.setattr(blocks, "PICTURES", 100)
-    for name, column in vars(Scorer(references).tally(candidates)).items():
+    for name, column in vars(Scorer(references).segment_stats(candidates)).items():
         np.testing.assert_allclose(parts[name], column, atol=1e-12)
 
 
@@ -139,10 +139,10 @@ def test_large_files_in_any_order_score_like_small_ones(form: str, tmp_path: Pat
     scores = score_files(*paths)
     assert_same(scores, oracle.scores(references, candidates))
     plain = evaluate(references, candidates)
-    for name in ("signature", "pictures", "references", "empty_candidates", "notes"):
+    for name in ("signature", "num_images", "references", "empty_candidates", "notes"):
         assert getattr(scores, name) == getattr(plain, name)
     if form == "coco":
-        assert list(scores.per_picture) == list(references)
+        assert list(scores.per_image) == list(references)
 
 
 @pytest.mark.usefixtures("small", "on_disk")
@@ -153,7 +153,7 @@ def test_a_subset_of_files_scores_like_its_pictures_alone(seed: int, tmp_path: P
     kept = {key: references[key] for key in some}
     scores = score_files(*write(tmp_path, references, some), subset=True)
     assert_same(scores, oracle.scores(kept, some))
-    assert "|pictures:15-of-60|" in scores.signature
+    assert "|images:15-of-60|" in scores.signature
     assert scores.references == evaluate(kept, some).references
 
 

@@ -31,7 +31,7 @@ def judged() -> tuple[Scorer, dict[str, str], dict[str, str]]:
 
 def test_a_tally_adds_up_to_the_scores(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
     scorer, good, worse = judged
-    found = paired_bootstrap([scorer.tally(good)], [scorer.tally(worse)], draws=10)
+    found = paired_bootstrap([scorer.segment_stats(good)], [scorer.segment_stats(worse)], draws=10)
     one, other = scorer.score(good).values, scorer.score(worse).values
     for name, difference in found.items():
         assert difference.value == pytest.approx(one[name] - other[name], abs=1e-12)
@@ -42,7 +42,7 @@ def test_a_captioner_never_differs_from_itself(
     judged: tuple[Scorer, dict[str, str], dict[str, str]],
 ) -> None:
     scorer, good, _ = judged
-    tally = scorer.tally(good)
+    tally = scorer.segment_stats(good)
     for difference in paired_bootstrap([tally], [tally]).values():
         assert (difference.value, difference.low, difference.high) == (0, 0, 0)
 
@@ -51,7 +51,7 @@ def test_several_seeds_count_with_their_mean(
     judged: tuple[Scorer, dict[str, str], dict[str, str]],
 ) -> None:
     scorer, good, worse = judged
-    one, other = scorer.tally(good), scorer.tally(worse)
+    one, other = scorer.segment_stats(good), scorer.segment_stats(worse)
     both = paired_bootstrap([one, other], [other], draws=300)
     whole = paired_bootstrap([one], [other], draws=300)
     for name in both:
@@ -65,10 +65,10 @@ def test_the_interval_of_a_mean_is_the_known_one() -> None:
     nothing = np.zeros((4, pictures), np.int64), np.zeros(pictures, np.int64)
     gain = generator.normal(0.5, 1.0, pictures)
 
-    def tally(cider: np.ndarray) -> SegmentStats:
+    def stats(cider: np.ndarray) -> SegmentStats:
         return SegmentStats(cider, nothing[0], nothing[0], nothing[1], nothing[1])
 
-    found = paired_bootstrap([tally(gain)], [tally(np.zeros(pictures))])["CIDEr-D"]
+    found = paired_bootstrap([stats(gain)], [stats(np.zeros(pictures))])["CIDEr-D"]
     half = 1.96 * gain.std(ddof=1) / np.sqrt(pictures)
     assert found.value == pytest.approx(gain.mean())
     # 2,000 draws: each end is uncertain by about 5 % of the half width.
@@ -78,7 +78,7 @@ def test_the_interval_of_a_mean_is_the_known_one() -> None:
 
 def test_the_same_seed_draws_the_same(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
     scorer, good, worse = judged
-    tallies = [scorer.tally(good)], [scorer.tally(worse)]
+    tallies = [scorer.segment_stats(good)], [scorer.segment_stats(worse)]
     assert paired_bootstrap(*tallies, draws=250) == paired_bootstrap(*tallies, draws=250)
     assert paired_bootstrap(*tallies, draws=250) != paired_bootstrap(*tallies, draws=250, seed=1)
 
@@ -86,4 +86,4 @@ def test_the_same_seed_draws_the_same(judged: tuple[Scorer, dict[str, str], dict
 def test_a_tally_needs_bleu_and_cider(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
     references, good, _ = corpus(4)
     with pytest.raises(ConfigError, match=r"nothing to tally: expected .* metrics bleu and cider"):
-        Scorer(references, metrics=["cider"]).tally(good)
+        Scorer(references, metrics=["cider"]).segment_stats(good)

@@ -31,16 +31,16 @@ def read_golden() -> tuple[
     dict[str, list[str]], dict[str, str], dict[str, float], dict[str, dict[str, float]]
 ]:
     golden = json.loads((GOLDEN / "scores.json").read_text())
-    return golden["references"], golden["candidates"], golden["values"], golden["per_picture"]
+    return golden["references"], golden["candidates"], golden["values"], golden["per_image"]
 
 
 def test_scores_equal_the_reference_for_the_corpus_and_each_picture() -> None:
-    references, candidates, values, per_picture = read_golden()
+    references, candidates, values, per_image = read_golden()
     scores = evaluate(references, candidates)
     assert scores.values == pytest.approx(values, abs=1e-12)
-    assert list(scores.per_picture) == list(references)
-    for key, row in per_picture.items():
-        assert scores.per_picture[key] == pytest.approx(row, abs=1e-12)
+    assert list(scores.per_image) == list(references)
+    for key, row in per_image.items():
+        assert scores.per_image[key] == pytest.approx(row, abs=1e-12)
 
 
 @pytest.mark.parametrize("corpus", ["flickr8k", "coco_val2017"])
@@ -51,7 +51,7 @@ def test_scores_of_real_captions_equal_the_reference(corpus: str, shared_data: P
         {key: texts[0] for key, texts in captions.items()},
     )
     wanted = json.loads((GOLDEN / "corpora.json").read_text())[corpus]
-    assert scores.pictures == wanted["pictures"]
+    assert scores.num_images == wanted["num_images"]
     assert scores.values == pytest.approx(wanted["values"], abs=1e-12)
 
 
@@ -78,7 +78,7 @@ def test_order_of_pictures_and_references_never_changes_a_score(
     after = evaluate({key: references[key][::-1] for key in order}, candidates)
     assert after.values == pytest.approx(before.values, abs=1e-12)
     for key in references:
-        assert after.per_picture[key] == pytest.approx(before.per_picture[key], abs=1e-12)
+        assert after.per_image[key] == pytest.approx(before.per_image[key], abs=1e-12)
 
 
 @given(corpora)
@@ -86,7 +86,7 @@ def test_scores_stay_in_their_range(corpus: dict[str, tuple[list[str], str]]) ->
     scores = evaluate(
         {k: texts for k, (texts, _) in corpus.items()}, {k: text for k, (_, text) in corpus.items()}
     )
-    for row in (scores.values, *scores.per_picture.values()):
+    for row in (scores.values, *scores.per_image.values()):
         for name, value in row.items():
             assert 0 <= value <= (10 if name == "CIDEr-D" else 1) + 1e-9
 
@@ -98,7 +98,7 @@ def test_scores_stay_in_their_range(corpus: dict[str, tuple[list[str], str]]) ->
 )
 def test_a_candidate_equal_to_a_reference_has_the_best_bleu_and_rouge(captions: dict[str, str]) -> None:
     scores = evaluate({key: ["a cat", text] for key, text in captions.items()}, captions)
-    for row in (scores.values, *scores.per_picture.values()):
+    for row in (scores.values, *scores.per_image.values()):
         for name in ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"):
             assert row[name] == pytest.approx(1.0, abs=1e-8)
 
@@ -117,9 +117,9 @@ def test_case_and_punctuation_of_candidates_change_nothing() -> None:
 
 def test_an_empty_candidate_counts_and_scores_zero() -> None:
     scores = evaluate(REFERENCES, CANDIDATES | {"2": " . "})
-    assert scores.per_picture["2"] == pytest.approx(dict.fromkeys(scores.values, 0.0), abs=1e-9)
+    assert scores.per_image["2"] == pytest.approx(dict.fromkeys(scores.values, 0.0), abs=1e-9)
     assert scores.values["CIDEr-D"] == pytest.approx(
-        sum(row["CIDEr-D"] for row in scores.per_picture.values()) / 3, abs=1e-12
+        sum(row["CIDEr-D"] for row in scores.per_image.values()) / 3, abs=1e-12
     )
     assert scores.empty_candidates == 1
     assert scores.notes == ["1 of 3 candidates are empty; they count, and score 0"]
@@ -132,8 +132,8 @@ def test_only_empty_candidates_score_zero() -> None:
 
 def test_empty_references_are_counted_as_the_reference_code_does() -> None:
     scores = evaluate({"1": ["", "."], "2": ["a dog"]}, {"1": "", "2": "a dog"})
-    assert scores.per_picture["1"]["ROUGE-L"] == pytest.approx(1.0)
-    assert scores.per_picture["1"]["CIDEr-D"] == 0.0
+    assert scores.per_image["1"]["ROUGE-L"] == pytest.approx(1.0)
+    assert scores.per_image["1"]["CIDEr-D"] == 0.0
 
 
 def test_one_picture_has_cider_zero_and_a_note_says_so() -> None:
@@ -161,10 +161,10 @@ def test_an_evaluator_scores_many_candidate_sets_like_new_ones() -> None:
 
 def test_words_no_reference_has_lower_cider_but_stay_apart() -> None:
     references = {"1": ["a dog runs fast"], "2": ["two cats sleep here"]}
-    known = evaluate(references, {"1": "a dog runs fast", "2": "x"}).per_picture["1"]["CIDEr-D"]
-    one = evaluate(references, {"1": "a dog runs fast zz", "2": "x"}).per_picture["1"]["CIDEr-D"]
-    two = evaluate(references, {"1": "a dog runs fast zz qq", "2": "x"}).per_picture["1"]["CIDEr-D"]
-    same = evaluate(references, {"1": "a dog runs fast zz zz", "2": "x"}).per_picture["1"]["CIDEr-D"]
+    known = evaluate(references, {"1": "a dog runs fast", "2": "x"}).per_image["1"]["CIDEr-D"]
+    one = evaluate(references, {"1": "a dog runs fast zz", "2": "x"}).per_image["1"]["CIDEr-D"]
+    two = evaluate(references, {"1": "a dog runs fast zz qq", "2": "x"}).per_image["1"]["CIDEr-D"]
+    same = evaluate(references, {"1": "a dog runs fast zz zz", "2": "x"}).per_image["1"]["CIDEr-D"]
     assert known > one > two > same > 0
 
 
@@ -173,10 +173,10 @@ def test_signature_says_what_the_score_depends_on() -> None:
 
     scores = evaluate(REFERENCES, CANDIDATES)
     assert scores.signature == (
-        f"showtell:{__version__}|tok:ptb-3.4.1|refs:2|pictures:3|metrics:bleu4+rouge-l+cider-d|df:evaluated"
+        f"showtell:{__version__}|tok:ptb-3.4.1|refs:2|images:3|metrics:bleu4+rouge-l+cider-d|df:evaluated"
     )
     uneven = evaluate(REFERENCES | {"3": ["a bus"]}, CANDIDATES, metrics=["rouge"])
-    assert uneven.signature == f"showtell:{__version__}|tok:ptb-3.4.1|refs:1-2|pictures:3|metrics:rouge-l"
+    assert uneven.signature == f"showtell:{__version__}|tok:ptb-3.4.1|refs:1-2|images:3|metrics:rouge-l"
 
 
 def test_only_the_metrics_asked_for_are_computed() -> None:

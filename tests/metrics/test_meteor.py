@@ -58,7 +58,7 @@ def test_meteor_stands_behind_bleu_and_in_the_signature(sham_java: Path) -> None
     assert list(scores.values) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D"]
     assert "metrics:bleu4+meteor-1.5+rouge-l+cider-d" in scores.signature
     assert scores.values["METEOR"] == 0.0
-    assert [scores.per_picture[key]["METEOR"] for key in REFERENCES] == [0.04, 0.02]
+    assert [scores.per_image[key]["METEOR"] for key in REFERENCES] == [0.04, 0.02]
     assert {name: scores.values[name] for name in plain.values} == plain.values
 
 
@@ -151,7 +151,7 @@ def test_scores_equal_those_of_pycocoevalcap(monkeypatch: pytest.MonkeyPatch) ->
     with Meteor() as meteor:
         scores = Scorer(references, meteor=meteor).score(candidates)
     assert scores.values["METEOR"] == wanted
-    assert [row["METEOR"] for row in scores.per_picture.values()] == pictures
+    assert [row["METEOR"] for row in scores.per_image.values()] == pictures
     assert 0.1 < wanted < 1
 
 

@@ -29,7 +29,7 @@ def index_of(references: list[list[list[int]]]) -> NgramIndex:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_one_sample_per_picture_scores_as_in_a_report(seed: int) -> None:
+def test_one_sample_per_image_scores_as_in_a_report(seed: int) -> None:
     references, candidates = make(seed)
     names = [str(place) for place in range(len(candidates))]
     truth = [[" ".join(f"w{word}" for word in caption) for caption in captions] for captions in references]
@@ -37,7 +37,7 @@ def test_one_sample_per_picture_scores_as_in_a_report(seed: int) -> None:
     report = evaluate(dict(zip(names, truth, strict=True)), dict(zip(names, said, strict=True)))
     np.testing.assert_allclose(
         Rewards(references)(candidates, np.arange(len(candidates))),
-        [report.per_picture[name]["CIDEr-D"] for name in names],
+        [report.per_image[name]["CIDEr-D"] for name in names],
     )
 
 

@@ -64,7 +64,7 @@ def test_what_is_scored_is_what_was_said(
     assert again.signature == evaluation.scores.signature
     for row, hypothesis in zip(rows, evaluation.hypotheses, strict=True):
         assert row["candidate"] == tokenizer.decode(hypothesis.ids)
-        assert row["scores"] == again.per_picture[row["key"]]
+        assert row["scores"] == again.per_image[row["key"]]
         assert len(row["attention"]) == len(row["words"])
 
 

@@ -36,7 +36,7 @@ def command(
             json.dumps(
                 {
                     "scores": scores.values,
-                    "pictures": scores.pictures,
+                    "num_images": scores.num_images,
                     "references": list(scores.references),
                     "empty_candidates": scores.empty_candidates,
                     "notes": scores.notes,

@@ -30,12 +30,12 @@ class Block:
 
     Attributes:
         references: Of every picture, picture by picture.
-        per_picture: References of each. int64 [P]
+        per_image: References of each. int64 [P]
         candidates: One for each picture.
     """
 
     references: Captions
-    per_picture: Integers
+    per_image: Integers
     candidates: Captions
 
 
@@ -85,7 +85,7 @@ def score_blocks(
         frequencies.add_up()
     for number in range(count):
         block = blocks(number)
-        rouge = rouge_l(block.candidates, block.references, block.per_picture) if "rouge" in metrics else None
+        rouge = rouge_l(block.candidates, block.references, block.per_image) if "rouge" in metrics else None
         bleu = cider = None
         if "bleu" in metrics or "cider" in metrics:
             index, candidates = _ngrams(block, lexicon)
@@ -123,5 +123,5 @@ def summarize(scores: Iterable[BlockScores]) -> tuple[dict[str, float], dict[str
 
 
 def _ngrams(block: Block, lexicon: TokenVocab) -> tuple[NgramIndex, NgramTable]:
-    index = NgramIndex(lexicon.words(block.references), block.per_picture)
+    index = NgramIndex(lexicon.words(block.references), block.per_image)
     return index, index.count(lexicon.words(block.candidates))

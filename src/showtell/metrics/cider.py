@@ -59,7 +59,7 @@ class CiderD:
             float64 [N], 0..10.
         """
         index = self._index
-        per_candidate = index.references_per_picture[pictures]  # [N]
+        per_candidate = index.references_per_image[pictures]  # [N]
         pairs = CandRefPairs(index, pictures)
         weights, norms = self._weigh(candidates)
         delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]

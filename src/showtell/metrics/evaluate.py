@@ -35,19 +35,19 @@ class Scores:
 
     Args:
         values: Score of the corpus by metric ("BLEU-1" to "BLEU-4", "METEOR" if asked for, "ROUGE-L", "CIDEr-D").
-        per_picture: The same for each picture by its id. The mean over pictures of BLEU or METEOR is not that of the
+        per_image: The same for each picture by its id. The mean over pictures of BLEU or METEOR is not that of the
             corpus.
         signature: All that the scores depend on, in one line.
-        pictures: Pictures scored.
+        num_images: Images scored.
         references: Fewest and most references of a picture.
         empty_candidates: Candidates without a token; they were scored like all others.
         notes: What a reader of the scores should know.
     """
 
     values: dict[str, float]
-    per_picture: Mapping[str, Mapping[str, float]]
+    per_image: Mapping[str, Mapping[str, float]]
     signature: str
-    pictures: int
+    num_images: int
     references: tuple[int, int]
     empty_candidates: int
     notes: list[str]
@@ -90,8 +90,8 @@ class Scorer:
         self._keys = list(references)
         self._place = {key: place for place, key in enumerate(self._keys)}
         self._metrics = [metric for metric in METRICS if metric in metrics]
-        per_picture = [len(captions) for captions in references.values()]
-        self._references = (min(per_picture), max(per_picture))
+        per_image = [len(captions) for captions in references.values()]
+        self._references = (min(per_image), max(per_image))
         # Where coco-caption has it, behind BLEU.
         behind = sum(metric == "bleu" for metric in self._metrics)
         signed = [*self._metrics[:behind], *["meteor"] * (meteor is not None), *self._metrics[behind:]]
@@ -99,7 +99,7 @@ class Scorer:
             signed, pictures=len(self._keys), references=self._references, subset_of=subset_of
         )
         self._meteor, self._lexicon = meteor, TokenVocab()
-        self._per_picture = np.array(per_picture, np.int64)
+        self._per_image = np.array(per_image, np.int64)
         self._tokens = DiskTokens()
         self._bounds = bounds(len(self._keys))
         for start, stop in self._bounds:
@@ -123,17 +123,17 @@ class Scorer:
         empty = sum(int(np.sum(block.lengths == 0)) for block in tokens)
         return Scores(
             values=sort_metrics(values),
-            per_picture={
+            per_image={
                 key: dict(zip(columns, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
             },
             signature=self.signature,
-            pictures=len(self._keys),
+            num_images=len(self._keys),
             references=self._references,
             empty_candidates=empty,
             notes=notes_on(self._metrics, pictures=len(self._keys), empty=empty),
         )
 
-    def tally(self, candidates: Mapping[str, str]) -> SegmentStats:
+    def segment_stats(self, candidates: Mapping[str, str]) -> SegmentStats:
         """Return what CIDEr-D and BLEU-4 are made of, picture by picture in the references' order.
 
         Raises:
@@ -155,7 +155,7 @@ class Scorer:
     def _score(self, candidates: DiskTokens) -> Iterator[BlockScores]:
         return score_blocks(
             lambda number: Block(
-                self._tokens[number], self._per_picture[slice(*self._bounds[number])], candidates[number]
+                self._tokens[number], self._per_image[slice(*self._bounds[number])], candidates[number]
             ),
             len(self._bounds),
             pictures=len(self._keys),
@@ -168,7 +168,7 @@ class Scorer:
 
     def _spell_references(self) -> list[list[list[str]]]:
         flat = iter(self._spell(self._tokens))
-        return [list(islice(flat, count)) for count in self._per_picture.tolist()]
+        return [list(islice(flat, count)) for count in self._per_image.tolist()]
 
     def _check_candidates(self, candidates: Mapping[str, str]) -> None:
         missing = [key for key in self._keys if key not in candidates]

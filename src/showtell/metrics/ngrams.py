@@ -96,21 +96,21 @@ class NgramIndex:
 
     Args:
         references: Every reference of every picture, picture by picture.
-        per_picture: References of each picture. int64 [P]
+        per_image: References of each picture. int64 [P]
 
     Attributes:
         references: Their counts, by picture, n-gram and caption.
         groups: For each order.
     """
 
-    def __init__(self, references: Captions, per_picture: Integers) -> None:
-        self.pictures = len(per_picture)
-        self.references_per_picture = per_picture
-        self.first_reference: Integers = np.cumsum(per_picture) - per_picture  # [P]
+    def __init__(self, references: Captions, per_image: Integers) -> None:
+        self.pictures = len(per_image)
+        self.references_per_image = per_image
+        self.first_reference: Integers = np.cumsum(per_image) - per_image  # [P]
         self._known: list[Integers] = []
-        picture = np.repeat(np.arange(self.pictures), per_picture)  # [references]
-        slot = ragged_arange(per_picture)
-        bits = int(per_picture.max(initial=1) - 1).bit_length()
+        picture = np.repeat(np.arange(self.pictures), per_image)  # [references]
+        slot = ragged_arange(per_image)
+        bits = int(per_image.max(initial=1) - 1).bit_length()
         if self.pictures >> (63 - NGRAM_BITS - bits):
             raise OverflowError(f"{self.pictures} pictures of up to {1 << bits} references")
         self.groups: list[RefNgramGroups] = []
@@ -189,7 +189,7 @@ class CandRefPairs:
     """
 
     def __init__(self, index: NgramIndex, pictures: Integers) -> None:
-        number, starts = index.references_per_picture[pictures], index.first_reference[pictures]
+        number, starts = index.references_per_image[pictures], index.first_reference[pictures]
         self.first: Integers = np.cumsum(number) - number
         self.candidate: Integers = np.repeat(np.arange(len(pictures)), number)
         self.reference: Integers = np.repeat(starts, number) + ragged_arange(number)

@@ -38,9 +38,9 @@ class Rewards:
     def __init__(
         self, references: Sequence[Sequence[Sequence[int]]], *, cider: float = 1.0, bleu: float = 0.0
     ) -> None:
-        per_picture = np.array([len(captions) for captions in references], np.int64)
+        per_image = np.array([len(captions) for captions in references], np.int64)
         captions = Captions.of([caption for captions in references for caption in captions])
-        self._index = NgramIndex(captions, per_picture)
+        self._index = NgramIndex(captions, per_image)
         self._cider = (cider, CiderD(self._index)) if cider else None
         self._bleu = (bleu, Bleu(self._index)) if bleu else None
 

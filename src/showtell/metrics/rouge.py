@@ -17,22 +17,22 @@ _BITS = 64
 _AT_ONCE = 2_048
 
 
-def rouge_l(candidates: Captions, references: Captions, per_picture: Integers) -> Floats:
+def rouge_l(candidates: Captions, references: Captions, per_image: Integers) -> Floats:
     """Score one candidate per picture.
 
     Args:
         candidates: Their tokens. A caption without tokens counts as one empty word, as in coco-caption: two empty
             captions agree.
         references: Of every picture, picture by picture.
-        per_picture: References of each, at least one. int64 [P]
+        per_image: References of each, at least one. int64 [P]
 
     Returns:
         float64 [P], 0..1; the score of a corpus is their mean.
     """
     candidates, references = _never_empty(candidates), _never_empty(references)
-    picture = np.repeat(np.arange(len(candidates)), per_picture)
+    picture = np.repeat(np.arange(len(candidates)), per_image)
     common = _common_subsequences(candidates, references, picture)
-    first = np.cumsum(per_picture) - per_picture
+    first = np.cumsum(per_image) - per_image
     precision = np.maximum.reduceat(common, first) / candidates.lengths
     recall = np.maximum.reduceat(common / references.lengths, first)
     both = np.where(precision == 0, 1.0, recall + _BETA_SQUARED * precision)

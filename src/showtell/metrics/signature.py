@@ -1,6 +1,6 @@
 """One line that says all that a score depends on, to be printed beside it.
 
-showtell:0.1.0|tok:ptb-3.4.1|refs:5|pictures:1000|metrics:bleu4+rouge-l+cider-d|df:evaluated
+showtell:0.1.0|tok:ptb-3.4.1|refs:5|images:1000|metrics:bleu4+rouge-l+cider-d|df:evaluated
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def build_signature(
         f"showtell:{__version__}",
         f"tok:{TOKENIZER}",
         f"refs:{fewest}" if fewest == most else f"refs:{fewest}-{most}",
-        f"pictures:{pictures}" if subset_of is None else f"pictures:{pictures}-of-{subset_of}",
+        f"images:{pictures}" if subset_of is None else f"images:{pictures}-of-{subset_of}",
         "metrics:" + "+".join(_SIGNED[metric] for metric in metrics),
     ]
     if "cider" in metrics:

@@ -37,7 +37,7 @@ def write_predictions(
             "picture": str(prepared.picture_path(row)),
             "candidate": text,
             "references": prepared.captions(row),
-            "scores": evaluation.scores.per_picture[key],
+            "scores": evaluation.scores.per_image[key],
             "score": hypothesis.score,
             "log_prob": hypothesis.log_prob,
             "truncated": hypothesis.truncated,
@@ -61,7 +61,7 @@ def save_evaluation(
     """Write into a checkpoint what it said and how good that was, so that nobody need ask it again."""
     write_predictions(checkpoint / PREDICTIONS, prepared, evaluation, tokenizer, grid)
     scores = asdict(evaluation.scores)
-    del scores["per_picture"]
+    del scores["per_image"]
     judged = {
         "config_sha256": sha256_file(checkpoint / CONFIG),
         "predictions_sha256": sha256_file(checkpoint / PREDICTIONS),
@@ -103,7 +103,7 @@ def load_evaluation(checkpoint: Path, prepared: PreparedSet) -> Evaluation | Non
     ]
     references: tuple[int, int] = tuple(judged["scores"].pop("references"))
     scores = Scores(
-        per_picture={line["key"]: line["scores"] for line in lines}, references=references, **judged["scores"]
+        per_image={line["key"]: line["scores"] for line in lines}, references=references, **judged["scores"]
     )
     return Evaluation(
         rows=[place[line["key"]] for line in lines],

@@ -62,7 +62,7 @@ def test_rows_have_the_scores_of_evaluate_and_seeds_their_mean_and_spread(
     alone = evaluate_checkpoint(toy_runs / "one", data=toy_set.directory)
     assert {name: spread.mean for name, spread in one.scores.items()} == alone.scores.values
     assert list(one.captions.values()) == alone.texts
-    assert one.cider == {key: row["CIDEr-D"] for key, row in alone.scores.per_picture.items()}
+    assert one.cider == {key: row["CIDEr-D"] for key, row in alone.scores.per_image.items()}
     assert results.signature == alone.scores.signature
     quality = measure(alone.texts, read_training_captions(toy_set))
     assert one.quality["unseen"].mean == quality.unseen

@@ -69,7 +69,7 @@ def main() -> None:
     }
     answer = ask({"references": references, "candidates": candidates})
     scores = {"references": references, "candidates": candidates} | {
-        name: answer[name] for name in ("values", "per_picture")
+        name: answer[name] for name in ("values", "per_image")
     }
     (HERE / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
 
@@ -80,7 +80,7 @@ def main() -> None:
         answer = ask({"references": rest, "candidates": first, "plain": True})
         flat = [text for texts in captions.values() for text in texts]
         corpora[name] = {
-            "pictures": len(captions),
+            "num_images": len(captions),
             "captions": len(flat),
             "tokens_sha256": hash_tokens(ask({"captions": flat})["tokens"]),
             "values": answer["values"],

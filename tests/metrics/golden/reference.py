@@ -1,7 +1,7 @@
 """Ask pycocoevalcap (and so Java) for tokens and scores. Run by a Python that has it; JSON in, JSON out.
 
     {"captions": [...]}                      -> {"tokens": [...]}, each caption tokenised as if alone
-    {"references": {...}, "candidates": ...} -> {"values": {...}, "per_picture": {...}}
+    {"references": {...}, "candidates": ...} -> {"values": {...}, "per_image": {...}}
 
 With ``"plain": true`` captions follow each other as in pycocoevalcap, and the next one may decide how one ends.
 """
@@ -47,7 +47,7 @@ def main() -> None:
         json.dumps(
             {
                 "values": dict(zip(names, map(float, [*bleu, rouge, cider]), strict=False)),
-                "per_picture": {
+                "per_image": {
                     key: dict(zip(names, map(float, row), strict=False))
                     for key, row in zip(references, zip(*columns, strict=False), strict=False)
                 },

@@ -78,8 +78,8 @@ def test_a_subset_is_refused_unless_asked_for_and_then_signed(references: Path, 
     with pytest.raises(ScoreError, match=r"1 of 3 pictures have no candidate \(3\).*--subset"):
         score_files(references, some)
     scores = score_files(references, some, subset=True)
-    assert scores.pictures == 2
-    assert "|pictures:2-of-3|" in scores.signature
+    assert scores.num_images == 2
+    assert "|images:2-of-3|" in scores.signature
     assert scores.values == evaluate({k: REFERENCES[k] for k in "12"}, {"1": "a dog", "2": "a bus"}).values
 
 

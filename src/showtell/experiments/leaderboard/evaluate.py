@@ -187,13 +187,13 @@ class _Table:
             scores=mean_std([one.values for one in judged]),
             quality=self._quality([list(captions.values()) for captions in said]),
             captions=said[0],
-            cider={key: scores["CIDEr-D"] for key, scores in judged[0].per_picture.items()},
+            cider={key: scores["CIDEr-D"] for key, scores in judged[0].per_image.items()},
             entry=entry,
             seeds=len(said),
             parameters=entry.parameters(),
             minutes=statistics.fmean(known) / 60 if len(known) == len(times) else None,
         )
-        return row, [self._scorer.tally(captions) for captions in said]
+        return row, [self._scorer.segment_stats(captions) for captions in said]
 
     def person(self) -> LeaderboardRow | None:
         """Judge each caption of every picture by the picture's others; the row is the mean of these."""
@@ -207,7 +207,7 @@ class _Table:
             said.append({key: texts[place] for key, texts in self._references.items()})
             scores = scorer.score(said[-1])
             values.append(scores.values)
-            cider.append({key: one["CIDEr-D"] for key, one in scores.per_picture.items()})
+            cider.append({key: one["CIDEr-D"] for key, one in scores.per_image.items()})
             self.person_signature = scores.signature
         return LeaderboardRow(
             name=PERSON,

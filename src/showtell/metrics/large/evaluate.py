@@ -79,14 +79,14 @@ def score_keyed(
     references = (blocks.fewest, blocks.most)
     return Scores(
         values=sort_metrics(values),
-        per_picture=PictureScores(truth, pictures, blocks.kept, sort_metrics(columns)),
+        per_image=PictureScores(truth, pictures, blocks.kept, sort_metrics(columns)),
         signature=build_signature(
             chosen,
             pictures=blocks.scored,
             references=references,
             subset_of=pictures.count if blocks.missing else None,
         ),
-        pictures=blocks.scored,
+        num_images=blocks.scored,
         references=references,
         empty_candidates=blocks.empty,
         notes=notes_on(chosen, pictures=blocks.scored, empty=blocks.empty),
@@ -125,16 +125,16 @@ class _Blocks:
     def read(self, place: int) -> Block:
         """Return a block."""
         number = self.numbers[place]
-        captions, per_picture = self._counted(self._truth, number)
+        captions, per_image = self._counted(self._truth, number)
         candidates, has = self._counted(self._ours, number)
         if has.all():
-            return Block(captions, per_picture, candidates)
-        return Block(_chosen(captions, np.repeat(has, per_picture)), per_picture[has > 0], candidates)
+            return Block(captions, per_image, candidates)
+        return Block(_chosen(captions, np.repeat(has, per_image)), per_image[has > 0], candidates)
 
     def _look_at(self, number: int) -> None:
-        _, per_picture = self._counted(self._truth, number)
+        _, per_image = self._counted(self._truth, number)
         candidates, has = self._counted(self._ours, number)
-        scored = per_picture[has > 0]
+        scored = per_image[has > 0]
         if (has > 1).any() or (scored == 0).any():
             raise _FallBack
         self.kept.append(has > 0)
