@@ -25,7 +25,7 @@ def measure(setting: Setting) -> Iterator[Row]:
     assert encoder is not None
     prepared = _photographs(setting, setting.size(128, 32))
     rows = np.arange(1, len(prepared), dtype=np.int64)
-    batches = prepared_batches(encoder, [prepared.picture_path(int(row)) for row in rows])
+    batches = prepared_batches(encoder, [prepared.image_path(int(row)) for row in rows])
     caches = (setting.folder / f"features-{number}" for number in itertools.count())
     laid_out = []
 

@@ -61,7 +61,7 @@ def _loss(
     references = {prepared.key(row): prepared.captions(row) for row in rows}
     scored = []
     for captioner in (torch_side, onnx_side):
-        told = captioner.caption([prepared.picture_path(row) for row in rows])
+        told = captioner.caption([prepared.image_path(row) for row in rows])
         candidates = {prepared.key(row): one.text for row, one in zip(rows, told, strict=True)}
         scored.append({name: 100 * value for name, value in evaluate(references, candidates).values.items()})
     before, after = (scores["CIDEr-D"] for scores in scored)

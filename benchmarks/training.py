@@ -164,11 +164,11 @@ def _learn_as_tutorial(
     device = next(decoder.parameters()).device
     for batch in itertools.islice(batches.epoch(0), steps):
         moved = batch.to(device)
-        assert isinstance(moved.memory, Features)
+        assert isinstance(moved.inputs, Features)
         tutorial_step(
             decoder,
             optimizer,
-            moved.memory.float().regions,
+            moved.inputs.float().regions,
             moved.tokens,
             pad_id=batches.tokenizer.pad_id,
             clip=5.0,

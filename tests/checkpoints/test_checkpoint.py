@@ -64,7 +64,7 @@ def test_two_loads_say_the_same(run: Path, toy_set: PreparedSet) -> None:
     for _ in range(2):
         loaded = load_checkpoint(run)
         assert loaded.model.encoder is not None
-        picture = preprocess_image(load_image(toy_set.picture_path(0)), loaded.model.encoder.preprocessing)
+        picture = preprocess_image(load_image(toy_set.image_path(0)), loaded.model.encoder.preprocessing)
         with torch.inference_mode():
             pictures = torch.from_numpy(picture.copy()).unsqueeze(0)
             logits.append(loaded.model(pictures, torch.tensor([[[loaded.tokenizer.bos_id]]])))

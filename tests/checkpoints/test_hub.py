@@ -303,7 +303,7 @@ def test_the_command_pushes_and_captions_by_name(
     assert hub.made["private"] is True
     card = huggingface_hub.ModelCard.load(hub.folder / "ann" / "eyes" / "main" / "README.md")
     assert (card.data.license, card.data.datasets) == ("mit", ["ann/toys"])
-    picture = toy_set.picture_path(0)
+    picture = toy_set.image_path(0)
     by_name = showtell("caption", "ann/eyes", picture)
     assert by_name == showtell("caption", tiny_checkpoint("lstm"), picture)
     judged = showtell("evaluate", "ann/eyes", "--data", toy_set.directory, "--format", "json")

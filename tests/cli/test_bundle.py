@@ -61,7 +61,7 @@ def test_what_the_options_say_is_in_the_configuration(clone: Path) -> None:
 def test_a_clone_captions_and_judges_without_what_it_was_made_from(
     clone: Path, frozen_captioner: Any, toy_set: PreparedSet
 ) -> None:
-    pictures = [toy_set.picture_path(int(row)) for row in toy_set.split_rows("dev")]
+    pictures = [toy_set.image_path(int(row)) for row in toy_set.split_rows("dev")]
     said = [run("caption", place, *pictures).stdout for place in ("models/toy", frozen_captioner.directory)]
     assert said[0] == said[1]
     assert len(said[0].splitlines()) == len(pictures)

@@ -63,7 +63,7 @@ def test_no_road_says_a_special_token_however_likely(
         loaded.model.decoder.output.bias[[words.pad_id, words.bos_id, words.unk_id]] += 1000.0
     save_portable(loaded, tmp_path / "place")
     (tmp_path / "place" / "README.md").unlink()  # a checkpoint needs no card
-    pictures = [str(toy_set.picture_path(int(row))) for row in toy_set.split_rows("dev")]
+    pictures = [str(toy_set.image_path(int(row))) for row in toy_set.split_rows("dev")]
 
     said = CliRunner().invoke(
         app, ["caption", str(tmp_path / "place"), *pictures, "--format", "jsonl", *options]

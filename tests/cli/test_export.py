@@ -42,7 +42,7 @@ def test_an_export_is_captioned_with_and_judged_like_its_checkpoint(
     exported: Exported, tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet
 ) -> None:
     out = exported.directory
-    pictures = [toy_set.picture_path(int(row)) for row in toy_set.split_rows("dev")]
+    pictures = [toy_set.image_path(int(row)) for row in toy_set.split_rows("dev")]
     said = [run("caption", place, *pictures, "--beams", 2) for place in (out, tiny_checkpoint("attention"))]
     assert said[0].exit_code == 0, said[0].output
     assert said[0].stdout == said[1].stdout

@@ -25,7 +25,7 @@ from showtell.config.base import StrictModel
 from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import Recipe, load_recipe, shipped_recipes
 from showtell.data.prepared import prepare
-from showtell.data.views import ImageViewSource
+from showtell.data.views import ImageSource
 from showtell.encoders.encoder import EncoderSpec, build_encoder, save_encoder
 from showtell.training.lr_schedule import ReduceOnPlateau
 from showtell.training.tracking import read_metrics
@@ -279,7 +279,7 @@ def test_a_coco_recipe_learns_from_real_photographs_through_the_real_encoder(
     # What is looked at live is what is kept, to the bit, whatever precision training uses.
     rows = prepared.split_rows("dev")[:8]
     encoder = build_encoder(recipe.encoder, weights=weights)
-    live = ImageViewSource(prepared, encoder.preprocessing).load(rows, np.zeros(8, dtype=bool))
+    live = ImageSource(prepared, encoder.preprocessing).load(rows, np.zeros(8, dtype=bool))
     model = CaptioningModel(load_checkpoint(out, with_encoder=False).model.decoder, encoder).train()
     with torch.autocast("cpu", torch.bfloat16):
         seen = model.encode(live)

@@ -12,15 +12,15 @@ import torch
 from showtell.config.preprocessing import Preprocessing
 from showtell.data.batches import Batches, BatchOptions, mirror
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import ImageViewSource
+from showtell.data.views import ImageSource
 from showtell.tokenizer import Tokenizer
 
 
 def make_batches(toy_set: PreparedSet, **changes: object) -> Batches:
-    values = {"pictures": 5, "captions": 2, "max_tokens": 20, "flip": False, "seed": 0} | changes
+    values = {"batch_size": 5, "captions_per_image": 2, "max_tokens": 20, "flip": False, "seed": 0} | changes
     captions = [text for row in toy_set.split_rows("train") for text in toy_set.captions(int(row))]
     tokenizer = Tokenizer.fit(captions, min_count=1)
-    memories = ImageViewSource(toy_set, Preprocessing(size=32))
+    memories = ImageSource(toy_set, Preprocessing(size=32))
     return Batches(toy_set, toy_set.split_rows("train"), tokenizer, memories, BatchOptions(**values))  # type: ignore[arg-type]
 
 
@@ -41,20 +41,20 @@ def test_order_depends_on_seed_and_epoch_alone(toy_set: PreparedSet) -> None:
 
 
 def test_an_epoch_gone_on_with_equals_its_tail(toy_set: PreparedSet) -> None:
-    batches = make_batches(toy_set, flip=True, captions=1)
+    batches = make_batches(toy_set, flip=True, captions_per_image=1)
     whole, tail = list(batches.epoch(3)), list(batches.epoch(3, start=2))
     assert len(tail) == 2
     for first, second in zip(whole[2:], tail, strict=True):
         assert torch.equal(first.tokens, second.tokens)
-        assert isinstance(first.memory, torch.Tensor)
-        assert isinstance(second.memory, torch.Tensor)
-        assert torch.equal(first.memory, second.memory)
+        assert isinstance(first.inputs, torch.Tensor)
+        assert isinstance(second.inputs, torch.Tensor)
+        assert torch.equal(first.inputs, second.inputs)
 
 
 def test_captions_stand_between_bos_and_eos_and_pads_follow(toy_set: PreparedSet) -> None:
     batches = make_batches(toy_set)
     special = batches.tokenizer
-    for batch in batches.in_order():
+    for batch in batches.sequential():
         assert batch.tokens.shape[:2] == (len(batch.rows), 2)
         for row, captions in zip(batch.rows, batch.tokens.tolist(), strict=True):
             assert len({tuple(ids) for ids in captions}) == len(toy_set.captions(int(row)))
@@ -82,16 +82,16 @@ def test_the_longest_caption_stands_first(toy_set: PreparedSet) -> None:
 
 
 def test_fewer_captions_than_wanted_leave_no_empty_line(toy_set: PreparedSet) -> None:
-    assert {batch.tokens.shape[1] for batch in make_batches(toy_set, captions=5).epoch(0)} == {2}
+    assert {batch.tokens.shape[1] for batch in make_batches(toy_set, captions_per_image=5).epoch(0)} == {2}
 
 
 def test_mirrored_pictures_come_with_mirrored_captions(tmp_path: Path, toy_set: PreparedSet) -> None:
     plain, mirrored = make_batches(toy_set), make_batches(toy_set, flip=True)
     changed = 0
     for before, after in zip(plain.epoch(0), mirrored.epoch(0), strict=True):
-        assert isinstance(before.memory, torch.Tensor)
-        assert isinstance(after.memory, torch.Tensor)
-        for old, new in zip(before.memory, after.memory, strict=True):
+        assert isinstance(before.inputs, torch.Tensor)
+        assert isinstance(after.inputs, torch.Tensor)
+        for old, new in zip(before.inputs, after.inputs, strict=True):
             is_mirrored = torch.equal(old.flip(1), new)
             assert is_mirrored or torch.equal(old, new)
             changed += is_mirrored
@@ -126,8 +126,8 @@ class Counting:
 
 
 def test_batches_are_loaded_while_the_one_before_is_in_use(toy_set: PreparedSet) -> None:
-    batches, counting = make_batches(toy_set, pictures=2), Counting()
-    batches.memories = counting  # type: ignore[assignment]
+    batches, counting = make_batches(toy_set, batch_size=2), Counting()
+    batches.source = counting  # type: ignore[assignment]
     epoch = batches.epoch(0)
     next(epoch)
     # Nobody asks for more, and two more come.
@@ -148,10 +148,10 @@ def test_windows_are_a_function_of_seed_epoch_and_position(toy_set: PreparedSet)
                 assert places is not None
                 return torch.from_numpy(places)
 
-        batches.memories = Noting()
+        batches.source = Noting()
         for batch in batches.epoch(epoch, start=start):
-            assert isinstance(batch.memory, torch.Tensor)
-            found.append(batch.memory.numpy())
+            assert isinstance(batch.inputs, torch.Tensor)
+            found.append(batch.inputs.numpy())
         return found
 
     whole = places(2)

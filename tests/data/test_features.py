@@ -58,7 +58,7 @@ def prepared(tmp_path: Path) -> PreparedSet:
 
 
 def live(prepared: PreparedSet, encoder: Encoder, row: int) -> tuple[np.ndarray, np.ndarray]:
-    picture = preprocess_image(load_image(prepared.picture_path(row)), encoder.preprocessing)
+    picture = preprocess_image(load_image(prepared.image_path(row)), encoder.preprocessing)
     features = encoder(torch.from_numpy(picture)[None])
     return features.regions[0].numpy(), features.pooled[0].numpy()
 
@@ -240,8 +240,8 @@ def test_pictures_that_are_gone_or_changed_stop_nothing_and_are_named(
 ) -> None:
     whole = np.array(extract_features(prepared, encoder, tmp_path / "whole", batch_size=4).regions)
     kept = {}
-    for row, content in ((3, b"not a picture"), (4, None), (11, prepared.picture_path(12).read_bytes())):
-        path = prepared.picture_path(row)
+    for row, content in ((3, b"not a picture"), (4, None), (11, prepared.image_path(12).read_bytes())):
+        path = prepared.image_path(row)
         kept[path] = path.read_bytes()
         path.unlink()
         if content is not None:

@@ -55,7 +55,7 @@ def test_a_prepared_set_gives_back_what_was_in_the_source(source: Path, tmp_path
     assert sorted([*dev, *train]) == list(range(30))
     assert prepared.captions(7) == ["Caption a of 07.png .", "Caption b of 07.png ."]
     assert (prepared.key(7), prepared.split(7), prepared.split(5)) == ("07.png", "train", "dev")
-    assert prepared.picture_path(7) == source.parent / "07.png"
+    assert prepared.image_path(7) == source.parent / "07.png"
     assert prepared.sha256(7) == sha256_file(source.parent / "07.png")
     assert prepared.directory == tmp_path / "out"
 
@@ -68,12 +68,12 @@ def test_the_directory_says_what_it_is_and_of_what_it_was_made(source: Path, tmp
     assert manifest["splits"]["train"] == {
         "pictures": 24,
         "captions": 48,
-        "words_median": 5.0,
-        "words_p95": 5.0,
+        "caption_len_median": 5.0,
+        "caption_len_p95": 5.0,
     }
     assert list(manifest["splits"]) == ["train", "dev"]
     assert manifest["problems"] == {}
-    assert manifest["split_made_here"] is None
+    assert manifest["generated_split"] is None
     assert sorted(file.name for file in out.iterdir()) == [
         "examples.parquet",
         "manifest.json",
@@ -139,7 +139,7 @@ def test_pictures_of_a_source_without_splits_are_held_out_by_seed(source: Path, 
     prepared = prepare(source, tmp_path / "one", dev_share=0.2, test_share=0.1)
     sizes = [len(prepared.split_rows(split)) for split in ("train", "dev", "test")]
     assert sizes == [21, 6, 3]
-    assert prepared.manifest["split_made_here"] == {"dev_share": 0.2, "test_share": 0.1, "seed": 42}
+    assert prepared.manifest["generated_split"] == {"dev_share": 0.2, "test_share": 0.1, "seed": 42}
     again = prepare(source, tmp_path / "two", dev_share=0.2, test_share=0.1)
     assert again.fingerprint == prepared.fingerprint
     other = prepare(source, tmp_path / "three", dev_share=0.2, test_share=0.1, seed=7)
@@ -153,10 +153,10 @@ def test_a_published_split_can_be_made_anew_or_its_training_split_be_cut(
         return {prepared.key(int(row)) for row in prepared.split_rows(split)}
 
     published = prepare(source, tmp_path / "published")
-    anew = prepare(source, tmp_path / "anew", dev_share=0.1, resplit="all")
+    anew = prepare(source, tmp_path / "anew", dev_share=0.1, make_split="all")
     assert [len(anew.split_rows(split)) for split in ("train", "dev")] == [27, 3]
-    assert anew.manifest["split_made_here"]["resplit"] == "all"
-    cut = prepare(source, tmp_path / "cut", dev_share=0.0, test_share=0.2, resplit="train")
+    assert anew.manifest["generated_split"]["make_split"] == "all"
+    cut = prepare(source, tmp_path / "cut", dev_share=0.0, test_share=0.2, make_split="train")
     assert keys_of(cut, "dev") == keys_of(published, "dev")
     assert keys_of(cut, "train") | keys_of(cut, "test") == keys_of(published, "train")
     assert len(keys_of(cut, "test")) == round(0.2 * len(keys_of(published, "train")))
@@ -243,7 +243,7 @@ def test_a_table_of_several_row_groups_is_one_set(
     for row in range(30):
         assert parts.captions(row) == whole.captions(row)
         assert (parts.split(row), parts.sha256(row)) == (whole.split(row), whole.sha256(row))
-        assert parts.picture_path(row) == whole.picture_path(row)
+        assert parts.image_path(row) == whole.image_path(row)
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=40))
@@ -252,7 +252,7 @@ def test_lengths_are_told_as_numpy_tells_them(lengths: list[int]) -> None:
     for length in lengths:
         count.add(["word " * length])
     told = count.summary()
-    assert (told["words_median"], told["words_p95"]) == tuple(np.percentile(lengths, (50, 95)).tolist())
+    assert (told["caption_len_median"], told["caption_len_p95"]) == tuple(np.percentile(lengths, (50, 95)).tolist())
     assert (told["pictures"], told["captions"]) == (len(lengths), len(lengths))
 
 

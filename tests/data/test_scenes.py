@@ -105,7 +105,7 @@ def test_the_set_is_read_by_prepare_and_its_truth_by_key(tmp_path: Path) -> None
     truth = load_scenes(tmp_path / "scenes")
     assert list(truth.values()) == scenes
     for row in range(len(prepared)):
-        scene = truth[prepared.picture_path(row).stem]
+        scene = truth[prepared.image_path(row).stem]
         assert len(prepared.captions(row)) == 5
         assert all(check_caption(caption, scene) == [] for caption in prepared.captions(row))
 

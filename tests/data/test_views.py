@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from showtell.config.preprocessing import Preprocessing
 from showtell.data import views as memories
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import CachedFeatures, ImageViewSource, WindowedFeatureSource, window_weights
+from showtell.data.views import CachedFeatures, ImageSource, WindowedFeatureSource, window_weights
 from showtell.errors import ImageError
 from showtell.images.load import load_image
 from showtell.images.preprocess import preprocess_image
@@ -35,15 +35,15 @@ def rows(toy_set: PreparedSet) -> npt.NDArray[np.int64]:
 def test_without_places_the_view_that_is_judged_is_shown(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
-    live = ImageViewSource(toy_set, CROPPED, crop=0.5)
-    expected = [preprocess_image(load_image(toy_set.picture_path(row)), CROPPED) for row in rows.tolist()]
+    live = ImageSource(toy_set, CROPPED, crop=0.5)
+    expected = [preprocess_image(load_image(toy_set.image_path(row)), CROPPED) for row in rows.tolist()]
     assert np.array_equal(live.load(rows, NOBODY).numpy(), np.stack(expected))
 
 
 def test_places_change_nothing_where_no_window_is_asked_for(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
-    live = ImageViewSource(toy_set, CROPPED)
+    live = ImageSource(toy_set, CROPPED)
     places = np.random.default_rng(0).random((4, 2))
     assert np.array_equal(live.load(rows, NOBODY, places), live.load(rows, NOBODY))
 
@@ -51,11 +51,11 @@ def test_places_change_nothing_where_no_window_is_asked_for(
 def test_windows_lie_where_they_are_placed_and_are_mirrored_after(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
-    live = ImageViewSource(toy_set, CROPPED, crop=0.5, threads=3)
+    live = ImageSource(toy_set, CROPPED, crop=0.5, threads=3)
     places = np.array([[0.0, 0.0], [1.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     mirrored = np.array([False, False, False, True])
     shown = live.load(rows, mirrored, places).numpy()
-    whole = [load_image(toy_set.picture_path(row)) for row in rows.tolist()]  # 32 x 32 pixels
+    whole = [load_image(toy_set.image_path(row)) for row in rows.tolist()]  # 32 x 32 pixels
     # Half of 32 pixels is the encoder's 16: windows at the corners are cut without resizing.
     assert np.array_equal(shown[0], whole[0][:16, :16])
     assert np.array_equal(shown[1], whole[1][16:, 16:])
@@ -66,9 +66,9 @@ def test_windows_lie_where_they_are_placed_and_are_mirrored_after(
 def test_a_picture_that_is_gone_is_named(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(PreparedSet, "picture_path", lambda self, row: Path(f"gone/{row}.jpg"))
+    monkeypatch.setattr(PreparedSet, "image_path", lambda self, row: Path(f"gone/{row}.jpg"))
     with pytest.raises(ImageError, match=r"cannot read gone/\d+\.jpg: found no such file"):
-        ImageViewSource(toy_set, CROPPED).load(rows, NOBODY)
+        ImageSource(toy_set, CROPPED).load(rows, NOBODY)
 
 
 def test_several_pictures_are_decoded_at_once(
@@ -81,7 +81,7 @@ def test_several_pictures_are_decoded_at_once(
         return load_image(path)
 
     monkeypatch.setattr(memories, "load_image", load_with_the_others)
-    live = ImageViewSource(toy_set, CROPPED, threads=4)
+    live = ImageSource(toy_set, CROPPED, threads=4)
     assert live.load(rows, NOBODY).shape == (4, 16, 16, 3)
 
 

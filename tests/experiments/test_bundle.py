@@ -275,7 +275,7 @@ def test_a_real_captioner_says_nearly_always_the_same(shared_data: Path, tmp_pat
     weights.unlink()
     assert sum(told.sizes.values()) < 0.51 * (run / "best" / "decoder.safetensors").stat().st_size
     prepared = PreparedSet.load(data)
-    pictures = [prepared.picture_path(int(row)) for row in prepared.split_rows("dev")[:200]]
+    pictures = [prepared.image_path(int(row)) for row in prepared.split_rows("dev")[:200]]
     before, after = (
         [caption.text for caption in Captioner.load(place, device="cpu").caption(pictures)]
         for place in (run, told.directory)

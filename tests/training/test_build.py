@@ -16,7 +16,7 @@ from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.config.recipe import Recipe, parse_recipe
 from showtell.data.batches import Batch
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import ImageViewSource
+from showtell.data.views import ImageSource
 from showtell.encoders.encoder import Encoder
 from showtell.encoders.features import Features
 from showtell.errors import ConfigError
@@ -101,7 +101,7 @@ def test_mirror_images_are_not_looked_at_again_where_both_looks_are_averaged(
     assert len(list((tmp_path / "kept").iterdir())) == 1
     seen = memories.load(rows[1:], np.array([True, False, True]))
     assert isinstance(seen, Features)
-    live = ImageViewSource(toy_set, encoder.preprocessing).load(rows[1:], np.array([True, False, True]))
+    live = ImageSource(toy_set, encoder.preprocessing).load(rows[1:], np.array([True, False, True]))
     expected = encoder(live)
     assert torch.equal(seen.pooled.float(), expected.pooled)
     assert torch.equal(seen.regions.float(), expected.regions if regions else expected.regions[:, :0])
@@ -172,7 +172,7 @@ def test_live_views_differ_and_what_is_judged_is_kept(
         {
             int(row): picture
             for batch in parts.batches.epoch(epoch)
-            for row, picture in zip(batch.rows, batch.memory, strict=True)
+            for row, picture in zip(batch.rows, batch.inputs, strict=True)
         }
         for epoch in (0, 1, 0)
     ]
@@ -190,9 +190,9 @@ def test_a_frozen_encoder_sees_the_same_live_whatever_the_precision_of_training(
     before = {name: value.clone() for name, value in parts.encoder.state_dict().items()}
     parts.model.train()
     batch = next(parts.batches.epoch(0))
-    exact = parts.model.encode(batch.memory)
+    exact = parts.model.encode(batch.inputs)
     with torch.autocast("cpu", torch.bfloat16):
-        mixed = parts.model.encode(batch.memory)
+        mixed = parts.model.encode(batch.inputs)
     assert torch.equal(exact.regions, mixed.regions)
     assert not exact.regions.requires_grad
     assert all(torch.equal(value, before[name]) for name, value in parts.encoder.state_dict().items())
@@ -203,7 +203,7 @@ def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
 ) -> None:
     parts = parts_of(changed(toy_recipe, data={"captions_per_image": 1}), toy_set)
     assert {batch.tokens.shape[1] for batch in parts.batches.epoch(0)} == {1}
-    assert {batch.tokens.shape[1] for batch in parts.dev.in_order()} == {2}
+    assert {batch.tokens.shape[1] for batch in parts.dev.sequential()} == {2}
 
 
 def test_the_layout_is_asked_where_no_cache_asks_it(
@@ -227,9 +227,9 @@ def test_a_decoder_that_reads_no_regions_keeps_none_but_takes_them_where_they_ar
     plain = parse_recipe(values | {"decoder": PLAIN}, "recipe")
 
     def first_pooled(recipe: Recipe, features: Path) -> torch.Tensor:
-        batch = next(parts_of(recipe, toy_set, features).batches.in_order())
-        assert isinstance(batch.memory, Features)
-        return batch.memory.pooled
+        batch = next(parts_of(recipe, toy_set, features).batches.sequential())
+        assert isinstance(batch.inputs, Features)
+        return batch.inputs.pooled
 
     alone = first_pooled(plain, tmp_path / "alone")
     [cache] = (tmp_path / "alone").iterdir()
@@ -269,9 +269,9 @@ def test_corners_are_kept_and_trained_on_but_never_judged(
     assert len(list(tmp_path.iterdir())) == 10
 
     def regions(batches: Iterable[Batch]) -> torch.Tensor:
-        return torch.cat([batch.memory.regions for batch in batches if isinstance(batch.memory, Features)])
+        return torch.cat([batch.inputs.regions for batch in batches if isinstance(batch.inputs, Features)])
 
-    assert torch.equal(regions(cornered.dev.in_order()), regions(whole.dev.in_order()))
+    assert torch.equal(regions(cornered.dev.sequential()), regions(whole.dev.sequential()))
     differing = (regions(cornered.batches.epoch(0)) != regions(whole.batches.epoch(0))).flatten(1).any(dim=1)
     assert 0 < differing.sum() < len(differing)
     assert torch.equal(regions(cornered.batches.epoch(0)), regions(cornered.batches.epoch(0)))
@@ -299,13 +299,13 @@ def test_windows_of_kept_maps_are_trained_on_but_never_judged(
     assert len(list(tmp_path.iterdir())) == 2
 
     def regions(parts: Components) -> torch.Tensor:
-        return torch.cat([parts.model.encode(batch.memory).regions for batch in parts.batches.epoch(0)])
+        return torch.cat([parts.model.encode(batch.inputs).regions for batch in parts.batches.epoch(0)])
 
-    judged = zip(windowed.dev.in_order(), whole.dev.in_order(), strict=True)
+    judged = zip(windowed.dev.sequential(), whole.dev.sequential(), strict=True)
     for one, other in judged:
-        assert isinstance(one.memory, Features)
-        assert isinstance(other.memory, Features)
-        assert torch.equal(one.memory.regions, other.memory.regions)
+        assert isinstance(one.inputs, Features)
+        assert isinstance(other.inputs, Features)
+        assert torch.equal(one.inputs.regions, other.inputs.regions)
     same = torch.isclose(regions(windowed), regions(whole), atol=1e-3).flatten(1).all(dim=1)
     assert 0 < same.sum() < len(same)  # a quarter of the windows are the whole view
     assert torch.equal(regions(windowed), regions(windowed))

@@ -227,7 +227,7 @@ def test_every_phase_trains_on_a_graphics_card(
         device=graphics_card,
     )
     assert result.evaluation.scores.values["CIDEr-D"] > 0.5
-    picture = toy_set.picture_path(0)
+    picture = toy_set.image_path(0)
     said = [
         Captioner.load(tmp_path / "run", device=device).caption(picture).text
         for device in ("cpu", graphics_card)

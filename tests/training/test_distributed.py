@@ -215,7 +215,7 @@ def test_a_failure_of_one_process_ends_all_with_its_message(
     shutil.copytree(toy_set.directory.parent, tmp_path / "pictures")
     (tmp_path / "recipe.yaml").write_text(dump_recipe(toy_recipe), encoding="utf-8")
     broken = prepare(tmp_path / "pictures" / "captions.jsonl", tmp_path / "set")
-    path = broken.picture_path(int(broken.split_rows("dev")[1]))
+    path = broken.image_path(int(broken.split_rows("dev")[1]))
     path.write_bytes(b"no picture")
     done = start(TORCHRUN, *train_arguments(tmp_path, broken, "run"))
     assert done.returncode == 1

@@ -15,7 +15,7 @@ from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import Recipe
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import ImageViewSource
+from showtell.data.views import ImageSource
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import ConfigError
@@ -45,7 +45,7 @@ def captioner(toy_set: PreparedSet) -> tuple[CaptioningModel, Tokenizer]:
 
 
 def make_judge(toy_set: PreparedSet, tokenizer: Tokenizer, pictures: int = 64) -> Evaluator:
-    memories = ImageViewSource(toy_set, Preprocessing(size=32))
+    memories = ImageSource(toy_set, Preprocessing(size=32))
     return Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE, pictures=pictures)
 
 
@@ -75,7 +75,7 @@ def test_words_of_several_pieces_have_one_map_each(toy_set: PreparedSet, tmp_pat
         encoder = build_encoder(EncoderSpec(name="small", width=16, trainable=True))
         spec = AttentionSpec(embedding=8, hidden=8, attention=8, region_dim=8)
         decoder = build_decoder(spec, vocabulary=tokenizer.size, encoder_width=16, pad_id=tokenizer.pad_id)
-    memories = ImageViewSource(toy_set, encoder.preprocessing)
+    memories = ImageSource(toy_set, encoder.preprocessing)
     evaluator = Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE)
     evaluation = evaluator.evaluate(
         CaptioningModel(decoder, encoder), DecodingOptions(max_tokens=6, min_tokens=6), attention=True

@@ -96,7 +96,7 @@ def test_weights_multiply_the_loss_of_their_captions(model: CaptioningModel) -> 
     unweighted, _ = cross_entropy(model, batch, pad_id=PAD, label_smoothing=0.1)
     assert tokens == same == 3 + 4 + 2 + 3
     assert plain.item() == pytest.approx(unweighted.item())
-    logits = model(batch.memory, batch.tokens[:, :, :-1])
+    logits = model(batch.inputs, batch.tokens[:, :, :-1])
     each = torch.nn.functional.cross_entropy(
         logits.flatten(0, 2),
         batch.tokens[:, :, 1:].flatten(),

@@ -99,7 +99,7 @@ def test_words_are_drawn_as_likely_as_the_decoder_holds_them(model: CaptioningMo
         build(listen, samples=64)(model, batch, 0)
     model.eval()
     with torch.no_grad():
-        logits = model(batch.memory, torch.full((PICTURES, 1, 1), BOS))[0, 0, 0]
+        logits = model(batch.inputs, torch.full((PICTURES, 1, 1), BOS))[0, 0, 0]
     logits[[PAD, BOS, UNK]] = -torch.inf
     wanted = logits.softmax(0)
     for token in range(VOCABULARY):
@@ -152,7 +152,7 @@ def test_the_gradient_is_that_of_the_weighed_log_probabilities() -> None:
         assert model.decoder.output.bias.grad is not None
         total += model.decoder.output.bias.grad / (64 * 60)
     model.zero_grad()
-    logits = model(batch.memory, torch.full((PICTURES, 1, 1), BOS))[:, 0, 0]
+    logits = model(batch.inputs, torch.full((PICTURES, 1, 1), BOS))[:, 0, 0]
     logits = logits.index_fill(1, torch.tensor([PAD, BOS, UNK]), -torch.inf)
     (-(logits.softmax(1) * worth).sum()).backward()
     torch.testing.assert_close(total, model.decoder.output.bias.grad, rtol=0.1, atol=0.05)
@@ -209,7 +209,7 @@ def test_sentences_that_have_ended_leave_and_the_others_stay_their_pictures() ->
     lengths = torch.tensor([[3, 0, 6], [1, 1, 1], [2, 5, 9]])
     reciter = Reciter(lengths)
     objective = build(lambda *_: np.zeros(0), samples=3)
-    said = objective._say(SimpleNamespace(decoder=reciter), make_batch().memory, greedy=False)  # type: ignore[arg-type]
+    said = objective._say(SimpleNamespace(decoder=reciter), make_batch().inputs, greedy=False)  # type: ignore[arg-type]
     wanted = []
     for number, length in enumerate(lengths.flatten().tolist()):
         words = [4 + number] * min(length, MAX_WORDS + 1) + [EOS]

@@ -13,7 +13,7 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import CrossEntropy, Recipe, parse_recipe
 from showtell.data.batches import Batch, Batches, BatchOptions
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import ImageViewSource
+from showtell.data.views import ImageSource
 from showtell.errors import ShowtellError
 from showtell.training.build import Components, build_components, build_encoder_of, resolve_device
 from showtell.training.distributed import DistributedContext
@@ -52,12 +52,12 @@ def batches_of(
 ) -> list[Batch]:
     options = BatchOptions(recipe.training.batch_size, 5, 20, True, 0, process, processes)
     rows = prepared.split_rows("train")
-    live = ImageViewSource(prepared, Preprocessing(size=32))
+    live = ImageSource(prepared, Preprocessing(size=32))
     found = []
     for batch in Batches(prepared, rows, parts.tokenizer, live, options).epoch(0):
         with torch.no_grad():
             found.append(
-                replace(batch, memory=parts.encoder.eval()(batch.memory)) if len(batch.rows) else batch
+                replace(batch, inputs=parts.encoder.eval()(batch.inputs)) if len(batch.rows) else batch
             )
     return found
 

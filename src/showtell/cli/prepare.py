@@ -28,7 +28,7 @@ def command(
     test_share: Annotated[
         float, typer.Option(help="Share held out for the test, where the set has no split.")
     ] = 0.0,
-    resplit: Annotated[
+    make_split: Annotated[
         Literal["none", "all", "train"],
         typer.Option(
             help="Cut the shares though the set has a split: all anew, or off its training split, "
@@ -48,7 +48,7 @@ def command(
         max_problem_share=max_problems,
         dev_share=dev_share,
         test_share=test_share,
-        resplit=resplit,
+        make_split=make_split,
         seed=seed,
     )
     typer.echo("\n".join(describe(prepared.directory, prepared.manifest)))

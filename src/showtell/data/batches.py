@@ -1,7 +1,7 @@
-"""Batches grouped by picture: one memory serves the K captions of a picture.
+"""Batches grouped by image: the encoder input of an image serves its K captions.
 
-The order of an epoch, and which captions and mirrored views it shows, are pure functions of (seed, epoch,
-position), so that going on after an interruption needs one number: the step.
+The order of an epoch, its captions and its flips are pure functions of (seed, epoch, position), so resuming needs one
+number: the step.
 """
 
 from __future__ import annotations
@@ -25,83 +25,82 @@ from showtell.encoders.features import EncoderInput
 from showtell.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2
-"""Loaded while the network works: with two, the threads that decode pictures do not wait between batches."""
+"""Batches loaded while the network works: with two, the decoding threads never wait between batches."""
+SWAP = {"left": "right", "right": "left"}
+SIDES = re.compile(r"\b(?:left|right)\b")
 
 
 @dataclass(frozen=True)
 class Batch:
-    """P pictures with K captions each.
+    """P images with K captions each.
 
     Attributes:
         rows: Rows of the prepared set, int64 [P].
-        mirrored: Which of them are shown with left and right swapped, bool [P].
-        memory: What the encoder saw, or the pictures it has yet to see, uint8 [P, H, W, 3].
-        tokens: int64 [P, K, T]: ``<bos>``, words, ``<eos>``, then ``<pad>``; a missing caption is ``<pad>`` alone.
-            A caption that was cut has no ``<eos>``: it did not end there. The captions of a picture stand in the
-            order of their lengths, longest first, so that a decoder need not read padding (see `forward`).
+        mirrored: True where the image is flipped left to right, bool [P].
+        inputs: Features of the images, or the images themselves, uint8 [P, H, W, 3].
+        tokens: int64 [P, K, T]: ``<bos>``, words, ``<eos>``, then ``<pad>``; a missing caption is ``<pad>`` only.
+            A truncated caption has no ``<eos>``. The captions of an image are sorted by length, longest first, so
+            that decoders can skip padding.
     """
 
     rows: np.ndarray
     mirrored: np.ndarray
-    memory: EncoderInput
+    inputs: EncoderInput
     tokens: Tensor
 
     def to(self, device: torch.device) -> Batch:
-        """Return the same batch with its tensors on a device."""
-        return Batch(self.rows, self.mirrored, self.memory.to(device), self.tokens.to(device))
+        """Return the batch with its tensors on a device."""
+        return Batch(self.rows, self.mirrored, self.inputs.to(device), self.tokens.to(device))
 
-    def split(self, pictures: int) -> Iterator[Batch]:
-        """Yield the batch in parts of so many pictures (0: all at once), none of an empty batch."""
-        size = pictures or max(1, len(self.rows))
+    def split(self, size: int) -> Iterator[Batch]:
+        """Yield the batch in parts of at most ``size`` images (0: one part); an empty batch yields nothing."""
+        size = size or max(1, len(self.rows))
         for start in range(0, len(self.rows), size):
             part = slice(start, start + size)
-            yield Batch(self.rows[part], self.mirrored[part], self.memory[part], self.tokens[part])
+            yield Batch(self.rows[part], self.mirrored[part], self.inputs[part], self.tokens[part])
 
 
 class FeatureSource(Protocol):
-    """Gives what a decoder (or first an encoder) reads of pictures: a feature cache, or live pictures."""
+    """Provides encoder inputs of images: cached features, or the images themselves."""
 
     def load(self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None) -> EncoderInput:
-        """Return the memory of some pictures.
+        """Return the encoder input of some images.
 
         Args:
-            rows: Which, int64 [P].
-            mirrored: Where left and right are swapped, bool [P].
-            places: How far down and right a random window lies, float64 [P, 2] in 0..1, for whoever shows windows;
-                None: the view that is judged.
+            rows: Rows of the prepared set, int64 [P].
+            mirrored: True where to flip left to right, bool [P].
+            places: Vertical and horizontal position of a random crop, float64 [P, 2] in 0..1, for sources that crop;
+                None: the view used for validation.
         """
         ...
 
 
 @dataclass(frozen=True)
 class BatchOptions:
-    """How batches are made; see the recipe's ``data`` and ``training`` keys of the same names.
+    """How to make batches; see the recipe's ``data`` and ``training`` keys of the same names.
 
-    Where several ``processes`` train together, ``pictures`` counts those of all, and each ``process`` gets every
-    so-many-th picture of each batch: the batches are the same however many share them. No ``captions`` (0): all.
+    With several processes, ``batch_size`` counts the images of all of them, and process ``rank`` takes every
+    ``world_size``-th image of each batch: the batches do not depend on the number of processes.
+    ``captions_per_image`` 0 means all.
     """
 
-    pictures: int
-    captions: int
+    batch_size: int
+    captions_per_image: int
     max_tokens: int
     flip: bool
     seed: int
-    process: int = 0
-    processes: int = 1
-
-
-SWAP = {"left": "right", "right": "left"}
-SIDES = re.compile(r"\b(?:left|right)\b")
+    rank: int = 0
+    world_size: int = 1
 
 
 class Batches:
-    """All batches of some pictures, by epoch and position.
+    """All batches of some images, by epoch and position.
 
     Args:
         prepared: The captioned set.
-        rows: Which of its pictures, int64 [N], ascending.
+        rows: Rows to use, int64 [N], ascending.
         tokenizer: Turns captions into ids.
-        memories: Where the pictures' memory comes from.
+        source: Provides the encoder inputs.
         options: Sizes and seed.
     """
 
@@ -110,51 +109,49 @@ class Batches:
         prepared: PreparedSet,
         rows: np.ndarray,
         tokenizer: Tokenizer,
-        memories: FeatureSource,
+        source: FeatureSource,
         options: BatchOptions,
     ) -> None:
-        self.tokenizer, self.memories, self.options = tokenizer, memories, options
-        self.rows = rows
-        self._captions = TokenTable(
-            (prepared.captions(int(row)) for row in rows), self._encode, vocabulary=tokenizer.size
-        )
+        self.tokenizer, self.source, self.options, self.rows = tokenizer, source, options, rows
+        captions = (prepared.captions(int(row)) for row in rows)
+        self._captions = TokenTable(captions, self._encode, vocabulary=tokenizer.size)
         self._mirrored = self._captions
         if options.flip:
             swapped = (map(mirror, prepared.captions(int(row))) for row in rows)
             self._mirrored = TokenTable(swapped, self._encode, vocabulary=tokenizer.size)
 
     def references(self, *, mirrored: bool) -> Iterator[list[list[int]]]:
-        """Yield the ids of every picture's captions, as batches have them but without ``<bos>``, row by row."""
+        """Yield the caption ids of each image, as in batches but without ``<bos>``, row by row."""
         captions = self._mirrored if mirrored else self._captions
         for place in range(len(self.rows)):
             yield [ids[1:].tolist() for ids in captions[place]]
 
     def _encode(self, text: str) -> list[int]:
-        """Return ``<bos>``, at most ``max_tokens`` words, and ``<eos>`` unless words were cut."""
+        """Return ``<bos>``, at most ``max_tokens`` words, and ``<eos>`` unless the caption is truncated."""
         special, limit = self.tokenizer, self.options.max_tokens
         ids = special.encode(text)
         end = [special.eos_id] if len(ids) <= limit else []
         return [special.bos_id, *ids[:limit], *end]
 
     def __len__(self) -> int:
-        """Return the batches of an epoch; the last one may be smaller."""
-        return math.ceil(len(self.rows) / self.options.pictures)
+        """Return the number of batches in an epoch; the last one may be smaller."""
+        return math.ceil(len(self.rows) / self.options.batch_size)
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """Yield the shuffled batches of an epoch from position ``start``, the next ones loaded meanwhile."""
+        """Yield the shuffled batches of an epoch from position ``start``, loading ahead."""
         order = np.random.default_rng((self.options.seed, epoch)).permutation(self.rows)
         return self._load_ahead(
             order, start, lambda position: np.random.default_rng((self.options.seed, epoch, position))
         )
 
-    def in_order(self) -> Iterator[Batch]:
-        """Yield the pictures in their own order, unmirrored, with the first K captions of each picture (or all)."""
+    def sequential(self) -> Iterator[Batch]:
+        """Yield the images in order, unflipped, with the first K captions of each (or all)."""
         return self._load_ahead(self.rows, 0, None)
 
     def _load_ahead(
         self, order: np.ndarray, start: int, generator: Callable[[int], np.random.Generator] | None
     ) -> Iterator[Batch]:
-        size = self.options.pictures
+        size = self.options.batch_size
 
         def load(position: int) -> Batch:
             rows = order[position * size : (position + 1) * size]
@@ -162,39 +159,37 @@ class Batches:
 
         positions = iter(range(start, len(self)))
         with ThreadPoolExecutor(max_workers=BATCHES_AHEAD) as workers:
-            coming = deque(workers.submit(load, position) for position in islice(positions, BATCHES_AHEAD))
-            while coming:
-                batch = coming.popleft().result()
-                coming.extend(workers.submit(load, position) for position in islice(positions, 1))
+            pending = deque(workers.submit(load, position) for position in islice(positions, BATCHES_AHEAD))
+            while pending:
+                batch = pending.popleft().result()
+                pending.extend(workers.submit(load, position) for position in islice(positions, 1))
                 yield batch
 
     def _batch(self, rows: np.ndarray, generator: np.random.Generator | None) -> Batch:
+        # Every process draws for the whole batch and then keeps its own images.
+        limit = self.options.captions_per_image
         mirrored = np.zeros(len(rows), dtype=bool)
         if generator is not None and self.options.flip:
             mirrored = generator.random(len(rows)) < 0.5
         chosen = []
         for place, is_mirrored in zip(np.searchsorted(self.rows, rows), mirrored, strict=True):
             captions = (self._mirrored if is_mirrored else self._captions)[int(place)]
-            if 0 < self.options.captions < len(captions):
-                picks = (
-                    np.arange(self.options.captions)
-                    if generator is None
-                    else generator.choice(len(captions), self.options.captions, replace=False)
-                )
+            if 0 < limit < len(captions):
+                picks = generator.choice(len(captions), limit, replace=False) if generator else range(limit)
                 captions = [captions[pick] for pick in picks]
             chosen.append(captions)
         places = None if generator is None else generator.random((len(rows), 2))
-        mine = slice(self.options.process, None, self.options.processes)
-        rows, mirrored, chosen = rows[mine], mirrored[mine], chosen[mine]
-        places = None if places is None else places[mine]
+        own = slice(self.options.rank, None, self.options.world_size)
+        rows, mirrored, chosen = rows[own], mirrored[own], chosen[own]
         if not len(rows):
             return Batch(rows, mirrored, torch.empty(0), torch.empty((0, 0, 0), dtype=torch.int64))
-        return Batch(rows, mirrored, self.memories.load(rows, mirrored, places), self._pad(chosen))
+        inputs = self.source.load(rows, mirrored, None if places is None else places[own])
+        return Batch(rows, mirrored, inputs, self._pad(chosen))
 
     def _pad(self, captions: Sequence[Sequence[np.ndarray]]) -> Tensor:
-        hypotheses = max(len(group) for group in captions)
+        most = max(len(group) for group in captions)
         length = max(len(ids) for group in captions for ids in group)
-        tokens = np.full((len(captions), hypotheses, length), self.tokenizer.pad_id)  # [P, K, T]
+        tokens = np.full((len(captions), most, length), self.tokenizer.pad_id)  # [P, K, T]
         for place, group in enumerate(captions):
             for number, ids in enumerate(sorted(group, key=len, reverse=True)):
                 tokens[place, number, : len(ids)] = ids
@@ -202,5 +197,5 @@ class Batches:
 
 
 def mirror(text: str) -> str:
-    """Return a caption as it would be of the mirrored picture: ``left`` and ``right`` change places."""
-    return SIDES.sub(lambda found: SWAP[found[0]], text.lower())
+    """Return the caption of the flipped image: ``left`` and ``right`` swap."""
+    return SIDES.sub(lambda match: SWAP[match[0]], text.lower())

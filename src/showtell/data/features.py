@@ -386,7 +386,7 @@ def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Pict
     Raises:
         PictureError: it cannot be read, or its bytes are not those that were prepared.
     """
-    path = prepared.picture_path(row)
+    path = prepared.image_path(row)
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -138,7 +138,7 @@ class PreparedSet:
         """Return the references of a picture."""
         return list(self._captions[row].as_py())
 
-    def picture_path(self, row: int) -> Path:
+    def image_path(self, row: int) -> Path:
         """Return where the picture was when the set was prepared; if it moved, prepare again."""
         return self.directory / str(self._paths[row])
 
@@ -167,7 +167,7 @@ def prepare(
     max_problem_share: float = 0.05,
     dev_share: float = 0.1,
     test_share: float = 0.0,
-    resplit: Literal["none", "all", "train"] = "none",
+    make_split: Literal["none", "all", "train"] = "none",
     seed: int = 42,
 ) -> PreparedSet:
     """Check a published set, picture by picture, and write what is right with it.
@@ -180,7 +180,7 @@ def prepare(
         max_problem_share: Of all pictures; above it nothing is written.
         dev_share: Where the source has no split: the share of pictures held out for development.
         test_share: The same for the test split.
-        resplit: ``all``: cut the shares as if the source had no split; ``train``: cut them off its training split
+        make_split: ``all``: cut the shares as if the source had no split; ``train``: cut them off its training split
             (shares of that), and leave the others as published.
         seed: Of the split that is made.
 
@@ -193,14 +193,14 @@ def prepare(
     _check_place(out)
     source = open_source(source_path, format)
     with atomic_directory(out) as temporary:
-        found, problems = _check(source, temporary, source_path, max_problem_share, anew=resplit == "all")
+        found, problems = _check(source, temporary, source_path, max_problem_share, anew=make_split == "all")
         checked: Iterable[CheckedExample] = found
         published = bool(found[0].example.split)
-        if not published or resplit == "train":
+        if not published or make_split == "train":
             checked = assign_splits(found, dev_share=dev_share, test_share=test_share, seed=seed)
         made: dict[str, Any] = {"dev_share": dev_share, "test_share": test_share, "seed": seed}
-        if resplit != "none":
-            made["resplit"] = resplit
+        if make_split != "none":
+            made["make_split"] = make_split
         on_hub = str(source_path).startswith(HUB)
         content = {
             "source": {
@@ -208,7 +208,7 @@ def prepare(
                 "format": source.name,
             },
             "options": {"max_problem_share": max_problem_share},
-            "split_made_here": made if resplit == "train" or not published else None,
+            "generated_split": made if make_split == "train" or not published else None,
             "notes": source.notes,
         }
         _write(temporary, checked, problems, content)
@@ -320,8 +320,8 @@ class _Count:
         return {
             "pictures": self.pictures,
             "captions": self._lengths.total(),
-            "words_median": self._quantile(0.5),
-            "words_p95": self._quantile(0.95),
+            "caption_len_median": self._quantile(0.5),
+            "caption_len_p95": self._quantile(0.95),
         }
 
     def _quantile(self, share: float) -> float:

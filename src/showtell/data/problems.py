@@ -71,11 +71,11 @@ def describe(directory: Path, manifest: dict[str, Any]) -> list[str]:
     for split, count in manifest["splits"].items():
         lines.append(
             f"{split:<6}{count['pictures']:>10,}{count['captions']:>10,}"
-            f"{count['words_median']:>16g}{count['words_p95']:>14g}"
+            f"{count['caption_len_median']:>16g}{count['caption_len_p95']:>14g}"
         )
-    made = manifest["split_made_here"]
+    made = manifest["generated_split"]
     if made:
-        lines.append(f"{MADE[made.get('resplit', 'none')]} ({_listed(made)}).")
+        lines.append(f"{MADE[made.get('make_split', 'none')]} ({_listed(made)}).")
     lines += [note + "." for note in manifest["notes"]]
     if manifest["problems"]:
         problems = read_problems(directory / "problems.jsonl")

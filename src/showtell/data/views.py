@@ -122,7 +122,7 @@ def _random_window(places: npt.NDArray[np.float64], windows: int) -> npt.NDArray
     return np.where((places < 0.5) | (windows == 1), 0, parts).astype(np.int64)
 
 
-class ImageViewSource:
+class ImageSource:
     """Decodes pictures anew each time, for an encoder that is trained along or views that are never the same.
 
     Args:
@@ -156,7 +156,7 @@ class ImageViewSource:
         return torch.from_numpy(pictures)
 
     def _decode(self, row: int, place: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
-        path = self._prepared.picture_path(row)
+        path = self._prepared.image_path(row)
         if place is None or self._crop is None:
             return load_and_preprocess(path, self._preprocessing)
         picture = load_image(path, at_least=min_decode_size(self._preprocessing, share=self._crop))

@@ -169,7 +169,7 @@ def _report(
     from showtell.report import write_report
 
     told = {
-        prepared.key(row): (prepared.picture_path(row), text)
+        prepared.key(row): (prepared.image_path(row), text)
         for row, text in zip(evaluation.rows, evaluation.texts, strict=True)
     }
     verdicts = {key: check_caption(text, scenes[path.stem]) for key, (path, text) in told.items()}

@@ -58,7 +58,7 @@ def evaluate_export(
     chosen = (options or captioner.options).model_dump()
     texts: dict[str, str] = {}
     with progress("caption", len(rows), unit="pictures") as advance:
-        stream = captioner.stream([prepared.picture_path(row) for row in rows], **chosen)
+        stream = captioner.stream([prepared.image_path(row) for row in rows], **chosen)
         for row, caption in zip(rows, stream, strict=True):
             if caption.error is not None:
                 raise DataError(

@@ -63,7 +63,7 @@ def read_samples(paths: Sequence[Path], count: int, preprocessing: Preprocessing
     for path in paths:
         if (path / MANIFEST).is_file():
             prepared = PreparedSet.load(path)
-            found += [prepared.picture_path(int(row)) for row in prepared.split_rows(split)]
+            found += [prepared.image_path(int(row)) for row in prepared.split_rows(split)]
         else:
             listed, wrong = list_images([path], recursive=True)
             found += listed

@@ -23,7 +23,7 @@ from showtell.data.features import (
     verify_stride_layout,
 )
 from showtell.data.prepared import PreparedSet
-from showtell.data.views import CORNERS, CachedFeatures, ImageViewSource, WindowedFeatureSource
+from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFeatureSource
 from showtell.decoders.registry import AnyDecoder, build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder
 from showtell.system.atomic import sha256_json
@@ -137,7 +137,7 @@ def _open_views(
     if live is not None:
         # What is judged is the same view every time, and so worth keeping.
         kept = open_feature_source(prepared, encoder, features, rows=judged, regions=regions)
-        return ImageViewSource(prepared, encoder.preprocessing, crop=live), kept
+        return ImageSource(prepared, encoder.preprocessing, crop=live), kept
     if least is not None:
         kept = open_feature_source(prepared, encoder, features, rows=judged, regions=regions)
         finest = build_encoder(
@@ -202,7 +202,7 @@ def open_feature_source(
     """
     if encoder.spec.trainable:
         verify_stride_layout(prepared, encoder, rows)
-        return ImageViewSource(prepared, encoder.preprocessing)
+        return ImageSource(prepared, encoder.preprocessing)
     views = [_open_pair(prepared, encoder, features, rows, mirrored, regions=regions)]
     if corners is not None:
         share, wanted = corners

@@ -132,7 +132,7 @@ def validation_loss(
     """
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64)  # [loss, tokens]
-    for batch in batches.in_order():
+    for batch in batches.sequential():
         for part in batch.split(at_once):
             with compute.autocast():
                 loss, count = cross_entropy(model, part.to(compute.device), pad_id=batches.tokenizer.pad_id)

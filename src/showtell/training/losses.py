@@ -58,7 +58,7 @@ def cross_entropy(
     The sum, not the mean: the loss of a step is the sum of its parts' sums over the sum of their tokens, however
     the batch was cut. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
     """
-    memory = model.encode(batch.memory)
+    memory = model.encode(batch.inputs)
     taught = None if teachers is None else teachers.teach(memory, batch.tokens, pad_id)
     held, targets, real = teacher_forced_states(model, memory, batch.tokens, pad_id)
     likelihood = log_likelihood(

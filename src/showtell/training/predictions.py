@@ -34,7 +34,7 @@ def write_predictions(
         looked = hypothesis.word_attention(tokenizer.word_groups(hypothesis.ids))
         line: dict[str, Any] = {
             "key": key,
-            "picture": str(prepared.picture_path(row)),
+            "picture": str(prepared.image_path(row)),
             "candidate": text,
             "references": prepared.captions(row),
             "scores": evaluation.scores.per_image[key],

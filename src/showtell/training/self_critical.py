@@ -54,7 +54,7 @@ class SelfCriticalObjective:
         was_training = model.training
         model.eval()
         with torch.no_grad():
-            memory = model.encode(batch.memory)
+            memory = model.encode(batch.inputs)
             sampled = self._say(model, memory, greedy=False)  # [P, K, T]
             greedy = self._say(model, memory, greedy=True) if self.options.baseline == "greedy" else None
         model.train(was_training)
@@ -63,7 +63,7 @@ class SelfCriticalObjective:
             rewards = worker.submit(self._judge, batch, sampled, greedy)
             # A frozen encoder need not look twice; one that is trained looks again, for its gradient.
             trains_encoder = model.encoder is not None and model.encoder.spec.trainable
-            log_probs, real = self._log_probs(model, batch.memory if trains_encoder else memory, sampled)
+            log_probs, real = self._log_probs(model, batch.inputs if trains_encoder else memory, sampled)
             reward, advantage = rewards.result()
         weight = torch.as_tensor(advantage, dtype=log_probs.dtype, device=log_probs.device)  # [P, K]
         loss, tokens = -(weight.unsqueeze(2).expand(real.shape)[real] * log_probs).sum(), len(log_probs)

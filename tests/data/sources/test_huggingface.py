@@ -68,7 +68,7 @@ def check_flickr30k(prepared: PreparedSet, tiny_jpeg: TinyJpeg) -> None:
     assert prepared.captions(3) == ["Two men, 3.", "Two lines of 3 ."]
     assert prepared.manifest["problems"] == {}
     for row in range(5):
-        assert prepared.picture_path(row).read_bytes() == tiny_jpeg(f"{row}.jpg")
+        assert prepared.image_path(row).read_bytes() == tiny_jpeg(f"{row}.jpg")
 
 
 @pytest.mark.parametrize("format", [None, "huggingface"])
@@ -106,7 +106,7 @@ def test_pictures_are_written_out_once_and_move_with_the_set(
     files = [path for path in (tmp_path / "moved" / "pictures").rglob("*") if path.is_file()]
     assert len(files) == 5
     assert {path.suffix for path in files} == {".jpg"}
-    assert all(prepared.sha256(row) == sha256_file(prepared.picture_path(row)) for row in range(5))
+    assert all(prepared.sha256(row) == sha256_file(prepared.image_path(row)) for row in range(5))
 
 
 def test_each_split_of_a_dictionary_is_a_split(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_pictures_that_are_files_stay_where_they_are(tiny_jpeg: TinyJpeg, tmp_pa
     assert isinstance(example, Example)
     assert example.image == tmp_path / "a.jpg"
     prepared = prepare(tmp_path / "text", tmp_path / "set")
-    assert prepared.picture_path(0) == tmp_path / "a.jpg"
+    assert prepared.image_path(0) == tmp_path / "a.jpg"
     assert not (tmp_path / "set" / "pictures").exists()
 
 
@@ -220,9 +220,9 @@ def test_warts_are_told_and_leave_no_picture_behind(tiny_jpeg: TinyJpeg, tmp_pat
     ]
     prepared = prepare(tmp_path / "saved", tmp_path / "set", max_problem_share=1.0)
     assert prepared.keys == ["a.png"]
-    assert prepared.picture_path(0).suffix == ".png"
+    assert prepared.image_path(0).suffix == ".png"
     assert [path for path in (tmp_path / "set" / "pictures").rglob("*") if path.is_file()] == [
-        prepared.picture_path(0)
+        prepared.image_path(0)
     ]
     assert prepared.manifest["problems"] == {
         "missing-picture": 1,

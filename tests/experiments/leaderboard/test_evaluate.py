@@ -108,7 +108,7 @@ def test_a_set_with_one_caption_a_picture_has_no_person_beside(
     lines = [
         json.dumps(
             {
-                "image": str(toy_set.picture_path(row)),
+                "image": str(toy_set.image_path(row)),
                 "caption": toy_set.captions(row)[0],
                 "split": toy_set.split(row),
             }

@@ -70,7 +70,7 @@ def test_captions_and_names_are_text_never_markup(results: Leaderboard, tmp_path
 
 def test_a_picture_that_is_gone_leaves_its_captions(results: Leaderboard, tmp_path: Path) -> None:
     class Moved(PreparedSet):
-        def picture_path(self, row: int) -> Path:
+        def image_path(self, row: int) -> Path:
             return tmp_path / "gone.jpg"
 
     moved = Moved.load(results.prepared.directory)

@@ -31,7 +31,7 @@ def write_page(results: Leaderboard, out: Path, *, title: str, pictures: int = 4
     shown = [
         ImageWithCaptions(
             prepared.key(row),
-            prepared.picture_path(row),
+            prepared.image_path(row),
             [_said(speaker, prepared.key(row)) for speaker in speakers],
         )
         for row in rows.tolist()
