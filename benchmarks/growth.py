@@ -103,7 +103,9 @@ def _training_input(folder: Path, count: int) -> Any:
         rows = prepared.split_rows("train")
         tokenizer = Tokenizer.fit(text for row in rows for text in prepared.captions(int(row)))
         cache = extract_features(prepared, encoder, folder / "features", rows=rows)
-        options = BatchOptions(batch_size=64, captions_per_image=REFERENCES, max_tokens=20, flip=False, seed=0)
+        options = BatchOptions(
+            batch_size=64, captions_per_image=REFERENCES, max_tokens=20, flip=False, seed=0
+        )
         for _ in Batches(prepared, rows, tokenizer, CachedFeatures([cache]), options).epoch(0):
             pass
 

@@ -252,7 +252,9 @@ def test_lengths_are_told_as_numpy_tells_them(lengths: list[int]) -> None:
     for length in lengths:
         count.add(["word " * length])
     told = count.summary()
-    assert (told["caption_len_median"], told["caption_len_p95"]) == tuple(np.percentile(lengths, (50, 95)).tolist())
+    assert (told["caption_len_median"], told["caption_len_p95"]) == tuple(
+        np.percentile(lengths, (50, 95)).tolist()
+    )
     assert (told["pictures"], told["captions"]) == (len(lengths), len(lengths))
 
 

@@ -41,7 +41,9 @@ def test_the_description_tells_splits_notes_and_problems(tmp_path: Path) -> None
     manifest = {
         "fingerprint": "0123456789abcdef",
         "source": {"format": "csv"},
-        "splits": {"train": {"pictures": 1234, "captions": 6170, "caption_len_median": 11.0, "caption_len_p95": 19.5}},
+        "splits": {
+            "train": {"pictures": 1234, "captions": 6170, "caption_len_median": 11.0, "caption_len_p95": 19.5}
+        },
         "generated_split": {"dev_share": 0.1, "seed": 42},
         "notes": ["A note"],
         "problems": {"no-captions": 1},

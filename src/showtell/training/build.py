@@ -107,7 +107,7 @@ def build_components(
         tokenizer=tokenizer,
         model=model,
         batches=Batches(prepared, trained, tokenizer, shown, options),
-        dev=Batches(prepared, judged, tokenizer, seen, replace(options, flip=False, captions=0)),
+        dev=Batches(prepared, judged, tokenizer, seen, replace(options, flip=False, captions_per_image=0)),
         evaluator=Evaluator(
             prepared,
             recipe.validation.split,
