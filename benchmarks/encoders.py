@@ -27,7 +27,7 @@ def prepared_batches(encoder: Encoder, paths: Sequence[Path]) -> list[Tensor]:
     """Return normalised pictures float [P, 3, S, S] as the network takes them, in batches of 32."""
     pictures = [preprocess_image(load_image(path), encoder.preprocessing) for path in paths]
     chunks = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
-    return [encoder.normalise(torch.from_numpy(np.stack(chunk))) for chunk in chunks]
+    return [encoder.normalize(torch.from_numpy(np.stack(chunk))) for chunk in chunks]
 
 
 def plain_network(encoder: Encoder) -> nn.Module:

@@ -83,7 +83,7 @@ def random_checkpoint(folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         weights = folder / "resnet50.safetensors"
-        save_tensors(_random_resnet().state_dict(), weights, {"layout": "conv2"})
+        save_tensors(_random_resnet().state_dict(), weights, {"stride_in": "conv2"})
         encoder = build_encoder(EncoderSpec(name="resnet50"), weights=weights)
         decoder = build_decoder(
             AttentionSpec(), vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id

@@ -106,7 +106,7 @@ def test_what_is_not_known_is_left_out(config: dict[str, Any]) -> None:
     for name in ("scores", "data", "recipe"):
         del config[name]
     config["encoder"]["origin"] = config["encoder"]["identity"]["weights"] = None
-    config["encoder"]["spec"].update(layout=None, trainable=True)
+    config["encoder"]["spec"].update(stride_in=None, trainable=True)
     config["card"] = {"language": "de"}
     text = model_card(config)
     header = yaml.safe_load(text.split("---")[1])

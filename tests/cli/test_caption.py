@@ -47,7 +47,7 @@ def pictures(tmp_path: Path, write_pictures: Write) -> Path:
 def test_each_picture_is_a_line_of_standard_output(
     caption: Run, pictures: Path, tiny_checkpoint: Callable[[str], Path]
 ) -> None:
-    code, out, err = caption(pictures / "b.png", pictures, "--beams", 2)
+    code, out, err = caption(pictures / "b.png", pictures, "--beam-size", 2)
     assert (code, len(err.splitlines())) == (0, 1)
     lines = [line.split("\t") for line in out.splitlines()]
     assert [Path(path).name for path, _ in lines] == ["b.png", "a.png", "b.png", "c.png"]
@@ -72,12 +72,12 @@ def test_some_failed_is_exit_code_3_and_told_on_stderr(caption: Run, pictures: P
     ("options", "words"),
     [
         (["--format", "json"], "--format json cannot be used. Did you mean 'jsonl'?"),
-        (["--greedy", "--beams", "3"], "do not say one method: found beam and greedy"),
-        (["--sample", "--beams", "3"], "do not say one method: found beam and sample"),
+        (["--greedy", "--beam-size", "3"], "do not say one method: found beam and greedy"),
+        (["--sample", "--beam-size", "3"], "do not say one method: found beam and sample"),
         (["--greedy", "--top-k", "3"], "do not say one method: found greedy and sample"),
-        (["--beams", "0"], "'beam_size': Input should be greater than or equal to 1"),
+        (["--beam-size", "0"], "'beam_size': Input should be greater than or equal to 1"),
         (["--batch-size", "0"], "batch_size is out of range"),
-        (["--min-words", "9"], "'min_tokens': Value error, more than max_tokens, 8"),
+        (["--min-tokens", "9"], "'min_tokens': Value error, more than max_tokens, 8"),
     ],
 )
 def test_misuse_is_exit_code_2(caption: Run, pictures: Path, options: list[str], words: str) -> None:
@@ -99,14 +99,14 @@ def test_what_is_not_there_is_exit_code_1(caption: Run, tmp_path: Path) -> None:
 
 
 def test_all_beams_samples_and_forms(caption: Run, pictures: Path, tmp_path: Path) -> None:
-    code, out, _ = caption(pictures / "a.png", "--all", "--beams", 4, "--format", "jsonl")
+    code, out, _ = caption(pictures / "a.png", "--all", "--beam-size", 4, "--format", "jsonl")
     assert code == 0
     assert len(json.loads(out)["alternatives"]) == 4
     _, out, _ = caption(pictures / "a.png", "--all", "--samples", 3, "--seed", 1, "--format", "csv")
     assert [line.split(",")[1] for line in out.splitlines()] == ["rank", "1", "2", "3"]
     again = caption(pictures / "a.png", "--all", "--samples", 3, "--seed", 1, "--format", "csv")[1]
     assert again == out
-    code, out, _ = caption(pictures, "-o", tmp_path / "out.txt", "--greedy", "--max-words", 3)
+    code, out, _ = caption(pictures, "-o", tmp_path / "out.txt", "--greedy", "--max-tokens", 3)
     assert (code, out) == (0, "")
     written = [line.split("\t")[1] for line in (tmp_path / "out.txt").read_text().splitlines()]
     assert len(written) == 3
@@ -139,7 +139,7 @@ def test_help_needs_no_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    for option in ("--beams", "--attention", "--recursive", "--encoder-weights"):
+    for option in ("--beam-size", "--attention", "--recursive", "--encoder-weights"):
         assert option in run.stdout
 
 

@@ -41,14 +41,14 @@ def test_beams_mean_beam_search_whatever_the_checkpoint_says(
         raise typer.Exit
 
     monkeypatch.setattr("showtell.training.evaluate.evaluate_checkpoint", judge)
-    for more in ([], ["--beams", "5"]):
+    for more in ([], ["--beam-size", "5"]):
         result = CliRunner().invoke(app, ["evaluate", str(place), "--data", "set", *more])
         assert result.exit_code == 0, result.output
     assert [(options.method, options.max_tokens) for options in given] == [(method, 8), ("beam", 8)]
     assert given[1].beam_size == 5
 
 
-@pytest.mark.parametrize("options", [["--beams", "4"], ["--beams", "1"]], ids=" ".join)
+@pytest.mark.parametrize("options", [["--beam-size", "4"], ["--beam-size", "1"]], ids=" ".join)
 @pytest.mark.parametrize("decoder", ["lstm", "attention"])
 def test_no_road_says_a_special_token_however_likely(
     tiny_checkpoint: Callable[[str], Path],

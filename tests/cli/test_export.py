@@ -43,12 +43,14 @@ def test_an_export_is_captioned_with_and_judged_like_its_checkpoint(
 ) -> None:
     out = exported.directory
     pictures = [toy_set.image_path(int(row)) for row in toy_set.split_rows("dev")]
-    said = [run("caption", place, *pictures, "--beams", 2) for place in (out, tiny_checkpoint("attention"))]
+    said = [
+        run("caption", place, *pictures, "--beam-size", 2) for place in (out, tiny_checkpoint("attention"))
+    ]
     assert said[0].exit_code == 0, said[0].output
     assert said[0].stdout == said[1].stdout
     assert len(said[0].stdout.splitlines()) == len(pictures)
     judged = [
-        run("evaluate", place, "--data", toy_set.directory, "--beams", 2, "--format", "json")
+        run("evaluate", place, "--data", toy_set.directory, "--beam-size", 2, "--format", "json")
         for place in (out, tiny_checkpoint("attention"))
     ]
     assert judged[0].exit_code == 0, judged[0].output

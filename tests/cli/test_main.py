@@ -100,7 +100,7 @@ def test_train_evaluate_and_caption_agree(
     assert json.loads(judged.stdout)["CIDEr-D"] == pytest.approx(best["CIDEr-D"], abs=1e-6)
     said = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
     pictures = [row["picture"] for row in said]
-    captioned = showtell("caption", run, *pictures, "--format", "jsonl", "--beams", "3")
+    captioned = showtell("caption", run, *pictures, "--format", "jsonl", "--beam-size", "3")
     assert captioned.code == 0, captioned.stderr
     lines = [json.loads(line) for line in captioned.stdout.splitlines()]
     assert [line["path"] for line in lines] == pictures

@@ -366,10 +366,12 @@ def test_layout_is_asked_before_a_cache_is_begun(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
-    monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(tuple(pictures.shape)))
+    monkeypatch.setattr(
+        Encoder, "verify_stride_layout", lambda self, pictures: asked.append(tuple(pictures.shape))
+    )
     extract_features(prepared, encoder, tmp_path / "of one layout", rows=prepared.split_rows("train"))
     assert asked == []
-    monkeypatch.setattr(Encoder, "may_have_other_layout", True)
+    monkeypatch.setattr(Encoder, "has_stride_variants", True)
     extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("train"))
     extract_features(prepared, encoder, tmp_path / "cache")
     assert asked == [(14, 64, 64, 3)]

@@ -132,7 +132,7 @@ def test_one_changed_byte_is_refused(compact: Path, name: str) -> None:
     tensors[f"{name}conv.weight"].view(torch.uint8)[5] ^= 1
     save_file(tensors, compact, metadata=metadata)
     with pytest.raises(
-        EncoderError, match=r"expected compact weights as they were written\. Copy the file again"
+        EncoderError, match=r"expected compressed weights as they were written\. Copy the file again"
     ):
         read_weights(compact)
 
@@ -152,21 +152,23 @@ def test_a_file_cannot_claim_to_be_another(compact: Path) -> None:
     with safe_open(compact, framework="pt") as file:
         metadata = file.metadata()
     save_file(tensors, compact, metadata={**metadata, "source_sha256": "ab" * 32})
-    with pytest.raises(EncoderError, match="found other numbers than were put in"):
+    with pytest.raises(EncoderError, match="found other values than were written"):
         read_weights(compact)
 
 
 def test_another_version_is_refused(compact: Path) -> None:
     tensors = load_file(compact)
     save_file(tensors, compact, metadata={"compact": "2"})
-    with pytest.raises(EncoderError, match=r"found compact form 2; expected 1\. Use the version of showtell"):
+    with pytest.raises(
+        EncoderError, match=r"found compression format 2; expected 1\. Use the version of showtell"
+    ):
         read_weights(compact)
 
 
 def test_a_source_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.pth").write_bytes(b"PK\x03\x04 a pickle")
     with pytest.raises(
-        EncoderError, match=r"cannot read encoder weights .*weights\.pth.*a whole safetensors file"
+        EncoderError, match=r"cannot read encoder weights .*weights\.pth.*a complete safetensors file"
     ):
         write_compressed(tmp_path / "weights.pth", tmp_path / "out.safetensors")
     assert not (tmp_path / "out.safetensors").exists()

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from showtell.config.encoder import Layout
+from showtell.config.encoder import StrideIn
 from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import parse_recipe
 from showtell.encoders import encoder as encoder_module
@@ -31,12 +31,12 @@ from showtell.encoders.encoder import (
 )
 from showtell.encoders.resnet import ResNet
 from showtell.encoders.stride_check import StrideEvidence, compare_strides
-from showtell.encoders.weights import read_weights
+from showtell.encoders.weights import fetch_from_hub, read_weights
 from showtell.errors import ConfigError, EncoderError
 from showtell.images.load import load_image
 from showtell.images.preprocess import preprocess_image
 
-SMALL_PICTURES = Preprocessing(size=64)
+SMALL_IMAGES = Preprocessing(size=64)
 Write = Callable[..., Path]
 
 
@@ -67,19 +67,19 @@ def write_weights(tmp_path: Path) -> Write:
 
 
 @pytest.fixture
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randint(
         0, 256, (3, 64, 64, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
 
 
 def resnet18(path: Path, **options: object) -> Encoder:
-    return build_encoder(EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES), weights=path, **options)
+    return build_encoder(EncoderSpec(name="resnet18", preprocessing=SMALL_IMAGES), weights=path, **options)
 
 
-def test_regions_pooled_and_mask_have_their_shapes(write_weights: Write, pictures: Tensor) -> None:
+def test_regions_pooled_and_mask_have_their_shapes(write_weights: Write, images: Tensor) -> None:
     encoder = resnet18(write_weights())
-    features = encoder(pictures)
+    features = encoder(images)
     assert (encoder.grid, encoder.regions, encoder.width) == ((2, 2), 4, 512)
     assert features.regions.shape == (3, 4, 512)
     assert features.pooled.shape == (3, 512)
@@ -91,21 +91,21 @@ def test_regions_pooled_and_mask_have_their_shapes(write_weights: Write, picture
 
 def test_regions_run_row_by_row_from_the_top_left(write_weights: Write) -> None:
     encoder = resnet18(write_weights(), dtype=torch.float32)
-    picture = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
-    picture[:, :24, 40:] = 255  # top right
-    change = (encoder(picture).regions - encoder(torch.zeros_like(picture)).regions).abs().sum(2)
+    image = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
+    image[:, :24, 40:] = 255  # top right
+    change = (encoder(image).regions - encoder(torch.zeros_like(image)).regions).abs().sum(2)
     assert int(change.argmax()) == 1
 
 
-def test_bytes_and_normalised_floats_give_the_same(write_weights: Write, pictures: Tensor) -> None:
+def test_bytes_and_normalized_floats_give_the_same(write_weights: Write, images: Tensor) -> None:
     encoder = resnet18(write_weights(), dtype=torch.float32)
-    mean, std = (torch.tensor(getattr(SMALL_PICTURES, name)) for name in ("mean", "std"))
-    floats = ((pictures.float() / 255 - mean) / std).permute(0, 3, 1, 2)
-    torch.testing.assert_close(encoder(floats).regions, encoder(pictures).regions, rtol=1e-3, atol=1e-3)
+    mean, std = (torch.tensor(getattr(SMALL_IMAGES, name)) for name in ("mean", "std"))
+    floats = ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2)
+    torch.testing.assert_close(encoder(floats).regions, encoder(images).regions, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_picture_is_seen_the_same_alone_and_in_any_batch(write_weights: Write, dtype: torch.dtype) -> None:
+def test_a_image_is_seen_the_same_alone_and_in_any_batch(write_weights: Write, dtype: torch.dtype) -> None:
     encoder = resnet18(write_weights(), dtype=dtype)
     generator = torch.Generator().manual_seed(1)
     batch = torch.randint(0, 256, (33, 64, 64, 3), dtype=torch.uint8, generator=generator)
@@ -124,7 +124,7 @@ def test_a_batch_larger_than_a_part_is_seen_in_parts_with_the_same_bits(
     together = encoder(batch)
     sizes = []
     encoder.network.register_forward_pre_hook(lambda module, inputs: sizes.append(len(inputs[0])))
-    monkeypatch.setattr(encoder_module, "PART_PIXELS", 3 * 64 * 64 // torch.get_num_threads())
+    monkeypatch.setattr(encoder_module, "PIXELS_PER_CORE", 3 * 64 * 64 // torch.get_num_threads())
     in_parts = encoder(batch)
     assert sizes == [3, 3, 1]
     assert torch.equal(in_parts.regions, together.regions)
@@ -132,11 +132,11 @@ def test_a_batch_larger_than_a_part_is_seen_in_parts_with_the_same_bits(
     assert in_parts.mask.shape == together.mask.shape
 
 
-def test_bytes_are_normalised_as_the_formula_says_to_the_bit(write_weights: Write, pictures: Tensor) -> None:
+def test_bytes_are_normalized_as_the_formula_says_to_the_bit(write_weights: Write, images: Tensor) -> None:
     encoder = resnet18(write_weights(), dtype=torch.float32)
-    expected = (pictures - encoder.mean) / encoder.std
-    assert torch.equal(encoder.normalise(pictures), expected.permute(0, 3, 1, 2))
-    assert torch.equal(encoder.normalise(pictures.flip(2)), expected.flip(2).permute(0, 3, 1, 2))
+    expected = (images - encoder.mean) / encoder.std
+    assert torch.equal(encoder.normalize(images), expected.permute(0, 3, 1, 2))
+    assert torch.equal(encoder.normalize(images.flip(2)), expected.flip(2).permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf"), 70000.0])
@@ -145,18 +145,16 @@ def test_one_number_that_half_floats_cannot_hold_is_refused(write_weights: Write
     seen = torch.zeros(2, 4, 512)
     seen[1, 2, 3] = broken
     with pytest.raises(EncoderError, match="not finite or too large"):
-        encoder._halve(seen)
+        encoder._to_half(seen)
 
 
-def test_features_are_half_floats_held_as_float32(write_weights: Write, pictures: Tensor) -> None:
-    features = resnet18(write_weights(), dtype=torch.float32)(pictures)
+def test_features_are_half_floats_held_as_float32(write_weights: Write, images: Tensor) -> None:
+    features = resnet18(write_weights(), dtype=torch.float32)(images)
     for values in (features.regions, features.pooled):
         assert torch.equal(values.half().float(), values)
 
 
-def test_frozen_encoder_stays_as_it_is_while_its_parent_trains(
-    write_weights: Write, pictures: Tensor
-) -> None:
+def test_frozen_encoder_stays_as_it_is_while_its_parent_trains(write_weights: Write, images: Tensor) -> None:
     encoder = resnet18(write_weights())
     head = nn.Linear(512, 2)
     model = nn.ModuleList([encoder, head])
@@ -165,7 +163,7 @@ def test_frozen_encoder_stays_as_it_is_while_its_parent_trains(
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0, weight_decay=0.1)
     for _ in range(3):
         model.train()
-        head(encoder(pictures).regions).sum().backward()
+        head(encoder(images).regions).sum().backward()
         optimizer.step()
     assert not encoder.training
     assert not any(module.training for module in encoder.modules())
@@ -175,12 +173,12 @@ def test_frozen_encoder_stays_as_it_is_while_its_parent_trains(
 
 
 def test_trainable_encoder_takes_gradients_and_moves_its_statistics(
-    write_weights: Write, pictures: Tensor
+    write_weights: Write, images: Tensor
 ) -> None:
-    spec = EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, trainable=True)
+    spec = EncoderSpec(name="resnet18", preprocessing=SMALL_IMAGES, trainable=True)
     encoder = build_encoder(spec, weights=write_weights())
     encoder.train()
-    encoder(pictures).regions.sum().backward()
+    encoder(images).regions.sum().backward()
     assert encoder.training
     assert encoder.dtype == torch.float32
     assert all(parameter.grad is not None for parameter in encoder.parameters())
@@ -230,7 +228,7 @@ def test_mean_that_contradicts_the_metadata_is_refused(write_weights: Write) -> 
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [
-        ({"stride": "in the 3x3"}, "name no layout: found 'in the 3x3'"),
+        ({"stride": "in the 3x3"}, "no valid stride layout: found 'in the 3x3'"),
         ({"mean": "0.4 0.5"}, "mean = '0.4 0.5'; expected three numbers"),
     ],
 )
@@ -244,25 +242,25 @@ def test_metadata_that_make_no_sense_are_refused(
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "small", "timm:densenet169"])
 def test_a_layout_is_refused_where_there_is_no_choice(name: str) -> None:
     with pytest.raises(
-        ConfigError, match=rf"'encoder\.layout': .*{name} has one layout only; leave the key out"
+        ConfigError, match=rf"'encoder\.stride_in': .*{name} has one layout only; leave the key out"
     ):
         parse_recipe({"encoder": {"name": name, "stride_in": "conv2"}}, "the recipe")
 
 
 def test_a_network_with_one_layout_has_none_in_its_spec(write_weights: Write) -> None:
     encoder = resnet18(write_weights(stride="conv1 (said of a file that has none)"))
-    assert encoder.spec.stride_in is encoder.identity()["layout"] is None
-    assert not encoder.may_have_other_layout
+    assert encoder.spec.stride_in is encoder.identity()["stride_in"] is None
+    assert not encoder.has_stride_variants
 
 
 def test_layout_that_nobody_told_is_said_on_stderr(
     write_weights: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_weights(50)
-    encoder = build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES), weights=path)
-    assert (encoder.spec.stride_in, encoder.layout_was_told) == ("conv2", False)
-    assert "does not say its layout: taken as conv2" in capsys.readouterr().err
-    build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES, stride_in="conv1"), weights=path)
+    encoder = build_encoder(EncoderSpec(preprocessing=SMALL_IMAGES), weights=path)
+    assert (encoder.spec.stride_in, encoder.stride_known) == ("conv2", False)
+    assert "does not name its stride layout: assuming conv2" in capsys.readouterr().err
+    build_encoder(EncoderSpec(preprocessing=SMALL_IMAGES, stride_in="conv1"), weights=path)
     resnet18(write_weights())  # has one layout only
     assert capsys.readouterr().err == ""
 
@@ -290,21 +288,19 @@ def test_identity_changes_with_name_weights_and_preprocessing(write_weights: Wri
     assert identity() == identities[0]
 
 
-def test_stages_and_grid_are_told_where_they_are_not_the_usual(
-    write_weights: Write, pictures: Tensor
-) -> None:
+def test_stages_and_grid_are_told_where_they_are_not_the_usual(write_weights: Write, images: Tensor) -> None:
     weights = write_weights()
     usual = build_encoder(
-        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, out_stages=(4,)), weights=weights
+        EncoderSpec(name="resnet18", preprocessing=SMALL_IMAGES, out_stages=(4,)), weights=weights
     )
-    assert usual.identity().keys() == {"name", "layout", "weights", "preprocessing"}
+    assert usual.identity().keys() == {"name", "stride_in", "weights", "preprocessing"}
     finer = build_encoder(
-        EncoderSpec(name="resnet18", preprocessing=SMALL_PICTURES, out_stages=(3, 4), region_grid=3),
+        EncoderSpec(name="resnet18", preprocessing=SMALL_IMAGES, out_stages=(3, 4), region_grid=3),
         weights=weights,
     )
     assert finer.identity() == usual.identity() | {"out_stages": [3, 4], "region_grid": 3}
     assert (finer.grid, finer.width) == ((3, 3), 256 + 512)
-    assert finer(pictures).regions.shape == (3, 9, 768)
+    assert finer(images).regions.shape == (3, 9, 768)
 
 
 @pytest.mark.parametrize(
@@ -319,7 +315,7 @@ def test_stages_and_grid_are_told_where_they_are_not_the_usual(
         ),
         (
             {"name": "timm:densenet169", "region_grid": 7},
-            "stages and grid are for ResNets, not for timm:densenet169",
+            "out_stages and region_grid are for ResNets, not for timm:densenet169",
         ),
     ],
 )
@@ -331,10 +327,10 @@ def test_stages_that_cannot_be_are_refused(values: dict[str, object], message: s
 def test_identity_changes_with_the_layout(write_weights: Write) -> None:
     path = write_weights(50)
     identities = [
-        build_encoder(EncoderSpec(stride_in=layout, preprocessing=SMALL_PICTURES), weights=path).identity()
+        build_encoder(EncoderSpec(stride_in=layout, preprocessing=SMALL_IMAGES), weights=path).identity()
         for layout in ("conv1", "conv2")
     ]
-    assert identity_differences(*identities) == ["layout is conv1, not conv2"]
+    assert identity_differences(*identities) == ["stride_in is conv1, not conv2"]
 
 
 def test_other_encoders_are_told_apart_by_field(write_weights: Write) -> None:
@@ -348,7 +344,7 @@ def test_other_encoders_are_told_apart_by_field(write_weights: Write) -> None:
         check_identity(found, expected, what="the run", mend="Name its weights")
 
 
-def test_half_weights_and_a_classifier_are_taken_as_they_come(write_weights: Write, pictures: Tensor) -> None:
+def test_half_weights_and_a_classifier_are_taken_as_they_come(write_weights: Write, images: Tensor) -> None:
     def halve(tensors: dict[str, Tensor]) -> None:
         for name in list(tensors):
             if name.endswith("num_batches_tracked"):
@@ -358,7 +354,7 @@ def test_half_weights_and_a_classifier_are_taken_as_they_come(write_weights: Wri
         tensors["fc.weight"] = torch.zeros(1000, 512).half()
 
     whole, half = (
-        resnet18(write_weights(name=f"{name}.safetensors", change=change), dtype=torch.float32)(pictures)
+        resnet18(write_weights(name=f"{name}.safetensors", change=change), dtype=torch.float32)(images)
         for name, change in (("whole", lambda tensors: None), ("half", halve))
     )
     torch.testing.assert_close(half.regions, whole.regions, rtol=0.02, atol=0.02)
@@ -383,7 +379,7 @@ def test_keys_and_shapes_must_fit(
 
 
 @pytest.mark.parametrize(("depth", "asked"), [(18, "resnet50"), (34, "resnet18")])
-def test_weights_of_another_resnet_are_recognised(write_weights: Write, depth: int, asked: str) -> None:
+def test_weights_of_another_resnet_are_recognized(write_weights: Write, depth: int, asked: str) -> None:
     with pytest.raises(
         EncoderError, match=f"does not hold the weights of {asked}.*seem to be of resnet{depth}"
     ):
@@ -402,7 +398,7 @@ def test_weights_of_another_resnet_are_recognised(write_weights: Write, depth: i
         (["encoder.layers.encoder_layer_0.ln_1.weight"], "torchvision's vision transformer"),
     ],
 )
-def test_weights_of_other_networks_are_recognised(tmp_path: Path, names: list[str], seems: str) -> None:
+def test_weights_of_other_networks_are_recognized(tmp_path: Path, names: list[str], seems: str) -> None:
     path = tmp_path / "weights.safetensors"
     save_file({name: torch.zeros(1) for name in names}, path)
     with pytest.raises(EncoderError, match=f"seem to be of {seems}"):
@@ -411,7 +407,7 @@ def test_weights_of_other_networks_are_recognised(tmp_path: Path, names: list[st
 
 def test_weights_of_nothing_known_are_refused_without_a_guess(tmp_path: Path) -> None:
     save_file({"a": torch.zeros(1)}, tmp_path / "weights.safetensors")
-    with pytest.raises(EncoderError, match="Name the encoder they belong to"):
+    with pytest.raises(EncoderError, match="Use the encoder they belong to"):
         build_encoder(EncoderSpec(), weights=tmp_path / "weights.safetensors")
 
 
@@ -420,7 +416,7 @@ def test_weights_cut_anywhere_are_refused(write_weights: Write) -> None:
     content = path.read_bytes()
     for length in (0, 4, 100, len(content) // 2, len(content) - 1):
         path.write_bytes(content[:length])
-        with pytest.raises(EncoderError, match=r"cannot read encoder weights .*a whole safetensors file"):
+        with pytest.raises(EncoderError, match=r"cannot read encoder weights .*a complete safetensors file"):
             resnet18(path)
 
 
@@ -435,13 +431,13 @@ def test_missing_and_foreign_weights_are_refused(tmp_path: Path) -> None:
         resnet18(pickle)
 
 
-def test_broken_numbers_are_refused(write_weights: Write, pictures: Tensor) -> None:
+def test_broken_numbers_are_refused(write_weights: Write, images: Tensor) -> None:
     huge = write_weights(change=lambda tensors: tensors["layer4.1.bn2.weight"].fill_(1e9))
     with pytest.raises(EncoderError, match="not finite or too large; expected magnitudes up to 65504"):
-        resnet18(huge)(pictures)
+        resnet18(huge)(images)
 
 
-def test_pictures_of_another_size_are_refused(write_weights: Write) -> None:
+def test_images_of_another_size_are_refused(write_weights: Write) -> None:
     encoder = resnet18(write_weights())
     with pytest.raises(EncoderError, match=r"uint8 \[1, 32, 32, 3\]; expected uint8 \[P, 64, 64, 3\]"):
         encoder(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
@@ -449,19 +445,39 @@ def test_pictures_of_another_size_are_refused(write_weights: Write) -> None:
         encoder(torch.zeros(1, 64, 64, 3))
 
 
-def test_hub_that_cannot_be_reached_is_told_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
+@pytest.mark.parametrize(
+    ("name", "mend"),
+    [("resnet50", "--encoder-weights models/resnet50.safetensors"), ("resnet34", "--encoder-weights FILE")],
+)
+def test_a_hub_that_cannot_be_reached_fails_at_the_first_request_in_one_line(
+    name: str,
+    mend: str,
+    monkeypatch: pytest.MonkeyPatch,
+    no_network: list[str],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("time.sleep", lambda seconds: pytest.fail("the client waits to retry"))
+    with pytest.raises(EncoderError, match=f"{name} from the Hugging Face hub .*{mend}") as caught:
+        build_encoder(EncoderSpec(name=name))
+    assert "\n" not in str(caught.value)
+    assert caplog.records == []
+    assert 1 <= len(no_network) <= 2
+    no_network.clear()
 
-    def fail(repository: str, file: str) -> str:
-        assert (repository, file) == ("timm/resnet34.tv_in1k", "model.safetensors")
-        raise ConnectionError("no route to host")
 
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", fail)
-    with pytest.raises(
-        EncoderError,
-        match=r"resnet34 from the hub .*ConnectionError: no route to host.*--encoder-weights FILE",
-    ):
-        build_encoder(EncoderSpec(name="resnet34"))
+def test_cached_hub_weights_need_no_request(
+    monkeypatch: pytest.MonkeyPatch, write_weights: Write, no_network: list[str]
+) -> None:
+    def download(repository: str, file: str, *, local_files_only: bool) -> str:
+        assert local_files_only
+        return str(write_weights(50))
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", download)
+    fetch_from_hub("timm/resnet50.tv_in1k", "model.safetensors", name="resnet50")
+    assert no_network == []
 
 
 def test_hub_weights_bring_timms_preprocessing(
@@ -474,7 +490,7 @@ def test_hub_weights_bring_timms_preprocessing(
         ' "license": "bsd-3-clause", "origin_url": "https://example.org/vision"}}'
     )
     files = {"model.safetensors": write_weights(50), "config.json": tmp_path / "config.json"}
-    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file: str(files[file]))
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", lambda repository, file, **_: str(files[file]))
     encoder = build_encoder(EncoderSpec(name="resnet50"))
     assert encoder.spec.stride_in == "conv2"
     assert encoder.origin == (
@@ -493,12 +509,12 @@ def test_frozen_encoder_is_saved_byte_for_byte(write_weights: Write, tmp_path: P
 def test_trained_encoder_sees_the_same_after_saving(tmp_path: Path) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(EncoderSpec(name="small", trainable=True, width=32)).train()
-    pictures = torch.randint(0, 256, (4, 96, 96, 3), dtype=torch.uint8)
-    encoder(pictures)  # moves the batch-norm statistics
+    images = torch.randint(0, 256, (4, 96, 96, 3), dtype=torch.uint8)
+    encoder(images)  # moves the batch-norm statistics
     save_encoder(encoder, tmp_path / "encoder.safetensors")
     frozen = encoder.spec.model_copy(update={"trainable": False})
     again = build_encoder(frozen, weights=tmp_path / "encoder.safetensors")
-    assert torch.equal(again(pictures).regions, encoder.eval()(pictures).regions)
+    assert torch.equal(again(images).regions, encoder.eval()(images).regions)
     assert again.preprocessing == encoder.preprocessing
 
 
@@ -530,15 +546,15 @@ def test_fast_dtype_follows_the_processor(monkeypatch: pytest.MonkeyPatch) -> No
 # --- the layout ------------------------------------------------------------------------------------------
 
 
-def smooth_pictures(count: int, seed: int) -> Tensor:
-    """Return normalised random pictures whose neighbouring pixels are alike, as photographs' are."""
+def smooth_images(count: int, seed: int) -> Tensor:
+    """Return normalized random images whose neighbouring pixels are alike, as photographs' are."""
     noise = torch.randn(count, 3, 12, 12, generator=torch.Generator().manual_seed(seed))
     return 2 * nn.functional.interpolate(noise, size=96, mode="bicubic")
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Layout], Path]:
-    """ResNet-50 weights whose batch norms remember smooth pictures, as if trained in a layout."""
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[StrideIn], Path]:
+    """ResNet-50 weights whose batch norms remember smooth images, as if trained in a layout."""
     folder = tmp_path_factory.mktemp("trained")
     for layout in ("conv1", "conv2"):
         torch.manual_seed(50)
@@ -547,21 +563,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Layout], Path
             if isinstance(module, nn.BatchNorm2d):
                 module.momentum = None  # plain averages
         with torch.no_grad():
-            network.train()(smooth_pictures(12, seed=1))
+            network.train()(smooth_images(12, seed=1))
         save_file(network.state_dict(), folder / layout)
     return lambda layout: folder / layout
 
 
 @pytest.mark.parametrize("layout", ["conv1", "conv2"])
-def test_statistics_tell_the_layout(trained: Callable[[Layout], Path], layout: Layout) -> None:
-    evidence = compare_strides(50, read_weights(trained(layout)), smooth_pictures(12, seed=1))
-    assert evidence.layout == layout
+def test_statistics_tell_the_layout(trained: Callable[[StrideIn], Path], layout: StrideIn) -> None:
+    evidence = compare_strides(50, read_weights(trained(layout)), smooth_images(12, seed=1))
+    assert evidence.stride_in == layout
     assert "batch-norm statistics put it at" in evidence.reason
 
 
 def test_folded_weights_without_classifier_tell_nothing(write_weights: Write) -> None:
-    evidence = compare_strides(50, read_weights(write_weights(50)), smooth_pictures(2, seed=2))
-    assert evidence.layout is None
+    evidence = compare_strides(50, read_weights(write_weights(50)), smooth_images(2, seed=2))
+    assert evidence.stride_in is None
     assert "folded and there is no classifier" in evidence.reason
 
 
@@ -569,34 +585,35 @@ def test_wrong_layout_is_refused_if_assumed_and_noted_if_asked_for(
     write_weights: Write,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    pictures: Tensor,
+    images: Tensor,
 ) -> None:
     path = write_weights(50)
     monkeypatch.setattr(encoder_module, "compare_strides", lambda *_: StrideEvidence("conv1", "they say so"))
-    assumed = build_encoder(EncoderSpec(preprocessing=SMALL_PICTURES), weights=path)
+    assumed = build_encoder(EncoderSpec(preprocessing=SMALL_IMAGES), weights=path)
     with pytest.raises(
-        EncoderError, match=r"layout conv1, not conv2: found they say so. Set encoder.stride_in to conv1"
+        EncoderError,
+        match=r"stride layout conv1, not conv2: found they say so. Set encoder.stride_in to conv1",
     ):
-        assumed.check_layout(pictures)
+        assumed.verify_stride_layout(images)
     capsys.readouterr()
-    asked = EncoderSpec(preprocessing=SMALL_PICTURES, stride_in="conv2")
-    build_encoder(asked, weights=path).check_layout(pictures)
-    assert "seem to be weights of layout conv1, not conv2: they say so" in capsys.readouterr().err
+    asked = EncoderSpec(preprocessing=SMALL_IMAGES, stride_in="conv2")
+    build_encoder(asked, weights=path).verify_stride_layout(images)
+    assert "seems to have stride layout conv1, not conv2: they say so" in capsys.readouterr().err
     right = asked.model_copy(update={"stride_in": "conv1"})
-    build_encoder(right, weights=path).check_layout(pictures)
+    build_encoder(right, weights=path).verify_stride_layout(images)
     assert capsys.readouterr().err == ""
 
 
 # --- the real weights ------------------------------------------------------------------------------------
 
 
-def real_pictures(folder: Path, names: list[str]) -> Tensor:
+def real_images(folder: Path, names: list[str]) -> Tensor:
     loaded = [preprocess_image(load_image(folder / name), Preprocessing()) for name in names]
     return torch.from_numpy(np.stack(loaded))
 
 
 @pytest.mark.slow
-def test_real_weights_recognise_dogs_in_their_layout_and_miss_them_in_the_other(shared_data: Path) -> None:
+def test_real_weights_recognize_dogs_in_their_layout_and_miss_them_in_the_other(shared_data: Path) -> None:
     path = shared_data / "weights" / "resnet50_imagenet.safetensors"
     flickr8k = shared_data / "data" / "flickr8k"
     lines = (flickr8k / "Flickr8k.token.txt").read_text(encoding="utf-8").splitlines()
@@ -607,7 +624,7 @@ def test_real_weights_recognise_dogs_in_their_layout_and_miss_them_in_the_other(
         if name in dogs and re.search(r"\bdogs?\b", caption):
             dogs[name] += 1
     named = sorted(name for name, count in dogs.items() if count == 5)[:120]
-    photographs = real_pictures(flickr8k / "Flicker8k_Dataset", named)
+    photographs = real_images(flickr8k / "Flicker8k_Dataset", named)
     tensors = load_file(path)
     classify, bias = tensors["fc.weight"].float(), tensors["fc.bias"].float()
     shares = {}
@@ -624,7 +641,7 @@ def test_real_weights_recognise_dogs_in_their_layout_and_miss_them_in_the_other(
     assert shares["conv1"] - shares["conv2"] > 0.08
 
 
-def _frozen(layout: Layout, weights: weights_module.EncoderWeights) -> nn.Module:
+def _frozen(layout: StrideIn, weights: weights_module.EncoderWeights) -> nn.Module:
     network = ResNet(50, layout)
     weights_module.load_state_dict_strict(network, weights, name="resnet50", classifier="fc.")
     return network.eval().to(fast_dtype(), memory_format=torch.channels_last)
@@ -637,33 +654,33 @@ def test_real_weights_stripped_of_their_metadata_do_not_go_unnoticed(
     tensors = load_file(shared_data / "weights" / "resnet50_imagenet.safetensors")
     save_file(tensors, tmp_path / "bare.safetensors")
     folder = shared_data / "data" / "coco_mini" / "val2017"
-    photographs = real_pictures(folder, sorted(path.name for path in folder.iterdir())[:24])
+    photographs = real_images(folder, sorted(path.name for path in folder.iterdir())[:24])
     assumed = build_encoder(EncoderSpec(), weights=tmp_path / "bare.safetensors")
-    with pytest.raises(EncoderError, match="seem to be weights of layout conv1, not conv2"):
-        assumed.check_layout(photographs)
+    with pytest.raises(EncoderError, match="seems to have stride layout conv1, not conv2"):
+        assumed.verify_stride_layout(photographs)
 
 
 @pytest.mark.slow
 def test_real_features_are_the_same_in_every_batch(shared_data: Path) -> None:
     encoder = build_encoder(EncoderSpec(), weights=shared_data / "weights" / "resnet50_imagenet.safetensors")
     folder = shared_data / "data" / "coco_mini" / "val2017"
-    photographs = real_pictures(folder, sorted(path.name for path in folder.iterdir())[:33])
+    photographs = real_images(folder, sorted(path.name for path in folder.iterdir())[:33])
     together = encoder(photographs).regions
     for start, stop in ((0, 1), (5, 7), (20, 33), (0, 32)):
         torch.testing.assert_close(encoder(photographs[start:stop]).regions, together[start:stop])
 
 
 @pytest.mark.slow
-def test_finer_pictures_give_a_finer_grid(shared_data: Path) -> None:
+def test_finer_images_give_a_finer_grid(shared_data: Path) -> None:
     spec = EncoderSpec(preprocessing=Preprocessing(size=448))
     encoder = build_encoder(spec, weights=shared_data / "weights" / "resnet50_imagenet.safetensors")
     assert (encoder.grid, encoder.width) == ((14, 14), 2048)
 
 
-def test_a_graphics_card_sees_the_same(write_weights: Write, pictures: Tensor, graphics_card: str) -> None:
-    spec = EncoderSpec(name="resnet18", out_stages=(3, 4), region_grid=2, preprocessing=SMALL_PICTURES)
+def test_a_graphics_card_sees_the_same(write_weights: Write, images: Tensor, graphics_card: str) -> None:
+    spec = EncoderSpec(name="resnet18", out_stages=(3, 4), region_grid=2, preprocessing=SMALL_IMAGES)
     here, there = (
-        build_encoder(spec, weights=write_weights(), device=device, dtype=torch.float32)(pictures)
+        build_encoder(spec, weights=write_weights(), device=device, dtype=torch.float32)(images)
         for device in ("cpu", graphics_card)
     )
     assert there.regions.device.type == graphics_card

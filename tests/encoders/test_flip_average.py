@@ -1,4 +1,4 @@
-"""The mean of what is seen in a picture and in its mirror image, turned back."""
+"""The mean of what is seen in a image and in its mirror image, turned back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def build(resnet18_weights: Path, *, flip_average: bool, dtype: torch.dtype = to
 
 
 @pytest.fixture(scope="module")
-def pictures() -> Tensor:
+def images() -> Tensor:
     return torch.randint(
         0, 256, (5, SIZE, SIZE, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0)
     )
@@ -39,11 +39,9 @@ def turned(regions: Tensor, grid: tuple[int, int]) -> Tensor:
     return regions.unflatten(1, grid).flip(2).flatten(1, 2)
 
 
-def test_regions_are_the_mean_of_both_looks_each_in_its_place(
-    resnet18_weights: Path, pictures: Tensor
-) -> None:
+def test_regions_are_the_mean_of_both_looks_each_in_its_place(resnet18_weights: Path, images: Tensor) -> None:
     once, twice = (build(resnet18_weights, flip_average=flips) for flips in (False, True))
-    upright, mirrored, both = once(pictures), once(pictures.flip(2)), twice(pictures)
+    upright, mirrored, both = once(images), once(images.flip(2)), twice(images)
     assert twice.grid == once.grid
     assert both.regions.shape == upright.regions.shape
     expected = (upright.regions + turned(mirrored.regions, once.grid)) / 2
@@ -54,10 +52,10 @@ def test_regions_are_the_mean_of_both_looks_each_in_its_place(
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_mirror_image_has_the_mirrored_regions_to_the_bit(
-    resnet18_weights: Path, pictures: Tensor, dtype: torch.dtype
+    resnet18_weights: Path, images: Tensor, dtype: torch.dtype
 ) -> None:
     encoder = build(resnet18_weights, flip_average=True, dtype=dtype)
-    upright, mirrored = encoder(pictures), encoder(pictures.flip(2))
+    upright, mirrored = encoder(images), encoder(images.flip(2))
     assert torch.equal(mirrored.regions, turned(upright.regions, encoder.grid))
 
 
@@ -69,14 +67,14 @@ def test_both_encoders_are_told_apart_and_others_stay_known(resnet18_weights: Pa
         check_identity(twice, once, what="this", mend="")
 
 
-def test_an_encoder_that_is_trained_learns_from_both_looks(pictures: Tensor) -> None:
+def test_an_encoder_that_is_trained_learns_from_both_looks(images: Tensor) -> None:
     spec = EncoderSpec(
         name="small", trainable=True, width=16, preprocessing=Preprocessing(size=SIZE), flip_average=True
     )
     torch.manual_seed(0)
     encoder = build_encoder(spec)
     assert isinstance(encoder.network, SmallCnn)
-    encoder(pictures).regions.square().mean().backward()
+    encoder(images).regions.square().mean().backward()
     assert all(
         weight.grad is not None and bool(weight.grad.isfinite().all()) for weight in encoder.parameters()
     )

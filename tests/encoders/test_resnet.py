@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import nn
 
-from showtell.config.encoder import Layout
+from showtell.config.encoder import StrideIn
 from showtell.encoders.encoder import fast_dtype
 from showtell.encoders.onednn_resnet import FusedResNet, can_fuse, max_pool_3x3
 from showtell.encoders.resnet import EARLY_STAGE_SCALE, ResNet, adaptive_avg_pool, fold_batch_norms
 
-LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+LAYOUTS: tuple[StrideIn, ...] = get_args(StrideIn)
 
 
 def scatter_norms(network: nn.Module) -> None:
@@ -29,7 +29,7 @@ def scatter_norms(network: nn.Module) -> None:
             module.bias.data = 0.1 * torch.randn(module.num_features, generator=generator)
 
 
-def build(depth: int, layout: Layout = "conv2") -> ResNet:
+def build(depth: int, layout: StrideIn = "conv2") -> ResNet:
     torch.manual_seed(depth)
     network = ResNet(depth, layout).eval().requires_grad_(False)
     scatter_norms(network)
@@ -71,7 +71,7 @@ def test_names_are_torchvisions() -> None:
 
 @pytest.mark.parametrize("depth", [18, 50])
 @pytest.mark.parametrize(("size", "side"), [(64, 2), (65, 3), (96, 3)])
-def test_map_is_a_thirty_second_of_the_picture_rounded_up(depth: int, size: int, side: int) -> None:
+def test_map_is_a_thirty_second_of_the_image_rounded_up(depth: int, size: int, side: int) -> None:
     with torch.inference_mode():
         assert build(depth)(torch.zeros(2, 3, size, size)).shape == (
             2,
@@ -84,7 +84,7 @@ def test_map_is_a_thirty_second_of_the_picture_rounded_up(depth: int, size: int,
 @pytest.mark.parametrize(
     ("layout", "first", "middle"), [("conv1", (2, 2), (1, 1)), ("conv2", (1, 1), (2, 2))]
 )
-def test_layout_is_the_place_of_the_stride(layout: Layout, first: object, middle: object) -> None:
+def test_layout_is_the_place_of_the_stride(layout: StrideIn, first: object, middle: object) -> None:
     with torch.device("meta"):
         network = ResNet(50, layout)
     for stage in (2, 3, 4):
@@ -97,9 +97,9 @@ def test_layout_is_the_place_of_the_stride(layout: Layout, first: object, middle
 def test_layouts_share_every_name_and_shape_but_see_differently() -> None:
     first, second = build(50, "conv1"), build(50, "conv2")
     second.load_state_dict(first.state_dict(), strict=True)
-    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
-        assert not torch.allclose(first(picture), second(picture), rtol=0.05)
+        assert not torch.allclose(first(image), second(image), rtol=0.05)
 
 
 @pytest.mark.parametrize("depth", [18, 50])
@@ -108,9 +108,9 @@ def test_folding_changes_nothing_it_computes(depth: int) -> None:
     folded = copy.deepcopy(network)
     fold_batch_norms(folded)
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
-    picture = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)).double()
+    image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)).double()
     with torch.inference_mode():
-        torch.testing.assert_close(folded(picture), network(picture), rtol=1e-9, atol=1e-9)
+        torch.testing.assert_close(folded(image), network(image), rtol=1e-9, atol=1e-9)
 
 
 def test_a_precision_that_the_processor_does_not_convolve_is_seen_by_the_plain_network(
@@ -123,25 +123,23 @@ def test_a_precision_that_the_processor_does_not_convolve_is_seen_by_the_plain_n
     plain.to(torch.bfloat16)
     fused = FusedResNet(plain).eval()
     with torch.inference_mode():
-        pictures = torch.randn(1, 3, 64, 64, dtype=torch.bfloat16)
-        assert torch.equal(fused(pictures), plain(pictures))
+        images = torch.randn(1, 3, 64, 64, dtype=torch.bfloat16)
+        assert torch.equal(fused(images), plain(images))
     assert not fused._packed
 
 
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 @pytest.mark.parametrize(("depth", "layout"), [(18, "conv2"), (50, "conv1"), (50, "conv2")])
-def test_fused_equals_plain(depth: int, layout: Layout) -> None:
+def test_fused_equals_plain(depth: int, layout: StrideIn) -> None:
     plain = build(depth, layout)
     fold_batch_norms(plain)
     fused = FusedResNet(plain).to(memory_format=torch.channels_last)
     for count, size in ((1, 64), (5, 64), (2, 96)):  # laid out for the first size, right for all
-        pictures = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
+        images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
+        images = images.contiguous(memory_format=torch.channels_last)
         with torch.inference_mode():
-            expected = plain(pictures)
-            torch.testing.assert_close(
-                fused(pictures), expected, rtol=1e-4, atol=1e-4 * float(expected.max())
-            )
+            expected = plain(images)
+            torch.testing.assert_close(fused(images), expected, rtol=1e-4, atol=1e-4 * float(expected.max()))
 
 
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
@@ -149,14 +147,14 @@ def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
     plain, before = build(50, "conv2"), torch.get_num_threads()
     fold_batch_norms(plain)
     fused = FusedResNet(plain).to(fast_dtype("cpu")).to(memory_format=torch.channels_last)
-    pictures = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0)).to(fast_dtype("cpu"))
-    pictures = pictures.contiguous(memory_format=torch.channels_last)
+    images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0)).to(fast_dtype("cpu"))
+    images = images.contiguous(memory_format=torch.channels_last)
     seen = []
     try:
         for threads in (1, 2, 4):
             torch.set_num_threads(threads)
             with torch.inference_mode():
-                seen.append(fused(pictures))
+                seen.append(fused(images))
     finally:
         torch.set_num_threads(before)
     assert torch.equal(seen[0], seen[1])
@@ -170,9 +168,9 @@ def test_threads_that_begin_together_lay_the_weights_out_once(monkeypatch: pytes
     fused, both, laid_out = FusedResNet(plain), threading.Barrier(2, timeout=60), []
     pack = fused._pack
 
-    def counted(pictures: torch.Tensor) -> None:
-        laid_out.append(len(pictures))
-        pack(pictures)
+    def counted(images: torch.Tensor) -> None:
+        laid_out.append(len(images))
+        pack(images)
 
     def look(_: int) -> torch.Tensor:
         both.wait()
@@ -201,23 +199,23 @@ def test_fused_follows_a_change_of_weights_and_can_be_copied() -> None:
     plain = build(18)
     fold_batch_norms(plain)
     fused = FusedResNet(plain).to(memory_format=torch.channels_last)
-    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
-        before = fused(picture)
+        before = fused(image)
         twin = copy.deepcopy(fused)
-        torch.testing.assert_close(twin(picture), before)
+        torch.testing.assert_close(twin(image), before)
         with torch.no_grad():
             plain.layer4[1].conv2.bias += 1
         fused.to(torch.float32)  # any move lays the weights out anew
-        assert float((fused(picture) - before).abs().max()) > 0.5
+        assert float((fused(image) - before).abs().max()) > 0.5
 
 
 def test_fused_runs_plain_where_gradients_are_wanted() -> None:
     plain = build(18)
     fold_batch_norms(plain)
-    picture = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(4)).requires_grad_()
-    FusedResNet(plain)(picture).sum().backward()
-    assert float(picture.grad.abs().sum()) > 0
+    image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(4)).requires_grad_()
+    FusedResNet(plain)(image).sum().backward()
+    assert float(image.grad.abs().sum()) > 0
 
 
 def test_stages_stand_side_by_side_on_the_last_ones_grid() -> None:
@@ -227,9 +225,9 @@ def test_stages_stand_side_by_side_on_the_last_ones_grid() -> None:
     alone.load_state_dict(network.state_dict())
     seen: list[torch.Tensor] = []
     alone.layer2.register_forward_hook(lambda module, inputs, output: seen.append(output))
-    picture = torch.randn(2, 3, 64, 64)
+    image = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
-        joined, last = network(picture), alone(picture)
+        joined, last = network(image), alone(image)
     assert joined.shape == (2, network.width, 2, 2)
     assert network.width == 128 + 512
     assert torch.equal(joined[:, 128:], last)
@@ -254,6 +252,6 @@ def test_the_fused_network_gives_the_same_stages() -> None:
     torch.manual_seed(0)
     network = ResNet(50, stages=(1, 3, 4), grid=3).eval().requires_grad_(False)
     fold_batch_norms(network)
-    picture = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
+    image = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
-        torch.testing.assert_close(FusedResNet(network)(picture), network(picture), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(FusedResNet(network)(image), network(image), rtol=1e-4, atol=1e-4)

@@ -62,7 +62,7 @@ class GivesShape(nn.Module):
         super().__init__()
         self.num_features, self.num_prefix_tokens, self.shape = 8, prefix, shape
 
-    def forward_features(self, pictures: Tensor) -> Tensor:
+    def forward_features(self, images: Tensor) -> Tensor:
         return torch.arange(torch.Size(self.shape).numel()).float().reshape(self.shape)
 
 
@@ -104,7 +104,7 @@ def working_timm() -> None:
 def test_model_that_timm_does_not_have_is_refused_with_near_names() -> None:
     with pytest.raises(EncoderError, match=r"timm has no model 'densnet169'.*Did you mean .*densenet169"):
         build_encoder(EncoderSpec(name="timm:densnet169"))
-    with pytest.raises(EncoderError, match=r"timm.list_models\(\) names them all"):
+    with pytest.raises(EncoderError, match=r"timm.list_models\(\) lists them all"):
         build_encoder(EncoderSpec(name="timm:zzzzqqqq"))
 
 
@@ -120,10 +120,10 @@ def test_densenet_sees_what_timms_own_sees(densenet: Encoder, shared_data: Path)
 
     folder = shared_data / "data" / "coco_mini" / "val2017"
     paths = sorted(folder.iterdir())[:4]
-    pictures = torch.stack(
+    images = torch.stack(
         [torch.from_numpy(preprocess_image(load_image(path), Preprocessing()).copy()) for path in paths]
     )
-    features = densenet(pictures)
+    features = densenet(images)
     assert (densenet.grid, densenet.width) == ((7, 7), 1664)
     own = import_timm().create_model("densenet169", pretrained=False, num_classes=0).eval()
     tensors = load_file(shared_data / "weights" / "densenet169_imagenet.safetensors")
@@ -132,7 +132,7 @@ def test_densenet_sees_what_timms_own_sees(densenet: Encoder, shared_data: Path)
         if isinstance(module, nn.BatchNorm2d):
             module.eps = 1.001e-5  # as the weights' metadata say
     with torch.inference_mode():
-        expected = own.forward_features(densenet.normalise(pictures)).flatten(2).transpose(1, 2)
+        expected = own.forward_features(densenet.normalize(images)).flatten(2).transpose(1, 2)
     torch.testing.assert_close(features.regions, expected, rtol=2e-3, atol=2e-3)
     assert {module.eps for module in densenet.modules() if isinstance(module, nn.BatchNorm2d)} == {1.001e-5}
 

@@ -1,4 +1,4 @@
-"""Attention over a picture: in its coordinates, in its part that was seen, on one sheet."""
+"""Attention over a image: in its coordinates, in its part that was seen, on one sheet."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ def test_a_map_without_weight_is_dark_and_no_division_by_zero() -> None:
     assert enlarge_map(np.zeros(4, np.float32), (2, 2), (0, 0, 8, 8), (8, 8)).max() == 0
 
 
-def test_a_sheet_has_a_tile_for_the_picture_and_one_for_each_word() -> None:
-    picture = np.full((60, 60, 3), 200, np.uint8)
+def test_a_sheet_has_a_tile_for_the_image_and_one_for_each_word() -> None:
+    image = np.full((60, 60, 3), 200, np.uint8)
     attention = np.stack([one_hot(0, 4), one_hot(3, 4)])
-    sheet = draw_attention(picture, ["a", "dog"], attention, grid=(2, 2), window=(0, 0, 60, 60))
+    sheet = draw_attention(image, ["a", "dog"], attention, grid=(2, 2), window=(0, 0, 60, 60))
     pixels = np.asarray(sheet).astype(int)
     step = TILE + 12
     tiles = [pixels[12 : 12 + TILE, 12 + number * step : 12 + number * step + TILE] for number in range(3)]
@@ -56,18 +56,18 @@ def test_a_sheet_has_a_tile_for_the_picture_and_one_for_each_word() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 40_000), (5000, 3), (480, 640)])
 @pytest.mark.parametrize("resize", ["squash", "crop"])
-def test_pictures_of_any_shape_are_drawn(size: tuple[int, int], resize: str) -> None:
-    picture = np.zeros((*size, 3), np.uint8)
+def test_images_of_any_shape_are_drawn(size: tuple[int, int], resize: str) -> None:
+    image = np.zeros((*size, 3), np.uint8)
     window = crop_box(*size, Preprocessing(resize=resize))  # type: ignore[arg-type]
     words = ["wort"] * 12
     attention = np.full((12, 49), 1 / 49, np.float32)
     title = "ein langer Titel 日本 " * 20
-    sheet = draw_attention(picture, words, attention, grid=(7, 7), window=window, title=title)
+    sheet = draw_attention(image, words, attention, grid=(7, 7), window=window, title=title)
     assert sheet.width <= COLUMNS * (TILE + 12) + 12
 
 
-def test_a_caption_of_no_words_shows_the_picture() -> None:
-    picture = np.zeros((10, 10, 3), np.uint8)
+def test_a_caption_of_no_words_shows_the_image() -> None:
+    image = np.zeros((10, 10, 3), np.uint8)
     empty = np.zeros((0, 4), np.float32)
-    sheet = draw_attention(picture, [], empty, grid=(2, 2), window=(0, 0, 10, 10))
+    sheet = draw_attention(image, [], empty, grid=(2, 2), window=(0, 0, 10, 10))
     assert sheet.width == TILE + 24

@@ -1,4 +1,4 @@
-"""Pictures of every odd kind enter upright and RGB, or as one clear error, and are seen by encoders as they ask."""
+"""Images of every odd kind enter upright and RGB, or as one clear error, and are seen by encoders as they ask."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ORIENTATION = 0x0112
 
 
 def draw(height: int = 24, width: int = 40) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a smooth picture without any symmetry."""
+    """Return a smooth image without any symmetry."""
     y, x = np.mgrid[0:height, 0:width]
     red, green = 255 * x // max(width - 1, 1), 255 * y // max(height - 1, 1)
     blue = 255 * ((x < width // 3) & (y < height // 4))
@@ -49,13 +49,13 @@ def encode(image: Image.Image, format: str, **options: Any) -> bytes:
     return file.getvalue()
 
 
-def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
+def png(width: int, height: int, depth: int, color: int, rows: bytes) -> bytes:
     """Return a PNG file; ``rows`` begin with their filter byte."""
 
     def chunk(name: bytes, body: bytes) -> bytes:
         return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return (
         b"\x89PNG\r\n\x1a\n"
         + chunk(b"IHDR", header)
@@ -65,7 +65,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
 
 
 def difference(one: Any, other: Any) -> int:
-    """Return the largest difference of two pictures of one shape."""
+    """Return the largest difference of two images of one shape."""
     assert one.shape == other.shape
     return int(np.abs(one.astype(int) - other.astype(int)).max())
 
@@ -75,11 +75,11 @@ def difference(one: Any, other: Any) -> int:
 
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_declared_format_is_read(format: str) -> None:
-    picture = load_image(encode(Image.fromarray(draw()), format))
-    assert picture.dtype == np.uint8
-    assert picture.flags.c_contiguous
-    assert np.abs(picture.astype(int) - draw()).mean() < 12  # lossy ones blur the blue corner's edge
-    assert difference(picture[12:, 20:], draw()[12:, 20:]) <= 30
+    image = load_image(encode(Image.fromarray(draw()), format))
+    assert image.dtype == np.uint8
+    assert image.flags.c_contiguous
+    assert np.abs(image.astype(int) - draw()).mean() < 12  # lossy ones blur the blue corner's edge
+    assert difference(image[12:, 20:], draw()[12:, 20:]) <= 30
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L"])
@@ -98,14 +98,14 @@ def test_sound_jpegs_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None
     assert calls == [1]
 
 
-def test_paths_text_bytes_pil_and_arrays_give_the_same_picture(tmp_path: Path) -> None:
+def test_paths_text_bytes_pil_and_arrays_give_the_same_image(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     path.write_bytes(encode(Image.fromarray(draw()), "PNG"))
     for source in (path, str(path), path.read_bytes(), Image.open(path), Image.fromarray(draw()), draw()):
         np.testing.assert_array_equal(load_image(source), draw())
 
 
-def test_a_renamed_picture_is_read_by_its_content(tmp_path: Path) -> None:
+def test_a_renamed_image_is_read_by_its_content(tmp_path: Path) -> None:
     path = tmp_path / "really_a_png.jpg"
     path.write_bytes(encode(Image.fromarray(draw()), "PNG"))
     np.testing.assert_array_equal(load_image(path), draw())
@@ -113,7 +113,7 @@ def test_a_renamed_picture_is_read_by_its_content(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("format", ["GIF", "WEBP", "PNG"])
 def test_an_animation_gives_its_first_frame(format: str) -> None:
-    frames = [Image.new("RGB", (9, 7), colour) for colour in ("red", "blue", "lime")]
+    frames = [Image.new("RGB", (9, 7), color) for color in ("red", "blue", "lime")]
     options = {"lossless": True} if format == "WEBP" else {}
     data = encode(frames[0], format, save_all=True, append_images=frames[1:], duration=50, **options)
     assert Image.open(io.BytesIO(data)).n_frames == 3
@@ -126,11 +126,11 @@ def test_cmyk_jpegs_get_their_colours_back() -> None:
 
 
 def test_16_bit_grey_is_scaled_not_clipped() -> None:
-    grey = np.linspace(0, 65535, 300).astype(np.uint16).reshape(3, 100)
-    expected = np.repeat(np.round(grey / 257).astype(np.uint8)[:, :, None], 3, axis=2)
-    for data in (encode(Image.fromarray(grey), "PNG"), encode(Image.fromarray(grey), "TIFF")):
+    gray = np.linspace(0, 65535, 300).astype(np.uint16).reshape(3, 100)
+    expected = np.repeat(np.round(gray / 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    for data in (encode(Image.fromarray(gray), "PNG"), encode(Image.fromarray(gray), "TIFF")):
         assert difference(load_image(data), expected) <= 1
-    assert difference(load_image(Image.fromarray(grey.astype(np.int32))), expected) <= 1
+    assert difference(load_image(Image.fromarray(gray.astype(np.int32))), expected) <= 1
 
 
 def test_16_bit_colour_and_its_transparency_are_read() -> None:
@@ -141,19 +141,19 @@ def test_16_bit_colour_and_its_transparency_are_read() -> None:
 
 
 def test_a_transparent_16_bit_grey_value_becomes_white() -> None:
-    grey = Image.fromarray(np.array([[0, 500, 65535]], dtype=np.uint16))
-    picture = load_image(encode(grey, "PNG", transparency=500))
-    np.testing.assert_array_equal(picture[0, :, 0], [0, 255, 255])
+    gray = Image.fromarray(np.array([[0, 500, 65535]], dtype=np.uint16))
+    image = load_image(encode(gray, "PNG", transparency=500))
+    np.testing.assert_array_equal(image[0, :, 0], [0, 255, 255])
 
 
 def test_grey_is_repeated_over_three_channels() -> None:
-    grey = draw()[:, :, 0]
-    for source in (Image.fromarray(grey), encode(Image.fromarray(grey), "PNG"), grey, grey[:, :, None]):
-        np.testing.assert_array_equal(load_image(source), np.repeat(grey[:, :, None], 3, axis=2))
+    gray = draw()[:, :, 0]
+    for source in (Image.fromarray(gray), encode(Image.fromarray(gray), "PNG"), gray, gray[:, :, None]):
+        np.testing.assert_array_equal(load_image(source), np.repeat(gray[:, :, None], 3, axis=2))
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "PA", "La", "RGBa"])
-def test_transparent_pictures_are_laid_over_white(mode: str) -> None:
+def test_transparent_images_are_laid_over_white(mode: str) -> None:
     clear, solid = Image.new("RGBA", (3, 2), (9, 9, 9, 0)), Image.new("RGBA", (3, 2), (0, 0, 0, 255))
     via = {"PA": "P", "La": "LA", "RGBa": "RGBA"}.get(mode, mode)
     for image, value in ((clear, 255), (solid, 0)):
@@ -191,7 +191,7 @@ def test_pil_images_of_any_mode_are_read(mode: str) -> None:
 
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_exif_rotated_pictures_come_out_upright(format: str, orientation: int) -> None:
+def test_exif_rotated_images_come_out_upright(format: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     options = {"lossless": True} if format == "WEBP" else {}
@@ -201,7 +201,7 @@ def test_exif_rotated_pictures_come_out_upright(format: str, orientation: int) -
     np.testing.assert_array_equal(load_image(Image.open(io.BytesIO(data))), expected)
 
 
-def test_a_picture_of_orientation_6_was_taken_with_the_camera_turned_left() -> None:
+def test_a_image_of_orientation_6_was_taken_with_the_camera_turned_left() -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 6
     data = encode(Image.fromarray(draw()), "PNG", exif=exif)
@@ -215,18 +215,18 @@ def test_an_unknown_orientation_means_upright(value: int) -> None:
     np.testing.assert_array_equal(load_image(encode(Image.fromarray(draw()), "PNG", exif=exif)), draw())
 
 
-def test_broken_exif_does_not_cost_the_picture() -> None:
+def test_broken_exif_does_not_cost_the_image() -> None:
     data = encode(Image.fromarray(draw()), "JPEG")
     for junk in (b"Exif\0\0", b"Exif\0\0MM\0*\0\0\0\x08\xff\xff", b"Exif\0\0II*\0\xff\xff\xff\xff"):
         broken = data[:2] + b"\xff\xe1" + struct.pack(">H", len(junk) + 2) + junk + data[2:]
         np.testing.assert_array_equal(load_image(broken), load_image(data))
 
 
-def test_one_pixel_is_a_picture() -> None:
+def test_one_pixel_is_a_image() -> None:
     assert load_image(encode(Image.new("RGB", (1, 1), (1, 2, 3)), "PNG")).tolist() == [[[1, 2, 3]]]
 
 
-def test_a_picture_40000_pixels_wide_is_read_and_prepared() -> None:
+def test_a_image_40000_pixels_wide_is_read_and_prepared() -> None:
     wide = load_image(encode(Image.fromarray(draw(3, 40_000)), "PNG"))
     np.testing.assert_array_equal(wide, draw(3, 40_000))
     for resize in ("squash", "crop"):
@@ -237,27 +237,27 @@ def test_a_picture_40000_pixels_wide_is_read_and_prepared() -> None:
 
 
 @pytest.mark.parametrize("format", FORMATS)
-def test_a_truncated_picture_is_an_error(format: str) -> None:
+def test_a_truncated_image_is_an_error(format: str) -> None:
     noise = np.random.default_rng(7).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), format)
-    told = r"cannot read picture \(bytes\): found broken or cut short \(.+\); expected a whole file \(JPEG, .*Fetch"
+    told = r"cannot read image \(bytes\): found broken or cut short \(.+\); expected a whole file \(JPEG, .*Fetch"
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(ImageError, match=told):
             load_image(data[: int(share * len(data))])
 
 
-def test_an_empty_picture_is_an_error(tmp_path: Path) -> None:
+def test_an_empty_image_is_an_error(tmp_path: Path) -> None:
     path = tmp_path / "empty.jpg"
     path.touch()
     with pytest.raises(
         ImageError, match=r"cannot read .*empty\.jpg: found an empty file; expected JPEG, PNG"
     ):
         load_image(path)
-    with pytest.raises(ImageError, match=r"cannot read picture \(bytes\): found an empty file"):
+    with pytest.raises(ImageError, match=r"cannot read image \(bytes\): found an empty file"):
         load_image(b"")
 
 
-def test_what_is_no_picture_is_told_with_its_first_bytes(tmp_path: Path) -> None:
+def test_what_is_no_image_is_told_with_its_first_bytes(tmp_path: Path) -> None:
     path = tmp_path / "page.jpg"
     path.write_bytes(b"<!DOCTYPE html>")
     with pytest.raises(
@@ -274,7 +274,7 @@ def test_formats_that_run_programs_are_not_opened() -> None:
 
 
 def test_directories_missing_files_and_pipes_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="found a directory; expected a picture file"):
+    with pytest.raises(ImageError, match="found a directory; expected a image file"):
         load_image(tmp_path)
     with pytest.raises(ImageError, match=r"none\.jpg: found no such file\. Check the path"):
         load_image(tmp_path / "none.jpg")
@@ -323,7 +323,7 @@ def test_decompression_bombs_are_refused_before_decoding(monkeypatch: pytest.Mon
 
 
 def test_limits_hold_for_arrays_and_for_file_sizes(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match=r"picture \(array\): found 40 x 24 pixels; expected at most 959"):
+    with pytest.raises(ImageError, match=r"image \(array\): found 40 x 24 pixels; expected at most 959"):
         load_image(draw(), limits=Limits(max_pixels=959))
     assert load_image(draw(), limits=Limits(max_pixels=960)).shape == (24, 40, 3)
     path = tmp_path / "big.png"
@@ -348,8 +348,8 @@ def test_limits_hold_for_arrays_and_for_file_sizes(tmp_path: Path) -> None:
         (np.zeros((0, 4, 3), np.uint8), "4 x 0 pixels"),
     ],
 )
-def test_arrays_that_are_no_pictures_are_errors(array: Any, found: str) -> None:
-    with pytest.raises(ImageError, match=rf"cannot read picture \(array\): found {found}"):
+def test_arrays_that_are_no_images_are_errors(array: Any, found: str) -> None:
+    with pytest.raises(ImageError, match=rf"cannot read image \(array\): found {found}"):
         load_image(array)
 
 
@@ -362,7 +362,7 @@ def test_an_array_is_copied() -> None:
 @pytest.mark.parametrize("source", [None, 7, ["a.jpg"]])
 def test_other_types_are_errors(source: Any) -> None:
     with pytest.raises(
-        ImageError, match=r"cannot read picture \(\w+\): expected a path, bytes, a PIL image or"
+        ImageError, match=r"cannot read image \(\w+\): expected a path, bytes, a PIL image or"
     ):
         load_image(source)
 
@@ -370,7 +370,7 @@ def test_other_types_are_errors(source: Any) -> None:
 def test_pil_images_without_a_known_range_are_errors() -> None:
     with pytest.raises(ImageError, match="floating point numbers, whose range is not known"):
         load_image(Image.new("F", (2, 2)))
-    with pytest.raises(ImageError, match="grey values from -5 to 70000; expected 8 or 16 bits"):
+    with pytest.raises(ImageError, match="gray values from -5 to 70000; expected 8 or 16 bits"):
         load_image(Image.fromarray(np.array([[-5, 70000]], dtype=np.int32)))
     with pytest.raises(ImageError, match="0 x 3 pixels; expected at least one"):
         load_image(Image.new("RGB", (0, 3)))
@@ -391,7 +391,7 @@ def test_a_pil_image_cut_short_is_named_by_its_file(tmp_path: Path) -> None:
 SMALL_FILES = {
     **{format: encode(Image.fromarray(draw(9, 13)), format) for format in FORMATS},
     "palette": encode(Image.fromarray(draw(9, 13)).convert("P"), "PNG", transparency=3),
-    "grey 16": encode(Image.fromarray(draw(9, 13)[:, :, 0].astype(np.uint16) * 257), "PNG"),
+    "gray 16": encode(Image.fromarray(draw(9, 13)[:, :, 0].astype(np.uint16) * 257), "PNG"),
     "cmyk": encode(Image.fromarray(draw(9, 13)).convert("CMYK"), "JPEG"),
     "animated": encode(
         Image.new("L", (9, 7)), "GIF", save_all=True, append_images=[Image.new("L", (9, 7), 9)]
@@ -410,23 +410,23 @@ SMALL_FILES = {
     cut=st.floats(0.05, 1.0),
     head=st.booleans(),
 )
-def test_damaged_files_give_a_picture_or_a_picture_error(
+def test_damaged_files_give_a_image_or_a_image_error(
     kind: str, changes: list[tuple[float, int]], cut: float, head: bool
 ) -> None:
     data = bytearray(SMALL_FILES[kind])
     for place, value in changes:
         data[int(place * (min(64, len(data)) if head else len(data)))] = value
     try:
-        picture = load_image(bytes(data[: int(cut * len(data)) + 1]), limits=Limits(max_pixels=1_000_000))
+        image = load_image(bytes(data[: int(cut * len(data)) + 1]), limits=Limits(max_pixels=1_000_000))
     except ImageError:
         return
-    assert picture.dtype == np.uint8
-    assert picture.shape[2] == 3
+    assert image.dtype == np.uint8
+    assert image.shape[2] == 3
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_give_a_picture_or_a_picture_error(data: bytes) -> None:
-    with pytest.raises(ImageError, match=r"cannot read picture \(bytes\)"):
+def test_any_bytes_give_a_image_or_a_image_error(data: bytes) -> None:
+    with pytest.raises(ImageError, match=r"cannot read image \(bytes\)"):
         load_image(data)
 
 
@@ -473,7 +473,7 @@ def test_preprocessing_survives_json_and_refuses_nonsense() -> None:
             Preprocessing.model_validate(nonsense)
 
 
-def test_facts_are_of_the_upright_picture_and_the_files_bytes(tmp_path: Path) -> None:
+def test_facts_are_of_the_upright_image_and_the_files_bytes(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[ORIENTATION] = 8
     path = tmp_path / "turned.jpg"
@@ -483,7 +483,7 @@ def test_facts_are_of_the_upright_picture_and_the_files_bytes(tmp_path: Path) ->
     assert facts.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def test_squash_keeps_a_picture_of_the_right_size_and_resizes_others_whole() -> None:
+def test_squash_keeps_a_image_of_the_right_size_and_resizes_others_whole() -> None:
     same = draw(224, 224)
     assert preprocess_image(same, Preprocessing()) is same
     expected = Image.fromarray(draw(60, 90)).resize((32, 32), Image.Resampling.BILINEAR)
@@ -506,14 +506,14 @@ def test_crop_is_resize_of_the_short_side_and_the_centre(
     scale = min(height, width) / short
     tall, wide = max(short, round(height / scale)), max(short, round(width / scale))
     method = Image.Resampling[filter.upper()]
-    picture = draw(height, width)
-    picture[:, :, 2] = (
+    image = draw(height, width)
+    image[:, :, 2] = (
         0  # Pillow rounds and clips between its two passes, whose order may differ: no sharp edges
     )
-    whole = np.asarray(Image.fromarray(picture).resize((wide, tall), method))
+    whole = np.asarray(Image.fromarray(image).resize((wide, tall), method))
     top, left = (tall - size) // 2, (wide - size) // 2
     options = Preprocessing(size=size, resize="crop", crop=crop, interpolation=filter)
-    found = preprocess_image(picture, options)
+    found = preprocess_image(image, options)
     assert difference(found, whole[top : top + size, left : left + size]) <= 2
 
 
@@ -525,9 +525,9 @@ def test_resizing_down_is_antialiased() -> None:
 
 
 def test_a_mirrored_view_changes_left_and_right_alone() -> None:
-    picture = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
+    image = np.arange(16 * 16 * 3, dtype=np.uint8).reshape(16, 16, 3)
     plain, mirrored = (
-        preprocess_image(picture, Preprocessing(size=16, mirror=mirror)) for mirror in (False, True)
+        preprocess_image(image, Preprocessing(size=16, mirror=mirror)) for mirror in (False, True)
     )
     np.testing.assert_array_equal(plain[:, ::-1], mirrored)
     assert mirrored.flags["C_CONTIGUOUS"]
@@ -536,10 +536,10 @@ def test_a_mirrored_view_changes_left_and_right_alone() -> None:
 @pytest.mark.parametrize(("down", "right"), [(0, 0), (0, 1), (1, 0), (1, 1)])
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_corner_is_a_window_of_the_view_and_mirrored_after(down: int, right: int, mirror: bool) -> None:
-    picture = draw(32, 32)
+    image = draw(32, 32)
     corner = CornerCrop(down=down, right=right, share=0.5)  # type: ignore[arg-type]
-    seen = preprocess_image(picture, Preprocessing(size=16, corner=corner, mirror=mirror))
-    expected = picture[16 * down : 16 * (down + 1), 16 * right : 16 * (right + 1)]
+    seen = preprocess_image(image, Preprocessing(size=16, corner=corner, mirror=mirror))
+    expected = image[16 * down : 16 * (down + 1), 16 * right : 16 * (right + 1)]
     assert np.array_equal(seen, expected[:, ::-1] if mirror else expected)
 
 
@@ -564,7 +564,7 @@ def test_a_whole_view_is_written_without_its_absent_corner() -> None:
 @pytest.mark.parametrize("resize", ["squash", "crop"])
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 999), (480, 640), (333, 77)])
 @pytest.mark.parametrize("share", [0.1, 0.875, 1.0])
-def test_every_window_lies_inside_its_picture(resize: str, height: int, width: int, share: float) -> None:
+def test_every_window_lies_inside_its_image(resize: str, height: int, width: int, share: float) -> None:
     preprocessing = Preprocessing(size=16, resize=resize)  # type: ignore[arg-type]
     generator = np.random.default_rng(1)
     for down, right in [(0.0, 0.0), (1.0, 1.0), *generator.random((20, 2)).tolist()]:
@@ -580,12 +580,12 @@ def test_every_window_lies_inside_its_picture(resize: str, height: int, width: i
 
 
 def photograph(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a picture with detail of every size, as photographs have: noise whose strength falls with frequency."""
+    """Return a image with detail of every size, as photographs have: noise whose strength falls with frequency."""
     noise = np.random.default_rng(0).standard_normal((height, width, 3))
     down, right = np.fft.fftfreq(height)[:, None, None], np.fft.fftfreq(width)[None, :, None]
     falling = 1 / np.maximum(np.hypot(down, right), 1 / max(height, width))
-    picture = np.fft.ifft2(np.fft.fft2(noise, axes=(0, 1)) * falling, axes=(0, 1)).real
-    scaled = 128 + 50 * (picture - picture.mean()) / picture.std()
+    image = np.fft.ifft2(np.fft.fft2(noise, axes=(0, 1)) * falling, axes=(0, 1)).real
+    scaled = 128 + 50 * (image - image.mean()) / image.std()
     return np.clip(scaled, 0, 255).astype(np.uint8)
 
 
@@ -637,7 +637,7 @@ def test_a_large_jpeg_is_seen_at_a_fraction_as_it_is_in_full(
 
 
 @pytest.mark.parametrize("resize", ["squash", "crop"])
-def test_a_picture_of_ordinary_size_is_seen_in_full(resize: Any) -> None:
+def test_a_image_of_ordinary_size_is_seen_in_full(resize: Any) -> None:
     preprocessing = Preprocessing(resize=resize)
     data = encode(Image.fromarray(photograph(480, 640)), "JPEG")
     assert np.array_equal(
@@ -667,8 +667,8 @@ def test_preparing_a_set_decodes_in_full(tmp_path: Path, monkeypatch: pytest.Mon
     decode = simplejpeg.decode_jpeg
 
     def watched(data: bytes, **options: Any) -> Any:
-        shapes.append((picture := decode(data, **options)).shape)
-        return picture
+        shapes.append((image := decode(data, **options)).shape)
+        return image
 
     monkeypatch.setattr(simplejpeg, "decode_jpeg", watched)
     facts = inspect_image(path)

@@ -212,8 +212,8 @@ def test_the_layout_is_asked_where_no_cache_asks_it(
     encoder = build_encoder_of(toy_recipe, None, resolve_device(toy_recipe, "cpu"))
     assert encoder.spec.trainable
     asked: list[torch.Size] = []
-    monkeypatch.setattr(Encoder, "check_layout", lambda self, pictures: asked.append(pictures.shape))
-    monkeypatch.setattr(Encoder, "may_have_other_layout", True)
+    monkeypatch.setattr(Encoder, "verify_stride_layout", lambda self, pictures: asked.append(pictures.shape))
+    monkeypatch.setattr(Encoder, "has_stride_variants", True)
     open_feature_source(toy_set, encoder, None, rows=toy_set.split_rows("train"))
     assert asked == [(16, 32, 32, 3)]
 

@@ -103,6 +103,6 @@ def _method(beam: bool, greedy: bool, sampling: bool) -> dict[str, Any]:
         raise ConfigError(
             "the decoding options do not say one method",
             found=" and ".join(wanted),
-            expected="--beams, --greedy, or --sample with its options",
+            expected="--beam-size, --greedy, or --sample with its options",
         )
     return {"method": wanted[0]} if wanted else {}

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from showtell.config.base import StrictModel
 from showtell.config.preprocessing import Preprocessing
 
-Layout = Literal["conv1", "conv2"]
+StrideIn = Literal["conv1", "conv2"]
 
 BOTTLENECKED = ("resnet50", "resnet101", "resnet152")
 RESNETS = ("resnet18", "resnet34", *BOTTLENECKED)
@@ -65,7 +65,7 @@ class EncoderSpec(StrictModel):
 
     @field_validator("stride_in")
     @classmethod
-    def _is_a_choice(cls, layout: Layout | None, info: ValidationInfo) -> Layout | None:
+    def _has_variants(cls, layout: StrideIn | None, info: ValidationInfo) -> StrideIn | None:
         name = info.data.get("name")
         if layout is not None and name is not None and name not in BOTTLENECKED:
             raise ValueError(f"{name} has one layout only; leave the key out")
@@ -90,6 +90,6 @@ class EncoderSpec(StrictModel):
         return {name: value for name, value in asked.items() if value is not None}
 
     @property
-    def has_layouts(self) -> bool:
+    def has_stride_variants(self) -> bool:
         """Whether there are two layouts to choose from: ours, with bottlenecks."""
         return self.name in BOTTLENECKED

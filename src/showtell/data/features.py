@@ -187,13 +187,13 @@ def verify_stride_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDAr
     Raises:
         EncoderError: it is the other one, and nothing said which to use.
     """
-    if not encoder.may_have_other_layout or len(rows) == 0:
+    if not encoder.has_stride_variants or len(rows) == 0:
         return
     some = rows[np.unique(np.linspace(0, len(rows) - 1, LAYOUT_PICTURES).astype(np.int64))]
     with contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, some, len(some))) as batches:
         for good, pictures, _ in batches:
             if len(good) > 1:
-                encoder.check_layout(torch.from_numpy(pictures))
+                encoder.verify_stride_layout(torch.from_numpy(pictures))
 
 
 def _find(

@@ -1,8 +1,8 @@
-"""Encoder weights in less room, to the bit: for networks that were pruned and rounded to few different values.
+"""Lossless compression of encoder weights, for networks that are pruned and quantized to few distinct values.
 
-Of such a tensor are kept a bit for each element (is it other than zero?), a byte for each that is, and the values
-that these bytes number. The header of the plain file is kept too, so that all its bytes can be put together again: a
-compact file is known by the SHA-256 of the plain one, which is worked out from what it holds, never merely believed.
+Each such tensor is stored as a bit mask of its non-zero elements, one byte per non-zero element, and a table of the
+values that these bytes index. The header of the plain file is stored too, so all its bytes can be restored: a
+compressed file is identified by the SHA-256 of the plain one, computed from its contents and never only trusted.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from showtell.system.atomic import atomic_path, sha256_file
 from showtell.system.safetensors import save_tensors
 
 FORM, SOURCE = "compact", "source_sha256"
-"""Keys of the metadata, beside those of the plain file: version of this form, SHA-256 of the plain file."""
+"""Metadata keys beside those of the plain file: format version, and SHA-256 of the plain file."""
 VERSION = "1"
 HEADER = "header"
 MASK, CODES, VALUES = "mask:", "codes:", "values:"
 
-MOST_VALUES = 256
-LEAST_GAIN = 512
+MAX_VALUES = 256
+MIN_SAVING = 512
 """Bytes that a tensor must save, for three entries in the file's own header."""
 
 _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def write_compressed(source: Path, out: Path) -> None:
-    """Write weights in the compact form; what that would not make smaller is copied as it is.
+    """Write weights compressed; a file that would not become smaller is copied.
 
     Args:
-        source: A safetensors file, plain or compact.
-        out: Where to; a file there is replaced.
+        source: A safetensors file, plain or compressed.
+        out: The file to write; an existing one is replaced.
 
     Raises:
         EncoderError: the source cannot be read.
@@ -56,15 +56,14 @@ def write_compressed(source: Path, out: Path) -> None:
         header = _read_header(source)
     except (SafetensorError, OSError) as error:
         raise EncoderError(
-            f"cannot read encoder weights {source}", found=str(error), expected="a whole safetensors file"
+            f"cannot read encoder weights {source}", found=str(error), expected="a complete safetensors file"
         ) from error
     with atomic_path(out) as temporary:
         if FORM not in metadata:
             tensors = {HEADER: torch.frombuffer(bytearray(header), dtype=torch.uint8)}
             for name, tensor in plain.items():
-                tensors.update(_parts(name, tensor))
-            digest = sha256_file(source)
-            save_tensors(tensors, temporary, {**metadata, FORM: VERSION, SOURCE: digest})
+                tensors.update(_compress(name, tensor))
+            save_tensors(tensors, temporary, {**metadata, FORM: VERSION, SOURCE: sha256_file(source)})
             if temporary.stat().st_size < source.stat().st_size:
                 with safe_open(temporary, framework="pt") as file:
                     decompress(file, temporary)
@@ -73,89 +72,89 @@ def write_compressed(source: Path, out: Path) -> None:
 
 
 def is_compressed(metadata: Mapping[str, str]) -> bool:
-    """Tell by its metadata whether a safetensors file is in the compact form."""
+    """Return whether a safetensors file with this metadata is compressed."""
     return FORM in metadata
 
 
 def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
-    """Return what the plain file held that a compact one was made from.
+    """Return the contents of the plain file that a compressed one was made from.
 
     Args:
-        file: The compact file, open (`safetensors.safe_open`, framework ``pt``).
-        path: Where it lies, for messages.
+        file: The compressed file, open (`safetensors.safe_open`, framework ``pt``).
+        path: Its path, for messages.
 
     Returns:
-        Its tensors by name, bit for bit and of their own types; its metadata; the SHA-256 of its bytes.
+        Tensors by name, bit for bit and with their dtypes; metadata; SHA-256 of the plain file.
 
     Raises:
-        EncoderError: of another version, or not what was written.
+        EncoderError: another format version, or the contents changed.
     """
     metadata = file.metadata()
     if metadata[FORM] != VERSION:
         raise EncoderError(
             f"cannot read encoder weights {path}",
-            found=f"compact form {metadata[FORM]}",
+            found=f"compression format {metadata[FORM]}",
             expected=VERSION,
             mend="Use the version of showtell that wrote it",
         )
     try:
         header = file.get_tensor(HEADER).numpy().tobytes()
-        described = json.loads(header[8:])
-        told = described.pop("__metadata__", {})
+        entries = json.loads(header[8:])
+        plain_metadata = entries.pop("__metadata__", {})
         names = frozenset(file.keys())
         digest = hashlib.sha256(header)
         tensors = {}
-        for name in sorted(described, key=lambda one: described[one]["data_offsets"]):
-            tensors[name] = _restored(file, name, described[name]["shape"], packed=MASK + name in names)
+        for name in sorted(entries, key=lambda each: entries[each]["data_offsets"]):
+            tensors[name] = _restore(file, name, entries[name]["shape"], packed=MASK + name in names)
             digest.update(_elements(tensors[name], 1).data)
     except (SafetensorError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise _broken(path, " ".join(str(error).split())) from error
+        raise _corrupt(path, " ".join(str(error).split())) from error
     if digest.hexdigest() != metadata.get(SOURCE):
-        raise _broken(path, "other numbers than were put in")
-    return tensors, told, digest.hexdigest()
+        raise _corrupt(path, "other values than were written")
+    return tensors, plain_metadata, digest.hexdigest()
 
 
-def _broken(path: Path, found: str) -> EncoderError:
+def _corrupt(path: Path, found: str) -> EncoderError:
     return EncoderError(
         f"cannot read encoder weights {path}",
         found=found,
-        expected="compact weights as they were written",
+        expected="compressed weights as they were written",
         mend="Copy the file again",
     )
 
 
 def _read_header(path: Path) -> bytes:
-    """Return all bytes of a safetensors file before its tensors: eight that count the rest, then JSON."""
+    """Return all bytes of a safetensors file before its tensors: the header's length in eight bytes, then JSON."""
     with path.open("rb") as file:
-        count = file.read(8)
-        return count + file.read(int.from_bytes(count, "little"))
+        length = file.read(8)
+        return length + file.read(int.from_bytes(length, "little"))
 
 
-def _parts(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
-    """Yield a tensor's mask, codes and values; where these take no less room, the tensor."""
+def _compress(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield a tensor's mask, codes and values; or the tensor, where that is not larger."""
     elements = _elements(tensor, tensor.element_size())
-    present = elements != 0
-    values, codes = np.unique(elements[present], return_inverse=True)
-    packed = len(elements) // 8 + len(codes) + values.nbytes
-    if len(values) > MOST_VALUES or packed + LEAST_GAIN > elements.nbytes:
+    nonzero = elements != 0
+    values, codes = np.unique(elements[nonzero], return_inverse=True)
+    size = len(elements) // 8 + len(codes) + values.nbytes
+    if len(values) > MAX_VALUES or size + MIN_SAVING > elements.nbytes:
         yield name, tensor
         return
-    yield MASK + name, torch.from_numpy(np.packbits(present))
+    yield MASK + name, torch.from_numpy(np.packbits(nonzero))
     yield CODES + name, torch.from_numpy(codes.astype(np.uint8))
     yield VALUES + name, torch.from_numpy(values).view(tensor.dtype)
 
 
-def _restored(file: Any, name: str, shape: list[int], *, packed: bool) -> Tensor:
+def _restore(file: Any, name: str, shape: list[int], *, packed: bool) -> Tensor:
     if not packed:
         return file.get_tensor(name)  # type: ignore[no-any-return]
     values = file.get_tensor(VALUES + name)
-    present = np.unpackbits(file.get_tensor(MASK + name).numpy(), count=math.prod(shape)).view(np.bool_)
+    nonzero = np.unpackbits(file.get_tensor(MASK + name).numpy(), count=math.prod(shape)).view(np.bool_)
     integers = _elements(values, values.element_size())
-    elements = np.zeros(len(present), integers.dtype)
-    elements[present] = integers[file.get_tensor(CODES + name).numpy()]
+    elements = np.zeros(len(nonzero), integers.dtype)
+    elements[nonzero] = integers[file.get_tensor(CODES + name).numpy()]
     return torch.from_numpy(elements).view(values.dtype).reshape(shape)
 
 
 def _elements(tensor: Tensor, width: int) -> npt.NDArray[Any]:
-    """Return a tensor's bytes as integers of so many bytes, [elements]: no bit of a float is lost in them."""
+    """Return a tensor's bytes as integers of ``width`` bytes, [elements], which keeps every bit of a float."""
     return tensor.contiguous().reshape(-1).view(_INTEGERS[width]).numpy()

@@ -1,9 +1,8 @@
-"""Pictures in, `Features` out: a frozen pretrained network (or a small one that is trained along).
+"""Images in, `Features` out: a frozen pretrained network, or a small one that trains together with its decoder.
 
-An encoder is its name, its layout, the SHA-256 of its weights and its preprocessing; all four travel
-together (`Encoder.identity`), so that features, checkpoints and pictures never meet the wrong one. Frozen means
-three things: no parameter takes a gradient, every pass runs in inference mode, and the network stays in eval mode
-when its parent goes to train mode (batch-norm statistics move without any gradient).
+An encoder's identity is its name, stride layout, weights' SHA-256 and preprocessing (`Encoder.identity`). Caches and
+checkpoints store it, so features never meet another encoder. A frozen encoder takes no gradients, runs in inference
+mode, and stays in eval mode when its parent trains, since batch-norm statistics move without any gradient.
 """
 
 from __future__ import annotations
@@ -15,10 +14,9 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from showtell.config.encoder import SMALL, TIMM_PREFIX, EncoderSpec, Layout
+from showtell.config.encoder import SMALL, TIMM_PREFIX, EncoderSpec, StrideIn
 from showtell.config.preprocessing import Preprocessing
 from showtell.encoders.features import Features
-from showtell.encoders.flip_average import flip_averaged_features
 from showtell.encoders.onednn_resnet import FusedResNet
 from showtell.encoders.resnet import ResNet, fold_batch_norms
 from showtell.encoders.small_cnn import SmallCnn
@@ -32,24 +30,22 @@ from showtell.system.safetensors import save_tensors
 
 __all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_identity", "fast_dtype", "save_encoder"]
 
-LARGEST_HALF = 65504.0
-
-PART_PIXELS = 8 * 224 * 224
-"""Pixels that a core looks at at once, so that maps stay in its cache: 8 pictures of 224."""
+PIXELS_PER_CORE = 8 * 224 * 224
+"""Pixels that one core encodes at a time, so that activations stay in its cache: 8 images of 224 x 224."""
 
 
 class Encoder(nn.Module):
     """A network with its preprocessing. Build one with `build_encoder`.
 
     Attributes:
-        spec: What it is, with layout and preprocessing filled in.
-        preprocessing: What pictures must look like.
+        spec: The spec, with stride layout and preprocessing filled in.
+        preprocessing: How images are resized and normalized.
         width: Channels D of a region.
         grid: Rows and columns of regions.
-        weights: The file its weights came from; None for a network not yet trained.
-        weights_sha256: Of that file.
-        origin: Where they came from and under which licence, where that file says it.
-        layout_was_told: Whether a key or the weights' metadata named the layout.
+        weights: The file that the weights came from; None for a network that is not trained yet.
+        weights_sha256: Hash of that file.
+        origin: Source and license of the weights, where the file names them.
+        stride_known: Whether the spec or the weights' metadata named the stride layout.
     """
 
     def __init__(
@@ -59,7 +55,7 @@ class Encoder(nn.Module):
         weights: EncoderWeights | None,
         preprocessing: Preprocessing,
         *,
-        layout_was_told: bool = True,
+        stride_known: bool = True,
     ):
         super().__init__()
         self.spec = spec
@@ -67,42 +63,42 @@ class Encoder(nn.Module):
         self.weights = None if weights is None else weights.path
         self.weights_sha256 = None if weights is None else weights.sha256
         self.origin = None if weights is None else weights.origin
-        self.layout_was_told = layout_was_told
+        self.stride_known = stride_known
         self.network = network
-        # Where the network is: it looks once before the whole encoder could be moved.
-        place = next(network.parameters()).device
+        # On the network's device: `_probe_shape` runs it before the whole encoder can be moved.
+        device = next(network.parameters()).device
         for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
-            self.register_buffer(name, 255 * torch.tensor(values, device=place), persistent=False)
+            self.register_buffer(name, 255 * torch.tensor(values, device=device), persistent=False)
         self.mean: Tensor
         self.std: Tensor
         if not spec.trainable:
             self.requires_grad_(False)
         self.train(spec.trainable)
-        self.grid, self.width = self._measure()
+        self.grid, self.width = self._probe_shape()
 
     @property
     def regions(self) -> int:
-        """How many regions R a picture has."""
+        """Number of regions R of an image."""
         return self.grid[0] * self.grid[1]
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the network computes in."""
+        """The dtype that the network computes in."""
         return next(self.network.parameters()).dtype
 
     @property
-    def may_have_other_layout(self) -> bool:
-        """Whether `check_layout` has anything to ask."""
-        return self.spec.has_layouts and self.weights is not None
+    def has_stride_variants(self) -> bool:
+        """Whether `verify_stride_layout` has anything to check."""
+        return self.spec.has_stride_variants and self.weights is not None
 
     def identity(self) -> dict[str, Any]:
-        """Return what makes its features its own, as JSON values: name, layout, weights, preprocessing...
+        """Return everything that determines the features, as JSON values.
 
-        Stages, grid and flips are told only where they are not the usual, so that earlier features stay known.
+        `EncoderSpec.identity_fields` adds stages, grid and flips only where they differ from the defaults.
         """
         return {
             "name": self.spec.name,
-            "layout": self.spec.stride_in,
+            "stride_in": self.spec.stride_in,
             "weights": self.weights_sha256,
             "preprocessing": self.preprocessing.model_dump(mode="json"),
             **self.spec.identity_fields,
@@ -112,138 +108,151 @@ class Encoder(nn.Module):
         """Set train or eval mode; a frozen encoder stays in eval mode."""
         return super().train(mode and self.spec.trainable)
 
-    def forward(self, pictures: Tensor) -> Features:
-        """Look at pictures.
+    def forward(self, images: Tensor) -> Features:
+        """Encode images.
 
         Args:
-            pictures: uint8 [P, S, S, 3] as `showtell.images.preprocess.preprocess_image` gives them, or normalised
-                float [P, 3, S, S].
+            images: uint8 [P, S, S, 3] from `showtell.images.preprocess.preprocess_image`, or normalized float
+                [P, 3, S, S].
 
         Returns:
-            Regions float32 [P, R, D], row by row from the top left, and their mean float32 [P, D]. In eval mode
-            they are rounded to half floats, so that live and cached ones are the same numbers.
+            Regions float32 [P, R, D], row by row from the top left, and their mean float32 [P, D]. In eval mode both
+            are rounded to float16, so live features equal cached ones.
 
         Raises:
-            EncoderError: pictures of another size, or numbers that half floats cannot hold (broken weights).
+            EncoderError: wrong shape, or values outside the range of float16 (broken weights).
         """
         if self.spec.trainable:
-            regions, pooled = self._look(self.normalise(pictures))
+            regions, pooled = self._encode(self.normalize(images))
         else:
             with torch.inference_mode():
-                looks = [self._look(self.normalise(part)) for part in self._parts(pictures)]
+                parts = [self._encode(self.normalize(part)) for part in self._split(images)]
                 # [P, R, D] and [P, D]
                 regions, pooled = (
-                    looks[0] if len(looks) == 1 else (torch.cat(each) for each in zip(*looks, strict=True))
+                    parts[0] if len(parts) == 1 else (torch.cat(each) for each in zip(*parts, strict=True))
                 )
+        mask = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
         # Converted outside inference mode: tensors made inside cannot enter a graph that is trained.
-        return Features(regions.float(), pooled.float(), self._mask(regions))
+        return Features(regions.float(), pooled.float(), mask)
 
-    def check_layout(self, pictures: Tensor) -> None:
-        """Ask photographs whether a ResNet's weights are in the layout they were trained in.
+    def verify_stride_layout(self, images: Tensor) -> None:
+        """Check on photographs that a ResNet runs its weights in the stride layout they were trained in.
 
-        See `showtell.encoders.stride_check` for what can be told. Where key or metadata named the layout, doubts are
-        noted on stderr; where it was only assumed, they are an error.
+        See `showtell.encoders.stride_check`. Doubt is an error where the layout was only assumed, and a warning
+        where the spec or the metadata named it.
 
         Args:
-            pictures: As for `forward`; some tens of photographs.
+            images: As for `forward`; a few dozen photographs.
 
         Raises:
-            EncoderError: the weights are of the other layout, and nothing said which one to use.
+            EncoderError: the weights have the other layout, and neither spec nor metadata named one.
         """
-        if not self.may_have_other_layout or self.weights is None:
+        if not self.has_stride_variants or self.weights is None:
             return
         depth = int(self.spec.name.removeprefix("resnet"))
-        evidence = compare_strides(depth, read_weights(self.weights), self.normalise(pictures))
-        if evidence.layout in (None, self.spec.stride_in):
+        evidence = compare_strides(depth, read_weights(self.weights), self.normalize(images))
+        if evidence.stride_in in (None, self.spec.stride_in):
             return
-        what = f"{self.weights} seem to be weights of layout {evidence.layout}, not {self.spec.stride_in}"
-        if not self.layout_was_told:
-            raise EncoderError(
-                what, found=evidence.reason, mend=f"Set encoder.stride_in to {evidence.layout}"
-            )
+        what = f"{self.weights} seems to have stride layout {evidence.stride_in}, not {self.spec.stride_in}"
+        if not self.stride_known:
+            mend = f"Set encoder.stride_in to {evidence.stride_in}"
+            raise EncoderError(what, found=evidence.reason, mend=mend)
         note(f"warning: {what}: {evidence.reason}")
 
-    def normalise(self, pictures: Tensor) -> Tensor:
-        """Return pictures as the network wants them: float [P, 3, S, S], channels last in memory."""
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return the network's input: float [P, 3, S, S], channels last in memory."""
         size = self.preprocessing.size
-        if pictures.dtype == torch.uint8:
-            if pictures.ndim != 4 or pictures.shape[1:] != (size, size, 3):
-                raise _wrong_shape(pictures, f"uint8 [P, {size}, {size}, 3]")
-            # Whole rows at once: over a last dimension of three channels nothing is vectorised.
-            rows = pictures.to(self.mean.device).reshape(-1, size, 3 * size).to(self.mean.dtype)
+        if images.dtype == torch.uint8:
+            if images.ndim != 4 or images.shape[1:] != (size, size, 3):
+                raise _wrong_shape(images, f"uint8 [P, {size}, {size}, 3]")
+            # Whole rows at once: PyTorch does not vectorize over a last dimension of three channels.
+            rows = images.to(self.mean.device).reshape(-1, size, 3 * size).to(self.mean.dtype)
             scaled = rows.sub_(self.mean.repeat(size)).div_(self.std.repeat(size))
             return scaled.to(self.dtype).view(-1, size, size, 3).permute(0, 3, 1, 2)  # [P, 3, S, S]
-        if pictures.ndim != 4 or pictures.shape[1:] != (3, size, size):
-            raise _wrong_shape(pictures, f"float [P, 3, {size}, {size}]")
-        return pictures.to(self.mean.device, self.dtype, memory_format=torch.channels_last)
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise _wrong_shape(images, f"float [P, 3, {size}, {size}]")
+        return images.to(self.mean.device, self.dtype, memory_format=torch.channels_last)
 
-    def _parts(self, pictures: Tensor) -> Iterable[Tensor]:
-        """Return the batch in parts that suit a CPU's cache; a picture's features do not depend on its part."""
-        if self.mean.device.type != "cpu" or torch.compiler.is_exporting() or pictures.ndim != 4:
-            return (pictures,)
+    def _split(self, images: Tensor) -> Iterable[Tensor]:
+        """Split a batch to fit a CPU's cache; features do not depend on the split."""
+        if self.mean.device.type != "cpu" or torch.compiler.is_exporting() or images.ndim != 4:
+            return (images,)
         pixels = (1 + self.spec.flip_average) * self.preprocessing.size**2
-        part = max(1, PART_PIXELS * torch.get_num_threads() // pixels)
-        return cancellable(torch.split(pictures, part))
+        return cancellable(torch.split(images, max(1, PIXELS_PER_CORE * torch.get_num_threads() // pixels)))
 
-    def _look(self, normalised: Tensor) -> tuple[Tensor, Tensor]:
-        """Return regions [P, R, D] and their mean [P, D]; half floats in eval mode."""
-        maps = flip_averaged_features(
-            self.network, normalised, flip_average=self.spec.flip_average
-        )  # [P, D, h, w]
-        seen = maps.flatten(2).transpose(1, 2)  # [P, R, D]
-        pooled = seen.mean(1, dtype=torch.float32)  # [P, D]
-        return (seen, pooled) if self.training else (self._halve(seen), self._halve(pooled))
+    def _encode(self, normalized: Tensor) -> tuple[Tensor, Tensor]:
+        """Return regions [P, R, D] and their mean [P, D]; float16 in eval mode."""
+        maps = flip_averaged_features(self.network, normalized, flip_average=self.spec.flip_average)
+        regions = maps.flatten(2).transpose(1, 2)  # [P, R, D]
+        pooled = regions.mean(1, dtype=torch.float32)  # [P, D]
+        return (regions, pooled) if self.training else (self._to_half(regions), self._to_half(pooled))
 
-    def _halve(self, seen: Tensor) -> Tensor:
-        halves = seen.to(torch.float16)
-        # Least and greatest are NaN where any number is, and quicker found than each is asked.
+    def _to_half(self, values: Tensor) -> Tensor:
+        halves = values.to(torch.float16)
+        # The extremes are NaN where any value is; this is faster than isfinite() on every value.
         if halves.numel() and not all(bool(end.isfinite()) for end in torch.aminmax(halves)):
             raise EncoderError(
-                f"the features of {self.spec.name} cannot be kept",
-                found="numbers that are not finite or too large",
-                expected=f"magnitudes up to {LARGEST_HALF:.0f}",
+                f"the features of {self.spec.name} do not fit float16",
+                found="values that are not finite or too large",
+                expected=f"magnitudes up to {torch.finfo(torch.float16).max:.0f}",
                 mend="Check that the weights belong to this encoder",
             )
         return halves
 
-    @staticmethod
-    def _mask(regions: Tensor) -> Tensor:
-        return torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
-
-    def _measure(self) -> tuple[tuple[int, int], int]:
-        """Return the grid and the width, from one look at a blank picture."""
+    def _probe_shape(self) -> tuple[tuple[int, int], int]:
+        """Return grid and width, from one pass over a blank image."""
         size, mode = self.preprocessing.size, self.training
         self.eval()
         with torch.no_grad():
-            seen = self.network(self.normalise(torch.zeros(1, size, size, 3, dtype=torch.uint8)))
+            maps = self.network(self.normalize(torch.zeros(1, size, size, 3, dtype=torch.uint8)))
         self.train(mode)
-        return (seen.shape[2], seen.shape[3]), seen.shape[1]
+        return (maps.shape[2], maps.shape[3]), maps.shape[1]
 
 
-def _wrong_shape(pictures: Tensor, expected: str) -> EncoderError:
-    found = f"{str(pictures.dtype).removeprefix('torch.')} {list(pictures.shape)}"
+def flip_averaged_features(network: nn.Module, images: Tensor, *, flip_average: bool) -> Tensor:
+    """Return a network's feature maps; with ``flip_average``, the mean over each image and its horizontal flip.
+
+    The flip's map is flipped back, so every region keeps its place (Simonyan & Zisserman 2015, section 3.2, average a
+    classifier's predictions in the same way).
+
+    Args:
+        network: Maps images to feature maps [P, D, h, w].
+        images: float [P, 3, S, S].
+        flip_average: Average over the flips too.
+
+    Returns:
+        Maps [P, D, h, w] in the network's dtype; in float32 with ``flip_average``, and then mirrored images have
+        mirrored maps, to the bit.
+    """
+    if not flip_average:
+        maps: Tensor = network(images)
+        return maps
+    batch_size = images.shape[0]
+    both = network(torch.cat([images, images.flip(3)])).float()  # [2P, D, h, w]
+    return torch.stack([both[:batch_size], both[batch_size:].flip(3)]).mean(0)
+
+
+def _wrong_shape(images: Tensor, expected: str) -> EncoderError:
+    found = f"{str(images.dtype).removeprefix('torch.')} {list(images.shape)}"
     return EncoderError(
-        "cannot look at these pictures",
-        found=found,
-        expected=expected,
-        mend="Prepare them with prepare_picture",
+        "cannot encode these images", found=found, expected=expected, mend="Use preprocess_image"
     )
 
 
 def fast_dtype(device: torch.device | str = "cpu") -> torch.dtype:
-    """Return the fastest dtype a frozen network may use on a device.
+    """Return the fastest dtype for a frozen network on a device.
 
-    bfloat16 where the processor multiplies it in hardware (AMX, AVX512-BF16) and on graphics cards that have
-    it, float16 on older ones, float32 elsewhere.
+    bfloat16 where the hardware multiplies it (CPUs with AMX or AVX512-BF16, recent GPUs), float16 on older GPUs,
+    float32 elsewhere.
     """
     kind = torch.device(device).type
     if kind == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
-    # These two questions have no public name yet.
-    questions = (
+    # PyTorch has no public names for these two queries yet.
+    queries = (
         getattr(torch.cpu, name, None) for name in ("_is_amx_tile_supported", "_is_avx512_bf16_supported")
     )
-    if kind == "cpu" and any(question is not None and question() for question in questions):
+    if kind == "cpu" and any(query is not None and query() for query in queries):
         return torch.bfloat16
     return torch.float32
 
@@ -258,25 +267,25 @@ def build_encoder(
     """Build an encoder and load its weights.
 
     Args:
-        spec: What is wanted; layout and preprocessing may be left to the weights' metadata.
-        weights: A local safetensors file; goes before ``spec.weights``; neither: the hub's.
-        device: Where it shall run.
-        dtype: What a frozen network computes in; None: `fast_dtype`, but float32 for ``small``, so that it sees
-            what it saw in training. Trainable ones are float32.
+        spec: Stride layout and preprocessing may be left to the weights' metadata.
+        weights: A local safetensors file, which overrides ``spec.weights``; with neither, the hub's weights.
+        device: Device to run on.
+        dtype: Of a frozen network; None: `fast_dtype`, but float32 for ``small``, as in its training. Trainable
+            networks are float32.
 
     Raises:
-        EncoderError: weights missing, broken, of another network, or contradicting the spec.
+        EncoderError: weights are missing, broken, of another network, or contradict the spec.
         MissingExtraError: a ``timm:`` encoder without a working timm.
     """
-    layout_was_told = True
     path = weights or (Path(spec.weights) if spec.weights else None)
     source = read_weights(path) if path else None
+    stride_known = True
     if spec.name == SMALL:
         if source is None and not spec.trainable:
             raise EncoderError(
                 "the encoder small cannot be frozen",
-                found="no weights: it would see at random",
-                mend="Set encoder.trainable to true, or name weights it was trained to: --encoder-weights FILE",
+                found="no weights: its features would be random",
+                mend="Set encoder.trainable to true, or name trained weights: --encoder-weights FILE",
             )
         network: nn.Module = SmallCnn(spec.width)
         if source is not None:
@@ -287,9 +296,9 @@ def build_encoder(
         network, source = build_timm_network(spec.name.removeprefix(TIMM_PREFIX), source)
     else:
         source = source or download_weights(spec.name)
-        if spec.has_layouts:
-            layout_was_told = (spec.stride_in or source.layout) is not None
-            spec = spec.model_copy(update={"layout": _settle_layout(spec, source)})
+        if spec.has_stride_variants:
+            stride_known = (spec.stride_in or source.stride_in) is not None
+            spec = spec.model_copy(update={"stride_in": _resolve_stride(spec, source)})
         network = ResNet(
             int(spec.name.removeprefix("resnet")),
             spec.stride_in or "conv2",
@@ -297,12 +306,12 @@ def build_encoder(
             grid=spec.region_grid,
         )
         load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
-        if not layout_was_told:
+        if not stride_known:
             note(
-                f"{source.path} does not say its layout: taken as conv2 (torchvision, timm). "
-                "For weights of Caffe, Keras or MSRA origin set encoder.stride_in to conv1."
+                f"{source.path} does not name its stride layout: assuming conv2 (torchvision, timm). "
+                "For weights from Caffe, Keras or MSRA, set encoder.stride_in to conv1."
             )
-    preprocessing = _settle_preprocessing(spec, source)
+    preprocessing = _resolve_preprocessing(spec, source)
     spec = spec.model_copy(update={"preprocessing": preprocessing})
     network.eval()
     if not spec.trainable:
@@ -312,38 +321,38 @@ def build_encoder(
             network = FusedResNet(network)
         network = network.to(dtype or (torch.float32 if spec.name == SMALL else fast_dtype(device)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Encoder(spec, network.to(device), source, preprocessing, layout_was_told=layout_was_told)
+    return Encoder(spec, network.to(device), source, preprocessing, stride_known=stride_known)
 
 
-def _settle_layout(spec: EncoderSpec, source: EncoderWeights) -> Layout:
-    """Return the layout that metadata and key agree on."""
-    if spec.stride_in and source.layout and spec.stride_in != source.layout:
+def _resolve_stride(spec: EncoderSpec, source: EncoderWeights) -> StrideIn:
+    """Return the stride layout of spec and metadata; conv2 where neither names one."""
+    if spec.stride_in and source.stride_in and spec.stride_in != source.stride_in:
         raise EncoderError(
-            f"the layout of {source.path} is not the one asked for",
-            found=f"{source.layout} in the weights' metadata",
+            f"{source.path} has another stride layout than requested",
+            found=f"{source.stride_in} in the weights' metadata",
             expected=f"{spec.stride_in} (encoder.stride_in)",
             mend="Leave the key out",
         )
-    return spec.stride_in or source.layout or "conv2"
+    return spec.stride_in or source.stride_in or "conv2"
 
 
-def _settle_preprocessing(spec: EncoderSpec, source: EncoderWeights | None) -> Preprocessing:
-    """Return the spec's preprocessing, completed by what the weights say."""
-    told = source.preprocessing if source else {}
+def _resolve_preprocessing(spec: EncoderSpec, source: EncoderWeights | None) -> Preprocessing:
+    """Return the spec's preprocessing, completed from the weights' metadata."""
+    metadata = source.preprocessing if source else {}
     if spec.preprocessing is None:
         default = Preprocessing() if spec.name != SMALL else SmallCnn.preprocessing
-        return default.model_copy(update=told)
-    wanted = {name: getattr(spec.preprocessing, name) for name in spec.preprocessing.model_fields_set}
+        return default.model_copy(update=metadata)
+    requested = {name: getattr(spec.preprocessing, name) for name in spec.preprocessing.model_fields_set}
     for name in ("mean", "std"):
-        if name in wanted and name in told and wanted[name] != told[name]:
+        if name in requested and name in metadata and requested[name] != metadata[name]:
             raise EncoderError(
-                f"the preprocessing of {source.path if source else spec.name} is not the one asked for",
-                found=f"{name} {told[name]} in the weights' metadata",
-                expected=f"{wanted[name]} (encoder.preprocessing.{name})",
+                f"{source.path if source else spec.name} has other preprocessing than requested",
+                found=f"{name} {metadata[name]} in the weights' metadata",
+                expected=f"{requested[name]} (encoder.preprocessing.{name})",
                 mend="Leave the key out",
             )
     return spec.preprocessing.model_copy(
-        update={name: value for name, value in told.items() if name not in wanted}
+        update={name: value for name, value in metadata.items() if name not in requested}
     )
 
 
@@ -359,25 +368,21 @@ def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, wha
 
 
 def identity_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Return one line for each field, nested ones dotted, that two mappings do not share."""
+    """Return one line for each field, nested ones dotted, whose values differ; lists equal tuples."""
     lines = []
     for name in sorted(found.keys() | expected.keys()):
         old, new = found.get(name), expected.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += [f"{name}.{line}" for line in identity_differences(old, new)]
-        elif old != new and list(_items(old)) != list(_items(new)):
+        elif (list(old) if isinstance(old, tuple) else old) != (list(new) if isinstance(new, tuple) else new):
             lines.append(f"{name} is {old}, not {new}")
     return lines
 
 
-def _items(value: Any) -> tuple[Any, ...]:
-    return tuple(value) if isinstance(value, list | tuple) else (value,)
-
-
 def save_encoder(encoder: Encoder, path: Path) -> None:
-    """Write an encoder's weights so that `build_encoder` reads them back with layout and preprocessing.
+    """Write an encoder's weights with stride layout and preprocessing, for `build_encoder`.
 
-    A frozen one is copied byte for byte, so that its SHA-256, and with it its identity, stays.
+    A frozen encoder's file is copied byte for byte, which keeps its SHA-256 and so its identity.
 
     Raises:
         DataError: the file cannot be written.
@@ -395,5 +400,5 @@ def save_encoder(encoder: Encoder, path: Path) -> None:
             "input": f"RGB 0..1 {preprocessing.size}x{preprocessing.size}",
         }
         if encoder.spec.stride_in:
-            metadata["layout"] = encoder.spec.stride_in
+            metadata["stride_in"] = encoder.spec.stride_in
         save_tensors(encoder.network.state_dict(), temporary, metadata)

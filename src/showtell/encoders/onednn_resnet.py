@@ -1,9 +1,9 @@
-"""The frozen ResNet on a CPU: each convolution with its ReLU, and with the addition before it, as one oneDNN call.
+"""The frozen ResNet on a CPU: each convolution fused with its addition and ReLU into one oneDNN call.
 
 Eager PyTorch writes every intermediate map three times (convolution, addition, ReLU) and reorders the weights at
-every call. The calls that its compiler emits do it once, with weights reordered beforehand; on two cores with AMX
-that was 3 times as fast in bfloat16 (batch 32), and nearer to float32, since sums are rounded once. These calls have
-no public name: where they are missing, or the tensors are not on a CPU, the plain network runs.
+every call. The operators that its compiler emits write it once and take weights that are reordered in advance: 3 times
+as fast in bfloat16 (batch 32, two cores with AMX), and closer to float32, since sums are rounded once. These operators
+are not public: where they are missing, or off the CPU, the plain network runs.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from showtell.kernels.onednn import can_compute
 from showtell.system.batch_pool import cancellable
 
 PACKED_BATCH = 32
-"""Weights are laid out for this many pictures; other counts give the same numbers at about the same speed."""
+"""Weights are reordered for this batch size; others give the same values at about the same speed."""
 
 _PACKING = Lock()
-"""Weights are laid out by one thread, which others wait for; of the module, as networks are copied and pickled."""
+"""One thread reorders the weights. A global, because networks are copied and pickled."""
 
 
 def can_fuse(dtype: torch.dtype) -> bool:
-    """Return whether this PyTorch has the fused calls, for tensors of a dtype on this processor."""
+    """Return whether this PyTorch has the fused operators, for a dtype on this processor."""
     return (
         can_compute(dtype)
         and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
@@ -38,7 +38,7 @@ def can_fuse(dtype: torch.dtype) -> bool:
 
 
 class FusedResNet(nn.Module):
-    """A folded, frozen `ResNet` that computes the same map faster where it can.
+    """A frozen `ResNet` with folded batch norms, fused where possible.
 
     Args:
         plain: The network after `showtell.encoders.resnet.fold_batch_norms`.
@@ -49,30 +49,30 @@ class FusedResNet(nn.Module):
         self.plain = plain
         self._packed: dict[nn.Module, Tensor] = {}
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return the map [P, D, h, w] of normalised pictures float [P, 3, H, W], see `ResNet.join`."""
-        if pictures.device.type != "cpu" or torch.is_grad_enabled() or not can_fuse(pictures.dtype):
-            unfused: Tensor = self.plain(pictures)
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the map [P, D, h, w] of normalized images float [P, 3, H, W]."""
+        if images.device.type != "cpu" or torch.is_grad_enabled() or not can_fuse(images.dtype):
+            unfused: Tensor = self.plain(images)
             return unfused
         if not self._packed:
             with _PACKING:
                 if not self._packed:
-                    self._pack(pictures)
-        x = max_pool_3x3(self._convolve(self.plain.conv1, pictures, "relu"))  # [P, 64, H/4, W/4]
+                    self._pack(images)
+        x = max_pool_3x3(self._convolve(self.plain.conv1, images, "relu"))  # [P, 64, H/4, W/4]
         maps = []
         for stage in range(1, 5):
             for block in cancellable(getattr(self.plain, f"layer{stage}")):
                 x = self._block(block, x)
             if stage in self.plain.stages:
-                maps.append(x)  # the next stage's shortcut is a convolution: nothing writes over it
-        return self.plain.join(maps)
+                maps.append(x)  # safe: the next stage's shortcut is a convolution and does not write into x
+        return self.plain.concat_stages(maps)
 
     def _block(self, block: Any, x: Tensor) -> Tensor:
         shortcut = x if block.downsample is None else self._convolve(block.downsample[0], x, "none")
         for index in range(1, block.convolutions):
             x = self._convolve(getattr(block, f"conv{index}"), x, "relu")
         last = getattr(block, f"conv{block.convolutions}")
-        # Adds into `shortcut`; an input that is its own shortcut is not read again.
+        # Adds into `shortcut` in place; a block's input is not read again.
         torch.ops.mkldnn._convolution_pointwise_(
             shortcut, x, self._packed[last], last.bias, *_geometry(last), "add", None, "relu", [], None
         )
@@ -85,16 +85,16 @@ class FusedResNet(nn.Module):
         )
         return convolved
 
-    def _pack(self, pictures: Tensor) -> None:
-        """Reorder the weights for maps of the sizes that these pictures give."""
+    def _pack(self, images: Tensor) -> None:
+        """Reorder the weights for the input sizes that these images give."""
         sizes: dict[nn.Module, list[int]] = {}
 
-        def remember(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        def record(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
             sizes[module] = [PACKED_BATCH, *inputs[0].shape[1:]]
 
         convolutions = [module for module in self.plain.modules() if isinstance(module, nn.Conv2d)]
-        hooks = [module.register_forward_hook(remember) for module in convolutions]
-        self.plain(pictures[:1])
+        hooks = [module.register_forward_hook(record) for module in convolutions]
+        self.plain(images[:1])
         for hook in hooks:
             hook.remove()
         reorder: Callable[..., Tensor] = (
@@ -111,26 +111,26 @@ class FusedResNet(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        # Reordered weights cannot be copied or pickled; they are made again when needed.
+        # Reordered weights cannot be copied or pickled; `forward` makes them again.
         return {**self.__dict__, "_packed": {}}
 
 
 def max_pool_3x3(x: Tensor) -> Tensor:
-    """Return the greatest of each 3x3 with stride 2, as ResNet's first pooling does, of numbers none below zero.
+    """Return ResNet's 3x3 max pooling with stride 2 and padding 1, for values that are not negative.
 
-    PyTorch's own pooling remembers where each greatest stood. Bits of bfloat16
-    numbers that are not negative are ordered like integers, whose maxima are quicker still.
+    PyTorch's max_pool2d also stores the indices of the maxima. The bits of non-negative bfloat16 values are ordered
+    like integers, whose maxima are faster still.
     """
     rows, columns = x.shape[2:]
     if rows % 2 or columns % 2 or x.dtype != torch.bfloat16:
         pooled: Tensor = functional.max_pool2d(x, 3, 2, padding=1)
         return pooled
-    numbers = x.permute(0, 2, 3, 1).view(torch.int16)  # [P, H, W, C]
-    tall = torch.maximum(numbers[:, 0::2], numbers[:, 1::2])  # [P, H/2, W, C]
-    torch.maximum(tall[:, 1:], numbers[:, 1:-1:2], out=tall[:, 1:])
-    both = torch.maximum(tall[:, :, 0::2], tall[:, :, 1::2])  # [P, H/2, W/2, C]
-    torch.maximum(both[:, :, 1:], tall[:, :, 1:-1:2], out=both[:, :, 1:])
-    return both.view(torch.bfloat16).permute(0, 3, 1, 2)
+    bits = x.permute(0, 2, 3, 1).view(torch.int16)  # [P, H, W, C]
+    by_rows = torch.maximum(bits[:, 0::2], bits[:, 1::2])  # [P, H/2, W, C]
+    torch.maximum(by_rows[:, 1:], bits[:, 1:-1:2], out=by_rows[:, 1:])
+    result = torch.maximum(by_rows[:, :, 0::2], by_rows[:, :, 1::2])  # [P, H/2, W/2, C]
+    torch.maximum(result[:, :, 1:], by_rows[:, :, 1:-1:2], out=result[:, :, 1:])
+    return result.view(torch.bfloat16).permute(0, 3, 1, 2)
 
 
 def _geometry(convolution: nn.Conv2d) -> tuple[Any, Any, Any, int]:

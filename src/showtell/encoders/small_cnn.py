@@ -1,9 +1,8 @@
 """A small convolutional network that is trained from scratch with its decoder, for drawn scenes.
 
-Four convolutions with batch norm and maximum pooling. Place must be told, so two coordinate channels (Liu et al.
-2018, "An intriguing failing of convolutional neural networks and the CoordConv solution") are added to the picture,
-and four to the map: a region says where it is, without the convolutions having to carry it there. On drawn scenes,
-pooling told kinds apart in fewer steps than strided convolutions of the same width.
+Four convolutions with batch norm and max pooling. Coordinate channels (Liu et al. 2018, "An intriguing failing of
+convolutional neural networks and the CoordConv solution") give the position: two are added to the image, four to the
+map. On drawn scenes, max pooling learned shapes in fewer steps than strided convolutions of the same width.
 """
 
 from __future__ import annotations
@@ -15,8 +14,6 @@ from torch import Tensor, nn
 
 from showtell.config.preprocessing import Preprocessing
 
-NARROWEST = 16
-
 
 def _stage(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> list[nn.Module]:
     return [
@@ -27,7 +24,7 @@ def _stage(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> li
 
 
 class SmallCnn(nn.Module):
-    """Normalised pictures float [P, 3, S, S] to a map [P, D, S/16, S/16], of which four channels say where.
+    """Normalized images float [P, 3, S, S] to a map [P, D, S/16, S/16] with four coordinate channels.
 
     Args:
         width: Channels D of the map, a multiple of 8.
@@ -49,19 +46,18 @@ class SmallCnn(nn.Module):
         )
         self.width = width
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Return the last map [P, D, S/16, S/16]."""
-        places = _coordinates(pictures)
-        placed = torch.cat([pictures, places], dim=1)  # [P, 5, S, S]
-        seen = self.stages(placed.contiguous(memory_format=torch.channels_last))  # [P, D - 4, S/16, S/16]
-        places = _coordinates(seen)
-        # The cosine tells the middle from both sides, which no weighting of the coordinate itself can.
-        return torch.cat([seen, places, torch.cos(torch.pi * places)], dim=1)
+        inputs = torch.cat([images, _coordinates(images)], dim=1)  # [P, 5, S, S]
+        maps = self.stages(inputs.contiguous(memory_format=torch.channels_last))  # [P, D - 4, S/16, S/16]
+        position = _coordinates(maps)
+        # The cosine separates the middle from both sides; no linear function of the coordinate can.
+        return torch.cat([maps, position, torch.cos(torch.pi * position)], dim=1)
 
 
 def _coordinates(maps: Tensor) -> Tensor:
-    """Return two channels like maps [P, C, h, w]: down and right, each from -1 to 1, [P, 2, h, w]."""
-    count, _, height, width = maps.shape
-    down = torch.linspace(-1, 1, height, dtype=maps.dtype, device=maps.device)
-    right = torch.linspace(-1, 1, width, dtype=maps.dtype, device=maps.device)
-    return torch.stack(torch.meshgrid(down, right, indexing="ij")).expand(count, -1, -1, -1)
+    """Return y and x from -1 to 1 as two channels [P, 2, h, w] for maps [P, C, h, w]."""
+    batch_size, _, height, width = maps.shape
+    y = torch.linspace(-1, 1, height, dtype=maps.dtype, device=maps.device)
+    x = torch.linspace(-1, 1, width, dtype=maps.dtype, device=maps.device)
+    return torch.stack(torch.meshgrid(y, x, indexing="ij")).expand(batch_size, -1, -1, -1)

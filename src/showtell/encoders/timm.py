@@ -1,7 +1,7 @@
-"""Every other backbone, as ``timm:NAME``; timm is imported here alone, and only when one is asked for.
+"""All other backbones, as ``timm:NAME``. timm is imported here only, and only on demand.
 
-timm imports torchvision, and a torchvision whose binary does not fit torch's fails with RuntimeError
-(``operator torchvision::nms does not exist``), not ImportError. Both are told with cause and cure.
+timm imports torchvision, and a torchvision binary that does not fit the installed torch fails with RuntimeError
+(``operator torchvision::nms does not exist``), not ImportError. The error names cause and fix of both.
 """
 
 from __future__ import annotations
@@ -9,17 +9,15 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from showtell.encoders.weights import (
-    LOCAL_FILE,
     EncoderWeights,
+    fetch_from_hub,
     hub_metadata,
-    hub_refused,
     load_state_dict_strict,
     read_weights,
 )
@@ -27,23 +25,23 @@ from showtell.errors import EncoderError, MissingExtraError
 
 
 class TimmNetwork(nn.Module):
-    """A timm model that gives a map [P, D, h, w], be its own channels first, channels last or tokens."""
+    """A timm model as a feature map [P, D, h, w], whether its own output is channels first, channels last or tokens."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
         self.model = model
         self.width: int = model.num_features  # type: ignore[assignment]
 
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Return the last map [P, D, h, w] of normalised pictures float [P, 3, S, S]."""
-        seen = self.model.forward_features(pictures)  # type: ignore[operator]
-        if seen.ndim == 3:  # [P, prefix + h*w, D]
-            tokens = seen[:, getattr(self.model, "num_prefix_tokens", 0) :].transpose(1, 2)  # [P, D, h*w]
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the last map [P, D, h, w] of normalized images float [P, 3, S, S]."""
+        output = self.model.forward_features(images)  # type: ignore[operator]
+        if output.ndim == 3:  # [P, prefix + h*w, D]
+            tokens = output[:, getattr(self.model, "num_prefix_tokens", 0) :].transpose(1, 2)  # [P, D, h*w]
             side = math.isqrt(tokens.shape[2])
             return tokens.unflatten(2, (side, side) if side * side == tokens.shape[2] else (1, -1))  # type: ignore[no-any-return]
-        if seen.shape[1] != self.width:  # [P, h, w, D]
-            seen = seen.permute(0, 3, 1, 2)
-        return seen  # type: ignore[no-any-return]
+        if output.shape[1] != self.width:  # [P, h, w, D]
+            output = output.permute(0, 3, 1, 2)
+        return output  # type: ignore[no-any-return]
 
 
 def import_timm() -> Any:
@@ -55,15 +53,13 @@ def import_timm() -> Any:
     try:
         import timm
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        if isinstance(error, ImportError):
-            raise MissingExtraError("timm, for timm: encoders,", extra="timm", cause=reason) from error
-        raise MissingExtraError(
-            "timm, for timm: encoders,",
-            extra="timm",
-            cause=f"{reason} (timm imports torchvision, whose binary must be built for the installed torch "
-            f"{torch.__version__}: install torch and torchvision together, from one index)",
-        ) from error
+        cause = f"{type(error).__name__}: {error}"
+        if not isinstance(error, ImportError):
+            cause += (
+                " (timm imports torchvision, whose binary must be built for the installed torch "
+                f"{torch.__version__}: install torch and torchvision together, from one index)"
+            )
+        raise MissingExtraError("timm, for timm: encoders,", extra="timm", cause=cause) from error
     return timm
 
 
@@ -71,18 +67,18 @@ def build_timm_network(name: str, source: EncoderWeights | None) -> tuple[TimmNe
     """Build a timm model and load its weights.
 
     Args:
-        name: timm's name, a tag after a dot allowed ("densenet169.tv_in1k").
+        name: timm's name, optionally with a tag after a dot ("densenet169.tv_in1k").
         source: Local weights; None: timm's own from the hub.
 
     Raises:
-        MissingExtraError: no working timm.
+        MissingExtraError: timm does not work.
         EncoderError: no such model, weights of another network, or the hub cannot be reached.
     """
     timm = import_timm()
     known = timm.list_models()
     if name.split(".", maxsplit=1)[0] not in known:
         near = difflib.get_close_matches(name, known, n=3)
-        mend = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() names them all"
+        mend = f"Did you mean {' or '.join(near)}?" if near else "timm.list_models() lists them all"
         raise EncoderError(f"timm has no model '{name}'", found=f"timm {timm.__version__}", mend=mend)
     model = timm.create_model(name, pretrained=False, num_classes=0)
     config = dict(model.pretrained_cfg)
@@ -90,22 +86,14 @@ def build_timm_network(name: str, source: EncoderWeights | None) -> tuple[TimmNe
     prefix = classifier if isinstance(classifier, str) else classifier[0]
     repository = None
     if source is None:
-        source, repository = _download(name, config), config["hf_hub_id"]
+        repository = config.get("hf_hub_id")
+        if not repository:
+            mend = "Use a local file: --encoder-weights FILE (encoder_weights= in Python)"
+            raise EncoderError(f"timm has no weights for '{name}' on the hub", mend=mend)
+        source = read_weights(fetch_from_hub(repository, "model.safetensors", name=f"timm:{name}"))
     load_state_dict_strict(model, source, name=f"timm:{name}", classifier=f"{prefix}.")
     if source.norm_epsilon is not None:
         for module in model.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eps = source.norm_epsilon
     return TimmNetwork(model), replace(source, metadata=hub_metadata(config, repository) | source.metadata)
-
-
-def _download(name: str, config: dict[str, Any]) -> EncoderWeights:
-    from huggingface_hub import hf_hub_download
-
-    repository = config.get("hf_hub_id")
-    if not repository:
-        raise EncoderError(f"timm has no weights for '{name}' on the hub", mend=LOCAL_FILE)
-    try:
-        return read_weights(Path(hf_hub_download(repository, "model.safetensors")))
-    except Exception as error:
-        raise hub_refused(f"timm:{name}", repository, error) from error

@@ -1,8 +1,8 @@
-"""Encoder weights: safetensors files with what they say of themselves, loaded strictly or refused.
+"""Encoder weights: safetensors files with their metadata, loaded strictly.
 
-A file is known by the SHA-256 of its bytes, a compact one (`showtell.encoders.compressed_weights`) by that of the plain file it
-gives back. What a network must know to use it (layout, mean and standard deviation, picture size, batch-norm epsilon)
-is read from its metadata, so that it cannot drift from the numbers.
+A file is identified by the SHA-256 of its bytes; a compressed one (`showtell.encoders.compressed_weights`) by that of
+the plain file that it decompresses to. Stride layout, mean, standard deviation, image size and batch-norm epsilon come
+from the file's metadata, so that they cannot drift from the weights.
 """
 
 from __future__ import annotations
@@ -14,36 +14,28 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from showtell.config.encoder import Layout
+from showtell.config.encoder import StrideIn
 from showtell.encoders.compressed_weights import decompress, is_compressed
 from showtell.errors import EncoderError, reason
 from showtell.system.atomic import sha256_file
 
-SHOWN_KEYS = 5
-
-HUB_REPOSITORIES = {
-    "resnet18": "timm/resnet18.tv_in1k",
-    "resnet34": "timm/resnet34.tv_in1k",
-    "resnet50": "timm/resnet50.tv_in1k",
-    "resnet101": "timm/resnet101.tv_in1k",
-    "resnet152": "timm/resnet152.tv_in1k",
-}
-LOCAL_FILE = "Name a local file: --encoder-weights FILE (encoder_weights= in Python)"
+MAX_KEYS_SHOWN = 5
+HUB_TIMEOUT = 10.0
+HUB_REPOSITORIES = {f"resnet{depth}": f"timm/resnet{depth}.tv_in1k" for depth in (18, 34, 50, 101, 152)}
 
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """The tensors of a safetensors file and what it says of them.
+    """The tensors and metadata of a safetensors file.
 
     Attributes:
-        path: Where it was read.
+        path: The file.
         sha256: Of the plain file's bytes, hexadecimal.
-        tensors: By name; floating ones are float32 whatever the file holds.
-        metadata: What the file says of itself; values are text.
+        tensors: By name; floating-point tensors are float32, whatever the file holds.
+        metadata: The file's metadata, as text.
     """
 
     path: Path
@@ -52,32 +44,33 @@ class EncoderWeights:
     metadata: dict[str, str]
 
     @property
-    def layout(self) -> Layout | None:
-        """The layout named by the metadata key ``stride`` or ``layout``, None where neither is there.
+    def stride_in(self) -> StrideIn | None:
+        """The stride layout in the metadata (``stride_in``, ``layout`` or ``stride``), None if there is none.
 
         Raises:
             EncoderError: the key is there but names no layout.
         """
-        text = self.metadata.get("layout", self.metadata.get("stride"))
+        text = next(
+            (self.metadata[key] for key in ("stride_in", "layout", "stride") if key in self.metadata), None
+        )
         if text is None:
             return None
         match = re.match(r"(conv1|conv2)\b", text.strip())
         if match is None:
             raise EncoderError(
-                f"the metadata of {self.path} name no layout",
+                f"the metadata of {self.path} has no valid stride layout",
                 found=f"'{text}'",
                 expected="conv1 or conv2 first",
-                mend="Name it with the key encoder.stride_in in a file without this metadata key",
+                mend="Remove this metadata from the file, and set encoder.stride_in",
             )
         return "conv1" if match[1] == "conv1" else "conv2"
 
     @property
     def preprocessing(self) -> dict[str, Any]:
-        """The fields of `showtell.config.preprocessing.Preprocessing` that the metadata name: mean, std, size."""
-        fields: dict[str, Any] = {}
-        for name in ("mean", "std"):
-            if name in self.metadata:
-                fields[name] = self._three_numbers(name)
+        """The fields of `showtell.config.preprocessing.Preprocessing` in the metadata: mean, std, size."""
+        fields: dict[str, Any] = {
+            name: self._three_numbers(name) for name in ("mean", "std") if name in self.metadata
+        }
         size = re.search(r"(\d+)x(\d+)", self.metadata.get("input", ""))
         if size and size[1] == size[2]:
             fields["size"] = int(size[1])
@@ -85,34 +78,35 @@ class EncoderWeights:
 
     @property
     def origin(self) -> str | None:
-        """Where the weights came from and under which licence, as far as the metadata say it."""
-        said = [self.metadata.get("source"), self.metadata.get("license")]
-        return ", ".join(part for part in said if part) or None
+        """Source and license of the weights, as far as the metadata name them."""
+        parts = [self.metadata.get("source"), self.metadata.get("license")]
+        return ", ".join(part for part in parts if part) or None
 
     @property
     def norm_epsilon(self) -> float | None:
-        """The epsilon of the batch norms, where the metadata name one that is not the framework's default."""
+        """The epsilon of the batch norms, if the metadata name one that is not the framework's default."""
         match = re.search(r"batch norm eps ([\d.e-]+)", self.metadata.get("note", ""))
         return float(match[1]) if match else None
 
     def _three_numbers(self, name: str) -> tuple[float, float, float]:
         try:
-            first, second, third = (float(part) for part in self.metadata[name].replace(",", " ").split())
+            red, green, blue = (float(part) for part in self.metadata[name].replace(",", " ").split())
         except ValueError as error:
             raise EncoderError(
                 f"the metadata of {self.path} cannot be used",
                 found=f"{name} = '{self.metadata[name]}'",
-                expected="three numbers, red green blue",
+                expected="three numbers: red, green, blue",
                 mend="Convert the weights again",
             ) from error
-        return first, second, third
+        return red, green, blue
 
 
 def read_weights(path: Path) -> EncoderWeights:
-    """Read a safetensors file, plain or compact.
+    """Read a safetensors file, plain or compressed.
 
     Raises:
-        EncoderError: no such file, a directory, another format, or cut short; a compact one also: changed.
+        EncoderError: the file is missing, a directory, of another format, or incomplete; a compressed file also if
+            its contents changed.
     """
     if not path.is_file():
         raise EncoderError(
@@ -129,35 +123,30 @@ def read_weights(path: Path) -> EncoderWeights:
             else:
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
                 sha256 = sha256_file(path)
-        return EncoderWeights(
-            path, sha256, {name: _as_float32(each) for name, each in tensors.items()}, metadata
-        )
+        tensors = {name: each.float() if each.is_floating_point() else each for name, each in tensors.items()}
+        return EncoderWeights(path, sha256, tensors, metadata)
     except (SafetensorError, OSError) as error:
         raise EncoderError(
             f"cannot read encoder weights {path}",
             found=str(error),
-            expected="a whole safetensors file",
+            expected="a complete safetensors file",
             mend="Download it again; convert other formats (.pth, .bin, .h5) to safetensors first",
         ) from error
-
-
-def _as_float32(tensor: Tensor) -> Tensor:
-    return tensor.to(torch.float32) if tensor.is_floating_point() else tensor
 
 
 def load_state_dict_strict(
     network: nn.Module, weights: EncoderWeights, *, name: str, classifier: str
 ) -> None:
-    """Copy the weights into a network: every key there, none left over, every shape right.
+    """Copy weights into a network; all keys and shapes must match.
 
     Args:
         network: Receives the weights.
-        weights: Its classifier's keys are dropped; ``num_batches_tracked`` may be missing.
+        weights: The classifier's keys are dropped; ``num_batches_tracked`` may be missing.
         name: The network's name, for the message.
-        classifier: First part of the classifier's keys ("fc.").
+        classifier: Prefix of the classifier's keys ("fc.").
 
     Raises:
-        EncoderError: anything else is missing, left over or of another shape; says what network it seems to be.
+        EncoderError: keys are missing or unexpected, or shapes differ; names the network that the weights fit.
     """
     wanted = network.state_dict()
     given = {key: value for key, value in weights.tensors.items() if not key.startswith(classifier)}
@@ -172,83 +161,91 @@ def load_state_dict_strict(
         if key in given and given[key].shape != wanted[key].shape
     ]
     if problems:
-        more = f" and {len(problems) - SHOWN_KEYS} more" if len(problems) > SHOWN_KEYS else ""
-        seems = detect_network(weights.tensors)
+        more = f" and {len(problems) - MAX_KEYS_SHOWN} more" if len(problems) > MAX_KEYS_SHOWN else ""
+        guess = detect_network(weights.tensors)
         raise EncoderError(
             f"{weights.path} does not hold the weights of {name}",
-            found="; ".join(problems[:SHOWN_KEYS]) + more,
-            mend=f"They seem to be of {seems}: name that encoder"
-            if seems
-            else "Name the encoder they belong to",
+            found="; ".join(problems[:MAX_KEYS_SHOWN]) + more,
+            mend=f"They seem to be of {guess}: use that encoder"
+            if guess
+            else "Use the encoder they belong to",
         )
     network.load_state_dict(given)
 
 
 def detect_network(tensors: Mapping[str, Tensor]) -> str | None:
-    """Guess from names and counts which network weights belong to; None where nothing fits."""
+    """Guess from names and counts which network weights belong to; None if nothing fits."""
     names = tensors.keys()
     if "features.conv0.weight" in names:
         layer = re.compile(r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
         count = sum(bool(layer.fullmatch(key)) for key in names)
-        # The number counts two convolutions a layer, three transitions, the first one and the classifier.
+        # DenseNet's number counts two convolutions per layer, three transitions, the first convolution, the classifier.
         return f"timm:densenet{2 * count + 5}"
     if any(key.startswith("blocks.0.attn.") for key in names) or "patch_embed.proj.weight" in names:
         return "a vision transformer (timm:NAME)"
     if any(key.startswith("encoder.layers.encoder_layer_0") for key in names):
         return "torchvision's vision transformer"
-    if "layer1.0.conv1.weight" in names:
-        return _detect_resnet(tensors)
-    return None
-
-
-def _detect_resnet(tensors: Mapping[str, Tensor]) -> str:
-    blocks = sum(bool(re.fullmatch(r"layer\d\.\d+\.conv1\.weight", key)) for key in tensors)
-    has_bottleneck = "layer1.0.conv3.weight" in tensors
+    if "layer1.0.conv1.weight" not in names:
+        return None
+    blocks = sum(bool(re.fullmatch(r"layer\d\.\d+\.conv1\.weight", key)) for key in names)
+    has_bottleneck = "layer1.0.conv3.weight" in names
     depth = (3 if has_bottleneck else 2) * blocks + 2
-    grouped = tensors.get("layer1.0.conv2.weight")
-    if has_bottleneck and grouped is not None and grouped.shape[0] != grouped.shape[1]:
+    second = tensors.get("layer1.0.conv2.weight")
+    if has_bottleneck and second is not None and second.shape[0] != second.shape[1]:
         return f"a ResNeXt of {depth} layers (timm:NAME)"
-    if grouped is not None and grouped.shape[0] != 64:
+    if second is not None and second.shape[0] != 64:
         return f"a wide ResNet of {depth} layers (timm:NAME)"
     return f"resnet{depth}"
 
 
 def download_weights(name: str) -> EncoderWeights:
-    """Fetch the default weights of one of our ResNets from the hub (once; kept in the hub's own cache).
+    """Return the default weights of a ResNet, downloaded once and then read from the hub's cache.
 
-    Their metadata are completed from the repository's ``config.json``; timm's files say nothing themselves.
+    The metadata come from the repository's ``config.json``, since timm's weight files carry none.
 
     Raises:
-        EncoderError: they are not here and the hub cannot be reached.
+        EncoderError: the weights are not cached and the hub cannot be reached.
     """
-    from huggingface_hub import hf_hub_download
-
     repository = HUB_REPOSITORIES[name]
-    try:
-        path = Path(hf_hub_download(repository, "model.safetensors"))
-        config = json.loads(Path(hf_hub_download(repository, "config.json")).read_text(encoding="utf-8"))
-    except Exception as error:  # the hub's client passes on errors of whatever HTTP library it uses
-        raise hub_refused(name, repository, error) from error
+    path = fetch_from_hub(repository, "model.safetensors", name=name)
+    config = json.loads(fetch_from_hub(repository, "config.json", name=name).read_text(encoding="utf-8"))
     weights = read_weights(path)
-    return replace(
-        weights,
-        metadata=weights.metadata
-        | {"layout": "conv2"}
-        | hub_metadata(config.get("pretrained_cfg", {}), repository),
-    )
+    described = hub_metadata(config.get("pretrained_cfg", {}), repository)
+    return replace(weights, metadata=weights.metadata | {"stride_in": "conv2"} | described)
 
 
-def hub_refused(name: str, repository: str, error: Exception) -> EncoderError:
-    """Say that the hub did not give an encoder's weights, why, and what else can be done."""
-    return EncoderError(
-        f"cannot get the weights of {name} from the hub ({repository})",
-        found=reason(error),
-        mend=f"Check the network. {LOCAL_FILE}",
-    )
+def fetch_from_hub(repository: str, file: str, *, name: str) -> Path:
+    """Return a file of a hub repository, from the hub's cache or by downloading it.
+
+    Args:
+        repository: ``OWNER/NAME``.
+        file: The file's name.
+        name: The encoder that it belongs to, for the message.
+
+    Raises:
+        EncoderError: the file is not cached and the hub does not answer; at the first failed request.
+    """
+    import huggingface_hub as hub
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    try:
+        try:
+            return Path(hub.hf_hub_download(repository, file, local_files_only=True))
+        except LocalEntryNotFoundError:
+            # A single request, since the download would retry for 20 seconds, with a warning each time.
+            hub.get_hf_file_metadata(hub.hf_hub_url(repository, file), timeout=HUB_TIMEOUT)
+            return Path(hub.hf_hub_download(repository, file))
+    except Exception as error:  # the hub's client passes on the errors of its HTTP library
+        local = "models/resnet50.safetensors" if name == "resnet50" else "FILE"
+        raise EncoderError(
+            f"cannot download the weights of {name} from the Hugging Face hub ({repository})",
+            found=reason(error),
+            mend=f"Check the network, or use a local file: --encoder-weights {local} (encoder_weights= in Python)",
+        ) from error
 
 
 def hub_metadata(config: Mapping[str, Any], repository: str | None) -> dict[str, str]:
-    """Put timm's ``pretrained_cfg``, and the repository the weights came from, into the words of our metadata."""
+    """Convert timm's ``pretrained_cfg``, and the weights' repository, to our metadata."""
     size = config.get("input_size", (3, 224, 224))[-1]
     metadata = {"input": f"RGB 0..1 {size}x{size}"}
     if repository is not None:

@@ -18,9 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from showtell.encoders.encoder import Encoder
+from showtell.encoders.encoder import Encoder, flip_averaged_features
 from showtell.encoders.features import Features
-from showtell.encoders.flip_average import flip_averaged_features
 from showtell.errors import ExportError, MissingExtraError
 from showtell.export.state_axes import StateProbe, probe
 from showtell.inference.onnx_config import StateTensor
@@ -55,7 +54,7 @@ class _EncoderGraph(nn.Module):
     def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         twice = self.encoder.spec.flip_average
         maps = flip_averaged_features(
-            self.network, self.encoder.normalise(pictures), flip_average=twice
+            self.network, self.encoder.normalize(pictures), flip_average=twice
         )  # [P, D, h, w]
         seen = maps.flatten(2).transpose(1, 2)  # [P, R, D]
         # Rounded to half floats like all features, so that they are the numbers that decoders were trained on.

@@ -155,7 +155,7 @@ def _config(
         showtell=version("showtell"),
         encoder=ExportedEncoder(
             name=identity["name"],
-            layout=identity["layout"],
+            stride_in=identity["stride_in"],
             weights=identity["weights"],
             preprocessing=encoder.preprocessing,
             width=encoder.width,

@@ -32,7 +32,7 @@ ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Ima
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 """What is read, whatever the file is called. Pillow could read more, but EPS runs a program."""
 
-PICTURE_SUFFIXES = (
+IMAGE_SUFFIXES = (
     ".jpg",
     ".jpeg",
     ".jpe",

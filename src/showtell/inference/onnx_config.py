@@ -37,7 +37,7 @@ class ExportedEncoder(StrictModel):
     """The graph that looks: uint8 pictures [P, S, S, 3] in; regions [P, R, D], pooled [P, D], mask [P, R] out."""
 
     name: str
-    layout: str | None
+    stride_in: str | None
     weights: str | None = Field(description="SHA-256 of the weights it was made from")
     preprocessing: Preprocessing
     width: int = Field(ge=1, description="channels D of a region")

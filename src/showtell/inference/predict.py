@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from showtell.errors import DataError, ImageError
-from showtell.images.load import PICTURE_SUFFIXES, load_image
+from showtell.images.load import IMAGE_SUFFIXES, load_image
 from showtell.images.preprocess import crop_box
 from showtell.inference.captioner import BATCH_SIZE, Caption, Captioner
 from showtell.inference.writers import Form, header, rows
@@ -82,7 +82,7 @@ def _names(folder: Path, recursive: bool) -> Iterator[str]:
             if Path(entry).is_dir() if entry.is_symlink() else entry.is_dir():
                 if recursive and not entry.is_symlink():
                     yield f"{entry.name}/"
-            elif entry.name.lower().endswith(PICTURE_SUFFIXES):
+            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 yield entry.name
 
 

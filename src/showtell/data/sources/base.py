@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from showtell.images.load import PICTURE_SUFFIXES
+from showtell.images.load import IMAGE_SUFFIXES
 from showtell.system.atomic import text_lines
 from showtell.system.disk_store import DiskList
 
@@ -101,7 +101,7 @@ class Source:
 
 def is_image(name: str) -> bool:
     """Tell by its name whether a file is a picture."""
-    return not name.startswith(".") and name.lower().endswith(PICTURE_SUFFIXES)
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def read_lines(path: Path) -> Iterator[str]:
