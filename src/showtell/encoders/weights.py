@@ -191,11 +191,12 @@ def detect_network(tensors: Mapping[str, Tensor]) -> str | None:
     has_bottleneck = "layer1.0.conv3.weight" in names
     depth = (3 if has_bottleneck else 2) * blocks + 2
     second = tensors.get("layer1.0.conv2.weight")
-    if has_bottleneck and second is not None and second.shape[0] != second.shape[1]:
-        return f"a ResNeXt of {depth} layers (timm:NAME)"
-    if second is not None and second.shape[0] != 64:
-        return f"a wide ResNet of {depth} layers (timm:NAME)"
-    return f"resnet{depth}"
+    kind = None
+    if second is not None and has_bottleneck and second.shape[0] != second.shape[1]:
+        kind = "a ResNeXt"
+    elif second is not None and second.shape[0] != 64:
+        kind = "a wide ResNet"
+    return f"{kind} of {depth} layers (timm:NAME)" if kind else f"resnet{depth}"
 
 
 def download_weights(name: str) -> EncoderWeights:
