@@ -25,7 +25,7 @@ from showtell.errors import EncoderError, MissingExtraError
 
 
 class TimmNetwork(nn.Module):
-    """A timm model as a feature map [P, D, h, w], whether its own output is channels first, channels last or tokens."""
+    """A timm model with output [P, D, h, w], whether its own is channels first, channels last or tokens."""
 
     def __init__(self, model: nn.Module):
         super().__init__()

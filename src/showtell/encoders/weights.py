@@ -1,8 +1,8 @@
 """Encoder weights: safetensors files with their metadata, loaded strictly.
 
 A file is identified by the SHA-256 of its bytes; a compressed one (`showtell.encoders.compressed_weights`) by that of
-the plain file that it decompresses to. Stride layout, mean, standard deviation, image size and batch-norm epsilon come
-from the file's metadata, so that they cannot drift from the weights.
+the plain file that it decompresses to. The file's metadata hold stride layout, mean, standard deviation, image size
+and batch-norm epsilon, so that they cannot drift from the weights.
 """
 
 from __future__ import annotations
@@ -179,7 +179,7 @@ def detect_network(tensors: Mapping[str, Tensor]) -> str | None:
     if "features.conv0.weight" in names:
         layer = re.compile(r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
         count = sum(bool(layer.fullmatch(key)) for key in names)
-        # DenseNet's number counts two convolutions per layer, three transitions, the first convolution, the classifier.
+        # The number counts two convolutions per layer, three transitions, the first convolution, the classifier.
         return f"timm:densenet{2 * count + 5}"
     if any(key.startswith("blocks.0.attn.") for key in names) or "patch_embed.proj.weight" in names:
         return "a vision transformer (timm:NAME)"
