@@ -8,7 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-DEMO ?= --captioner models/flickr8k-best-rl --photographs examples
+DEMO ?= --captioner models/flickr8k-best-rl --images examples
 
 .PHONY: demo test check slow bench docs clean
 

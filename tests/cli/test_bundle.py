@@ -35,7 +35,7 @@ def clone(frozen_captioner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     weights = shutil.copy(frozen_captioner.weights, making / "weights.safetensors")
     told = run(
         *("bundle", frozen_captioner.directory, "-o", "models/toy", "--encoder", "models/eyes.safetensors"),
-        *("--encoder-weights", weights, "--recipe", "demo", "--license", "mit", "--note", "Drawn."),
+        *("--encoder-weights", weights, "--recipe", "demo", "--license", "mit", "--card-note", "Drawn."),
     ).stdout
     assert [line.split(": ")[0] for line in told.splitlines()] == [
         *(

@@ -31,15 +31,15 @@ def test_table_and_page_are_written_and_the_command_is_in_the_table(
     run: Path, common: list[str], tmp_path: Path
 ) -> None:
     table, page = tmp_path / "docs" / "toys.md", tmp_path / "page.html"
-    arguments = ["leaderboard", str(run), *common, "-o", str(table), "--page", str(page), "--pictures", "3"]
+    arguments = ["leaderboard", str(run), *common, "-o", str(table), "--html", str(page), "--num-images", "3"]
     answer = CliRunner().invoke(app, arguments)
     assert answer.exit_code == 0, answer.output
     assert answer.stdout == ""
     assert f"table: {table}" in " ".join(answer.stderr.split())
     text = table.read_text(encoding="utf-8")
     assert text.startswith("# set, dev\n")
-    assert f"showtell leaderboard '{run}' --data {common[1]} --split dev -o {table} --page {page}" in text
-    assert "--pictures 3 --seed 0\n```" in text
+    assert f"showtell leaderboard '{run}' --data {common[1]} --split dev -o {table} --html {page}" in text
+    assert "--num-images 3 --seed 0\n```" in text
     assert "kept" not in text
     assert page.read_text(encoding="utf-8").count('<li class="pair">') == 3
 
@@ -49,13 +49,13 @@ def test_without_a_file_the_table_goes_to_standard_output(
 ) -> None:
     answer = CliRunner().invoke(app, ["leaderboard", str(run), *common, "--title", "Toys"])
     assert answer.exit_code == 0
-    assert answer.stdout.startswith("# Toys\n\n× 100, 8 pictures of dev.")
+    assert answer.stdout.startswith("# Toys\n\n× 100, 8 images of dev.")
     partly = CliRunner().invoke(
         app, ["leaderboard", str(run), str(tmp_path / "no"), *common, "--title", "Toys"]
     )
     assert partly.exit_code == 3
     assert f"{tmp_path / 'no'} is left out" in " ".join(partly.stderr.split())
-    assert partly.stdout.split("Made again")[0] == answer.stdout.split("Made again")[0]
+    assert partly.stdout.split("Reproduced")[0] == answer.stdout.split("Reproduced")[0]
 
 
 @pytest.mark.parametrize("verb", ["leaderboard", "evaluate"])

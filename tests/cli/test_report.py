@@ -24,7 +24,7 @@ def test_a_run_is_reported_again_and_summed_up(
     assert "<h1>Toys</h1>" in (tmp_path / "page.html").read_text(encoding="utf-8")
     assert invoke(app, ["report", str(run), "--summary", str(tmp_path / "kept")]).exit_code == 0
     kept = {path.name for path in (tmp_path / "kept").iterdir()}
-    assert {"README.md", "recipe.yaml", "manifest.json", "loss.svg", "01.jpg"} <= kept
+    assert {"README.md", "recipe.yaml", "manifest.json", "loss.svg", "loss.png", "01.jpg"} <= kept
 
 
 def test_what_is_no_run_is_named(tmp_path: Path) -> None:

@@ -29,15 +29,13 @@ TOY = [
 ]
 
 
-def toy_demo(out: Path, least_share: float) -> DemoResult:
-    return run_demo(
-        out, train_pictures=8, dev_pictures=3, test_pictures=4, overrides=TOY, least_share=least_share
-    )
+def toy_demo(out: Path, min_accuracy: float) -> DemoResult:
+    return run_demo(out, num_train=8, num_dev=3, num_test=4, overrides=TOY, min_accuracy=min_accuracy)
 
 
 def test_the_whole_way_from_nothing_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    result = toy_demo(tmp_path, least_share=0.0)
-    assert result.pictures == 4
+    result = toy_demo(tmp_path, min_accuracy=0.0)
+    assert result.num_images == 4
     assert 0 <= result.complete <= result.exact <= result.right <= 4
     assert result.report == tmp_path / "run" / "report.html"
     html = result.report.read_text(encoding="utf-8")
@@ -52,12 +50,12 @@ def test_the_whole_way_from_nothing_to_a_report(tmp_path: Path, capsys: pytest.C
 
 
 def test_a_second_demo_replaces_the_first_and_too_few_right_captions_fail(tmp_path: Path) -> None:
-    toy_demo(tmp_path, least_share=0.0)
+    toy_demo(tmp_path, min_accuracy=0.0)
     with pytest.raises(
         ShowtellError,
-        match=r"captions are not good enough: found \d+\.\d % of 4 held-out pictures.*expected at least 101 %",
+        match=r"captions are not good enough: found \d+\.\d % of 4 held-out images.*expected at least 101 %",
     ) as caught:
-        toy_demo(tmp_path, least_share=1.01)
+        toy_demo(tmp_path, min_accuracy=1.01)
     assert type(caught.value) is ShowtellError
     assert (tmp_path / "run" / "report.html").is_file()
 
@@ -65,27 +63,27 @@ def test_a_second_demo_replaces_the_first_and_too_few_right_captions_fail(tmp_pa
 def test_the_command_prints_the_figure_the_time_and_the_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked = {}
+    arguments = {}
 
     def fake(out: Path, *, seed: int, **rest: object) -> DemoResult:
-        asked.update(out=out, seed=seed, **rest)
+        arguments.update(out=out, seed=seed, **rest)
         return DemoResult(
-            right=483, exact=470, complete=480, pictures=500, seconds=123.4, report=out / "report.html"
+            right=483, exact=470, complete=480, num_images=500, seconds=123.4, report=out / "report.html"
         )
 
     monkeypatch.setattr("showtell.cli.demo.run_demo", fake)
     result = CliRunner().invoke(app, ["demo", "-o", str(tmp_path), "--seed", "7"])
     assert result.exit_code == 0
-    assert asked == {"out": tmp_path, "seed": 7, "captioner": None, "photographs": None}
+    assert arguments == {"out": tmp_path, "seed": 7, "captioner": None, "images": None}
     told = " ".join(result.stdout.split())
-    assert "96.6 % of 500 held-out pictures described with no wrong object, colour or relation" in told
-    assert "94.0 % with no wrong size or place either." in told
+    assert "96.6 % of 500 held-out images described without a wrong object, color or relation" in told
+    assert "94.0 % without a wrong size or position either." in told
     assert "96.0 %" in told
     assert "123 seconds" in result.stdout
     assert str(tmp_path / "report.html") in result.stdout
 
 
-def test_small_pictures_are_drawn_with_half_blocks(tmp_path: Path) -> None:
+def test_small_images_are_drawn_with_half_blocks(tmp_path: Path) -> None:
     Image.new("RGB", (96, 96), (10, 200, 30)).save(tmp_path / "green.png")
     text = demo._blocks(tmp_path / "green.png", demo.THUMBNAIL_COLUMNS)
     lines = text.plain.splitlines()
@@ -100,7 +98,7 @@ def test_the_shipped_recipe_trains_its_encoder_and_fits_the_captions() -> None:
     assert recipe.data.max_tokens >= 28
 
 
-def test_on_a_terminal_the_picture_stands_beside_its_caption(
+def test_on_a_terminal_the_image_is_beside_its_caption(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Image.new("RGB", (96, 96), (10, 200, 30)).save(tmp_path / "green.png")
@@ -113,41 +111,39 @@ def test_on_a_terminal_the_picture_stands_beside_its_caption(
     assert any("wrong: there is no red ring" in line for line in lines)
 
 
-def test_a_wide_picture_stays_wide(tmp_path: Path) -> None:
+def test_a_wide_image_stays_wide(tmp_path: Path) -> None:
     Image.new("RGB", (300, 150), (10, 200, 30)).save(tmp_path / "wide.png")
     assert demo._blocks(tmp_path / "wide.png", 40).plain.splitlines() == ["▀" * 40] * 10
 
 
 @pytest.fixture
-def photographs(tmp_path: Path) -> Path:
+def images(tmp_path: Path) -> Path:
     folder = tmp_path / "photographs"
     folder.mkdir()
-    for name, colour in (("b", (200, 10, 10)), ("a", (10, 10, 200))):
+    for name, color in (("b", (200, 10, 10)), ("a", (10, 10, 200))):
         comment = f"Plain {name}. Photograph: Ann <ann@example.org>, CC0 1.0"
-        Image.new("RGB", (90, 60), colour).save(folder / f"{name}.jpg", comment=comment.encode())
+        Image.new("RGB", (90, 60), color).save(folder / f"{name}.jpg", comment=comment.encode())
     return folder
 
 
-def test_the_demo_ends_with_photographs_told_by_a_packed_captioner(
+def test_the_demo_ends_with_photographs_captioned_by_a_bundle(
     frozen_captioner: Any,
-    photographs: Path,
+    images: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     packed = tmp_path / "models" / "toy"
     make_bundle(frozen_captioner.directory, packed, encoder=tmp_path / "models" / "eyes.safetensors")
-    run_toy = partial(
-        run_demo, train_pictures=8, dev_pictures=3, test_pictures=4, overrides=TOY, least_share=0.0
-    )
+    run_toy = partial(run_demo, num_train=8, num_dev=3, num_test=4, overrides=TOY, min_accuracy=0.0)
     monkeypatch.setattr(demo, "run_demo", run_toy)
-    words = ["demo", "-o", tmp_path / "demo", "--captioner", packed, "--photographs", photographs]
+    words = ["demo", "-o", tmp_path / "demo", "--captioner", packed, "--images", images]
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output
-    captions = Captioner.load(packed, device="cpu").caption(sorted(photographs.glob("*.jpg")))
+    captions = Captioner.load(packed, device="cpu").caption(sorted(images.glob("*.jpg")))
     told = " ".join((capsys.readouterr().out + result.stdout).split())
     html = (tmp_path / "demo" / "run" / "report.html").read_text(encoding="utf-8")
-    section = html.split('<h2 id="photographs">')[1].split("</section>")[0]
+    section = html.split('<h2 id="photos">')[1].split("</section>")[0]
     assert section.count('<img src="data:image/jpeg;base64,') == 2
     for name, caption in zip("ab", captions, strict=True):
         assert f"{name}.jpg {caption.text} Plain {name}. Photograph: Ann <ann@example.org>, CC0 1.0" in told
@@ -155,25 +151,25 @@ def test_the_demo_ends_with_photographs_told_by_a_packed_captioner(
         assert f"Plain {name}. Photograph: Ann &lt;ann@example.org&gt;, CC0 1.0" in section
 
 
-def test_what_is_missing_for_photographs_is_told_before_anything_is_drawn(
-    frozen_captioner: Any, photographs: Path, tmp_path: Path
+def test_missing_photographs_are_an_error_before_anything_is_drawn(
+    frozen_captioner: Any, images: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
     out = tmp_path / "demo"
     with pytest.raises(CheckpointError, match="gone is not a checkpoint"):
-        run_demo(out, captioner=tmp_path / "gone", photographs=photographs)
-    with pytest.raises(ConfigError, match=r"empty has no photographs: expected files that end in \.jpg"):
-        run_demo(out, captioner=frozen_captioner.directory, photographs=tmp_path / "empty")
+        run_demo(out, captioner=tmp_path / "gone", images=images)
+    with pytest.raises(ConfigError, match=r"empty has no images: expected files that end in \.jpg"):
+        run_demo(out, captioner=frozen_captioner.directory, images=tmp_path / "empty")
     with pytest.raises(ConfigError, match="go together: found --captioner alone"):
         run_demo(out, captioner=frozen_captioner.directory)
-    with pytest.raises(ConfigError, match="go together: found --photographs alone"):
-        run_demo(out, photographs=photographs)
+    with pytest.raises(ConfigError, match="go together: found --images alone"):
+        run_demo(out, images=images)
     assert not out.exists()
 
 
-def test_a_broken_photograph_is_named(frozen_captioner: Any, photographs: Path) -> None:
-    (photographs / "c.jpg").write_bytes(b"no picture")
-    eyes = demo._open_eyes(frozen_captioner.directory, photographs)
-    assert eyes is not None
+def test_a_broken_photograph_is_named(frozen_captioner: Any, images: Path) -> None:
+    (images / "c.jpg").write_bytes(b"no picture")
+    loaded = demo._load_captioner(frozen_captioner.directory, images)
+    assert loaded is not None
     with pytest.raises(ImageError, match=r"c\.jpg"):
-        demo._look(*eyes)
+        demo._caption_photos(*loaded)

@@ -1,4 +1,4 @@
-"""Packed captioners: small, whole, at home anywhere, and described by what they are."""
+"""Bundles: small, complete, usable anywhere, with a model card."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_phases_of_the_captioner_it_began_with_are_the_recipes() -> None:
 
 
 def test_a_command_that_cannot_be_known_is_refused(tiny_checkpoint: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"does not say by which recipe.*Leave --recipe \(recipe=\) out"):
+    with pytest.raises(ConfigError, match=r"does not name its recipe.*Omit --recipe \(recipe=\)"):
         make_bundle(tiny_checkpoint("lstm"), tmp_path / "toy", recipe="demo")
     with pytest.raises(ConfigError, match="no recipe is named 'flickr8k-atention'"):
         training_command({"recipe": {}, "data": {"name": "toy"}}, "flickr8k-atention", "toy")
@@ -195,7 +195,7 @@ def test_several_become_the_mean_of_their_weights_with_other_beams(
     make_bundle(
         [packed, packed.with_name("other")],
         soup,
-        shares=[1, 1],
+        weights=[1, 1],
         encoder=packed.parent / "eyes.safetensors",
         recipe="flickr8k-best-rl",
         generation={"beam_size": 2},
@@ -224,7 +224,7 @@ def test_several_become_the_mean_of_their_weights_with_other_beams(
 def test_scores_of_another_decoding_are_not_kept(packed: Path, frozen_captioner: Any) -> None:
     assert read_config(packed)[1]["scores"]
     shared = packed.parent / "eyes.safetensors"
-    as_it_was = load_checkpoint(packed).search.beam_size
+    as_it_was = load_checkpoint(packed).generation.beam_size
     make_bundle(packed, packed, encoder=shared, generation={"beam_size": as_it_was})
     assert read_config(packed)[1]["scores"]
     make_bundle(packed, packed, encoder=shared, generation={"beam_size": as_it_was + 1})
@@ -255,9 +255,9 @@ def test_a_captioner_may_look_at_mirror_images_too_and_be_judged_so(
     assert read_config(twice)[1]["scores"]["values"] == judged.values
 
 
-def test_shares_of_a_single_captioner_are_refused(packed: Path, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="--share cannot be used: found one captioner"):
-        make_bundle(packed, tmp_path / "again", shares=[1.0])
+def test_weights_of_a_single_captioner_are_refused(packed: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="--weight cannot be used: found one captioner"):
+        make_bundle(packed, tmp_path / "again", weights=[1.0])
 
 
 @pytest.mark.slow

@@ -185,13 +185,22 @@ def test_a_loss_that_is_not_finite_fails_its_trial_alone(
     assert stand_in.calls == []
 
 
+def test_a_training_that_really_diverges_fails_its_trial_alone(run: Callable[..., Any]) -> None:
+    # Rewards beyond float32: the loss of the first step is not finite.
+    phase = "[{name: self-critical, epochs: 1, bleu: 1.0, cider: 0.0}]"
+    searches = ["objective.0.bleu=1e200,1.0"]
+    result = run(grid=True, searches=searches, overrides=[f"objective={phase}"], epochs=None, subset=8)
+    assert [trial.state for trial in result.trials] == ["failed", "done"]
+    assert "training cannot" in result.trials[0].error
+
+
 def test_without_a_finished_trial_there_is_no_best(
     run: Callable[..., Any], pretend: Callable[..., Pretend]
 ) -> None:
     pretend(diverge=0.0)
     result = run(trials=1)
     assert result.best is None
-    assert result.table().splitlines()[-1] == "no trial was finished"
+    assert result.table().splitlines()[-1] == "no trial finished"
 
 
 def test_the_loss_is_minimised(run: Callable[..., Any], pretend: Callable[..., Pretend]) -> None:
@@ -243,7 +252,7 @@ def test_misuse_is_told_before_anything_is_made(
         patch.setenv("RANK", "0")
         patch.setenv("LOCAL_RANK", "0")
         patch.setenv("WORLD_SIZE", "2")
-        with pytest.raises(ConfigError, match=r"a tuning trains in one process: found several"):
+        with pytest.raises(ConfigError, match=r"tuning uses a single process: found several"):
             run(trials=1)
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(MissingExtraError, match=r"optuna is not available.*showtell\[tune\]"):

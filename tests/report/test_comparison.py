@@ -125,8 +125,8 @@ def test_a_tuning_shows_what_was_tried_and_the_best_as_options(tmp_path: Path) -
         ["0.1", "lstm", "pruned", "2", "4.500", "12.30", "45.60", "trial-2"],
         ["0.9", "lstm", "failed", "2", "–", "–", "–", "trial-3a loss of nan &amp; more"],
     ]
-    assert html.count("<tr class=best>") == 1
-    assert '<tr class=best><th scope="row">0.001</th>' in html
+    assert html.count('<tr class="best">') == 1
+    assert '<tr class="best"><th scope="row" data-name="optimizer.lr">0.001</th>' in html
     assert "<code>--set optimizer.lr=0.001</code>" in html
     assert "4 trials: 2 done, 1 pruned, 1 failed." in html
     assert "<title>done, optimizer.lr 0.001: 2.5</title>" in html
@@ -135,11 +135,19 @@ def test_a_tuning_shows_what_was_tried_and_the_best_as_options(tmp_path: Path) -
     assert "<title>lr 0.001, name lstm, epoch 2: 2.5</title>" in html
 
 
-def test_of_many_trials_only_the_best_has_a_colour(tmp_path: Path) -> None:
+def test_of_many_trials_only_the_best_has_a_color(tmp_path: Path) -> None:
     write_tuning(tmp_path, [trial(number, f"0.{number + 1}", 3.0) for number in range(12)], "trial-4")
     html = write_tuning_report(tmp_path).read_text(encoding="utf-8")
-    assert html.count('<polyline class="other"') == 3 * 11
-    assert html.count('<span class="key dev">lr 0.5, name lstm</span>') == 3
+    assert html.count('<g class="other"') == 3 * 11
+    assert html.count('<span class="key c2">lr 0.5, name lstm</span>') == 3
+
+
+def test_the_legend_is_in_the_order_of_the_values(tmp_path: Path) -> None:
+    rates = ("0.0005", "1e-4", "0.001")
+    write_tuning(tmp_path, [trial(number, rate, 3.0) for number, rate in enumerate(rates)], "trial-1")
+    html = write_tuning_report(tmp_path).read_text(encoding="utf-8")
+    legend = re.findall(r'<span class="key c\d">lr (\S+), name lstm</span>', html)
+    assert legend == ["1e-4", "0.0005", "0.001"] * 3
 
 
 def test_a_tuning_without_a_finished_trial_has_a_report(tmp_path: Path) -> None:

@@ -29,10 +29,11 @@ STEP = {
 SIGNATURE = "showtell:0.1.0|tok:ptb-3.4.1|refs:5"
 
 
-def prediction(key: str, picture: Path, **changes: Any) -> dict[str, Any]:
+def prediction(key: str, image: Path, **changes: Any) -> dict[str, Any]:
     row = {
         "key": key,
-        "picture": str(picture),
+        "picture": str(image),
+        "split": "dev",
         "candidate": "a red ring",
         "references": ["A red ring.", "The ring is red."],
         "scores": {"BLEU-4": 0.25, "CIDEr-D": 1.5},
@@ -48,13 +49,13 @@ def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
 
 
 @pytest.fixture
-def picture(tmp_path: Path) -> Path:
+def image(tmp_path: Path) -> Path:
     Image.new("RGB", (300, 200), (200, 30, 30)).save(tmp_path / "red.png")
     return tmp_path / "red.png"
 
 
 @pytest.fixture
-def run(tmp_path: Path, picture: Path) -> Path:
+def run(tmp_path: Path, image: Path) -> Path:
     run = tmp_path / "my run"
     (run / "best").mkdir(parents=True)
     (run / "recipe.yaml").write_text("optimizer:\n  lr: 0.001  # <b>fast</b>\n", encoding="utf-8")
@@ -68,7 +69,7 @@ def run(tmp_path: Path, picture: Path) -> Path:
     write_rows(run / "metrics.jsonl", metrics)
     config = {"scores": {"values": SCORES, "signature": SIGNATURE}}
     (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    write_rows(run / "best" / "predictions.jsonl", [prediction("red", picture)])
+    write_rows(run / "best" / "predictions.jsonl", [prediction("red", image)])
     return run
 
 
@@ -107,7 +108,7 @@ def read_page(path: Path) -> Page:
     return Page(path.read_text(encoding="utf-8"))
 
 
-def test_the_report_holds_curves_scores_options_and_pictures(run: Path) -> None:
+def test_the_report_holds_curves_scores_options_and_images(run: Path) -> None:
     path = write_report(run)
     assert path == run / "report.html"
     html, page = path.read_text(encoding="utf-8"), read_page(path)
@@ -129,7 +130,7 @@ def test_the_report_holds_curves_scores_options_and_pictures(run: Path) -> None:
     assert "48.5" in page.text
     assert SIGNATURE in page.text
     assert "lr: 0.001  # <b>fast</b>" in page.text
-    (card,) = page.data["pictures"]
+    (card,) = page.data["images"]
     assert card["candidate"] == "a red ring"
     assert card["references"] == ["A red ring.", "The ring is red."]
     assert card["scores"] == {"BLEU-4": 25.0, "CIDEr-D": 150.0}
@@ -150,9 +151,9 @@ def test_the_page_needs_nothing_but_itself(run: Path) -> None:
     ]
 
 
-def test_captions_paths_and_recipes_never_become_markup(run: Path, picture: Path) -> None:
+def test_captions_paths_and_recipes_never_become_markup(run: Path, image: Path) -> None:
     plain = [tag for tag, _ in read_page(write_report(run)).tags]
-    evil = prediction(EVIL, picture, candidate=EVIL, references=[EVIL], words=EVIL.split())
+    evil = prediction(EVIL, image, candidate=EVIL, references=[EVIL], words=EVIL.split())
     write_rows(run / "best" / "predictions.jsonl", [evil])
     (run / "recipe.yaml").write_text(EVIL, encoding="utf-8")
     config = {"scores": {"values": {EVIL: 0.5}, "signature": EVIL}}
@@ -161,60 +162,74 @@ def test_captions_paths_and_recipes_never_become_markup(run: Path, picture: Path
     page = read_page(path)
     assert [tag for tag, _ in page.tags if tag in {"script", "img"}] == ["script", "script"]
     assert sorted({tag for tag, _ in page.tags}) == sorted(set(plain))
-    (card,) = page.data["pictures"]
+    (card,) = page.data["images"]
     assert card["candidate"] == card["references"][0] == card["wrong"][0] == card["key"] == EVIL
     assert page.text.count(EVIL) == 6
 
 
 def test_attention_is_kept_word_by_word(run: Path) -> None:
-    (card,) = read_page(write_report(run)).data["pictures"]
+    (card,) = read_page(write_report(run)).data["images"]
     assert (card["attention"]["rows"], card["attention"]["columns"]) == (2, 2)
     maps = np.frombuffer(base64.b64decode(card["attention"]["maps"]), np.uint8).reshape(-1, 2, 2)
+    assert card["attention"]["peaks"] == [40, 100, 25]
     assert maps.tolist() == [[[64, 128], [191, 255]], [[255, 0], [0, 0]], [[255, 255], [255, 255]]]
 
 
-def test_pictures_are_small_jpegs_inside_the_page(run: Path) -> None:
-    (card,) = read_page(write_report(run)).data["pictures"]
+def test_images_are_small_jpegs_inside_the_page(run: Path) -> None:
+    (card,) = read_page(write_report(run)).data["images"]
     head, _, body = card["image"].partition(",")
     assert head == "data:image/jpeg;base64"
     assert base64.b64decode(body)[:2] == b"\xff\xd8"
     assert len(body) < 4000
 
 
-def test_a_picture_that_is_gone_leaves_its_caption(run: Path, picture: Path, tmp_path: Path) -> None:
-    rows = [prediction("gone", tmp_path / "gone.png", attention=None, grid=None), prediction("red", picture)]
+def test_a_missing_image_leaves_its_caption(run: Path, image: Path, tmp_path: Path) -> None:
+    rows = [prediction("gone", tmp_path / "gone.png", attention=None, grid=None), prediction("red", image)]
     write_rows(run / "best" / "predictions.jsonl", rows)
-    first, second = read_page(write_report(run)).data["pictures"]
+    first, second = read_page(write_report(run)).data["images"]
     assert (first["image"], first["attention"], first["candidate"]) == (None, None, "a red ring")
     assert second["image"].startswith("data:")
 
 
-def test_verdicts_stand_beside_the_captions_they_judge(run: Path, picture: Path) -> None:
-    rows = [prediction(key, picture) for key in ("right", "wrong", "unknown")]
+def test_verdicts_are_beside_their_captions(run: Path, image: Path) -> None:
+    rows = [prediction(key, image) for key in ("right", "wrong", "unknown")]
     write_rows(run / "best" / "predictions.jsonl", rows)
     path = write_report(run, verdicts={"right": [], "wrong": ["there is no red ring"]})
-    cards = {card["key"]: card for card in read_page(path).data["pictures"]}
+    cards = {card["key"]: card for card in read_page(path).data["images"]}
     assert cards["right"]["wrong"] == []
     assert cards["wrong"]["wrong"] == ["there is no red ring"]
     assert "wrong" not in cards["unknown"]
 
 
-def test_other_predictions_and_scores_can_be_shown(run: Path, picture: Path, tmp_path: Path) -> None:
-    write_rows(tmp_path / "test.jsonl", [prediction("other", picture)])
+def test_other_predictions_are_shown_with_the_scores_of_their_split(
+    run: Path, image: Path, tmp_path: Path
+) -> None:
+    write_rows(tmp_path / "test.jsonl", [prediction("other", image, split="test")])
     path = write_report(
         run,
         out=tmp_path / "there.html",
         predictions=tmp_path / "test.jsonl",
-        scores={"CIDEr-D": 0.911},
-        signature="mine",
         headline="On the test split.",
     )
     page = read_page(path)
     assert path == tmp_path / "there.html"
-    assert [card["key"] for card in page.data["pictures"]] == ["other"]
-    assert "91.1" in page.text
+    assert [card["key"] for card in page.data["images"]] == ["other"]
+    assert "split test" in page.text
+    assert "BLEU-1100.0" in page.text
+    assert "BLEU-419.3" not in page.text
     assert "On the test split." in page.text
     assert SIGNATURE not in page.text
+
+
+def test_a_decoder_without_attention_has_no_hint_about_it(run: Path, image: Path) -> None:
+    assert "Point at a word" in read_page(write_report(run)).text
+    write_rows(run / "best" / "predictions.jsonl", [prediction("red", image, attention=None, grid=None)])
+    assert "Point at a word" not in read_page(write_report(run)).text
+
+
+def test_the_checkpoint_of_a_run_stands_for_the_run(run: Path) -> None:
+    assert write_report(run / "best") == run / "report.html"
+    assert "my run" in read_page(run / "report.html").text
 
 
 def test_a_run_that_has_just_begun_has_a_report(run: Path) -> None:
@@ -222,7 +237,7 @@ def test_a_run_that_has_just_begun_has_a_report(run: Path) -> None:
     (run / "best" / "config.json").unlink()
     (run / "best" / "predictions.jsonl").unlink()
     page = read_page(write_report(run))
-    assert page.data["pictures"] == []
+    assert page.data["images"] == []
     assert page.text.count("Nothing measured yet.") == 4
     assert "No scores yet." in page.text
 
@@ -249,7 +264,7 @@ def test_a_row_that_a_crash_cut_short_is_left_out(run: Path) -> None:
 
 def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match=r"is not a run: found no recipe\.yaml\. Name a directory that train made"
+        DataError, match=r"is not a run: found no recipe\.yaml\. Name a directory that showtell train wrote"
     ):
         write_report(tmp_path)
 
@@ -263,16 +278,16 @@ def test_broken_files_are_named(run: Path, tmp_path: Path) -> None:
     (run / "best" / "predictions.jsonl").write_text('{"key": "a"\n{}\n')
     with pytest.raises(DataError, match=r"cannot read .*predictions\.jsonl: found line 1"):
         write_report(run)
+    write_rows(run / "best" / "predictions.jsonl", [])
     (run / "best" / "config.json").write_text("{")
     with pytest.raises(DataError, match=r"cannot read .*config\.json"):
         write_report(run)
 
 
-def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, picture: Path) -> None:
+def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, image: Path) -> None:
     values = np.random.default_rng(0).permutation(100) / 100
     rows = [
-        prediction(f"p{index}", picture, scores={"CIDEr-D": float(value)})
-        for index, value in enumerate(values)
+        prediction(f"p{index}", image, scores={"CIDEr-D": float(value)}) for index, value in enumerate(values)
     ]
     write_rows(run / "best" / "predictions.jsonl", rows)
     predictions = read_run(run).predictions
@@ -282,6 +297,6 @@ def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, picture: P
     assert set(np.sort(values)[:5]) | set(np.sort(values)[-5:]) <= set(scores)
     indices = [int(prediction.key[1:]) for prediction in chosen]
     assert indices == sorted(indices)
-    page = read_page(write_report(run, pictures=20))
-    assert "20 of 100 pictures" in page.text
+    page = read_page(write_report(run, num_images=20))
+    assert "20 of 100 images" in page.text
     assert select_examples(predictions, most=100, metric="CIDEr-D") == predictions

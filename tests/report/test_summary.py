@@ -1,4 +1,4 @@
-"""What is kept of a run: a folder of Markdown, charts and pictures that stands by itself."""
+"""What is kept of a run: a folder of Markdown, charts and images that needs nothing else."""
 
 from __future__ import annotations
 
@@ -44,6 +44,7 @@ def run(tmp_path: Path) -> Path:
     predictions = [
         {
             "key": str(number),
+            "split": "dev",
             "picture": str(tmp_path / ("gone.png" if number == 1 else "red.png")),
             "candidate": f"a <b>dog</b> *{number}*",
             "references": ["a red | square", "two\nlines"],
@@ -58,11 +59,11 @@ def run(tmp_path: Path) -> Path:
     return run
 
 
-def test_a_summary_holds_scores_epochs_charts_and_pictures(run: Path, tmp_path: Path) -> None:
-    page = write_summary(run, tmp_path / "summary", title="A title", pictures=8).read_text(encoding="utf-8")
+def test_a_summary_holds_scores_epochs_charts_and_images(run: Path, tmp_path: Path) -> None:
+    page = write_summary(run, tmp_path / "summary", title="A title", num_images=8).read_text(encoding="utf-8")
     assert page.startswith("# A title\n")
     assert "| 60.00 | 20.00 | 45.00 | 50.00 |" in page
-    assert "Scores × 100 of 20 pictures" in page
+    assert "Scores × 100 of 20 images of the split dev, each" in page
     assert "3 epochs, 3 steps, 3.0 minutes" in page
     assert "`showtell:test`" in page
     assert "| **2** | 1.250 | 3.500 | 60.00 | 20.00 | 45.00 | 50.00 |" in page
@@ -72,24 +73,28 @@ def test_a_summary_holds_scores_epochs_charts_and_pictures(run: Path, tmp_path: 
         drawing = ElementTree.parse(tmp_path / "summary" / f"{name}.svg").getroot()
         assert drawing.tag == "{http://www.w3.org/2000/svg}svg"
         assert len(list(drawing.iter("{http://www.w3.org/2000/svg}circle"))) >= 3
-    pictures = sorted((tmp_path / "summary").glob("*.jpg"))
-    assert len(pictures) == 7
-    assert "(picture not found)" in page
-    assert {max(load_image(path).shape) for path in pictures} == {224}
+        with Image.open(tmp_path / "summary" / f"{name}.png") as image:
+            assert image.size == (720, 552)
+            assert len(image.convert("RGB").getcolors(maxcolors=100_000) or []) > 20
+    images = sorted((tmp_path / "summary").glob("*.jpg"))
+    assert len(images) == 7
+    assert "(image not found)" in page
+    assert {max(load_image(path).shape) for path in images} == {224}
     assert "**a &lt;b&gt;dog&lt;/b&gt; \\*19\\*** (CIDEr-D 190)" in page
     assert "- a red \\| square\n- two lines" in page
 
 
 def test_a_summary_names_no_place_of_the_machine(run: Path, tmp_path: Path) -> None:
     write_summary(run, tmp_path / "summary")
-    texts = [path.read_text(encoding="utf-8") for path in (tmp_path / "summary").glob("[!0-9]*")]
+    files = (tmp_path / "summary").iterdir()
+    texts = [path.read_text(encoding="utf-8") for path in files if path.suffix not in {".jpg", ".png"}]
     assert "weights: resnet50.safetensors" in (tmp_path / "summary" / "recipe.yaml").read_text(
         encoding="utf-8"
     )
     assert not any("/home/me" in text or str(tmp_path) in text for text in texts)
 
 
-def test_a_tuning_is_told_beside(run: Path, tmp_path: Path) -> None:
+def test_a_tuning_is_shown(run: Path, tmp_path: Path) -> None:
     tuning = tmp_path / "tuning"
     tuning.mkdir()
     table = {"kind": "showtell tuning table", "format": 1, "keys": ["optimizer.lr"], "trials": TRIALS}
@@ -112,7 +117,9 @@ def test_a_summary_is_written_again_but_never_over_something_else(run: Path, tmp
     assert (tmp_path / "mine" / "thesis.txt").read_text(encoding="utf-8") == "all of it"
 
 
-def test_a_run_that_was_not_judged_and_a_tuning_that_is_none_are_refused(run: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_not_evaluated_and_a_tuning_that_is_none_are_refused(
+    run: Path, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=r"tuning\.json"):
         write_summary(run, tmp_path / "summary", tuning=tmp_path)
     (run / "best" / "predictions.jsonl").unlink()

@@ -14,44 +14,39 @@ def command(
     checkpoint: Annotated[
         list[Path],
         typer.Argument(
-            help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub. Several that began with the "
-            "same weights become one: their mean."
+            help="A checkpoint, a run (its best/), or OWNER/NAME on the hub. Several with the same initial weights "
+            "are merged: the mean of their weights."
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The directory to write: new, empty, or one packed before.")
+        Path, typer.Option("--out", "-o", help="The directory to write: new, empty, or an earlier bundle.")
     ],
-    shares: Annotated[
+    weights: Annotated[
         list[float] | None,
-        typer.Option(
-            "--share",
-            help="How much each of several counts, in their order. Repeatable. Default: all the same.",
-        ),
+        typer.Option("--weight", help="Weight of each of several, in order. Repeatable. Default: equal."),
     ] = None,
-    beam_size: Annotated[
-        int | None, typer.Option(help="Beam width it shall have. Default: as it is.")
-    ] = None,
+    beam_size: Annotated[int | None, typer.Option(help="Beam size to store. Default: unchanged.")] = None,
     length_penalty: Annotated[
-        float | None, typer.Option(help="Length penalty it shall have. Default: as it is.")
+        float | None, typer.Option(help="Length penalty to store. Default: unchanged.")
     ] = None,
     no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="N-grams of this size shall never repeat. Default: as it is.")
+        int | None, typer.Option(help="Size of n-grams that must not repeat. Default: unchanged.")
     ] = None,
     flip_average: Annotated[
         bool,
         typer.Option(
             "--flip-average",
-            help="It shall look at each picture's mirror image too: somewhat better captions for twice the looking.",
+            help="Average features over horizontal flips: slightly better captions, 2× encoder time.",
         ),
     ] = False,
     data: Annotated[
-        Path | None, typer.Option(help="A prepared set to judge it on once it is packed, for the model card.")
+        Path | None, typer.Option(help="A prepared set to evaluate the bundle on, for the model card.")
     ] = None,
     split: Annotated[str, typer.Option(help="The split of that set.")] = "dev",
     encoder: Annotated[
         Path | None,
         typer.Option(
-            help="A file beside it for the frozen encoder, shared by several captioners; written if need be. "
+            help="A file beside it for the frozen encoder, shared by several captioners; written if missing. "
             "Default: inside the directory."
         ),
     ] = None,
@@ -63,33 +58,33 @@ def command(
     datasets: CardDatasets = None,
     notes: Annotated[
         list[str] | None,
-        typer.Option("--note", help="For the model card: a limit that only you know. Repeatable."),
+        typer.Option("--card-note", help="For the model card: a known limitation. Repeatable."),
     ] = None,
     encoder_weights: EncoderWeights = None,
 ) -> None:
-    """Make a captioner, or the mean of several, ready to be kept in a repository: half floats, a model card."""
+    """Bundle a captioner, or the mean of several, for a repository: float16 weights and a model card."""
     from showtell.experiments.bundle import make_bundle
 
-    given = {"license": license_, "datasets": datasets, "notes": notes}
-    search = {
+    card = {"license": license_, "datasets": datasets, "notes": notes}
+    generation = {
         "beam_size": beam_size,
         "length_penalty": length_penalty,
         "no_repeat_ngram_size": no_repeat_ngram_size,
     }
-    packed = make_bundle(
+    bundle = make_bundle(
         checkpoint,
         out,
-        shares=shares or None,
+        weights=weights or None,
         encoder=encoder,
         encoder_weights=encoder_weights,
         recipe=recipe,
-        card={name: value for name, value in given.items() if value},
-        generation={name: value for name, value in search.items() if value is not None},
+        card={name: value for name, value in card.items() if value},
+        generation={name: value for name, value in generation.items() if value is not None},
         flip_average=flip_average,
         data=data,
         split=split,
     )
-    for name, size in packed.sizes.items():
-        typer.echo(f"{packed.directory / name}: {size / 1e6:.2f} MB")
-    if packed.encoder is not None:
-        typer.echo(f"{packed.encoder}: {packed.encoder.stat().st_size / 1e6:.2f} MB")
+    for name, size in bundle.sizes.items():
+        typer.echo(f"{bundle.directory / name}: {size / 1e6:.2f} MB")
+    if bundle.encoder is not None:
+        typer.echo(f"{bundle.encoder}: {bundle.encoder.stat().st_size / 1e6:.2f} MB")

@@ -1,4 +1,4 @@
-"""``showtell demo``: prepare, train, evaluate and caption on scenes drawn here."""
+"""``showtell demo``: prepare, train, evaluate and caption on drawn scenes."""
 
 from __future__ import annotations
 
@@ -7,29 +7,31 @@ from typing import Annotated
 
 import typer
 
-from showtell.demo.run import PHOTOGRAPH_COLUMNS, run_demo, show_caption
+from showtell.demo.run import PHOTO_COLUMNS, run_demo, show_caption
 
 
 def command(
-    out: Annotated[Path, typer.Option("-o", "--out", help="Where scenes, run and report go.")] = Path("demo"),
-    seed: Annotated[int, typer.Option(help="Of the scenes and of the training.")] = 0,
+    out: Annotated[Path, typer.Option("-o", "--out", help="Folder for scenes, run and report.")] = Path(
+        "demo"
+    ),
+    seed: Annotated[int, typer.Option(help="Seed of the scenes and of the training.")] = 0,
     captioner: Annotated[
-        Path | None, typer.Option(help="End with photographs, told by this captioner; with --photographs.")
+        Path | None, typer.Option(help="End with photographs, captioned by this captioner; with --images.")
     ] = None,
-    photographs: Annotated[
+    images: Annotated[
         Path | None,
-        typer.Option(help="A folder of JPEGs for --captioner; their comments say whose they are."),
+        typer.Option(help="A folder of JPEGs for --captioner; their comments are shown as credits."),
     ] = None,
 ) -> None:
-    """Draw scenes, train a small captioner on them, judge it on compositions it never saw, write a report."""
-    result = run_demo(out, seed=seed, captioner=captioner, photographs=photographs)
+    """Draw scenes, train a small captioner on them, evaluate it on unseen compositions, write a report."""
+    result = run_demo(out, seed=seed, captioner=captioner, images=images)
     typer.echo(f"\n{result.headline}")
-    typer.echo(f"Every object named as well: {100 * result.complete / result.pictures:.1f} %.")
+    typer.echo(f"Every object named as well: {100 * result.complete / result.num_images:.1f} %.")
     typer.echo(f"Training and scoring took {result.seconds:.0f} seconds.")
-    if result.photographs:
+    if result.photos:
         from rich.text import Text
 
-        typer.echo(f"\nReal photographs, told by {captioner}:\n")
-        for one in result.photographs:
-            show_caption(one.path, one.caption, Text(one.credit, "dim"), columns=PHOTOGRAPH_COLUMNS)
+        typer.echo(f"\nReal photographs, captioned by {captioner}:\n")
+        for photo in result.photos:
+            show_caption(photo.path, photo.caption, Text(photo.credit, "dim"), columns=PHOTO_COLUMNS)
     typer.echo(f"Report: {result.report.resolve()}")

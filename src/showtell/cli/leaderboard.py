@@ -16,7 +16,7 @@ def command(
         typer.Argument(help="Runs, directories of train --seeds, checkpoints, or OWNER/NAME on the hub."),
     ],
     data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
-    split: Annotated[str, typer.Option(help="The split to judge on, whole.")] = "dev",
+    split: Annotated[str, typer.Option(help="The split to evaluate on, whole.")] = "dev",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The Markdown file. Default: standard output.")
     ] = None,
@@ -25,26 +25,27 @@ def command(
     ] = None,
     meteor: WithMeteor = False,
     baseline: Annotated[
-        Path | None, typer.Option(help="The run that the others are compared with, picture by picture.")
+        Path | None, typer.Option(help="The run to compare the others with (paired bootstrap).")
     ] = None,
-    page: Annotated[
-        Path | None, typer.Option(help="An HTML page of some pictures with everyone's captions.")
+    html: Annotated[
+        Path | None, typer.Option(help="Also write an HTML page with images and all their captions.")
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="So many pictures on it.")] = 40,
-    seed: Annotated[int, typer.Option(min=0, help="Of their choice.")] = 0,
+    num_images: Annotated[int, typer.Option(min=1, help="Number of images on the page.")] = 40,
+    seed: Annotated[int, typer.Option(min=0, help="Seed for choosing them.")] = 0,
     evaluations: Annotated[
         Path | None,
-        typer.Option(help="Where captions are kept once decoded. Default: beside the prepared set."),
+        typer.Option(help="Folder of cached captions. Default: beside the prepared set."),
     ] = None,
-    other_data: Annotated[
-        bool, typer.Option("--other-data", help="Take captioners that were trained on another set as well.")
+    allow_other_dataset: Annotated[
+        bool,
+        typer.Option("--allow-other-dataset", help="Accept captioners that were trained on another set."),
     ] = False,
     encoder_weights: EncoderWeights = None,
     features: Features = None,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Make the table of captioners: scores, how sure they are, how captions read, and a person beside them."""
+    """Compare captioners: scores with confidence intervals, caption statistics and a human baseline."""
     from showtell.experiments.leaderboard.evaluate import collect
     from showtell.experiments.leaderboard.markdown import to_markdown
     from showtell.experiments.leaderboard.page import write_page
@@ -62,7 +63,7 @@ def command(
             baseline=baseline,
             meteor=scorer,
             evaluations=evaluations,
-            other_data=other_data,
+            allow_other_dataset=allow_other_dataset,
             encoder_weights=encoder_weights,
             features=features,
             device=device,
@@ -76,28 +77,28 @@ def command(
         "--split": split,
         "--meteor": meteor,
         "--baseline": baseline,
-        "--other-data": other_data,
+        "--allow-other-dataset": allow_other_dataset,
         "--title": title,
         "-o": out,
-        "--page": page,
+        "--html": html,
     }
-    if page is not None:
-        given |= {"--pictures": pictures, "--seed": seed}
+    if html is not None:
+        given |= {"--num-images": num_images, "--seed": seed}
     text = to_markdown(results, title=heading, command=_command(runs, given))
     if out is None:
         typer.echo(text, nl=False)
     else:
         write_text(out, text)
         note(f"table: {out}")
-    if page is not None:
-        write_page(results, page, title=heading, pictures=pictures, seed=seed)
-        note(f"page: {page}")
+    if html is not None:
+        write_page(results, html, title=heading, num_images=num_images, seed=seed)
+        note(f"page: {html}")
     if results.failures:
         raise typer.Exit(3)
 
 
 def _command(runs: list[Path], given: dict[str, object]) -> str:
-    """Return the command that was given, without what changes nothing in the table."""
+    """Return the command, without options that do not change the table."""
     import shlex
 
     words = ["showtell", "leaderboard", *map(str, runs)]

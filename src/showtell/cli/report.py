@@ -16,26 +16,26 @@ def command(
     predictions: Annotated[
         Path | None,
         typer.Option(
-            help="Predictions to show, from showtell evaluate --predictions. Default: the run's own."
+            help="Predictions of showtell evaluate --predictions to show, with the scores of their split. "
+            "Default: the run's own."
         ),
     ] = None,
-    pictures: Annotated[int, typer.Option(min=1, help="Most pictures on the page.")] = 200,
+    num_images: Annotated[int, typer.Option(min=1, help="Maximum number of images on the page.")] = 200,
     summary: Annotated[
         Path | None,
-        typer.Option(
-            help="Write a folder of Markdown, charts and a few pictures here, in place of the page."
-        ),
+        typer.Option(help="Write a folder of Markdown, charts and a few images here instead of the page."),
     ] = None,
     title: Annotated[str | None, typer.Option(help="The heading. Default: the run's name.")] = None,
     tuning: Annotated[
-        Path | None, typer.Option(help="A tuning whose table the summary shows (directory of showtell tune).")
+        Path | None, typer.Option(help="Directory of showtell tune whose table the summary shows.")
     ] = None,
 ) -> None:
-    """Write a run's report again, or sum it up as a folder that can be committed."""
+    """Write a run's report again, or summarize it as a folder that can be committed."""
     from showtell.report import write_report, write_summary
     from showtell.system.console import note
 
     if summary is not None:
         note(f"summary: {write_summary(run, summary, title=title, tuning=tuning)}")
     else:
-        note(f"report: {write_report(run, out=out, predictions=predictions, title=title, pictures=pictures)}")
+        page = write_report(run, out=out, predictions=predictions, title=title, num_images=num_images)
+        note(f"report: {page}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import Features
+from showtell.cli.common_options import Device, EncoderWeights, Features
 
 
 def command(
@@ -16,7 +16,7 @@ def command(
     ],
     data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The tuning's directory; an interrupted one goes on.")
+        Path, typer.Option("-o", "--out", help="The tuning's directory; an interrupted one is resumed.")
     ],
     trials: Annotated[
         int | None,
@@ -34,25 +34,23 @@ def command(
         int | None, typer.Option(min=1, help="Epochs of a trial. Default: the recipe's.")
     ] = None,
     subset: Annotated[
-        int | None, typer.Option(min=1, help="Training pictures of a trial. Default: the recipe's.")
+        int | None, typer.Option(min=1, help="Training images of a trial. Default: the recipe's.")
     ] = None,
     prune: Annotated[
         bool | None,
         typer.Option(
             "--prune/--no-prune",
-            help="Cut trials short that are worse than the median at the same epoch. Default: unless --grid.",
+            help="Stop trials that are worse than the median at the same epoch. Default: unless --grid.",
         ),
     ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", help="Change a recipe key in all trials. Repeatable.")
     ] = None,
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local safetensors file in place of the hub's weights.")
-    ] = None,
+    encoder_weights: EncoderWeights = None,
     features: Features = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    device: Device = "auto",
 ) -> None:
-    """Try values of a recipe's keys on short trainings, and tell which were best."""
+    """Search hyper-parameters by short trainings, and print the best."""
     from showtell.config.recipe import load_recipe
     from showtell.system.console import note
 

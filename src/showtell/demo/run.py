@@ -1,6 +1,6 @@
-"""The demo: the whole way of the data on scenes drawn here, from nothing to a report, in minutes.
+"""The demo: the whole pipeline on drawn scenes, from nothing to a report, in minutes.
 
-With ``--captioner`` it ends with real photographs, told by a captioner that was trained on such.
+With ``--captioner`` it ends with captions of real photographs by a captioner that was trained on such.
 """
 
 from __future__ import annotations
@@ -19,45 +19,45 @@ if TYPE_CHECKING:
     from showtell.data.prepared import PreparedSet
     from showtell.data.scene_captions import Scene
     from showtell.inference.captioner import Captioner
-    from showtell.report.photographs import ExamplePhoto
+    from showtell.report.page import ExamplePhoto
     from showtell.training.evaluator import Evaluation
 
-TRAIN, DEV, TEST = 3000, 200, 500
-LEAST_SHARE = 0.9
-SHOWN = 6
+NUM_TRAIN, NUM_DEV, NUM_TEST = 3000, 200, 500
+MIN_ACCURACY = 0.9
+NUM_PRINTED = 6
 THUMBNAIL_COLUMNS = 20
-PHOTOGRAPH_COLUMNS = 44
+PHOTO_COLUMNS = 44
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """What a demo came to.
+    """The result of a demo.
 
     Attributes:
-        right: Held-out pictures whose caption names no wrong object, colour or relation.
-        exact: Those of them whose caption names no wrong size or place either.
+        right: Held-out images whose caption names no wrong object, color or relation.
+        exact: Those of them whose caption names no wrong size or position either.
         complete: Those of them whose caption names every object.
-        pictures: Held-out pictures.
+        num_images: Held-out images.
         seconds: Time of training and scoring.
         report: The page.
-        photographs: Real ones with their captions, where a captioner was named.
+        photos: Photographs with captions, if a captioner was named.
     """
 
     right: int
     exact: int
     complete: int
-    pictures: int
+    num_images: int
     seconds: float
     report: Path
-    photographs: Sequence[ExamplePhoto] = ()
+    photos: Sequence[ExamplePhoto] = ()
 
     @property
     def headline(self) -> str:
-        """The figure, as a sentence."""
+        """The result as a sentence."""
         return (
-            f"{100 * self.right / self.pictures:.1f} % of {self.pictures} held-out pictures described with no "
-            f"wrong object, colour or relation; {100 * self.exact / self.pictures:.1f} % with no wrong size or "
-            "place either."
+            f"{100 * self.right / self.num_images:.1f} % of {self.num_images} held-out images described without a "
+            f"wrong object, color or relation; {100 * self.exact / self.num_images:.1f} % without a wrong size or "
+            "position either."
         )
 
 
@@ -65,29 +65,29 @@ def run_demo(
     out: Path,
     *,
     seed: int = 0,
-    train_pictures: int = TRAIN,
-    dev_pictures: int = DEV,
-    test_pictures: int = TEST,
+    num_train: int = NUM_TRAIN,
+    num_dev: int = NUM_DEV,
+    num_test: int = NUM_TEST,
     overrides: list[str] | None = None,
-    least_share: float = LEAST_SHARE,
+    min_accuracy: float = MIN_ACCURACY,
     captioner: Path | None = None,
-    photographs: Path | None = None,
+    images: Path | None = None,
 ) -> DemoResult:
-    """Draw scenes, prepare them, train, score on compositions never seen in training, write the report.
+    """Draw scenes, prepare them, train, score on compositions that are not in the training set, write the report.
 
     Args:
-        out: Holds ``scenes/``, ``set/`` and ``run/`` afterwards; what an earlier demo left there is replaced.
+        out: Holds ``scenes/``, ``set/`` and ``run/`` afterwards; those of an earlier demo are replaced.
         seed: Of the scenes and of the training.
-        train_pictures: How many scenes to learn from.
-        dev_pictures: How many to choose the best epoch by.
-        test_pictures: How many to be judged on.
+        num_train: Scenes to train on.
+        num_dev: Scenes to choose the best epoch by.
+        num_test: Held-out scenes.
         overrides: Changes to the recipe ``demo``, as ``showtell train --set`` takes them.
-        least_share: The share of held-out pictures that must be right.
+        min_accuracy: The fraction of held-out images that must be right.
         captioner: A captioner of photographs, to end with.
-        photographs: A folder of JPEGs for it; each one's comment says whose it is.
+        images: A folder of JPEGs for it; each file's comment is shown as its credit.
 
     Raises:
-        ShowtellError: fewer are right (the report is there all the same), or something could not be written.
+        ShowtellError: fewer are right (the report is written all the same), or something could not be written.
     """
     from showtell.config.recipe import load_recipe
     from showtell.data.prepared import prepare
@@ -95,65 +95,65 @@ def run_demo(
     from showtell.training.evaluate import evaluate_checkpoint
     from showtell.training.trainer import train
 
-    # First, so that what is missing is told before minutes are spent.
-    eyes = _open_eyes(captioner, photographs)
+    # First, so that a missing file is an error before minutes are spent.
+    loaded = _load_captioner(captioner, images)
     recipe = load_recipe("demo", [f"training.seed={seed}", *(overrides or [])])
-    draw_scenes(out / "scenes", train=train_pictures, dev=dev_pictures, test=test_pictures, seed=seed)
+    draw_scenes(out / "scenes", train=num_train, dev=num_dev, test=num_test, seed=seed)
     prepared = prepare(out / "scenes" / "captions.jsonl", out / "set")
     started = time.monotonic()
     run = train(recipe, data=out / "set", out=out / "run", restart=(out / "run").exists()).directory
     predictions = run / "test-predictions.jsonl"
     evaluation = evaluate_checkpoint(run, data=out / "set", split="test", predictions=predictions)
     seconds = time.monotonic() - started
-    real = _look(*eyes) if eyes is not None else []
-    result = _report(run, predictions, prepared, evaluation, load_scenes(out / "scenes"), seconds, real)
-    if result.right < least_share * result.pictures:
+    photos = _caption_photos(*loaded) if loaded is not None else []
+    result = _report(run, predictions, prepared, evaluation, load_scenes(out / "scenes"), seconds, photos)
+    if result.right < min_accuracy * result.num_images:
         raise ShowtellError(
             "the demo's captions are not good enough",
             found=result.headline,
-            expected=f"at least {100 * least_share:.0f} %",
-            mend=f"See {result.report}; another --seed tells whether this is chance",
+            expected=f"at least {100 * min_accuracy:.0f} %",
+            mend=f"See {result.report}; try another --seed to rule out chance",
         )
     return result
 
 
-def _open_eyes(captioner: Path | None, photographs: Path | None) -> tuple[Captioner, list[Path]] | None:
-    """Load a captioner of photographs and find some for it.
+def _load_captioner(captioner: Path | None, images: Path | None) -> tuple[Captioner, list[Path]] | None:
+    """Load a captioner of photographs, and list some for it.
 
     Raises:
         ConfigError: one is named without the other, or no JPEG is in the folder.
         ShowtellError: the captioner cannot be loaded.
     """
-    if captioner is None and photographs is None:
+    if captioner is None and images is None:
         return None
-    if captioner is None or photographs is None:
+    if captioner is None or images is None:
         raise ConfigError(
-            "--captioner and --photographs go together",
-            found="--captioner alone" if photographs is None else "--photographs alone",
+            "--captioner and --images go together",
+            found="--captioner alone" if images is None else "--images alone",
             mend="Name both: a captioner, and a folder of JPEGs for it",
         )
     from showtell.inference.captioner import Captioner
 
-    pictures = sorted(photographs.glob("*.jpg"))
-    if not pictures:
-        raise ConfigError(f"{photographs} has no photographs", expected="files that end in .jpg")
-    return Captioner.load(captioner), pictures
+    paths = sorted(images.glob("*.jpg"))
+    if not paths:
+        raise ConfigError(f"{images} has no images", expected="files that end in .jpg")
+    return Captioner.load(captioner), paths
 
 
-def _look(captioner: Captioner, pictures: list[Path]) -> list[ExamplePhoto]:
-    """Caption photographs; the comment in each file says what it is and whose."""
+def _caption_photos(captioner: Captioner, paths: list[Path]) -> list[ExamplePhoto]:
+    """Caption photographs; the comment of each file is its credit."""
     from PIL import Image
 
-    from showtell.report.photographs import ExamplePhoto
+    from showtell.report.page import ExamplePhoto
 
-    told = []
-    for path, caption in zip(pictures, captioner.caption(pictures), strict=True):
+    photos = []
+    for path, caption in zip(paths, captioner.caption(paths), strict=True):
         if caption.error is not None:
             raise ImageError(caption.error)
-        with Image.open(path) as picture:
-            comment = picture.info.get("comment", b"")
-        told.append(ExamplePhoto(path, caption.text, comment.decode("utf-8", "replace")))
-    return told
+        with Image.open(path) as image:
+            comment = image.info.get("comment", b"")
+        photos.append(ExamplePhoto(path, caption.text, comment.decode("utf-8", "replace")))
+    return photos
 
 
 def _report(
@@ -163,73 +163,71 @@ def _report(
     evaluation: Evaluation,
     scenes: dict[str, Scene],
     seconds: float,
-    photographs: Sequence[ExamplePhoto],
+    photos: Sequence[ExamplePhoto],
 ) -> DemoResult:
+    from rich.text import Text
+
     from showtell.data.scene_captions import check_caption, named_objects
     from showtell.report import write_report
 
-    told = {
+    captions = {
         prepared.key(row): (prepared.image_path(row), text)
         for row, text in zip(evaluation.rows, evaluation.texts, strict=True)
     }
-    verdicts = {key: check_caption(text, scenes[path.stem]) for key, (path, text) in told.items()}
-    complete = [
-        key
-        for key, (path, text) in told.items()
-        if not verdicts[key] and len(named_objects(text)) == len(scenes[path.stem].objects)
-    ]
+    verdicts = {key: check_caption(text, scenes[path.stem]) for key, (path, text) in captions.items()}
     result = DemoResult(
-        right=sum(not check_caption(text, scenes[path.stem], details=False) for path, text in told.values()),
+        right=sum(
+            not check_caption(text, scenes[path.stem], details=False) for path, text in captions.values()
+        ),
         exact=sum(not wrong for wrong in verdicts.values()),
-        complete=len(complete),
-        pictures=len(told),
+        complete=sum(
+            not verdicts[key] and len(named_objects(text)) == len(scenes[path.stem].objects)
+            for key, (path, text) in captions.items()
+        ),
+        num_images=len(captions),
         seconds=seconds,
         report=run / "report.html",
-        photographs=photographs,
+        photos=photos,
     )
     write_report(
         run,
         predictions=predictions,
         title="showtell demo",
         headline=f"{result.headline} Trained and scored in {seconds:.0f} seconds.",
-        scores=evaluation.scores.values,
-        signature=evaluation.scores.signature,
         verdicts=verdicts,
-        photographs=photographs,
+        photos=photos,
     )
-    from rich.text import Text
-
-    for key in list(told)[:SHOWN]:
+    for key in list(captions)[:NUM_PRINTED]:
         wrong = "; ".join(verdicts[key])
-        show_caption(*told[key], Text(f"wrong: {wrong}", "red") if wrong else Text("right", "green"))
+        show_caption(*captions[key], Text(f"wrong: {wrong}", "red") if wrong else Text("right", "green"))
     return result
 
 
-def show_caption(path: Path, caption: str, said: Text, *, columns: int = THUMBNAIL_COLUMNS) -> None:
-    """Print a picture's name, its caption and what is said of either; on a terminal beside the picture."""
+def show_caption(path: Path, caption: str, remark: Text, *, columns: int = THUMBNAIL_COLUMNS) -> None:
+    """Print an image's name, its caption and a remark; on a terminal beside the image."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.print(Text.assemble(f"{path.name}  {caption}  ", said), soft_wrap=True)
+        console.print(Text.assemble(f"{path.name}  {caption}  ", remark), soft_wrap=True)
         return
     row = Table.grid(padding=(0, 2, 1, 0))
-    row.add_row(_blocks(path, columns), Text.assemble((path.name, "dim"), f"\n\n{caption}\n\n", said))
+    row.add_row(_blocks(path, columns), Text.assemble((path.name, "dim"), f"\n\n{caption}\n\n", remark))
     console.print(row)
 
 
 def _blocks(path: Path, columns: int) -> Text:
-    """Return a small picture made of half blocks, two pixels a character."""
+    """Return an image as half blocks, two pixels per character."""
     from PIL import Image
     from rich.color import Color
     from rich.style import Style
     from rich.text import Text
 
-    with Image.open(path) as picture:
-        rows = 2 * round(columns * picture.height / picture.width / 2)
-        small = picture.convert("RGB").resize((columns, rows), Image.Resampling.BOX)
+    with Image.open(path) as image:
+        rows = 2 * round(columns * image.height / image.width / 2)
+        small = image.convert("RGB").resize((columns, rows), Image.Resampling.BOX)
     text = Text()
     for row in range(0, rows, 2):
         for column in range(columns):

@@ -1,7 +1,7 @@
-"""A trained captioner made small and whole, to lie in a repository: the function behind ``showtell bundle``.
+"""A trained captioner as a small directory to keep in a repository: the function behind ``showtell bundle``.
 
-The decoder is rounded to half floats, the frozen encoder is kept once for all captioners beside it, and nothing of a
-training or of the machine it ran on goes along. Several captioners become one that has the mean of their weights.
+The decoder is rounded to float16, the frozen encoder is stored once for all captioners beside it, and nothing about the
+training or its machine is included. Several captioners become one with the mean of their weights.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
     from showtell.checkpoints.checkpoint import Checkpoint
 
 FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "threads"))
-"""Keys of a recipe that say nothing of the captioner: where files lay, who watched, on how many cores."""
+"""Keys of a recipe that do not change the captioner: where files are, which trackers, how many cores."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """What was written.
+    """A written bundle.
 
     Attributes:
         directory: The captioner.
-        encoder: The file of the encoder that it shares; None: it carries its own.
+        encoder: The file of the encoder that it shares; None: it has its own.
         sizes: Bytes by name of each of its files.
     """
 
@@ -47,7 +47,7 @@ def make_bundle(
     checkpoint: str | Path | Sequence[str | Path],
     out: Path,
     *,
-    shares: Sequence[float] | None = None,
+    weights: Sequence[float] | None = None,
     encoder: Path | None = None,
     encoder_weights: Path | None = None,
     recipe: str | None = None,
@@ -57,45 +57,44 @@ def make_bundle(
     data: Path | None = None,
     split: str = "dev",
 ) -> Bundle:
-    """Write a captioner in half floats, with its model card, ready to be kept in a repository.
+    """Write a captioner in float16, with its model card, ready to be kept in a repository.
 
     Args:
         checkpoint: A checkpoint, a run (its ``best/``), or a name on the hub; several: the mean of their weights
             (`showtell.checkpoints.soup`).
-        out: A place that is new or empty, or holds a packed captioner, which is replaced.
-        shares: How much each of several counts; None: all the same.
-        encoder: The file of a frozen encoder's weights, outside ``out``, for several captioners: written in compact
-            form where it is not there yet. None: the captioner carries its encoder.
-        encoder_weights: Where the encoder's weights are now; None: where the checkpoint says.
+        out: A directory that is new or empty, or holds a bundle, which is replaced.
+        weights: The weight of each of several in the mean; None: equal.
+        encoder: A file outside ``out`` with the frozen encoder's weights, for several captioners: written in compressed
+            form if it does not exist. None: the captioner carries its encoder.
+        encoder_weights: The encoder's weights now; None: where the checkpoint names them.
         recipe: A shipped recipe; the card names the command that trains such a captioner by it.
         card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`).
-        generation: Decoding options that it shall have in place of its own: ``{"beam_size": 5}``.
-        flip_average: It shall look at the mirror image of each picture too (`showtell.encoders.flip_average`), whatever it
-            was trained to do.
-        data: A prepared set: what is written captions a split of it, and these scores stand in the card. None: the
-            scores it had do, unless it decodes otherwise now.
+        generation: Decoding options that replace its own: ``{"beam_size": 5}``.
+        flip_average: Average features over horizontal flips, however it was trained.
+        data: A prepared set: the bundle is evaluated on a split of it, for the card. None: the card has the
+            checkpoint's scores, unless it decodes differently now.
         split: That split.
 
     Raises:
-        ConfigError: no such recipe, a checkpoint that does not know its own, a field of the card or an option that
-            is unknown, or shares that do not fit.
-        ShowtellError: the checkpoint, its encoder, the data or the place cannot be used; see `save_portable`.
+        ConfigError: no such recipe, a checkpoint that does not know its own, an unknown field of the card or
+            option, or weights that do not fit.
+        ShowtellError: the checkpoint, its encoder, the data or ``out`` cannot be used; see `save_portable`.
     """
     from showtell.checkpoints.checkpoint import load_checkpoint, save_portable
     from showtell.checkpoints.soup import average_checkpoints
 
     paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
-    if len(paths) == 1 and shares is not None:
-        raise ConfigError("--share cannot be used", found="one captioner", expected="several to be averaged")
+    if len(paths) == 1 and weights is not None:
+        raise ConfigError("--weight cannot be used", found="one captioner", expected="several to average")
     first, *others = (find_checkpoint(path) for path in paths)
     loaded = load_checkpoint(first, encoder_weights=encoder_weights)
     if others:
         rest = [load_checkpoint(path, with_encoder=False) for path in others]
-        loaded = average_checkpoints([loaded, *rest], shares)
+        loaded = average_checkpoints([loaded, *rest], weights)
     if generation:
-        loaded = _decoding_by(loaded, override(loaded.generation, **generation))
+        loaded = _with_generation(loaded, override(loaded.generation, **generation))
     if flip_average:
-        loaded = _looking_twice(loaded)
+        loaded = _with_flip_average(loaded)
     fields = dict(card or {})
     if recipe is not None:
         fields["command"] = training_command(loaded.config, recipe, out.name)
@@ -104,55 +103,55 @@ def make_bundle(
         directory=out,
         shared_encoder=encoder,
         half=True,
-        # A path of this machine says nothing to whom the repository is for.
+        # A path of this machine means nothing to the repository's readers.
         repository=out.name if out.is_absolute() or ".." in out.parts else out.as_posix(),
     )
     write(loaded, card=fields)
     if data is not None:
-        write(_judged(out, data, split))
+        write(_with_scores(out, data, split))
     sizes = {name: (out / name).stat().st_size for name in FILES if (out / name).exists()}
     return Bundle(out, encoder, sizes)
 
 
-def _decoding_by(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint:
-    """Return a captioner that decodes otherwise; scores of another decoding are not its own."""
-    told = options.model_dump(mode="json")
-    config = {**loaded.config, "generation": told}
+def _with_generation(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint:
+    """Return a captioner with other decoding options; scores of other options are dropped."""
+    generation = options.model_dump(mode="json")
+    config = {**loaded.config, "generation": generation}
     if "recipe" in config:
-        config["recipe"] = {**config["recipe"], "generation": told}
+        config["recipe"] = {**config["recipe"], "generation": generation}
     if options != loaded.generation:
         config.pop("scores", None)
     return replace(loaded, generation=options, config=config)
 
 
-def _looking_twice(loaded: Checkpoint) -> Checkpoint:
-    """Return a captioner that looks at mirror images too; scores of a single look are not its own."""
+def _with_flip_average(loaded: Checkpoint) -> Checkpoint:
+    """Return a captioner that averages features over flips; scores without that are dropped."""
     encoder = loaded.model.encoder
     assert encoder is not None
     if encoder.spec.flip_average:
         return loaded
     encoder.spec = encoder.spec.model_copy(update={"flip_average": True})
-    seen = dict(loaded.config["encoder"])
-    seen["spec"] = {**seen["spec"], "flip_average": True}
-    seen["identity"] = {**seen["identity"], **encoder.spec.identity_fields}
+    described = dict(loaded.config["encoder"])
+    described["spec"] = {**described["spec"], "flip_average": True}
+    described["identity"] = {**described["identity"], **encoder.spec.identity_fields}
     config = {name: value for name, value in loaded.config.items() if name != "scores"}
-    return replace(loaded, config={**config, "encoder": seen})
+    return replace(loaded, config={**config, "encoder": described})
 
 
-def _judged(directory: Path, data: Path, split: str) -> Checkpoint:
-    """Return a packed captioner that knows how good it is, its encoder loaded from where it lies."""
+def _with_scores(directory: Path, data: Path, split: str) -> Checkpoint:
+    """Return a bundle with its scores, its encoder loaded from where the bundle names it."""
     from showtell.checkpoints.checkpoint import load_checkpoint
     from showtell.training.evaluate import evaluate_checkpoint
 
     scores = evaluate_checkpoint(directory, data=data, split=split).scores
     loaded = load_checkpoint(directory)
-    judged = {
+    described = {
         "values": scores.values,
         "signature": scores.signature,
         "split": split,
         "data": data.resolve().name,
     }
-    return replace(loaded, config={**loaded.config, "scores": judged})
+    return replace(loaded, config={**loaded.config, "scores": described})
 
 
 def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
@@ -160,18 +159,18 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
 
     Args:
         config: Of the checkpoint.
-        recipe: The shipped recipe's name; each key that the checkpoint was trained with otherwise is set. A mean of
-            several has no recipe of its own: it is taken at its word.
-        name: What the new run is called.
+        recipe: The shipped recipe's name; each key in which the checkpoint's recipe differs is set. A mean of several
+            has no recipe to compare with.
+        name: The new run's.
 
     Raises:
-        ConfigError: no such recipe, or the checkpoint does not know what it was trained by.
+        ConfigError: no such recipe, or the checkpoint does not know its own.
     """
     if "recipe" not in config or "data" not in config:
         raise ConfigError(
             f"no command by the recipe {recipe} can be named",
-            found="a checkpoint that does not say by which recipe and on what it was trained",
-            mend="Leave --recipe (recipe=) out",
+            found="a checkpoint that does not name its recipe and its data",
+            mend="Omit --recipe (recipe=)",
         )
     shipped = load_recipe(recipe).model_dump(mode="json")
     trained = strip_recipe_paths(
@@ -180,9 +179,9 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
     for part, free in FREE_KEYS:
         trained[part][free] = shipped[part][free]
     phases = trained["objective"]
-    if trained["training"]["start"] is not None and shipped["objective"][-len(phases) :] == phases:
-        # It began with a captioner of the phases before, which the recipe trains as well.
-        trained["objective"], trained["training"]["start"] = shipped["objective"], None
+    if trained["training"]["init_from"] is not None and shipped["objective"][-len(phases) :] == phases:
+        # It was initialized from a captioner of the phases before, which the recipe trains as well.
+        trained["objective"], trained["training"]["init_from"] = shipped["objective"], None
     words = ["showtell", "train", recipe, "--data", f"data/{config['data']['name']}", "-o", f"runs/{name}"]
     if "averaged" in config:
         return shlex.join(words)
@@ -191,14 +190,14 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
     return shlex.join(words)
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield each dotted key of a recipe whose value is another one, with the new value."""
+def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield each dotted key of a recipe whose value changed, with the new value."""
     for name, value in new.items():
-        key = f"{above}{name}"
+        key = f"{prefix}{name}"
         before = old.get(name)
         if value == before:
             continue
-        # Parts of different kinds have different keys: such a part is set as a whole.
+        # Sections of different kinds have different keys: such a section is set as a whole.
         if (
             isinstance(value, dict)
             and isinstance(before, dict)

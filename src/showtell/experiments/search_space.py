@@ -1,8 +1,8 @@
-"""What a tuning tries: ranges and lists of values for any key of a recipe, checked before anything is trained.
+"""The search space of a tuning: ranges and lists of values for any key of a recipe, checked before any training.
 
-optimizer.lr=1e-4..1e-2:log      a number between two bounds, evenly over its logarithm
-training.ema_decay=0.9..0.999    evenly over the number itself; whole numbers where the key takes whole numbers
-decoder.dropout=0.3,0.5          one of a list, of whatever type the key has
+optimizer.lr=1e-4..1e-2:log      a range, logarithmic
+training.ema_decay=0.9..0.999    a range, uniform; whole numbers if the key takes whole numbers
+decoder.dropout=0.3,0.5          a list, of whatever type the key has
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 DIGITS = 4
 LR_FACTOR = 10.0
-WANTED = "KEY=low..high, KEY=low..high:log or KEY=a,b,c"
+EXPECTED = "KEY=low..high, KEY=low..high:log or KEY=a,b,c"
 
 Build = Callable[[list[str]], Recipe]
-"""Makes the recipe with some more overrides of the form that ``--set`` takes."""
+"""Returns the recipe with more overrides, as ``--set`` takes them."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class SearchDimension:
         choices: The list, as written; empty for a range.
         low: Lower bound of a range, included.
         high: Upper bound, included.
-        is_log: Even over the logarithm.
-        is_whole: Whole numbers alone.
+        is_log: Uniform in the logarithm.
+        is_whole: Whole numbers only.
     """
 
     key: str
@@ -47,7 +47,7 @@ class SearchDimension:
     is_whole: bool = False
 
     def distribution(self) -> BaseDistribution:
-        """Return the same for Optuna; choices stay the text that was written."""
+        """Return the same for Optuna; choices stay text."""
         from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
         if self.choices:
@@ -57,14 +57,14 @@ class SearchDimension:
         return FloatDistribution(self.low, self.high, log=self.is_log)
 
     def text(self, value: Any) -> str:
-        """Return a drawn value as it is written into the recipe: four digits say enough to paste and to read."""
+        """Return a drawn value as it enters the recipe: four digits, short enough to paste."""
         if self.choices or self.is_whole:
             return str(value)
         rounded = float(f"{value:.{DIGITS}g}")
         return repr(min(max(rounded, self.low), self.high))
 
     def __str__(self) -> str:
-        """Say what is searched, as ``--search`` takes it."""
+        """Return the form that ``--search`` takes."""
         if self.choices:
             return f"{self.key}={','.join(self.choices)}"
         low, high = (f"{bound:g}" for bound in (self.low, self.high))
@@ -72,25 +72,23 @@ class SearchDimension:
 
 
 def build_space(searches: Sequence[str], build: Build) -> list[SearchDimension]:
-    """Read what is to be searched; without anything, the learning rate from a tenth to ten times the recipe's.
+    """Parse ``--search`` options; without any: the learning rate from a tenth to ten times the recipe's.
 
     Args:
-        searches: Of the forms this module's text shows.
-        build: Checks each bound and each choice by making the recipe with it.
+        searches: In the forms of this module's docstring.
+        build: Checks each bound and each choice by building the recipe with it.
 
     Raises:
-        ConfigError: not of these forms, an unknown key, a bound or choice that the recipe refuses, a key twice.
+        ConfigError: another form, an unknown key, a bound or choice that the recipe refuses, a key twice.
     """
     if not searches:
-        rate = build([]).optimizer.lr
-        return [
-            SearchDimension(
-                "optimizer.lr", low=rate / LR_FACTOR, high=min(1.0, rate * LR_FACTOR), is_log=True
-            )
-        ]
-    space = [_read(text, build) for text in searches]
+        lr = build([]).optimizer.lr
+        high = min(1.0, lr * LR_FACTOR)
+        return [SearchDimension("optimizer.lr", low=lr / LR_FACTOR, high=high, is_log=True)]
+    space = [_parse(text, build) for text in searches]
+    keys = [dimension.key for dimension in space]
     for dimension in space:
-        if sum(other.key == dimension.key for other in space) > 1:
+        if keys.count(dimension.key) > 1:
             raise ConfigError(
                 f"--search {dimension} cannot be used",
                 found=f"{dimension.key} twice",
@@ -100,7 +98,7 @@ def build_space(searches: Sequence[str], build: Build) -> list[SearchDimension]:
 
 
 def expand_grid(space: Sequence[SearchDimension], build: Build) -> list[dict[str, str]]:
-    """Return all combinations of listed values, the last key moving fastest, each checked.
+    """Return all combinations of listed values, the last key changing fastest, each checked.
 
     Raises:
         ConfigError: a range among them, or a combination that the recipe refuses.
@@ -125,13 +123,13 @@ def to_overrides(values: Mapping[str, str]) -> list[str]:
     return [f"{key}={text}" for key, text in values.items()]
 
 
-def _read(text: str, build: Build) -> SearchDimension:
+def _parse(text: str, build: Build) -> SearchDimension:
     key, equals, values = (part.strip() for part in text.partition("="))
     cannot = f"--search {text} cannot be used"
     if not equals or not key or not values:
-        raise ConfigError(cannot, expected=WANTED)
+        raise ConfigError(cannot, expected=EXPECTED)
     if ".." in values:
-        return _read_range(key, values, build, cannot)
+        return _parse_range(key, values, build, cannot)
     choices = tuple(choice.strip() for choice in values.split(","))
     if len(choices) < 2 or not all(choices) or len(set(choices)) < len(choices):
         raise ConfigError(cannot, found=values, expected="at least two different values")
@@ -140,7 +138,7 @@ def _read(text: str, build: Build) -> SearchDimension:
     return SearchDimension(key, choices=choices)
 
 
-def _read_range(key: str, values: str, build: Build, cannot: str) -> SearchDimension:
+def _parse_range(key: str, values: str, build: Build, cannot: str) -> SearchDimension:
     bounds, colon, scale = values.partition(":")
     low_text, _, high_text = bounds.partition("..")
     if colon and scale != "log":
@@ -160,7 +158,7 @@ def _read_range(key: str, values: str, build: Build, cannot: str) -> SearchDimen
 
 
 def _value_at(recipe: Recipe, key: str) -> Any:
-    place: Any = recipe.model_dump(mode="json")
+    value: Any = recipe.model_dump(mode="json")
     for part in key.split("."):
-        place = place[int(part)] if isinstance(place, list) else place[part]
-    return place
+        value = value[int(part)] if isinstance(value, list) else value[part]
+    return value

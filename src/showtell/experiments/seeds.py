@@ -1,6 +1,6 @@
-"""The same recipe from several seeds: how much of a score is the recipe's, and how much is chance.
+"""The same recipe from several seeds, to separate a recipe's effect on the scores from chance.
 
-Each seed is a run of its own in ``OUT/seed-N``; what is finished there is neither trained nor decoded again.
+Each seed is a run of its own in ``OUT/seed-N``; finished ones are neither trained nor decoded again.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from showtell.training.build import build_encoder_of, resolve_device
 from showtell.training.distributed import is_main_process
 from showtell.training.run_dir import check_run, provenance
 from showtell.training.trainer import train
+from showtell.training.trainer_state import STATE
 
 KIND, SUMMARY_KIND, FORMAT = "showtell seeds", "showtell seeds summary", 1
 SUMMARY = "summary.json"
-MOST_SEEDS = 100
+MAX_SEEDS = 100
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,12 @@ class MeanStd:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """What one seed came to.
+    """The result of one seed.
 
     Attributes:
         seed: ``training.seed``.
         run: Its directory.
-        best_epoch: The epoch that ``best/`` is of.
+        best_epoch: The epoch of ``best/``.
         epochs: Epochs trained.
         seconds: Of training and validating.
         scores: Of ``best/`` on the validation split, on the scale of coco-caption's code.
@@ -72,15 +73,14 @@ class SeedsResult:
 
     directory: Path
     runs: Sequence[SeedRun]
-    spreads: Mapping[str, MeanStd]
+    scores: Mapping[str, MeanStd]
 
     def table(self) -> str:
-        """Return mean, spread and each seed's score, times 100, as aligned lines, and the signature below."""
+        """Return mean, deviation and each seed's score, times 100, as aligned lines, and the signature below."""
         header = ["x100", "mean", "std", "min", "max", *(f"seed {run.seed}" for run in self.runs)]
         rows = [
-            [name, *map(_hundredfold, asdict(spread).values())]
-            + [_hundredfold(run.scores[name]) for run in self.runs]
-            for name, spread in self.spreads.items()
+            [name, *map(_percent, [*asdict(score).values(), *(run.scores[name] for run in self.runs)])]
+            for name, score in self.scores.items()
         ]
         return f"{text_table([header, *rows], left=1)}\n{self.runs[0].signature}"
 
@@ -99,26 +99,26 @@ def train_seeds(
 ) -> SeedsResult:
     """Train a recipe from ``training.seed`` and the seeds after it; write ``summary.json``.
 
-    The same call goes on where an interrupted one stopped; more seeds may be asked for later.
+    The same call resumes an interrupted one; a later call may name more seeds.
 
     Args:
-        recipe: What to do.
-        seeds: How many.
+        recipe: The recipe.
+        seeds: The number of seeds.
         data: A prepared set.
         out: Holds ``seed-N/`` for each seed.
         encoder_weights: A local file with the encoder's weights.
         features: The folder of feature caches; None: beside the prepared set.
         device: ``auto``, ``cpu``, ``cuda``...
-        include_encoder: Let checkpoints carry a frozen encoder too.
-        restart: Train seeds that are there once more.
+        include_encoder: Store a frozen encoder in checkpoints too.
+        restart: Train finished seeds again.
 
     Raises:
         ConfigError: no seeds or too many, or ``out`` holds runs of another recipe, data or encoder.
-        DataError: ``out`` is something else.
-        ShowtellError: whatever `train` raises.
+        DataError: ``out`` holds something else.
+        ShowtellError: any error of `train`.
     """
-    if not 1 <= seeds <= MOST_SEEDS:
-        raise ConfigError(f"--seeds {seeds} cannot be used", expected=f"1 to {MOST_SEEDS}")
+    if not 1 <= seeds <= MAX_SEEDS:
+        raise ConfigError(f"--seeds {seeds} cannot be used", expected=f"1 to {MAX_SEEDS}")
     if is_main_process():
         _open(out, recipe)
     runs = []
@@ -128,7 +128,7 @@ def train_seeds(
         run = out / f"seed-{seed}"
         if not restart and _is_finished(run):
             _check_same(run, seeded, data, encoder_weights, device)
-            note(f"{run}: finished before")
+            note(f"{run}: already finished")
         else:
             train(
                 seeded,
@@ -148,13 +148,13 @@ def train_seeds(
 
 
 def mean_std(scores: Sequence[Mapping[str, float]]) -> dict[str, MeanStd]:
-    """Return mean and spread of each score over runs that all have it."""
-    spreads = {}
+    """Return mean and deviation of each score over runs that all have it."""
+    result = {}
     for name in scores[0]:
         values = [one[name] for one in scores]
         std = statistics.stdev(values) if len(values) > 1 else None
-        spreads[name] = MeanStd(statistics.fmean(values), std, min(values), max(values))
-    return spreads
+        result[name] = MeanStd(statistics.fmean(values), std, min(values), max(values))
+    return result
 
 
 def _open(out: Path, recipe: Recipe) -> None:
@@ -166,8 +166,10 @@ def _open(out: Path, recipe: Recipe) -> None:
 
 
 def _is_finished(run: Path) -> bool:
-    state, said = run / "last" / "trainer.json", run / "best" / "predictions.jsonl"
-    return state.exists() and said.exists() and bool(json.loads(read_text(state))["progress"]["finished"])
+    state = run / "last" / STATE
+    if not (state.exists() and (run / "best" / "predictions.jsonl").exists()):
+        return False
+    return bool(json.loads(read_text(state))["progress"]["finished"])
 
 
 def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | None, device: str) -> None:
@@ -177,7 +179,7 @@ def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | N
 
 
 def _read_run(run: Path, seed: int) -> SeedRun:
-    progress = json.loads(read_text(run / "last" / "trainer.json"))["progress"]
+    progress = json.loads(read_text(run / "last" / STATE))["progress"]
     scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
     return SeedRun(
         seed=seed,
@@ -196,21 +198,15 @@ def _write_summary(result: SeedsResult, recipe: Recipe) -> None:
         "format": FORMAT,
         "split": recipe.validation.split,
         "signature": result.runs[0].signature,
-        "scores": {name: asdict(spread) for name, spread in result.spreads.items()},
+        "scores": {name: asdict(score) for name, score in result.scores.items()},
         "seeds": [
-            {
-                "seed": run.seed,
-                "run": run.run.name,
-                "best_epoch": run.best_epoch,
-                "epochs": run.epochs,
-                "seconds": run.seconds,
-                "scores": dict(run.scores),
-            }
+            {name: value for name, value in asdict(run).items() if name != "signature"}
+            | {"run": run.run.name, "scores": dict(run.scores)}
             for run in result.runs
         ],
     }
     write_json(result.directory / SUMMARY, content)
 
 
-def _hundredfold(value: float | None) -> str:
+def _percent(value: float | None) -> str:
     return "-" if value is None else f"{100 * value:.2f}"

@@ -1,4 +1,4 @@
-"""What a tuning tried: its table on the terminal, in ``tuning.json`` and in ``trials.csv``."""
+"""The trials of a tuning: its table on the terminal, in ``tuning.json`` and in ``trials.csv``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SCORES = ("BLEU-4", "CIDEr-D")
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of values and what it came to.
+    """One set of values and its result.
 
     Attributes:
         run: Name of its run's directory.
-        values: Of the keys that were searched, as written into the recipe.
-        state: ``done``, ``pruned`` (cut short) or ``failed`` (its loss stopped being finite).
+        values: Of the searched keys, as they entered the recipe.
+        state: ``done``, ``pruned`` (cut short) or ``failed`` (its loss was not finite).
         epochs: Epochs validated.
-        best_epoch: The best of them; 0 where there is none.
-        loss: Validation loss of that epoch, nats a token.
+        best_epoch: The best of them; 0 if there is none.
+        loss: Validation loss of that epoch, nats per token.
         scores: Of that epoch, on the scale of coco-caption's code.
         error: Why it failed.
     """
@@ -44,15 +44,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """What was tried.
+    """All trials.
 
     Attributes:
         directory: Of the tuning.
-        metric: What decided.
-        split: Where it was measured.
-        keys: What was searched.
-        trials: In the order they were tried.
-        best: The best of those that are done; None where none is.
+        metric: The metric to optimize.
+        split: Its split.
+        keys: The searched keys.
+        trials: In the order they were started.
+        best: The best of those that are done; None if none is.
     """
 
     directory: Path
@@ -63,7 +63,7 @@ class TuningResult:
     best: Trial | None
 
     def table(self) -> str:
-        """Return what was tried as aligned lines (scores times 100, ``*`` the best), and the best as options."""
+        """Return the trials as aligned lines (scores times 100, ``*`` the best), and the best as options."""
         header = ["trial", *self.keys, "state", "epochs", f"{self.split} loss", *SCORES]
         rows = [
             [
@@ -78,17 +78,17 @@ class TuningResult:
         ]
         table = text_table([header, *rows], left=1)
         if self.best is None:
-            return f"{table}\nno trial was finished"
+            return f"{table}\nno trial finished"
         return f"{table}\nbest by {self.metric}: {to_cli_args(self.best.values)}"
 
 
 def to_cli_args(values: Mapping[str, str]) -> str:
-    """Return values as options to paste behind ``showtell train``."""
+    """Return values as options to paste after ``showtell train``."""
     return " ".join(f"--set {override}" for override in to_overrides(values))
 
 
 def write_tables(result: TuningResult) -> None:
-    """Write what was tried so far as ``tuning.json`` and ``trials.csv``."""
+    """Write the trials so far as ``tuning.json`` and ``trials.csv``."""
     best = None if result.best is None else result.best.run
     content = {
         "kind": TABLE_KIND,

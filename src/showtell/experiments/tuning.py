@@ -1,8 +1,7 @@
-"""Trying values of a recipe's keys on short trainings, the worse half of them cut short: on Optuna.
+"""Hyper-parameter search by short trainings, with pruning: on Optuna.
 
-Every trial is a run of its own in ``OUT/trial-N``; what was tried stands in ``study.db`` (Optuna's storage, for its
-own tools too), ``tuning.json`` and ``trials.csv``. A trial that was killed is marked as failed in the storage, and
-another with the same values goes on with its run.
+Every trial is a run of its own in ``OUT/trial-N``; the results are in ``study.db`` (Optuna's storage), ``tuning.json``
+and ``trials.csv``. A killed trial is marked as failed in the storage, and another with the same values resumes its run.
 """
 
 from __future__ import annotations
@@ -39,8 +38,8 @@ KIND, FORMAT = "showtell tuning", 1
 STUDY = "study.db"
 TRIALS = 20
 
-# The first epoch tells little, and three trials are the fewest whose median means something.
-PRUNED_FROM_EPOCH, COMPARED_TRIALS = 2, 3
+# The first epoch is not yet representative, and a median needs at least three trials.
+PRUNE_FROM_EPOCH, MIN_COMPARED_TRIALS = 2, 3
 RANDOM_TRIALS = 5
 
 
@@ -60,22 +59,22 @@ def tune(
     features: Path | None = None,
     device: str = "auto",
 ) -> TuningResult:
-    """Try values until so many trials are done in all; the same call goes on where an interrupted one stopped.
+    """Run trials until there are this many in all; the same call resumes an interrupted one.
 
-    Weights are kept for the best trial alone; of the others stay the numbers, the recipe and the log.
+    Only the best trial keeps its weights; the others keep numbers, recipe and log.
 
     Args:
         recipe: A shipped recipe's name, or a YAML file.
         data: A prepared set.
         out: The tuning's directory.
-        trials: How many in all, earlier ones included; None: 20, or the whole grid.
-        searches: What to search, see `showtell.experiments.search_space`; none: the learning rate.
+        trials: Their number, earlier ones included; None: 20, or the whole grid.
+        searches: The search space, see `showtell.experiments.search_space`; none: the learning rate.
         overrides: Changes to the recipe, as ``--set`` takes them.
-        grid: Try every combination of listed values, in order, in place of drawing them.
+        grid: Try every combination of listed values, in order, instead of sampling them.
         epochs: Epochs of a trial; None: the recipe's.
-        subset: Pictures of the training split in a trial; None: the recipe's.
-        prune: Cut trials short that are worse than the median of the others at the same epoch; None: unless a
-            grid is tried, whose table should be whole.
+        subset: Training images of a trial; None: the recipe's.
+        prune: Stop trials that are worse than the median of the others at the same epoch; None: unless ``grid``, whose
+            table should be complete.
         encoder_weights: A local file with the encoder's weights.
         features: The folder of feature caches, which all trials share; None: beside the prepared set.
         device: ``auto``, ``cpu``, ``cuda``...
@@ -83,7 +82,7 @@ def tune(
     Raises:
         ConfigError: a key or value that the recipe refuses, or ``out`` holds another tuning.
         MissingExtraError: Optuna is not installed.
-        ShowtellError: whatever `train` raises, except that a loss which stops being finite fails its trial alone.
+        ShowtellError: any error of `train`, except that a loss that is not finite only fails its trial.
     """
     fixed = [*overrides, *_shortened(load_recipe(recipe, list(overrides)), epochs, subset)]
 
@@ -97,26 +96,26 @@ def tune(
     if total < 1 or (combinations is not None and total > len(combinations)):
         most = "" if combinations is None else f" and at most the {len(combinations)} of the grid"
         raise ConfigError(f"--trials {total} cannot be used", expected=f"at least 1{most}")
-    _check_place()
-    told = {
+    _check_environment()
+    settings = {
         "recipe": base.model_dump(mode="json"),
         "search": [str(dimension) for dimension in space],
         "grid": grid,
         "prune": not grid if prune is None else prune,
         "data": {"fingerprint": PreparedSet.load(data).fingerprint},
     }
-    _open(out, told)
+    _open(out, settings)
     with _locked(out):
-        study = _open_study(out, base, is_pruned=bool(told["prune"]))
+        study = _open_study(out, base, is_pruned=bool(settings["prune"]))
         _replace_killed(study, space)
         if combinations is not None:
             _enqueue_missing(study, combinations[:total])
         train_one = partial(
             train, data=data, encoder_weights=encoder_weights, features=features, device=device
         )
-        while len(_tried(study)) < total:
-            note(f"trial {len(_tried(study)) + 1} of {total}")
-            _try_one(study, out, base, space, build, train_one)
+        while len(_finished(study)) < total:
+            note(f"trial {len(_finished(study)) + 1} of {total}")
+            _run_trial(study, out, base, space, build, train_one)
             _drop_weights(study, out)
             write_tables(_result(study, out, base, space))
         result = _result(study, out, base, space)
@@ -131,7 +130,7 @@ def _shortened(recipe: Recipe, epochs: int | None, subset: int | None) -> list[s
             raise ConfigError(
                 f"--epochs {epochs} cannot be used",
                 found=f"a recipe of {len(recipe.objective)} phases",
-                mend="Say it for each phase: --set objective.0.epochs=...",
+                mend="Set it for each phase: --set objective.0.epochs=...",
             )
         changes.append(f"objective.0.epochs={epochs}")
     if subset is not None:
@@ -139,10 +138,10 @@ def _shortened(recipe: Recipe, epochs: int | None, subset: int | None) -> list[s
     return changes
 
 
-def _check_place() -> None:
+def _check_environment() -> None:
     if local_rank() is not None:
         raise ConfigError(
-            "a tuning trains in one process",
+            "tuning uses a single process",
             found="several",
             mend="Start it without accelerate launch or torchrun",
         )
@@ -153,12 +152,12 @@ def _check_place() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-def _open(out: Path, told: Mapping[str, Any]) -> None:
+def _open(out: Path, settings: Mapping[str, Any]) -> None:
     if not out.exists() or not any(out.iterdir()):
         out.mkdir(parents=True, exist_ok=True)
-        write_manifest(out, KIND, FORMAT, dict(told))
+        write_manifest(out, KIND, FORMAT, dict(settings))
         return
-    changed = differences(read_manifest(out, KIND, FORMAT), json.loads(json.dumps(told)))
+    changed = differences(read_manifest(out, KIND, FORMAT), json.loads(json.dumps(settings)))
     if changed:
         raise ConfigError(f"{out} holds another tuning", found="; ".join(changed), mend="Choose another -o")
 
@@ -180,12 +179,12 @@ def _open_study(out: Path, base: Recipe, *, is_pruned: bool) -> Study:
     import optuna
     from sqlalchemy import URL
 
-    place = URL.create("sqlite", database=str(out.resolve() / STUDY)).render_as_string()
+    url = URL.create("sqlite", database=str(out.resolve() / STUDY)).render_as_string()
     pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
     if is_pruned:
-        pruner = optuna.pruners.MedianPruner(COMPARED_TRIALS, PRUNED_FROM_EPOCH)
+        pruner = optuna.pruners.MedianPruner(MIN_COMPARED_TRIALS, PRUNE_FROM_EPOCH)
     return optuna.create_study(
-        storage=place,
+        storage=url,
         study_name="showtell",
         direction="minimize" if base.validation.metric == "loss" else "maximize",
         pruner=pruner,
@@ -194,7 +193,7 @@ def _open_study(out: Path, base: Recipe, *, is_pruned: bool) -> Study:
 
 
 def _replace_killed(study: Study, space: Sequence[SearchDimension]) -> None:
-    """Mark trials that a killed process left under way as failed, and let others go on with their runs."""
+    """Mark trials that a killed process left running as failed, and enqueue others that resume their runs."""
     from optuna.trial import TrialState
 
     keys = {dimension.key for dimension in space}
@@ -208,21 +207,21 @@ def _enqueue_missing(study: Study, combinations: Sequence[Mapping[str, str]]) ->
     from optuna.trial import TrialState
 
     waiting = study.get_trials(states=(TrialState.WAITING,))
-    there = [dict(trial.params) for trial in _tried(study)]
-    there += [dict(trial.system_attrs["fixed_params"]) for trial in waiting]
+    known = [dict(trial.params) for trial in _finished(study)]
+    known += [dict(trial.system_attrs["fixed_params"]) for trial in waiting]
     for values in combinations:
-        if values not in there:
+        if values not in known:
             study.enqueue_trial(dict(values))
 
 
-def _try_one(
+def _run_trial(
     study: Study, out: Path, base: Recipe, space: Sequence[SearchDimension], build: Build, train_one: Any
 ) -> None:
-    """Train one trial and tell the study; whatever else ends it leaves it to be replaced."""
+    """Train one trial and report it to the study; after any other error it is replaced later."""
     import optuna
 
-    # A function of (seed, trials so far): going on draws what it would have drawn, and no value twice.
-    seed = np.random.SeedSequence((base.training.seed, len(_tried(study)))).generate_state(1)
+    # A function of (seed, trials so far): a resumed tuning samples the same values, and none twice.
+    seed = np.random.SeedSequence((base.training.seed, len(_finished(study)))).generate_state(1)
     study.sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, seed=int(seed[0]))
     trial = study.ask({dimension.key: dimension.distribution() for dimension in space})
     values = {dimension.key: dimension.text(trial.params[dimension.key]) for dimension in space}
@@ -232,10 +231,10 @@ def _try_one(
     recipe = build(to_overrides(values))
     note(f"{run}: {', '.join(to_overrides(values))}")
     try:
-        train_one(recipe, out=out / run, on_validation=_watch(trial, out / run, recipe))
+        train_one(recipe, out=out / run, on_validation=_report_validations(trial, out / run, recipe))
         state = optuna.trial.TrialState.COMPLETE
     except optuna.TrialPruned:
-        note(f"{run}: cut short, worse than half of the others")
+        note(f"{run}: pruned, worse than half of the others")
         state = optuna.trial.TrialState.PRUNED
     except TrainingError as error:
         note(f"{run}: {error}")
@@ -246,22 +245,22 @@ def _try_one(
     study.tell(trial, _best(rows, recipe)[recipe.validation.metric] if is_done else None, state)
 
 
-def _watch(trial: OptunaTrial, run: Path, recipe: Recipe) -> Any:
-    """Return what tells the study each validation, those of an earlier process too, and cuts the trial short."""
+def _report_validations(trial: OptunaTrial, run: Path, recipe: Recipe) -> Any:
+    """Return a callback that reports validations to the study, those of an earlier process too, and prunes."""
     import optuna
 
-    told: set[int] = set()
+    reported: set[int] = set()
     last_epoch = sum(phase.epochs for phase in recipe.objective)
 
-    def watch(epoch: int, _row: Mapping[str, float]) -> None:
+    def report(epoch: int, _row: Mapping[str, float]) -> None:
         for row in _validations(run):
-            if row["epoch"] not in told:
-                told.add(row["epoch"])
+            if row["epoch"] not in reported:
+                reported.add(row["epoch"])
                 trial.report(row[recipe.validation.metric], row["epoch"])
         if epoch < last_epoch and trial.should_prune():
             raise optuna.TrialPruned
 
-    return watch
+    return report
 
 
 def _validations(run: Path) -> list[dict[str, Any]]:
@@ -269,14 +268,14 @@ def _validations(run: Path) -> list[dict[str, Any]]:
 
 
 def _best(rows: Sequence[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:
-    """Return the best of at least one validation; the first of equals, as ``best/`` holds it."""
+    """Return the best validation; the first of equals, as in ``best/``."""
     metric = recipe.validation.metric
     sign = -1.0 if metric == "loss" else 1.0
     return max(rows, key=lambda row: sign * row[metric])
 
 
-def _tried(study: Study) -> list[FrozenTrial]:
-    """Return the trials that came to an end of their own."""
+def _finished(study: Study) -> list[FrozenTrial]:
+    """Return the trials that were not killed."""
     from optuna.trial import TrialState
 
     ended = study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL))
@@ -288,7 +287,7 @@ def _drop_weights(study: Study, out: Path) -> None:
 
     done = study.get_trials(states=(TrialState.COMPLETE,))
     best = study.best_trial.user_attrs["run"] if done else None
-    for trial in _tried(study):
+    for trial in _finished(study):
         if trial.user_attrs["run"] != best:
             for name in ("best", "last"):
                 shutil.rmtree(out / trial.user_attrs["run"] / name, ignore_errors=True)
@@ -299,8 +298,8 @@ def _result(study: Study, out: Path, base: Recipe, space: Sequence[SearchDimensi
 
     states = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
     trials = []
-    # In the order they were first tried: who replaces a killed trial goes on with its run.
-    for trial in sorted(_tried(study), key=lambda trial: int(trial.user_attrs["run"].rpartition("-")[2])):
+    # In the order they were first started: the replacement of a killed trial resumes its run.
+    for trial in sorted(_finished(study), key=lambda trial: int(trial.user_attrs["run"].rpartition("-")[2])):
         rows = _validations(out / trial.user_attrs["run"])
         best = _best(rows, base) if rows else {}
         trials.append(

@@ -1,17 +1,33 @@
-"""Line charts as inline SVG: few lines, one scale. Colours come from the page's style sheet."""
+"""Line charts as SVG: few series, one scale."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from html import escape
+from dataclasses import dataclass
+from functools import cached_property
+
+from markupsafe import Markup
+
+from showtell.errors import DataError
+from showtell.report.html import render
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 34
-MOST_TICKS = 6
-MOST_POINTS = 120
-PALETTE = tuple(f"c{number}" for number in range(1, 9))
+HEADING_HEIGHT = 46
+CHARACTER_WIDTH = 6.6
+MAX_TICKS = 6
+MAX_POINTS = 120
+# Light colors of page.css, for charts outside a page.
+COLORS = {
+    "c1": "#2f6fd0", "c2": "#c4541a", "c3": "#1b7a43", "c4": "#8a3ab9",
+    "c5": "#a1740b", "c6": "#0b7f8c", "c7": "#b3265e", "c8": "#5b6472",
+    "other": "#b5bac2",
+}  # fmt: skip
+PALETTE = tuple(COLORS)[:8]
+TRAIN, VALIDATION, OTHER = "c1", "c2", "other"
+
+Point = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -20,24 +36,26 @@ class Series:
 
     Attributes:
         name: Shown in the legend and beside values.
-        style: CSS class that colours it (``train``, ``dev``, ``c1`` to ``c8``, ``other``).
-        points: (place, value) pairs, in order.
+        style: Its color: a key of ``COLORS``; ``other`` is gray and not in the legend.
+        points: (x, value) pairs, in order.
+        on_top: Draw it over the other lines.
     """
 
     name: str
     style: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Point]
+    on_top: bool = False
 
 
 @dataclass(frozen=True)
 class Axis:
-    """What runs from left to right.
+    """The horizontal axis.
 
     Attributes:
         name: Shown under the axis and beside values.
-        is_whole: Whole numbers alone have ticks.
-        is_log: Even over the logarithm; all places are positive.
-        form: ``dots`` on lines, ``dense`` for lines whose dots would touch (thinned to 120 means), ``apart`` for
+        is_whole: Ticks are whole numbers.
+        is_log: Logarithmic; all values are positive.
+        form: ``dots`` on lines, ``dense`` for lines whose dots would touch (downsampled to 120 means), ``apart`` for
             dots that no line joins.
     """
 
@@ -51,132 +69,149 @@ EPOCHS = Axis()
 STEPS = Axis("step", form="dense")
 
 
-def line_chart(title: str, lines: Sequence[Series], axis: Axis = EPOCHS) -> str:
-    """Return a chart as an SVG element; every point tells its value on hover.
-
-    Args:
-        title: What is shown, for screen readers.
-        lines: At least one point altogether; values that are not finite are left out.
-        axis: What runs from left to right.
-    """
-    kept = [
-        replace(line, points=[point for point in line.points if math.isfinite(point[1])]) for line in lines
-    ]
-    if axis.form == "dense":
-        kept = [replace(line, points=downsample(line.points)) for line in kept]
-    values = [value for line in kept for _, value in line.points]
-    if not values:
-        return '<p class="none">Nothing measured yet.</p>'
-    places = [place for line in kept for place, _ in line.points]
-    scale = _Scale(axis, min(places), max(places), nice_ticks(min(values), max(values)))
-    parts = [
-        f'<svg class="chart" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">',
-        *scale.draw(),
-        f'<g class="{axis.form}">',
-        *(part for line in kept for part in _draw_line(line, axis, scale)),
-        "</g></svg>",
-    ]
-    return "".join(parts)
-
-
-def legend(lines: Sequence[Series]) -> str:
-    """Return the names of lines beside their colours, as HTML."""
-    return "".join(f'<span class="key {line.style}">{escape(line.name)}</span>' for line in lines)
-
-
-def figure(name: str, unit: str, lines: Sequence[Series], axis: Axis = EPOCHS) -> str:
-    """Return a chart with its name, unit and legend, as an HTML figure."""
-    shown = [line for line in lines if line.style != "other" and line.name != name]
-    return (
-        f'<figure><figcaption><b>{escape(name)}</b> <span class="unit">{escape(unit)}</span>{legend(shown)}'
-        f"</figcaption>{line_chart(f'{name} by {axis.name}', lines, axis)}</figure>"
-    )
-
-
 @dataclass(frozen=True)
+class Chart:
+    """Series with a title and a unit.
+
+    Attributes:
+        title: What is shown.
+        unit: Of the values.
+        series: Values that are not finite are left out.
+        axis: The horizontal axis.
+        min_span: The smallest range of the vertical axis: smaller differences are noise.
+    """
+
+    title: str
+    unit: str
+    series: Sequence[Series]
+    axis: Axis = EPOCHS
+    min_span: float = 0.0
+
+    @property
+    def legend(self) -> list[Series]:
+        """The series that the legend names, in their order."""
+        return [one for one in self.series if one.style != OTHER and one.name != self.title]
+
+    @cached_property
+    def _points(self) -> list[Sequence[Point]]:
+        kept = [[point for point in one.points if math.isfinite(point[1])] for one in self.series]
+        return [downsample(points) for points in kept] if self.axis.form == "dense" else list(kept)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no finite value is there."""
+        return not any(self._points)
+
+    def svg(self, *, standalone: bool = False) -> Markup:
+        """Return the chart as an SVG element; each point has its value as a tooltip.
+
+        Args:
+            standalone: For a file: with title, unit, legend and namespace.
+
+        Raises:
+            DataError: the chart is empty.
+        """
+        if self.is_empty:
+            raise DataError("nothing to draw", found=f"no values for {self.title}")
+        scale = _Scale(self)
+        drawn = sorted(zip(self.series, self._points, strict=True), key=lambda pair: pair[0].on_top)
+        values = {
+            **{"title": self.title, "unit": self.unit, "axis": self.axis.name, "form": self.axis.form},
+            **{"width": WIDTH, "height": HEIGHT, "head": HEADING_HEIGHT if standalone else 0},
+            **{"left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
+            "legend": self._legend_keys(),
+            "radius": 4 if self.axis.form == "apart" else 3.2,
+            "x_ticks": scale.x_ticks(),
+            "y_ticks": [(scale.y(tick), f"{tick:g}") for tick in scale.ticks],
+            "curves": [self._curve(one, points, scale) for one, points in drawn],
+        }
+        if standalone and self.axis.form == "dense":
+            values["radius"] = 0
+        return Markup(render("chart.svg", **values))
+
+    def _curve(self, series: Series, points: Sequence[Point], scale: _Scale) -> dict[str, object]:
+        dots = [
+            (scale.x(x), scale.y(value), f"{series.name}, {self.axis.name} {x:g}: {value:.4g}")
+            for x, value in points
+        ]
+        path = " ".join(f"{x},{y}" for x, y, _ in dots)
+        return {"style": series.style, "color": COLORS[series.style], "path": path, "dots": dots}
+
+    def _legend_keys(self) -> list[dict[str, object]]:
+        keys: list[dict[str, object]] = []
+        x = 8.0
+        for one in self.legend:
+            keys.append({"x": round(x, 1), "name": one.name, "color": COLORS[one.style]})
+            x += 33 + CHARACTER_WIDTH * len(one.name)
+        return keys
+
+
 class _Scale:
-    """Where values stand in the picture."""
+    """Maps values to coordinates, one decimal."""
 
-    axis: Axis
-    first: float
-    last: float
-    ticks: Sequence[float]
+    def __init__(self, chart: Chart) -> None:
+        xs, values = zip(*(point for points in chart._points for point in points), strict=True)
+        self.axis, self.first, self.last = chart.axis, min(xs), max(xs)
+        self.ticks = nice_ticks(min(values), max(values), chart.min_span)
 
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        low, high = self.ticks[0], self.ticks[-1]
+    def x(self, x: float) -> float:
         first, last, here = (math.log(v) if self.axis.is_log else v for v in (self.first, self.last, x))
-        share = 0.5 if last == first else (here - first) / (last - first)
-        across = LEFT + share * (WIDTH - LEFT - RIGHT)
-        return round(across, 1), round(TOP + (high - y) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
+        fraction = 0.5 if last == first else (here - first) / (last - first)
+        return round(LEFT + fraction * (WIDTH - LEFT - RIGHT), 1)
 
-    def draw(self) -> list[str]:
-        parts = []
-        for tick in self.ticks:
-            y = self.place(self.first, tick)[1]
-            parts.append(f'<line class="rule" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y}" y2="{y}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4}" text-anchor="end">{tick:g}</text>')
-        for tick in place_ticks(self.axis, self.first, self.last):
-            x = self.place(tick, self.ticks[0])[0]
-            text = f"{tick:,.0f}" if self.axis.is_whole else f"{tick:g}"
-            parts.append(
-                f'<text class="tick" x="{x}" y="{HEIGHT - BOTTOM + 17}" text-anchor="middle">{text}</text>'
-            )
-        middle = (LEFT + WIDTH - RIGHT) / 2
-        parts.append(
-            f'<text class="tick" x="{middle}" y="{HEIGHT - 3}" text-anchor="middle">{escape(self.axis.name)}</text>'
-        )
-        return parts
+    def y(self, value: float) -> float:
+        low, high = self.ticks[0], self.ticks[-1]
+        return round(TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM), 1)
+
+    def x_ticks(self) -> list[tuple[float, str, str]]:
+        """Return (coordinate, text, anchor); a label that would be cut ends at the right edge."""
+        ticks = []
+        for tick in axis_ticks(self.axis, self.first, self.last):
+            x, text = self.x(tick), f"{tick:,.0f}" if self.axis.is_whole else f"{tick:g}"
+            crosses = x + CHARACTER_WIDTH * len(text) / 2 > WIDTH
+            ticks.append((WIDTH - 2.0, text, "end") if crosses else (x, text, "middle"))
+        return ticks
 
 
-def _draw_line(line: Series, axis: Axis, scale: _Scale) -> list[str]:
-    places = [scale.place(*point) for point in line.points]
-    path = " ".join(f"{x},{y}" for x, y in places)
-    radius = "4" if axis.form == "apart" else "3.2"
-    return [
-        f'<polyline class="{line.style}" points="{path}"/>',
-        *(
-            f'<circle class="{line.style}" cx="{x}" cy="{y}" r="{radius}">'
-            f"<title>{escape(line.name)}, {escape(axis.name)} {place:g}: {value:.4g}</title></circle>"
-            for (x, y), (place, value) in zip(places, line.points, strict=True)
-        ),
-    ]
-
-
-def downsample(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return at most 120 points: means of neighbours, each at the place of the last of them."""
-    size = math.ceil(len(points) / MOST_POINTS) or 1
+def downsample(points: Sequence[Point]) -> list[Point]:
+    """Return at most 120 points: means of neighbors, each at the place of the last of them."""
+    size = math.ceil(len(points) / MAX_POINTS) or 1
     groups = [points[start : start + size] for start in range(0, len(points), size)]
     return [(group[-1][0], sum(value for _, value in group) / len(group)) for group in groups]
 
 
-def nice_ticks(low: float, high: float) -> list[float]:
+def nice_ticks(low: float, high: float, min_span: float = 0.0) -> list[float]:
     """Return about five round numbers that enclose a range: multiples of 1, 2 or 5 times a power of ten."""
-    if high - low < 1e-9 * max(1e-3, abs(high)):
-        spread = 0.1 * abs(high) or 0.5
-        low, high = low - spread, high + spread
-    rough = (high - low) / 4
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
+    if high - low < max(min_span, 1e-9 * max(1e-3, abs(high))):
+        pad = (min_span - (high - low)) / 2 if min_span else 0.1 * abs(high) or 0.5
+        # Values that are not negative have no negative ticks.
+        shift = max(0.0, pad - low) if low >= 0 else 0.0
+        low, high = low - pad + shift, high + pad + shift
+    step = _round_step((high - low) / 4)
     first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return _multiples(step, first, last)
+
+
+def axis_ticks(axis: Axis, first: float, last: float) -> list[float]:
+    """Return at most six round numbers inside a range, for the horizontal axis."""
+    if axis.is_log:
+        return _log_ticks(first, last)
+    if last - first <= 1e-9 * abs(last):
+        return [first]
+    rough = (last - first) / (MAX_TICKS - 1)
+    step = _round_step(max(1.0, rough) if axis.is_whole else rough)
+    ticks = _multiples(step, math.floor(first / step), math.ceil(last / step))
+    return [tick for tick in ticks if first * (1 - 1e-9) <= tick <= last * (1 + 1e-9)] or [first]
+
+
+def _multiples(step: float, first: int, last: int) -> list[float]:
     digits = max(0, 10 - math.floor(math.log10(step)))
     return [round(number * step, digits) for number in range(first, last + 1)]
 
 
-def place_ticks(axis: Axis, first: float, last: float) -> list[float]:
-    """Return at most six round places between two, for the axis from left to right."""
-    if axis.is_log:
-        return _log_ticks(first, last)
-    if axis.is_whole and last - first < 2 * MOST_TICKS * MOST_TICKS:
-        return [float(tick) for tick in epoch_ticks(first, last)]
-    inside = [tick for tick in nice_ticks(first, last) if first <= tick <= last] or [first]
-    return inside[:: math.ceil(len(inside) / MOST_TICKS)]
-
-
-def epoch_ticks(first: float, last: float) -> list[int]:
-    """Return at most six whole epochs, evenly spaced, the first among them."""
-    start, end = math.ceil(first), math.floor(last)
-    step = max(1, math.ceil((end - start + 1) / MOST_TICKS))
-    return list(range(start, end + 1, step))
+def _round_step(least: float) -> float:
+    power = 10.0 ** math.floor(math.log10(least))
+    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= least * 0.999)
 
 
 def _log_ticks(first: float, last: float) -> list[float]:
@@ -184,6 +219,6 @@ def _log_ticks(first: float, last: float) -> list[float]:
     for factors in ((1, 2, 5), (1,)):
         ticks = [float(f"{factor}e{power}") for power in powers for factor in factors]
         inside = [tick for tick in ticks if first * 0.999 <= tick <= last * 1.001]
-        if len(inside) <= MOST_TICKS:
+        if len(inside) <= MAX_TICKS:
             return inside or [first]
-    return inside[:: math.ceil(len(inside) / MOST_TICKS)]
+    return inside[:: math.ceil(len(inside) / MAX_TICKS)]

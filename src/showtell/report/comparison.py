@@ -1,27 +1,27 @@
-"""Several runs on one page: the seeds of a recipe, or what a tuning tried. Their curves lie over one another."""
+"""Several runs on one page, their curves in the same charts: the seeds of a recipe, or the trials of a tuning."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from markupsafe import Markup
+
 from showtell.errors import DataError
-from showtell.report.charts import PALETTE, Axis, Series, figure
-from showtell.report.page import options_section
-from showtell.report.tables import html_cell, html_head, html_row, html_table
-from showtell.report.template import asset, fill, render
+from showtell.report.charts import OTHER, PALETTE, VALIDATION, Axis, Chart, Series
+from showtell.report.html import render
+from showtell.report.run import MIN_SCORE_SPAN, SCORE_UNIT
 from showtell.system.atomic import read_json_lines, read_text, write_text
 
 FORMAT = 1
-SHOWN_SCORES = ("BLEU-4", "CIDEr-D")
+TABLE_SCORES = ("BLEU-4", "CIDEr-D")
 
 
 def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
-    """Write ``report.html`` of the runs that ``showtell train --seeds`` made: mean and spread, and their curves.
+    """Write ``report.html`` of the runs of ``showtell train --seeds``: mean, deviation and curves.
 
     Args:
         directory: Holds ``summary.json`` and the runs.
@@ -32,35 +32,33 @@ def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
     """
     summary = _read(directory / "summary.json", "showtell seeds summary")
     seeds = summary["seeds"]
-    heads = ["", "mean", "std", "min", "max"]
-    heads += [_link(directory, one["run"], f"seed {one['seed']}") for one in seeds]
     rows = [
-        [html_head(name), *(html_cell(_hundredfold(spread[kind])) for kind in ("mean", "std", "min", "max"))]
-        + [html_cell(_hundredfold(one["scores"][name])) for one in seeds]
+        [name, *(percent(spread[kind]) for kind in ("mean", "std", "min", "max"))]
+        + [percent(one["scores"][name]) for one in seeds]
         for name, spread in summary["scores"].items()
     ]
-    lines = {
-        one["run"]: (f"seed {one['seed']}", PALETTE[place % len(PALETTE)]) for place, one in enumerate(seeds)
+    curves = {
+        one["run"]: Series(f"seed {one['seed']}", PALETTE[number % len(PALETTE)], ())
+        for number, one in enumerate(seeds)
     }
-    many = "1 seed" if len(seeds) == 1 else f"{len(seeds)} seeds"
-    main = fill(
-        asset("comparison.html"),
-        {
-            "table_title": "Scores",
-            "table_unit": f"× 100, {escape(summary['split'])}; best epoch of each run",
-            "table": html_table(heads, [html_row(cells) for cells in rows]),
-            "signature": escape(summary["signature"]),
-            "advice": "",
-            "charts": "".join(_curves(directory, lines, ("loss", "BLEU-4", "CIDEr-D"))),
-            "options": options_section(_recipe(directory, [one["run"] for one in seeds])),
-        },
+    return _write(
+        directory,
+        title,
+        headline=f"{_count(seeds, 'seed')} of the same recipe; std is the sample standard deviation.",
+        table_title="Scores",
+        table_unit=f"× 100, {summary['split']}; best epoch of each run",
+        head=["", "mean", "std", "min", "max"]
+        + [_link(directory, one["run"], f"seed {one['seed']}") for one in seeds],
+        rows=[{"cells": cells, "is_best": False} for cells in rows],
+        signature=summary["signature"],
+        best=None,
+        charts=_by_epoch(directory, curves),
+        recipe=_recipe(directory, seeds[0]["run"]),
     )
-    headline = f"{many} of the same recipe; std is the sample standard deviation."
-    return _write(directory, title, headline, main)
 
 
 def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
-    """Write ``report.html`` of what ``showtell tune`` tried: values, losses, scores, and the trials' curves.
+    """Write ``report.html`` of ``showtell tune``: the trials' values, losses, scores and curves.
 
     Args:
         directory: Holds ``tuning.json`` and the trials' runs.
@@ -70,33 +68,22 @@ def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
         DataError: there is no table of a tuning, or it is broken.
     """
     table = read_tuning(directory)
-    trials, keys, split = table["trials"], table["keys"], table["split"]
-    heads = [*map(escape, keys), "state", "epochs", f"{escape(split)} loss", *SHOWN_SCORES, "trial"]
-    best = next((trial for trial in trials if trial["run"] == table["best"]), None)
-    lines = _trial_lines(trials, keys, table["best"])
-    advice = ""
-    if best is not None:
-        advice = f"<p>Best by {escape(table['metric'])}: <code>{escape(table['options'])}</code></p>"
-    main = fill(
-        asset("comparison.html"),
-        {
-            "table_title": "What was tried",
-            "table_unit": f"scores × 100, at the best epoch by {escape(table['metric'])}",
-            "table": html_table(heads, [_trial_row(directory, trial, table["best"]) for trial in trials]),
-            "signature": "",
-            "advice": advice,
-            "charts": "".join(
-                [*_by_value(trials, keys), *_curves(directory, lines, ("loss", "BLEU-4", "CIDEr-D"))]
-            ),
-            "options": options_section(_recipe(directory, [table["best"]] if best else [])),
-        },
+    trials, keys, best = table["trials"], table["keys"], table["best"]
+    states = [trial["state"] for trial in trials]
+    counts = [f"{states.count(state)} {state}" for state in ("done", "pruned", "failed") if state in states]
+    return _write(
+        directory,
+        title,
+        headline=f"{_count(trials, 'trial')}: {', '.join(counts)}.",
+        table_title="Trials",
+        table_unit=f"scores × 100, at the best epoch by {table['metric']}",
+        head=[*keys, "state", "epochs", f"{table['split']} loss", *TABLE_SCORES, "trial"],
+        rows=[{"cells": _trial_cells(directory, trial), "is_best": trial["run"] == best} for trial in trials],
+        signature="",
+        best=table if best is not None else None,
+        charts=[*_by_value(trials, keys), *_by_epoch(directory, _trial_curves(trials, keys, best))],
+        recipe=_recipe(directory, best) if best is not None else "",
     )
-    counts = {
-        state: sum(trial["state"] == state for trial in trials) for state in ("done", "pruned", "failed")
-    }
-    told = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
-    many = "1 trial" if len(trials) == 1 else f"{len(trials)} trials"
-    return _write(directory, title, f"{many}: {told}.", main)
 
 
 def read_tuning(directory: Path) -> dict[str, Any]:
@@ -108,80 +95,115 @@ def read_tuning(directory: Path) -> dict[str, Any]:
     return _read(directory / "tuning.json", "showtell tuning table")
 
 
-def _trial_row(directory: Path, trial: Mapping[str, Any], best: str | None) -> str:
-    values = list(trial["values"].values())
+def percent(value: float | None) -> str:
+    """Return a score times 100; a dash for None."""
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def _trial_cells(directory: Path, trial: Mapping[str, Any]) -> list[str]:
     link = _link(directory, trial["run"], trial["run"])
-    cells = [html_head(value) if place == 0 else html_cell(value) for place, value in enumerate(values)]
-    cells += [html_cell(trial["state"], "state"), html_cell(str(trial["epochs"]))]
-    cells += [html_cell("–" if trial["loss"] is None else f"{trial['loss']:.3f}")]
-    cells += [html_cell(_hundredfold(trial["scores"].get(name))) for name in SHOWN_SCORES]
-    why = f'<br><span class="state">{escape(trial["error"])}</span>' if trial["error"] else ""
-    return html_row([*cells, f"<td>{link}{why}</td>"], is_best=trial["run"] == best)
+    if trial["error"]:
+        link += Markup('<br><span class="state">{}</span>').format(trial["error"])
+    return [
+        *trial["values"].values(),
+        trial["state"],
+        str(trial["epochs"]),
+        "–" if trial["loss"] is None else f"{trial['loss']:.3f}",
+        *(percent(trial["scores"].get(name)) for name in TABLE_SCORES),
+        link,
+    ]
 
 
-def _trial_lines(
+def _trial_curves(
     trials: Sequence[Mapping[str, Any]], keys: Sequence[str], best: str | None
-) -> dict[str, tuple[str, str]]:
-    """Return name and colour of each trial's curve: one colour each while they are few, else one for the best."""
-    lines = {}
-    for place, trial in enumerate(trials):
-        values = ", ".join(f"{key.rpartition('.')[2]} {trial['values'][key]}" for key in keys)
-        style = PALETTE[place] if len(trials) <= len(PALETTE) else "dev" if trial["run"] == best else "other"
-        lines[trial["run"]] = (values, style)
-    # The best is drawn last, over the others.
-    return dict(sorted(lines.items(), key=lambda item: item[0] == best))
+) -> dict[str, Series]:
+    """Return an empty series for each trial, in the order of their values; the best one is on top.
+
+    Each has a color of its own if there are enough, otherwise only the best has one.
+    """
+    curves = {}
+    for number, trial in enumerate(sorted(trials, key=lambda trial: _sort_key(trial["values"].values()))):
+        is_best = trial["run"] == best
+        style = PALETTE[number] if len(trials) <= len(PALETTE) else VALIDATION if is_best else OTHER
+        name = ", ".join(f"{key.rpartition('.')[2]} {trial['values'][key]}" for key in keys)
+        curves[trial["run"]] = Series(name, style, (), on_top=is_best)
+    return curves
 
 
-def _by_value(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[str]:
+def _sort_key(values: Any) -> list[tuple[float, str]]:
+    """Order numbers by size, before other values by text."""
+    key = []
+    for value in values:
+        try:
+            key.append((float(value), ""))
+        except ValueError:
+            key.append((float("inf"), value))
+    return key
+
+
+def _by_value(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[Chart]:
     """Return a chart of loss by value for each key whose values are numbers."""
-    figures = []
+    charts = []
     for key in keys:
-        points = {"done": [], "pruned": []}  # type: dict[str, list[tuple[float, float]]]
         try:
             values = [float(trial["values"][key]) for trial in trials]
         except ValueError:
             continue
-        for value, trial in zip(values, trials, strict=True):
-            if trial["loss"] is not None and trial["state"] in points:
-                points[trial["state"]].append((value, trial["loss"]))
-        lines = [
-            Series(state, style, sorted(points[state]))
-            for state, style in (("done", "dev"), ("pruned", "c8"))
-            if points[state]
-        ]
+        series = []
+        for state, style in (("done", VALIDATION), ("pruned", "c8")):
+            points = [
+                (value, trial["loss"])
+                for value, trial in zip(values, trials, strict=True)
+                if trial["state"] == state and trial["loss"] is not None
+            ]
+            if points:
+                series.append(Series(state, style, sorted(points)))
         is_log = min(values) > 0 and max(values) >= 10 * min(values)
         axis = Axis(key, is_whole=all(value.is_integer() for value in values), is_log=is_log, form="apart")
-        figures.append(figure("Validation loss", "nats a token", lines, axis))
-    return figures
+        charts.append(Chart("Validation loss", "nats per token", series, axis))
+    return charts
 
 
-def _curves(directory: Path, lines: Mapping[str, tuple[str, str]], quantities: Sequence[str]) -> list[str]:
-    """Return a chart by epoch for each quantity, with a line for each run."""
-    figures = []
-    rows = {run: read_json_lines(directory / run / "metrics.jsonl", may_be_cut=True) for run in lines}
-    for quantity in quantities:
-        scale, unit = (1.0, "nats a token, validation") if quantity == "loss" else (100.0, "× 100")
-        curves = []
-        for run, (name, style) in lines.items():
-            told = [row for row in rows[run] if row["kind"] == "validation" and row.get(quantity) is not None]
-            points = [(float(row["epoch"]), scale * float(row[quantity])) for row in told]
-            curves.append(Series(name, style, points))
-        figures.append(figure(quantity.capitalize() if quantity == "loss" else quantity, unit, curves))
-    return figures
+def _by_epoch(directory: Path, curves: Mapping[str, Series]) -> list[Chart]:
+    """Return charts of validation loss and scores by epoch, with a line for each run."""
+    rows = {
+        run: [
+            row
+            for row in read_json_lines(directory / run / "metrics.jsonl", may_be_cut=True)
+            if row["kind"] == "validation"
+        ]
+        for run in curves
+    }
+    charts = []
+    for quantity in ("loss", *TABLE_SCORES):
+        is_loss = quantity == "loss"
+        series = []
+        for run, curve in curves.items():
+            points = [
+                (float(row["epoch"]), (1.0 if is_loss else 100.0) * float(row[quantity]))
+                for row in rows[run]
+                if row.get(quantity) is not None
+            ]
+            series.append(Series(curve.name, curve.style, points, on_top=curve.on_top))
+        if is_loss:
+            charts.append(Chart("Loss", "nats per token, validation", series))
+        else:
+            charts.append(Chart(quantity, SCORE_UNIT, series, min_span=MIN_SCORE_SPAN))
+    return charts
 
 
-def _link(directory: Path, run: str, text: str) -> str:
+def _count(items: Sequence[object], noun: str) -> str:
+    return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
+
+
+def _link(directory: Path, run: str, text: str) -> Markup:
     if not (directory / run / "report.html").exists():
-        return escape(text)
-    return f'<a href="{escape(quote(run))}/report.html">{escape(text)}</a>'
+        return Markup.escape(text)
+    return Markup('<a href="{}/report.html">{}</a>').format(quote(run), text)
 
 
-def _hundredfold(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f}"
-
-
-def _recipe(directory: Path, runs: Sequence[str]) -> str:
-    return read_text(directory / runs[0] / "recipe.yaml") if runs else ""
+def _recipe(directory: Path, run: str) -> str:
+    return read_text(directory / run / "recipe.yaml")
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
@@ -199,7 +221,7 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def _write(directory: Path, title: str | None, headline: str, main: str) -> Path:
+def _write(directory: Path, title: str | None, **values: Any) -> Path:
     path = directory / "report.html"
-    write_text(path, render(title or directory.resolve().name, headline, main))
+    write_text(path, render("comparison.html", title=title or directory.resolve().name, **values))
     return path

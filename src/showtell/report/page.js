@@ -1,5 +1,5 @@
 "use strict";
-// Builds the picture cards from the page's own data. Text enters as text nodes only.
+// Builds the image cards from the page's own data. Text enters as text nodes only.
 (() => {
   const PAGE = 60; // cards added at a time, so that a phone stays quick
   const data = JSON.parse(document.getElementById("data").textContent);
@@ -12,7 +12,7 @@
     worst: (a, b) => faults(b) - faults(a) || score(a) - score(b),
     best: (a, b) => faults(a) - faults(b) || score(b) - score(a),
   };
-  let ordered = data.pictures;
+  let ordered = data.images;
 
   function make(tag, className, text) {
     const element = document.createElement(tag);
@@ -21,8 +21,8 @@
     return element;
   }
 
-  // Darkens what the model did not look at; the spot with the largest weight stays clear.
-  function drawAttention(canvas, image, attention, word) {
+  // Darkens regions by how little attention they have; the region with the largest weight stays clear.
+  function drawAttention(canvas, attention, word) {
     const { rows, columns, bytes } = attention;
     const small = make("canvas");
     small.width = columns;
@@ -33,13 +33,8 @@
       pixels.data.set([8, 12, 24, 190 * (1 - weight)], 4 * region);
     }
     small.getContext("2d").putImageData(pixels, 0, 0);
-    // The picture is fitted into its frame: the map covers the picture, not the frame.
-    const frame = canvas.parentElement;
-    const scale = Math.min(frame.clientWidth / image.naturalWidth, frame.clientHeight / image.naturalHeight);
-    canvas.width = Math.round(image.naturalWidth * scale);
-    canvas.height = Math.round(image.naturalHeight * scale);
-    canvas.style.left = `${(frame.clientWidth - canvas.width) / 2}px`;
-    canvas.style.top = `${(frame.clientHeight - canvas.height) / 2}px`;
+    canvas.width = canvas.clientWidth;
+    canvas.height = canvas.clientHeight;
     const context = canvas.getContext("2d");
     context.imageSmoothingEnabled = true;
     context.imageSmoothingQuality = "high";
@@ -50,23 +45,22 @@
   function makeView(card) {
     const view = make("div", "view");
     if (!card.image) {
-      view.append(make("p", "none", "The picture could not be read."));
+      view.append(make("p", "none", "The image could not be read."));
       return { view };
     }
-    const frame = make("div", "frame");
     const image = make("img");
     image.src = card.image;
     image.alt = card.key;
-    frame.append(image);
-    view.append(frame);
+    view.append(image);
     if (!card.attention) return { view };
     const canvas = make("canvas");
     canvas.setAttribute("aria-hidden", "true");
-    frame.append(canvas);
-    return { view, image, canvas };
+    const peak = make("span", "peak");
+    view.append(canvas, peak);
+    return { view, canvas, peak };
   }
 
-  function makeWords(card, image, canvas) {
+  function makeWords(card, canvas, peak) {
     const line = make("p", "words");
     if (!canvas || !card.words.length) {
       line.textContent = card.candidate || "(nothing)";
@@ -78,12 +72,13 @@
     let pinned = -1; // the word that was tapped
     const show = (index) => {
       words.forEach((word, other) => word.classList.toggle("on", other === index));
-      if (index >= 0) drawAttention(canvas, image, attention, index);
+      peak.textContent = index >= 0 ? `${attention.peaks[index]} %` : "";
+      if (index >= 0) drawAttention(canvas, attention, index);
       else canvas.classList.remove("on");
     };
-    line.classList.add("looks");
+    line.classList.add("attended");
     line.setAttribute("role", "group");
-    line.setAttribute("aria-label", `${card.candidate}. Arrow keys show where the model looked for each word.`);
+    line.setAttribute("aria-label", `${card.candidate}. Arrow keys show where the decoder attended for each word.`);
     words.forEach((word, index) => {
       word.tabIndex = index === 0 ? 0 : -1; // one tab stop a caption, arrows within
       word.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(index));
@@ -112,9 +107,9 @@
 
   function makeCard(card) {
     const item = make("li", "card");
-    const { view, image, canvas } = makeView(card);
+    const { view, canvas, peak } = makeView(card);
     const text = make("div", "text");
-    text.append(makeWords(card, image, canvas));
+    text.append(makeWords(card, canvas, peak));
     if (card.wrong) {
       const isRight = card.wrong.length === 0;
       text.append(make("p", isRight ? "badge right" : "badge wrong", isRight ? "✓ right" : `✗ ${card.wrong.join("; ")}`));
@@ -146,7 +141,7 @@
   document.querySelectorAll("[data-order]").forEach((button) => {
     button.addEventListener("click", () => {
       document.querySelectorAll("[data-order]").forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-      ordered = [...data.pictures].sort(orders[button.dataset.order]);
+      ordered = [...data.images].sort(orders[button.dataset.order]);
       grid.replaceChildren();
       addCards();
     });
@@ -156,6 +151,6 @@
     addCards();
     grid.children[next]?.querySelector("[tabindex], summary")?.focus();
   });
-  if (!data.pictures.length) grid.replaceWith(make("p", "none", "No predictions yet."));
+  if (!data.images.length) grid.replaceWith(make("p", "none", "No predictions yet."));
   else addCards();
 })();

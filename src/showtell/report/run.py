@@ -1,4 +1,4 @@
-"""What a report tells, read from a run's directory."""
+"""A run's recipe, numbers, scores and predictions, read from its directory."""
 
 from __future__ import annotations
 
@@ -9,17 +9,28 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError
-from showtell.report.charts import PALETTE, Series
+from showtell.metrics import evaluate
+from showtell.report.charts import PALETTE, STEPS, TRAIN, VALIDATION, Chart, Point, Series
 from showtell.system.atomic import read_json_lines
+
+STEP_QUANTITIES = (
+    ("reward", "Reward", "mean of sampled captions"),
+    ("lr", "Learning rate", ""),
+    ("grad_norm", "Gradient norm", "before clipping"),
+    ("captions_per_s", "Captions", "per second"),
+    ("tokens_per_s", "Tokens", "per second"),
+    ("device_memory_gb", "Memory", "GB, peak so far"),
+)
+SCORE_UNIT, MIN_SCORE_SPAN = "× 100", 1.0
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was said about one picture.
+    """The caption of one image.
 
     Attributes:
-        key: The picture's key in its prepared set.
-        picture: Where it lies.
+        key: The image's key in its prepared set.
+        image: The image's file.
         candidate: Our caption.
         references: The human ones.
         scores: By metric, on the scale of coco-caption's code.
@@ -29,7 +40,7 @@ class Prediction:
     """
 
     key: str
-    picture: Path
+    image: Path
     candidate: str
     references: list[str]
     scores: dict[str, float]
@@ -40,62 +51,73 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RunData:
-    """A run's recipe, numbers by epoch, scores and predictions.
+    """What a report shows of a run.
 
     Attributes:
         recipe: Text of ``recipe.yaml``.
         rows: Rows of ``metrics.jsonl``.
-        scores: Of ``best/``, by metric, on the scale of coco-caption's code.
+        scores: Of the predictions, by metric, on the scale of coco-caption's code.
         signature: What these depend on.
         predictions: In the order of their file.
+        split: The predictions' split; empty if their file does not name it.
     """
 
     recipe: str
     rows: list[dict[str, Any]]
-    scores: dict[str, float]
+    scores: Mapping[str, float]
     signature: str
     predictions: list[Prediction]
+    split: str = ""
 
     @property
     def extent(self) -> str:
-        """How long the run is so far, as a phrase."""
+        """The length of the training so far, as a phrase."""
         epochs = [row for row in self.rows if row.get("kind") == "epoch"]
         if not epochs:
             return ""
         last = epochs[-1]
         return f"{last['epoch']} epochs, {last['step']:,} steps, {last['seconds'] / 60:.1f} minutes"
 
-    def lines(self, quantity: str, *, scale: float = 1.0) -> list[Series]:
-        """Return a quantity by epoch: of training steps where they have it, and of validations.
+    @property
+    def score_charts(self) -> list[Chart]:
+        """Loss, BLEU, CIDEr-D and ROUGE-L by epoch.
 
-        The loss of epochs that train on rewards is no cross-entropy, and left out.
+        Epochs that train on rewards have no training loss: theirs is no cross-entropy.
         """
         rewarded = {row["epoch"] for row in self.rows if row.get("kind") == "step" and "reward" in row}
-        training = [point for point in self._points("epoch", quantity, scale) if point[0] not in rewarded]
-        lines = [
-            Series("training", "train", training),
-            Series("validation", "dev", self._points("validation", quantity, scale)),
+        train_loss = [point for point in self._points("epoch", "loss") if point[0] not in rewarded]
+        loss = [
+            Series("training", TRAIN, train_loss),
+            Series("validation", VALIDATION, self._points("validation", "loss")),
         ]
-        return [line for line in lines if line.points]
-
-    def bleu_lines(self) -> list[Series]:
-        """Return BLEU-1 to BLEU-4 of validations by epoch, times 100."""
-        names = [f"BLEU-{order}" for order in range(1, 5)]
-        lines = [
-            Series(name, style, self._points("validation", name, 100.0))
-            for name, style in zip(names, PALETTE, strict=False)
+        bleu = [
+            Series(f"BLEU-{order}", PALETTE[order - 1], self._points("validation", f"BLEU-{order}", 100.0))
+            for order in range(1, 5)
         ]
-        return [line for line in lines if line.points]
-
-    def step_line(self, quantity: str, name: str) -> Series:
-        """Return a quantity of training steps by step."""
-        return Series(name, "train", self._points("step", quantity, 1.0, place="step"))
-
-    def _points(
-        self, kind: str, quantity: str, scale: float, *, place: str = "epoch"
-    ) -> list[tuple[float, float]]:
+        others = [
+            (name, [Series("validation", VALIDATION, self._points("validation", name, 100.0))])
+            for name in ("CIDEr-D", "ROUGE-L")
+        ]
         return [
-            (float(row[place]), scale * float(row[quantity]))
+            Chart("Loss", "nats per token", [one for one in loss if one.points]),
+            *(
+                Chart(name, SCORE_UNIT, [one for one in series if one.points], min_span=MIN_SCORE_SPAN)
+                for name, series in (("BLEU", bleu), *others)
+            ),
+        ]
+
+    @property
+    def step_charts(self) -> list[Chart]:
+        """What training logged by step, as far as it did."""
+        charts = [
+            Chart(name, unit, [Series(name, TRAIN, self._points("step", quantity, by="step"))], STEPS)
+            for quantity, name, unit in STEP_QUANTITIES
+        ]
+        return [chart for chart in charts if not chart.is_empty]
+
+    def _points(self, kind: str, quantity: str, scale: float = 1.0, *, by: str = "epoch") -> list[Point]:
+        return [
+            (float(row[by]), scale * float(row[quantity]))
             for row in self.rows
             if row.get("kind") == kind and row.get(quantity) is not None
         ]
@@ -105,28 +127,51 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
     """Read a run. Numbers or predictions that are not there yet are empty.
 
     Args:
-        run: The run's directory.
-        predictions: Which predictions to show; None: ``best/predictions.jsonl``, where it is.
+        run: The run's directory, or its ``best/`` or ``last/``.
+        predictions: The predictions to show, with their own scores; None: ``best/predictions.jsonl``, if it exists.
 
     Raises:
         DataError: no run is there, or one of its files is broken.
     """
-    recipe = run / "recipe.yaml"
-    if not recipe.is_file():
-        raise DataError(
-            f"{run} is not a run", found="no recipe.yaml", mend="Name a directory that train made"
-        )
-    config = _read_json(run / "best" / "config.json")
-    scores = config.get("scores") or {}
-    shown = predictions or run / "best" / "predictions.jsonl"
+    run = run_directory(run)
     if predictions is not None and not predictions.is_file():
         raise DataError(f"cannot read {predictions}", found="no such file")
+    shown = predictions or run / "best" / "predictions.jsonl"
+    lines = read_json_lines(shown)
+    parsed = [_prediction(line, shown) for line in lines]
+    if predictions is None:
+        found = _read_json(run / "best" / "config.json").get("scores") or {}
+        scores = {name: float(value) for name, value in found.get("values", {}).items()}
+        signature = str(found.get("signature", ""))
+    else:
+        # The run's scores are those of its validation split; these predictions may be of another.
+        evaluated = evaluate(
+            {one.key: one.references for one in parsed}, {one.key: one.candidate for one in parsed}
+        )
+        scores, signature = evaluated.values, evaluated.signature
     return RunData(
-        recipe=recipe.read_text(encoding="utf-8"),
+        recipe=(run / "recipe.yaml").read_text(encoding="utf-8"),
         rows=read_json_lines(run / "metrics.jsonl", may_be_cut=True),
-        scores={name: float(value) for name, value in scores.get("values", {}).items()},
-        signature=str(scores.get("signature", "")),
-        predictions=[_prediction(row, shown) for row in read_json_lines(shown)],
+        scores=scores,
+        signature=signature,
+        predictions=parsed,
+        split=str(lines[0].get("split", "")) if lines else "",
+    )
+
+
+def run_directory(path: Path) -> Path:
+    """Return the run that a path names: itself, or the run of its ``best/`` or ``last/``.
+
+    Raises:
+        DataError: it is no run.
+    """
+    whole = path.resolve()
+    if (path / "recipe.yaml").is_file():
+        return path
+    if whole.name in {"best", "last"} and (whole.parent / "recipe.yaml").is_file():
+        return path.parent if path.name == whole.name else whole.parent
+    raise DataError(
+        f"{path} is not a run", found="no recipe.yaml", mend="Name a directory that showtell train wrote"
     )
 
 
@@ -150,7 +195,7 @@ def _prediction(row: Mapping[str, Any], path: Path) -> Prediction:
         grid = row["grid"]
         return Prediction(
             key=str(row["key"]),
-            picture=Path(row["picture"]),
+            image=Path(row["picture"]),
             candidate=str(row["candidate"]),
             references=[str(reference) for reference in row["references"]],
             scores={name: float(value) for name, value in row["scores"].items()},

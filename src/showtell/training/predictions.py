@@ -34,6 +34,7 @@ def write_predictions(
         looked = hypothesis.word_attention(tokenizer.word_groups(hypothesis.ids))
         line: dict[str, Any] = {
             "key": key,
+            "split": prepared.split(row),
             "picture": str(prepared.image_path(row)),
             "candidate": text,
             "references": prepared.captions(row),

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.recipe import Recipe
 from showtell.data.batches import Batch
-from showtell.errors import ShowtellError
+from showtell.errors import ShowtellError, TrainingError
 from showtell.training.device import DeviceConfig
 from showtell.training.distributed import DistributedContext, ProcessError
 from showtell.training.losses import Objective
@@ -90,7 +90,7 @@ class TrainStep:
         """Learn from this process's share of a batch, and count the step.
 
         Raises:
-            ShowtellError: the loss or its gradient is not finite.
+            TrainingError: the loss or its gradient is not finite.
         """
         moving, state = self.moving, self.moving.progress
         for group in moving.optimizer.param_groups:
@@ -164,7 +164,7 @@ class TrainStep:
         if not self.processes.is_main_process:
             # All know it; one says it.
             return ProcessError(what, found=found)
-        return ShowtellError(
+        return TrainingError(
             what,
             found=found,
             mend="Start again with a smaller --set optimizer.lr, or --set training.precision=fp32",

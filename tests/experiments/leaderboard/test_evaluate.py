@@ -1,4 +1,4 @@
-"""Rows: the scores of evaluate, a person by leave-one-out, nothing decoded twice, bad runs left out by name."""
+"""Rows: the scores of evaluate, a human baseline by leave-one-out, nothing decoded twice, failures left out by name."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from showtell.training.evaluate import evaluate_checkpoint, read_training_captio
 
 
 class CountingMeteor:
-    """Gives the share of candidates' words, and counts how often it is asked."""
+    """Returns a number by the words of candidates, and counts its calls."""
 
     def __init__(self) -> None:
-        self.asked = 0
+        self.calls = 0
 
     def score(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
     ) -> tuple[float, list[float]]:
-        self.asked += 1
+        self.calls += 1
         return 0.25, [len(one) / 100 for one in candidates]
 
 
@@ -82,27 +82,27 @@ def test_rows_have_the_scores_of_evaluate_and_seeds_their_mean_and_spread(
     from showtell.checkpoints.checkpoint import load_checkpoint
 
     decoder = load_checkpoint(toy_runs / "one").model.decoder
-    assert one.parameters == sum(weight.numel() for weight in decoder.parameters())
+    assert one.num_parameters == sum(weight.numel() for weight in decoder.parameters())
 
 
-def test_a_person_is_each_caption_judged_by_the_others(
+def test_the_human_baseline_is_each_reference_against_the_others(
     toy_set: PreparedSet, toy_runs: Path, make: Callable[..., Leaderboard]
 ) -> None:
-    person = make(toy_runs / "one").person
-    assert person is not None
+    human = make(toy_runs / "one").human
+    assert human is not None
     rows = [toy_set.captions(int(row)) for row in toy_set.split_rows("dev")]
     scores = []
-    for said, other in ((0, 1), (1, 0)):
+    for candidate, other in ((0, 1), (1, 0)):
         references = {str(place): [captions[other]] for place, captions in enumerate(rows)}
-        candidates = {str(place): captions[said] for place, captions in enumerate(rows)}
+        candidates = {str(place): captions[candidate] for place, captions in enumerate(rows)}
         scores.append(evaluate(references, candidates).values)
-    for name, spread in person.scores.items():
+    for name, spread in human.scores.items():
         assert spread.mean == pytest.approx(statistics.fmean(one[name] for one in scores))
-    assert list(person.captions.values()) == [captions[0] for captions in rows]
-    assert person.quality["words"].mean == pytest.approx(5.5)
+    assert list(human.captions.values()) == [captions[0] for captions in rows]
+    assert human.quality["words"].mean == pytest.approx(5.5)
 
 
-def test_a_set_with_one_caption_a_picture_has_no_person_beside(
+def test_a_set_with_one_caption_per_image_has_no_human_baseline(
     toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard]
 ) -> None:
     lines = [
@@ -117,8 +117,8 @@ def test_a_set_with_one_caption_a_picture_has_no_person_beside(
     ]
     (tmp_path / "captions.jsonl").write_text("\n".join(lines), encoding="utf-8")
     single = prepare(tmp_path / "captions.jsonl", tmp_path / "single")
-    results = make(toy_runs / "one", data=single.directory, other_data=True)
-    assert results.person is None
+    results = make(toy_runs / "one", data=single.directory, allow_other_dataset=True)
+    assert results.human is None
     assert results.rows[0].seeds == 1
 
 
@@ -127,17 +127,17 @@ def test_nothing_is_decoded_or_given_to_java_twice(
 ) -> None:
     meteor = CountingMeteor()
     first = make(toy_runs / "one", toy_runs / "both", meteor=meteor)
-    # What ``one`` said of dev when its training ended lies in its best/; the seeds were judged on another split.
+    # best/ of ``one`` has its captions of dev; the seeds were validated on another split.
     assert decoded == ["seed-0", "seed-1"]
-    assert meteor.asked == 3 + 2
+    assert meteor.calls == 3 + 2
     again = make(toy_runs / "one", toy_runs / "both", meteor=meteor)
-    assert (len(decoded), meteor.asked) == (2, 5)
+    assert (len(decoded), meteor.calls) == (2, 5)
     assert [row.scores for row in again.rows] == [row.scores for row in first.rows]
     assert first.rows[0].scores["METEOR"].mean == 0.25
     assert "meteor-1.5" in first.signature
 
 
-def test_a_changed_checkpoint_is_decoded_anew(
+def test_a_changed_checkpoint_is_decoded_again(
     toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard], decoded: list[str]
 ) -> None:
     run = tmp_path / "moved"
@@ -157,7 +157,7 @@ def test_a_changed_checkpoint_is_decoded_anew(
     assert all(len(caption.split()) <= 3 for caption in shortened.rows[0].captions.values())
 
 
-def test_a_captioner_that_is_replaced_while_it_speaks_is_left_out(
+def test_a_captioner_that_is_replaced_while_it_is_decoded_is_left_out(
     toy_set: PreparedSet,
     toy_runs: Path,
     tmp_path: Path,
@@ -176,11 +176,11 @@ def test_a_captioner_that_is_replaced_while_it_speaks_is_left_out(
     results = make(run, toy_runs / "one")
     assert [row.name for row in results.rows] == ["one"]
     assert "another captioner than a moment ago" in str(results.failures[run])
-    # What it said is kept under nobody's name.
+    # Its captions are not cached.
     assert len(list((tmp_path / "kept").iterdir())) == 1
 
 
-def test_seeds_that_have_no_captioner_yet_are_told(
+def test_seeds_that_have_no_captioner_yet_are_noted(
     toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard], capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copytree(toy_runs / "both", tmp_path / "both")
@@ -192,14 +192,14 @@ def test_seeds_that_have_no_captioner_yet_are_told(
     )
 
 
-def test_a_kept_file_that_is_broken_is_made_again_and_told(
+def test_a_kept_file_that_is_broken_is_written_again(
     toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = make(toy_runs / "one")
     (file,) = (tmp_path / "kept").iterdir()
     file.write_text(file.read_text(encoding="utf-8")[:40], encoding="utf-8")
     assert make(toy_runs / "one").rows == first.rows
-    assert f"{file} is made again" in capsys.readouterr().err
+    assert f"{file} is written again" in capsys.readouterr().err
     assert json.loads(file.read_text(encoding="utf-8"))["kind"] == "showtell evaluation"
 
 
@@ -217,7 +217,7 @@ def test_the_baseline_is_put_in_front_and_the_others_are_held_against_it(
     assert [row.name for row in inside.rows] == ["both", "one"]
 
 
-def test_what_cannot_be_judged_is_named_and_the_rest_is_done(
+def test_captioners_that_fail_are_named_and_the_rest_is_done(
     toy_set: PreparedSet,
     toy_runs: Path,
     tiny_checkpoint: Callable[[str], Path],
@@ -245,7 +245,7 @@ def test_what_cannot_be_judged_is_named_and_the_rest_is_done(
         foreign: (DataError, "was trained on another set than"),
         tmp_path / "nothing": (CheckpointError, "is not a checkpoint: found no config.json"),
         cut: (CheckpointError, "other bytes (cut short"),
-        silent: (DataError, "a checkpoint that does not say what it was trained on"),
+        silent: (DataError, "a checkpoint that does not name the set it was trained on"),
         empty: (DataError, "no seed with a best/"),
     }
     told = " ".join(capsys.readouterr().err.split())
@@ -255,7 +255,7 @@ def test_what_cannot_be_judged_is_named_and_the_rest_is_done(
         assert words in str(error)
         assert f"{path} is left out" in told
     assert "found birds, ffffffffffff" in str(results.failures[foreign])
-    with pytest.raises(DataError, match=r"nothing to make a table of: found .*is not a checkpoint"):
+    with pytest.raises(DataError, match=r"nothing to compare: found .*is not a checkpoint"):
         make(tmp_path / "nothing")
     with pytest.raises(ConfigError, match="no pictures in split 'test'"):
         make(toy_runs / "one", split="test")
@@ -264,7 +264,7 @@ def test_what_cannot_be_judged_is_named_and_the_rest_is_done(
 def test_captioners_of_other_sets_may_be_allowed(
     toy_runs: Path, tiny_checkpoint: Callable[[str], Path], make: Callable[..., Leaderboard]
 ) -> None:
-    results = make(tiny_checkpoint("lstm"), other_data=True)
+    results = make(tiny_checkpoint("lstm"), allow_other_dataset=True)
     (row,) = results.rows
     assert row.minutes is None
     assert len(row.captions) == 8

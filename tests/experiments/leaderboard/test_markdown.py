@@ -30,54 +30,54 @@ def cells(text: str, heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
 
 
-def test_scores_stand_beside_decoder_weights_seeds_minutes_and_a_person(results: Leaderboard) -> None:
+def test_scores_are_beside_decoder_weights_seeds_minutes_and_a_human(results: Leaderboard) -> None:
     text = to_markdown(results, title="Toys", command="showtell leaderboard")
-    header, rule, one, both, person = cells(text, "# Toys")
+    header, rule, one, both, human = cells(text, "# Toys")
     assert header == [
-        *("captioner", "decoder", "weights", "search", "seeds"),
+        *("captioner", "decoder", "weights", "decoding", "seeds"),
         *("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D", "minutes"),
     ]
     assert rule == ["---"] * 2 + ["---:"] + ["---"] + ["---:"] * 8
     assert one[:2] == ["one", "attention"]
     assert re.fullmatch(r"\d+\.\dk", one[2])
     assert [one[3], both[3]] == ["beam 3", "beam 2, length penalty 0.5"]
-    assert [one[4], both[4], person[4]] == ["1", "2", "–"]
+    assert [one[4], both[4], human[4]] == ["1", "2", "–"]
     assert one[5] == f"{100 * results.rows[0].scores['BLEU-1'].mean:.2f}"
     spread = results.rows[1].scores["CIDEr-D"]
     assert spread.std is not None
     assert both[10] == f"{100 * spread.mean:.2f} ± {100 * spread.std:.2f}"
     assert re.fullmatch(r"\d+\.\d", one[11])
-    assert results.person is not None
-    assert person[0] == "a person"
-    assert person[8] == f"{100 * results.person.scores['BLEU-4'].mean:.2f}"
+    assert results.human is not None
+    assert human[0] == "human"
+    assert human[8] == f"{100 * results.human.scores['BLEU-4'].mean:.2f}"
     assert f"`{results.signature}`" in text
 
 
-def test_differences_have_intervals_and_how_captions_read_is_told(results: Leaderboard) -> None:
+def test_differences_have_intervals_and_caption_statistics_are_shown(results: Leaderboard) -> None:
     text = to_markdown(results, title="Toys", command="showtell leaderboard")
-    header, _, both = cells(text, "## Better than one by")
+    header, _, both = cells(text, "## Difference from one")
     assert header == ["captioner", "CIDEr-D", "BLEU-4"]
     assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", both[1])
-    header, _, *rows = cells(text, "## How they read")
+    header, _, *rows = cells(text, "## Caption statistics")
     assert header == [
         *("captioner", "repeats %", "bad endings %", "unknown words %", "words"),
         *("distinct words", "distinct captions %", "unseen %"),
     ]
-    assert [row[0] for row in rows] == ["one", "both", "a person"]
+    assert [row[0] for row in rows] == ["one", "both", "human"]
     assert rows[2][4] == "5.5"
 
 
-def test_remarks_say_on_which_pictures_each_epoch_was_chosen(results: Leaderboard) -> None:
+def test_notes_name_the_images_each_epoch_was_chosen_by(results: Leaderboard) -> None:
     text = to_markdown(results, title="Toys", command="showtell leaderboard a b")
-    assert "- one: the epoch was chosen by CIDEr-D on the same pictures.\n" in text
-    assert "- both: the epoch was chosen by BLEU-4 on other pictures (`train`).\n" in text
+    assert "- one: the epoch was chosen by CIDEr-D on the same images.\n" in text
+    assert "- both: the epoch was chosen by BLEU-4 on other images (`train`).\n" in text
     assert "± is the sample standard deviation over seeds" in text
-    assert "each of 2 captions judged by the picture's others" in text
+    assert "each of 2 references scored against the image's others" in text
     assert "refs:1|" in text
-    assert text.endswith("Made again by:\n\n```\nshowtell leaderboard a b\n```\n")
+    assert text.endswith("Reproduced by:\n\n```\nshowtell leaderboard a b\n```\n")
 
 
-def test_remarks_tell_runs_that_go_on_from_others_are_cut_or_foreign(
+def test_notes_mark_runs_that_are_initialized_unfinished_or_foreign(
     toy_set: PreparedSet, toy_runs: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "cut"
@@ -94,13 +94,15 @@ def test_remarks_tell_runs_that_go_on_from_others_are_cut_or_foreign(
     config["data"] |= {"fingerprint": "f" * 64, "name": "birds"}
     config["averaged"] = [{"decoder": "a" * 64, "share": 0.5}, {"decoder": "b" * 64, "share": 0.5}]
     (foreign / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    found = collect([run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", other_data=True)
+    found = collect(
+        [run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", allow_other_dataset=True
+    )
     text = to_markdown(found, title="T", command="c")
     assert "- cut: the epoch was chosen by CIDEr-D on 5 of the same pictures.\n" in text
     assert "- foreign: trained on another set (birds).\n" in text
     assert "- foreign: its weights are the mean of those of 2 captioners.\n" in text
-    assert "- cut, foreign: trained on from another captioner, whose minutes are not counted.\n" in text
-    assert "- cut, foreign: its training has not come to its end; this is its best epoch so far.\n" in text
+    assert "- cut, foreign: initialized from another captioner, whose minutes are not counted.\n" in text
+    assert "- cut, foreign: its training is not finished; this is its best epoch so far.\n" in text
     assert "runs/earlier" not in text
 
 

@@ -1,4 +1,4 @@
-"""The rows of the table: every captioner judged on the same photographs, and a person judged by the others."""
+"""The rows of the table: all captioners and a human baseline, evaluated on the same images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import note
 from showtell.training.evaluate import evaluate_checkpoint, read_training_captions
 
-PERSON = "a person"
+HUMAN = "human"
 
 
 @dataclass(frozen=True)
@@ -30,16 +30,16 @@ class LeaderboardRow:
     """One captioner on the whole split.
 
     Attributes:
-        name: What it is called.
+        name: Its name in the table.
         scores: By metric, on coco-caption's scale, over its seeds.
-        quality: How its captions read, by the names of `showtell.metrics.caption_stats.CaptionStats`, over its seeds.
-        captions: What the first seed said, by picture.
-        cider: CIDEr-D of these, by picture, 0..10.
-        entry: What it was made from; None for the person.
-        seeds: How many captioners it is the mean of.
-        parameters: Weights of the decoder.
-        minutes: Of training, the mean of its seeds; None where no run says it.
-        differences: From the baseline, by metric; None for the baseline itself, for the person, and without one.
+        quality: Caption statistics, by the names of `showtell.metrics.caption_stats.CaptionStats`, over its seeds.
+        captions: Of the first seed, by image key.
+        cider: CIDEr-D of these, by image key, 0..10.
+        entry: Its captioners; None for the human baseline.
+        seeds: The number of captioners it is the mean of.
+        num_parameters: Weights of the decoder.
+        minutes: Of training, the mean of its seeds; None if no run has it.
+        differences: From the baseline, by metric; None for the baseline itself, for humans, and without a baseline.
     """
 
     name: str
@@ -49,7 +49,7 @@ class LeaderboardRow:
     cider: Mapping[str, float]
     entry: LeaderboardEntry | None = None
     seeds: int = 1
-    parameters: int = 0
+    num_parameters: int = 0
     minutes: float | None = None
     differences: Mapping[str, ScoreDelta] | None = None
 
@@ -62,21 +62,26 @@ class Leaderboard:
         prepared: The set.
         split: Its split.
         rows: Of the captioners, in the order they were named.
-        person: The mean over people; None where pictures have one caption.
+        human: The mean over references; None if some image has only one.
         signature: What the captioners' scores depend on.
-        person_signature: What the person's depend on.
+        human_signature: What the human scores depend on.
         baseline: The name of the row that the others are compared with.
-        failures: What could not be judged, and why, by its path.
+        failures: The error of each path that could not be evaluated.
     """
 
     prepared: PreparedSet
     split: str
     rows: Sequence[LeaderboardRow]
-    person: LeaderboardRow | None
+    human: LeaderboardRow | None
     signature: str
-    person_signature: str = ""
+    human_signature: str = ""
     baseline: str | None = None
     failures: Mapping[Path, ShowtellError] = field(default_factory=dict)
+
+    @property
+    def all_rows(self) -> list[LeaderboardRow]:
+        """The captioners', and the human one if there is one."""
+        return [*self.rows, *([self.human] if self.human else [])]
 
 
 def collect(
@@ -87,24 +92,24 @@ def collect(
     baseline: Path | None = None,
     meteor: MeteorScorer | None = None,
     evaluations: Path | None = None,
-    other_data: bool = False,
+    allow_other_dataset: bool = False,
     encoder_weights: Path | None = None,
     features: Path | None = None,
     device: str = "auto",
     threads: int = 0,
 ) -> Leaderboard:
-    """Judge captioners and a person on a split.
+    """Evaluate captioners and human captions on a split.
 
-    What cannot be judged is noted, and the rest is done; what was decoded before is not decoded again.
+    Captioners that fail are noted and left out; what was decoded before is not decoded again.
 
     Args:
         runs: Checkpoints, runs, directories of ``showtell train --seeds``, or names on the hub.
         data: A prepared set.
-        split: One of its splits, judged whole.
-        baseline: Which of them the others are compared with; put in front where it is not among them.
-        meteor: What computes METEOR.
-        evaluations: Where captions are kept; None: beside the prepared set.
-        other_data: Take captioners of other sets as well.
+        split: One of its splits, evaluated whole.
+        baseline: The one that the others are compared with; put first if it is not among them.
+        meteor: Computes METEOR.
+        evaluations: The folder of cached captions; None: beside the prepared set.
+        allow_other_dataset: Accept captioners that were trained on other sets.
         encoder_weights: A local file with the encoder's weights.
         features: The folder of feature caches; None: beside the prepared set.
         device: ``auto``, ``cpu``, ``cuda``...
@@ -112,51 +117,50 @@ def collect(
 
     Raises:
         ConfigError: no such split.
-        DataError: none of them can be judged, or the set is broken.
+        DataError: none of them can be evaluated, or the set is broken.
         ScoreError: METEOR's program does not work.
     """
     prepared = PreparedSet.load(data)
     folder = evaluations or prepared.directory.with_name(f"{prepared.directory.name}-evaluations")
-    kept = EvaluationCache(folder)
-    table = _Table(prepared, split, None if meteor is None else kept.meteor(meteor))
+    cache = EvaluationCache(folder)
+    builder = _RowBuilder(prepared, split, None if meteor is None else cache.meteor(meteor))
     failures: dict[Path, ShowtellError] = {}
-    paths = dict.fromkeys([*([baseline] if baseline and baseline not in runs else []), *runs])
     entries = []
-    for path in paths:
-        with _left_out(path, failures):
-            entries.append(open_entry(path, prepared, other_data=other_data))
-    _refuse_nothing(entries, failures)
-    person = table.person()
+    for path in dict.fromkeys([*([baseline] if baseline and baseline not in runs else []), *runs]):
+        with _noted(path, failures):
+            entries.append(open_entry(path, prepared, allow_other_dataset=allow_other_dataset))
+    _refuse_none(entries, failures)
+    human = builder.human_row()
 
-    def decode(member: Model) -> list[str]:
-        note(f"{member.checkpoint}: captions {split}")
-        where: dict[str, Any] = {"encoder_weights": encoder_weights, "features": features}
-        where |= {"device": device, "threads": threads}
-        return evaluate_checkpoint(member.checkpoint, data=data, split=split, **where).texts
+    def decode(model: Model) -> list[str]:
+        note(f"{model.checkpoint}: captions {split}")
+        options: dict[str, Any] = {"encoder_weights": encoder_weights, "features": features}
+        options |= {"device": device, "threads": threads}
+        return evaluate_checkpoint(model.checkpoint, data=data, split=split, **options).texts
 
-    names, judged = distinct_names(entries), []
+    names, evaluated = distinct_names(entries), []
     for entry in entries:
-        with _left_out(entry.path, failures):
-            said = [
-                kept.captions(member, prepared, split, partial(decode, member)) for member in entry.members
+        with _noted(entry.path, failures):
+            captions = [
+                cache.captions(model, prepared, split, partial(decode, model)) for model in entry.models
             ]
-            judged.append(table.judge(entry, names[entry.path], said))
-    _refuse_nothing(judged, failures)
+            evaluated.append(builder.row(entry, names[entry.path], captions))
+    _refuse_none(evaluated, failures)
     return Leaderboard(
         prepared=prepared,
         split=split,
-        rows=_compare(judged, baseline),
-        person=person,
-        signature=table.signature,
-        person_signature=table.person_signature,
+        rows=_compare(evaluated, baseline),
+        human=human,
+        signature=builder.signature,
+        human_signature=builder.human_signature,
         baseline=None if baseline is None or baseline in failures else names[baseline],
         failures=failures,
     )
 
 
 @contextlib.contextmanager
-def _left_out(path: Path, failures: dict[Path, ShowtellError]) -> Iterator[None]:
-    """Note what goes wrong with one row, and let the others be made."""
+def _noted(path: Path, failures: dict[Path, ShowtellError]) -> Iterator[None]:
+    """Note an error of one row, and continue with the others."""
     try:
         yield
     except ShowtellError as error:
@@ -164,84 +168,80 @@ def _left_out(path: Path, failures: dict[Path, ShowtellError]) -> Iterator[None]
         failures[path] = error
 
 
-class _Table:
-    """Knows the references of a split, with all of them and without each."""
+class _RowBuilder:
+    """Scores captions against the references of a split: all of them, or all but one."""
 
     def __init__(self, prepared: PreparedSet, split: str, meteor: MeteorScorer | None) -> None:
         rows = prepared.split_rows(split).tolist()
         self._references = {prepared.key(row): prepared.captions(row) for row in rows}
         self._meteor = meteor
-        self._training = read_training_captions(prepared)
+        self._training_captions = read_training_captions(prepared)
         self._scorer = Scorer(self._references, meteor=meteor)
         self.signature = self._scorer.signature
-        self.person_signature = ""
+        self.human_signature = ""
 
-    def judge(
-        self, entry: LeaderboardEntry, name: str, said: Sequence[Mapping[str, str]]
+    def row(
+        self, entry: LeaderboardEntry, name: str, captions: Sequence[Mapping[str, str]]
     ) -> tuple[LeaderboardRow, list[SegmentStats]]:
-        judged = [self._scorer.score(captions) for captions in said]
-        times = [member.seconds for member in entry.members]
+        scores = [self._scorer.score(one) for one in captions]
+        times = [model.seconds for model in entry.models]
         known = [seconds for seconds in times if seconds is not None]
         row = LeaderboardRow(
             name=name,
-            scores=mean_std([one.values for one in judged]),
-            quality=self._quality([list(captions.values()) for captions in said]),
-            captions=said[0],
-            cider={key: scores["CIDEr-D"] for key, scores in judged[0].per_image.items()},
+            scores=mean_std([one.values for one in scores]),
+            quality=self._quality(captions),
+            captions=captions[0],
+            cider={key: values["CIDEr-D"] for key, values in scores[0].per_image.items()},
             entry=entry,
-            seeds=len(said),
-            parameters=entry.parameters(),
+            seeds=len(captions),
+            num_parameters=entry.num_parameters(),
             minutes=statistics.fmean(known) / 60 if len(known) == len(times) else None,
         )
-        return row, [self._scorer.segment_stats(captions) for captions in said]
+        return row, [self._scorer.segment_stats(one) for one in captions]
 
-    def person(self) -> LeaderboardRow | None:
-        """Judge each caption of every picture by the picture's others; the row is the mean of these."""
-        fewest = min(len(captions) for captions in self._references.values())
-        if fewest < 2:
+    def human_row(self) -> LeaderboardRow | None:
+        """Score each reference of an image against its others; the row is the mean of these."""
+        num_references = min(map(len, self._references.values()))
+        if num_references < 2:
             return None
-        values, said, cider = [], [], []
-        for place in range(fewest):
-            others = {key: texts[:place] + texts[place + 1 :] for key, texts in self._references.items()}
-            scorer = Scorer(others, meteor=self._meteor)
-            said.append({key: texts[place] for key, texts in self._references.items()})
-            scores = scorer.score(said[-1])
-            values.append(scores.values)
-            cider.append({key: one["CIDEr-D"] for key, one in scores.per_image.items()})
-            self.person_signature = scores.signature
+        captions, scores = [], []
+        for number in range(num_references):
+            others = {key: texts[:number] + texts[number + 1 :] for key, texts in self._references.items()}
+            captions.append({key: texts[number] for key, texts in self._references.items()})
+            scores.append(Scorer(others, meteor=self._meteor).score(captions[-1]))
+        self.human_signature = scores[-1].signature
         return LeaderboardRow(
-            name=PERSON,
-            scores=mean_std(values),
-            quality=self._quality([list(captions.values()) for captions in said]),
-            captions=said[0],
-            cider=cider[0],
-            seeds=fewest,
+            name=HUMAN,
+            scores=mean_std([one.values for one in scores]),
+            quality=self._quality(captions),
+            captions=captions[0],
+            cider={key: values["CIDEr-D"] for key, values in scores[0].per_image.items()},
+            seeds=num_references,
         )
 
-    def _quality(self, said: Sequence[Sequence[str]]) -> dict[str, MeanStd]:
-        figures = [asdict(measure(captions, self._training)) for captions in said]
-        known = [{name: value for name, value in one.items() if value is not None} for one in figures]
-        return mean_std(known)
+    def _quality(self, captions: Sequence[Mapping[str, str]]) -> dict[str, MeanStd]:
+        stats = [asdict(measure(list(one.values()), self._training_captions)) for one in captions]
+        return mean_std([{name: value for name, value in one.items() if value is not None} for one in stats])
 
 
 def _compare(
-    judged: Sequence[tuple[LeaderboardRow, list[SegmentStats]]], baseline: Path | None
+    evaluated: Sequence[tuple[LeaderboardRow, list[SegmentStats]]], baseline: Path | None
 ) -> list[LeaderboardRow]:
-    """Return the rows with what sets each apart from the baseline, where it was judged."""
-    of = {row.entry.path: tallies for row, tallies in judged if row.entry is not None}
-    base = None if baseline is None else of.get(baseline)
+    """Return the rows with their differences from the baseline, if it was evaluated."""
+    stats_by_path = {row.entry.path: stats for row, stats in evaluated if row.entry is not None}
+    base = None if baseline is None else stats_by_path.get(baseline)
     if base is None:
-        return [row for row, _ in judged]
+        return [row for row, _ in evaluated]
     return [
-        row if tallies is base else replace(row, differences=paired_bootstrap(tallies, base))
-        for row, tallies in judged
+        row if stats is base else replace(row, differences=paired_bootstrap(stats, base))
+        for row, stats in evaluated
     ]
 
 
-def _refuse_nothing(left: Sequence[object], failures: Mapping[Path, ShowtellError]) -> None:
+def _refuse_none(left: Sequence[object], failures: Mapping[Path, ShowtellError]) -> None:
     if not left:
         raise DataError(
-            "there is nothing to make a table of",
+            "there is nothing to compare",
             found="; ".join(str(error) for error in failures.values()) or "no run",
             mend="Name runs, checkpoints or directories of seeds",
         )

@@ -3,59 +3,84 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from showtell.config.generation import DecodingOptions
-from showtell.experiments.leaderboard.evaluate import PERSON, Leaderboard, LeaderboardRow
+from showtell.experiments.leaderboard.evaluate import HUMAN, Leaderboard, LeaderboardRow
 from showtell.experiments.seeds import MeanStd
 from showtell.metrics.bootstrap import DRAWS, ScoreDelta
 from showtell.metrics.caption_stats import TITLES, shown
-from showtell.report.tables import TextTable
 
 NOTHING = "–"
+DETAILS = ("decoder", "weights", "decoding", "seeds")
+
+
+@dataclass(frozen=True)
+class TextTable:
+    """A table of plain text.
+
+    Attributes:
+        title: Its heading.
+        unit: Of the numbers.
+        cells: Rows; the first are the columns' names.
+        num_details: Columns after the first that only describe the row.
+    """
+
+    title: str
+    unit: str
+    cells: list[list[str]]
+    num_details: int = 0
 
 
 def build_tables(results: Leaderboard) -> list[TextTable]:
-    """Return the tables of scores, of differences from the baseline, if there is one, and of how captions read."""
-    rows = [*results.rows, *([results.person] if results.person else [])]
-    pictures = len(results.rows[0].captions)
-    tables = [TextTable("Scores", f"× 100, {pictures:,} pictures of {results.split}", _scores(rows))]
+    """Return the tables of scores, of differences from the baseline, if there is one, and of caption statistics."""
+    num_images = len(results.rows[0].captions)
+    unit = f"× 100, {num_images:,} images of {results.split}"
+    tables = [TextTable("Scores", unit, _scores(results.all_rows), len(DETAILS))]
     compared = [row for row in results.rows if row.differences is not None]
     if compared:
-        unit = f"× 100, with 95 % of {DRAWS:,} draws of the same pictures"
-        tables.append(TextTable(f"Better than {results.baseline} by", unit, _differences(compared)))
-    return [*tables, TextTable("How they read", "shares of captions in %", _quality(rows))]
+        unit = f"× 100, with 95 % intervals of {DRAWS:,} paired bootstrap draws"
+        tables.append(TextTable(f"Difference from {results.baseline}", unit, _differences(compared)))
+    return [
+        *tables,
+        TextTable("Caption statistics", "fractions of captions in %", _quality(results.all_rows)),
+    ]
 
 
 def footnotes(results: Leaderboard) -> list[str]:
     """Return what a reader of the tables should know, one sentence or two each."""
-    remarks = []
+    notes = []
     if any(row.seeds > 1 for row in results.rows):
-        remarks.append("± is the sample standard deviation over seeds.")
-    if results.person is not None:
-        remarks.append(
-            f"{PERSON.capitalize()}: each of {results.person.seeds} captions judged by the picture's others, and the "
-            "mean of these. One reference less than the captioners have makes BLEU, METEOR and ROUGE-L lower "
-            f"(`{results.person_signature}`)."
+        notes.append("± is the sample standard deviation over seeds.")
+    if results.human is not None:
+        notes.append(
+            f"{HUMAN.capitalize()}: each of {results.human.seeds} references scored against the image's others, then "
+            "averaged. One reference less than the captioners have makes BLEU, METEOR and ROUGE-L lower "
+            f"(`{results.human_signature}`)."
         )
-    remarks += _choices(results)
+    by_text: dict[str, list[str]] = {}
+    for row in results.rows:
+        for text in _row_notes(row, results):
+            by_text.setdefault(text, []).append(row.name)
+    notes += [f"{', '.join(names)}: {text}" for text, names in by_text.items()]
     if any(row.differences is not None for row in results.rows):
-        remarks.append(
-            "The intervals are of the pictures' choice (paired bootstrap; a captioner of several seeds counts with "
-            "their mean), not of the seeds'."
+        notes.append(
+            "The intervals cover the choice of images (paired bootstrap; a captioner of several seeds counts with "
+            "their mean), not the choice of seeds."
         )
-    remarks.append(
-        "Repeats: a word right behind itself, or two words twice that do not both only join others. Bad endings: on "
-        "an article, a conjunction, a preposition that wants a noun and the like. Unknown words: `<unk>`, or a word "
-        "that no training caption has. Unseen: equal to no training caption word for word."
+    notes.append(
+        "Repeats: a word directly after itself, or two words twice that are not both function words. Bad endings: on "
+        "an article, a conjunction, a preposition that needs a noun and the like. Unknown words: `<unk>`, or a word "
+        "that no training caption has. Unseen: not equal to any training caption."
     )
-    return remarks
+    return notes
 
 
 def _scores(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
     metrics = list(rows[0].scores)
-    header = ["captioner", "decoder", "weights", "search", "seeds", *metrics, "minutes"]
+    head = ["captioner", *DETAILS, *metrics, "minutes"]
     return [
-        header,
+        head,
         *([*_about(row), *(_score(row, name) for name in metrics), _minutes(row)] for row in rows),
     ]
 
@@ -63,29 +88,29 @@ def _scores(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
 def _about(row: LeaderboardRow) -> list[str]:
     if row.entry is None:
         return [row.name, *[NOTHING] * 4]
-    search = _search(row.entry.members[0].generation)
-    return [row.name, row.entry.decoder, _count(row.parameters), search, str(row.seeds)]
+    decoding = _decoding(row.entry.models[0].generation)
+    return [row.name, row.entry.decoder, _count(row.num_parameters), decoding, str(row.seeds)]
 
 
 def _score(row: LeaderboardRow, metric: str) -> str:
-    return _spread(row, row.scores[metric], lambda value: f"{100 * value:.2f}")
+    return _mean_std(row, row.scores[metric], lambda value: f"{100 * value:.2f}")
 
 
-def _spread(row: LeaderboardRow, spread: MeanStd, form: Callable[[float], str]) -> str:
-    """Return a mean, and what seeds make of it; people are no seeds."""
-    if row.entry is None or spread.std is None:
-        return form(spread.mean)
-    return f"{form(spread.mean)} ± {form(spread.std)}"
+def _mean_std(row: LeaderboardRow, value: MeanStd, form: Callable[[float], str]) -> str:
+    """Return a mean and its deviation over seeds; human references are no seeds."""
+    if row.entry is None or value.std is None:
+        return form(value.mean)
+    return f"{form(value.mean)} ± {form(value.std)}"
 
 
 def _count(parameters: int) -> str:
     return f"{parameters / 1e6:.1f}M" if parameters >= 100_000 else f"{parameters / 1e3:.1f}k"
 
 
-def _search(options: DecodingOptions) -> str:
+def _decoding(options: DecodingOptions) -> str:
     parts = [f"beam {options.beam_size}" if options.method == "beam" else options.method]
-    usual = DecodingOptions()
-    if options.length_penalty != usual.length_penalty:
+    default = DecodingOptions()
+    if options.length_penalty != default.length_penalty:
         parts.append(f"length penalty {options.length_penalty:g}")
     if options.no_repeat_ngram_size:
         parts.append(f"no {options.no_repeat_ngram_size}-gram twice")
@@ -112,47 +137,38 @@ def _difference(found: ScoreDelta) -> str:
 
 def _quality(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
     names = [name for name in TITLES if name in rows[0].quality]
-    header = ["captioner", *(TITLES[name] for name in names)]
-    return [header, *([row.name, *(_figure(row, name) for name in names)] for row in rows)]
+    head = ["captioner", *(TITLES[name] for name in names)]
+    return [head, *([row.name, *(_figure(row, name) for name in names)] for row in rows)]
 
 
 def _figure(row: LeaderboardRow, name: str) -> str:
-    return _spread(row, row.quality[name], lambda value: shown(name, value))
+    return _mean_std(row, row.quality[name], lambda value: shown(name, value))
 
 
-def _choices(results: Leaderboard) -> list[str]:
-    """Return on which pictures each row's epoch was chosen, and what its minutes do not hold."""
-    said: dict[str, list[str]] = {}
-    for row in results.rows:
-        for remark in _remarks_on(row, results):
-            said.setdefault(remark, []).append(row.name)
-    return [f"{', '.join(names)}: {remark}" for remark, names in said.items()]
-
-
-def _remarks_on(row: LeaderboardRow, results: Leaderboard) -> list[str]:
+def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:
     assert row.entry is not None
-    recipe, data = row.entry.recipe, row.entry.members[0].config.get("data") or {}
-    remarks = []
+    recipe, data = row.entry.recipe, row.entry.models[0].config.get("data") or {}
+    notes = []
     if not recipe:
-        remarks.append("on which pictures its epoch was chosen is not known.")
+        notes.append("the images its epoch was chosen by are not known.")
     elif data.get("fingerprint") != results.prepared.fingerprint:
-        remarks.append(f"trained on another set ({data.get('name', 'unknown')}).")
+        notes.append(f"trained on another set ({data.get('name', 'unknown')}).")
     else:
-        remarks.append(_choice(recipe["validation"], results.split))
-    start = (recipe.get("training") or {}).get("start")
-    if start:
-        remarks.append("trained on from another captioner, whose minutes are not counted.")
-    mixed = row.entry.members[0].config.get("averaged")
-    if mixed:
-        remarks.append(f"its weights are the mean of those of {len(mixed)} captioners.")
-    if not all(member.finished for member in row.entry.members):
-        remarks.append("its training has not come to its end; this is its best epoch so far.")
-    return remarks
+        notes.append(_choice(recipe["validation"], results.split))
+    init_from = (recipe.get("training") or {}).get("init_from")
+    if init_from:
+        notes.append("initialized from another captioner, whose minutes are not counted.")
+    merged = row.entry.models[0].config.get("averaged")
+    if merged:
+        notes.append(f"its weights are the mean of those of {len(merged)} captioners.")
+    if not all(model.finished for model in row.entry.models):
+        notes.append("its training is not finished; this is its best epoch so far.")
+    return notes
 
 
 def _choice(validation: Mapping[str, object], split: str) -> str:
     by = f"by {validation['metric']}"
     if validation["split"] != split:
-        return f"the epoch was chosen {by} on other pictures (`{validation['split']}`)."
+        return f"the epoch was chosen {by} on other images (`{validation['split']}`)."
     part = f"{validation['subset']:,} of " if validation.get("subset") else ""
-    return f"the epoch was chosen {by} on {part}the same pictures."
+    return f"the epoch was chosen {by} on {part}the same images."
