@@ -136,7 +136,7 @@ def test_the_demo_ends_with_photographs_captioned_by_a_bundle(
     packed = tmp_path / "models" / "toy"
     make_bundle(frozen_captioner.directory, packed, encoder=tmp_path / "models" / "eyes.safetensors")
     run_toy = partial(run_demo, num_train=8, num_dev=3, num_test=4, overrides=TOY, min_accuracy=0.0)
-    monkeypatch.setattr(demo, "run_demo", run_toy)
+    monkeypatch.setattr("showtell.cli.demo.run_demo", run_toy)
     words = ["demo", "-o", tmp_path / "demo", "--captioner", packed, "--images", images]
     result = CliRunner().invoke(app, [str(word) for word in words])
     assert result.exit_code == 0, result.output

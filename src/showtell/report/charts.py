@@ -17,7 +17,7 @@ LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 34
 HEADING_HEIGHT = 46
 CHARACTER_WIDTH = 6.6
 MAX_TICKS = 6
-MAX_POINTS = 120
+MAX_DOTS, MAX_POINTS = 30, 120
 # Light colors of page.css, for charts outside a page.
 COLORS = {
     "c1": "#2f6fd0", "c2": "#c4541a", "c3": "#1b7a43", "c4": "#8a3ab9",
@@ -55,8 +55,8 @@ class Axis:
         name: Shown under the axis and beside values.
         is_whole: Ticks are whole numbers.
         is_log: Logarithmic; all values are positive.
-        form: ``dots`` on lines, ``dense`` for lines whose dots would touch (downsampled to 120 means), ``apart`` for
-            dots that no line joins.
+        form: ``dots`` on lines, ``dense`` for lines of many points (more than 30 have no dots, and are downsampled to
+            120 means), ``apart`` for dots that no line joins.
     """
 
     name: str = "epoch"
@@ -98,6 +98,11 @@ class Chart:
         return [downsample(points) for points in kept] if self.axis.form == "dense" else list(kept)
 
     @property
+    def _form(self) -> str:
+        is_sparse = max(map(len, self._points)) <= MAX_DOTS
+        return "dots" if self.axis.form == "dense" and is_sparse else self.axis.form
+
+    @property
     def is_empty(self) -> bool:
         """Whether no finite value is there."""
         return not any(self._points)
@@ -116,16 +121,16 @@ class Chart:
         scale = _Scale(self)
         drawn = sorted(zip(self.series, self._points, strict=True), key=lambda pair: pair[0].on_top)
         values = {
-            **{"title": self.title, "unit": self.unit, "axis": self.axis.name, "form": self.axis.form},
+            **{"title": self.title, "unit": self.unit, "axis": self.axis.name, "form": self._form},
             **{"width": WIDTH, "height": HEIGHT, "head": HEADING_HEIGHT if standalone else 0},
             **{"left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
             "legend": self._legend_keys(),
-            "radius": 4 if self.axis.form == "apart" else 3.2,
+            "radius": 4 if self._form == "apart" else 3.2,
             "x_ticks": scale.x_ticks(),
             "y_ticks": [(scale.y(tick), f"{tick:g}") for tick in scale.ticks],
             "curves": [self._curve(one, points, scale) for one, points in drawn],
         }
-        if standalone and self.axis.form == "dense":
+        if standalone and self._form == "dense":
             values["radius"] = 0
         return Markup(render("chart.svg", **values))
 
@@ -201,7 +206,7 @@ def axis_ticks(axis: Axis, first: float, last: float) -> list[float]:
     rough = (last - first) / (MAX_TICKS - 1)
     step = _round_step(max(1.0, rough) if axis.is_whole else rough)
     ticks = _multiples(step, math.floor(first / step), math.ceil(last / step))
-    return [tick for tick in ticks if first * (1 - 1e-9) <= tick <= last * (1 + 1e-9)] or [first]
+    return [tick for tick in ticks if first <= tick <= last] or [first]
 
 
 def _multiples(step: float, first: int, last: int) -> list[float]:

@@ -98,7 +98,7 @@ def test_notes_mark_runs_that_are_initialized_unfinished_or_foreign(
         [run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", allow_other_dataset=True
     )
     text = to_markdown(found, title="T", command="c")
-    assert "- cut: the epoch was chosen by CIDEr-D on 5 of the same pictures.\n" in text
+    assert "- cut: the epoch was chosen by CIDEr-D on 5 of the same images.\n" in text
     assert "- foreign: trained on another set (birds).\n" in text
     assert "- foreign: its weights are the mean of those of 2 captioners.\n" in text
     assert "- cut, foreign: initialized from another captioner, whose minutes are not counted.\n" in text
