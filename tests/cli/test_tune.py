@@ -71,7 +71,7 @@ def test_seeds_print_mean_and_spread_and_link_their_runs(
         (["--search", "optimizer.lrr=1..2"], "'lr'"),
         (["--grid"], "--grid cannot be used"),
         (["--trials", "0"], "--trials"),
-        (["--set", "training.picturess=1"], "'pictures'"),
+        (["--set", "training.batch_sizes=1"], "'batch_size'"),
     ],
 )
 def test_a_misspelled_search_is_told_before_anything_is_made(

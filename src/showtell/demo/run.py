@@ -78,9 +78,7 @@ def run_demo(
     Args:
         out: Holds ``scenes/``, ``set/`` and ``run/`` afterwards; those of an earlier demo are replaced.
         seed: Of the scenes and of the training.
-        num_train: Scenes to train on.
-        num_dev: Scenes to choose the best epoch by.
-        num_test: Held-out scenes.
+        num_train: Scenes to train on; ``num_dev`` choose the best epoch, ``num_test`` are held out.
         overrides: Changes to the recipe ``demo``, as ``showtell train --set`` takes them.
         min_accuracy: The fraction of held-out images that must be right.
         captioner: A captioner of photographs, to end with.

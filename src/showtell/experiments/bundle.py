@@ -1,7 +1,7 @@
 """A trained captioner as a small directory to keep in a repository: the function behind ``showtell bundle``.
 
-The decoder is rounded to float16, the frozen encoder is stored once for all captioners beside it, and nothing about the
-training or its machine is included. Several captioners become one with the mean of their weights.
+The decoder is rounded to float16, the frozen encoder is stored once for all captioners beside it, and nothing about
+the training or its machine is included. Several captioners become one with the mean of their weights.
 """
 
 from __future__ import annotations
@@ -30,13 +30,7 @@ FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "thr
 
 @dataclass(frozen=True)
 class Bundle:
-    """A written bundle.
-
-    Attributes:
-        directory: The captioner.
-        encoder: The file of the encoder that it shares; None: it has its own.
-        sizes: Bytes by name of each of its files.
-    """
+    """A written bundle: its directory, the encoder's file (None: it has its own), and bytes by file name."""
 
     directory: Path
     encoder: Path | None
@@ -64,8 +58,8 @@ def make_bundle(
             (`showtell.checkpoints.soup`).
         out: A directory that is new or empty, or holds a bundle, which is replaced.
         weights: The weight of each of several in the mean; None: equal.
-        encoder: A file outside ``out`` with the frozen encoder's weights, for several captioners: written in compressed
-            form if it does not exist. None: the captioner carries its encoder.
+        encoder: A file outside ``out`` with the frozen encoder's weights, for several captioners: written in
+            compressed form if it does not exist. None: the captioner carries its encoder.
         encoder_weights: The encoder's weights now; None: where the checkpoint names them.
         recipe: A shipped recipe; the card names the command that trains such a captioner by it.
         card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`).
@@ -157,11 +151,7 @@ def _with_scores(directory: Path, data: Path, split: str) -> Checkpoint:
 def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
     """Return the command that trains a captioner like this one by a shipped recipe, on the hub's encoder weights.
 
-    Args:
-        config: Of the checkpoint.
-        recipe: The shipped recipe's name; each key in which the checkpoint's recipe differs is set. A mean of several
-            has no recipe to compare with.
-        name: The new run's.
+    Each key in which the checkpoint's recipe differs is set. A mean of several has no recipe to compare with.
 
     Raises:
         ConfigError: no such recipe, or the checkpoint does not know its own.

@@ -28,15 +28,9 @@ Build = Callable[[list[str]], Recipe]
 
 @dataclass(frozen=True)
 class SearchDimension:
-    """The values that a key may take.
+    """The values that a dotted key may take: choices, as written, or a range with both bounds included.
 
-    Attributes:
-        key: Dotted, as ``--set`` takes it.
-        choices: The list, as written; empty for a range.
-        low: Lower bound of a range, included.
-        high: Upper bound, included.
-        is_log: Uniform in the logarithm.
-        is_whole: Whole numbers only.
+    ``is_log``: uniform in the logarithm; ``is_whole``: whole numbers only.
     """
 
     key: str
@@ -74,9 +68,7 @@ class SearchDimension:
 def build_space(searches: Sequence[str], build: Build) -> list[SearchDimension]:
     """Parse ``--search`` options; without any: the learning rate from a tenth to ten times the recipe's.
 
-    Args:
-        searches: In the forms of this module's docstring.
-        build: Checks each bound and each choice by building the recipe with it.
+    Each bound and each choice is checked by building the recipe with it.
 
     Raises:
         ConfigError: another form, an unknown key, a bound or choice that the recipe refuses, a key twice.

@@ -29,14 +29,7 @@ MAX_SEEDS = 100
 
 @dataclass(frozen=True)
 class MeanStd:
-    """A score over several seeds.
-
-    Attributes:
-        mean: Arithmetic mean.
-        std: Sample standard deviation (divisor n - 1); None for a single seed.
-        min: Smallest.
-        max: Largest.
-    """
+    """A score over several seeds; ``std`` is the sample deviation (divisor n - 1), None for a single seed."""
 
     mean: float
     std: float | None
@@ -48,14 +41,8 @@ class MeanStd:
 class SeedRun:
     """The result of one seed.
 
-    Attributes:
-        seed: ``training.seed``.
-        run: Its directory.
-        best_epoch: The epoch of ``best/``.
-        epochs: Epochs trained.
-        seconds: Of training and validating.
-        scores: Of ``best/`` on the validation split, on the scale of coco-caption's code.
-        signature: What these depend on.
+    ``best_epoch`` and ``scores`` (on the scale of coco-caption's code) are of ``best/``; ``seconds`` are of
+    training and validating.
     """
 
     seed: int
@@ -97,20 +84,10 @@ def train_seeds(
     include_encoder: bool = False,
     restart: bool = False,
 ) -> SeedsResult:
-    """Train a recipe from ``training.seed`` and the seeds after it; write ``summary.json``.
+    """Train a recipe from ``training.seed`` and the seeds after it, in ``out/seed-N``; write ``summary.json``.
 
-    The same call resumes an interrupted one; a later call may name more seeds.
-
-    Args:
-        recipe: The recipe.
-        seeds: The number of seeds.
-        data: A prepared set.
-        out: Holds ``seed-N/`` for each seed.
-        encoder_weights: A local file with the encoder's weights.
-        features: The folder of feature caches; None: beside the prepared set.
-        device: ``auto``, ``cpu``, ``cuda``...
-        include_encoder: Store a frozen encoder in checkpoints too.
-        restart: Train finished seeds again.
+    The same call resumes an interrupted one; a later call may name more seeds; ``restart`` trains finished ones
+    again. The other arguments are those of `train`.
 
     Raises:
         ConfigError: no seeds or too many, or ``out`` holds runs of another recipe, data or encoder.

@@ -26,9 +26,7 @@ class Trial:
         values: Of the searched keys, as they entered the recipe.
         state: ``done``, ``pruned`` (cut short) or ``failed`` (its loss was not finite).
         epochs: Epochs validated.
-        best_epoch: The best of them; 0 if there is none.
-        loss: Validation loss of that epoch, nats per token.
-        scores: Of that epoch, on the scale of coco-caption's code.
+        best_epoch: The best of them, to which ``loss`` (nats per token) and ``scores`` belong; 0 if there is none.
         error: Why it failed.
     """
 
@@ -44,16 +42,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class TuningResult:
-    """All trials.
-
-    Attributes:
-        directory: Of the tuning.
-        metric: The metric to optimize.
-        split: Its split.
-        keys: The searched keys.
-        trials: In the order they were started.
-        best: The best of those that are done; None if none is.
-    """
+    """All trials in the order they were started; ``best`` is one that is done, None if none is."""
 
     directory: Path
     metric: str

@@ -1,7 +1,8 @@
 """Hyper-parameter search by short trainings, with pruning: on Optuna.
 
-Every trial is a run of its own in ``OUT/trial-N``; the results are in ``study.db`` (Optuna's storage), ``tuning.json``
-and ``trials.csv``. A killed trial is marked as failed in the storage, and another with the same values resumes its run.
+Every trial is a run of its own in ``OUT/trial-N``; the results are in ``study.db`` (Optuna's storage),
+``tuning.json`` and ``trials.csv``. A killed trial is marked as failed in the storage, and another with the same
+values resumes its run.
 """
 
 from __future__ import annotations
@@ -59,25 +60,12 @@ def tune(
     features: Path | None = None,
     device: str = "auto",
 ) -> TuningResult:
-    """Run trials until there are this many in all; the same call resumes an interrupted one.
+    """Run trials until there are this many in all (None: 20, or the whole grid).
 
-    Only the best trial keeps its weights; the others keep numbers, recipe and log.
-
-    Args:
-        recipe: A shipped recipe's name, or a YAML file.
-        data: A prepared set.
-        out: The tuning's directory.
-        trials: Their number, earlier ones included; None: 20, or the whole grid.
-        searches: The search space, see `showtell.experiments.search_space`; none: the learning rate.
-        overrides: Changes to the recipe, as ``--set`` takes them.
-        grid: Try every combination of listed values, in order, instead of sampling them.
-        epochs: Epochs of a trial; None: the recipe's.
-        subset: Training images of a trial; None: the recipe's.
-        prune: Stop trials that are worse than the median of the others at the same epoch; None: unless ``grid``, whose
-            table should be complete.
-        encoder_weights: A local file with the encoder's weights.
-        features: The folder of feature caches, which all trials share; None: beside the prepared set.
-        device: ``auto``, ``cpu``, ``cuda``...
+    The same call resumes an interrupted tuning. Only the best trial keeps its weights; the others keep numbers,
+    recipe and log. ``searches`` is the search space, see `showtell.experiments.search_space`; ``grid`` tries all
+    its combinations in order. ``prune`` stops trials that are worse than the median of the others at the same
+    epoch; None: unless ``grid``, whose table should be complete. The other arguments are those of `train`.
 
     Raises:
         ConfigError: a key or value that the recipe refuses, or ``out`` holds another tuning.

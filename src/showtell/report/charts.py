@@ -32,13 +32,9 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Series:
-    """One line of a chart.
+    """One line of a chart: (x, value) pairs in order.
 
-    Attributes:
-        name: Shown in the legend and beside values.
-        style: Its color: a key of ``COLORS``; ``other`` is gray and not in the legend.
-        points: (x, value) pairs, in order.
-        on_top: Draw it over the other lines.
+    ``style`` is its color, a key of ``COLORS``; ``other`` is gray and not in the legend. ``on_top`` draws it last.
     """
 
     name: str
@@ -71,14 +67,9 @@ STEPS = Axis("step", form="dense")
 
 @dataclass(frozen=True)
 class Chart:
-    """Series with a title and a unit.
+    """Series with a title and a unit; values that are not finite are left out.
 
-    Attributes:
-        title: What is shown.
-        unit: Of the values.
-        series: Values that are not finite are left out.
-        axis: The horizontal axis.
-        min_span: The smallest range of the vertical axis: smaller differences are noise.
+    ``min_span`` is the smallest range of the vertical axis: smaller differences are noise.
     """
 
     title: str

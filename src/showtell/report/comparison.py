@@ -23,10 +23,6 @@ TABLE_SCORES = ("BLEU-4", "CIDEr-D")
 def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
     """Write ``report.html`` of the runs of ``showtell train --seeds``: mean, deviation and curves.
 
-    Args:
-        directory: Holds ``summary.json`` and the runs.
-        title: The page's heading; None: the directory's name.
-
     Raises:
         DataError: there is no summary of seeds, or it is broken.
     """
@@ -59,10 +55,6 @@ def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
 
 def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
     """Write ``report.html`` of ``showtell tune``: the trials' values, losses, scores and curves.
-
-    Args:
-        directory: Holds ``tuning.json`` and the trials' runs.
-        title: The page's heading; None: the directory's name.
 
     Raises:
         DataError: there is no table of a tuning, or it is broken.

@@ -22,13 +22,7 @@ SORTED_BY = "CIDEr-D"
 
 @dataclass(frozen=True)
 class ExamplePhoto:
-    """A captioned photograph that belongs to no prepared set.
-
-    Attributes:
-        path: The file.
-        caption: Its caption.
-        credit: What it shows, its author and license.
-    """
+    """A captioned photograph that belongs to no prepared set; ``credit`` is what it shows, its author and license."""
 
     path: Path
     caption: str
@@ -52,9 +46,8 @@ def write_report(
         run: The run's directory.
         out: The page; None: ``report.html`` in the run.
         predictions: Predictions to show, with their own scores; None: ``best/predictions.jsonl``.
-        title: The heading; None: the run's name.
-        headline: One sentence under it.
-        verdicts: What is wrong with the caption of each key, where the truth is known.
+        title: The heading; None: the run's name. ``headline`` is a sentence under it.
+        verdicts: What is wrong with the caption of each key, if the truth is known.
         num_images: The maximum; of more, the worst, the best and an even choice are taken.
         photos: Shown with their captions above the images.
 

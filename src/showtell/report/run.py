@@ -28,15 +28,8 @@ SCORE_UNIT, MIN_SCORE_SPAN = "× 100", 1.0
 class Prediction:
     """The caption of one image.
 
-    Attributes:
-        key: The image's key in its prepared set.
-        image: The image's file.
-        candidate: Our caption.
-        references: The human ones.
-        scores: By metric, on the scale of coco-caption's code.
-        words: The caption's words.
-        attention: R weights for each word (and maybe one more, for the end); None without attention.
-        grid: Rows and columns of the regions; None without attention.
+    ``scores`` are on the scale of coco-caption's code. ``attention`` has R weights for each word (and maybe one
+    more, for the end), ``grid`` the rows and columns of the regions; both are None without attention.
     """
 
     key: str
@@ -51,15 +44,9 @@ class Prediction:
 
 @dataclass(frozen=True)
 class RunData:
-    """What a report shows of a run.
+    """What a report shows of a run: its recipe as text, the rows of ``metrics.jsonl``, and predictions.
 
-    Attributes:
-        recipe: Text of ``recipe.yaml``.
-        rows: Rows of ``metrics.jsonl``.
-        scores: Of the predictions, by metric, on the scale of coco-caption's code.
-        signature: What these depend on.
-        predictions: In the order of their file.
-        split: The predictions' split; empty if their file does not name it.
+    ``scores``, ``signature`` and ``split`` (empty if the file does not name it) are those of the predictions.
     """
 
     recipe: str

@@ -29,12 +29,8 @@ def write_summary(
 ) -> Path:
     """Write ``README.md``, ``recipe.yaml``, charts (SVG and PNG) and a few images with their captions.
 
-    Args:
-        run: A run that was evaluated.
-        out: The folder; an earlier summary in it is replaced.
-        title: Its heading; None: the run's name.
-        tuning: A directory of ``showtell tune`` whose table is shown too.
-        num_images: Images shown: a quarter the worst, a quarter the best, the rest evenly chosen.
+    An earlier summary in ``out`` is replaced. ``tuning`` is a directory of ``showtell tune`` whose table is shown
+    too.
 
     Raises:
         DataError: no evaluated run is there, or ``out`` holds something else.

@@ -1,4 +1,4 @@
-"""Rows: the scores of evaluate, a human baseline by leave-one-out, nothing decoded twice, failures left out by name."""
+"""Rows: the scores of evaluate, a human baseline by leave-one-out, nothing decoded twice, failures by name."""
 
 from __future__ import annotations
 

@@ -24,11 +24,7 @@ KIND, FORMAT = "showtell evaluation", 2
 
 
 class EvaluationCache:
-    """A folder of captions and of METEOR scores.
-
-    Args:
-        folder: Created with the first file.
-    """
+    """A folder of captions and of METEOR scores, created with the first file."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -36,13 +32,7 @@ class EvaluationCache:
     def captions(
         self, model: Model, prepared: PreparedSet, split: str, decode: Callable[[], Sequence[str]]
     ) -> dict[str, str]:
-        """Return a captioner's captions of a split by image key.
-
-        Args:
-            model: The captioner.
-            prepared: The set.
-            split: The split, whole.
-            decode: Called for all rows of the split in order if the captions are not known.
+        """Return a captioner's captions of a whole split by image key; ``decode`` makes those that are not known.
 
         Raises:
             DataError: the captioner was replaced by another one meanwhile.
@@ -78,12 +68,7 @@ class EvaluationCache:
     def get(
         self, prefix: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]
     ) -> dict[str, Any]:
-        """Return what is cached for ``inputs``, or compute and cache it.
-
-        Args:
-            prefix: Of the file's name.
-            inputs: JSON values: all that the content depends on.
-            compute: Returns the content, as JSON values.
+        """Return what is cached for ``inputs`` (all that the content depends on), or compute and cache it.
 
         Raises:
             DataError: the folder cannot be written.

@@ -27,13 +27,9 @@ from showtell.training.trainer_state import STATE
 
 @dataclass(frozen=True)
 class Model:
-    """One captioner.
+    """One captioner: its checkpoint's directory and ``config.json``.
 
-    Attributes:
-        checkpoint: Its directory.
-        config: All of its ``config.json``.
-        seconds: Training time; None if no run has it.
-        finished: False for the best epoch so far of a training that is not finished.
+    ``seconds`` is the training time, None if no run has it; ``finished`` is False for the best epoch so far.
     """
 
     checkpoint: Path
@@ -58,13 +54,7 @@ class Model:
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """The captioners of a row.
-
-    Attributes:
-        name: Their name in the table.
-        path: As it was given.
-        models: One, or one for each seed.
-    """
+    """The captioners of a row, one or one for each seed, with their name in the table and their path as given."""
 
     name: str
     path: Path
@@ -87,16 +77,11 @@ class LeaderboardEntry:
 
 
 def open_entry(path: Path, prepared: PreparedSet, *, allow_other_dataset: bool) -> LeaderboardEntry:
-    """Return the captioners of a path.
-
-    Args:
-        path: A checkpoint, a run, the directory of ``showtell train --seeds``, or ``OWNER/NAME`` on the hub.
-        prepared: The set to evaluate on.
-        allow_other_dataset: Accept captioners that were trained on other sets.
+    """Return the captioners of a checkpoint, a run, a directory of ``showtell train --seeds``, or a name on the hub.
 
     Raises:
         CheckpointError: there is no captioner, or it is broken.
-        DataError: it was trained on another set, or no seed has a captioner yet.
+        DataError: it was trained on another set, which is not allowed, or no seed has a captioner yet.
     """
     checkpoint = find_checkpoint(path)
     seeds = _find_seeds(checkpoint)

@@ -58,15 +58,9 @@ class LeaderboardRow:
 class Leaderboard:
     """All rows of one split.
 
-    Attributes:
-        prepared: The set.
-        split: Its split.
-        rows: Of the captioners, in the order they were named.
-        human: The mean over references; None if some image has only one.
-        signature: What the captioners' scores depend on.
-        human_signature: What the human scores depend on.
-        baseline: The name of the row that the others are compared with.
-        failures: The error of each path that could not be evaluated.
+    ``human`` is the mean over references, None if some image has only one. The signatures are what the scores
+    depend on. ``baseline`` is the name of the row that the others are compared with, ``failures`` the error of each
+    path that could not be evaluated.
     """
 
     prepared: PreparedSet
@@ -93,27 +87,21 @@ def collect(
     meteor: MeteorScorer | None = None,
     evaluations: Path | None = None,
     allow_other_dataset: bool = False,
-    encoder_weights: Path | None = None,
-    features: Path | None = None,
-    device: str = "auto",
-    threads: int = 0,
+    **options: Any,
 ) -> Leaderboard:
-    """Evaluate captioners and human captions on a split.
+    """Evaluate captioners and human captions on a whole split.
 
     Captioners that fail are noted and left out; what was decoded before is not decoded again.
 
     Args:
         runs: Checkpoints, runs, directories of ``showtell train --seeds``, or names on the hub.
         data: A prepared set.
-        split: One of its splits, evaluated whole.
+        split: One of its splits.
         baseline: The one that the others are compared with; put first if it is not among them.
         meteor: Computes METEOR.
         evaluations: The folder of cached captions; None: beside the prepared set.
         allow_other_dataset: Accept captioners that were trained on other sets.
-        encoder_weights: A local file with the encoder's weights.
-        features: The folder of feature caches; None: beside the prepared set.
-        device: ``auto``, ``cpu``, ``cuda``...
-        threads: CPU threads; 0: one per usable core.
+        options: ``encoder_weights``, ``features``, ``device`` and ``threads`` of `evaluate_checkpoint`.
 
     Raises:
         ConfigError: no such split.
@@ -134,8 +122,6 @@ def collect(
 
     def decode(model: Model) -> list[str]:
         note(f"{model.checkpoint}: captions {split}")
-        options: dict[str, Any] = {"encoder_weights": encoder_weights, "features": features}
-        options |= {"device": device, "threads": threads}
         return evaluate_checkpoint(model.checkpoint, data=data, split=split, **options).texts
 
     names, evaluated = distinct_names(entries), []

@@ -8,13 +8,7 @@ from showtell.report.summary import markdown_table
 
 
 def to_markdown(results: Leaderboard, *, title: str, command: str) -> str:
-    """Return the document.
-
-    Args:
-        results: The rows.
-        title: Its heading.
-        command: Reproduces it.
-    """
+    """Return the document; ``command`` is what reproduces it."""
     first, *others = build_tables(results)
     parts = [
         f"# {title}",

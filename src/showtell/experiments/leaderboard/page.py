@@ -20,13 +20,6 @@ def write_page(results: Leaderboard, out: Path, *, title: str, num_images: int =
 
     The choice of images depends on the split and the seed, not on the captioners.
 
-    Args:
-        results: The rows.
-        out: The file.
-        title: Its heading.
-        num_images: How many; fewer if the split has fewer.
-        seed: Of the choice.
-
     Raises:
         DataError: the page cannot be written.
     """

@@ -17,13 +17,9 @@ DETAILS = ("decoder", "weights", "decoding", "seeds")
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of plain text.
+    """A table of plain text; the first row of cells are the columns' names.
 
-    Attributes:
-        title: Its heading.
-        unit: Of the numbers.
-        cells: Rows; the first are the columns' names.
-        num_details: Columns after the first that only describe the row.
+    The first ``num_details`` columns after the name only describe the row.
     """
 
     title: str
