@@ -122,7 +122,7 @@ def _caption(folder: Path, count: int) -> Any:
 
 
 def _score(folder: Path, count: int) -> Any:
-    from showtell.metrics.large.score_files import score_files
+    from showtell.metrics.score_files import score_files
 
     return lambda: score_files(folder / "pictures" / "captions.jsonl", folder / "candidates.jsonl")
 

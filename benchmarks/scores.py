@@ -9,7 +9,7 @@ from benchmarks.harness import Row, Setting, Timing, compare, skipped, take_turn
 from benchmarks.material import Corpus, made_up_corpus
 from benchmarks.rivals import coco_caption
 from showtell.metrics import evaluate
-from showtell.metrics.large.score_files import read_references
+from showtell.metrics.score_files import read_references
 
 FEW, MANY = 5_000, 40_000
 SAME = 1e-5

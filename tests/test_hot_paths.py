@@ -39,11 +39,10 @@ from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.encoders.features import Features
 from showtell.generation import SpecialTokens, search
 from showtell.inference.captioner import Captioner
-from showtell.metrics import Scorer, blocks, evaluate, ngrams, rouge
+from showtell.metrics import Scorer, blocks, caption_table, evaluate, ngrams, rouge
 from showtell.metrics import ptb_tokenizer as ptb
-from showtell.metrics.large import keyed
-from showtell.metrics.large.score_files import score_files
 from showtell.metrics.reward import Rewards
+from showtell.metrics.score_files import score_files
 from showtell.training.losses import cross_entropy
 from showtell.training.self_critical import SelfCriticalObjective
 
@@ -335,8 +334,8 @@ def test_scoring_sorts_as_often_for_any_number_of_captions_of_a_block(
 
 
 def test_scoring_files_keeps_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keyed, "_CAPTIONS_AT_ONCE", 4)
-    monkeypatch.setattr(blocks, "PICTURES", 2)
+    monkeypatch.setattr(caption_table, "CAPTIONS_AT_ONCE", 4)
+    monkeypatch.setattr(blocks, "BLOCK_IMAGES", 2)
     tokenised = counted(monkeypatch, ptb._Chunks, "tokens")
     truth, said = tmp_path / "references.jsonl", tmp_path / "candidates.jsonl"
     rows = [

@@ -59,12 +59,12 @@ def test_a_subset_needs_the_option(
     assert caught.value.code == 1
     shown = capsys.readouterr()
     assert shown.out == ""
-    assert "1 of 2 pictures have no candidate (2)" in shown.err
+    assert "1 of 2 images have no candidate (2)" in shown.err
     assert "--subset" in shown.err
     result = CliRunner().invoke(app, [*files, "--subset"])
     assert result.exit_code == 0
     assert "images:1-of-2" in result.stdout
-    assert "CIDEr-D of a single picture is 0 by definition" in result.stderr
+    assert "CIDEr-D of a single image is 0 by definition" in result.stderr
 
 
 def test_an_unknown_format_is_misuse(files: list[str]) -> None:

@@ -85,5 +85,5 @@ def test_the_same_seed_draws_the_same(judged: tuple[Scorer, dict[str, str], dict
 
 def test_a_tally_needs_bleu_and_cider(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
     references, good, _ = corpus(4)
-    with pytest.raises(ConfigError, match=r"nothing to tally: expected .* metrics bleu and cider"):
+    with pytest.raises(ConfigError, match=r"no segment statistics: expected .* metrics bleu and cider"):
         Scorer(references, metrics=["cider"]).segment_stats(good)

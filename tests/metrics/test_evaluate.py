@@ -34,7 +34,7 @@ def read_golden() -> tuple[
     return golden["references"], golden["candidates"], golden["values"], golden["per_image"]
 
 
-def test_scores_equal_the_reference_for_the_corpus_and_each_picture() -> None:
+def test_scores_equal_the_reference_for_the_corpus_and_each_image() -> None:
     references, candidates, values, per_image = read_golden()
     scores = evaluate(references, candidates)
     assert scores.values == pytest.approx(values, abs=1e-12)
@@ -68,7 +68,7 @@ def read_real(corpus: str, folder: Path) -> dict[str, list[str]]:
 
 
 @given(corpora, st.randoms())
-def test_order_of_pictures_and_references_never_changes_a_score(
+def test_order_of_images_and_references_never_changes_a_score(
     corpus: dict[str, tuple[list[str], str]], random: object
 ) -> None:
     references = {key: texts for key, (texts, _) in corpus.items()}
@@ -136,11 +136,11 @@ def test_empty_references_are_counted_as_the_reference_code_does() -> None:
     assert scores.per_image["1"]["CIDEr-D"] == 0.0
 
 
-def test_one_picture_has_cider_zero_and_a_note_says_so() -> None:
+def test_one_image_has_cider_zero_and_a_note_says_so() -> None:
     scores = evaluate({"1": REFERENCES["1"]}, {"1": REFERENCES["1"][0]})
     assert scores.values["CIDEr-D"] == 0.0
     assert scores.notes == [
-        "CIDEr-D of a single picture is 0 by definition: every n-gram occurs in every picture"
+        "CIDEr-D of a single image is 0 by definition: every n-gram occurs in every image"
     ]
     assert evaluate(REFERENCES, CANDIDATES).notes == []
 
@@ -190,23 +190,23 @@ def test_table_shows_scores_times_a_hundred_and_the_signature() -> None:
     assert scores.table() == "BLEU-4  CIDEr-D\n 19.19    47.00\nsig"
 
 
-def test_unequal_keys_are_refused_and_all_are_told() -> None:
+def test_unequal_keys_are_refused_and_all_are_named() -> None:
     references = {f"{place}": ["a dog"] for place in range(30)}
     candidates = {f"{place}": "a dog" for place in range(12, 32)}
     with pytest.raises(ScoreError) as caught:
         evaluate(references, candidates)
     text = str(caught.value)
-    assert "12 of 30 pictures have no candidate (0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more)" in text
-    assert "2 candidates are for pictures without references (30, 31)" in text
+    assert "12 of 30 images have no candidate (0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more)" in text
+    assert "2 candidates are for images without references (30, 31)" in text
 
 
-def test_a_picture_without_references_is_refused() -> None:
+def test_an_image_without_references_is_refused() -> None:
     with pytest.raises(ScoreError, match=r"needs a list of references: found 1 without \(2\)"):
         evaluate({"1": ["a dog"], "2": []}, {"1": "a", "2": "a"})
     with pytest.raises(ScoreError, match="nothing to score: found no references"):
         evaluate({}, {})
 
 
-def test_several_candidates_for_one_picture_are_refused() -> None:
-    with pytest.raises(ScoreError, match=r"a candidate must be one caption: found list for 1 pictures \(1\)"):
+def test_several_candidates_for_one_image_are_refused() -> None:
+    with pytest.raises(ScoreError, match=r"a candidate must be one caption: found list for 1 images \(1\)"):
         evaluate(REFERENCES, {**CANDIDATES, "1": ["a", "b"]})  # type: ignore[dict-item]

@@ -25,7 +25,7 @@ def command(
     ] = False,
 ) -> None:
     """Score captions with BLEU, ROUGE-L and CIDEr-D, with the digits of coco-caption's code and without Java."""
-    from showtell.metrics.large.score_files import score_files
+    from showtell.metrics.score_files import score_files
     from showtell.system.console import note
 
     scores = score_files(references, candidates, subset=subset)

@@ -77,28 +77,28 @@ class Bleu:
             for entries, groups in zip(index.references.orders, index.groups, strict=True)
         ]
 
-    def count(self, candidates: NgramTable, pictures: Integers) -> BleuCounts:
+    def count(self, candidates: NgramTable, images: Integers) -> BleuCounts:
         """Count what BLEU is made of, for any number of candidates, each about the picture it names.
 
         Args:
             candidates: N captions.
-            pictures: Number of the picture that each is about, int64 [N].
+            images: Number of the image that each is about, int64 [N].
         """
-        correct = np.stack([self._matches(candidates, order, pictures) for order in range(ORDERS)])
+        correct = np.stack([self._matches(candidates, order, images) for order in range(ORDERS)])
         guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)
-        nearest = self._nearest_lengths(candidates.lengths, pictures)
+        nearest = self._nearest_lengths(candidates.lengths, images)
         return BleuCounts(correct, guess, candidates.lengths, nearest)
 
-    def _matches(self, candidates: NgramTable, order: int, pictures: Integers) -> Integers:
+    def _matches(self, candidates: NgramTable, order: int, images: Integers) -> Integers:
         """Count a candidate's n-grams that a reference has, each at most as often as one reference has it. [N]"""
         entries = candidates.orders[order]
-        ours, group = self._index.find(candidates, order, pictures)
+        ours, group = self._index.find(candidates, order, images)
         clipped = np.minimum(entries.count[ours], self._most[order][group])
-        return np.bincount(entries.caption[ours], clipped, len(pictures)).astype(np.int64)
+        return np.bincount(entries.caption[ours], clipped, len(images)).astype(np.int64)
 
-    def _nearest_lengths(self, lengths: Integers, pictures: Integers) -> Integers:
+    def _nearest_lengths(self, lengths: Integers, images: Integers) -> Integers:
         """Return for each candidate the reference length nearest to its own, the shorter one of two. [N]"""
-        pairs = CandRefPairs(self._index, pictures)
+        pairs = CandRefPairs(self._index, images)
         references = self._index.references.lengths[pairs.reference]
         distance = np.abs(references - lengths[pairs.candidate])
         if not len(pairs.first):

@@ -112,9 +112,9 @@ def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Capti
 
 def _tokens(captions: Iterable[str]) -> Iterator[Tokens]:
     """Yield the tokens of each caption; few are held at a time, and each word once."""
-    lexicon, rest = TokenVocab(), iter(captions)
+    vocab, rest = TokenVocab(), iter(captions)
     while some := list(islice(rest, _AT_ONCE)):
-        yield from map(tuple, lexicon.spell(lexicon.tokens(some)))
+        yield from map(tuple, vocab.detokenize_ids(vocab.tokens(some)))
 
 
 def repeats(tokens: Sequence[str]) -> bool:

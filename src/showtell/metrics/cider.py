@@ -22,12 +22,12 @@ class DocumentFrequency:
     """In how many pictures n-grams are said: what makes a word rare.
 
     Args:
-        pictures: All there are.
+        num_images: All images.
         holding: For each order how many pictures' references hold each n-gram, by its number; n-grams without a
             number are in none. int64 [n-grams]
     """
 
-    pictures: int
+    num_images: int
     holding: Sequence[Integers]
 
 
@@ -41,43 +41,43 @@ class CiderD:
 
     def __init__(self, index: NgramIndex, frequencies: DocumentFrequency | None = None) -> None:
         self._index = index
-        frequencies = frequencies or DocumentFrequency(index.pictures, index.frequencies())
-        self._log_pictures = float(np.log(float(frequencies.pictures)))
+        frequencies = frequencies or DocumentFrequency(index.num_images, index.frequencies())
+        self._log_num_images = float(np.log(float(frequencies.num_images)))
         self._log_frequency = [
             np.log(np.maximum(holding, 1).astype(np.float64)) for holding in frequencies.holding
         ]
         self._weights, self._norms = self._weigh(index.references)
 
-    def score_each(self, candidates: NgramTable, pictures: Integers) -> Floats:
+    def score_each(self, candidates: NgramTable, images: Integers) -> Floats:
         """Score any number of candidates, each about the picture it names.
 
         Args:
             candidates: N captions.
-            pictures: Number of the picture that each is about, int64 [N].
+            images: Number of the image that each is about, int64 [N].
 
         Returns:
             float64 [N], 0..10.
         """
         index = self._index
-        per_candidate = index.references_per_image[pictures]  # [N]
-        pairs = CandRefPairs(index, pictures)
+        per_candidate = index.references_per_image[images]  # [N]
+        pairs = CandRefPairs(index, images)
         weights, norms = self._weigh(candidates)
         delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
         delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
         total = np.zeros(len(pairs.candidate))
         for order in range(len(candidates.orders)):
-            product = self._products(candidates, weights[order], order, pictures, pairs)
+            product = self._products(candidates, weights[order], order, images, pairs)
             norm = norms[order][pairs.candidate] * self._norms[order][pairs.reference]
             total += np.divide(product, norm, out=product, where=norm != 0)
         total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * _SIGMA**2)) / len(candidates.orders)
-        mean: Floats = np.bincount(pairs.candidate, total, len(pictures)) / per_candidate * 10.0
+        mean: Floats = np.bincount(pairs.candidate, total, len(images)) / per_candidate * 10.0
         return mean
 
     def _weigh(self, table: NgramTable) -> tuple[list[Floats], list[Floats]]:
         """Return the TF-IDF weight of every entry and the Euclidean norm of every caption, for each order."""
         weights, norms = [], []
         for entries, log_frequency in zip(table.orders, self._log_frequency, strict=True):
-            rarity = np.full(len(entries.ngram), self._log_pictures)
+            rarity = np.full(len(entries.ngram), self._log_num_images)
             known = entries.ngram < len(log_frequency)
             rarity[known] -= log_frequency[entries.ngram[known]]
             weight = entries.count * rarity
@@ -86,10 +86,10 @@ class CiderD:
         return weights, norms
 
     def _products(
-        self, candidates: NgramTable, weight: Floats, order: int, pictures: Integers, pairs: CandRefPairs
+        self, candidates: NgramTable, weight: Floats, order: int, images: Integers, pairs: CandRefPairs
     ) -> Floats:
         """Return the clipped dot product of every candidate with each reference of its picture. [pairs]"""
-        found, group = self._index.find(candidates, order, pictures)
+        found, group = self._index.find(candidates, order, images)
         groups = self._index.groups[order]
         number = groups.size[group]
         ours = np.repeat(found, number)

@@ -1,47 +1,79 @@
-"""Score candidates against references: the one entry to all caption metrics.
+"""Score candidates against references: the entry to all caption metrics.
 
-References are tokenised once, in an ``Scorer``; each set of candidates is then scored against them.
+A `Scorer` tokenizes the references once and scores any number of candidate sets against them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from typing import TypeVar
 
 import numpy as np
+import pyarrow as pa
 
 from showtell.errors import ConfigError, ScoreError, did_you_mean
 from showtell.metrics.bleu import NAMES as BLEU
-from showtell.metrics.blocks import CIDER, ROUGE, Block, BlockScores, bounds, score_blocks, summarize
+from showtell.metrics.blocks import CIDER, ROUGE, Block, BlockScores, score_blocks, summarize
 from showtell.metrics.bootstrap import SegmentStats
-from showtell.metrics.large.arrays import DiskTokens
+from showtell.metrics.caption_table import CaptionTable, decode_ids
 from showtell.metrics.meteor import NAME as METEOR
+from showtell.metrics.meteor import VERSION as METEOR_VERSION
 from showtell.metrics.meteor import MeteorScorer
+from showtell.metrics.ngrams import Captions, Floats, Integers
+from showtell.metrics.ptb_tokenizer import VERSION as TOKENIZER
 from showtell.metrics.ptb_tokenizer import TokenVocab
-from showtell.metrics.signature import build_signature
 from showtell.system.console import text_table
+from showtell.version import __version__
 
 METRICS = ("bleu", "rouge", "cider")
 _ORDER = (*BLEU, METEOR, ROUGE, CIDER)
+_SIGNED = {"bleu": "bleu4", "meteor": METEOR_VERSION, "rouge": "rouge-l", "cider": "cider-d"}
 _SHOWN = 10
 _T = TypeVar("_T")
+Rows = Iterable[tuple[str, Sequence[str]]]
+
+
+class ImageScores(Mapping[str, Mapping[str, float]]):
+    """Scores of each image by its id.
+
+    Args:
+        ids: Of the images, as UTF-8. [P]
+        columns: Their scores by metric, float64 [P].
+    """
+
+    def __init__(self, ids: pa.Array, columns: Mapping[str, Floats]) -> None:
+        self._ids, self._columns = ids, columns
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._row_of_id)
+
+    def __getitem__(self, key: str) -> dict[str, float]:
+        row = self._row_of_id[key]
+        return {name: float(column[row]) for name, column in self._columns.items()}
+
+    @cached_property
+    def _row_of_id(self) -> dict[str, int]:
+        return {key: row for row, key in enumerate(decode_ids(self._ids))}
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What evaluating gave, on the scale of coco-caption's code: CIDEr-D from 0 to 10, all else from 0 to 1.
+    """Scores on the scale of coco-caption's code: CIDEr-D from 0 to 10, all others from 0 to 1.
 
     Args:
-        values: Score of the corpus by metric ("BLEU-1" to "BLEU-4", "METEOR" if asked for, "ROUGE-L", "CIDEr-D").
-        per_image: The same for each picture by its id. The mean over pictures of BLEU or METEOR is not that of the
-            corpus.
-        signature: All that the scores depend on, in one line.
+        values: Score of the corpus by metric ("BLEU-1" to "BLEU-4", "METEOR" if requested, "ROUGE-L", "CIDEr-D").
+        per_image: The same for each image by its id. BLEU and METEOR of a corpus are not the mean over images.
+        signature: Everything that the scores depend on, in one line.
         num_images: Images scored.
-        references: Fewest and most references of a picture.
-        empty_candidates: Candidates without a token; they were scored like all others.
-        notes: What a reader of the scores should know.
+        references: Fewest and most references of an image.
+        empty_candidates: Candidates without a token; they are scored like all others.
+        notes: Remarks for the reader of the scores.
     """
 
     values: dict[str, float]
@@ -59,140 +91,157 @@ class Scores:
 
 
 class Scorer:
-    """References made ready, to score any number of candidate sets against them.
+    """Tokenized references, to score any number of candidate sets against them.
 
     Args:
-        references: Captions of each picture by its id; at least one each.
-        metrics: Which to compute, of "bleu", "rouge", "cider".
-        meteor: What computes METEOR beside them; None: nothing does.
-        subset_of: Pictures that had references before some were left out; goes into the signature.
+        references: Captions of each image by its id, at least one each; or rows of an id and captions in any order.
+        metrics: Of "bleu", "rouge", "cider".
+        meteor: Computes METEOR as well; None: no METEOR.
 
     Attributes:
-        signature: All that its scores depend on, in one line.
+        signature: Everything that its scores depend on, in one line.
 
     Raises:
-        ScoreError: no picture, or pictures without a reference (all listed).
+        ScoreError: no image, or images without a reference (all listed).
         ConfigError: an unknown metric.
     """
 
     def __init__(
         self,
-        references: Mapping[str, Sequence[str]],
+        references: Mapping[str, Sequence[str]] | Rows,
         *,
         metrics: Sequence[str] = METRICS,
         meteor: MeteorScorer | None = None,
-        subset_of: int | None = None,
     ) -> None:
         for metric in metrics:
             if metric not in METRICS:
                 raise ConfigError(f"unknown metric '{metric}'", mend=did_you_mean(metric, METRICS))
-        _check_references(references)
-        self._keys = list(references)
-        self._place = {key: place for place, key in enumerate(self._keys)}
         self._metrics = [metric for metric in METRICS if metric in metrics]
-        per_image = [len(captions) for captions in references.values()]
-        self._references = (min(per_image), max(per_image))
-        # Where coco-caption has it, behind BLEU.
-        behind = sum(metric == "bleu" for metric in self._metrics)
-        signed = [*self._metrics[:behind], *["meteor"] * (meteor is not None), *self._metrics[behind:]]
-        self.signature = build_signature(
-            signed, pictures=len(self._keys), references=self._references, subset_of=subset_of
+        self._meteor, self._vocab = meteor, TokenVocab()
+        rows = references.items() if isinstance(references, Mapping) else references
+        self._table = CaptionTable(
+            ((key, [] if isinstance(captions, str) else captions) for key, captions in rows), self._vocab
         )
-        self._meteor, self._lexicon = meteor, TokenVocab()
-        self._per_image = np.array(per_image, np.int64)
-        self._tokens = DiskTokens()
-        self._bounds = bounds(len(self._keys))
-        for start, stop in self._bounds:
-            texts = [text for key in self._keys[start:stop] for text in references[key]]
-            self._tokens.append(self._lexicon.tokens(texts))
+        if not len(self._table):
+            raise ScoreError("nothing to score", found="no references", mend="Check the file or the split")
+        without = self._table.names(np.flatnonzero(self._table.per_image == 0))
+        if without:
+            raise ScoreError(
+                "an image needs a list of references",
+                found=f"{len(without)} without ({shorten(without)})",
+                expected="at least one caption for each image",
+                mend="Leave these images out, or give them captions",
+            )
+        self.signature = self._sign(self._table.per_image)
 
-    def score(self, candidates: Mapping[str, str]) -> Scores:
-        """Score one caption per picture.
+    def score(self, candidates: Mapping[str, str] | Rows, *, subset: bool = False) -> Scores:
+        """Score one caption per image.
+
+        Args:
+            candidates: The caption of each image by its id; or rows of an id and captions in any order.
+            subset: Score only the images that have a candidate; the signature names both numbers.
 
         Raises:
-            ScoreError: a picture without a candidate, or a candidate for a picture without references, all listed; or
-            METEOR's program does not work.
+            ScoreError: an image without a candidate, with several, or a candidate for an image without references,
+                all listed; or METEOR's program does not work.
         """
-        tokens = self._read(candidates)
-        values, columns = summarize(self._score(tokens))
+        table, images, places = self._match(candidates, subset=subset)
+        values, columns = summarize(self._score(table, images, places))
         if self._meteor:
-            values[METEOR], pictures = self._meteor.score(self._spell_references(), self._spell(tokens))
-            columns[METEOR] = np.array(pictures)
-        columns = sort_metrics(columns)
-        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-        empty = sum(int(np.sum(block.lengths == 0)) for block in tokens)
+            flat = iter(self._vocab.detokenize_ids(self._table.read(images)))
+            references = [list(islice(flat, count)) for count in self._table.per_image[images].tolist()]
+            values[METEOR], column = self._meteor.score(
+                references, self._vocab.detokenize_ids(table.read(places))
+            )
+            columns[METEOR] = np.array(column)
+        per_image = self._table.per_image[images]
+        empty = int(np.sum(table.lengths(places) == 0))
         return Scores(
             values=sort_metrics(values),
-            per_image={
-                key: dict(zip(columns, row, strict=True)) for key, row in zip(self._keys, rows, strict=True)
-            },
-            signature=self.signature,
-            num_images=len(self._keys),
-            references=self._references,
+            per_image=ImageScores(self._table.ids.take(pa.array(images)), sort_metrics(columns)),
+            signature=self._sign(per_image),
+            num_images=len(images),
+            references=(int(per_image.min()), int(per_image.max())),
             empty_candidates=empty,
-            notes=notes_on(self._metrics, pictures=len(self._keys), empty=empty),
+            notes=_notes(self._metrics, num_images=len(images), empty=empty),
         )
 
     def segment_stats(self, candidates: Mapping[str, str]) -> SegmentStats:
-        """Return what CIDEr-D and BLEU-4 are made of, picture by picture in the references' order.
+        """Return the statistics that CIDEr-D and BLEU-4 are sums of, image by image in the references' order.
 
         Raises:
             ScoreError: as `score`.
             ConfigError: BLEU or CIDEr-D is not among the metrics.
         """
         if not {"bleu", "cider"} <= set(self._metrics):
-            raise ConfigError("nothing to tally", expected="an Scorer with the metrics bleu and cider")
-        return SegmentStats.of(self._score(self._read(candidates)))
+            raise ConfigError("no segment statistics", expected="a Scorer with the metrics bleu and cider")
+        return SegmentStats.of(self._score(*self._match(candidates)))
 
-    def _read(self, candidates: Mapping[str, str]) -> DiskTokens:
-        """Return the tokens of all candidates, in blocks."""
-        self._check_candidates(candidates)
-        tokens = DiskTokens()
-        for start, stop in self._bounds:
-            tokens.append(self._lexicon.tokens([candidates[key] for key in self._keys[start:stop]]))
-        return tokens
+    def _score(self, table: CaptionTable, images: Integers, places: Integers) -> Iterator[BlockScores]:
+        def read(start: int, stop: int) -> Block:
+            some = images[start:stop]
+            return Block(self._table.read(some), self._table.per_image[some], table.read(places[start:stop]))
 
-    def _score(self, candidates: DiskTokens) -> Iterator[BlockScores]:
-        return score_blocks(
-            lambda number: Block(
-                self._tokens[number], self._per_image[slice(*self._bounds[number])], candidates[number]
-            ),
-            len(self._bounds),
-            pictures=len(self._keys),
-            lexicon=self._lexicon,
-            metrics=self._metrics,
+        return score_blocks(read, len(images), vocab=self._vocab, metrics=self._metrics)
+
+    def _match(
+        self, candidates: Mapping[str, str] | Rows, *, subset: bool = False
+    ) -> tuple[CaptionTable, Integers, Integers]:
+        """Return the candidates, the images to score, int64 [P], and the place of each one's candidate, int64 [P]."""
+        table = CaptionTable(
+            _one_each(candidates) if isinstance(candidates, Mapping) else candidates, self._vocab
         )
-
-    def _spell(self, tokens: DiskTokens) -> list[list[str]]:
-        return [caption for block in tokens for caption in self._lexicon.spell(block)]
-
-    def _spell_references(self) -> list[list[list[str]]]:
-        flat = iter(self._spell(self._tokens))
-        return [list(islice(flat, count)) for count in self._per_image.tolist()]
-
-    def _check_candidates(self, candidates: Mapping[str, str]) -> None:
-        missing = [key for key in self._keys if key not in candidates]
-        extra = [key for key in candidates if key not in self._place]
+        doubled = np.flatnonzero(table.per_image > 1)
+        if len(doubled):
+            counts = zip(table.names(doubled), table.per_image[doubled].tolist(), strict=True)
+            raise ScoreError(
+                "several candidates for one image",
+                found=f"{len(doubled)} such images ({shorten(f'{key}: {n}' for key, n in counts)})",
+                expected="one candidate for each image",
+                mend="Keep one caption of each, for example the best one",
+            )
+        captioned = np.flatnonzero(table.per_image)
+        image = self._table.find(table.ids.take(pa.array(captioned)))
+        place = np.full(len(self._table), -1)
+        place[image[image >= 0]] = captioned[image >= 0]
+        missing = [] if subset else self._table.names(np.flatnonzero(place < 0))
+        extra = table.names(captioned[image < 0])
         if missing or extra:
             found = [
-                f"{len(missing)} of {len(self._keys)} pictures have no candidate ({shorten(missing)})"
+                f"{len(missing)} of {len(place)} images have no candidate ({shorten(missing)})"
             ] * bool(missing) + [
-                f"{len(extra)} candidates are for pictures without references ({shorten(extra)})"
+                f"{len(extra)} candidates are for images without references ({shorten(extra)})"
             ] * bool(extra)
             raise ScoreError(
                 "candidates and references do not fit together",
                 found=" and ".join(found),
-                expected="one candidate for every picture that has references",
-                mend="Caption the missing pictures, or leave out what is too much",
+                expected="one candidate for every image that has references",
+                mend="Remove the other candidates"
+                if extra
+                else "Caption the missing images, or score only the others (--subset, or subset=True)",
             )
-        wrong = [key for key in self._keys if not isinstance(candidates[key], str)]
-        if wrong:
-            raise ScoreError(
-                "a candidate must be one caption",
-                found=f"{type(candidates[wrong[0]]).__name__} for {len(wrong)} pictures ({shorten(wrong)})",
-                expected="str",
-                mend="Choose one caption for each picture",
-            )
+        images = np.flatnonzero(place >= 0)
+        if not len(images):
+            raise ScoreError("nothing to score", found="no candidates", mend="Check the file of candidates")
+        return table, images, place[images]
+
+    def _sign(self, per_image: Integers) -> str:
+        """Return the signature of scores of images with these numbers of references.
+
+        showtell:0.1.0|tok:ptb-3.4.1|refs:5|images:1000|metrics:bleu4+rouge-l+cider-d|df:evaluated
+        """
+        fewest, most, total = per_image.min(), per_image.max(), len(self._table)
+        # METEOR follows BLEU, as in coco-caption.
+        after_bleu = sum(metric == "bleu" for metric in self._metrics)
+        signed = [*self._metrics[:after_bleu], *["meteor"] * bool(self._meteor), *self._metrics[after_bleu:]]
+        parts = [
+            f"showtell:{__version__}",
+            f"tok:{TOKENIZER}",
+            f"refs:{fewest}" if fewest == most else f"refs:{fewest}-{most}",
+            f"images:{total}" if len(per_image) == total else f"images:{len(per_image)}-of-{total}",
+            "metrics:" + "+".join(_SIGNED[metric] for metric in signed),
+        ]
+        return "|".join([*parts, "df:evaluated"] if "cider" in self._metrics else parts)
 
 
 def evaluate(
@@ -201,10 +250,10 @@ def evaluate(
     *,
     metrics: Sequence[str] = METRICS,
 ) -> Scores:
-    """Score one candidate per picture against its references.
+    """Score one candidate per image against its references.
 
     Raises:
-        ScoreError: the two do not hold the same pictures, or a picture has no reference.
+        ScoreError: the two do not hold the same images, or an image has no reference.
         ConfigError: an unknown metric.
     """
     return Scorer(references, metrics=metrics).score(candidates)
@@ -217,35 +266,27 @@ def shorten(names: Iterable[str]) -> str:
     return ", ".join(listed[:_SHOWN]) + more
 
 
-def _check_references(references: Mapping[str, Sequence[str]]) -> None:
-    if not references:
-        raise ScoreError("nothing to score", found="no references", mend="Check the file or the split")
-    wrong = [key for key, captions in references.items() if isinstance(captions, str) or not captions]
-    if wrong:
-        raise ScoreError(
-            "a picture needs a list of references",
-            found=f"{len(wrong)} without ({shorten(wrong)})",
-            expected="at least one caption for each picture",
-            mend="Leave these pictures out, or give them captions",
-        )
-
-
 def sort_metrics(metrics: Mapping[str, _T]) -> dict[str, _T]:
-    """Return what metrics gave in the order in which coco-caption shows them."""
+    """Return the values of metrics in coco-caption's order."""
     return {name: metrics[name] for name in _ORDER if name in metrics}
 
 
-def notes_on(metrics: Collection[str], *, pictures: int, empty: int) -> list[str]:
-    """Return what a reader of the scores should know.
+def _one_each(candidates: Mapping[str, str]) -> Rows:
+    wrong = [key for key, caption in candidates.items() if not isinstance(caption, str)]
+    if wrong:
+        raise ScoreError(
+            "a candidate must be one caption",
+            found=f"{type(candidates[wrong[0]]).__name__} for {len(wrong)} images ({shorten(wrong)})",
+            expected="str",
+            mend="Choose one caption for each image",
+        )
+    return ((key, (caption,)) for key, caption in candidates.items())
 
-    Args:
-        metrics: That were computed.
-        pictures: That were scored.
-        empty: Candidates without a token.
-    """
+
+def _notes(metrics: Collection[str], *, num_images: int, empty: int) -> list[str]:
     notes = []
-    if "cider" in metrics and pictures == 1:
-        notes.append("CIDEr-D of a single picture is 0 by definition: every n-gram occurs in every picture")
+    if "cider" in metrics and num_images == 1:
+        notes.append("CIDEr-D of a single image is 0 by definition: every n-gram occurs in every image")
     if empty:
-        notes.append(f"{empty} of {pictures} candidates are empty; they count, and score 0")
+        notes.append(f"{empty} of {num_images} candidates are empty; they count, and score 0")
     return notes

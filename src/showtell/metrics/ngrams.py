@@ -104,15 +104,15 @@ class NgramIndex:
     """
 
     def __init__(self, references: Captions, per_image: Integers) -> None:
-        self.pictures = len(per_image)
+        self.num_images = len(per_image)
         self.references_per_image = per_image
         self.first_reference: Integers = np.cumsum(per_image) - per_image  # [P]
         self._known: list[Integers] = []
-        picture = np.repeat(np.arange(self.pictures), per_image)  # [references]
+        picture = np.repeat(np.arange(self.num_images), per_image)  # [references]
         slot = ragged_arange(per_image)
         bits = int(per_image.max(initial=1) - 1).bit_length()
-        if self.pictures >> (63 - NGRAM_BITS - bits):
-            raise OverflowError(f"{self.pictures} pictures of up to {1 << bits} references")
+        if self.num_images >> (63 - NGRAM_BITS - bits):
+            raise OverflowError(f"{self.num_images} pictures of up to {1 << bits} references")
         self.groups: list[RefNgramGroups] = []
         orders = []
         for caption, ngram, fresh in self._number(references, learn=True):
@@ -136,13 +136,13 @@ class NgramIndex:
         """Return for each order the number of pictures whose references hold each n-gram. [n-grams]"""
         return [np.bincount(groups.key & NGRAM_MASK) for groups in self.groups]
 
-    def find(self, candidates: NgramTable, order: int, pictures: Integers) -> tuple[Integers, Integers]:
+    def find(self, candidates: NgramTable, order: int, images: Integers) -> tuple[Integers, Integers]:
         """Return which entries of candidates their pictures' references hold, and in which group.
 
         Args:
             candidates: N captions.
             order: Of the n-grams, less one.
-            pictures: Number of the picture that each is about, int64 [N].
+            images: Number of the image that each is about, int64 [N].
 
         Returns:
             int64 [found], [found].
@@ -150,7 +150,7 @@ class NgramIndex:
         entries, keys = candidates.orders[order], self.groups[order].key
         if not len(keys):
             return np.zeros((2, 0), np.int64)[0], np.zeros(0, np.int64)
-        wanted = join(pictures[entries.caption], entries.ngram)
+        wanted = join(images[entries.caption], entries.ngram)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         found = np.flatnonzero(keys[place] == wanted)
         return found, place[found]
@@ -180,7 +180,7 @@ class CandRefPairs:
 
     Args:
         index: The references.
-        pictures: Number of the picture that each candidate is about, int64 [N].
+        images: Number of the image that each candidate is about, int64 [N].
 
     Attributes:
         candidate: Its number, ascending, int64 [pairs].
@@ -188,10 +188,10 @@ class CandRefPairs:
         first: Where each candidate's pairs begin, int64 [N].
     """
 
-    def __init__(self, index: NgramIndex, pictures: Integers) -> None:
-        number, starts = index.references_per_image[pictures], index.first_reference[pictures]
+    def __init__(self, index: NgramIndex, images: Integers) -> None:
+        number, starts = index.references_per_image[images], index.first_reference[images]
         self.first: Integers = np.cumsum(number) - number
-        self.candidate: Integers = np.repeat(np.arange(len(pictures)), number)
+        self.candidate: Integers = np.repeat(np.arange(len(images)), number)
         self.reference: Integers = np.repeat(starts, number) + ragged_arange(number)
         self._shift = self.first - starts
 

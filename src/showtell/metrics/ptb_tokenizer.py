@@ -17,10 +17,11 @@ import numpy as np
 from showtell.metrics.ngrams import Captions, Integers, ragged_arange
 from showtell.metrics.ptb_rules import CONTEXT, PLAIN, PLAIN_OWNER, RULES, SPECIAL_WORDS
 
+VERSION = "ptb-3.4.1"
 _BREAKS = "\n\r\x0b\x0c\u2028\u2029"
 _BREAK = re.compile(f"[{_BREAKS}]")
 _DROPPED = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:-;", "--", "..."])
-_REMEMBERED = 1 << 15
+MAX_CHUNKS = 1 << 15
 _END = "\n"
 # A chunk makes its caption be read as a whole: by itself, or where one ends in a full stop and the next begins so
 _CONTEXT, _BEGINS, _ENDS = 1, 2, 4
@@ -28,8 +29,8 @@ _CONTEXT, _BEGINS, _ENDS = 1, 2, 4
 
 def tokenize(captions: Sequence[str]) -> list[list[str]]:
     """Return the tokens of each caption: lower-case, punctuation dropped. Each is tokenised on its own."""
-    lexicon = TokenVocab()
-    return lexicon.spell(lexicon.tokens(captions))
+    vocab = TokenVocab()
+    return vocab.detokenize_ids(vocab.tokens(captions))
 
 
 class TokenVocab:
@@ -64,7 +65,7 @@ class TokenVocab:
         caption = np.repeat(np.arange(len(tokens)), tokens.lengths)
         return Captions(words, np.bincount(caption, many, len(tokens)).astype(np.int64))
 
-    def spell(self, tokens: Captions) -> list[list[str]]:
+    def detokenize_ids(self, tokens: Captions) -> list[list[str]]:
         """Return the tokens themselves."""
         said = [self.texts[number] for number in tokens.words.tolist()]
         ends = np.cumsum(tokens.lengths).tolist()
@@ -84,16 +85,16 @@ class TokenVocab:
 class _Chunks(dict[str, int]):
     """What stands between two spaces, numbered, and the tokens of each."""
 
-    def __init__(self, lexicon: TokenVocab) -> None:
+    def __init__(self, vocab: TokenVocab) -> None:
         super().__init__({_END: 0})
-        self._lexicon = lexicon
+        self._vocab = vocab
         # For each chunk: where its tokens begin, how many they are, and what its neighbours may be asked
         self._pieces, self._start, self._many = array("q"), array("q", [0]), array("q", [0])
         self._marks = array("b", [0])
 
     @property
     def full(self) -> bool:
-        return len(self) > _REMEMBERED
+        return len(self) > MAX_CHUNKS
 
     def __missing__(self, chunk: str) -> int:
         word = chunk[:-1] if chunk[-1:] in (".", ",") else chunk
@@ -110,7 +111,7 @@ class _Chunks(dict[str, int]):
         self._start.append(len(self._pieces))
         self._many.append(len(tokens))
         self._marks.append(marks)
-        self._pieces.extend(map(self._lexicon.number, tokens))
+        self._pieces.extend(map(self._vocab.number, tokens))
         return number
 
     def tokens(self, captions: Sequence[str]) -> Captions:
@@ -132,7 +133,7 @@ class _Chunks(dict[str, int]):
             # These captions are read as a whole: all their tokens stand for their first chunk
             apart = np.unique(caption[context])
             many[np.isin(caption, apart)] = 0
-            wholes = [[self._lexicon.number(token) for token in _lex(captions[at])] for at in apart.tolist()]
+            wholes = [[self._vocab.number(token) for token in _lex(captions[at])] for at in apart.tolist()]
             first = np.searchsorted(caption, apart)
             whole = Captions.of(wholes)
             start[first] = len(pieces) + np.cumsum(whole.lengths) - whole.lengths

@@ -44,29 +44,29 @@ class Rewards:
         self._cider = (cider, CiderD(self._index)) if cider else None
         self._bleu = (bleu, Bleu(self._index)) if bleu else None
 
-    def __call__(self, samples: Sequence[Sequence[int]], pictures: Integers) -> Floats:
+    def __call__(self, samples: Sequence[Sequence[int]], images: Integers) -> Floats:
         """Return the reward of each sample, float64 [N].
 
         Args:
             samples: Token ids, ``<eos>`` included where the sentence ended.
-            pictures: Number of the training picture that each is about, int64 [N].
+            images: Number of the training picture that each is about, int64 [N].
         """
         table = self._index.count(Captions.of(samples))
         total = np.zeros(len(samples))
         if self._cider:
-            total += self._cider[0] * self._cider[1].score_each(table, pictures)
+            total += self._cider[0] * self._cider[1].score_each(table, images)
         if self._bleu:
-            total += self._bleu[0] * _linear(self._bleu[1], table, pictures)
+            total += self._bleu[0] * _linear(self._bleu[1], table, images)
         return total
 
 
-def _linear(bleu: Bleu, table: NgramTable, pictures: Integers) -> Floats:
-    """Return what each caption adds to the logarithm of the corpus's BLEU-4, times its pictures. [N]
+def _linear(bleu: Bleu, table: NgramTable, images: Integers) -> Floats:
+    """Return what each caption adds to the logarithm of the corpus's BLEU-4, times its images. [N]
 
     The brevity penalty is that of each caption by itself: that of the corpus would let all become short together
     before it says so.
     """
-    counts = bleu.count(table, pictures)
+    counts = bleu.count(table, images)
     worth = 1.0 / (ORDERS * _PRECISION * _RATIO ** np.arange(ORDERS))
     brevity = np.minimum(0.0, 1.0 - counts.reference / np.maximum(counts.length, 1))
     gain: Floats = (worth @ counts.correct - counts.length) / _USUAL_LENGTH + brevity

@@ -1,4 +1,4 @@
-"""COCO's files and JSON lines are read alike; what is wrong is told with its file and line."""
+"""COCO's files and JSON lines give the same captions; errors name the file and the line."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from showtell.errors import DataError, ScoreError
 from showtell.metrics import evaluate
-from showtell.metrics.large.score_files import read_candidates, read_references, score_files
+from showtell.metrics.score_files import read_captions, read_references, score_files
 
 REFERENCES = {
     "1": ["a dog runs on the grass", "a brown dog"],
@@ -46,7 +46,7 @@ def candidates(tmp_path: Path) -> Path:
 
 def test_coco_files_score_like_the_captions_in_them(references: Path, candidates: Path) -> None:
     assert read_references(references) == REFERENCES
-    assert read_candidates(candidates) == CANDIDATES
+    assert read_references(candidates) == {key: [text] for key, text in CANDIDATES.items()}
     assert score_files(references, candidates) == evaluate(REFERENCES, CANDIDATES)
 
 
@@ -61,21 +61,20 @@ def test_json_lines_score_like_coco_files(name: str, tmp_path: Path, candidates:
 
 
 def test_one_line_of_json_is_json_lines(tmp_path: Path) -> None:
-    assert read_candidates(write(tmp_path / "c.jsonl", {"path": "a.jpg", "caption": "a dog"})) == {
-        "a.jpg": "a dog"
-    }
+    row = {"path": "a.jpg", "caption": "a dog"}
+    assert list(read_captions(write(tmp_path / "c.jsonl", row))) == [("a.jpg", ["a dog"])]
 
 
 def test_line_breaks_inside_a_json_string_do_not_end_a_row(tmp_path: Path) -> None:
     rows = '{"key": "1", "caption": "a\u2028dog"}\r\n{"key": "2", "caption": "a\\ncat"}\r\n'
-    assert read_candidates(write(tmp_path / "c.jsonl", rows)) == {"1": "a\u2028dog", "2": "a\ncat"}
+    assert read_references(write(tmp_path / "c.jsonl", rows)) == {"1": ["a\u2028dog"], "2": ["a\ncat"]}
 
 
 def test_a_subset_is_refused_unless_asked_for_and_then_signed(references: Path, tmp_path: Path) -> None:
     some = write(
         tmp_path / "some.json", [{"image_id": 2, "caption": "a bus"}, {"image_id": 1, "caption": "a dog"}]
     )
-    with pytest.raises(ScoreError, match=r"1 of 3 pictures have no candidate \(3\).*--subset"):
+    with pytest.raises(ScoreError, match=r"1 of 3 images have no candidate \(3\).*--subset"):
         score_files(references, some)
     scores = score_files(references, some, subset=True)
     assert scores.num_images == 2
@@ -87,24 +86,24 @@ def test_a_subset_that_is_whole_is_signed_as_whole(references: Path, candidates:
     assert score_files(references, candidates, subset=True) == score_files(references, candidates)
 
 
-def test_candidates_for_unknown_pictures_are_refused_even_with_subset(
+def test_candidates_for_unknown_images_are_refused_even_with_subset(
     references: Path, tmp_path: Path
 ) -> None:
     rows = [{"image_id": key, "caption": "a dog"} for key in (1, 7, 8)]
     for subset in (False, True):
-        with pytest.raises(ScoreError, match=r"2 candidates are for pictures without references \(7, 8\)"):
+        with pytest.raises(ScoreError, match=r"2 candidates are for images without references \(7, 8\)"):
             score_files(references, write(tmp_path / "c.json", rows), subset=subset)
 
 
-def test_several_candidates_for_one_picture_are_all_told(tmp_path: Path) -> None:
+def test_several_candidates_for_one_image_are_all_named(references: Path, tmp_path: Path) -> None:
     rows = [{"image_id": key, "caption": "a dog"} for key in (1, 2, 2, 3, 1, 1)] + [
         {"image_id": 9, "captions": ["a", "b"]}
     ]
-    with pytest.raises(ScoreError, match=r"several candidates.*found 3 such pictures \(2: 2, 1: 3, 9: 2\)"):
-        read_candidates(write(tmp_path / "c.json", rows))
+    with pytest.raises(ScoreError, match=r"several candidates.*found 3 such images \(1: 3, 2: 2, 9: 2\)"):
+        score_files(references, write(tmp_path / "c.json", rows))
 
 
-def test_pictures_listed_without_a_caption_are_refused(tmp_path: Path, candidates: Path) -> None:
+def test_images_listed_without_a_caption_are_refused(tmp_path: Path, candidates: Path) -> None:
     content = {"images": [{"id": 1}, {"id": 2}], "annotations": [{"image_id": 1, "caption": "a dog"}]}
     some = write(tmp_path / "c.json", [{"image_id": key, "caption": "a dog"} for key in (1, 2)])
     with pytest.raises(ScoreError, match=r"needs a list of references: found 1 without \(2\)"):
@@ -116,23 +115,25 @@ def test_pictures_listed_without_a_caption_are_refused(tmp_path: Path, candidate
     [
         ("a dog runs\n", r"line 1: found 'a dog runs'.*expected COCO annotations .*Correct the file"),
         ('{"key": "1", "caption": "a"}\nnonsense', "line 2: found 'nonsense'"),
-        ('[{"image_id": 1, "caption": "a"}, {"caption": "b"}]', "entry 1: found .*which names no picture"),
+        ('[{"image_id": 1, "caption": "a"}, {"caption": "b"}]', "entry 1: found .*which names no image"),
         ('{"annotations": [{"image_id": 1}]}', r"annotations\[0\]: found \[None\] in place of a caption"),
         ('{"key": "1", "caption": 5}', r"line 1: found \[5\] in place of a caption"),
         (
             '{"path": "a.jpg", "caption": null, "error": "cut short"}',
             "line 1: found the error 'cut short' in place",
         ),
-        ("[1, 2]", "entry 0: found '1', which names no picture"),
-        ('{"captions": {}}', "line 1: found a JSON dict without annotations"),
-        ("5", "line 1: found a JSON int without annotations"),
-        ('{"annotations": [', "line 1: found"),
+        ("[1, 2]", "entry 0: found '1', which names no image"),
+        ('{"captions": {}}', "line 1: found .*which names no image"),
+        ("5", "line 1: found '5', which names no image"),
+        ('{"annotations": [', r"after images\[0\]: found no JSON"),
+        ('[{"image_id": 1, "caption": "a"}, {"image', r"after entry 0: found no JSON"),
+        ('{"key": "1", "caption": "a"', "line 1: found '{\"key\".*delimiter"),
     ],
 )
 def test_a_file_that_is_neither_is_refused_with_its_line(content: str, message: str, tmp_path: Path) -> None:
     path = write(tmp_path / "x.json", content)
     with pytest.raises(DataError, match=message) as caught:
-        read_candidates(path)
+        read_references(path)
     assert str(path) in str(caught.value)
 
 
@@ -152,9 +153,9 @@ def test_an_empty_file_has_nothing_to_score(tmp_path: Path, candidates: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("images", "where"), [([None], "images\\[0\\]"), ([{"id": 1}, 7], "images\\[1\\]"), ("abc", "images")]
+    ("images", "where"), [([None], "images\\[0\\]"), ([{"id": 1}, 7], "images\\[1\\]")]
 )
-def test_images_that_are_none_are_told(tmp_path: Path, images: object, where: str) -> None:
+def test_images_that_are_no_objects_are_named(tmp_path: Path, images: object, where: str) -> None:
     file = tmp_path / "annotations.json"
     file.write_text(json.dumps({"images": images, "annotations": []}))
     with pytest.raises(DataError, match=rf"annotations\.json, {where}: found"):
@@ -164,4 +165,4 @@ def test_images_that_are_none_are_told(tmp_path: Path, images: object, where: st
 def test_predictions_of_an_evaluation_are_candidates(tmp_path: Path) -> None:
     file = tmp_path / "predictions.jsonl"
     file.write_text('{"key": "a.jpg", "candidate": "a dog", "references": ["a dog runs"]}\n')
-    assert read_candidates(file) == {"a.jpg": "a dog"}
+    assert list(read_captions(file)) == [("a.jpg", ["a dog"])]

@@ -1,0 +1,144 @@
+"""Tokenized captions of any number of images: the token ids are on disk, only numbers per caption are in memory.
+
+At a million images with five references the numbers take about 100 MB; the token ids, another 250 MB, are mapped
+from a temporary file without a name.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from showtell.metrics.ngrams import Captions, Integers, ragged_arange
+from showtell.metrics.ptb_tokenizer import TokenVocab
+from showtell.system.atomic import cannot_write
+
+CAPTIONS_AT_ONCE = 10_000
+Array = npt.NDArray[Any]
+
+
+class DiskArray:
+    """Values appended to a temporary file, then read as one memory-mapped array."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self.dtype, self.length = np.dtype(dtype), 0
+        self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the object
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def append(self, values: Array) -> None:
+        """Write values at the end.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        rest = np.ascontiguousarray(values, self.dtype).view(np.uint8).data
+        try:
+            while rest:
+                rest = rest[self._file.write(rest) :]
+        except OSError as error:
+            raise cannot_write(Path(tempfile.gettempdir()), error) from error
+        self.length += len(values)
+
+    def array(self) -> Array:
+        """Return all values; writing to them changes the file. The array outlives this object."""
+        if not self.length:
+            return np.empty(0, self.dtype)
+        # A plain array: slices of np.memmap cost microseconds each.
+        return np.asarray(np.memmap(self._file, self.dtype, "r+", shape=(self.length,)))
+
+
+class CaptionTable:
+    """The captions of each image, in any order of rows.
+
+    Args:
+        rows: Image ids with captions; the rows of an image may be anywhere, and may hold no caption.
+        vocab: Numbers the tokens.
+
+    Attributes:
+        ids: Image ids in the order of their first rows, as UTF-8. [P]
+        per_image: Captions of each image, int64 [P].
+
+    Raises:
+        DataError: the disk is full.
+    """
+
+    def __init__(self, rows: Iterable[tuple[str, Sequence[str]]], vocab: TokenVocab) -> None:
+        tokens, lengths = DiskArray(np.int32), []
+        ids, counts = [], []
+        keys: list[str] = []
+        texts: list[str] = []
+        numbers: list[int] = []
+
+        def flush() -> None:
+            captions = vocab.tokens(texts)
+            tokens.append(captions.words)
+            lengths.append(captions.lengths.astype(np.int32))
+            ids.append(pa.array([key.encode("utf-8", "surrogatepass") for key in keys], pa.binary()))
+            counts.append(np.array(numbers, np.int32))
+            for one in (keys, texts, numbers):
+                one.clear()
+
+        for key, captions in rows:
+            if keys and keys[-1] == key:
+                numbers[-1] += len(captions)
+            else:
+                if max(len(keys), len(texts)) >= CAPTIONS_AT_ONCE:
+                    flush()
+                keys.append(key)
+                numbers.append(len(captions))
+            texts.extend(captions)
+        flush()
+        # One chunk, or none
+        encoded = pa.chunked_array(ids).dictionary_encode().combine_chunks()
+        encoded = encoded.chunk(0) if isinstance(encoded, pa.ChunkedArray) else encoded
+        self.ids = encoded.dictionary
+        image = np.repeat(encoded.indices.to_numpy(), np.concatenate(counts))  # [captions]
+        self.per_image: Integers = np.bincount(image, minlength=len(self.ids))
+        self._first: Integers = np.cumsum(self.per_image) - self.per_image
+        in_order = not len(image) or bool((image[1:] >= image[:-1]).all())
+        self._order = None if in_order else np.argsort(image, kind="stable")
+        self._tokens, self._lengths = tokens.array(), np.concatenate(lengths)
+        self._starts: Integers = np.cumsum(self._lengths, dtype=np.int64) - self._lengths
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, images: Integers) -> Captions:
+        """Return the captions of some images, image by image, each image's in the order of their rows."""
+        captions = self._captions(images)
+        lengths = self._lengths[captions].astype(np.int64)
+        places = np.repeat(self._starts[captions], lengths) + ragged_arange(lengths)
+        return Captions(self._tokens[places].astype(np.int64), lengths)
+
+    def lengths(self, images: Integers) -> Array:
+        """Return the tokens of each caption of some images. int32 [captions]"""
+        return self._lengths[self._captions(images)]
+
+    def find(self, ids: pa.Array) -> Integers:
+        """Return the number of each id's image, -1 where there is none. int64 [ids]"""
+        found: Integers = pc.index_in(ids, value_set=self.ids).fill_null(-1).to_numpy().astype(np.int64)
+        return found
+
+    def names(self, images: Integers) -> list[str]:
+        """Return the ids of some images as text."""
+        return decode_ids(self.ids.take(pa.array(images)))
+
+    def _captions(self, images: Integers) -> Integers:
+        counts = self.per_image[images]
+        captions: Integers = np.repeat(self._first[images], counts) + ragged_arange(counts)
+        return captions if self._order is None else self._order[captions]
+
+
+def decode_ids(ids: pa.Array) -> list[str]:
+    """Return ids as text; names of files may hold bytes that are no Unicode."""
+    return [name.decode("utf-8", "surrogatepass") for name in ids.to_pylist()]

@@ -1,1 +1,0 @@
-"""Scores of more captions than fit in memory."""

@@ -1,0 +1,139 @@
+"""Read references and candidates row by row from COCO's files or JSON lines, and score one file against the other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+
+import ijson
+
+from showtell.errors import DataError
+from showtell.metrics.evaluate import METRICS, Scorer, Scores
+from showtell.system.atomic import text_lines
+
+_HEAD = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+_IDS = ("image_id", "image", "key", "path")
+_EXPECTED = (
+    "COCO annotations {'annotations': [{'image_id', 'caption'}, ...]}, COCO results [{'image_id', 'caption'}, ...], "
+    "or one JSON object a line with image_id, image, key or path, and caption, captions or candidate"
+)
+
+
+def score_files(
+    references: Path, candidates: Path, *, subset: bool = False, metrics: Sequence[str] = METRICS
+) -> Scores:
+    """Score the candidates of one file against the references of another.
+
+    Args:
+        references: COCO annotations, or JSON lines.
+        candidates: COCO results, or JSON lines; one caption for each image.
+        subset: Score only the images that have a candidate; the signature names both numbers.
+        metrics: Of "bleu", "rouge", "cider".
+
+    Raises:
+        DataError: a file cannot be read or is neither COCO's nor JSON lines; file and line are named.
+        ScoreError: the files do not hold the same images, or an image has several candidates.
+    """
+    return Scorer(read_captions(references), metrics=metrics).score(read_captions(candidates), subset=subset)
+
+
+def read_references(path: Path) -> dict[str, list[str]]:
+    """Return the captions of each image of a file; images listed without a caption have none.
+
+    Raises:
+        DataError: as `read_captions`.
+    """
+    captions: dict[str, list[str]] = {}
+    for key, texts in read_captions(path):
+        captions.setdefault(key, []).extend(texts)
+    return captions
+
+
+def read_captions(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield the image id and the captions of each row; images that COCO's annotations list have none.
+
+    Raises:
+        DataError: the file cannot be read or is neither COCO's nor JSON lines.
+    """
+    try:
+        with path.open("rb") as file:
+            for where, row in _rows(path, file):
+                yield _image_id(path, where, row), _captions(path, where, row)
+    except OSError as error:
+        found = error.strerror or str(error)
+        raise DataError(f"cannot read {path}", found=found, mend="Check the path") from error
+
+
+def _rows(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """Yield each row of a file and its place ("line 3", "annotations[2]")."""
+    start = len(_BOM) * (file.read(len(_BOM)) == _BOM)
+    file.seek(start)
+    head = file.read(_HEAD).lstrip()
+    file.seek(start)
+    if head.startswith(b"["):
+        yield from _elements(path, file, "item", "entry {}")
+    elif head.startswith(b"{") and _is_annotations(head):
+        for number, (where, image) in enumerate(_elements(path, file, "images.item", "images[{}]")):
+            if not isinstance(image, dict):
+                raise _unknown(path, where, f"{str(image)[:60]!r}, which names no image")
+            yield f"images[{number}]", {"image_id": image.get("id"), "captions": []}
+        file.seek(start)
+        yield from _elements(path, file, "annotations.item", "annotations[{}]")
+    else:
+        for number, line in enumerate(text_lines(path), start=1):
+            if line.strip():
+                yield f"line {number}", _parse_line(path, number, line)
+
+
+def _is_annotations(head: bytes) -> bool:
+    """Return whether an object is COCO's annotations, given its beginning; else it is a row."""
+    try:
+        first = json.loads(head.split(b"\n", 1)[0])
+    except ValueError:
+        return b'"annotations"' in head or b'"images"' in head
+    return isinstance(first, dict) and isinstance(first.get("annotations"), list)
+
+
+def _elements(path: Path, file: IO[bytes], prefix: str, where: str) -> Iterator[tuple[str, Any]]:
+    number = 0
+    try:
+        for number, row in enumerate(ijson.items(file, prefix, use_float=True)):
+            yield where.format(number), row
+    except ijson.JSONError as error:
+        found = str(error).split("\n", 1)[0]
+        raise _unknown(path, f"after {where.format(number)}", f"no JSON ({found})") from error
+
+
+def _parse_line(path: Path, number: int, line: str) -> Any:
+    try:
+        return json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _unknown(path, f"line {number}", f"{line.strip()[:60]!r} ({error})") from error
+
+
+def _image_id(path: Path, where: str, row: Any) -> str:
+    if isinstance(row, dict):
+        for name in _IDS:
+            if isinstance(row.get(name), str | int):
+                return str(row[name])
+    raise _unknown(path, where, f"{str(row)[:60]!r}, which names no image")
+
+
+def _captions(path: Path, where: str, row: dict[str, Any]) -> list[str]:
+    found = row["captions"] if "captions" in row else [row.get("caption", row.get("candidate"))]
+    if not isinstance(found, list) or not all(isinstance(caption, str) for caption in found):
+        reason = f"the error {row['error']!r}" if row.get("error") else f"{found!r:.60}"
+        raise _unknown(path, where, f"{reason} in place of a caption")
+    return found
+
+
+def _unknown(path: Path, where: str, found: str) -> DataError:
+    return DataError(
+        f"cannot read captions from {path}, {where}",
+        found=found,
+        expected=_EXPECTED,
+        mend="Correct the file, or convert it to one of these forms",
+    )
