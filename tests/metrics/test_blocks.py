@@ -30,7 +30,9 @@ corpora = st.dictionaries(
 )
 
 
-def made_up(num_images: int, seed: int = 0, *, odd: float = 0.1) -> tuple[dict[str, list[str]], dict[str, str]]:
+def made_up(
+    num_images: int, seed: int = 0, *, odd: float = 0.1
+) -> tuple[dict[str, list[str]], dict[str, str]]:
     random = Random(seed)
     kinds = [[f"w{one}{other}" for one in "aeiou" for other in "bcdfghklmnpr"], WORDS]
 

@@ -86,9 +86,7 @@ def test_a_subset_that_is_whole_is_signed_as_whole(references: Path, candidates:
     assert score_files(references, candidates, subset=True) == score_files(references, candidates)
 
 
-def test_candidates_for_unknown_images_are_refused_even_with_subset(
-    references: Path, tmp_path: Path
-) -> None:
+def test_candidates_for_unknown_images_are_refused_even_with_subset(references: Path, tmp_path: Path) -> None:
     rows = [{"image_id": key, "caption": "a dog"} for key in (1, 7, 8)]
     for subset in (False, True):
         with pytest.raises(ScoreError, match=r"2 candidates are for images without references \(7, 8\)"):
@@ -127,7 +125,7 @@ def test_images_listed_without_a_caption_are_refused(tmp_path: Path, candidates:
         ("5", "line 1: found '5', which names no image"),
         ('{"annotations": [', r"after images\[0\]: found no JSON"),
         ('[{"image_id": 1, "caption": "a"}, {"image', r"after entry 0: found no JSON"),
-        ('{"key": "1", "caption": "a"', "line 1: found '{\"key\".*delimiter"),
+        ('{"key": "1", "caption": "a"', 'line 1: found \'{"key".*delimiter'),
     ],
 )
 def test_a_file_that_is_neither_is_refused_with_its_line(content: str, message: str, tmp_path: Path) -> None:
@@ -152,9 +150,7 @@ def test_an_empty_file_has_nothing_to_score(tmp_path: Path, candidates: Path) ->
         score_files(write(tmp_path / "r.jsonl", ""), write(tmp_path / "c.json", []))
 
 
-@pytest.mark.parametrize(
-    ("images", "where"), [([None], "images\\[0\\]"), ([{"id": 1}, 7], "images\\[1\\]")]
-)
+@pytest.mark.parametrize(("images", "where"), [([None], "images\\[0\\]"), ([{"id": 1}, 7], "images\\[1\\]")])
 def test_images_that_are_no_objects_are_named(tmp_path: Path, images: object, where: str) -> None:
     file = tmp_path / "annotations.json"
     file.write_text(json.dumps({"images": images, "annotations": []}))

@@ -65,7 +65,9 @@ class DiskDocumentFrequency:
         bounds = list(zip(self._starts, self._starts[1:], strict=False))
         step = max(KEYS_AT_ONCE // _STRIDE, 1)
         splits = np.sort(np.concatenate(self._samples))[step::step]
-        cuts = [np.r_[start, start + np.searchsorted(keys[start:stop], splits), stop] for start, stop in bounds]
+        cuts = [
+            np.r_[start, start + np.searchsorted(keys[start:stop], splits), stop] for start, stop in bounds
+        ]
         for part in range(len(splits) + 1):
             slices = [slice(*cut[part : part + 2].tolist()) for cut in cuts]
             found = np.concatenate([keys[one] for one in slices])

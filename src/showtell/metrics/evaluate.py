@@ -22,7 +22,7 @@ from showtell.metrics.caption_table import CaptionTable, decode_ids
 from showtell.metrics.meteor import NAME as METEOR
 from showtell.metrics.meteor import VERSION as METEOR_VERSION
 from showtell.metrics.meteor import MeteorScorer
-from showtell.metrics.ngrams import Captions, Floats, Integers
+from showtell.metrics.ngrams import Floats, Integers
 from showtell.metrics.ptb_tokenizer import VERSION as TOKENIZER
 from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.system.console import text_table
@@ -207,11 +207,11 @@ class Scorer:
         missing = [] if subset else self._table.names(np.flatnonzero(place < 0))
         extra = table.names(captioned[image < 0])
         if missing or extra:
-            found = [
-                f"{len(missing)} of {len(place)} images have no candidate ({shorten(missing)})"
-            ] * bool(missing) + [
-                f"{len(extra)} candidates are for images without references ({shorten(extra)})"
-            ] * bool(extra)
+            found = [f"{len(missing)} of {len(place)} images have no candidate ({shorten(missing)})"] * bool(
+                missing
+            ) + [f"{len(extra)} candidates are for images without references ({shorten(extra)})"] * bool(
+                extra
+            )
             raise ScoreError(
                 "candidates and references do not fit together",
                 found=" and ".join(found),
