@@ -76,4 +76,4 @@ def _photographs(setting: Setting, count: int) -> PreparedSet:
         shutil.copyfile(path, source / f"{number}.jpg")
         lines.append(json.dumps({"image": f"{number}.jpg", "caption": "a photograph", "split": "train"}))
     (source / "captions.jsonl").write_text("\n".join(lines), encoding="utf-8")
-    return prepare(source / "captions.jsonl", setting.folder / "features-set", max_problem_share=1.0)
+    return prepare(source / "captions.jsonl", setting.folder / "features-set", max_problem_fraction=1.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -34,19 +35,19 @@ def test_the_table_goes_to_stdout(source: Path, tmp_path: Path) -> None:
     (source / "lonely.txt").write_text("No picture.")
     out = tmp_path / "out"
     result = CliRunner().invoke(
-        app, [str(source), "-o", str(out), "--max-problems", "0.1", "--test-share", "0.2"]
+        app, [str(source), "-o", str(out), "--max-problems", "0.1", "--test-fraction", "0.2"]
     )
     assert result.exit_code == 0, result.output
     fingerprint = PreparedSet.load(out).fingerprint[:12]
     assert result.stdout.splitlines() == [
-        "split   pictures  captions  words (median)  words (95 %)",
+        "split     images  captions  words (median)  words (95 %)",
         "train          7        14               5             6",
         "dev            1         2               5           5.9",
         "test           2         4               5             6",
-        "The source has no split; it was made by picture (dev_share 0.1, test_share 0.2, seed 42).",
-        "Problems, all in problems.jsonl; what is bad was left out:",
-        "        1  captions-without-picture: captions without a picture",
-        "           lonely.txt: no picture of this name beside it",
+        "The source has no split; images were assigned to splits (dev_fraction 0.1, test_fraction 0.2, seed 42).",
+        "Problems (all in problems.jsonl; bad entries were left out):",
+        "        1  captions-without-image: captions without an image",
+        "           lonely.txt: no image of this name beside it",
         f"{out}: folder, fingerprint {fingerprint}",
     ]
 
@@ -71,6 +72,24 @@ def test_the_help_names_every_format() -> None:
         assert re.search(rf"\b{name}\b[,. ]", told), name
 
 
+def test_another_dataset_is_replaced_with_overwrite_only(source: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(source, other)
+    (other / "0.txt").write_text("A cat sleeps .\n")
+    command_line = [str(other), "-o", str(tmp_path / "out")]
+    assert CliRunner().invoke(app, [str(source), *command_line[1:]]).exit_code == 0
+    refused = CliRunner().invoke(app, command_line)
+    assert isinstance(refused.exception, DataError)
+    assert f"found a prepared set of {source}. Choose another directory, or pass --overwrite" in str(
+        refused.exception
+    )
+    assert CliRunner().invoke(app, [*command_line, "--overwrite"]).exit_code == 0
+    assert PreparedSet.load(tmp_path / "out").captions(0) == ["A cat sleeps ."]
+    repeated = CliRunner().invoke(app, command_line)
+    assert repeated.exit_code == 0
+    assert f"replacing the prepared set {tmp_path / 'out'}\n" in repeated.stderr
+
+
 def test_the_help_loads_no_reader() -> None:
     code = (
         "import sys, showtell.cli.prepare; "
@@ -80,11 +99,11 @@ def test_the_help_loads_no_reader() -> None:
     assert result.stdout.strip() == "['showtell.data.sources.registry'] False"
 
 
-def test_a_share_out_of_range_is_misuse_that_names_the_option(source: Path, tmp_path: Path) -> None:
-    for option in ("--max-problems", "--dev-share", "--test-share"):
+def test_a_fraction_out_of_range_is_misuse_that_names_the_option(source: Path, tmp_path: Path) -> None:
+    for option in ("--max-problems", "--dev-fraction", "--test-fraction"):
         result = CliRunner().invoke(app, [str(source), "-o", str(tmp_path / "out"), option, "1.5"])
         assert isinstance(result.exception, ConfigError)
-        assert f"({option}) is out of range: found 1.5" in str(result.exception)
+        assert f"{option} is out of range: found 1.5" in str(result.exception)
 
 
 def test_the_place_must_be_named(source: Path) -> None:

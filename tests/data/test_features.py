@@ -106,9 +106,9 @@ def test_size_is_told_before(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("dev"))
-    assert "features of 7 pictures: 0.0 MB in" in capsys.readouterr().err
+    assert "features of 7 images: 0.0 MB in" in capsys.readouterr().err
     extract_features(prepared, encoder, tmp_path / "cache")
-    assert "features of 14 pictures: 0.1 MB in" in capsys.readouterr().err
+    assert "features of 14 images: 0.1 MB in" in capsys.readouterr().err
     extract_features(prepared, encoder, tmp_path / "cache")
     assert "features of" not in capsys.readouterr().err
     files = sum((tmp_path / "cache" / name).stat().st_size for name in ("regions.f16", "pooled.f16"))
@@ -121,13 +121,13 @@ def test_too_little_room_is_refused_before_anything_is_written(
     usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     with pytest.raises(
-        DataError, match=r"too little room .* found 1.0 MB free; expected 67.2 MB.*another disk"
+        DataError, match=r"not enough disk space .* found 1.0 MB free; expected 67.2 MB.*another disk"
     ):
         extract_features(prepared, encoder, tmp_path / "cache")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_room_is_needed_for_the_missing_pictures_alone(
+def test_room_is_needed_for_the_missing_pictures_locked(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dev = prepared.split_rows("dev")
@@ -135,7 +135,7 @@ def test_room_is_needed_for_the_missing_pictures_alone(
     usage = shutil.disk_usage(tmp_path)._replace(free=enough)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     extract_features(prepared, encoder, tmp_path / "cache", rows=dev)
-    with pytest.raises(DataError, match="too little room"):
+    with pytest.raises(DataError, match="not enough disk space"):
         extract_features(prepared, encoder, tmp_path / "cache")
     usage = usage._replace(free=0)
     assert extract_features(prepared, encoder, tmp_path / "cache", rows=dev).done.sum() == len(dev)
@@ -150,9 +150,9 @@ def test_going_on_in_another_precision_is_said(
         for dtype in (torch.bfloat16, torch.float32)
     )
     extract_features(prepared, first, tmp_path / "cache", rows=prepared.split_rows("dev"))
-    assert "goes on in" not in capsys.readouterr().err
+    assert "continues in" not in capsys.readouterr().err
     extract_features(prepared, other, tmp_path / "cache")
-    assert "was begun in bfloat16 and goes on in float32" in capsys.readouterr().err
+    assert "was started in bfloat16 and continues in float32" in capsys.readouterr().err
 
 
 def change_weights(encoder: Encoder, prepared: PreparedSet, tmp_path: Path) -> tuple[Encoder, PreparedSet]:
@@ -191,19 +191,19 @@ def test_stale_cache_is_refused_by_name(
 ) -> None:
     extract_features(prepared, encoder, tmp_path / "cache")
     other_encoder, other_set = change(encoder, prepared, tmp_path)
-    with pytest.raises(DataError, match=rf"cache is stale: found {field}. Delete it or name another"):
+    with pytest.raises(DataError, match=rf"cache is stale: found {field}. Delete it or choose another"):
         extract_features(other_set, other_encoder, tmp_path / "cache")
     assert extract_features(prepared, encoder, tmp_path / "cache").done.all()
 
 
-def test_directory_of_something_else_is_left_alone(
+def test_directory_of_something_else_is_left_locked(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match="found prepared set, format 1; expected feature cache, format 1"):
+    with pytest.raises(DataError, match="is not a feature cache: found a prepared set"):
         extract_features(prepared, encoder, prepared.directory)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "letter.txt").write_text("dear")
-    with pytest.raises(DataError, match=r"other files \(letter.txt\). Name an empty or new directory"):
+    with pytest.raises(DataError, match=r"other files \(letter.txt\). Choose an empty or new directory"):
         extract_features(prepared, encoder, tmp_path / "mine")
     assert [path.name for path in (tmp_path / "mine").iterdir()] == ["letter.txt"]
     with pytest.raises(DataError, match=r"cannot write .*letter.txt: found (File exists|Not a directory)"):
@@ -246,12 +246,12 @@ def test_pictures_that_are_gone_or_changed_stop_nothing_and_are_named(
         path.unlink()
         if content is not None:
             path.write_bytes(content)
-    with pytest.raises(DataError, match="3 of 21 pictures have no features, the others are done") as raised:
+    with pytest.raises(DataError, match="3 of 21 images have no features, the others are done") as raised:
         extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
     assert "03.png has changed since the set was prepared" in str(raised.value)
     assert "04.png: found No such file" in str(raised.value)
     assert "11.png has changed" in str(raised.value)
-    with pytest.raises(DataError, match="3 of 3 pictures have no features"):
+    with pytest.raises(DataError, match="3 of 3 images have no features"):
         extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
     for path, content in kept.items():
         path.write_bytes(content)
@@ -261,7 +261,7 @@ def test_pictures_that_are_gone_or_changed_stop_nothing_and_are_named(
 
 def test_every_picture_gone_is_told(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "source")
-    with pytest.raises(DataError, match=r"21 of 21 pictures have no features.* and 11 more"):
+    with pytest.raises(DataError, match=r"21 of 21 images have no features.* and 11 more"):
         extract_features(prepared, encoder, tmp_path / "cache")
 
 
@@ -283,7 +283,7 @@ def test_full_disk_is_told_and_what_is_done_stays(
     with monkeypatch.context() as patch:
         patch.setattr(os, "pwrite", fill_up)
         with pytest.raises(
-            DataError, match=r"No space left on device. Free some space and run the same again"
+            DataError, match=r"No space left on device. Free some space and run the same command again"
         ):
             extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
     done = np.unpackbits(np.fromfile(tmp_path / "cache" / "done.bitmap", np.uint8), count=COUNT)
@@ -347,18 +347,18 @@ def test_two_processes_fill_a_cache_one_after_the_other(
 ) -> None:
     (tmp_path / "cache").mkdir()
     with ThreadPoolExecutor(1) as pool:
-        with features_module._alone(tmp_path / "cache"):
+        with features_module._locked(tmp_path / "cache"):
             other = pool.submit(extract_features, prepared, encoder, tmp_path / "cache")
             with pytest.raises(TimeoutError):
                 other.result(timeout=0.3)
             assert list((tmp_path / "cache").iterdir()) == []
         assert other.result().done.all()
-    assert "another process is filling" in capsys.readouterr().err
+    assert "waiting for another process that is filling" in capsys.readouterr().err
 
 
 def test_trainable_encoder_has_no_cache(prepared: PreparedSet, tmp_path: Path) -> None:
     encoder = build_encoder(EncoderSpec(name="small", trainable=True, width=16))
-    with pytest.raises(DataError, match="features of a trainable encoder cannot be kept"):
+    with pytest.raises(DataError, match="features of a trainable encoder cannot be cached"):
         extract_features(prepared, encoder, tmp_path / "cache")
 
 

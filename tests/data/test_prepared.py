@@ -1,4 +1,4 @@
-"""A prepared set holds what is right, says what was wrong, and is refused when it is not what it says."""
+"""A prepared set contains the usable examples and the problems, and is refused when it was changed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,10 +64,10 @@ def test_a_prepared_set_gives_back_what_was_in_the_source(source: Path, tmp_path
 def test_the_directory_says_what_it_is_and_of_what_it_was_made(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     manifest = prepare(source, out).manifest
-    assert (manifest["kind"], manifest["format"]) == ("prepared set", 1)
+    assert (manifest["kind"], manifest["format"]) == ("prepared set", 2)
     assert manifest["source"] == {"path": str(source), "format": "csv"}
     assert manifest["splits"]["train"] == {
-        "pictures": 24,
+        "images": 24,
         "captions": 48,
         "caption_len_median": 5.0,
         "caption_len_p95": 5.0,
@@ -75,11 +76,12 @@ def test_the_directory_says_what_it_is_and_of_what_it_was_made(source: Path, tmp
     assert manifest["problems"] == {}
     assert manifest["generated_split"] is None
     assert sorted(file.name for file in out.iterdir()) == [
-        "examples.parquet",
+        "examples.arrow",
         "manifest.json",
         "problems.jsonl",
     ]
-    table = pq.read_table(out / "examples.parquet")
+    with pa.memory_map(str(out / "examples.arrow")) as file:
+        table = pa.ipc.open_file(file).read_all()
     assert table.column_names == ["key", "path", "sha256", "width", "height", "split", "captions"]
     assert (table["width"][0].as_py(), table["height"][0].as_py()) == (4, 2)
 
@@ -90,20 +92,20 @@ def test_what_is_bad_is_left_out_listed_and_the_rest_kept(source: Path, tmp_path
     append(
         source, "gone.png,Gone .,train", "copy.png,Again .,train", "04.png,  ,train", "05.png,Twice .,train"
     )
-    prepared = prepare(source, tmp_path / "out", max_problem_share=0.5)
+    prepared = prepare(source, tmp_path / "out", max_problem_fraction=0.5)
     assert prepared.keys == [f"{number:02}.png" for number in range(30) if number != 3]
     assert prepared.split(prepared.keys.index("05.png")) == "dev"
     problems = read_problems(tmp_path / "out" / "problems.jsonl")
     assert [(problem.kind, problem.key) for problem in problems] == [
         ("empty-caption", "04.png"),
         ("two-splits", "05.png"),
-        ("undecodable-picture", "03.png"),
-        ("missing-picture", "gone.png"),
+        ("undecodable-image", "03.png"),
+        ("missing-image", "gone.png"),
         ("two-splits", "copy.png"),
     ]
     assert prepared.manifest["problems"] == {
-        "missing-picture": 1,
-        "undecodable-picture": 1,
+        "missing-image": 1,
+        "undecodable-image": 1,
         "empty-caption": 1,
         "two-splits": 2,
     }
@@ -115,34 +117,34 @@ def test_above_the_share_nothing_is_written_and_everything_is_told(source: Path,
     with pytest.raises(DataError, match=r"found 2 of 30 entries with problems; expected at most 5") as caught:
         prepare(source, tmp_path / "out")
     told = str(caught.value)
-    assert "2  missing-picture: pictures that are not there" in told
+    assert "2  missing-image: images that do not exist" in told
     assert f"01.png: no {source.parent / '01.png'}" in told
-    assert "expected at most 5.0%. Mend the set, or allow more with --max-problems\n" in told
+    assert "expected at most 5.0%. Fix the dataset, or allow more with --max-problems\n" in told
     assert not (tmp_path / "out").exists()
-    assert len(prepare(source, tmp_path / "out", max_problem_share=2 / 30)) == 28
+    assert len(prepare(source, tmp_path / "out", max_problem_fraction=2 / 30)) == 28
 
 
 def test_a_set_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set.csv").write_text("image,caption\ngone.png,Gone .\n")
     with pytest.raises(
-        DataError, match=r"expected at least one picture that can be used\. Mend the set\n +1  missing"
+        DataError, match=r"expected at least one usable image\. Fix the dataset\n +1  missing"
     ):
-        prepare(tmp_path / "set.csv", tmp_path / "out", max_problem_share=1.0)
+        prepare(tmp_path / "set.csv", tmp_path / "out", max_problem_fraction=1.0)
     (tmp_path / "set.csv").write_text("image,caption\n")
-    with pytest.raises(DataError, match=r"set\.csv: found no pictures; expected at least one"):
-        prepare(tmp_path / "set.csv", tmp_path / "out", max_problem_share=1.0)
+    with pytest.raises(DataError, match=r"set\.csv: found no images; expected at least one"):
+        prepare(tmp_path / "set.csv", tmp_path / "out", max_problem_fraction=1.0)
 
 
 def test_pictures_of_a_source_without_splits_are_held_out_by_seed(source: Path, tmp_path: Path) -> None:
     lines = [line.rsplit(",", 1)[0] for line in source.read_text().splitlines()]
     source.write_text("\n".join(lines))
-    prepared = prepare(source, tmp_path / "one", dev_share=0.2, test_share=0.1)
+    prepared = prepare(source, tmp_path / "one", dev_fraction=0.2, test_fraction=0.1)
     sizes = [len(prepared.split_rows(split)) for split in ("train", "dev", "test")]
     assert sizes == [21, 6, 3]
-    assert prepared.manifest["generated_split"] == {"dev_share": 0.2, "test_share": 0.1, "seed": 42}
-    again = prepare(source, tmp_path / "two", dev_share=0.2, test_share=0.1)
+    assert prepared.manifest["generated_split"] == {"dev_fraction": 0.2, "test_fraction": 0.1, "seed": 42}
+    again = prepare(source, tmp_path / "two", dev_fraction=0.2, test_fraction=0.1)
     assert again.fingerprint == prepared.fingerprint
-    other = prepare(source, tmp_path / "three", dev_share=0.2, test_share=0.1, seed=7)
+    other = prepare(source, tmp_path / "three", dev_fraction=0.2, test_fraction=0.1, seed=7)
     assert other.split_rows("dev").tolist() != prepared.split_rows("dev").tolist()
 
 
@@ -153,15 +155,15 @@ def test_a_published_split_can_be_made_anew_or_its_training_split_be_cut(
         return {prepared.key(int(row)) for row in prepared.split_rows(split)}
 
     published = prepare(source, tmp_path / "published")
-    anew = prepare(source, tmp_path / "anew", dev_share=0.1, make_split="all")
+    anew = prepare(source, tmp_path / "anew", dev_fraction=0.1, make_split="all")
     assert [len(anew.split_rows(split)) for split in ("train", "dev")] == [27, 3]
     assert anew.manifest["generated_split"]["make_split"] == "all"
-    cut = prepare(source, tmp_path / "cut", dev_share=0.0, test_share=0.2, make_split="train")
+    cut = prepare(source, tmp_path / "cut", dev_fraction=0.0, test_fraction=0.2, make_split="train")
     assert keys_of(cut, "dev") == keys_of(published, "dev")
     assert keys_of(cut, "train") | keys_of(cut, "test") == keys_of(published, "train")
     assert len(keys_of(cut, "test")) == round(0.2 * len(keys_of(published, "train")))
-    assert "were cut off" in "\n".join(describe(cut.directory, cut.manifest))
-    assert "was left aside" in "\n".join(describe(anew.directory, anew.manifest))
+    assert "training split were assigned" in "\n".join(describe(cut.directory, cut.manifest))
+    assert "was ignored" in "\n".join(describe(anew.directory, anew.manifest))
 
 
 def test_the_fingerprint_names_content_not_place(source: Path, tmp_path: Path) -> None:
@@ -202,41 +204,42 @@ def test_captions_of_any_script_survive_the_disk(source: Path, tmp_path: Path) -
 def test_an_absent_split_is_misuse_that_names_those_there(source: Path, tmp_path: Path) -> None:
     prepared = prepare(source, tmp_path / "out")
     with pytest.raises(
-        ConfigError, match=r"no pictures in split 'test': expected one of train \(24\), dev \(6\)"
+        ConfigError, match=r"no images in split 'test': expected one of train \(24\), dev \(6\)"
     ):
         prepared.split_rows("test")
 
 
 @pytest.mark.parametrize(
-    "shares",
-    [{"max_problem_share": 1.1}, {"dev_share": -0.1}, {"test_share": float("nan")}],
+    "fractions",
+    [{"max_problem_fraction": 1.1}, {"dev_fraction": -0.1}, {"test_fraction": float("nan")}],
 )
-def test_shares_out_of_range_are_misuse(source: Path, tmp_path: Path, shares: dict[str, float]) -> None:
+def test_fractions_out_of_range_are_misuse(source: Path, tmp_path: Path, fractions: dict[str, float]) -> None:
+    with pytest.raises(ConfigError, match=r"^--[a-z]+-[a-z]+ is out of range: found .*; expected 0 to 1"):
+        prepare(source, tmp_path / "out", **fractions)
     with pytest.raises(
-        ConfigError, match=rf"'{next(iter(shares))}' \(--.*\) is out of range: found .*; expected 0 to 1"
+        ConfigError, match=r"leave no training images: found 0\.6 \+ 0\.4; expected a sum below 1"
     ):
-        prepare(source, tmp_path / "out", **shares)
-    with pytest.raises(ConfigError, match=r"leave nothing to train on: found 0\.6 \+ 0\.4; expected below 1"):
-        prepare(source, tmp_path / "out", dev_share=0.6, test_share=0.4)
+        prepare(source, tmp_path / "out", dev_fraction=0.6, test_fraction=0.4)
 
 
 def test_what_costs_nothing_is_told_but_not_counted(source: Path, tmp_path: Path) -> None:
     append(source, "00.png,Caption a of 00.png .,val")
-    prepared = prepare(source, tmp_path / "out", max_problem_share=0.0)
+    prepared = prepare(source, tmp_path / "out", max_problem_fraction=0.0)
     assert prepared.captions(0) == ["Caption a of 00.png .", "Caption b of 00.png .", "Caption a of 00.png ."]
     assert prepared.manifest["problems"] == {"duplicate-caption": 1}
     told = "\n".join(describe(prepared.directory, prepared.manifest))
-    assert "1  duplicate-caption: captions that a picture has twice (kept)" in told
+    assert "1  duplicate-caption: captions that an image has twice (kept)" in told
     assert "00.png: Caption a of 00.png ." in told
 
 
-def test_a_table_of_several_row_groups_is_one_set(
+def test_a_table_of_several_batches_is_one_set(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = prepare(source, tmp_path / "whole")
-    monkeypatch.setattr("showtell.data.prepared.ROWS_AT_ONCE", 7)
+    monkeypatch.setattr("showtell.data.prepared.ROWS_PER_BATCH", 7)
     parts = prepare(source, tmp_path / "parts")
-    assert pq.ParquetFile(tmp_path / "parts" / "examples.parquet").num_row_groups == 5
+    with pa.memory_map(str(tmp_path / "parts" / "examples.arrow")) as file:
+        assert pa.ipc.open_file(file).num_record_batches == 5
     assert parts.fingerprint == whole.fingerprint
     assert parts.manifest["splits"] == whole.manifest["splits"]
     assert parts.keys == whole.keys
@@ -247,24 +250,21 @@ def test_a_table_of_several_row_groups_is_one_set(
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=40))
-def test_lengths_are_told_as_numpy_tells_them(lengths: list[int]) -> None:
-    count = prepared_module._Count()
-    for length in lengths:
-        count.add(["word " * length])
-    told = count.summary()
-    assert (told["caption_len_median"], told["caption_len_p95"]) == tuple(
+def test_caption_lengths_equal_those_of_numpy(lengths: list[int]) -> None:
+    found = prepared_module._caption_lengths(Counter(lengths))
+    assert (found["caption_len_median"], found["caption_len_p95"]) == tuple(
         np.percentile(lengths, (50, 95)).tolist()
     )
-    assert (told["pictures"], told["captions"]) == (len(lengths), len(lengths))
+    assert found["captions"] == len(lengths)
 
 
 MEASURE = """
 import resource, sys
 from pathlib import Path
 from showtell.data import prepared
-from showtell.data.validate import PictureFacts
-import showtell.data.validate as checking
-checking.inspect_picture = lambda path: PictureFacts(path.stem.rjust(64, "0"), 640, 480)
+from showtell.images.load import ImageInfo
+import showtell.data.validate as validate
+validate.inspect_image = lambda path: ImageInfo(path.stem.rjust(64, "0"), 640, 480)
 exists = Path.exists
 Path.exists = lambda self: self.suffix == ".jpg" or exists(self)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
@@ -307,11 +307,25 @@ def test_memory_grows_by_less_than_a_kilobyte_a_picture(tmp_path: Path) -> None:
 # ---- places
 
 
-def test_its_own_directory_may_be_written_again(source: Path, tmp_path: Path) -> None:
+def test_its_own_directory_may_be_written_again(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     prepare(source, tmp_path / "out")
+    assert "replacing" not in capsys.readouterr().err
     append(source, "00.png,More .,val")
     assert prepare(source, tmp_path / "out").captions(0)[-1] == "More ."
+    assert f"replacing the prepared set {tmp_path / 'out'}\n" in capsys.readouterr().err
     assert sorted(file.name for file in tmp_path.iterdir()) == ["out", "source"]
+
+
+def test_a_set_of_another_source_is_replaced_only_on_request(source: Path, tmp_path: Path) -> None:
+    first = prepare(source, tmp_path / "out").fingerprint
+    other = tmp_path / "other.csv"
+    other.write_text(f"image,caption\n{source.parent / '00.png'},Alone .\n")
+    with pytest.raises(DataError, match=r"will not overwrite .*out: found a prepared set of .*set\.csv\. "):
+        prepare(other, tmp_path / "out")
+    assert PreparedSet.load(tmp_path / "out").fingerprint == first
+    assert len(prepare(other, tmp_path / "out", overwrite=True)) == 1
 
 
 def test_an_empty_directory_may_be_written(source: Path, tmp_path: Path) -> None:
@@ -329,13 +343,13 @@ def test_a_place_of_something_else_is_refused_before_any_work(
     if content is not None:
         (out / "manifest.json").write_text(content)
     with pytest.raises(
-        DataError, match=r"will not write over .*precious: found .*Choose another place, or remove it"
+        DataError, match=r"will not overwrite .*precious: found .*Choose another directory or remove it"
     ):
         prepare(tmp_path / "even before the source is looked for", out)
     assert (out / "thesis.tex").exists()
     file = tmp_path / "file"
     file.write_text("precious")
-    with pytest.raises(DataError, match="will not write over"):
+    with pytest.raises(DataError, match="will not overwrite"):
         prepare(source, file)
     assert file.read_text() == "precious"
 
@@ -346,11 +360,11 @@ def test_a_full_disk_leaves_the_earlier_set_whole(
     before = prepare(source, tmp_path / "out").fingerprint
     append(source, "00.png,More .,val")
 
-    def full(writer: Any, table: Any) -> None:
-        Path(writer.where).write_bytes(b"half a fi")
+    def full(place: str, schema: Any) -> None:
+        Path(place).write_bytes(b"half a fi")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
+    monkeypatch.setattr(pa.ipc, "new_file", full)
     with pytest.raises(
         DataError, match=r"cannot write .*out: found No space left on device\. Free some space"
     ):
@@ -360,35 +374,36 @@ def test_a_full_disk_leaves_the_earlier_set_whole(
 
 
 def test_other_directories_are_refused(source: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"is not a prepared set: found no manifest\.json"):
+    unprepared = rf"{source.parent} is not a prepared set: found no manifest\.json\. Run `showtell prepare "
+    with pytest.raises(DataError, match=unprepared + rf"{source.parent} -o SET` first"):
         PreparedSet.load(source.parent)
+    with pytest.raises(DataError, match=r"found no such directory\. Check the path"):
+        PreparedSet.load(source.parent / "nowhere")
     out = tmp_path / "out"
     prepare(source, out)
     manifest = json.loads((out / "manifest.json").read_text())
-    for change in ({"kind": "feature cache"}, {"format": 2}):
-        (out / "manifest.json").write_text(json.dumps(manifest | change))
-        with pytest.raises(
-            DataError, match=r"cannot be used here: found .*; expected prepared set, format 1"
-        ):
-            PreparedSet.load(out)
+    (out / "manifest.json").write_text(json.dumps(manifest | {"kind": "feature cache"}))
+    with pytest.raises(DataError, match="is not a prepared set: found a feature cache"):
+        PreparedSet.load(out)
+    (out / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
+    with pytest.raises(DataError, match=r"format 1; expected format 2\. Run showtell prepare again"):
+        PreparedSet.load(out)
     del manifest["examples_sha256"]
     (out / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(DataError, match=r"examples\.parquet: found KeyError.*Run showtell prepare again"):
+    with pytest.raises(DataError, match=r"examples\.arrow: found KeyError.*Run showtell prepare again"):
         PreparedSet.load(out)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.99])
 def test_a_file_cut_short_is_refused(source: Path, tmp_path: Path, share: float) -> None:
     prepare(source, tmp_path / "out")
-    table = tmp_path / "out" / "examples.parquet"
+    table = tmp_path / "out" / "examples.arrow"
     table.write_bytes(table.read_bytes()[: int(share * table.stat().st_size)])
-    with pytest.raises(
-        DataError, match=r"examples\.parquet: found a file that was cut short or changed\. Run"
-    ):
+    with pytest.raises(DataError, match=r"examples\.arrow: found a truncated or changed file\. Run"):
         PreparedSet.load(tmp_path / "out")
     table.unlink()
     with pytest.raises(
-        DataError, match=r"examples\.parquet: found FileNotFoundError.*Run showtell prepare again"
+        DataError, match=r"examples\.arrow: found FileNotFoundError.*Run showtell prepare again"
     ):
         PreparedSet.load(tmp_path / "out")
 
@@ -400,8 +415,8 @@ def test_flickr8k_is_prepared_as_published(shared_data: Path, tmp_path: Path) ->
     assert len(prepared.split_rows("train")) == 5_999
     assert all(len(prepared.captions(row)) == 5 for row in range(len(prepared)))
     problems = {problem.key: problem for problem in read_problems(tmp_path / "out" / "problems.jsonl")}
-    assert problems["2258277193_586949ec62.jpg.1"].kind == "captions-without-picture"
-    assert problems["2851198725_37b6027625.jpg"].kind == "duplicate-picture"
+    assert problems["2258277193_586949ec62.jpg.1"].kind == "captions-without-image"
+    assert problems["2851198725_37b6027625.jpg"].kind == "duplicate-image"
     assert sum(problem.kind == "duplicate-caption" for problem in problems.values()) == 9
     assert len(problems) == 2 + 9
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from showtell.data.scene_captions import (
     CAPTIONS_PER_SCENE,
-    COLOURS,
+    COLORS,
     KINDS,
     WORDINGS,
     Scene,
@@ -44,18 +44,18 @@ def test_every_written_caption_is_true_and_names_all_objects(seed: int) -> None:
 
 
 @given(st.integers(0, 10_000))
-def test_a_changed_colour_kind_or_relation_is_found(seed: int) -> None:
+def test_a_changed_color_kind_or_relation_is_found(seed: int) -> None:
     scene, generator = made_up(seed), random.Random(seed)
     truth = {thing.name for thing in scene.objects}
     for caption in write_captions(scene, generator):
         words = caption.lower().rstrip(".").split()
         for index, word in enumerate(words):
-            for group in (COLOURS, KINDS):
+            for group in (COLORS, KINDS):
                 if word in group:
                     other = generator.choice([choice for choice in group if choice != word])
                     changed = [*words[:index], other, *words[index + 1 :]]
                     assert check_caption(" ".join(changed), scene) != []
-                    if index and words[index - 1] in COLOURS:
+                    if index and words[index - 1] in COLORS:
                         assert f"{words[index - 1]} {other}" in truth or any(
                             f"there is no {words[index - 1]} {other}" == wrong
                             for wrong in check_caption(" ".join(changed), scene)

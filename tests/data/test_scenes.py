@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.data.prepared import prepare
-from showtell.data.scene_captions import COLOURS, KINDS, Scene, SceneObject, check_caption
-from showtell.data.scenes import SIZE_PX, draw, draw_scenes, held_out, kept_for, load_scenes, make_scene
+from showtell.data.scene_captions import COLORS, KINDS, Scene, SceneObject, check_caption
+from showtell.data.scenes import SIZE_PX, draw, draw_scenes, held_out, load_scenes, make_scene, pair_split
 from showtell.errors import DataError
 
 
@@ -59,13 +59,13 @@ def test_objects_of_a_scene_differ_in_cell_and_in_name(seed: int) -> None:
 
 def test_every_object_is_seen_in_training_though_not_in_every_company() -> None:
     scenes = [make_scene(str(seed), "train", random.Random(seed)) for seed in range(400)]
-    assert len({thing.name for scene in scenes for thing in scene.objects}) == len(COLOURS) * len(KINDS)
+    assert len({thing.name for scene in scenes for thing in scene.objects}) == len(COLORS) * len(KINDS)
 
 
 def test_three_in_ten_pairs_are_kept_whatever_their_order() -> None:
-    names = [f"{colour} {kind}" for colour in COLOURS for kind in KINDS]
-    kept = [kept_for(first, second) for first, second in combinations(names, 2)]
-    assert kept == [kept_for(second, first) for first, second in combinations(names, 2)]
+    names = [f"{color} {kind}" for color in COLORS for kind in KINDS]
+    kept = [pair_split(first, second) for first, second in combinations(names, 2)]
+    assert kept == [pair_split(second, first) for first, second in combinations(names, 2)]
     assert 0.15 < kept.count("test") / len(kept) < 0.25
     assert 0.06 < kept.count("dev") / len(kept) < 0.14
 
@@ -74,10 +74,10 @@ def test_a_kept_pair_is_told_in_words() -> None:
     scene = make_scene("scene", "test", random.Random(0))
     first, second = held_out(scene, "test")[0].split(" with ")
     assert {first, second} <= {thing.name for thing in scene.objects}
-    assert kept_for(first, second) == "test"
+    assert pair_split(first, second) == "test"
 
 
-def test_an_object_is_drawn_in_its_cell_and_in_its_colour() -> None:
+def test_an_object_is_drawn_in_its_cell_and_in_its_color() -> None:
     for row, column in ((0, 0), (1, 2), (2, 1)):
         scene = Scene("one", (SceneObject("square", "blue", "large", row, column),))
         pixels = np.asarray(draw(scene, random.Random(0)), dtype=np.int16)

@@ -29,8 +29,8 @@ def test_an_id_takes_two_bytes_where_two_are_enough() -> None:
     short = TokenTable(group, encode, vocabulary=2**16)
     wide = TokenTable(group, encode, vocabulary=2**16 + 1)
     assert wide.nbytes - short.nbytes == 2 * 50 * 40 * 10
-    # Two bytes an id, eight a caption and eight a picture, and one of each to begin with.
-    assert short.nbytes == 2 * 50 * 40 * 10 + 8 * (50 * 40 + 1) + 8 * (40 + 1)
+    # Two bytes per id, four per caption and four per image, and one initial offset of each.
+    assert short.nbytes == 2 * 50 * 40 * 10 + 4 * (50 * 40 + 1) + 4 * (40 + 1)
 
 
 def test_captions_are_views_of_one_array() -> None:

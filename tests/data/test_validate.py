@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from showtell.data import validate as checking
 from showtell.data.problems import KINDS
 from showtell.data.sources.base import Example, Problem
-from showtell.data.validate import CheckedExample, assign_splits, check_pictures, check_texts
+from showtell.data.validate import CheckedExample, assign_splits, check_images, check_texts
 from showtell.images.load import ImageInfo
 
 WritePictures = Callable[[Path, Iterable[str]], None]
@@ -111,7 +111,7 @@ def test_text_that_is_not_unicode_is_left_out() -> None:
 def pictures(folder: Path, *entries: tuple[str, str]) -> tuple[list[tuple[str, str]], list[Problem]]:
     problems: list[Problem] = []
     examples = [Example(key, folder / key, ("x",), split) for key, split in entries]
-    checked = check_pictures(examples, problems)
+    checked = check_images(examples, problems)
     return [(one.example.key, one.example.split) for one in checked], problems
 
 
@@ -126,10 +126,10 @@ def test_missing_and_undecodable_pictures_are_told_and_the_others_keep_their_ord
     kept, problems = pictures(tmp_path, *((name, "train") for name in names))
     assert [key for key, _ in kept] == ["c.png", "a.png", "b.png"]
     assert [(problem.kind, problem.key) for problem in problems] == [
-        ("missing-picture", "gone.png"),
-        ("undecodable-picture", "text.png"),
-        ("undecodable-picture", "cut.png"),
-        ("undecodable-picture", "folder.png"),
+        ("missing-image", "gone.png"),
+        ("undecodable-image", "text.png"),
+        ("undecodable-image", "cut.png"),
+        ("undecodable-image", "folder.png"),
     ]
     assert problems[1].detail == "bytes 6E 6F 20 70 69 63 74 75"
     assert problems[2].detail.startswith("broken or cut short (")
@@ -141,7 +141,7 @@ def test_the_same_bytes_twice_in_a_split_are_kept_once(tmp_path: Path, write_pic
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
     kept, problems = pictures(tmp_path, ("a.png", "dev"), ("copy.png", "dev"), ("b.png", "dev"))
     assert kept == [("a.png", "dev"), ("b.png", "dev")]
-    assert problems == [Problem("duplicate-picture", "copy.png", "the same bytes as a.png")]
+    assert problems == [Problem("duplicate-image", "copy.png", "the same bytes as a.png")]
 
 
 def test_the_same_bytes_in_two_splits_are_dropped_from_training(
@@ -186,7 +186,7 @@ def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(Path, "exists", lambda self: True)
     examples = [Example(str(number), tmp_path / str(number), ("x",), "train") for number in range(5_000)]
     with pytest.raises(KeyboardInterrupt):
-        check_pictures(examples, [])
+        check_images(examples, [])
     assert len(calls) < 5_000
 
 
@@ -203,8 +203,8 @@ def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, i
     with pytest.MonkeyPatch.context() as patch:
         facts = lambda examples: [(one, ImageInfo(str(content[int(one.key)]), 1, 1)) for one in examples]  # noqa: E731
         patch.setattr(checking, "_inspect", facts)
-        checked = check_pictures(check_texts(given_examples, problems), problems)
-    keys, hashes = [one.example.key for one in checked], [one.facts.sha256 for one in checked]
+        checked = check_images(check_texts(given_examples, problems), problems)
+    keys, hashes = [one.example.key for one in checked], [one.info.sha256 for one in checked]
     assert len(set(keys)) == len(keys)
     assert len(set(hashes)) == len(hashes)
     assert set(hashes) == {str(byte) for byte in content.values()}
@@ -212,7 +212,7 @@ def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, i
     assert {problem.kind for problem in problems} <= set(KINDS)
     judged = {str(content[name]) for name, _, split in made if split not in ("train", "training")}
     for one in checked:
-        assert (one.example.split == "train") == (one.facts.sha256 not in judged)
+        assert (one.example.split == "train") == (one.info.sha256 not in judged)
 
 
 def unsplit(count: int, prefix: str = "") -> list[CheckedExample]:
@@ -223,8 +223,8 @@ def unsplit(count: int, prefix: str = "") -> list[CheckedExample]:
 
 
 @given(st.integers(1, 60), st.floats(0, 0.5), st.floats(0, 0.49), st.integers(0, 9))
-def test_a_split_made_here_meets_its_shares(count: int, dev: float, test: float, seed: int) -> None:
-    made = assign_splits(unsplit(count), dev_share=dev, test_share=test, seed=seed)
+def test_a_generated_split_meets_its_fractions(count: int, dev: float, test: float, seed: int) -> None:
+    made = list(assign_splits(unsplit(count), dev_fraction=dev, test_fraction=test, seed=seed))
     sizes = Counter(one.example.split for one in made)
     assert [one.example.key for one in made] == [str(number) for number in range(count)]
     assert sizes["train"] >= 1
@@ -234,30 +234,30 @@ def test_a_split_made_here_meets_its_shares(count: int, dev: float, test: float,
 
 
 @given(st.lists(st.sampled_from(["", "train", "dev"]), max_size=30), st.floats(0, 0.5), st.floats(0, 0.49))
-def test_splits_are_dealt_as_all_ranks_in_order_would_deal_them(
+def test_splits_are_assigned_in_the_order_of_ranks(
     splits: list[str], dev: float, test: float
 ) -> None:
     given_ones = [
-        CheckedExample(replace(one.example, split=split), one.facts)
+        CheckedExample(replace(one.example, split=split), one.info)
         for one, split in zip(unsplit(len(splits)), splits, strict=True)
     ]
-    ranks = {one.facts.sha256: sha256(f"7:{one.facts.sha256}".encode()).hexdigest() for one in given_ones}
-    dealt = sorted(ranks[one.facts.sha256] for one in given_ones if one.example.split in ("", "train"))
+    ranks = {one.info.sha256: sha256(f"7:{one.info.sha256}".encode()).hexdigest() for one in given_ones}
+    dealt = sorted(ranks[one.info.sha256] for one in given_ones if one.example.split in ("", "train"))
     spare = max(0, len(dealt) - 1)
     tests = min(spare, max(round(test * len(dealt)), int(test > 0)))
     devs = min(spare - tests, max(round(dev * len(dealt)), int(dev > 0)))
     expected = ["test"] * tests + ["dev"] * devs + ["train"] * (len(dealt) - tests - devs)
     split_of = dict(zip(dealt, expected, strict=True))
-    made = assign_splits(given_ones, dev_share=dev, test_share=test, seed=7)
+    made = assign_splits(given_ones, dev_fraction=dev, test_fraction=test, seed=7)
     assert [one.example.split for one in made] == [
-        split_of.get(ranks[one.facts.sha256], one.example.split) for one in given_ones
+        split_of.get(ranks[one.info.sha256], one.example.split) for one in given_ones
     ]
 
 
-def test_a_split_made_here_depends_on_bytes_and_seed_not_on_names_or_order() -> None:
+def test_a_generated_split_depends_on_bytes_and_seed_not_on_names_or_order() -> None:
     def split_of(examples: list[CheckedExample], seed: int) -> dict[str, str]:
-        made = assign_splits(examples, dev_share=0.3, test_share=0.2, seed=seed)
-        return {one.facts.sha256: one.example.split for one in made}
+        made = assign_splits(examples, dev_fraction=0.3, test_fraction=0.2, seed=seed)
+        return {one.info.sha256: one.example.split for one in made}
 
     assert split_of(unsplit(40), 1) == split_of(unsplit(40, "other")[::-1], 1)
     assert split_of(unsplit(40), 1) != split_of(unsplit(40), 2)

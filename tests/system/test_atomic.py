@@ -161,9 +161,7 @@ def test_a_disk_that_is_full_at_the_flush_leaves_what_was_there(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(
-        DataError, match=r"found No space left on device.*what stood there before is untouched"
-    ):
+    with pytest.raises(DataError, match=r"found No space left on device.*existing files are unchanged"):
         write_text(path, "after")
     assert path.read_text() == "before"
     assert names(tmp_path) == ["file.txt"]
@@ -174,8 +172,8 @@ def test_a_disk_that_is_full_at_the_flush_leaves_what_was_there(
     [
         (errno.ENOSPC, "Free some space or choose another place"),
         (errno.EDQUOT, "Free some space or choose another place"),
-        (errno.EACCES, "Choose a place that you may write to"),
-        (errno.EROFS, "Choose a place that you may write to"),
+        (errno.EACCES, "Choose a place with write permission"),
+        (errno.EROFS, "Choose a place with write permission"),
         (errno.ENOENT, "Check the path"),
         (errno.ENOTDIR, "Check the path"),
         (errno.EIO, "Choose another place"),
@@ -184,7 +182,7 @@ def test_a_disk_that_is_full_at_the_flush_leaves_what_was_there(
 def test_the_advice_fits_what_went_wrong(number: int, advice: str) -> None:
     told = str(files.cannot_write(Path("place"), OSError(number, os.strerror(number))))
     reason = os.strerror(number)
-    assert told == f"cannot write place: found {reason}. {advice}; what stood there before is untouched"
+    assert told == f"cannot write place: found {reason}. {advice}; existing files are unchanged"
 
 
 def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
@@ -351,12 +349,23 @@ def test_a_manifest_says_kind_and_format(tmp_path: Path) -> None:
     assert read_manifest(tmp_path, "prepared set", 3) == {"kind": "prepared set", "format": 3, "rows": 7}
 
 
-@pytest.mark.parametrize(("kind", "version"), [("feature cache", 3), ("prepared set", 4)])
-def test_another_kind_or_format_is_refused(tmp_path: Path, kind: str, version: int) -> None:
+def test_another_kind_or_format_is_refused_with_advice(tmp_path: Path) -> None:
     write_manifest(tmp_path, "prepared set", 3, {})
-    told = rf"cannot be used here: found prepared set, format 3; expected {kind}, format {version}\. Check the path"
-    with pytest.raises(DataError, match=told):
-        read_manifest(tmp_path, kind, version)
+    with pytest.raises(DataError, match=r"is not a feature cache: found a prepared set\. Check the path"):
+        read_manifest(tmp_path, "feature cache", 3)
+    with pytest.raises(
+        DataError, match=r"cannot use .*: found prepared set, format 3; expected format 4\. Make"
+    ):
+        read_manifest(tmp_path, "prepared set", 4)
+    with pytest.raises(DataError, match=r"expected format 4\. Delete it"):
+        read_manifest(tmp_path, "prepared set", 4, outdated="Delete it")
+
+
+def test_advice_for_a_directory_without_a_manifest_may_be_given(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"found no manifest\.json\. Prepare it first"):
+        read_manifest(tmp_path, "prepared set", 1, missing="Prepare it first")
+    with pytest.raises(DataError, match=r"found no such directory\. Check the path"):
+        read_manifest(tmp_path / "nowhere", "prepared set", 1, missing="Prepare it first")
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"kind": "x"}', "\x00"])
@@ -374,7 +383,9 @@ def test_a_directory_without_a_manifest_or_none_at_all_is_refused(tmp_path: Path
     ):
         read_manifest(tmp_path / "nowhere", "prepared set", 1)
     (tmp_path / ".nowhere.old").mkdir()
-    with pytest.raises(DataError, match=r"A killed writer left it whole: mv \S+/\.nowhere\.old \S+/nowhere"):
+    with pytest.raises(
+        DataError, match=r"A killed process left it as a backup: mv \S+/\.nowhere\.old \S+/nowhere"
+    ):
         read_manifest(tmp_path / "nowhere", "prepared set", 1)
 
 

@@ -39,7 +39,7 @@ def test_as_many_batches_are_worked_on_at_once_as_there_are_lanes() -> None:
 
     names = list(BatchPool(2).map(meet, range(4)))
     assert len(set(names)) == 2
-    assert all(name.startswith("lane") for name in names)
+    assert all(name.startswith("batch") for name in names)
 
 
 @pytest.mark.parametrize(("count", "batches"), [(1, 3), (2, 1)])

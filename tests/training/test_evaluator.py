@@ -112,7 +112,7 @@ def test_a_split_that_is_not_there_is_refused(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    with pytest.raises(ConfigError, match=r"no pictures in split 'test'.*one of train"):
+    with pytest.raises(ConfigError, match=r"no images in split 'test'.*one of train"):
         evaluate_checkpoint(tmp_path / "run", data=toy_set.directory, split="test")
 
 

@@ -1,4 +1,4 @@
-"""``showtell prepare``: check a captioned set once and write it where training and evaluation read it."""
+"""``showtell prepare``: validate a captioned dataset once, for training and evaluation."""
 
 from __future__ import annotations
 
@@ -12,32 +12,35 @@ from showtell.data.sources.registry import READERS
 
 def command(
     source: Annotated[
-        str, typer.Argument(help="A captioned set: a folder, a file, or hf:OWNER/NAME for one on the hub.")
+        str,
+        typer.Argument(help="Captioned dataset: a folder, a file, or hf:OWNER/NAME on the Hugging Face hub."),
     ],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where the prepared set goes.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Directory of the prepared set.")],
     format: Annotated[
         str | None,
-        typer.Option(help=f"{', '.join(READERS)}.", show_default="recognised"),
+        typer.Option(help=f"Format of the dataset: {', '.join(READERS)}.", show_default="detected"),
     ] = None,
     max_problems: Annotated[
-        float, typer.Option(help="Share of pictures that may have problems; above it nothing is written.")
+        float, typer.Option(help="Largest fraction of images with problems; above it nothing is written.")
     ] = 0.05,
-    dev_share: Annotated[
-        float, typer.Option(help="Share held out for development, where the set has no split.")
+    dev_fraction: Annotated[
+        float, typer.Option(help="Fraction of images for development, if the dataset has no split.")
     ] = 0.1,
-    test_share: Annotated[
-        float, typer.Option(help="Share held out for the test, where the set has no split.")
+    test_fraction: Annotated[
+        float, typer.Option(help="Fraction of images for testing, if the dataset has no split.")
     ] = 0.0,
     make_split: Annotated[
         Literal["none", "all", "train"],
         typer.Option(
-            help="Cut the shares though the set has a split: all anew, or off its training split, "
-            "the others as published."
+            help="Generate a split although the dataset has one: from all images, or from its training split only."
         ),
     ] = "none",
-    seed: Annotated[int, typer.Option(help="Of the split that is made.")] = 42,
+    seed: Annotated[int, typer.Option(help="Seed of the generated split.")] = 42,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a prepared set of another dataset.")
+    ] = False,
 ) -> None:
-    """Check a captioned set, picture by picture, and write what is right with it."""
+    """Validate a captioned dataset and write the usable examples."""
     from showtell.data.prepared import prepare
     from showtell.data.problems import describe
 
@@ -45,10 +48,11 @@ def command(
         source,
         out,
         format=format,
-        max_problem_share=max_problems,
-        dev_share=dev_share,
-        test_share=test_share,
+        max_problem_fraction=max_problems,
+        dev_fraction=dev_fraction,
+        test_fraction=test_fraction,
         make_split=make_split,
         seed=seed,
+        overwrite=overwrite,
     )
     typer.echo("\n".join(describe(prepared.directory, prepared.manifest)))

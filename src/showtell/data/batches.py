@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +19,7 @@ from torch import Tensor
 from showtell.data.prepared import PreparedSet
 from showtell.data.token_table import TokenTable
 from showtell.encoders.features import EncoderInput
+from showtell.system.batch_pool import map_ahead
 from showtell.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2
@@ -157,13 +155,7 @@ class Batches:
             rows = order[position * size : (position + 1) * size]
             return self._batch(rows, generator(position) if generator else None)
 
-        positions = iter(range(start, len(self)))
-        with ThreadPoolExecutor(max_workers=BATCHES_AHEAD) as workers:
-            pending = deque(workers.submit(load, position) for position in islice(positions, BATCHES_AHEAD))
-            while pending:
-                batch = pending.popleft().result()
-                pending.extend(workers.submit(load, position) for position in islice(positions, 1))
-                yield batch
+        return map_ahead(load, range(start, len(self)), workers=BATCHES_AHEAD, ahead=BATCHES_AHEAD + 1)
 
     def _batch(self, rows: np.ndarray, generator: np.random.Generator | None) -> Batch:
         # Every process draws for the whole batch and then keeps its own images.

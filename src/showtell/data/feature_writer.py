@@ -1,11 +1,10 @@
-"""Writes rows of features so that none is marked done before it has reached the disk."""
+"""Writes rows of features; a row is marked done only after it has reached the disk."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import time
-from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,9 @@ SYNC_INTERVAL_S = 5.0
 
 
 class FeatureWriter:
-    """Writes rows in a thread of its own; every few seconds flushes them, then marks them done.
+    """Writes rows in a background thread; every few seconds it syncs them to disk and marks them done.
 
-    Plain writes, not a memory map: on a full disk these raise, where a map kills the process.
+    Plain writes, not a memory map: a full disk then raises an error, where a map kills the process.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
@@ -42,7 +41,7 @@ class FeatureWriter:
         return self
 
     def put(self, rows: npt.NDArray[np.int64], regions: torch.Tensor, pooled: torch.Tensor) -> None:
-        """Hand over features float [P, R, D] and [P, D] of these rows; waits for the batch before."""
+        """Write the features of these rows, float [P, R, D] and [P, D], after waiting for the batch before."""
         self._wait()
         self._last = self._pool.submit(self._write, rows, regions, pooled)
 
@@ -51,9 +50,9 @@ class FeatureWriter:
             try:
                 self._wait()
             finally:
-                self._pool.submit(self._mark).result()  # whatever went wrong, what is written counts
+                self._pool.submit(self._mark).result()  # written rows count, whatever failed
         except OSError as failure:
-            raise self._full(failure) from failure
+            raise self._write_error(failure) from failure
         finally:
             self._pool.shutdown(wait=True)
             for file in self._files.values():
@@ -65,20 +64,22 @@ class FeatureWriter:
             try:
                 last.result()
             except OSError as failure:
-                raise self._full(failure) from failure
+                raise self._write_error(failure) from failure
 
-    def _full(self, failure: OSError) -> DataError:
+    def _write_error(self, failure: OSError) -> DataError:
         return DataError(
             f"cannot write features to {self._directory}",
             found=failure.strerror or str(failure),
-            mend="Free some space and run the same again: it goes on where it stopped",
+            mend="Free some space and run the same command again: it resumes",
         )
 
     def _write(self, rows: npt.NDArray[np.int64], regions: torch.Tensor, pooled: torch.Tensor) -> None:
+        # Consecutive rows are written at once.
+        edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
         for name, values in ((REGIONS, regions), (POOLED, pooled)):
             halves = values.to("cpu", torch.float16).contiguous().numpy()
             size = self._row_bytes[name]
-            for start, stop in _runs(rows) if size else ():  # nothing of regions where none are kept
+            for start, stop in itertools.pairwise(edges) if size else ():  # no regions in pooled-only caches
                 _write_all(self._files[name].fileno(), halves[start:stop].data, int(rows[start]) * size)
         self._unmarked.append(rows)
         if time.monotonic() - self._marked_at >= SYNC_INTERVAL_S:
@@ -89,18 +90,11 @@ class FeatureWriter:
             for name in (REGIONS, POOLED):
                 os.fsync(self._files[name].fileno())
             self._done[np.concatenate(self._unmarked)] = True
-            # In place: bits only ever go from 0 to 1, so a torn write leaves a true bitmap.
+            # In place: bits only change from 0 to 1, so a torn write leaves a valid bitmap.
             _write_all(self._files[BITMAP].fileno(), np.packbits(self._done).data, 0)
             os.fsync(self._files[BITMAP].fileno())
             self._unmarked.clear()
         self._marked_at = time.monotonic()
-
-
-def _runs(rows: npt.NDArray[np.int64]) -> Iterator[tuple[int, int]]:
-    """Yield start and stop of each stretch of consecutive rows."""
-    breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-    edges = [0, *breaks.tolist(), len(rows)]
-    yield from itertools.pairwise(edges)
 
 
 def _write_all(descriptor: int, block: memoryview, offset: int) -> None:

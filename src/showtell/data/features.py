@@ -1,10 +1,9 @@
-"""What a frozen encoder sees of a prepared set, kept once on disk as memory-mapped half floats.
+"""Encoder features of a prepared set, cached on disk as memory-mapped half floats.
 
-A cache is a directory: ``manifest.json`` (of which encoder and which set), ``regions.f16`` [V, N, R, D] and
-``pooled.f16`` [V, N, D] (row = prepared row; V views, today the upright picture alone), and ``done.bitmap``, one
-bit a row, set only after that row has reached the disk. So a process may die at any byte and the next one goes on,
-and an unfinished cache is never taken for a finished one. Where only pooled vectors are read, R is 0: of ResNet-50
-they are a fiftieth of the whole.
+A cache is a directory: ``manifest.json`` (encoder, prepared set), ``regions.f16`` [N, R, D] and ``pooled.f16`` [N, D]
+(row = prepared row), and ``done.bitmap`` with one bit per row, set only after that row has reached the disk: a
+process may be killed at any byte and the next one resumes. Without regions, R is 0 and the cache of a ResNet-50 takes
+a fiftieth. Rows that are never extracted are holes in sparse files, which take no disk space.
 """
 
 from __future__ import annotations
@@ -14,9 +13,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -33,32 +30,31 @@ from showtell.encoders.features import Features
 from showtell.errors import DataError, ImageError
 from showtell.images.preprocess import load_and_preprocess
 from showtell.system.atomic import MANIFEST, cannot_write, read_manifest, write_manifest
+from showtell.system.batch_pool import map_ahead
 from showtell.system.console import note, progress
 from showtell.system.cpu import usable_cores
 from showtell.system.device import make_batch_pool
 
-KIND, FORMAT = "feature cache", 1
-VIEWS = ("upright",)
-SHOWN_PICTURES = 10
-BATCHES_AHEAD = 3
-LAYOUT_PICTURES = 24
+KIND, FORMAT = "feature cache", 2
+SHOWN_ERRORS = 10
+BATCHES_AHEAD = 2
+LAYOUT_IMAGES = 24
 SPARE_BYTES = 64 * 2**20
 
-Pictures = npt.NDArray[np.uint8]
-_Batch = tuple[
-    npt.NDArray[np.int64], Pictures, list[str]
-]  # rows, what they show, and why others show nothing
+Images = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.int64]
+_Batch = tuple[Rows, Images, list[str]]  # rows, their images, and errors of images that cannot be read
 
 
 class FeatureCache:
-    """Features of a prepared set, read-only. `extract_features` makes one, or opens the one that is there.
+    """Cached features of a prepared set, read-only; see `extract_features`.
 
     Attributes:
-        directory: Where it is.
-        manifest: What it says of its making.
+        directory: The cache.
+        manifest: Content of its manifest.
         regions: float16 [N, R, D], memory-mapped.
         pooled: float16 [N, D], memory-mapped.
-        done: bool [N], which rows are there.
+        done: True where a row has features, bool [N].
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
@@ -75,14 +71,11 @@ class FeatureCache:
 
 
 class FlippedFeatureCache:
-    """The features of mirror images, where the encoder sees in them the mirrored map: nothing is looked at again.
-
-    Args:
-        cache: Those of the pictures, of an encoder with ``flip_average``.
+    """Features of horizontally flipped images: the flipped maps of an encoder with ``flip_average``.
 
     Attributes:
         manifest: The cache's.
-        regions: float16 [N, R, D], read by row, each row of a map from right to left.
+        regions: float16 [N, R, D], read by row, each map flipped.
         pooled: float16 [N, D], the cache's.
     """
 
@@ -97,8 +90,8 @@ class _FlippedRows:
 
     def __getitem__(self, row: int) -> npt.NDArray[np.float16]:
         regions = self._regions[row]  # [R, D], where R may be 0
-        turned: npt.NDArray[np.float16] = regions.reshape(-1, self._columns, regions.shape[1])[:, ::-1]
-        return turned.reshape(regions.shape)
+        flipped: npt.NDArray[np.float16] = regions.reshape(-1, self._columns, regions.shape[1])[:, ::-1]
+        return flipped.reshape(regions.shape)
 
 
 AnyCache = FeatureCache | FlippedFeatureCache
@@ -110,58 +103,60 @@ def extract_features(
     directory: Path,
     *,
     batch_size: int = 32,
-    rows: npt.NDArray[np.int64] | None = None,
+    rows: Rows | None = None,
     regions: bool = True,
 ) -> FeatureCache:
-    """Look at every picture of a prepared set once and keep what was seen.
+    """Encode the images of a prepared set and cache the features; resume an interrupted extraction.
 
-    Goes on where an interrupted run stopped; returns at once where nothing is missing. A picture that cannot be
-    read or has changed since it was prepared stops nothing: the others are done, then all such are named.
+    An image that cannot be read or has changed since it was prepared stops nothing: the others are encoded, then all
+    such images are reported.
 
     Args:
         prepared: The set.
         encoder: A frozen encoder.
-        directory: Where the cache is or shall be.
-        batch_size: Pictures the network sees at once.
-        rows: Which pictures, int64, ascending; None: all.
-        regions: Whether regions are wanted; if not, a new cache keeps pooled vectors alone.
+        directory: The cache, existing or new.
+        batch_size: Images per forward pass.
+        rows: Rows to encode, int64, ascending; None: all.
+        regions: Whether regions are needed; if not, a new cache holds pooled vectors only.
 
     Raises:
-        DataError: the cache there is stale, the disk is full, or pictures cannot be read.
+        DataError: the cache is stale, the disk is full, or images cannot be read.
     """
     if encoder.spec.trainable:
         raise DataError(
-            "the features of a trainable encoder cannot be kept",
+            "the features of a trainable encoder cannot be cached",
             mend="They change with every step: train without a cache",
         )
     wanted = np.arange(len(prepared), dtype=np.int64) if rows is None else rows
-    with _alone(directory):
-        manifest = _find(prepared, encoder, directory, regions=regions)
-        kept = (encoder.regions if regions else 0) if manifest is None else int(manifest["regions"])
+    with _locked(directory):
+        manifest = _open_manifest(prepared, encoder, directory, regions=regions)
+        num_regions = (encoder.regions if regions else 0) if manifest is None else int(manifest["regions"])
         done = np.zeros(len(prepared), np.bool_) if manifest is None else read_bitmap(directory, manifest)
         missing = wanted[~done[wanted]]
         if len(missing):
-            _check_room(directory, cache_bytes(len(missing), kept, encoder.width), len(missing))
+            _check_space(directory, len(missing), len(prepared), num_regions, encoder.width)
         if manifest is None:
             verify_stride_layout(prepared, encoder, wanted)
-            manifest = _lay_out(prepared, encoder, directory, regions=kept)
-        bad = _fill(prepared, encoder, directory, manifest, done, missing, batch_size) if len(missing) else []
-    if bad:
-        more = f" and {len(bad) - SHOWN_PICTURES:,} more" if len(bad) > SHOWN_PICTURES else ""
+            manifest = _create(prepared, encoder, directory, regions=num_regions)
+        errors = (
+            _fill(prepared, encoder, directory, manifest, done, missing, batch_size) if len(missing) else []
+        )
+    if errors:
+        more = f" and {len(errors) - SHOWN_ERRORS:,} more" if len(errors) > SHOWN_ERRORS else ""
         raise DataError(
-            f"{len(bad):,} of {len(missing):,} pictures have no features, the others are done",
-            found="; ".join(bad[:SHOWN_PICTURES]) + more,
-            mend="Put the pictures back, or prepare the set again",
+            f"{len(errors):,} of {len(missing):,} images have no features, the others are done",
+            found="; ".join(errors[:SHOWN_ERRORS]) + more,
+            mend="Restore the images, or prepare the set again",
         )
     return FeatureCache(directory, manifest, done)
 
 
 @contextlib.contextmanager
-def _alone(directory: Path) -> Iterator[None]:
-    """Hold a cache's directory, made if need be, so that two processes never lay out or fill it at once."""
+def _locked(directory: Path) -> Iterator[None]:
+    """Make a directory and lock it, so that only one process at a time creates or fills the cache."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        # A lock on the directory itself leaves no file, and ends with the process however that ends.
+        # A lock on the directory leaves no file and ends with the process.
         descriptor = os.open(directory, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(directory, error) from error
@@ -169,7 +164,7 @@ def _alone(directory: Path) -> Iterator[None]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            note(f"another process is filling {directory}: waiting for it")
+            note(f"waiting for another process that is filling {directory}")
             fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
@@ -177,67 +172,66 @@ def _alone(directory: Path) -> Iterator[None]:
 
 
 def cache_bytes(rows: int, regions: int, width: int) -> int:
-    """Return how many bytes a cache takes on disk."""
-    return len(VIEWS) * rows * (regions + 1) * width * np.dtype(np.float16).itemsize
+    """Return the bytes of features, regions and pooled vectors, of some rows."""
+    return rows * (regions + 1) * width * np.dtype(np.float16).itemsize
 
 
-def verify_stride_layout(prepared: PreparedSet, encoder: Encoder, rows: npt.NDArray[np.int64]) -> None:
-    """Let some pictures of these rows say whether the encoder's layout is the right one.
+def verify_stride_layout(prepared: PreparedSet, encoder: Encoder, rows: Rows) -> None:
+    """Check the encoder's stride layout on a sample of images.
 
     Raises:
-        EncoderError: it is the other one, and nothing said which to use.
+        EncoderError: the weights are of the other layout, and none was specified.
     """
     if not encoder.has_stride_variants or len(rows) == 0:
         return
-    some = rows[np.unique(np.linspace(0, len(rows) - 1, LAYOUT_PICTURES).astype(np.int64))]
-    with contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, some, len(some))) as batches:
-        for good, pictures, _ in batches:
+    sample = rows[np.unique(np.linspace(0, len(rows) - 1, LAYOUT_IMAGES).astype(np.int64))]
+    with contextlib.closing(
+        _decoded_batches(prepared, encoder.preprocessing, sample, len(sample))
+    ) as batches:
+        for good, images, _ in batches:
             if len(good) > 1:
-                encoder.verify_stride_layout(torch.from_numpy(pictures))
+                encoder.verify_stride_layout(torch.from_numpy(images))
 
 
-def _find(
+def _open_manifest(
     prepared: PreparedSet, encoder: Encoder, directory: Path, *, regions: bool
 ) -> dict[str, Any] | None:
-    """Return the manifest of the cache that is there, if there is one.
+    """Return the manifest of an existing cache, or None.
 
     Raises:
-        DataError: it is stale, or something else is there.
+        DataError: the cache is stale or of an older format, or other files are there.
     """
     if (directory / MANIFEST).exists():
-        manifest = read_manifest(directory, KIND, FORMAT)
+        manifest = read_manifest(directory, KIND, FORMAT, outdated="Delete the cache; it is extracted again")
         _refuse_stale(directory, manifest, prepared, encoder, regions=regions)
         return manifest
-    # A process killed before the manifest was there leaves some of these.
-    ours = (REGIONS, POOLED, BITMAP)
+    # A process killed before it wrote the manifest leaves some of these.
+    own = (REGIONS, POOLED, BITMAP)
     names = sorted(path.name for path in directory.iterdir())
-    foreign = [name for name in names if name not in ours and not name.startswith(f".{MANIFEST}.")]
+    foreign = [name for name in names if name not in own and not name.startswith(f".{MANIFEST}.")]
     if foreign:
         raise DataError(
-            f"cannot make a feature cache in {directory}",
+            f"cannot create a feature cache in {directory}",
             found=f"other files ({foreign[0]})",
-            mend="Name an empty or new directory",
+            mend="Choose an empty or new directory",
         )
     return None
 
 
-def _lay_out(prepared: PreparedSet, encoder: Encoder, directory: Path, *, regions: int) -> dict[str, Any]:
-    """Make an empty cache; rows that are never filled are holes in its files, which take no room."""
-    rows = len(prepared)
+def _create(prepared: PreparedSet, encoder: Encoder, directory: Path, *, regions: int) -> dict[str, Any]:
     content = {
         "encoder": encoder.identity(),
         "prepared": prepared.fingerprint,
-        "rows": rows,
+        "rows": len(prepared),
         "regions": regions,
         "grid": list(encoder.grid),
         "width": encoder.width,
-        "views": list(VIEWS),
-        "computed_in": _precision(encoder),
+        "dtype": _dtype(encoder),
     }
     try:
-        _stretch(directory / REGIONS, cache_bytes(rows, regions - 1, encoder.width))
-        _stretch(directory / POOLED, cache_bytes(rows, 0, encoder.width))
-        _stretch(directory / BITMAP, -(-rows // 8))
+        for name, size in _file_sizes(content).items():
+            with (directory / name).open("wb") as file:
+                file.truncate(size)
     except OSError as error:
         raise cannot_write(directory, error) from error
     # Last: without a manifest the directory is no cache.
@@ -245,25 +239,33 @@ def _lay_out(prepared: PreparedSet, encoder: Encoder, directory: Path, *, region
     return read_manifest(directory, KIND, FORMAT)
 
 
-def _stretch(path: Path, size: int) -> None:
-    with path.open("wb") as file:
-        file.truncate(size)
+def _file_sizes(manifest: dict[str, Any]) -> dict[str, int]:
+    rows, regions, width = (int(manifest[name]) for name in ("rows", "regions", "width"))
+    return {
+        REGIONS: cache_bytes(rows, regions - 1, width),
+        POOLED: cache_bytes(rows, 0, width),
+        BITMAP: -(-rows // 8),
+    }
 
 
-def _precision(encoder: Encoder) -> str:
+def _dtype(encoder: Encoder) -> str:
     return str(encoder.dtype).removeprefix("torch.")
 
 
-def _check_room(directory: Path, need: int, pictures: int) -> None:
-    """Say how many bytes the features of some pictures need, and refuse to begin where there is no room for them."""
+def _check_space(directory: Path, images: int, rows: int, regions: int, width: int) -> None:
+    """Report the disk space that features need, and refuse to start without it."""
+    need, apparent = cache_bytes(images, regions, width), cache_bytes(rows, regions, width)
     free = shutil.disk_usage(directory).free
-    note(f"features of {pictures:,} pictures: {_megabytes(need)} in {directory} ({_megabytes(free)} free)")
+    sparse = f"; the files are sparse and list as {_megabytes(apparent)}" if images < rows else ""
+    note(
+        f"features of {images:,} images: {_megabytes(need)} in {directory} ({_megabytes(free)} free{sparse})"
+    )
     if need + SPARE_BYTES > free:
         raise DataError(
-            f"too little room for the feature cache {directory}",
+            f"not enough disk space for the feature cache {directory}",
             found=f"{_megabytes(free)} free",
-            expected=f"{_megabytes(need + SPARE_BYTES)}",
-            mend="Free some space or name a directory on another disk",
+            expected=_megabytes(need + SPARE_BYTES),
+            mend="Free some space or choose a directory on another disk",
         )
 
 
@@ -274,16 +276,8 @@ def _megabytes(count: int) -> str:
 def _refuse_stale(
     directory: Path, manifest: dict[str, Any], prepared: PreparedSet, encoder: Encoder, *, regions: bool
 ) -> None:
-    found: dict[str, Any] = {
-        "encoder": manifest["encoder"],
-        "prepared set": manifest["prepared"],
-        "views": manifest["views"],
-    }
-    expected: dict[str, Any] = {
-        "encoder": encoder.identity(),
-        "prepared set": prepared.fingerprint,
-        "views": list(VIEWS),
-    }
+    found: dict[str, Any] = {"encoder": manifest["encoder"], "prepared set": manifest["prepared"]}
+    expected: dict[str, Any] = {"encoder": encoder.identity(), "prepared set": prepared.fingerprint}
     if regions:
         found["regions"], expected["regions"] = manifest["regions"], encoder.regions
     differences = identity_differences(found, expected)
@@ -291,7 +285,7 @@ def _refuse_stale(
         raise DataError(
             f"the feature cache {directory} is stale",
             found="; ".join(differences),
-            mend="Delete it or name another directory",
+            mend="Delete it or choose another directory",
         )
 
 
@@ -299,15 +293,9 @@ def read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.boo
     """Return which rows are done, bool [N].
 
     Raises:
-        DataError: a file of the cache is missing or not as long as the manifest says.
+        DataError: a file of the cache is missing or has another size than the manifest implies.
     """
-    rows, regions, width = (int(manifest[name]) for name in ("rows", "regions", "width"))
-    sizes = {
-        REGIONS: cache_bytes(rows, regions - 1, width),
-        POOLED: cache_bytes(rows, 0, width),
-        BITMAP: -(-rows // 8),
-    }
-    for name, size in sizes.items():
+    for name, size in _file_sizes(manifest).items():
         path = directory / name
         if not path.is_file() or path.stat().st_size != size:
             raise DataError(
@@ -316,7 +304,8 @@ def read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.boo
                 expected=f"{size:,} bytes",
                 mend="Delete the directory and extract again",
             )
-    return np.unpackbits(np.fromfile(directory / BITMAP, np.uint8), count=rows).astype(np.bool_)
+    count = int(manifest["rows"])
+    return np.unpackbits(np.fromfile(directory / BITMAP, np.uint8), count=count).astype(np.bool_)
 
 
 def _fill(
@@ -325,74 +314,65 @@ def _fill(
     directory: Path,
     manifest: dict[str, Any],
     done: npt.NDArray[np.bool_],
-    missing: npt.NDArray[np.int64],
+    missing: Rows,
     batch_size: int,
 ) -> list[str]:
-    """Extract the missing rows; return a line for each picture that could not be read."""
-    if done.any() and manifest["computed_in"] != _precision(encoder):
-        note(f"{directory} was begun in {manifest['computed_in']} and goes on in {_precision(encoder)}")
-    bad: list[str] = []
+    """Extract the missing rows; return the errors of images that cannot be read."""
+    if done.any() and manifest["dtype"] != _dtype(encoder):
+        note(f"{directory} was started in {manifest['dtype']} and continues in {_dtype(encoder)}")
+    errors: list[str] = []
 
-    def look(batch: _Batch) -> tuple[npt.NDArray[np.int64], Features | None, list[str]]:
-        rows, pictures, problems = batch
-        return rows, encoder(torch.from_numpy(pictures)) if len(rows) else None, problems
+    def encode(batch: _Batch) -> tuple[Rows, Features | None, list[str]]:
+        rows, images, unreadable = batch
+        return rows, encoder(torch.from_numpy(images)) if len(rows) else None, unreadable
 
     with (
         FeatureWriter(directory, manifest, done) as writer,
-        progress("features", len(missing), unit="pictures") as advance,
+        progress("features", len(missing), unit="images") as advance,
         contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
-        contextlib.closing(make_batch_pool(encoder.mean.device).map(look, batches)) as seen,
+        contextlib.closing(make_batch_pool(encoder.mean.device).map(encode, batches)) as encoded,
     ):
-        for rows, features, problems in seen:
+        for rows, features, unreadable in encoded:
             if features is not None:
                 writer.put(rows, features.regions[:, : manifest["regions"]], features.pooled)
-            bad += problems
-            advance(len(rows) + len(problems), "")
-    return bad
+            errors += unreadable
+            advance(len(rows) + len(unreadable), "")
+    return errors
 
 
 def _decoded_batches(
-    prepared: PreparedSet, preprocessing: Preprocessing, rows: npt.NDArray[np.int64], batch_size: int
+    prepared: PreparedSet, preprocessing: Preprocessing, rows: Rows, batch_size: int
 ) -> Generator[_Batch, None, None]:
-    """Yield rows, pictures uint8 [P, S, S, 3] and problems, decoding in threads a few batches ahead."""
-    groups = (rows[start : start + batch_size] for start in range(0, len(rows), batch_size))
-    pending: deque[tuple[npt.NDArray[np.int64], list[Future[Pictures]]]] = deque()
-    pool = ThreadPoolExecutor(max_workers=usable_cores(), thread_name_prefix="decode")
-    try:
-        while True:
-            for group in islice(groups, BATCHES_AHEAD - len(pending)):
-                pending.append(
-                    (group, [pool.submit(_load, prepared, int(row), preprocessing) for row in group])
-                )
-            if not pending:
-                return
-            group, futures = pending.popleft()
-            good, pictures, problems = [], [], []
-            for row, future in zip(group, futures, strict=True):
-                try:
-                    pictures.append(future.result())
-                    good.append(row)
-                except ImageError as error:
-                    problems.append(str(error))
-            stacked = np.stack(pictures) if pictures else np.empty((0,), np.uint8)
-            yield np.asarray(good, np.int64), stacked, problems
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    """Yield rows, images uint8 [P, S, S, 3] and errors, decoding in threads two batches ahead."""
+
+    def load(row: int) -> tuple[int, Images | ImageError]:
+        try:
+            return row, _load(prepared, row, preprocessing)
+        except ImageError as error:
+            return row, error
+
+    ahead = BATCHES_AHEAD * batch_size
+    with contextlib.closing(map_ahead(load, rows.tolist(), workers=usable_cores(), ahead=ahead)) as loaded:
+        while group := list(islice(loaded, batch_size)):
+            good = {row: image for row, image in group if not isinstance(image, ImageError)}
+            images = np.stack(list(good.values())) if good else np.empty((0,), np.uint8)
+            errors = [str(error) for _, error in group if isinstance(error, ImageError)]
+            yield np.array(list(good), np.int64), images, errors
 
 
-def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Pictures:
-    """Return one picture ready for the encoder.
+def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Images:
+    """Return one preprocessed image.
 
     Raises:
-        PictureError: it cannot be read, or its bytes are not those that were prepared.
+        ImageError: it cannot be read, or its bytes are not those that were prepared.
     """
     path = prepared.image_path(row)
     try:
         content = path.read_bytes()
+        if hashlib.sha256(content).hexdigest() != prepared.sha256(row):
+            raise ImageError(f"{path} has changed since the set was prepared")
     except OSError as error:
         raise ImageError(f"cannot read {path}", found=error.strerror or str(error)) from error
-    if hashlib.sha256(content).hexdigest() != prepared.sha256(row):
-        raise ImageError(f"{path} has changed since the set was prepared")
     try:
         return load_and_preprocess(content, preprocessing)
     except ImageError as error:

@@ -1,31 +1,23 @@
-"""Pictures that a set holds as bytes become files of the prepared set: ``pictures/``, named by content.
-
-Bytes are written as they are held, one picture at a time, each once; everything after that sees files only.
-"""
+"""Images embedded in a dataset as bytes become files of the prepared set: ``images/``, named by content."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.system.console import progress
 
-FOLDER = "pictures"
+FOLDER = "images"
 _SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 
 
 def write_embedded_images(
     examples: Iterable[Example | EmbeddedImageExample], directory: Path
 ) -> Iterator[Example]:
-    """Yield all examples, those whose set holds the bytes after these have been written.
-
-    Args:
-        examples: Gone through once; one picture is in memory at a time.
-        directory: The prepared set in the making.
-    """
-    with progress("reading pictures", None, unit="pictures") as advance:
+    """Yield all examples, writing embedded images unchanged to the prepared set ``directory``, one at a time."""
+    with progress("reading images", None, unit="images") as advance:
         for example in examples:
             if isinstance(example, Example):
                 yield example
@@ -35,10 +27,10 @@ def write_embedded_images(
                 yield Example(example.key, path, example.captions, example.split)
 
 
-def remove_unreferenced(directory: Path, used: Container[Path]) -> None:
-    """Remove the stored pictures of examples that were left out."""
+def remove_unreferenced(directory: Path, is_used: Callable[[Path], bool]) -> None:
+    """Remove the stored images of examples that were left out."""
     for path in (directory / FOLDER).glob("*/*"):
-        if path not in used:
+        if not is_used(path):
             path.unlink()
 
 

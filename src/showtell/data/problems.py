@@ -1,4 +1,4 @@
-"""All that can be wrong with a captioned set, and the one report that tells it: counts and first examples."""
+"""Everything that can be wrong with a captioned set, and its report: counts and first examples."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Any
 from showtell.data.sources.base import Problem
 
 KINDS: dict[str, str] = {
-    "missing-picture": "pictures that are not there",
-    "undecodable-picture": "pictures that cannot be read",
-    "duplicate-picture": "pictures with the bytes of an earlier one",
-    "no-captions": "pictures without captions",
-    "captions-without-picture": "captions without a picture",
-    "empty-caption": "captions with no text",
-    "duplicate-caption": "captions that a picture has twice (kept)",
-    "listed-twice": "pictures that stand twice in a split list (read once)",
-    "two-splits": "pictures in two splits (kept in test, else in dev)",
-    "unknown-split": "entries of an unknown split",
+    "missing-image": "images that do not exist",
+    "undecodable-image": "images that cannot be decoded",
+    "duplicate-image": "images with the same bytes as an earlier one",
+    "no-captions": "images without captions",
+    "captions-without-image": "captions without an image",
+    "empty-caption": "empty captions",
+    "duplicate-caption": "captions that an image has twice (kept)",
+    "listed-twice": "images listed twice in a split list (read once)",
+    "two-splits": "images in two splits (kept in test, else in dev)",
+    "unknown-split": "entries with an unknown split",
     "unreadable-line": "entries that cannot be read",
     "not-unicode": "names or captions that are not valid Unicode",
 }
 
 HARMLESS = frozenset({"duplicate-caption", "listed-twice"})
-"""Kinds that cost nothing of a set: told, but not counted against it."""
+"""Kinds that lose no example: reported, but not counted against the limit."""
 
 
 def printable(problem: Problem) -> Problem:
-    """Return the problem with what is not valid Unicode (file names, JSON) escaped."""
+    """Return the problem with invalid Unicode (from file names or JSON) escaped."""
     key, detail = (text.encode(errors="backslashreplace").decode() for text in (problem.key, problem.detail))
     return Problem(problem.kind, key, detail)
 
@@ -43,7 +43,7 @@ def by_kind(problems: Iterable[Problem]) -> dict[str, list[Problem]]:
 
 
 def report(problems: Sequence[Problem], *, examples: int) -> list[str]:
-    """Return a line for each kind, with its count, and up to ``examples`` lines of examples under it."""
+    """Return a line with the count of each kind, and up to ``examples`` lines of examples below it."""
     lines = []
     for kind, group in by_kind(problems).items():
         lines.append(f"{len(group):>9,}  {kind}: {KINDS[kind]}")
@@ -58,33 +58,31 @@ def read_problems(file: Path) -> list[Problem]:
     return [Problem(**json.loads(line)) for line in file.read_text(encoding="utf-8").split("\n") if line]
 
 
-MADE = {
-    "none": "The source has no split; it was made by picture",
-    "all": "The source's own split was left aside; it was made by picture",
-    "train": "Shares were cut off the source's own training split by picture",
+GENERATED = {
+    "none": "The source has no split; images were assigned to splits",
+    "all": "The source's own split was ignored; images were assigned to splits",
+    "train": "Images of the source's training split were assigned to splits",
 }
 
 
 def describe(directory: Path, manifest: dict[str, Any]) -> list[str]:
-    """Return what a prepared set holds, as lines: counts per split, lengths of captions, problems, notes."""
-    lines = [f"{'split':<6}{'pictures':>10}{'captions':>10}{'words (median)':>16}{'words (95 %)':>14}"]
+    """Return a summary of a prepared set as lines: counts per split, caption lengths, problems, notes."""
+    lines = [f"{'split':<6}{'images':>10}{'captions':>10}{'words (median)':>16}{'words (95 %)':>14}"]
     for split, count in manifest["splits"].items():
         lines.append(
-            f"{split:<6}{count['pictures']:>10,}{count['captions']:>10,}"
+            f"{split:<6}{count['images']:>10,}{count['captions']:>10,}"
             f"{count['caption_len_median']:>16g}{count['caption_len_p95']:>14g}"
         )
-    made = manifest["generated_split"]
-    if made:
-        lines.append(f"{MADE[made.get('make_split', 'none')]} ({_listed(made)}).")
+    generated = manifest["generated_split"]
+    if generated:
+        options = ", ".join(f"{name} {value}" for name, value in generated.items())
+        lines.append(f"{GENERATED[generated.get('make_split', 'none')]} ({options}).")
     lines += [note + "." for note in manifest["notes"]]
     if manifest["problems"]:
         problems = read_problems(directory / "problems.jsonl")
-        lines += ["Problems, all in problems.jsonl; what is bad was left out:", *report(problems, examples=1)]
-    return [
-        *lines,
-        f"{directory}: {manifest['source']['format']}, fingerprint {manifest['fingerprint'][:12]}",
-    ]
-
-
-def _listed(options: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {value}" for name, value in options.items())
+        lines += [
+            "Problems (all in problems.jsonl; bad entries were left out):",
+            *report(problems, examples=1),
+        ]
+    fingerprint = manifest["fingerprint"][:12]
+    return [*lines, f"{directory}: {manifest['source']['format']}, fingerprint {fingerprint}"]

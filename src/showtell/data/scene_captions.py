@@ -1,15 +1,13 @@
-"""The little language of the drawn scenes: words for a scene, and whether a caption is true of it.
+"""The grammar of the drawn scenes: it generates captions and checks whether a caption is true of a scene.
 
-The same small grammar writes the captions and reads them back, so that a caption, ours or a network's, can
-be checked against the truth. No two objects of a scene share both colour and kind, so a noun phrase names one
-object or none.
+No two objects of a scene share both color and kind, so a noun phrase identifies one object or none.
 
-| phrase                                  | what it claims                                    |
+| phrase                                  | claim                                             |
 |-----------------------------------------|---------------------------------------------------|
-| a small red ring                        | a red ring is there, and it is small              |
-| ... is left of / to the left of ...     | its column lies left of the other's               |
-| ... above / over ..., below / under ... | its row lies above, below the other's             |
-| at the top left, at the middle centre   | row 0 and column 0, row 1 and column 1            |
+| a small red ring                        | there is a red ring, and it is small              |
+| ... is left of / to the left of ...     | its column is left of the other's                 |
+| ... above / over ..., below / under ... | its row is above, below the other's               |
+| at the top left                         | row 0 and column 0                                |
 | it                                      | the first object of the caption                   |
 """
 
@@ -20,7 +18,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple")
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple")
 KINDS = ("circle", "square", "triangle", "star", "ring")
 SIZES = ("small", "large")
 CAPTIONS_PER_SCENE = 5
@@ -33,7 +31,7 @@ RELATIONS = {
 }
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
-# All places have four words: where some had fewer, ranking by the mean of log-probabilities preferred the others.
+# All places have four words: ranking by mean log-probability would prefer longer ones.
 PLACES = {(row, column): f"at the {ROWS[row]} {COLUMNS[column]}" for row in range(3) for column in range(3)}
 
 
@@ -43,34 +41,34 @@ class SceneObject:
 
     Attributes:
         kind: One of `KINDS`.
-        colour: One of `COLOURS`.
+        color: One of `COLORS`.
         size: One of `SIZES`.
         row: 0 top, 1 middle, 2 bottom.
         column: 0 left, 1 middle, 2 right.
     """
 
     kind: str
-    colour: str
+    color: str
     size: str
     row: int
     column: int
 
     @property
     def name(self) -> str:
-        """Colour and kind: no two objects of a scene share both."""
-        return f"{self.colour} {self.kind}"
+        """Color and kind: no two objects of a scene share both."""
+        return f"{self.color} {self.kind}"
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What is true of one drawn picture: two or three objects in reading order, no two in one cell or of one name."""
+    """Content of a drawn image: two or three objects in reading order, with different cells and names."""
 
     key: str
     objects: tuple[SceneObject, ...]
 
 
 def relations(first: SceneObject, second: SceneObject) -> list[str]:
-    """Return every relation (keys of `RELATIONS`) in which the first object stands to the second, vertical first."""
+    """Return all relations (keys of `RELATIONS`) of the first object to the second, vertical first."""
     found = []
     if first.row != second.row:
         found.append("above" if first.row < second.row else "below")
@@ -84,7 +82,7 @@ def relations(first: SceneObject, second: SceneObject) -> list[str]:
 
 @dataclass(frozen=True)
 class _Words:
-    """The phrases one wording is put together from; "it" stands for the first object."""
+    """The phrases of a wording."""
 
     first: str
     second: str
@@ -108,10 +106,9 @@ WORDINGS: tuple[Wording, ...] = (
 def write_captions(scene: Scene, generator: random.Random) -> list[str]:
     """Return five differently worded captions that are true of the scene and name all its objects.
 
-    They tell the scene as one reads: the first object is the topmost (of these the leftmost), its relation is to the
-    last one, and of two relations the vertical one is told. The first word of a wording decides which object is named
-    first. Where that was a matter of chance, networks blended two objects into one, or named one twice, for several
-    times as many steps.
+    They follow the reading order: the first object is the topmost (of these the leftmost), its relation is to the
+    last one, and of two relations the vertical one is used. The first word of a wording determines which object comes
+    first. With a random order, networks merged two objects or repeated one for several times as many steps.
     """
     captions = []
     for wording in generator.sample(WORDINGS, CAPTIONS_PER_SCENE):
@@ -132,13 +129,13 @@ def write_captions(scene: Scene, generator: random.Random) -> list[str]:
     return captions
 
 
-def _noun_phrase(thing: SceneObject, generator: random.Random) -> str:
-    phrase = f"{thing.size} {thing.name}" if generator.random() < 0.4 else thing.name
+def _noun_phrase(item: SceneObject, generator: random.Random) -> str:
+    phrase = f"{item.size} {item.name}" if generator.random() < 0.4 else item.name
     return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
 
 
-def _place(thing: SceneObject) -> str:
-    return PLACES[thing.row, thing.column]
+def _place(item: SceneObject) -> str:
+    return PLACES[item.row, item.column]
 
 
 # -- reading -----------------------------------------------------------------------------------------
@@ -151,10 +148,10 @@ def _any_of(words: Iterable[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-# One letter per phrase: N noun phrase, R relation, P place, I "it", J joint; L (lead, "is") claims nothing.
+# One letter per phrase: N noun phrase, R relation, P place, I "it", J conjunction; L (lead, "is") claims nothing.
 _PHRASE = re.compile(
     rf"(?P<N>(?:an?|the) (?:(?P<size>{_any_of(SIZES)}) )?"
-    rf"(?P<name>(?:{_any_of(COLOURS)}) (?:{_any_of(KINDS)})))"
+    rf"(?P<name>(?:{_any_of(COLORS)}) (?:{_any_of(KINDS)})))"
     rf"|(?P<R>{_any_of(_RELATION_OF)})|(?P<P>{_any_of(_CELL_OF)})|(?P<I>it)|(?P<J>and|with)"
     r"|(?P<L>there is|is)"
 )
@@ -175,7 +172,7 @@ class _Phrase:
 
 @dataclass(frozen=True)
 class _Claims:
-    """What a caption says: its noun phrases, (object, place) pairs and (object, relation, object) triples."""
+    """The claims of a caption: noun phrases, (object, place) pairs and (object, relation, object) triples."""
 
     nouns: list[_Phrase]
     places: list[tuple[_Phrase, str]]
@@ -183,15 +180,15 @@ class _Claims:
 
 
 def check_caption(caption: str, scene: Scene, *, details: bool = True) -> list[str]:
-    """Return what is wrong with a caption of this scene, in words; empty where all it says is true.
+    """Return the errors of a caption of this scene, in words; empty if it is true.
 
-    Checked are objects, colours, kinds and relations, and as ``details`` sizes and places. A caption outside the
-    grammar is wrong.
+    It checks objects, colors, kinds and relations, and as ``details`` sizes and places. A caption outside the grammar
+    is an error.
     """
     claims = _read(caption)
     if claims is None:
         return ["it is not a sentence about a scene"]
-    truth = {thing.name: thing for thing in scene.objects}
+    truth = {item.name: item for item in scene.objects}
     wrong = [f"there is no {noun.name}" for noun in claims.nouns if noun.name not in truth]
     names = [noun.name for noun in claims.nouns]
     wrong += [f"the {name} is named twice" for name in sorted(set(names)) if names.count(name) > 1]
@@ -210,13 +207,13 @@ def check_caption(caption: str, scene: Scene, *, details: bool = True) -> list[s
 
 
 def named_objects(caption: str) -> set[str]:
-    """Return the names ("red ring") of all objects a caption speaks of; empty for one outside the grammar."""
+    """Return the names ("red ring") of all objects in a caption; empty for one outside the grammar."""
     claims = _read(caption)
     return set() if claims is None else {noun.name for noun in claims.nouns}
 
 
-def _is_at(thing: SceneObject, place: str) -> bool:
-    return _CELL_OF[place] == (thing.row, thing.column)
+def _is_at(item: SceneObject, place: str) -> bool:
+    return _CELL_OF[place] == (item.row, item.column)
 
 
 def _read(caption: str) -> _Claims | None:
@@ -253,7 +250,7 @@ def _collect(clause: list[_Phrase], claims: _Claims) -> None:
 
 
 def _phrases(caption: str) -> list[_Phrase] | None:
-    """Cut a caption into phrases; leads and "is" are left out. None where some word belongs to no phrase."""
+    """Split a caption into phrases without leads and "is"; None if a word belongs to no phrase."""
     text = " ".join(re.findall(r"[a-z]+|[^a-z\s.,]", caption.lower()))
     phrases, position = [], 0
     while position < len(text):

@@ -1,4 +1,4 @@
-"""Where the memory of a batch comes from: a feature cache, or the pictures themselves."""
+"""Feature sources of batches: cached features, crops of cached feature maps, or the images themselves."""
 
 from __future__ import annotations
 
@@ -20,39 +20,38 @@ from showtell.images.preprocess import load_and_preprocess, min_decode_size, pre
 from showtell.system.cpu import usable_cores
 
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""How far down and right they lie."""
+"""Vertical and horizontal position of each corner crop."""
+
+Rows = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Places = npt.NDArray[np.float64] | None
 
 
 class CachedFeatures:
-    """Reads features that were seen before.
+    """Reads cached features.
 
     Args:
-        views: Caches of the pictures as they are, then (only where views are mirrored) of the mirrored ones; first
-            those of the whole view, then (only where there are such) of its four corners as in `CORNERS`.
+        views: For each view, the cache of the images and (only where images are flipped) that of the flipped ones:
+            first the whole view, then (only where there are such) its four corner crops, as in `CORNERS`.
     """
 
     def __init__(self, *views: Sequence[AnyCache]) -> None:
         self._views = views
 
-    def load(
-        self,
-        rows: npt.NDArray[np.int64],
-        mirrored: npt.NDArray[np.bool_],
-        places: npt.NDArray[np.float64] | None = None,
-    ) -> Features:
-        """Return features float16 of rows int64 [P], the mirrored ones where ``mirrored`` bool [P] says so.
+    def load(self, rows: Rows, mirrored: Mask, places: Places = None) -> Features:
+        """Return features float16 of rows int64 [P], the flipped ones where ``mirrored`` bool [P] is true.
 
-        Where there are corners, ``places`` float64 [P, 2] (down and right, 0 to 1) choose the nearest of the view's
-        middle (the whole view: half of the square) and its corners (of the picture before it is mirrored).
+        With corner crops, ``places`` float64 [P, 2] (vertical and horizontal, 0 to 1) choose the view whose middle is
+        nearest: the whole view for half of the unit square, else a corner (of the image before it is flipped).
         """
         chosen = np.zeros(len(rows), np.int64)
         if places is not None and len(self._views) > 1:
-            in_middle = np.abs(places - 0.5).sum(axis=1) < 0.5
-            down, right = (places >= 0.5).T
-            chosen = np.where(in_middle, 0, 1 + 2 * down + right)
-        caches = [self._views[view][int(swap)] for view, swap in zip(chosen.tolist(), mirrored, strict=True)]
-        # By numpy, which keeps to this thread: torch's threads would go on spinning beside those of the network. Left
-        # as half floats, which torch widens in an eighth of numpy's time, where the network runs.
+            central = np.abs(places - 0.5).sum(axis=1) < 0.5
+            bottom, right = (places >= 0.5).T
+            chosen = np.where(central, 0, 1 + 2 * bottom + right)
+        caches = [self._views[view][int(flip)] for view, flip in zip(chosen.tolist(), mirrored, strict=True)]
+        # numpy stays in this thread, where torch's threads would compete with the network's. The result stays
+        # float16: on the network's device, torch converts it in an eighth of numpy's time.
         regions, pooled = (
             np.stack([getattr(cache, name)[row] for cache, row in zip(caches, rows, strict=True)])
             for name in ("regions", "pooled")
@@ -62,16 +61,15 @@ class CachedFeatures:
 
 
 class WindowedFeatureSource:
-    """Reads windows of maps that were seen before: views without end, none of them looked at again.
+    """Reads random windows of cached feature maps: unlimited crops without encoding again.
 
-    Up and down, and from left to right, half of the views show the whole side; the others a run of its cells, at
-    least ``crop`` of them, as likely to lie in one place as in another.
+    Vertically and horizontally, half of the windows cover the whole side, the others a run of at least the fraction
+    ``crop`` of its cells, all positions equally likely.
 
     Args:
-        views: The cache of the maps as the encoder's last stage has them, then (only where views are mirrored) that
-            of the mirrored pictures.
-        grid: Rows and columns of regions that a window becomes, as the encoder itself makes them of the whole map.
-        crop: Least share of a side that is shown.
+        views: The cache of the encoder's last feature maps, then (only where images are flipped) the flipped one.
+        grid: Rows and columns of regions that a window is pooled to, as the encoder pools the whole map.
+        crop: Smallest fraction of a side.
     """
 
     def __init__(self, views: Sequence[AnyCache], *, grid: tuple[int, int], crop: float) -> None:
@@ -81,30 +79,24 @@ class WindowedFeatureSource:
             window_weights(cells, regions, crop) for cells, regions in zip(self._shape, grid, strict=True)
         ]
 
-    def load(
-        self,
-        rows: npt.NDArray[np.int64],
-        mirrored: npt.NDArray[np.bool_],
-        places: npt.NDArray[np.float64] | None = None,
-    ) -> WindowedFeatures:
-        """Return the windows of rows int64 [P] that ``places`` float64 [P, 2] choose; without places, whole maps."""
+    def load(self, rows: Rows, mirrored: Mask, places: Places = None) -> WindowedFeatures:
+        """Return the windows of rows int64 [P] at ``places`` float64 [P, 2], or the whole maps."""
         maps = np.stack(
-            [self._views[int(swap)].regions[row] for row, swap in zip(rows, mirrored, strict=True)]
+            [self._views[int(flip)].regions[row] for row, flip in zip(rows, mirrored, strict=True)]
         )
         chosen = np.zeros((len(rows), 2)) if places is None else places
-        down, right = (
+        vertical, horizontal = (
             side[_random_window(place, len(side))] for side, place in zip(self._sides, chosen.T, strict=True)
         )
-        return WindowedFeatures(
-            *(torch.from_numpy(part) for part in (maps.reshape(-1, *self._shape, maps.shape[2]), down, right))
-        )
+        maps = maps.reshape(-1, *self._shape, maps.shape[2])
+        return WindowedFeatures(*(torch.from_numpy(part) for part in (maps, vertical, horizontal)))
 
 
 def window_weights(cells: int, regions: int, crop: float) -> npt.NDArray[np.float32]:
-    """Return the windows of one side of a map as means over its cells, float32 [W, regions, cells].
+    """Return the windows of a side as means over its cells, float32 [W, regions, cells].
 
-    The whole side first, then every run of at least ``crop`` of its cells. A window's regions are means over the
-    cells that they touch, as `torch.nn.functional.adaptive_avg_pool2d` has them.
+    The first window is the whole side, then come all runs of at least the fraction ``crop`` of its cells. Regions are
+    means over the cells that they overlap, as in `torch.nn.functional.adaptive_avg_pool2d`.
     """
     sizes = range(cells, max(1, math.ceil(crop * cells - 1e-9)) - 1, -1)
     windows = [(start, size) for size in sizes for start in range(cells - size + 1)]
@@ -116,20 +108,20 @@ def window_weights(cells: int, regions: int, crop: float) -> npt.NDArray[np.floa
     return weights
 
 
-def _random_window(places: npt.NDArray[np.float64], windows: int) -> npt.NDArray[np.int64]:
-    """Return which window numbers in 0..1 choose: the first of them below a half, the others above."""
-    parts = 1 + np.floor((2 * places - 1) * (windows - 1))
-    return np.where((places < 0.5) | (windows == 1), 0, parts).astype(np.int64)
+def _random_window(places: npt.NDArray[np.float64], windows: int) -> Rows:
+    """Return the windows that numbers in 0..1 choose: the first one below a half, the others above."""
+    others = 1 + np.floor((2 * places - 1) * (windows - 1))
+    return np.where((places < 0.5) | (windows == 1), 0, others).astype(np.int64)
 
 
 class ImageSource:
-    """Decodes pictures anew each time, for an encoder that is trained along or views that are never the same.
+    """Decodes images on each access, for trainable encoders and random crops.
 
     Args:
         prepared: The set.
-        preprocessing: What the encoder wants to see.
-        crop: Side of the window shown in training, see `showtell.images.preprocess.random_crop_box`; None: the whole view.
-        threads: That decode at once (decoders release the interpreter's lock); None: one per core.
+        preprocessing: The encoder's preprocessing.
+        crop: Size of the training crop, see `showtell.images.preprocess.random_crop_box`; None: the whole view.
+        threads: Decoding threads (decoders release the GIL); None: one per core.
     """
 
     def __init__(
@@ -143,23 +135,18 @@ class ImageSource:
         self._prepared, self._preprocessing, self._crop = prepared, preprocessing, crop
         self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="decode")
 
-    def load(
-        self,
-        rows: npt.NDArray[np.int64],
-        mirrored: npt.NDArray[np.bool_],
-        places: npt.NDArray[np.float64] | None = None,
-    ) -> Tensor:
-        """Return pictures uint8 [P, S, S, 3] of rows int64 [P], or the windows at ``places`` float64 [P, 2]."""
-        where = [None] * len(rows) if places is None or self._crop is None else places.tolist()
-        pictures = np.stack(list(self._pool.map(self._decode, rows.tolist(), where)))  # [P, S, S, 3]
-        pictures[mirrored] = pictures[mirrored][:, :, ::-1]
-        return torch.from_numpy(pictures)
+    def load(self, rows: Rows, mirrored: Mask, places: Places = None) -> Tensor:
+        """Return images uint8 [P, S, S, 3] of rows int64 [P], or their crops at ``places`` float64 [P, 2]."""
+        positions = [None] * len(rows) if places is None or self._crop is None else places.tolist()
+        images = np.stack(list(self._pool.map(self._decode, rows.tolist(), positions)))  # [P, S, S, 3]
+        images[mirrored] = images[mirrored][:, :, ::-1]
+        return torch.from_numpy(images)
 
-    def _decode(self, row: int, place: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
+    def _decode(self, row: int, position: tuple[float, float] | None) -> npt.NDArray[np.uint8]:
         path = self._prepared.image_path(row)
-        if place is None or self._crop is None:
+        if position is None or self._crop is None:
             return load_and_preprocess(path, self._preprocessing)
-        picture = load_image(path, at_least=min_decode_size(self._preprocessing, share=self._crop))
-        height, width = picture.shape[:2]
-        window = random_crop_box(*place, height, width, self._preprocessing, share=self._crop)
-        return preprocess_image(picture, self._preprocessing, window=window)
+        image = load_image(path, at_least=min_decode_size(self._preprocessing, share=self._crop))
+        height, width = image.shape[:2]
+        window = random_crop_box(*position, height, width, self._preprocessing, share=self._crop)
+        return preprocess_image(image, self._preprocessing, window=window)

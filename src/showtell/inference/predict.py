@@ -19,7 +19,7 @@ from showtell.inference.captioner import BATCH_SIZE, Caption, Captioner
 from showtell.inference.writers import Form, header, rows
 from showtell.system.atomic import atomic_path, cannot_write, with_file_name
 from showtell.system.console import note, progress
-from showtell.system.disk_store import DiskList, external_sort, text_list, to_bytes
+from showtell.system.disk_store import DiskList, text_list, to_bytes
 
 
 @dataclass
@@ -66,7 +66,7 @@ def _spilled_paths(paths: Iterable[Path] = ()) -> DiskList[Path]:
 
 
 def _pictures_of(folder: Path, recursive: bool) -> Iterator[Path]:
-    for name in external_sort(_names(folder, recursive), lambda name: _natural(name.removesuffix("/"))):
+    for name in sorted(_names(folder, recursive), key=lambda name: _natural(name.removesuffix("/"))):
         if name.endswith("/"):
             yield from _pictures_of(folder / name, recursive)
         else:

@@ -1,7 +1,7 @@
-"""Writing that survives a crash at any byte: a temporary name beside the place, flushed, then renamed.
+"""Atomic writes: a temporary name in the same directory, synced, then renamed; safe against a crash at any byte.
 
-A directory of ours says in its ``manifest.json`` what it is (``kind``), in which format version, from what it was
-made and with which options. Nothing reads a directory it cannot identify; nothing writes over one it did not make.
+A directory of ours has a ``manifest.json`` with its ``kind``, format version, origin and options. Directories without
+one are neither read nor overwritten.
 """
 
 from __future__ import annotations
@@ -24,26 +24,17 @@ from showtell.errors import DataError, ShowtellError
 MANIFEST = "manifest.json"
 SWAP_SECONDS = 0.1
 
-_FREE_SPACE = "Free some space or choose another place"
-_BE_ALLOWED = "Choose a place that you may write to"
-_CHECK_PATH = "Check the path"
 _ADVICE = {
-    errno.ENOSPC: _FREE_SPACE,
-    errno.EDQUOT: _FREE_SPACE,
-    errno.EFBIG: _FREE_SPACE,
-    errno.EACCES: _BE_ALLOWED,
-    errno.EPERM: _BE_ALLOWED,
-    errno.EROFS: _BE_ALLOWED,
-    errno.ENOENT: _CHECK_PATH,
-    errno.ENOTDIR: _CHECK_PATH,
-    errno.EISDIR: _CHECK_PATH,
-    errno.EEXIST: _CHECK_PATH,
-    errno.ENAMETOOLONG: _CHECK_PATH,
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space or choose another place"),
+    **dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "Choose a place with write permission"),
+    **dict.fromkeys(
+        (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG), "Check the path"
+    ),
 }
 
 
 def sha256_file(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -55,13 +46,13 @@ def sha256_json(value: Any) -> str:
 
 
 def _file_mode() -> int:
-    """Return the mode a new file would have; temporary ones are made for their owner alone."""
+    """Return the default mode of new files; temporary files are private."""
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
 
 
-def _flush_directory(path: Path) -> None:
+def _sync_directory(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -71,10 +62,10 @@ def _flush_directory(path: Path) -> None:
 
 @contextlib.contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path``; rename it into place when the block ends well.
+    """Yield a temporary path in the same directory; rename it to ``path`` if the block succeeds.
 
     Raises:
-        DataError: the file cannot be written (full disk, no permission); what stood at ``path`` before is untouched.
+        DataError: the file cannot be written (full disk, no permission); an existing file is unchanged.
     """
     temporary: Path | None = None
     try:
@@ -87,7 +78,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.chmod(_file_mode())
         temporary.replace(path)
-        _flush_directory(path.parent)
+        _sync_directory(path.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
     finally:
@@ -96,10 +87,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Return a UTF-8 file's text, without its byte order mark.
+    """Return the text of a UTF-8 file, without its byte order mark.
 
     Raises:
-        DataError: it cannot be read, or is in another encoding.
+        DataError: it cannot be read, or has another encoding.
     """
     try:
         return path.read_bytes().decode("utf-8-sig")
@@ -117,11 +108,11 @@ def read_text(path: Path) -> str:
 
 
 def text_lines(path: Path, *, newline: str = "\n") -> Iterator[str]:
-    """Yield a UTF-8 file's lines with their ends, one by one, without its byte order mark.
+    """Yield the lines of a UTF-8 file with their ends, without its byte order mark.
 
     Args:
         path: The file.
-        newline: What ends a line; empty: LF, CR or both.
+        newline: Line end; empty: LF, CR or both.
 
     Raises:
         DataError: as `read_text`.
@@ -130,24 +121,24 @@ def text_lines(path: Path, *, newline: str = "\n") -> Iterator[str]:
         with path.open(encoding="utf-8-sig", newline=newline) as file:
             yield from file
     except (OSError, UnicodeDecodeError):
-        read_text(path)  # says where it is wrong
+        read_text(path)  # raises with the position
         raise
 
 
 def read_json_lines(path: Path, *, may_be_cut: bool = False) -> list[dict[str, Any]]:
-    """Return the objects of a JSON lines file of ours; none where there is no file.
+    """Return the objects of a JSON lines file; empty if there is no file.
 
     Args:
         path: The file.
-        may_be_cut: Whoever appends to it may have been killed: a last line that was cut short is left out.
+        may_be_cut: Ignore a truncated last line, since an appending process may have been killed.
 
     Raises:
-        DataError: it cannot be read, or a line is no JSON object.
+        DataError: the file cannot be read, or a line is no JSON object.
     """
     if not path.exists():
         return []
     rows = []
-    # Not splitlines(): U+2028 may stand inside a JSON string
+    # Not splitlines(): JSON strings may contain U+2028.
     lines = read_text(path).split("\n")
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -174,11 +165,11 @@ def write_json(path: Path, value: Any) -> None:
 
 @contextlib.contextmanager
 def atomic_directory(path: Path) -> Iterator[Path]:
-    """Yield an empty temporary directory; swap it in for ``path`` when the block ends well.
+    """Yield an empty temporary directory; swap it in for ``path`` if the block succeeds.
 
-    Two renames are needed where ``path`` exists. A crash between them leaves the old directory whole as
-    ``.NAME.old``, which `recover_directory` puts back and `resolve_swapped` finds. While the block runs the
-    temporary directory is locked, so that no other writer takes it for what a killed one left.
+    Replacing ``path`` takes two renames. A crash between them leaves the old directory intact as ``.NAME.old``, which
+    `recover_directory` restores and `resolve_swapped` finds. The temporary directory is locked, so that no other
+    process takes it for the leftover of a killed one.
     """
     path = with_file_name(path)
     old = path.with_name(f".{path.name}.old")
@@ -196,12 +187,12 @@ def atomic_directory(path: Path) -> Iterator[Path]:
                 item.chmod(_file_mode())
                 with item.open("rb+") as file:
                     os.fsync(file.fileno())
-        _flush_directory(temporary)
+        _sync_directory(temporary)
         if path.exists():
             shutil.rmtree(old, ignore_errors=True)
             path.rename(old)
         temporary.rename(path)
-        _flush_directory(path.parent)
+        _sync_directory(path.parent)
         shutil.rmtree(old, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -215,10 +206,10 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 
 def recover_directory(path: Path) -> None:
-    """Finish a swap that a crash interrupted, and clear what killed writers left beside ``path``.
+    """Undo a swap that a crash interrupted, and delete what killed writers left beside ``path``.
 
-    For who is about to write ``path`` alone: a reader that did this could undo a swap that is under way, and takes
-    `resolve_swapped` instead. What a living writer holds stays.
+    For writers only: a reader could undo a swap in progress, and calls `resolve_swapped` instead. Temporary
+    directories of running writers stay.
     """
     path = with_file_name(path)
     old = path.with_name(f".{path.name}.old")
@@ -232,26 +223,26 @@ def recover_directory(path: Path) -> None:
 
 
 def resolve_swapped(path: Path) -> Path:
-    """Return where a directory that `atomic_directory` writes can be read: ``path``, or ``.NAME.old``.
+    """Return where to read a directory of `atomic_directory`: ``path``, or ``.NAME.old`` if a crash left only that.
 
-    The latter where a writer was killed between its two renames. Nothing on the disk is changed.
+    Nothing on disk is changed.
     """
-    path_named = with_file_name(path)
-    old = path_named.with_name(f".{path_named.name}.old")
+    absolute = with_file_name(path)
+    old = absolute.with_name(f".{absolute.name}.old")
     if path.exists() or not old.exists():
         return path
-    # Most likely a swap is under way, and over in a moment.
+    # A swap may be in progress, which takes a moment.
     time.sleep(SWAP_SECONDS)
     return path if path.exists() or not old.exists() else old
 
 
 def with_file_name(path: Path) -> Path:
-    """Return a path that ends in a name, as ``.`` and ``..`` do not, so that something can lie beside it."""
+    """Return an equivalent path that ends in a name, unlike ``.`` and ``..``, so that it has siblings."""
     return path.resolve() if path.name in {"", ".."} else path
 
 
 def lock_directory(directory: Path) -> int | None:
-    """Lock a directory until the descriptor returned is closed, or the process ends; None: another holds it."""
+    """Lock a directory until the returned descriptor is closed; None: another process holds it."""
     try:
         descriptor = os.open(directory, os.O_RDONLY)
     except FileNotFoundError:
@@ -265,44 +256,58 @@ def lock_directory(directory: Path) -> int | None:
 
 
 def cannot_write(path: Path, error: OSError) -> ShowtellError:
-    """Say why a place cannot be written and what to do."""
-    reason = error.strerror or str(error)
+    """Return the error of a path that cannot be written."""
     advice = _ADVICE.get(error.errno or 0, "Choose another place")
     return DataError(
-        f"cannot write {path}", found=reason, mend=f"{advice}; what stood there before is untouched"
+        f"cannot write {path}",
+        found=error.strerror or str(error),
+        mend=f"{advice}; existing files are unchanged",
     )
 
 
 def write_manifest(directory: Path, kind: str, version: int, content: dict[str, Any]) -> None:
-    """Write ``manifest.json``: what this directory is, and what ``content`` says of its making."""
+    """Write ``manifest.json`` with the kind and format version of a directory, and ``content``."""
     write_json(directory / MANIFEST, {"kind": kind, "format": version, **content})
 
 
-def read_manifest(directory: Path, kind: str, version: int) -> dict[str, Any]:
-    """Read a directory's manifest and check that it is a ``kind`` of this format version.
+def read_manifest(
+    directory: Path, kind: str, version: int, *, missing: str = "Check the path", outdated: str = ""
+) -> dict[str, Any]:
+    """Return the manifest of a directory of this kind and format version.
+
+    Args:
+        directory: The directory.
+        kind: What it must be.
+        version: Its format version.
+        missing: Advice for a directory without a manifest.
+        outdated: Advice for a directory of another version.
 
     Raises:
         DataError: no such directory, no manifest, another kind, or another version.
     """
     path = directory / MANIFEST
+    outdated = outdated or f"Make the {kind} again with this version of showtell"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found_kind, found_version = manifest["kind"], manifest["format"]
     except FileNotFoundError as error:
-        whole = with_file_name(directory)
-        old = whole.with_name(f".{whole.name}.old")
+        absolute = with_file_name(directory)
+        old = absolute.with_name(f".{absolute.name}.old")
+        mend = missing if directory.is_dir() else "Check the path"
         raise DataError(
             f"{directory} is not a {kind}",
             found=f"no {MANIFEST}" if directory.is_dir() else "no such directory",
-            mend=f"A killed writer left it whole: mv {old} {directory}" if old.is_dir() else "Check the path",
+            mend=f"A killed process left it as a backup: mv {old} {directory}" if old.is_dir() else mend,
         ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read {path}", found=str(error), mend=f"Make the {kind} again") from error
-    if (found_kind, found_version) != (kind, version):
+    if found_kind != kind:
+        raise DataError(f"{directory} is not a {kind}", found=f"a {found_kind}", mend="Check the path")
+    if found_version != version:
         raise DataError(
-            f"{directory} cannot be used here",
-            found=f"{found_kind}, format {found_version}",
-            expected=f"{kind}, format {version}",
-            mend=f"Check the path, or make the {kind} again with this version of showtell",
+            f"cannot use {directory}",
+            found=f"{kind}, format {found_version}",
+            expected=f"format {version}",
+            mend=outdated,
         )
     return dict(manifest)

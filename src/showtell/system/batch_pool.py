@@ -1,7 +1,7 @@
-"""Batches worked on side by side: every lane is a thread with its share of the cores, and results come in order.
+"""A pool of threads that processes batches concurrently, each on some of the cores, with results in order.
 
-A search is many small steps, which several cores share badly: between any two of them all but one wait. Two batches
-at once, each on its half of the cores, leave none idle, and one is searched while the other is looked at.
+Decoding consists of many small steps, which several cores share badly. Two batches at once, each on half of the
+cores, leave none idle: one is decoded while the other is encoded.
 """
 
 from __future__ import annotations
@@ -19,28 +19,42 @@ B = TypeVar("B")
 R = TypeVar("R")
 
 
-class Cancelled(Exception):  # noqa: N818  (no error: it ends work that nobody waits for)
-    """Nobody waits for this lane's batch any more."""
+class Cancelled(Exception):  # noqa: N818 - control flow: nothing waits for this work any more
+    """The batch of this worker is no longer needed."""
 
 
-_told_to_stop: ContextVar[threading.Event | None] = ContextVar("told_to_stop", default=None)
+_cancel_event: ContextVar[threading.Event | None] = ContextVar("cancel_event", default=None)
+
+
+def map_ahead(
+    work: Callable[[B], R], items: Iterable[B], *, workers: int, ahead: int, name: str = "ahead"
+) -> Generator[R, None, None]:
+    """Yield the result of each item, in order, computed by threads at most ``ahead`` items ahead."""
+    pending = deque[Future[R]]()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix=name)
+    try:
+        for item in items:
+            pending.append(pool.submit(work, item))
+            if len(pending) >= ahead:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def check_cancelled() -> None:
-    """Do nothing, or in a lane that was told to stop end its work.
+    """Raise `Cancelled` if this worker was cancelled; otherwise return.
 
-    Long work calls it now and then, so that an interrupted stream ends as soon as work in the caller's thread would.
-
-    Raises:
-        Stopped: in such a lane alone.
+    Long work calls it regularly, so that an interrupted stream ends as fast as work in the caller's thread.
     """
-    told = _told_to_stop.get()
-    if told is not None and told.is_set():
+    event = _cancel_event.get()
+    if event is not None and event.is_set():
         raise Cancelled
 
 
 def cancellable(parts: Iterable[B]) -> Iterator[B]:
-    """Yield parts of long work, `check_cancelled` before each."""
+    """Yield parts of long work, with `check_cancelled` before each."""
     for part in parts:
         check_cancelled()
         yield part
@@ -48,52 +62,52 @@ def cancellable(parts: Iterable[B]) -> Iterator[B]:
 
 @dataclass(frozen=True)
 class BatchPool:
-    """How many batches may be worked on at once.
+    """The number of batches that may be processed at once.
 
     Attributes:
-        count: 1: in the caller's thread.
-        enter: What the thread of each lane does first.
+        count: Number of workers; 1: in the caller's thread.
+        enter: Called first in each worker's thread.
     """
 
     count: int = 1
     enter: Callable[[], object] = lambda: None
 
     def map(self, work: Callable[[B], R], batches: Iterable[B]) -> Generator[R, None, None]:
-        """Yield what work gives of each batch, in order; one batch more than there are lanes is read ahead.
+        """Yield the result of each batch, in order, reading one batch more ahead than there are workers.
 
-        A batch that is alone is worked on in the caller's thread. Where the batches end with an error, what came
-        before it is yielded first. An error of work, or a stream that is left, stops all lanes.
+        A single batch is processed in the caller's thread. If reading a batch fails, the results of earlier batches
+        are yielded first. A failing batch, or closing the generator, cancels all workers.
         """
-        coming = iter(batches)
-        batch = next(coming, None)
-        following = None if batch is None else next(coming, None)
+        stream = iter(batches)
+        batch = next(stream, None)
+        following = None if batch is None else next(stream, None)
         if batch is not None and following is not None and self.count > 1:
-            yield from self._side_by_side(work, deque((batch, following)), coming)
+            yield from self._concurrently(work, deque((batch, following)), stream)
             return
         while batch is not None:
             yield work(batch)
-            batch, following = following, next(coming, None)
+            batch, following = following, next(stream, None)
 
-    def _side_by_side(self, work: Callable[[B], R], read: deque[B], coming: Iterator[B]) -> Iterator[R]:
-        stop, under_way = threading.Event(), deque[Future[R]]()
+    def _concurrently(self, work: Callable[[B], R], read: deque[B], stream: Iterator[B]) -> Iterator[R]:
+        cancel, running = threading.Event(), deque[Future[R]]()
         failure: Exception | None = None
         with ThreadPoolExecutor(
-            self.count, thread_name_prefix="lane", initializer=self._begin, initargs=(stop,)
-        ) as lanes:
+            self.count, thread_name_prefix="batch", initializer=self._start, initargs=(cancel,)
+        ) as workers:
             try:
-                while read or under_way:
-                    while read and len(under_way) < self.count:
-                        under_way.append(lanes.submit(work, read.popleft()))
+                while read or running:
+                    while read and len(running) < self.count:
+                        running.append(workers.submit(work, read.popleft()))
                         try:
-                            read.extend(islice(coming, 0 if read else 1))
+                            read.extend(islice(stream, 0 if read else 1))
                         except Exception as error:
                             failure = error
-                    yield under_way.popleft().result()
+                    yield running.popleft().result()
             finally:
-                stop.set()
+                cancel.set()
         if failure is not None:
             raise failure
 
-    def _begin(self, stop: threading.Event) -> None:
-        _told_to_stop.set(stop)
+    def _start(self, cancel: threading.Event) -> None:
+        _cancel_event.set(cancel)
         self.enter()

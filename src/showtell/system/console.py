@@ -1,4 +1,4 @@
-"""Progress and notes on stderr; results alone go to stdout, tables of them as aligned text."""
+"""Progress and notes on stderr, results on stdout; tables as aligned text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 PLAIN_INTERVAL_S = 15.0
 
 stderr: Console
-"""Rich's, made when it is first asked for: importing that takes as long as a caption."""
+"""Rich's console, made on first access: importing rich takes as long as a caption."""
 
 
 def __getattr__(name: str) -> Any:
@@ -26,13 +26,14 @@ def __getattr__(name: str) -> Any:
     return console
 
 
-def _made() -> Console | None:
+def _console() -> Console | None:
+    """Return rich's console if it has been made."""
     return globals().get("stderr")
 
 
 def note(message: str) -> None:
     """Print one line on stderr."""
-    console = _made()
+    console = _console()
     if console is None:
         print(message, file=sys.stderr, flush=True)
     else:
@@ -44,11 +45,11 @@ def progress(description: str, total: int | None, *, unit: str = "") -> Iterator
     """Yield ``advance(count, detail)``: a live bar on a terminal, a line every 15 seconds elsewhere.
 
     Args:
-        description: What is being done.
-        total: How many units make it whole; None where nobody knows.
-        unit: What is counted ("pictures").
+        description: Name of the task.
+        total: Number of units; None if unknown.
+        unit: What is counted ("images").
     """
-    console = _made()
+    console = _console()
     if sys.stderr.isatty() if console is None else console.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -87,8 +88,8 @@ def text_table(rows: Sequence[Sequence[str]], *, left: int = 0, least: int = 6) 
 
     Args:
         rows: Of the same length.
-        left: So many first columns are aligned to the left, all others to the right.
-        least: The smallest width of a column.
+        left: Number of first columns that are aligned to the left; the others are aligned to the right.
+        least: Minimum width of a column.
     """
     widths = [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

@@ -1,4 +1,4 @@
-"""How many threads there shall be: containers lend fewer cores than the machine has, and say so in two places."""
+"""The number of usable cores and threads: a container may have fewer cores than the machine."""
 
 from __future__ import annotations
 
@@ -8,38 +8,40 @@ from pathlib import Path
 from showtell.errors import ConfigError
 
 CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")
-"""Microseconds of processor time and of the period they are for; ``max`` where there is no bound."""
+"""Microseconds of processor time per period, and the period; ``max`` means unlimited."""
 
 
 def usable_cores() -> int:
-    """Return how many cores this process may keep busy: its affinity, and its container's share of time."""
-    # macOS and Windows tell no affinity.
+    """Return how many cores this process may keep busy: its affinity, limited by the container's quota."""
+    # macOS and Windows have no affinity.
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min(affinity, _quota(affinity)))
 
 
-def thread_count(asked: int) -> int:
-    """Return how many threads are used where so many are asked for; 0: ``OMP_NUM_THREADS``, else all usable cores.
+def thread_count(requested: int) -> int:
+    """Return the number of threads for a requested number; 0: ``OMP_NUM_THREADS``, else all usable cores.
 
-    Never more than `usable_cores`: with one more the others wait for it, and take many times as long.
+    Never more than `usable_cores`: with one more, the others wait for it and take many times as long.
 
     Raises:
-        ConfigError: a negative number.
+        ConfigError: the number is negative.
     """
-    if asked < 0:
+    if requested < 0:
         raise ConfigError(
-            "threads is out of range", found=str(asked), expected="1 or more, or 0: one for each usable core"
+            "threads is out of range",
+            found=str(requested),
+            expected="1 or more, or 0: one for each usable core",
         )
-    # A list is for nested regions; its first number counts.
-    told = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-    wanted = asked or (int(told) if told.isdecimal() else 0)
+    # The first number of a list is for the outermost parallel region.
+    variable = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+    wanted = requested or (int(variable) if variable.isdecimal() else 0)
     return min(wanted or usable_cores(), usable_cores())
 
 
-def _quota(otherwise: int) -> int:
-    """Return the whole cores of a container's share of time; less than one is one."""
+def _quota(default: int) -> int:
+    """Return the whole cores of the container's quota."""
     try:
         quota, period = CGROUP_QUOTA.read_text(encoding="ascii").split()
         return int(quota) // int(period)
-    except (OSError, ValueError, ZeroDivisionError):  # another system, or no bound
-        return otherwise
+    except (OSError, ValueError, ZeroDivisionError):  # another system, or unlimited
+        return default

@@ -1,4 +1,4 @@
-"""Which device a name means, and how many threads: chosen in one place, for training and for captioning."""
+"""The choice of device and threads, shared by training and captioning."""
 
 from __future__ import annotations
 
@@ -12,24 +12,23 @@ from showtell.errors import ConfigError
 from showtell.system.batch_pool import BatchPool
 from showtell.system.cpu import thread_count, usable_cores
 
-LANES = 2
-"""Batches that are captioned at once on a CPU: one is searched while the other is looked at."""
+WORKERS = 2
+"""Batches captioned at once on a CPU: one is decoded while the other is encoded."""
 
 
 def choose_device(name: str, *, auto: Sequence[str] = ("cuda", "mps")) -> torch.device:
-    """Return the device of a name, after a try whether it works.
+    """Return a device after checking that it works.
 
     Args:
-        name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` is the first that is there of those in ``auto``, else
-            the CPU.
-        auto: See there.
+        name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` is the first available one of ``auto``, else the CPU.
+        auto: Candidates of ``auto``.
 
     Raises:
-        ConfigError: no such device here.
+        ConfigError: the device is not available.
     """
     if name == "auto":
-        there = {"cuda": torch.cuda.is_available, "mps": torch.mps.is_available}
-        name = next((kind for kind in auto if there[kind]()), "cpu")
+        available = {"cuda": torch.cuda.is_available, "mps": torch.mps.is_available}
+        name = next((kind for kind in auto if available[kind]()), "cpu")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)
@@ -42,35 +41,35 @@ def choose_device(name: str, *, auto: Sequence[str] = ("cuda", "mps")) -> torch.
     return device
 
 
-def set_num_threads(asked: int, *, processes: int = 1) -> int:
-    """Let torch compute in so many threads on the CPU, and return how many.
+def set_num_threads(requested: int, *, processes: int = 1) -> int:
+    """Set torch's number of CPU threads and return it.
 
     Args:
-        asked: See `showtell.system.cpu.thread_count`; 0 leaves fewer as they were set before.
-        processes: That share the cores.
+        requested: See `showtell.system.cpu.thread_count`; 0 keeps a smaller number that is already set.
+        processes: Number of processes that share the cores.
 
     Raises:
-        ConfigError: a negative number.
+        ConfigError: the number is negative.
     """
-    count = max(1, min(thread_count(asked), usable_cores() // processes))
-    if asked or torch.get_num_threads() > count:
+    count = max(1, min(thread_count(requested), usable_cores() // processes))
+    if requested or torch.get_num_threads() > count:
         torch.set_num_threads(count)
     return torch.get_num_threads()
 
 
 def make_batch_pool(device: torch.device) -> BatchPool:
-    """Return lanes that share torch's threads on the CPU; one lane where there is a single one, or another device."""
+    """Return a pool whose workers share torch's CPU threads; one worker for a single thread or another device."""
     threads = torch.get_num_threads()
-    if device.type != "cpu" or threads < LANES:
+    if device.type != "cpu" or threads < WORKERS:
         return BatchPool()
-    return BatchPool(LANES, partial(_take_share, threads // LANES, threads))
+    return BatchPool(WORKERS, partial(_limit_thread, threads // WORKERS, threads))
 
 
-def _take_share(share: int, threads: int) -> None:
-    """Let this thread compute in so many of the threads, and no other thread in fewer than before."""
-    # When a thread first asks it gets the number that was set last, by whomever, and from then on has its own.
+def _limit_thread(count: int, default: int) -> None:
+    """Set the number of torch threads of the current thread, keeping ``default`` for new threads."""
+    # A thread takes the last number set by any thread when it first asks, and then has its own.
     torch.get_num_threads()
-    torch.set_num_threads(share)
-    last = Thread(target=torch.set_num_threads, args=(threads,))
+    torch.set_num_threads(count)
+    last = Thread(target=torch.set_num_threads, args=(default,))
     last.start()
     last.join()

@@ -1,4 +1,4 @@
-"""Writing safetensors files so that a full disk is told like any other, as an OSError; rounding what is written."""
+"""Writing of safetensors files, with a full disk raised as OSError, and rounding to half floats."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
     """Write tensors of any device and stride to a safetensors file.
 
     Raises:
-        OSError: the file cannot be written; `showtell.system.atomic.atomic_path` and ``atomic_directory`` tell it to users.
+        OSError: the file cannot be written; `showtell.system.atomic` converts it to a DataError.
     """
-    whole = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
-        save_file(whole, path, metadata=metadata)
+        save_file(contiguous, path, metadata=metadata)
     except SafetensorError as error:
-        # The library puts the system's error into its text alone.
+        # The library includes the system's error as text only.
         number = re.search(r"\(os error (\d+)\)", str(error))
         if number is None:
             raise
@@ -33,14 +33,14 @@ def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, 
 
 
 def halve_tensors(tensors: Mapping[str, Tensor], *, what: str) -> dict[str, Tensor]:
-    """Return tensors whose floating ones are rounded to float16.
+    """Return tensors with floating-point ones rounded to float16.
 
     Args:
         tensors: By name.
-        what: What they are, for the message.
+        what: What they are, for the error message.
 
     Raises:
-        CheckpointError: one has a number that half floats cannot hold.
+        CheckpointError: a value is not finite or exceeds float16.
     """
     halves = {
         name: value.to(torch.float16) if value.is_floating_point() else value

@@ -62,7 +62,7 @@ def test_both_files_are_recognised_and_read(coco: Path) -> None:
 
 
 def test_the_validation_pictures_are_dev(coco: Path) -> None:
-    prepared = prepare(coco, coco / "set", max_problem_share=0.5)
+    prepared = prepare(coco, coco / "set", max_problem_fraction=0.5)
     assert [prepared.key(int(row)) for row in prepared.split_rows("dev")] == ["val2017/000000000139.jpg"]
     assert prepared.captions(int(prepared.split_rows("dev")[0])) == ["A dog runs.", "Two lines in one."]
 
@@ -72,7 +72,7 @@ def test_pictures_of_one_name_in_two_folders_are_two(coco: Path) -> None:
     (coco / "val2017" / "000000000139.jpg").rename(coco / "val2017" / "000000000009.jpg")
     file = coco / "annotations" / "captions_val2017.json"
     file.write_text(file.read_text().replace("000000000139.jpg", "000000000009.jpg"))
-    prepared = prepare(coco, coco / "set", max_problem_share=0.5)
+    prepared = prepare(coco, coco / "set", max_problem_fraction=0.5)
     assert prepared.keys == ["train2017/000000000009.jpg", "val2017/000000000009.jpg"]
     assert "two-splits" not in prepared.manifest["problems"]
 
@@ -102,16 +102,16 @@ def test_pictures_of_one_name_in_two_folders_are_two(coco: Path) -> None:
             Problem(
                 "unreadable-line",
                 "captions_train2017.json: annotations[0]",
-                "a caption that is int, not text",
+                "a caption of type int, not text",
             ),
         ),
         (
             [],
             [{"image_id": 5, "caption": "Lost."}],
             Problem(
-                "captions-without-picture",
+                "captions-without-image",
                 "captions_train2017.json: 5",
-                "1 captions of an image_id that stands in no image",
+                "1 captions of an image_id without image",
             ),
         ),
     ],

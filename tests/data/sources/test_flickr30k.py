@@ -69,10 +69,10 @@ def test_the_token_files_warts_are_told(tokens: Path) -> None:
         "no tab\r\n" + file.read_text().replace("\n", "\r\n") + f"{NAMES[0]}#2\t \r\ngone.jpg#0\tGone .\r\n"
     )
     file.write_bytes(b"\xef\xbb\xbf" + text.encode())
-    prepared = prepare(tokens, tokens / "set", max_problem_share=1.0, dev_share=0.3)
+    prepared = prepare(tokens, tokens / "set", max_problem_fraction=1.0, dev_fraction=0.3)
     assert prepared.keys == NAMES
     assert prepared.captions(0) == ["Two men , 0 .", "Two men , 1 ."]
-    problems = {"missing-picture": 1, "empty-caption": 1, "unreadable-line": 1}
+    problems = {"missing-image": 1, "empty-caption": 1, "unreadable-line": 1}
     assert prepared.manifest["problems"] == problems
 
 
@@ -92,7 +92,7 @@ def test_kaggles_table_is_recognised_and_read(kaggle: Path, name: str, format: s
 
 
 def test_the_line_without_its_second_bar_is_read_and_mentioned(kaggle: Path) -> None:
-    notes = ["1 lines of results.csv without their second bar were read nonetheless"]
+    notes = ["1 lines of results.csv lack their second bar; they were read"]
     assert open_source(kaggle).notes == notes
     table = kaggle / "flickr30k_images" / "results.csv"
     table.write_text(table.read_text().replace("| 4   A dog", "| 4| A dog"))
@@ -130,11 +130,11 @@ def test_hugging_faces_tables_warts_are_told(annotations: Path) -> None:
     table.write_bytes(b"\xef\xbb\xbf" + content.replace("\n", "\r\n").encode())
     source = open_source(annotations)
     assert len(contents(source)) == 3
-    assert [(problem.key, problem.detail[:24]) for problem in source.problems] == [
-        ("flickr_annotations_30k.csv:5", "raw is no JSON list: Exp"),
-        ("flickr_annotations_30k.csv:6", "raw is no list of texts"),
+    assert [(problem.key, problem.detail[:25]) for problem in source.problems] == [
+        ("flickr_annotations_30k.csv:5", "raw is not a JSON list: E"),
+        ("flickr_annotations_30k.csv:6", "raw is not a list of text"),
         ("flickr_annotations_30k.csv:7", "no filename"),
-        ("flickr_annotations_30k.csv:8", "raw is no JSON list: Exp"),
+        ("flickr_annotations_30k.csv:8", "raw is not a JSON list: E"),
     ]
 
 
@@ -152,7 +152,5 @@ def test_a_set_without_its_pictures_names_the_folders(name: str, request: pytest
     for place in ("flickr30k-images", "flickr30k_images/flickr30k_images"):
         if (folder / place).is_dir():
             (folder / place).rmdir()
-    with pytest.raises(
-        DataError, match=r"no folder of photographs in .*: expected one of flickr30k-images, "
-    ):
+    with pytest.raises(DataError, match=r"no image folder in .*: expected one of flickr30k-images, "):
         open_source(folder)

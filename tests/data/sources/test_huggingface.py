@@ -103,7 +103,7 @@ def test_pictures_are_written_out_once_and_move_with_the_set(
     (tmp_path / "set").rename(tmp_path / "moved")
     prepared = PreparedSet.load(tmp_path / "moved")
     check_flickr30k(prepared, tiny_jpeg)
-    files = [path for path in (tmp_path / "moved" / "pictures").rglob("*") if path.is_file()]
+    files = [path for path in (tmp_path / "moved" / "images").rglob("*") if path.is_file()]
     assert len(files) == 5
     assert {path.suffix for path in files} == {".jpg"}
     assert all(prepared.sha256(row) == sha256_file(prepared.image_path(row)) for row in range(5))
@@ -130,7 +130,7 @@ def test_the_only_split_of_a_dataset_is_none(tiny_jpeg: TinyJpeg, tmp_path: Path
     datasets.DatasetDict(test=part).save_to_disk(tmp_path / "saved")
     prepared = prepare(tmp_path / "saved", tmp_path / "set")
     assert [len(prepared.split_rows(split)) for split in ("train", "dev")] == [9, 1]
-    assert prepared.manifest["notes"] == ["all rows are in 'test', which is no split"]
+    assert prepared.manifest["notes"] == ["all rows are in 'test', which is not used as a split"]
 
 
 @pytest.mark.parametrize(
@@ -172,8 +172,8 @@ def test_two_pictures_of_one_name_are_two_and_one_of_two_names_is_told(
     keys = [example.key for example in open_source(tmp_path / "saved").examples]
     assert keys[0::2] == ["x.jpg", "y.jpg"]
     assert keys[1].startswith("x.jpg#")
-    prepared = prepare(tmp_path / "saved", tmp_path / "set", max_problem_share=0.5)
-    assert prepared.manifest["problems"] == {"duplicate-picture": 1}
+    prepared = prepare(tmp_path / "saved", tmp_path / "set", max_problem_fraction=0.5)
+    assert prepared.manifest["problems"] == {"duplicate-image": 1}
 
 
 def test_pictures_that_are_files_stay_where_they_are(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
@@ -192,7 +192,7 @@ def test_pictures_that_are_files_stay_where_they_are(tiny_jpeg: TinyJpeg, tmp_pa
     assert example.image == tmp_path / "a.jpg"
     prepared = prepare(tmp_path / "text", tmp_path / "set")
     assert prepared.image_path(0) == tmp_path / "a.jpg"
-    assert not (tmp_path / "set" / "pictures").exists()
+    assert not (tmp_path / "set" / "images").exists()
 
 
 def test_warts_are_told_and_leave_no_picture_behind(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
@@ -215,18 +215,18 @@ def test_warts_are_told_and_leave_no_picture_behind(tiny_jpeg: TinyJpeg, tmp_pat
     source = open_source(tmp_path / "saved")
     assert [example.key for example in source.examples] == ["a.png", "b.jpg", "d.jpg"]
     assert source.problems == [
-        Problem("missing-picture", "c.jpg", "nothing in 'image'"),
+        Problem("missing-image", "c.jpg", "nothing in 'image'"),
         Problem("unreadable-line", "row[4]", "caption is neither text nor a list of texts"),
     ]
-    prepared = prepare(tmp_path / "saved", tmp_path / "set", max_problem_share=1.0)
+    prepared = prepare(tmp_path / "saved", tmp_path / "set", max_problem_fraction=1.0)
     assert prepared.keys == ["a.png"]
     assert prepared.image_path(0).suffix == ".png"
-    assert [path for path in (tmp_path / "set" / "pictures").rglob("*") if path.is_file()] == [
+    assert [path for path in (tmp_path / "set" / "images").rglob("*") if path.is_file()] == [
         prepared.image_path(0)
     ]
     assert prepared.manifest["problems"] == {
-        "missing-picture": 1,
-        "undecodable-picture": 1,
+        "missing-image": 1,
+        "undecodable-image": 1,
         "no-captions": 1,
         "empty-caption": 1,
         "unreadable-line": 1,
@@ -289,7 +289,7 @@ def test_a_dataset_that_is_a_script_is_read_from_its_conversion(
     check_flickr30k(prepared, tiny_jpeg)
     assert [asked["revision"] for asked in hub] == [None, "refs/convert/parquet"]
     assert prepared.manifest["notes"] == [
-        "nlphuji/flickr30k is a script; the hub's conversion to Parquet (refs/convert/parquet) was read"
+        "nlphuji/flickr30k is a script; its conversion to Parquet on the hub (refs/convert/parquet) was read"
     ]
 
 

@@ -63,7 +63,7 @@ def test_splits_are_those_of_the_folders(
         for name in names
         for number in range(2)
     )
-    prepared = prepare(tmp_path, tmp_path.parent / "set")
+    prepared = prepare(tmp_path, tmp_path.parent / "set", overwrite=True)
     assert [len(prepared.split_rows(split)) for split in ("train", "dev", "test")] == [2, 2, 2]
 
 
@@ -100,7 +100,7 @@ def test_the_folder_of_one_split_makes_none(tmp_path: Path, write_jpegs: WritePi
     write_metadata(tmp_path / "train", "jsonl", rows)
     prepared = prepare(tmp_path, tmp_path / "set")
     assert [len(prepared.split_rows(split)) for split in ("train", "dev")] == [9, 1]
-    assert prepared.manifest["notes"] == ["all pictures lie in train/, which is no split"]
+    assert prepared.manifest["notes"] == ["all images are in train/, which is not used as a split"]
 
 
 def test_a_rows_own_split_counts_before_its_folders(tmp_path: Path, write_jpegs: WritePictures) -> None:
@@ -135,13 +135,13 @@ def test_warts_are_told(tmp_path: Path, write_jpegs: WritePictures) -> None:
     assert open_source(tmp_path).problems[-1] == Problem(
         "no-captions", "train/unmentioned.jpg", "in no metadata file"
     )
-    prepared = prepare(tmp_path, tmp_path / "set", max_problem_share=1.0)
+    prepared = prepare(tmp_path, tmp_path / "set", max_problem_fraction=1.0)
     assert {key: prepared.captions(row) for row, key in enumerate(prepared.keys)} == {
         "train/a.jpg": ["Two lines."],
         "test/b.jpg": ["A cat."],
     }
     assert prepared.manifest["problems"] == {
-        "missing-picture": 1,
+        "missing-image": 1,
         "no-captions": 1,
         "empty-caption": 1,
         "unreadable-line": 1,
@@ -167,6 +167,6 @@ def test_metadata_twice_in_a_folder_is_refused(tmp_path: Path) -> None:
     for kind in ("csv", "jsonl"):
         write_metadata(tmp_path, kind, [{"file_name": "a.jpg", "text": "A dog."}])
     with pytest.raises(
-        DataError, match=r"has metadata twice: found metadata\.jsonl, metadata\.csv\. Keep one"
+        DataError, match=r"has several metadata files: found metadata\.jsonl, metadata\.csv\. Keep one"
     ):
         open_source(tmp_path)

@@ -83,7 +83,9 @@ def test_what_is_left_of_the_validation_pictures_is_trained_on(coco: Path) -> No
 
 def test_the_annotations_of_coco_itself_come_first_and_the_file_by_name(coco: Path) -> None:
     (coco / "annotations").mkdir()
-    (coco / "annotations" / "captions_val2014.json").write_text('{"images": [], "annotations": []}')
+    (coco / "annotations" / "captions_val2014.json").write_text(
+        '{"images": [{"id": 1, "file_name": "a.jpg"}]}'
+    )
     assert open_source(coco).name == "coco"
     assert open_source(coco / "dataset_coco.json").name == "karpathy"
     assert open_source(coco, "karpathy").name == "karpathy"
@@ -122,9 +124,9 @@ def test_the_folders_of_2017_serve_as_well(coco: Path) -> None:
 
 def test_a_missing_picture_is_a_problem_of_its_own(coco: Path) -> None:
     (coco / "val2014" / coco_name(12)).unlink()
-    prepared = prepare(coco, coco / "set", max_problem_share=0.5)
+    prepared = prepare(coco, coco / "set", max_problem_fraction=0.5)
     assert len(prepared) == 3
-    assert prepared.manifest["problems"] == {"missing-picture": 1}
+    assert prepared.manifest["problems"] == {"missing-image": 1}
 
 
 @pytest.mark.parametrize(
@@ -160,7 +162,7 @@ def test_of_three_files_in_a_folder_that_with_pictures_is_read(
     assert [example.key for example in open_source(tmp_path).examples] == ["flickr30k.jpg"]
     write_jpegs(tmp_path / "Images", ["flickr8k.jpg"])
     with pytest.raises(
-        DataError, match=r"several sets: found dataset_flickr8k\.json, dataset_flickr30k\.json"
+        DataError, match=r"several datasets: found dataset_flickr8k\.json, dataset_flickr30k\.json"
     ):
         open_source(tmp_path)
     assert [one.key for one in open_source(tmp_path / "dataset_flickr8k.json").examples] == ["flickr8k.jpg"]
@@ -168,9 +170,7 @@ def test_of_three_files_in_a_folder_that_with_pictures_is_read(
 
 def test_without_any_picture_the_folders_are_named(tmp_path: Path) -> None:
     write_flickr(tmp_path / "dataset_flickr8k.json", "flickr8k", ["a.jpg"])
-    with pytest.raises(
-        DataError, match=r"no picture of .*8k\.json is there: expected a\.jpg .*flickr30k-images"
-    ):
+    with pytest.raises(DataError, match=r"no image of .*8k\.json exists: expected a\.jpg .*flickr30k-images"):
         open_source(tmp_path)
 
 
@@ -180,7 +180,7 @@ def test_without_any_picture_the_folders_are_named(tmp_path: Path) -> None:
         ({"filename": None}, "TypeError"),
         ({"sentences": 7}, "TypeError"),
         ({"sentences": [{"tokens": ["a"]}]}, "KeyError: 'raw'"),
-        ({"sentences": [{"raw": 7}]}, "ValueError: a sentence whose raw is no text"),
+        ({"sentences": [{"raw": 7}]}, "ValueError: a sentence whose raw is not text"),
         ({"sentences": ["A dog."]}, "TypeError"),
     ],
 )
@@ -212,16 +212,14 @@ def test_an_empty_caption_is_a_problem_and_the_others_are_kept(
     write_jpegs(tmp_path, ["a.jpg"])
     images[0]["sentences"].append(sentence(" ", 0, 9))
     file.write_text(json.dumps({"images": images}))
-    prepared = prepare(file, tmp_path / "set", max_problem_share=1.0)
+    prepared = prepare(file, tmp_path / "set", max_problem_fraction=1.0)
     assert prepared.captions(0) == ["A dog of picture 0.", "Two lines of 0 ."]
     assert prepared.manifest["problems"] == {"empty-caption": 1}
 
 
 def test_another_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.json").write_text('{"annotations": []}')
-    with pytest.raises(
-        DataError, match="does not hold captions as Karpathy publishes them: expected an object"
-    ):
+    with pytest.raises(DataError, match="does not contain captions in Karpathy's format: expected an object"):
         open_source(tmp_path / "other.json", "karpathy")
     with pytest.raises(DataError, match=r"as karpathy: found none of dataset_coco\.json"):
         open_source(tmp_path, "karpathy")

@@ -50,16 +50,16 @@ def test_the_official_layout_is_recognised_and_read(flickr8k: Path) -> None:
 
 def test_the_captions_of_a_picture_that_does_not_exist_are_a_problem(flickr8k: Path) -> None:
     assert open_source(flickr8k).problems == [
-        Problem("captions-without-picture", WART, "2 captions of a name that is no picture's")
+        Problem("captions-without-image", WART, "2 captions of a name that is not an image")
     ]
 
 
 def test_pictures_in_no_list_are_left_aside_and_counted(flickr8k: Path) -> None:
-    assert open_source(flickr8k).notes == ["1 pictures stand in no split list and are no part of the set"]
+    assert open_source(flickr8k).notes == ["1 images are in no split list and were left out"]
     (flickr8k / "Flickr_8k.testImages.txt").unlink()
     source = open_source(flickr8k)
     assert {example.split for example in source.examples} == {"train", "dev"}
-    assert source.notes == ["2 pictures stand in no split list and are no part of the set"]
+    assert source.notes == ["2 images are in no split list and were left out"]
     assert len(source.problems) == 1
 
 
@@ -98,7 +98,7 @@ def test_the_texts_may_lie_in_their_own_folder(flickr8k: Path) -> None:
 def test_a_missing_picture_folder_is_an_error(flickr8k: Path) -> None:
     (flickr8k / "Flicker8k_Dataset").rename(flickr8k / "elsewhere")
     with pytest.raises(
-        DataError, match=r"no folder of photographs in .*: expected one of Flicker8k_Dataset, .*Unpack"
+        DataError, match=r"no image folder in .*: expected one of Flicker8k_Dataset, .*Unpack"
     ):
         open_source(flickr8k)
 
@@ -269,7 +269,7 @@ def test_a_folder_with_texts_beside_pictures_is_read_at_any_depth(
     assert contents(source) == [("b.JPG", "", ("A dog.", "  A cat.")), ("deep/er/a.png", "", ("Été 犬.",))]
     assert source.problems == [
         Problem("no-captions", "lonely.webp", "no lonely.txt beside it"),
-        Problem("captions-without-picture", "orphan.txt", "no picture of this name beside it"),
+        Problem("captions-without-image", "orphan.txt", "no image of this name beside it"),
     ]
 
 
@@ -290,10 +290,10 @@ def test_an_unknown_format_is_misuse_with_a_near_name(tmp_path: Path) -> None:
 def test_nothing_there_or_nothing_recognised_is_an_error_that_lists_what_is(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: found no such file or directory\. Check the path"):
         open_source(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="is no set that showtell recognises") as caught:
+    with pytest.raises(DataError, match="unknown dataset format of") as caught:
         open_source(tmp_path)
     for name in READERS:
-        assert f"{name}: {find_reader(name).LOOKS}" in str(caught.value)
+        assert f"{name}: {find_reader(name).LAYOUT}" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", READERS)
@@ -308,7 +308,7 @@ def test_a_forced_reader_says_what_it_misses(tmp_path: Path, name: str) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="everything may be read")
 def test_a_folder_that_may_not_be_read_is_a_data_error(tmp_path: Path) -> None:
     (tmp_path / "shut").mkdir(mode=0)
-    with pytest.raises(DataError, match=r"shut: found Permission denied\. Check the path and its rights"):
+    with pytest.raises(DataError, match=r"shut: found Permission denied\. Check path and permissions"):
         open_source(tmp_path / "shut")
 
 

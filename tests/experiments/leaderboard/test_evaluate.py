@@ -257,7 +257,7 @@ def test_captioners_that_fail_are_named_and_the_rest_is_done(
     assert "found birds, ffffffffffff" in str(results.failures[foreign])
     with pytest.raises(DataError, match=r"nothing to compare: found .*is not a checkpoint"):
         make(tmp_path / "nothing")
-    with pytest.raises(ConfigError, match="no pictures in split 'test'"):
+    with pytest.raises(ConfigError, match="no images in split 'test'"):
         make(toy_runs / "one", split="test")
 
 

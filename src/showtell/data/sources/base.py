@@ -1,45 +1,38 @@
-"""What a reader of a published format hands over: examples, and what was wrong, without raising.
+"""The output of a dataset reader: examples and problems.
 
-A reader is one module with two functions, ``matches(path) -> bool`` and ``read(path) -> Source``, and a line
-in `showtell.data.sources.registry`. It looks at texts and names only; pictures are opened by ``prepare``.
+A reader is a module with ``LAYOUT``, ``matches(path) -> bool`` and ``read(path) -> Source``, and a line in
+`showtell.data.sources.registry`. It reads texts and names only; ``prepare`` decodes the images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from showtell.errors import DataError
 from showtell.images.load import IMAGE_SUFFIXES
 from showtell.system.atomic import text_lines
 from showtell.system.disk_store import DiskList
 
 SPLIT_NAMES = {
-    "train": "train",
-    "training": "train",
-    "restval": "train",
-    "dev": "dev",
-    "val": "dev",
-    "valid": "dev",
-    "validation": "dev",
-    "test": "test",
-    "testing": "test",
-    "eval": "test",
-    "evaluation": "test",
+    **dict.fromkeys(("train", "training", "restval"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validation"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
 }
-"""What published sets call their splits, and what they are called here (``restval``: Karpathy's, of COCO)."""
+"""Split names of published datasets, and ours (``restval``: Karpathy's, of COCO)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One picture with its captions.
+    """An image with its captions.
 
-    Args:
-        key: What the picture is called in its set; unique within a split.
-        image: Where it is.
-        captions: As they stand in the source.
-        split: As the source has it ("train", "val", ...); empty where it has none.
+    Attributes:
+        key: Name of the image in its dataset; unique within a split.
+        image: The image file.
+        captions: As in the source.
+        split: As in the source ("train", "val", ...); empty if it has none.
     """
 
     key: str
@@ -50,14 +43,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedImageExample:
-    """One picture that is no file: its set holds the bytes, and ``prepare`` writes them out.
-
-    Args:
-        key: As in `Example`.
-        data: The picture's bytes, encoded as they are held (JPEG, PNG, ...).
-        captions: As in `Example`.
-        split: As in `Example`.
-    """
+    """An `Example` with the encoded image (JPEG, PNG, ...) as bytes; ``prepare`` writes it to a file."""
 
     key: str
     data: bytes
@@ -67,12 +53,12 @@ class EmbeddedImageExample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong with a set.
+    """A problem of a dataset.
 
-    Args:
+    Attributes:
         kind: One of `showtell.data.problems.KINDS`.
-        key: The picture, or ``file:line``.
-        detail: What was found.
+        key: The image, or ``file:line``.
+        detail: Description.
     """
 
     kind: str
@@ -82,15 +68,14 @@ class Problem:
 
 @dataclass(frozen=True)
 class Source:
-    """All of a published set that can be known without opening its pictures.
+    """A published dataset, before its images are opened.
 
-    Args:
-        examples: In the order of the source. A set that holds its pictures as bytes gives an iterator, to be gone
-            through once: they would not all fit into memory. Of others a million examples would take gigabytes as
-            objects: they are `spilled_examples`.
-        problems: What the reader had to leave out; complete when ``examples`` has been gone through.
+    Attributes:
+        examples: In the order of the source; a one-time iterator where images are embedded, since they may not fit
+            into memory, and `examples_on_disk` for sets of any size: a million examples take gigabytes as objects.
+        problems: Entries that the reader left out; complete after ``examples`` has been iterated over.
         name: The reader's name.
-        notes: What a user should know and is no problem.
+        notes: Information for the user that is no problem.
     """
 
     examples: Sequence[Example] | Iterator[Example | EmbeddedImageExample]
@@ -100,21 +85,26 @@ class Source:
 
 
 def is_image(name: str) -> bool:
-    """Tell by its name whether a file is a picture."""
+    """Return whether a file is an image, by its name."""
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
+def not_a(name: str, path: Path, found: str, layout: str) -> DataError:
+    """Return the error of a path that is not a dataset of a format."""
+    return DataError(f"cannot read {path} as {name}", found=found, expected=layout, mend="Check the path")
+
+
 def read_lines(path: Path) -> Iterator[str]:
-    """Yield a UTF-8 file's lines (LF or CRLF); other Unicode line separators stay inside a line."""
+    """Yield the lines of a UTF-8 file (LF or CRLF); other Unicode line separators are text."""
     for line in text_lines(path):
         yield line.removesuffix("\n").removesuffix("\r")
 
 
-def spilled_examples(
-    examples: Iterable[Example] = (), *, name: Callable[[Example], Hashable] | None = None
+def examples_on_disk(
+    examples: Iterable[Example] = (), *, key: Callable[[Example], str] | None = None
 ) -> DiskList[Example]:
-    """Return examples on disk, which are found by a name where they have one."""
-    return DiskList(examples, pack=pack_example, unpack=unpack_example, name=name)
+    """Return examples on disk, found by ``key`` if given."""
+    return DiskList(examples, pack=pack_example, unpack=unpack_example, key=key)
 
 
 def pack_example(example: Example) -> list[Any]:
@@ -123,6 +113,6 @@ def pack_example(example: Example) -> list[Any]:
 
 
 def unpack_example(values: Sequence[Any]) -> Example:
-    """Return the example that `pack_example` took apart."""
+    """Return the example of these JSON values."""
     key, image, captions, split = values
     return Example(key, Path(image), tuple(captions), split)

@@ -1,9 +1,9 @@
-"""COCO captions as published: ``annotations/captions_train2017.json`` beside ``train2017/``, and so for ``val2017``.
+"""COCO captions as published: ``annotations/captions_train2017.json`` beside ``train2017/``, likewise ``val2017``.
 
     {"images": [{"id": 9, "file_name": "000000000009.jpg", ...}], "annotations": [{"image_id": 9, "caption": "..."}]}
 
-Any year will do. The validation pictures are the dev split. Keys name the folder too (``val2017/NAME``), since a set
-in this form may have the same name in both.
+Any year is accepted. The validation images are the dev split. Keys include the folder (``val2017/NAME``), since both
+folders may contain the same name.
 """
 
 from __future__ import annotations
@@ -13,50 +13,34 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.base import Example, Problem, Source, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, not_a
 from showtell.errors import DataError
-from showtell.system.json_stream import read_arrays
+from showtell.system.json_stream import read_array
 
-LOOKS = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
+LAYOUT = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
 FILE = re.compile(r"captions_((?:train|val|test)\d{4})\.json")
 
 
 def matches(path: Path) -> bool:
-    """Tell whether there are annotation files of captions."""
+    """Return whether the folder has caption annotations."""
     return bool(_files(path))
 
 
 def read(path: Path) -> Source:
-    """Read every annotation file that is there.
-
-    Raises:
-        DataError: there is none, or one is not as COCO publishes it.
-    """
+    """Read all annotation files."""
     files = _files(path)
     if not files:
-        raise DataError(
-            f"cannot read {path} as coco",
-            found="no annotations/captions_*.json",
-            expected=LOOKS,
-            mend="Check the path",
-        )
-    examples = spilled_examples()
+        raise not_a("coco", path, "no annotations/captions_*.json", LAYOUT)
+    examples = examples_on_disk()
     problems: list[Problem] = []
     for folder, file in files.items():
-        annotations = _Annotations(file.name, problems)
-        if not read_arrays(file, {"images": annotations.add_image, "annotations": annotations.add_caption}):
-            raise DataError(
-                f"{file} does not hold captions as COCO publishes them",
-                expected="an object with the lists 'images' and 'annotations'",
-                mend="Give the annotation file, not a result file",
-            )
-        for example in annotations.examples(path / folder, folder[:-4]):
+        for example in _read_file(file, path / folder, problems):
             examples.add(example)
     return Source(examples, problems, "coco")
 
 
 def _files(path: Path) -> dict[str, Path]:
-    """Return the annotation files by the folder of their pictures, train before val."""
+    """Return the annotation files by image folder, train before val."""
     found: dict[str, Path] = {}
     for place in (path / "annotations", path):
         if place.is_dir():
@@ -67,40 +51,41 @@ def _files(path: Path) -> dict[str, Path]:
     return found
 
 
-class _Annotations:
-    """What one annotation file says: names and captions by picture, in whichever order they stand."""
+def _read_file(file: Path, folder: Path, problems: list[Problem]) -> Iterator[Example]:
+    names: dict[Any, str] = {}
+    captions: dict[Any, list[str]] = {}
 
-    def __init__(self, name: str, problems: list[Problem]) -> None:
-        self._name, self._problems = name, problems
-        self._names: dict[Any, str] = {}
-        self._captions: dict[Any, list[str]] = {}
+    def unreadable(where: str, detail: str) -> None:
+        problems.append(Problem("unreadable-line", f"{file.name}: {where}", detail))
 
-    def add_image(self, number: int, image: Any) -> None:
+    number = -1
+    for number, image in enumerate(read_array(file, "images")):
         try:
-            self._names[image["id"]] = str(image["file_name"])
+            names[image["id"]] = str(image["file_name"])
         except (TypeError, KeyError):
-            self._tell(f"images[{number}]", "an image without id and file_name")
-
-    def add_caption(self, number: int, annotation: Any) -> None:
+            unreadable(f"images[{number}]", "an image without id and file_name")
+    annotation_number = -1
+    for annotation_number, annotation in enumerate(read_array(file, "annotations")):
+        where = f"annotations[{annotation_number}]"
         try:
-            captions, caption = self._captions.setdefault(annotation["image_id"], []), annotation["caption"]
+            texts, caption = captions.setdefault(annotation["image_id"], []), annotation["caption"]
         except (TypeError, KeyError):
-            self._tell(f"annotations[{number}]", "an annotation without image_id and caption")
-            return
+            unreadable(where, "an annotation without image_id and caption")
+            continue
         if isinstance(caption, str):
-            captions.append(caption)
+            texts.append(caption)
         else:
-            detail = f"a caption that is {type(caption).__name__}, not text"
-            self._tell(f"annotations[{number}]", detail)
-
-    def examples(self, folder: Path, split: str) -> Iterator[Example]:
-        """Yield the examples; what has been handed over is no longer held here."""
-        for picture, name in self._names.items():
-            captions = tuple(self._captions.pop(picture, ()))
-            yield Example(f"{folder.name}/{name}", folder / name, captions, split)
-        for picture, texts in self._captions.items():
-            detail = f"{len(texts)} captions of an image_id that stands in no image"
-            self._problems.append(Problem("captions-without-picture", f"{self._name}: {picture}", detail))
-
-    def _tell(self, where: str, detail: str) -> None:
-        self._problems.append(Problem("unreadable-line", f"{self._name}: {where}", detail))
+            unreadable(where, f"a caption of type {type(caption).__name__}, not text")
+    if number < 0 and annotation_number < 0:
+        raise DataError(
+            f"{file} does not contain captions in COCO's format",
+            expected="an object with the lists 'images' and 'annotations'",
+            mend="Use the annotation file, not a result file",
+        )
+    split = folder.name[:-4]
+    for identity, name in names.items():
+        # Captions are released as they are used.
+        yield Example(f"{folder.name}/{name}", folder / name, tuple(captions.pop(identity, ())), split)
+    for identity, texts in captions.items():
+        detail = f"{len(texts)} captions of an image_id without image"
+        problems.append(Problem("captions-without-image", f"{file.name}: {identity}", detail))

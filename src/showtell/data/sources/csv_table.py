@@ -1,10 +1,10 @@
-"""CSV (or TSV) of image, caption and, where there is one, split; several rows may belong to one picture.
+"""CSV or TSV with the columns image, caption and optionally split; an image may have several rows.
 
     image,caption,split
     dogs/1.jpg,"A dog, running.",train
 
-The header names the columns (also file_name, text, caption_0 to caption_4, ...); the delimiter is the one under which
-it does. Where the caption is the last column, what follows a surplus delimiter is still caption.
+The header names the columns (also file_name, text, caption_0 to caption_4, ...) and determines the delimiter. If the
+caption is the last column, it may contain unquoted delimiters.
 """
 
 from __future__ import annotations
@@ -27,32 +27,32 @@ from showtell.data.sources.table import (
 from showtell.errors import DataError
 from showtell.system.atomic import text_lines
 
-LOOKS = "a .csv or .tsv file with the columns image, caption and perhaps split"
+LAYOUT = "a .csv or .tsv file with the columns image, caption and optionally split"
 _DELIMITERS = ",\t;|"
 
 
 def matches(path: Path) -> bool:
-    """Tell whether this is a CSV file."""
+    """Return whether this is a CSV file."""
     return path.is_file() and path.suffix.lower() in (".csv", ".tsv")
 
 
 def read(path: Path) -> Source:
-    """Read a table; pictures are found relative to it."""
+    """Read a table; image paths are relative to it."""
     return read_table(path, root=path.parent, name="csv")
 
 
 def read_table(table: Path, *, root: Path, name: str) -> Source:
-    """Read a table whose pictures lie under ``root``.
+    """Read a table with image paths relative to ``root``.
 
     Raises:
-        DataError: there is no header with an image and a caption column, or it is not UTF-8.
+        DataError: the header has no image or caption column, or the file is not UTF-8.
     """
     problems: list[Problem] = []
     return group_rows(read_rows(table, problems, table.name), problems, root=root, name=name)
 
 
 def read_rows(table: Path, problems: list[Problem], name: str) -> Iterator[Row]:
-    """Yield a table's rows; problems call it ``name``.
+    """Yield the rows of a table, which problems call ``name``.
 
     Raises:
         DataError: as `read_table`.
@@ -60,34 +60,37 @@ def read_rows(table: Path, problems: list[Problem], name: str) -> Iterator[Row]:
     lines = text_lines(table, newline="")
     first = next(lines, "")
     delimiter, columns = _header(table, first.rstrip("\r\n"))
-    image, captions = find_column(columns, IMAGE_COLUMNS), find_captions(columns)
+    image, captions = str(find_column(columns, IMAGE_COLUMNS)), find_captions(columns)
     split = find_column(columns, SPLIT_COLUMNS)
     reader = csv.reader(chain([first], lines), delimiter=delimiter)
     next(reader)
+
+    def unreadable(detail: str) -> None:
+        problems.append(Problem("unreadable-line", f"{name}:{reader.line_num}", detail))
+
     while True:
         try:
             fields = next(reader)
         except StopIteration:
             return
         except csv.Error as error:
-            problems.append(Problem("unreadable-line", f"{name}:{reader.line_num}", str(error)))
+            unreadable(str(error))
             continue
         if not fields:
             continue
         if columns[-1] == captions[-1] and len(fields) > len(columns):
             fields[len(columns) - 1 :] = [delimiter.join(fields[len(columns) - 1 :])]
         if len(fields) != len(columns):
-            detail = (
+            unreadable(
                 f"{len(fields)} fields, {len(columns)} columns: put captions with '{delimiter}' in quotes"
             )
-            problems.append(Problem("unreadable-line", f"{name}:{reader.line_num}", detail))
             continue
         values = dict(zip(columns, fields, strict=True))
-        if not values[str(image)].strip():
-            problems.append(Problem("unreadable-line", f"{name}:{reader.line_num}", "no image"))
+        if not values[image].strip():
+            unreadable("no image")
             continue
         texts = tuple(values[column] for column in captions)
-        yield Row(values[str(image)].strip(), texts, values[split].strip() if split else "")
+        yield Row(values[image].strip(), texts, values[split].strip() if split else "")
 
 
 def _header(table: Path, line: str) -> tuple[str, list[str]]:

@@ -1,67 +1,58 @@
-"""Flickr30k as Kaggle has it: ``results.csv``, which is no CSV, and ``flickr30k_images/``; no split.
+"""Flickr30k as on Kaggle: ``results.csv``, which is not CSV, and ``flickr30k_images/``; no split.
 
     image_name| comment_number| comment
-    1000092795.jpg| 0| Two young guys with shaggy hair look at their hands while hanging out in the yard .
+    1000092795.jpg| 1| Two young , White males are outside near many bushes .
     2199200615.jpg| 4   A dog runs across the grass .
 
-Nothing is quoted, and one line lacks its second bar, as shown: number and caption are told apart nonetheless.
+Nothing is quoted, and one line lacks its second bar, as shown; it is read nevertheless.
 """
 
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from showtell.data.sources.base import Problem, Source, read_lines
+from showtell.data.sources.base import Problem, Source, not_a, read_lines
 from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
 from showtell.data.sources.table import Row, group_rows
-from showtell.errors import DataError
 
-LOOKS = "a folder with results.csv (image_name| comment_number| comment) and flickr30k_images/, or that file"
+LAYOUT = "a folder with results.csv (image_name| comment_number| comment) and flickr30k_images/, or that file"
 TABLES = ("results.csv", "flickr30k_images/results.csv")
 HEADER = re.compile(r"\ufeff?image_name\s*\|\s*comment_number\s*\|\s*comment\s*")
 LINE = re.compile(r"(?P<image>[^|]*[^|\s])\s*\|\s*\d+(?:(?P<bar>\s*\|)|\s)\s*(?P<caption>.*)", re.DOTALL)
 
 
 def matches(path: Path) -> bool:
-    """Tell whether this is the table or a folder with it."""
+    """Return whether this is the table or a folder with it."""
     return _table(path) is not None
 
 
 def read(path: Path) -> Source:
-    """Read the set.
-
-    Raises:
-        DataError: the table or the folder of photographs is missing.
-    """
+    """Read the dataset."""
     table = path if path.is_file() else _table(path)
     if table is None:
-        raise DataError(
-            f"cannot read {path} as flickr30k-kaggle",
-            found=f"no {TABLES[0]} with the header image_name| comment_number| comment",
-            expected=LOOKS,
-            mend="Check the path",
-        )
+        found = f"no {TABLES[0]} with the header image_name| comment_number| comment"
+        raise not_a("flickr30k-kaggle", path, found, LAYOUT)
     problems: list[Problem] = []
-    bars: Counter[bool] = Counter()
-    pictures = find_images(table.parent, FLICKR30K_FOLDERS)
-    source = group_rows(_rows(table, problems, bars), problems, root=pictures, name="flickr30k-kaggle")
-    if bars[False]:
+    without_bar: list[int] = []
+    images = find_images(table.parent, FLICKR30K_FOLDERS)
+    rows = _rows(table, problems, without_bar)
+    source = group_rows(rows, problems, root=images, name="flickr30k-kaggle")
+    if without_bar:
         source.notes.append(
-            f"{bars[False]:,} lines of {table.name} without their second bar were read nonetheless"
+            f"{len(without_bar):,} lines of {table.name} lack their second bar; they were read"
         )
     return source
 
 
-def _rows(table: Path, problems: list[Problem], bars: Counter[bool]) -> Iterator[Row]:
-    """Yield the table's rows, counting those that have their second bar and those that lack it."""
+def _rows(table: Path, problems: list[Problem], without_bar: list[int]) -> Iterator[Row]:
     for number, line in enumerate(islice(read_lines(table), 1, None), start=2):
         match = LINE.fullmatch(line)
         if match:
-            bars[match["bar"] is not None] += 1
+            if match["bar"] is None:
+                without_bar.append(number)
             yield Row(match["image"].strip(), (match["caption"],))
         elif line.strip():
             detail = f"'{line[:60]}' is not NAME| NUMBER| CAPTION"

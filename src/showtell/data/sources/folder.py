@@ -1,30 +1,30 @@
-"""A folder of pictures, at any depth, a text file beside each: ``dog.jpg``, ``dog.txt``; a caption a line."""
+"""A folder of images, at any depth, each beside a text file: ``dog.jpg``, ``dog.txt``; one caption per line."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem, Source, is_image, read_lines, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, is_image, read_lines
 from showtell.data.sources.image_index import files_below
 from showtell.errors import DataError
 from showtell.system.disk_store import text_list
 
-LOOKS = "a folder of pictures with a .txt beside each, one caption a line"
+LAYOUT = "a folder of images, each beside a .txt with one caption per line"
 
 
 def matches(path: Path) -> bool:
-    """Tell whether some picture in here has a text file beside it."""
-    return any(_captions_of(file).is_file() for file in files_below(path) if is_image(file.name))
+    """Return whether an image has a text file beside it."""
+    return any(file.with_suffix(".txt").is_file() for file in files_below(path) if is_image(file.name))
 
 
 def read(path: Path) -> Source:
     """Read the folder; keys are paths relative to it."""
     problems: list[Problem] = []
-    examples, wanted = spilled_examples(), text_list()
-    for picture in filter(lambda file: is_image(file.name), files_below(path)):
-        key = picture.relative_to(path).as_posix()
-        texts = _captions_of(picture)
-        wanted.add(str(texts))
+    examples, expected = examples_on_disk(), text_list()
+    for image in filter(lambda file: is_image(file.name), files_below(path)):
+        key = image.relative_to(path).as_posix()
+        texts = image.with_suffix(".txt")
+        expected.add(str(texts))
         if not texts.is_file():
             problems.append(Problem("no-captions", key, f"no {texts.name} beside it"))
             continue
@@ -33,13 +33,9 @@ def read(path: Path) -> Source:
         except DataError as error:
             problems.append(Problem("unreadable-line", texts.relative_to(path).as_posix(), str(error)))
             continue
-        examples.add(Example(key, picture, captions))
+        examples.add(Example(key, image, captions))
     for file in files_below(path):
-        if file.suffix.lower() == ".txt" and wanted.find(str(file)) is None:
+        if file.suffix.lower() == ".txt" and expected.find(str(file)) is None:
             key = file.relative_to(path).as_posix()
-            problems.append(Problem("captions-without-picture", key, "no picture of this name beside it"))
+            problems.append(Problem("captions-without-image", key, "no image of this name beside it"))
     return Source(examples, problems, "folder")
-
-
-def _captions_of(picture: Path) -> Path:
-    return picture.with_suffix(".txt")

@@ -1,12 +1,12 @@
-"""Sets of the Hugging Face library ``datasets``: saved to disk, as Parquet files, or streamed from the hub.
+"""Datasets of the Hugging Face library ``datasets``: saved to disk, as Parquet files, or streamed from the hub.
 
     saved with save_to_disk        DIR/dataset_dict.json, DIR/train/data-00000-of-00001.arrow, ...
     downloaded from the hub        DIR/data/train-00000-of-00001.parquet
     streamed                       hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]
 
-An image column holds a picture's bytes, which are handed over as they are; captions are a text, a list, or one of
-several columns. A row's own split (``nlphuji/flickr30k`` has all rows in "test") counts before that of the dataset; a
-dataset of one split only has none, unless it was asked for by name.
+Images are embedded as bytes, which are kept unchanged; captions are a text, a list, or one of several columns. A
+row's own split (``nlphuji/flickr30k`` has all rows in "test") overrides that of the dataset; the split of a dataset
+with only one is ignored, unless it was requested by name.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
+from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source, not_a
 from showtell.data.sources.table import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
@@ -29,14 +29,14 @@ from showtell.data.sources.table import (
 from showtell.errors import ConfigError, DataError, MissingExtraError
 from showtell.system.disk_store import DiskList
 
-LOOKS = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
+LAYOUT = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
 ADDRESS = re.compile(
     r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<config>[^@:/]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>\w+))?"
 )
 PARQUET_FOLDERS = ("*.parquet", "data/*.parquet", "*/*.parquet", "*/*/*.parquet")
 SCRIPT = re.compile(r"dataset scripts|custom code", re.IGNORECASE)
 CONVERTED = "refs/convert/parquet"
-PICTURE_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLUMNS)
+EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLUMNS)
 NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file")
 ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "__key__")
 
@@ -44,49 +44,38 @@ T = TypeVar("T")
 
 
 def matches(path: Path) -> bool:
-    """Tell whether a dataset was saved here, or Parquet files lie here."""
+    """Return whether this is a saved dataset, or a folder of Parquet files."""
     if path.is_file():
         return path.suffix == ".parquet"
     return _is_saved(path) or any(next(path.glob(pattern), None) for pattern in PARQUET_FOLDERS)
 
 
 def read(path: Path) -> Source:
-    """Read a dataset that lies on the disk; its pictures are gone through one by one.
-
-    Raises:
-        DataError: there is none, or it has no image or no caption column.
-        MissingExtraError: ``datasets`` is not installed.
-    """
+    """Read a local dataset; its images are read one by one."""
     if not matches(path):
-        raise DataError(
-            f"cannot read {path} as huggingface",
-            found="neither dataset_info.json nor a .parquet file",
-            expected=LOOKS,
-            mend="Check the path",
-        )
+        raise not_a("huggingface", path, "neither dataset_info.json nor a .parquet file", LAYOUT)
     library = _library()
     if _is_saved(path):
-        loaded = _ask(str(path), lambda: library.load_from_disk(str(path)))
+        loaded = _call(str(path), lambda: library.load_from_disk(str(path)))
     else:
         options = {"data_files": path.name} if path.is_file() else {}
         place = str(path.parent if path.is_file() else path)
-        loaded = _ask(str(path), lambda: library.load_dataset(place, streaming=True, **options))
-    folder = path if path.is_dir() else path.parent
-    return _source(str(path), loaded, folder, split_asked=False)
+        loaded = _call(str(path), lambda: library.load_dataset(place, streaming=True, **options))
+    return _source(str(path), loaded, path if path.is_dir() else path.parent, keep_split=False)
 
 
 def read_hub(address: str) -> Source:
     """Stream a dataset from the hub: ``OWNER/NAME[/CONFIG][@REVISION][:SPLIT]``.
 
     Raises:
-        ConfigError: the address is not of that form.
+        ConfigError: the address has another form.
         DataError: the dataset cannot be reached, or has no image or no caption column.
         MissingExtraError: ``datasets`` is not installed.
     """
-    what = f"hf:{address}"
+    dataset = f"hf:{address}"
     match = ADDRESS.fullmatch(address)
     if match is None:
-        raise ConfigError(f"cannot read {what}", expected="hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]")
+        raise ConfigError(f"cannot read {dataset}", expected="hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]")
     library = _library()
     name, config, revision, split = match["name"], match["config"], match["revision"], match["split"]
 
@@ -95,14 +84,14 @@ def read_hub(address: str) -> Source:
 
     notes: list[str] = []
     try:
-        loaded = _ask(what, lambda: load(revision))
+        loaded = _call(dataset, lambda: load(revision))
     except DataError as error:
-        # Sets that are a program are no longer run; the hub keeps what they make as Parquet.
+        # Dataset scripts are no longer supported; the hub has their output as Parquet.
         if revision is not None or not SCRIPT.search(str(error.__cause__)):
             raise
-        loaded = _ask(what, lambda: load(CONVERTED))
-        notes = [f"{name} is a script; the hub's conversion to Parquet ({CONVERTED}) was read"]
-    return _source(what, loaded, Path(), split_asked=split is not None, notes=notes)
+        loaded = _call(dataset, lambda: load(CONVERTED))
+        notes = [f"{name} is a script; its conversion to Parquet on the hub ({CONVERTED}) was read"]
+    return _source(dataset, loaded, Path(), keep_split=split is not None, notes=notes)
 
 
 def _is_saved(path: Path) -> bool:
@@ -118,66 +107,68 @@ def _library() -> Any:
     return datasets
 
 
-def _ask(what: str, question: Callable[[], T]) -> T:
-    """Return what the library answers; it raises errors of all kinds, all of which are the set's or the network's.
+def _call(dataset: str, function: Callable[[], T]) -> T:
+    """Call the library, whose errors of all types are the dataset's or the network's.
 
     Raises:
-        DataError: it answered with an error.
+        DataError: it raised an error.
     """
     try:
-        return question()
+        return function()
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).split("\n")[0]
-        raise DataError(
-            f"cannot read {what}", found=first, mend="Check name, configuration and split, and the network"
-        ) from error
+        mend = "Check name, configuration and split, and the network"
+        raise DataError(f"cannot read {dataset}", found=first, mend=mend) from error
 
 
-def _source(what: str, loaded: Any, folder: Path, *, split_asked: bool, notes: Sequence[str] = ()) -> Source:
+def _source(
+    dataset: str, loaded: Any, folder: Path, *, keep_split: bool, notes: Sequence[str] = ()
+) -> Source:
     splits = dict(loaded) if isinstance(loaded, Mapping) else {str(loaded.split or ""): loaded}
     notes, problems = list(notes), list[Problem]()
-    parts = [_DatasetSplit(what, name, rows) for name, rows in splits.items()]
-    if len(parts) == 1 and not split_asked and parts[0].split_column is None:
+    parts = [_DatasetSplit(dataset, name, rows) for name, rows in splits.items()]
+    if len(parts) == 1 and not keep_split and parts[0].split_column is None:
         if parts[0].split:
-            notes.append(f"all rows are in '{parts[0].split}', which is no split")
+            notes.append(f"all rows are in '{parts[0].split}', which is not used as a split")
         parts[0].split = ""
     return Source(_examples(parts, folder, problems), problems, "huggingface", notes)
 
 
 class _DatasetSplit:
-    """One split of a dataset: its rows, pictures not decoded, and which columns hold what.
+    """One split of a dataset: its rows with encoded images, and the roles of its columns.
 
     Raises:
         DataError: there is no image or no caption column.
     """
 
-    def __init__(self, what: str, split: str, rows: Any) -> None:
-        self.what, self.split = what, split
+    def __init__(self, dataset: str, split: str, rows: Any) -> None:
+        self.dataset, self.split = dataset, split
         features = rows.features
-        columns = list(features) if features is not None else list(_ask(what, lambda: next(iter(rows), {})))
-        pictures = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
-        self.image = pictures[0] if pictures else find_column(columns, PICTURE_COLUMNS)
-        if self.image is None or not find_captions(columns):
+        columns = (
+            list(features) if features is not None else list(_call(dataset, lambda: next(iter(rows), {})))
+        )
+        images = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
+        image = images[0] if images else find_column(columns, EMBEDDED_COLUMNS)
+        if image is None or not find_captions(columns):
             raise DataError(
-                f"cannot read {what}",
+                f"cannot read {dataset}",
                 found=f"the columns {', '.join(columns) or '(none)'}",
                 expected=f"an image column and a caption column ({', '.join(CAPTION_COLUMNS)})",
                 mend="Rename the dataset's columns (rename_column) and save it again",
             )
-        self.name_column = find_column([name for name in columns if name != self.image], NAME_COLUMNS)
+        self.image = image
+        self.name_column = find_column([name for name in columns if name != image], NAME_COLUMNS)
         self.id_column = find_column(columns, ID_COLUMNS)
         self.split_column = find_column(columns, SPLIT_COLUMNS)
-        if pictures:
-            rows = rows.cast_column(self.image, _library().Image(decode=False))
-        self._rows = rows
+        self._rows = rows.cast_column(image, _library().Image(decode=False)) if images else rows
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         rows = iter(self._rows)
-        while (record := _ask(self.what, lambda: next(rows, None))) is not None:
+        while (record := _call(self.dataset, lambda: next(rows, None))) is not None:
             yield record
 
     def text(self, record: dict[str, Any], column: str | None) -> str:
-        """Return a field as text; nothing where there is no such column or no value."""
+        """Return a field as text; empty if there is no such column or no value."""
         value = record[column] if column else None
         return "" if value is None else str(value).strip()
 
@@ -188,31 +179,31 @@ def _examples(
     names = _UniqueNames()
     for part in parts:
         for number, record in enumerate(part):
-            where = f"{part.split or 'row'}[{number}]"
+            place = f"{part.split or 'row'}[{number}]"
             captions = caption_texts(record)
             if isinstance(captions, str):
-                problems.append(Problem("unreadable-line", where, captions))
+                problems.append(Problem("unreadable-line", place, captions))
                 continue
             split = part.text(record, part.split_column) or part.split
             name = part.text(record, part.name_column)
-            data, path = _picture(record[str(part.image)])
+            data, path = _image(record[part.image])
             if data is None and path and "://" in path:
                 try:
-                    data = _fetch(part.what, path)
+                    data = _fetch(part.dataset, path)
                 except DataError as error:
-                    problems.append(Problem("missing-picture", name or where, error.found))
+                    problems.append(Problem("missing-image", name or place, error.found))
                     continue
             if data is not None:
-                key = names.of(data, name or PurePosixPath(path).name, part.text(record, part.id_column))
+                key = names.key(data, name or PurePosixPath(path).name, part.text(record, part.id_column))
                 yield EmbeddedImageExample(key, data, captions, split)
             elif path:
                 yield Example(name or path, folder / path, captions, split)
             else:
-                problems.append(Problem("missing-picture", name or where, f"nothing in '{part.image}'"))
+                problems.append(Problem("missing-image", name or place, f"nothing in '{part.image}'"))
 
 
-def _picture(value: Any) -> tuple[bytes | None, str]:
-    """Return a picture's bytes, where they are held, and the path it has or had."""
+def _image(value: Any) -> tuple[bytes | None, str]:
+    """Return an image's bytes, if embedded, and its path."""
     if isinstance(value, Mapping):
         return value.get("bytes"), str(value.get("path") or "")
     if isinstance(value, bytes):
@@ -220,29 +211,29 @@ def _picture(value: Any) -> tuple[bytes | None, str]:
     return None, str(value or "")
 
 
-def _fetch(what: str, address: str) -> bytes:
-    """Return the bytes of a picture that lies beside its dataset on the hub."""
+def _fetch(dataset: str, address: str) -> bytes:
+    """Return the bytes of an image file on the hub."""
     from datasets.utils.file_utils import xopen
 
     def read() -> bytes:
         with xopen(address, "rb") as file:
             return bytes(file.read())
 
-    return _ask(what, read)
+    return _call(dataset, read)
 
 
 class _UniqueNames:
-    """Names pictures that come as bytes: no two pictures under one name, no picture of no name twice.
+    """Assigns keys to embedded images: different images get different keys, and an unnamed image one key.
 
-    Sets with a row for each caption repeat the picture; where rows name no file, equal bytes are one picture.
+    Datasets with a row per caption repeat the image; where rows have no file name, equal bytes are one image.
     """
 
     def __init__(self) -> None:
         self._digests = _pairs()  # by key
-        self._keys = _pairs()  # of pictures without a name, by digest
+        self._keys = _pairs()  # of images without a name, by digest
 
-    def of(self, data: bytes, name: str, identity: str) -> str:
-        """Return the key of a picture whose file is called ``name``, or whose row at least has an identity."""
+    def key(self, data: bytes, name: str, identity: str) -> str:
+        """Return the key of an image with this file name, or else the identity of its row."""
         digest = hashlib.sha256(data).hexdigest()
         earlier = None if name else self._keys.find(digest)
         if earlier is not None:
@@ -257,4 +248,4 @@ class _UniqueNames:
 
 
 def _pairs() -> DiskList[tuple[str, str]]:
-    return DiskList(pack=list, unpack=tuple, name=lambda pair: pair[0])
+    return DiskList(pack=list, unpack=tuple, key=lambda pair: pair[0])

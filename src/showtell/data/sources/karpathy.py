@@ -3,8 +3,8 @@
     {"dataset": "coco", "images": [{"filepath": "val2014", "filename": "COCO_val2014_000000391895.jpg", "imgid": 0,
       "split": "test", "cocoid": 391895, "sentids": [...], "sentences": [{"raw": "A man ...", "tokens": [...]}]}]}
 
-The pictures come from elsewhere and lie under many names; COCO's have other ones in the folders of 2017. ``restval``,
-what Karpathy left of COCO's validation pictures, counts as train (as everybody has it).
+The images come from elsewhere under many names; COCO's have other names in the folders of 2017. ``restval``, the rest
+of COCO's validation images, counts as train, as is usual.
 """
 
 from __future__ import annotations
@@ -12,49 +12,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.base import Example, Problem, Source, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, not_a
 from showtell.data.sources.image_index import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, ImageIndex
 from showtell.errors import DataError
-from showtell.system.json_stream import read_arrays
+from showtell.system.json_stream import read_array
 
-LOOKS = (
-    "dataset_coco.json, dataset_flickr8k.json or dataset_flickr30k.json, or a folder with it and the pictures"
+LAYOUT = (
+    "dataset_coco.json, dataset_flickr8k.json or dataset_flickr30k.json, or a folder with it and the images"
 )
 FILES = tuple(f"dataset_{name}.json" for name in ("coco", "flickr8k", "flickr30k"))
 TEXT_FOLDERS = (".", "caption_datasets", "karpathy", "annotations")
-PICTURE_FOLDERS = tuple(
+IMAGE_FOLDERS = tuple(
     dict.fromkeys((".", "images", "coco", "coco/images", *FLICKR30K_FOLDERS, *FLICKR8K_FOLDERS))
 )
 
 
 def matches(path: Path) -> bool:
-    """Tell whether this is one of the three files, or a folder with one."""
+    """Return whether this is one of the three files, or a folder with one."""
     return bool(_files(path))
 
 
 def read(path: Path) -> Source:
-    """Read the file; of several in a folder, the one whose pictures are there.
-
-    Raises:
-        DataError: there is none, it is another file, or none of its pictures is there.
-    """
+    """Read the file; of several in a folder, the one whose images exist."""
     files = [path] if path.is_file() else _files(path)
     if not files:
-        found = f"none of {', '.join(FILES)}"
-        raise DataError(f"cannot read {path} as karpathy", found=found, expected=LOOKS, mend="Check the path")
+        raise not_a("karpathy", path, f"none of {', '.join(FILES)}", LAYOUT)
     read_here = {file: _read_file(file, path) for file in files}
     complete = {file: source for file, (source, found) in read_here.items() if found}
     if len(complete) > 1:
         names = ", ".join(file.name for file in complete)
-        raise DataError(f"{path} holds several sets", found=names, mend="Name the file that is meant")
+        raise DataError(f"{path} contains several datasets", found=names, mend="Give the file itself")
     for source in complete.values():
         return source
     file, (source, _) = next(iter(read_here.items()))
-    wanted = next((example.key for example in source.examples), "pictures")
+    wanted = next((example.key for example in source.examples), "images")
     raise DataError(
-        f"no picture of {file} is there",
-        expected=f"{wanted} beside it, or in one of the folders {', '.join(PICTURE_FOLDERS[1:])}",
-        mend="Unpack the pictures there, or link their folder",
+        f"no image of {file} exists",
+        expected=f"{wanted} beside it, or in one of the folders {', '.join(IMAGE_FOLDERS[1:])}",
+        mend="Unpack the images there, or link their folder",
     )
 
 
@@ -66,13 +61,13 @@ def _files(path: Path) -> list[Path]:
 
 
 def _read_file(file: Path, path: Path) -> tuple[Source, int]:
-    """Return what a file says, and how many of its pictures are there."""
+    """Return the dataset of a file, and how many of its images exist."""
     roots = dict.fromkeys((file.parent, path if path.is_dir() else file.parent.parent))
-    finder = ImageIndex(root / folder for folder in PICTURE_FOLDERS for root in roots)
-    examples = spilled_examples()
+    index = ImageIndex(root / folder for folder in IMAGE_FOLDERS for root in roots)
+    examples = examples_on_disk()
     problems: list[Problem] = []
-
-    def add(number: int, image: Any) -> None:
+    number = -1
+    for number, image in enumerate(read_array(file, "images")):
         try:
             key = "/".join([*([image["filepath"]] if "filepath" in image else []), image["filename"]])
             captions = tuple(_caption(sentence) for sentence in image["sentences"])
@@ -81,26 +76,25 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             detail = f"an image without filename, split and sentences ({type(error).__name__}: {error})"
             problems.append(Problem("unreadable-line", f"{file.name}: images[{number}]", detail))
-            return
-        examples.add(Example(key, finder.find(names), captions, split))
-
-    if not read_arrays(file, {"images": add}):
+            continue
+        examples.add(Example(key, index.find(names), captions, split))
+    if number < 0:
         raise DataError(
-            f"{file} does not hold captions as Karpathy publishes them",
+            f"{file} does not contain captions in Karpathy's format",
             expected="an object with the list 'images'",
-            mend="Give dataset_coco.json or one of its like, or name another --format",
+            mend="Give dataset_coco.json or a similar file, or pass another --format",
         )
-    return Source(examples, problems, "karpathy"), finder.found
+    return Source(examples, problems, "karpathy"), index.found
 
 
 def _caption(sentence: Any) -> str:
     if not isinstance(sentence["raw"], str):
-        raise ValueError("a sentence whose raw is no text")
+        raise ValueError("a sentence whose raw is not text")
     return sentence["raw"]
 
 
 def _names(key: str, image: Any) -> list[str]:
-    """Return under which names a picture may lie in its folder."""
+    """Return the names that an image may have in its folder."""
     names = [key]
     if "cocoid" in image:
         names += [f"{folder}/{int(image['cocoid']):012d}.jpg" for folder in ("train2017", "val2017")]

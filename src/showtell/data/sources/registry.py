@@ -1,7 +1,7 @@
-"""The readers there are, and which of them a path is for.
+"""The dataset readers, and detection of the reader for a path.
 
-A new one is a module with ``LOOKS``, ``matches`` and ``read``, and a line in `READERS`. The modules are imported
-when they are needed: the command line lists their names in its help.
+A new reader is a module with ``LAYOUT``, ``matches`` and ``read``, and a line in `READERS`. Modules are imported on
+demand: the command line lists their names in its help.
 """
 
 from __future__ import annotations
@@ -17,18 +17,23 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """What a reader's module offers."""
+    """The module of a reader."""
 
-    LOOKS: str
+    LAYOUT: str
 
     def matches(self, path: Path) -> bool:
-        """Tell, from names alone, whether this is such a set."""
+        """Return whether a path is such a dataset, by names only."""
 
     def read(self, path: Path) -> Source:
-        """Read it, reporting what is wrong with single entries instead of raising."""
+        """Read the dataset; problems of single entries are collected, not raised.
+
+        Raises:
+            DataError: files, columns or images that the format needs are missing.
+            MissingExtraError: the reader needs a package that is not installed.
+        """
 
 
-# By module. In this order a path is tried: the most particular first, a set's own texts before Karpathy's.
+# Modules in the order of detection: the most specific first, a dataset's own texts before Karpathy's.
 READERS: dict[str, str] = {
     "flickr8k": "flickr8k",
     "flickr8k-kaggle": "flickr8k_kaggle",
@@ -59,19 +64,25 @@ def find_reader(name: str) -> Reader:
 
 
 def open_source(path: str | Path, format: str | None = None) -> Source:
-    """Read a published set with the reader that recognises it, or with the one named.
+    """Read a published dataset with the named reader, or the first one that matches.
 
     Args:
-        path: A file, a folder, or ``hf:OWNER/NAME`` for a set on the Hugging Face hub.
-        format: A reader's name.
+        path: A file, a folder, or ``hf:OWNER/NAME`` for a dataset on the Hugging Face hub.
+        format: Name of a reader.
 
     Raises:
         ConfigError: no reader of that name.
-        DataError: nothing there, nothing recognised, or the reader cannot begin.
+        DataError: the path does not exist, no reader matches, or the dataset cannot be read.
     """
     forced = find_reader(format) if format is not None else None
     if str(path).startswith(HUB):
-        return _open_hub(str(path), format)
+        from showtell.data.sources.huggingface import read_hub
+
+        if format not in (None, "huggingface"):
+            raise ConfigError(
+                f"{path} cannot be read as {format}", expected="huggingface", mend="Omit --format"
+            )
+        return read_hub(str(path).removeprefix(HUB))
     path = Path(path)
     if not path.exists():
         raise DataError(f"cannot read {path}", found="no such file or directory", mend="Check the path")
@@ -83,18 +94,8 @@ def open_source(path: str | Path, format: str | None = None) -> Source:
                 return reader.read(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise DataError(f"cannot read {path}", found=reason, mend="Check the path and its rights") from error
-    known = "\n".join(f"  {name}: {find_reader(name).LOOKS}" for name in READERS)
+        raise DataError(f"cannot read {path}", found=reason, mend="Check path and permissions") from error
+    known = "\n".join(f"  {name}: {find_reader(name).LAYOUT}" for name in READERS)
     raise DataError(
-        f"{path} is no set that showtell recognises", expected=f"one of\n{known}\nForce one with --format"
+        f"unknown dataset format of {path}", expected=f"one of\n{known}\nTo choose one, pass --format"
     )
-
-
-def _open_hub(address: str, format: str | None) -> Source:
-    from showtell.data.sources.huggingface import read_hub
-
-    if format not in (None, "huggingface"):
-        raise ConfigError(
-            f"{address} cannot be read as {format}", expected="huggingface", mend="Leave --format away"
-        )
-    return read_hub(address.removeprefix(HUB))

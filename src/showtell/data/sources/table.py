@@ -1,4 +1,4 @@
-"""What tables of (image, caption[, split]) have in common: column names, and many rows for one picture."""
+"""Tables of (image, caption[, split]): column names, and rows grouped by image."""
 
 from __future__ import annotations
 
@@ -9,19 +9,12 @@ from itertools import groupby
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from showtell.data.sources.base import Example, Problem, Source, spilled_examples
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
 
 IMAGE_COLUMNS = ("image", "file_name", "filename", "image_path", "image_name", "path", "file")
 CAPTION_COLUMNS = (
-    "caption",
-    "captions",
-    "text",
-    "texts",
-    "sentence",
-    "sentences",
-    "description",
-    "alt_text",
-    "txt",
+    *("caption", "captions", "text", "texts", "sentence", "sentences"),
+    *("description", "alt_text", "txt"),
 )
 SPLIT_COLUMNS = ("split", "subset")
 _NUMBERED = re.compile(r"(?:caption|text|sentence)_?\d+")
@@ -29,7 +22,7 @@ _NUMBERED = re.compile(r"(?:caption|text|sentence)_?\d+")
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: a picture as written there, captions, a split or nothing."""
+    """A row of a table: image path as written, captions, split or an empty text."""
 
     image: str
     captions: tuple[str, ...]
@@ -37,20 +30,20 @@ class Row:
 
 
 def find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column that stands for one of ``names``, or None; case and spaces around do not count."""
+    """Return the column with the first of ``names`` that occurs, ignoring case and surrounding spaces."""
     by_name = {column.strip().lower(): column for column in columns}
     return next((by_name[name] for name in names if name in by_name), None)
 
 
 def find_captions(columns: Iterable[str]) -> list[str]:
-    """Return the columns that hold captions: the first of `CAPTION_COLUMNS`, else caption_0, caption_1, ..."""
+    """Return the caption columns: the first of `CAPTION_COLUMNS`, else caption_0, caption_1, ..."""
     columns = list(columns)
     named = find_column(columns, CAPTION_COLUMNS)
     return [named] if named else [column for column in columns if _NUMBERED.fullmatch(column.strip().lower())]
 
 
 def record_row(record: dict[str, Any]) -> Row | str:
-    """Return the row that an object with columns by name stands for, or what is wrong with it."""
+    """Return the row of a record by column name, or an error text."""
     image, split = (find_column(record, names) for names in (IMAGE_COLUMNS, SPLIT_COLUMNS))
     if image is None or not isinstance(record[image], str) or not record[image].strip():
         return f"no image ({', '.join(IMAGE_COLUMNS)})"
@@ -62,7 +55,7 @@ def record_row(record: dict[str, Any]) -> Row | str:
 
 
 def caption_texts(record: dict[str, Any]) -> tuple[str, ...] | str:
-    """Return the captions of an object with columns by name, or what is wrong with them."""
+    """Return the captions of a record by column name, or an error text."""
     columns = find_captions(record)
     if not columns:
         return f"no caption ({', '.join(CAPTION_COLUMNS)})"
@@ -79,16 +72,16 @@ def caption_texts(record: dict[str, Any]) -> tuple[str, ...] | str:
 
 
 def _raw(text: Any) -> Any:
-    """Return the text of one of Karpathy's sentences, which some sets keep as they are."""
+    """Return the text of a sentence in Karpathy's format, which some datasets keep."""
     return text.get("raw") if isinstance(text, dict) else text
 
 
 def group_rows(rows: Iterable[Row], problems: list[Problem], *, root: Path, name: str) -> Source:
-    """Gather each picture's captions (per split), in order of first appearance; paths start at ``root``."""
-    examples = spilled_examples(name=lambda example: (example.key, example.split))
-    # Mostly those of a picture stand together.
-    for (image, split), together in groupby(rows, key=lambda row: (row.image, row.split)):
-        key, captions = str(PurePosixPath(image)), tuple(text for row in together for text in row.captions)
+    """Group captions by image and split, in order of first appearance; paths are relative to ``root``."""
+    examples = examples_on_disk(key=lambda example: f"{example.split}\0{example.key}")
+    # Rows of an image are mostly consecutive.
+    for (image, split), group in groupby(rows, key=lambda row: (row.image, row.split)):
+        key, captions = str(PurePosixPath(image)), tuple(text for row in group for text in row.captions)
         example = Example(key, root / key, captions, split)
         earlier = examples.add(example)
         if earlier is not None:
