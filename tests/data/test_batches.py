@@ -24,7 +24,7 @@ def make_batches(toy_set: PreparedSet, **changes: object) -> Batches:
     return Batches(toy_set, toy_set.split_rows("train"), tokenizer, memories, BatchOptions(**values))  # type: ignore[arg-type]
 
 
-def test_an_epoch_shows_every_picture_once(toy_set: PreparedSet) -> None:
+def test_an_epoch_shows_every_image_once(toy_set: PreparedSet) -> None:
     batches = make_batches(toy_set)
     found = np.concatenate([batch.rows for batch in batches.epoch(0)])
     assert sorted(found) == sorted(toy_set.split_rows("train"))
@@ -74,7 +74,7 @@ def test_a_caption_that_is_cut_has_no_end(toy_set: PreparedSet) -> None:
         assert ends.tolist() == [[True, False]] * len(batch.rows)
 
 
-def test_the_longest_caption_stands_first(toy_set: PreparedSet) -> None:
+def test_the_longest_caption_is_first(toy_set: PreparedSet) -> None:
     batches = make_batches(toy_set)
     for batch in batches.epoch(0):
         lengths = (batch.tokens != batches.tokenizer.pad_id).sum(dim=2)
@@ -85,7 +85,7 @@ def test_fewer_captions_than_wanted_leave_no_empty_line(toy_set: PreparedSet) ->
     assert {batch.tokens.shape[1] for batch in make_batches(toy_set, captions_per_image=5).epoch(0)} == {2}
 
 
-def test_mirrored_pictures_come_with_mirrored_captions(tmp_path: Path, toy_set: PreparedSet) -> None:
+def test_mirrored_images_come_with_mirrored_captions(tmp_path: Path, toy_set: PreparedSet) -> None:
     plain, mirrored = make_batches(toy_set), make_batches(toy_set, flip=True)
     changed = 0
     for before, after in zip(plain.epoch(0), mirrored.epoch(0), strict=True):
@@ -112,7 +112,7 @@ def test_left_and_right_change_places(text: str, mirrored: str) -> None:
 
 
 class Counting:
-    """Memories that note what was asked for."""
+    """A feature source that counts requests."""
 
     def __init__(self) -> None:
         self.asked = 0

@@ -102,7 +102,7 @@ def test_splits_are_added_one_by_one(prepared: PreparedSet, encoder: Encoder, tm
     assert np.array_equal(whole.regions[prepared.split_rows("dev")], before)
 
 
-def test_size_is_told_before(
+def test_size_is_reported_before(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     extract_features(prepared, encoder, tmp_path / "cache", rows=prepared.split_rows("dev"))
@@ -127,7 +127,7 @@ def test_too_little_room_is_refused_before_anything_is_written(
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_room_is_needed_for_the_missing_pictures_locked(
+def test_room_is_needed_for_the_missing_images_locked(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dev = prepared.split_rows("dev")
@@ -141,7 +141,7 @@ def test_room_is_needed_for_the_missing_pictures_locked(
     assert extract_features(prepared, encoder, tmp_path / "cache", rows=dev).done.sum() == len(dev)
 
 
-def test_going_on_in_another_precision_is_said(
+def test_resuming_in_another_precision_is_noted(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert encoder.weights is not None
@@ -235,7 +235,7 @@ def test_creation_that_stopped_before_the_manifest_is_begun_again(
     assert extract_features(prepared, encoder, tmp_path / "cache").done.all()
 
 
-def test_pictures_that_are_gone_or_changed_stop_nothing_and_are_named(
+def test_images_that_are_gone_or_changed_stop_nothing_and_are_named(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path
 ) -> None:
     whole = np.array(extract_features(prepared, encoder, tmp_path / "whole", batch_size=4).regions)
@@ -259,14 +259,14 @@ def test_pictures_that_are_gone_or_changed_stop_nothing_and_are_named(
     np.testing.assert_allclose(cache.regions, whole, rtol=2**-8, atol=1e-3)
 
 
-def test_every_picture_gone_is_told(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
+def test_every_image_gone_is_reported(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "source")
     with pytest.raises(DataError, match=r"21 of 21 images have no features.* and 11 more"):
         extract_features(prepared, encoder, tmp_path / "cache")
 
 
 @pytest.mark.parametrize("call", [0, 3, 9])
-def test_full_disk_is_told_and_what_is_done_stays(
+def test_full_disk_is_reported_and_what_is_done_stays(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
     calls = 0
@@ -302,7 +302,7 @@ def test_short_writes_are_finished(
     np.testing.assert_allclose(cache.regions[20], live(prepared, encoder, 20)[0], rtol=2**-8, atol=1e-3)
 
 
-def test_killed_extraction_goes_on_where_it_stopped(
+def test_killed_extraction_resumes_where_it_stopped(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path
 ) -> None:
     program = """
@@ -362,7 +362,7 @@ def test_trainable_encoder_has_no_cache(prepared: PreparedSet, tmp_path: Path) -
         extract_features(prepared, encoder, tmp_path / "cache")
 
 
-def test_layout_is_asked_before_a_cache_is_begun(
+def test_layout_is_checked_before_a_cache_is_begun(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = []
@@ -377,7 +377,7 @@ def test_layout_is_asked_before_a_cache_is_begun(
     assert asked == [(14, 64, 64, 3)]
 
 
-def test_a_cache_without_regions_is_refused_to_whoever_reads_them(
+def test_a_cache_without_regions_is_refused_to_readers(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path
 ) -> None:
     cache = extract_features(prepared, encoder, tmp_path / "cache", regions=False)

@@ -35,7 +35,7 @@ def test_equal_bytes_are_one_file_and_files_stay_where_they_are(tmp_path: Path) 
     assert [example.key for example in stored] == ["a", "b", "c"]
 
 
-def test_one_picture_is_asked_for_at_a_time(tmp_path: Path) -> None:
+def test_one_image_is_checked_for_at_a_time(tmp_path: Path) -> None:
     asked = []
 
     def held() -> object:

@@ -111,7 +111,9 @@ def test_what_is_bad_is_left_out_listed_and_the_rest_kept(source: Path, tmp_path
     }
 
 
-def test_above_the_share_nothing_is_written_and_everything_is_told(source: Path, tmp_path: Path) -> None:
+def test_above_the_fraction_nothing_is_written_and_everything_is_reported(
+    source: Path, tmp_path: Path
+) -> None:
     for number in (1, 2):
         (source.parent / f"{number:02}.png").unlink()
     with pytest.raises(DataError, match=r"found 2 of 30 entries with problems; expected at most 5") as caught:
@@ -135,7 +137,7 @@ def test_a_set_of_which_nothing_is_left_is_refused(tmp_path: Path) -> None:
         prepare(tmp_path / "set.csv", tmp_path / "out", max_problem_fraction=1.0)
 
 
-def test_pictures_of_a_source_without_splits_are_held_out_by_seed(source: Path, tmp_path: Path) -> None:
+def test_images_of_a_source_without_splits_are_held_out_by_seed(source: Path, tmp_path: Path) -> None:
     lines = [line.rsplit(",", 1)[0] for line in source.read_text().splitlines()]
     source.write_text("\n".join(lines))
     prepared = prepare(source, tmp_path / "one", dev_fraction=0.2, test_fraction=0.1)
@@ -148,7 +150,7 @@ def test_pictures_of_a_source_without_splits_are_held_out_by_seed(source: Path, 
     assert other.split_rows("dev").tolist() != prepared.split_rows("dev").tolist()
 
 
-def test_a_published_split_can_be_made_anew_or_its_training_split_be_cut(
+def test_a_published_split_can_be_made_again_or_its_training_split_be_cut(
     source: Path, tmp_path: Path
 ) -> None:
     def keys_of(prepared: PreparedSet, split: str) -> set[str]:
@@ -222,7 +224,7 @@ def test_fractions_out_of_range_are_misuse(source: Path, tmp_path: Path, fractio
         prepare(source, tmp_path / "out", dev_fraction=0.6, test_fraction=0.4)
 
 
-def test_what_costs_nothing_is_told_but_not_counted(source: Path, tmp_path: Path) -> None:
+def test_what_costs_nothing_is_reported_but_not_counted(source: Path, tmp_path: Path) -> None:
     append(source, "00.png,Caption a of 00.png .,val")
     prepared = prepare(source, tmp_path / "out", max_problem_fraction=0.0)
     assert prepared.captions(0) == ["Caption a of 00.png .", "Caption b of 00.png .", "Caption a of 00.png ."]
@@ -275,7 +277,7 @@ print(len(made), peak() - before)
 
 
 @pytest.mark.slow
-def test_memory_grows_by_less_than_a_kilobyte_a_picture(tmp_path: Path) -> None:
+def test_memory_grows_by_less_than_a_kilobyte_a_image(tmp_path: Path) -> None:
     """A hundred thousand pictures of COCO must fit where ten thousand do; the facts of the files are made up."""
     grown = {}
     for count in (3_000, 30_000):
@@ -421,7 +423,7 @@ def test_flickr8k_is_prepared_as_published(shared_data: Path, tmp_path: Path) ->
     assert len(problems) == 2 + 9
 
 
-def test_a_set_may_be_made_and_read_where_one_stands(
+def test_a_set_may_be_made_and_read_where_one_is(
     toy_set: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, place = toy_set.directory.parent / "captions.jsonl", tmp_path / "here"
@@ -436,7 +438,7 @@ def test_a_set_may_be_made_and_read_where_one_stands(
     assert [path.name for path in tmp_path.iterdir()] == ["here"]
 
 
-def test_a_smaller_subset_lies_within_a_larger_one_and_depends_on_the_seed_alone(
+def test_a_smaller_subset_is_within_a_larger_one_and_depends_on_the_seed_alone(
     toy_set: PreparedSet,
 ) -> None:
     def choose(count: int, seed: int = 3) -> list[int]:

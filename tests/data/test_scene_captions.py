@@ -116,7 +116,7 @@ def test_true_captions_pass(caption: str) -> None:
         ("a red ring above an orange square", "there is no orange square"),
     ],
 )
-def test_each_wrong_fact_is_told(caption: str, wrong: str) -> None:
+def test_each_wrong_fact_is_reported(caption: str, wrong: str) -> None:
     assert wrong in check_caption(caption, TWO)
 
 

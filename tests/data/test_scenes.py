@@ -70,7 +70,7 @@ def test_three_in_ten_pairs_are_kept_whatever_their_order() -> None:
     assert 0.06 < kept.count("dev") / len(kept) < 0.14
 
 
-def test_a_kept_pair_is_told_in_words() -> None:
+def test_a_kept_pair_is_reported_in_words() -> None:
     scene = make_scene("scene", "test", random.Random(0))
     first, second = held_out(scene, "test")[0].split(" with ")
     assert {first, second} <= {thing.name for thing in scene.objects}

@@ -1,4 +1,4 @@
-"""Captions as flat ids: what goes in comes out, in little memory."""
+"""Captions as flat ids, in little memory."""
 
 from __future__ import annotations
 

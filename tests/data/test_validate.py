@@ -1,4 +1,4 @@
-"""What passes the checks is clean, decodes, and lies in one split by name and by bytes; the rest is told."""
+"""Examples that pass the checks are clean, decodable, and in one split by name and by bytes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_captions_keep_their_wording_on_one_line() -> None:
     assert problems == []
 
 
-def test_empty_captions_are_dropped_and_a_picture_without_any_is_left_out() -> None:
+def test_empty_captions_are_dropped_and_a_image_without_any_is_left_out() -> None:
     checked, problems = texts(("a", "", ("Fine.", " \n")), ("b", "", ("",)), ("c", "", ()))
     assert [(example.key, example.captions) for example in checked] == [("a", ("Fine.",))]
     assert problems == [
@@ -68,7 +68,7 @@ def test_unknown_splits_are_left_out_and_so_are_empty_ones_where_others_have_one
     ]
 
 
-def test_a_name_in_two_splits_is_kept_where_it_is_judged() -> None:
+def test_a_name_in_two_splits_is_kept_where_it_is_evaluated() -> None:
     checked, problems = texts(
         ("a", "train", ("learn",)),
         ("a", "dev", ("judge",)),
@@ -91,7 +91,7 @@ def test_a_name_twice_in_one_split_keeps_all_its_captions() -> None:
     assert problems == []
 
 
-def test_a_caption_that_a_picture_has_twice_is_told_and_kept() -> None:
+def test_a_caption_that_a_image_has_twice_is_reported_and_kept() -> None:
     checked, problems = texts(
         ("a", "", ("One.", "Two.", " One. ")), ("b", "", ("One.",)), ("b", "", ("One.",))
     )
@@ -115,7 +115,7 @@ def pictures(folder: Path, *entries: tuple[str, str]) -> tuple[list[tuple[str, s
     return [(one.example.key, one.example.split) for one in checked], problems
 
 
-def test_missing_and_undecodable_pictures_are_told_and_the_others_keep_their_order(
+def test_missing_and_undecodable_images_are_reported_and_the_others_keep_their_order(
     tmp_path: Path, write_pictures: WritePictures
 ) -> None:
     write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
@@ -156,7 +156,7 @@ def test_the_same_bytes_in_two_splits_are_dropped_from_training(
     assert kept == [("copy.png", "dev"), ("b.png", "train")]
 
 
-def test_pictures_are_looked_at_a_window_ahead_and_come_in_order(
+def test_images_are_decoded_a_window_ahead_and_come_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calls: list[Path] = []
@@ -195,7 +195,7 @@ entries = st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), splits), max_
 
 
 @given(entries)
-def test_no_picture_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, int, str]]) -> None:
+def test_no_image_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, int, str]]) -> None:
     """Of pictures under ten names with six contents, in any splits, each name and content is kept exactly once."""
     content = {name: byte for name, byte, _ in made}
     given_examples = [Example(str(name), NOWHERE, ("x",), split) for name, _, split in made]
@@ -234,9 +234,7 @@ def test_a_generated_split_meets_its_fractions(count: int, dev: float, test: flo
 
 
 @given(st.lists(st.sampled_from(["", "train", "dev"]), max_size=30), st.floats(0, 0.5), st.floats(0, 0.49))
-def test_splits_are_assigned_in_the_order_of_ranks(
-    splits: list[str], dev: float, test: float
-) -> None:
+def test_splits_are_assigned_in_the_order_of_ranks(splits: list[str], dev: float, test: float) -> None:
     given_ones = [
         CheckedExample(replace(one.example, split=split), one.info)
         for one, split in zip(unsplit(len(splits)), splits, strict=True)
@@ -263,7 +261,7 @@ def test_a_generated_split_depends_on_bytes_and_seed_not_on_names_or_order() -> 
     assert split_of(unsplit(40), 1) != split_of(unsplit(40), 2)
 
 
-def test_a_picture_that_is_kept_in_place_of_an_earlier_one_stands_last(
+def test_a_image_that_is_kept_in_place_of_an_earlier_one_is_last(
     tmp_path: Path, write_pictures: WritePictures
 ) -> None:
     write_pictures(tmp_path, ["a.png", "b.png"])

@@ -1,4 +1,4 @@
-"""Memories: whole views that are judged, windows that are trained on, looked at anew or of what was kept."""
+"""Feature sources: whole views for validation, crops for training, decoded again or from caches."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.data import views as memories
+from showtell.data import views
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import CachedFeatures, ImageSource, WindowedFeatureSource, window_weights
 from showtell.errors import ImageError
@@ -32,7 +32,7 @@ def rows(toy_set: PreparedSet) -> npt.NDArray[np.int64]:
     return toy_set.split_rows("train")[[3, 0, 7, 7]]
 
 
-def test_without_places_the_view_that_is_judged_is_shown(
+def test_without_places_the_view_that_is_evaluated_is_shown(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
     live = ImageSource(toy_set, CROPPED, crop=0.5)
@@ -40,7 +40,7 @@ def test_without_places_the_view_that_is_judged_is_shown(
     assert np.array_equal(live.load(rows, NOBODY).numpy(), np.stack(expected))
 
 
-def test_places_change_nothing_where_no_window_is_asked_for(
+def test_places_change_nothing_where_no_window_is_checked_for(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
     live = ImageSource(toy_set, CROPPED)
@@ -48,7 +48,7 @@ def test_places_change_nothing_where_no_window_is_asked_for(
     assert np.array_equal(live.load(rows, NOBODY, places), live.load(rows, NOBODY))
 
 
-def test_windows_lie_where_they_are_placed_and_are_mirrored_after(
+def test_windows_are_where_they_are_placed_and_are_mirrored_after(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64]
 ) -> None:
     live = ImageSource(toy_set, CROPPED, crop=0.5, threads=3)
@@ -63,7 +63,7 @@ def test_windows_lie_where_they_are_placed_and_are_mirrored_after(
     assert np.array_equal(shown[3], shown[2][:, ::-1])
 
 
-def test_a_picture_that_is_gone_is_named(
+def test_a_image_that_is_gone_is_named(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(PreparedSet, "image_path", lambda self, row: Path(f"gone/{row}.jpg"))
@@ -71,7 +71,7 @@ def test_a_picture_that_is_gone_is_named(
         ImageSource(toy_set, CROPPED).load(rows, NOBODY)
 
 
-def test_several_pictures_are_decoded_at_once(
+def test_several_images_are_decoded_at_once(
     toy_set: PreparedSet, rows: npt.NDArray[np.int64], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     together = threading.Barrier(4, timeout=10)
@@ -80,7 +80,7 @@ def test_several_pictures_are_decoded_at_once(
         together.wait()
         return load_image(path)
 
-    monkeypatch.setattr(memories, "load_image", load_with_the_others)
+    monkeypatch.setattr(views, "load_image", load_with_the_others)
     live = ImageSource(toy_set, CROPPED, threads=4)
     assert live.load(rows, NOBODY).shape == (4, 16, 16, 3)
 

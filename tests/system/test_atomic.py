@@ -185,7 +185,7 @@ def test_the_advice_fits_what_went_wrong(number: int, advice: str) -> None:
     assert told == f"cannot write place: found {reason}. {advice}; existing files are unchanged"
 
 
-def test_a_place_that_cannot_be_is_told(tmp_path: Path) -> None:
+def test_a_place_that_cannot_be_is_reported(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match=r"cannot write .*file/x: found (Not a directory|File exists)"):
         write_text(tmp_path / "file" / "x", "content")

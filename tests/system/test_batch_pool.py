@@ -1,4 +1,4 @@
-"""Batches side by side: results in order, errors and interrupts as in one thread, nothing left running."""
+"""Concurrent batches: results in order, errors and interrupts as in one thread, nothing left running."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def work_until_stopped() -> None:
     deadline = time.monotonic() + 60.0
     while time.monotonic() < deadline:
         check_cancelled()
-    raise TimeoutError("nobody stopped this lane")
+    raise TimeoutError("this worker was not cancelled")
 
 
 @given(st.integers(0, 7), st.integers(1, 4))
@@ -30,7 +30,7 @@ def test_results_come_in_the_order_of_the_batches(batches: int, count: int) -> N
     ]
 
 
-def test_as_many_batches_are_worked_on_at_once_as_there_are_lanes() -> None:
+def test_as_many_batches_are_worked_on_at_once_as_there_are_workers() -> None:
     both = threading.Barrier(2, timeout=60)
 
     def meet(batch: int) -> str:
@@ -43,7 +43,7 @@ def test_as_many_batches_are_worked_on_at_once_as_there_are_lanes() -> None:
 
 
 @pytest.mark.parametrize(("count", "batches"), [(1, 3), (2, 1)])
-def test_one_lane_or_one_batch_needs_no_other_thread(count: int, batches: int) -> None:
+def test_one_worker_or_one_batch_needs_no_other_thread(count: int, batches: int) -> None:
     entered: list[None] = []
     lanes = BatchPool(count, lambda: entered.append(None))
     assert set(lanes.map(lambda _: threading.current_thread(), range(batches))) == {
@@ -52,7 +52,7 @@ def test_one_lane_or_one_batch_needs_no_other_thread(count: int, batches: int) -
     assert not entered
 
 
-def test_each_lane_enters_once() -> None:
+def test_each_worker_enters_once() -> None:
     entered: list[str] = []
     both = threading.Barrier(2, timeout=60)
     lanes = BatchPool(2, lambda: entered.append(threading.current_thread().name))
@@ -61,7 +61,7 @@ def test_each_lane_enters_once() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_one_batch_more_than_there_are_lanes_is_read_ahead(count: int) -> None:
+def test_one_batch_more_than_there_are_workers_is_read_ahead(count: int) -> None:
     read = 0
 
     def endless() -> Iterator[int]:
@@ -87,7 +87,7 @@ def test_an_error_of_the_batches_comes_after_the_results_of_those_before_it() ->
         next(results)
 
 
-def test_an_error_of_work_stops_the_other_lane() -> None:
+def test_an_error_of_work_stops_the_other_worker() -> None:
     def work(batch: int) -> None:
         if batch:
             work_until_stopped()
@@ -97,7 +97,7 @@ def test_an_error_of_work_stops_the_other_lane() -> None:
         list(BatchPool(2).map(work, range(5)))
 
 
-def test_a_stream_that_is_left_stops_its_lanes() -> None:
+def test_a_stream_that_is_left_stops_its_workers() -> None:
     with closing(BatchPool(2).map(lambda batch: batch and work_until_stopped(), range(5))) as results:
         assert next(results) == 0
 
@@ -118,6 +118,6 @@ def test_an_interrupt_ends_the_stream_at_once() -> None:
         signal.signal(signal.SIGINT, before)
 
 
-def test_work_outside_of_lanes_is_never_stopped() -> None:
+def test_work_outside_of_workers_is_never_stopped() -> None:
     check_cancelled()
     assert list(cancellable(range(3))) == [0, 1, 2]

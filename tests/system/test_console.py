@@ -10,7 +10,7 @@ from rich.console import Console
 from showtell.system import console
 
 
-def test_a_note_is_one_line_on_stderr_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_is_one_line_on_stderr_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
     console.note("[bold]a.jpg[/] " + "x" * 300)
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -33,7 +33,7 @@ def eight_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
         ("100000 0\n", 8),
     ],
 )
-def test_a_container_lends_a_share_of_the_cores(eight_cores: Path, told: str, expected: int) -> None:
+def test_a_container_lends_a_fraction_of_the_cores(eight_cores: Path, told: str, expected: int) -> None:
     eight_cores.write_text(told)
     assert usable_cores() == expected
 
@@ -60,7 +60,7 @@ def test_cores_are_counted_where_no_affinity_is_known(monkeypatch: pytest.Monkey
         (0, "", 8),
     ],
 )
-def test_what_is_asked_for_goes_before_the_environment_and_neither_above_the_cores(
+def test_what_is_checked_for_goes_before_the_environment_and_neither_above_the_cores(
     monkeypatch: pytest.MonkeyPatch, asked: int, told: str | None, expected: int
 ) -> None:
     if told is not None:

@@ -32,7 +32,7 @@ def threads(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ("asked", "processes", "expected"),
     [(0, 1, 4), (2, 1, 2), (5, 1, 5), (99, 1, 6), (0, 3, 2), (6, 2, 3), (1, 9, 1)],
 )
-def test_threads_are_what_is_asked_for_within_the_cores(
+def test_threads_are_what_is_checked_for_within_the_cores(
     threads: list[int], asked: int, processes: int, expected: int
 ) -> None:
     assert set_num_threads(asked, processes=processes) == expected
@@ -60,7 +60,7 @@ def in_a_thread(work: Callable[[], int]) -> int:
         return pool.submit(work).result()
 
 
-def test_lanes_share_the_threads_and_nobody_else_has_fewer() -> None:
+def test_workers_fraction_the_threads_and_nobody_else_has_fewer() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(5)
@@ -76,7 +76,7 @@ def test_lanes_share_the_threads_and_nobody_else_has_fewer() -> None:
         torch.set_num_threads(before)
 
 
-def test_one_thread_and_other_devices_have_one_lane() -> None:
+def test_one_thread_and_other_devices_have_one_worker() -> None:
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(1)

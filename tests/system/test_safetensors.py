@@ -32,7 +32,7 @@ def test_tensors_of_any_stride_are_read_back(tmp_path: Path) -> None:
     assert torch.equal(load_file(tmp_path / "a.safetensors")["a"], tensor)
 
 
-def test_a_file_that_finds_no_room_is_told_and_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_file_that_finds_no_room_is_reported_and_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     with atomic_path(path) as temporary:
         save_tensors({"a": torch.ones(2)}, temporary)

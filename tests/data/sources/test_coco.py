@@ -49,7 +49,7 @@ def coco(tmp_path: Path, write_pictures: WritePictures) -> Path:
     return tmp_path
 
 
-def test_both_files_are_recognised_and_read(coco: Path) -> None:
+def test_both_files_are_recognized_and_read(coco: Path) -> None:
     source = open_source(coco)
     assert source.name == "coco"
     assert source.problems == []
@@ -61,13 +61,13 @@ def test_both_files_are_recognised_and_read(coco: Path) -> None:
     assert source.examples[2].image == coco / "val2017" / "000000000139.jpg"
 
 
-def test_the_validation_pictures_are_dev(coco: Path) -> None:
+def test_the_validation_images_are_dev(coco: Path) -> None:
     prepared = prepare(coco, coco / "set", max_problem_fraction=0.5)
     assert [prepared.key(int(row)) for row in prepared.split_rows("dev")] == ["val2017/000000000139.jpg"]
     assert prepared.captions(int(prepared.split_rows("dev")[0])) == ["A dog runs.", "Two lines in one."]
 
 
-def test_pictures_of_one_name_in_two_folders_are_two(coco: Path) -> None:
+def test_images_of_one_name_in_two_folders_are_two(coco: Path) -> None:
     # Other bytes under a name that train2017 has too.
     (coco / "val2017" / "000000000139.jpg").rename(coco / "val2017" / "000000000009.jpg")
     file = coco / "annotations" / "captions_val2017.json"
@@ -116,7 +116,7 @@ def test_pictures_of_one_name_in_two_folders_are_two(coco: Path) -> None:
         ),
     ],
 )
-def test_entries_that_make_no_sense_are_told(
+def test_entries_that_make_no_sense_are_reported(
     tmp_path: Path, images: list[dict[str, Any]], annotations: list[dict[str, Any]], problem: Problem
 ) -> None:
     (tmp_path / "annotations").mkdir()

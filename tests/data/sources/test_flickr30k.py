@@ -55,7 +55,7 @@ def annotations(tmp_path: Path, write_jpegs: WritePictures) -> Path:
 
 @pytest.mark.parametrize("format", [None, "flickr30k"])
 @pytest.mark.parametrize("name", ["", "results_20130124.token"])
-def test_the_token_file_is_recognised_and_read(tokens: Path, name: str, format: str | None) -> None:
+def test_the_token_file_is_recognized_and_read(tokens: Path, name: str, format: str | None) -> None:
     source = open_source(tokens / name, format)
     assert source.name == "flickr30k"
     assert source.problems == []
@@ -63,7 +63,7 @@ def test_the_token_file_is_recognised_and_read(tokens: Path, name: str, format: 
     assert source.examples[0].image == tokens / "flickr30k-images" / NAMES[0]
 
 
-def test_the_token_files_warts_are_told(tokens: Path) -> None:
+def test_the_token_files_warts_are_reported(tokens: Path) -> None:
     file = tokens / "results_20130124.token"
     text = (
         "no tab\r\n" + file.read_text().replace("\n", "\r\n") + f"{NAMES[0]}#2\t \r\ngone.jpg#0\tGone .\r\n"
@@ -78,7 +78,7 @@ def test_the_token_files_warts_are_told(tokens: Path) -> None:
 
 @pytest.mark.parametrize("format", [None, "flickr30k-kaggle"])
 @pytest.mark.parametrize("name", ["", "flickr30k_images", "flickr30k_images/results.csv"])
-def test_kaggles_table_is_recognised_and_read(kaggle: Path, name: str, format: str | None) -> None:
+def test_kaggles_table_is_recognized_and_read(kaggle: Path, name: str, format: str | None) -> None:
     source = open_source(kaggle / name, format)
     assert source.name == "flickr30k-kaggle"
     assert source.problems == []
@@ -99,7 +99,7 @@ def test_the_line_without_its_second_bar_is_read_and_mentioned(kaggle: Path) -> 
     assert open_source(kaggle).notes == []
 
 
-def test_kaggles_warts_are_told(kaggle: Path) -> None:
+def test_kaggles_warts_are_reported(kaggle: Path) -> None:
     table = kaggle / "flickr30k_images" / "results.csv"
     lines = [*table.read_text().splitlines(), "", "no bar", f"{NAMES[0]}| 5| One | two .", f"{NAMES[0]}| 6| "]
     table.write_bytes(b"\xef\xbb\xbf" + "\r\n".join(lines).encode())
@@ -112,7 +112,7 @@ def test_kaggles_warts_are_told(kaggle: Path) -> None:
 
 @pytest.mark.parametrize("format", [None, "flickr30k-csv"])
 @pytest.mark.parametrize("name", ["", "flickr_annotations_30k.csv"])
-def test_hugging_faces_table_is_recognised_and_read(annotations: Path, name: str, format: str | None) -> None:
+def test_hugging_faces_table_is_recognized_and_read(annotations: Path, name: str, format: str | None) -> None:
     source = open_source(annotations / name, format)
     assert source.name == "flickr30k-csv"
     assert source.problems == []
@@ -123,7 +123,7 @@ def test_hugging_faces_table_is_recognised_and_read(annotations: Path, name: str
     assert source.examples[2].image == annotations / "flickr30k-images" / NAMES[2]
 
 
-def test_hugging_faces_tables_warts_are_told(annotations: Path) -> None:
+def test_hugging_faces_tables_warts_are_reported(annotations: Path) -> None:
     table = annotations / "flickr_annotations_30k.csv"
     rows = ["not JSON,[0],train,a.jpg,3", '"[1]",[0],train,b.jpg,4', '"[""A dog.""]",[0],train,,5', "x", ""]
     content = table.read_text() + "\n".join(rows)
@@ -145,7 +145,7 @@ def test_a_table_without_its_columns_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["tokens", "kaggle", "annotations"])
-def test_a_set_without_its_pictures_names_the_folders(name: str, request: pytest.FixtureRequest) -> None:
+def test_a_set_without_its_images_names_the_folders(name: str, request: pytest.FixtureRequest) -> None:
     folder: Path = request.getfixturevalue(name)
     for picture in folder.rglob("*.jpg"):
         picture.unlink()

@@ -95,7 +95,7 @@ def test_flickr30k_is_read_from_the_disk(
     check_flickr30k(prepared, tiny_jpeg)
 
 
-def test_pictures_are_written_out_once_and_move_with_the_set(
+def test_images_are_written_out_once_and_move_with_the_set(
     flickr30k: Any, tiny_jpeg: TinyJpeg, tmp_path: Path
 ) -> None:
     flickr30k.save_to_disk(tmp_path / "saved")
@@ -152,9 +152,7 @@ def test_captions_stand_in_columns_of_many_kinds(
     assert example.captions == captions
 
 
-def test_rows_that_repeat_a_picture_without_a_name_are_one_picture(
-    tiny_jpeg: TinyJpeg, tmp_path: Path
-) -> None:
+def test_rows_that_repeat_a_image_without_a_name_are_one_image(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
     part = captioned(tiny_jpeg, ["a", "b", "a"], caption=["One.", "Two.", "Three."], id=[1, 2, 3])
     part.save_to_disk(tmp_path / "saved")
     prepared = prepare(tmp_path / "saved", tmp_path / "set")
@@ -163,7 +161,7 @@ def test_rows_that_repeat_a_picture_without_a_name_are_one_picture(
     assert prepared.manifest["problems"] == {}
 
 
-def test_two_pictures_of_one_name_are_two_and_one_of_two_names_is_told(
+def test_two_images_of_one_name_are_two_and_one_of_two_names_is_reported(
     tiny_jpeg: TinyJpeg, tmp_path: Path
 ) -> None:
     names = ["x.jpg", "x.jpg", "y.jpg"]
@@ -176,7 +174,7 @@ def test_two_pictures_of_one_name_are_two_and_one_of_two_names_is_told(
     assert prepared.manifest["problems"] == {"duplicate-image": 1}
 
 
-def test_pictures_that_are_files_stay_where_they_are(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
+def test_images_that_are_files_stay_where_they_are(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(tiny_jpeg("a"))
     rows = {"image": [str(tmp_path / "a.jpg")], "caption": ["A dog."]}
     part = datasets.Dataset.from_dict(rows)
@@ -195,7 +193,7 @@ def test_pictures_that_are_files_stay_where_they_are(tiny_jpeg: TinyJpeg, tmp_pa
     assert not (tmp_path / "set" / "images").exists()
 
 
-def test_warts_are_told_and_leave_no_picture_behind(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
+def test_warts_are_reported_and_leave_no_image_behind(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
     png = io.BytesIO()
     Image.new("RGB", (4, 4)).save(png, "PNG")
     part = datasets.Dataset.from_dict(
@@ -311,7 +309,7 @@ def test_the_address_names_configuration_revision_and_split(
     assert len(list(source.examples)) == 5
 
 
-def test_a_split_that_was_asked_for_is_one(hub: list[dict[str, Any]]) -> None:
+def test_a_split_that_was_requested_is_one(hub: list[dict[str, Any]]) -> None:
     part = open_source("hf:a/b:test")
     assert [example.split for example in part.examples] == list(SPLITS)
     assert hub[0]["split"] == "test"
@@ -325,7 +323,7 @@ def test_another_address_is_misuse(address: str) -> None:
         open_source("hf:a/b", "coco")
 
 
-def test_what_the_library_says_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_library_says_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     def unreachable(*names: Any, **options: Any) -> Any:
         raise ConnectionError("Couldn't reach 'a/b' on the Hub (LocalEntryNotFoundError)\nmore")
 
@@ -347,7 +345,7 @@ def test_without_the_package_its_extra_is_named(
             open_source(path)
 
 
-def test_going_through_the_examples_holds_one_picture_at_a_time(flickr30k: Any, tmp_path: Path) -> None:
+def test_going_through_the_examples_holds_one_image_at_a_time(flickr30k: Any, tmp_path: Path) -> None:
     flickr30k.save_to_disk(tmp_path / "saved")
     source: Source = open_source(tmp_path / "saved")
     assert iter(source.examples) is source.examples

@@ -125,7 +125,7 @@ def test_captions_may_stand_in_numbered_columns(tmp_path: Path, kind: str) -> No
     assert contents(open_source(tmp_path)) == [("a.jpg", "", ("A dog, so.", "A cat."))]
 
 
-def test_warts_are_told(tmp_path: Path, write_jpegs: WritePictures) -> None:
+def test_warts_are_reported(tmp_path: Path, write_jpegs: WritePictures) -> None:
     write_jpegs(tmp_path, ["train/a.jpg", "train/unmentioned.jpg", "test/b.jpg"])
     (tmp_path / "train" / "metadata.jsonl").write_text(
         '{"file_name": "a.jpg", "text": "Two\\nlines."}\n{"file_name": "a.jpg", "text": " "}\n'
@@ -150,7 +150,7 @@ def test_warts_are_told(tmp_path: Path, write_jpegs: WritePictures) -> None:
     assert line.key == "train/metadata.jsonl:4"
 
 
-def test_rows_of_parquet_that_make_no_sense_are_told(tmp_path: Path) -> None:
+def test_rows_of_parquet_that_make_no_sense_are_reported(tmp_path: Path) -> None:
     rows = [{"file_name": "a.jpg", "text": "A dog."}, {"file_name": "b.jpg", "text": None}]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "metadata.parquet")
     source = open_source(tmp_path)

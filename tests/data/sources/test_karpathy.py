@@ -60,7 +60,7 @@ def coco(tmp_path: Path, write_jpegs: WritePictures) -> Path:
 
 @pytest.mark.parametrize("format", [None, "karpathy"])
 @pytest.mark.parametrize("name", ["", "dataset_coco.json"])
-def test_folder_and_file_are_recognised_and_read(coco: Path, name: str, format: str | None) -> None:
+def test_folder_and_file_are_recognized_and_read(coco: Path, name: str, format: str | None) -> None:
     source = open_source(coco / name, format)
     assert source.name == "karpathy"
     assert source.problems == []
@@ -74,7 +74,7 @@ def test_folder_and_file_are_recognised_and_read(coco: Path, name: str, format: 
     assert source.examples[3].image == coco / "val2014" / coco_name(12)
 
 
-def test_what_is_left_of_the_validation_pictures_is_trained_on(coco: Path) -> None:
+def test_what_is_left_of_the_validation_images_is_trained_on(coco: Path) -> None:
     prepared = prepare(coco, coco / "set")
     sizes = {split: len(prepared.split_rows(split)) for split in ("train", "dev", "test")}
     assert sizes == {"train": 2, "dev": 1, "test": 1}
@@ -93,7 +93,7 @@ def test_the_annotations_of_coco_itself_come_first_and_the_file_by_name(coco: Pa
 
 @pytest.mark.parametrize("texts", [".", "karpathy", "caption_datasets", "annotations"])
 @pytest.mark.parametrize("pictures", [".", "images", "coco"])
-def test_file_and_pictures_may_lie_in_folders_of_their_own(coco: Path, texts: str, pictures: str) -> None:
+def test_file_and_images_may_are_in_folders_of_their_own(coco: Path, texts: str, pictures: str) -> None:
     (coco / texts).mkdir(exist_ok=True)
     (coco / "dataset_coco.json").rename(coco / texts / "dataset_coco.json")
     (coco / pictures).mkdir(exist_ok=True)
@@ -122,7 +122,7 @@ def test_the_folders_of_2017_serve_as_well(coco: Path) -> None:
     assert source.examples[0].key == f"train2014/{coco_name(9, 'train2014')}"
 
 
-def test_a_missing_picture_is_a_problem_of_its_own(coco: Path) -> None:
+def test_a_missing_image_is_a_problem_of_its_own(coco: Path) -> None:
     (coco / "val2014" / coco_name(12)).unlink()
     prepared = prepare(coco, coco / "set", max_problem_fraction=0.5)
     assert len(prepared) == 3
@@ -153,7 +153,7 @@ def test_the_flickr_sets_are_read(
     assert all(example.image.is_file() for example in source.examples)
 
 
-def test_of_three_files_in_a_folder_that_with_pictures_is_read(
+def test_of_three_files_in_a_folder_that_with_images_is_read(
     tmp_path: Path, write_jpegs: WritePictures
 ) -> None:
     for dataset in ("coco", "flickr8k", "flickr30k"):
@@ -168,7 +168,7 @@ def test_of_three_files_in_a_folder_that_with_pictures_is_read(
     assert [one.key for one in open_source(tmp_path / "dataset_flickr8k.json").examples] == ["flickr8k.jpg"]
 
 
-def test_without_any_picture_the_folders_are_named(tmp_path: Path) -> None:
+def test_without_any_image_the_folders_are_named(tmp_path: Path) -> None:
     write_flickr(tmp_path / "dataset_flickr8k.json", "flickr8k", ["a.jpg"])
     with pytest.raises(DataError, match=r"no image of .*8k\.json exists: expected a\.jpg .*flickr30k-images"):
         open_source(tmp_path)
@@ -184,7 +184,7 @@ def test_without_any_picture_the_folders_are_named(tmp_path: Path) -> None:
         ({"sentences": ["A dog."]}, "TypeError"),
     ],
 )
-def test_entries_that_make_no_sense_are_told(
+def test_entries_that_make_no_sense_are_reported(
     tmp_path: Path, write_jpegs: WritePictures, change: dict[str, Any], told: str
 ) -> None:
     file = tmp_path / "dataset_flickr8k.json"

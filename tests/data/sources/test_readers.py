@@ -1,4 +1,4 @@
-"""Each reader finds its format by itself and reads texts as they are; single bad entries are told, not raised."""
+"""Each reader detects its format and keeps texts unchanged; single bad entries are reported, not raised."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def contents(source: Source) -> list[tuple[str, str, tuple[str, ...]]]:
     return [(example.key, example.split, example.captions) for example in source.examples]
 
 
-def test_the_official_layout_is_recognised_and_read(flickr8k: Path) -> None:
+def test_the_official_layout_is_recognized_and_read(flickr8k: Path) -> None:
     source = open_source(flickr8k)
     assert source.name == "flickr8k"
     assert contents(source) == [
@@ -48,13 +48,13 @@ def test_the_official_layout_is_recognised_and_read(flickr8k: Path) -> None:
     assert source.examples[0].image == flickr8k / "Flicker8k_Dataset" / "b.jpg"
 
 
-def test_the_captions_of_a_picture_that_does_not_exist_are_a_problem(flickr8k: Path) -> None:
+def test_the_captions_of_a_image_that_does_not_exist_are_a_problem(flickr8k: Path) -> None:
     assert open_source(flickr8k).problems == [
         Problem("captions-without-image", WART, "2 captions of a name that is not an image")
     ]
 
 
-def test_pictures_in_no_list_are_left_aside_and_counted(flickr8k: Path) -> None:
+def test_images_in_no_list_are_left_aside_and_counted(flickr8k: Path) -> None:
     assert open_source(flickr8k).notes == ["1 images are in no split list and were left out"]
     (flickr8k / "Flickr_8k.testImages.txt").unlink()
     source = open_source(flickr8k)
@@ -63,14 +63,14 @@ def test_pictures_in_no_list_are_left_aside_and_counted(flickr8k: Path) -> None:
     assert len(source.problems) == 1
 
 
-def test_a_name_twice_in_a_list_is_told_and_read_once(flickr8k: Path) -> None:
+def test_a_name_twice_in_a_list_is_reported_and_read_once(flickr8k: Path) -> None:
     (flickr8k / "Flickr_8k.devImages.txt").write_text("c.jpg\nc.jpg\n")
     source = open_source(flickr8k)
     assert [example.key for example in source.examples].count("c.jpg") == 1
     assert Problem("listed-twice", "c.jpg", "2 times in Flickr_8k.devImages.txt") in source.problems
 
 
-def test_without_any_list_all_pictures_belong_to_the_set(flickr8k: Path) -> None:
+def test_without_any_list_all_images_belong_to_the_set(flickr8k: Path) -> None:
     for file in flickr8k.glob("Flickr_8k.*Images.txt"):
         file.unlink()
     source = open_source(flickr8k)
@@ -80,14 +80,14 @@ def test_without_any_list_all_pictures_belong_to_the_set(flickr8k: Path) -> None
 
 
 @pytest.mark.parametrize("folder", ["Flickr8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset", "Images"])
-def test_other_names_of_the_picture_folder_are_found(flickr8k: Path, folder: str) -> None:
+def test_other_names_of_the_image_folder_are_found(flickr8k: Path, folder: str) -> None:
     (flickr8k / "Flicker8k_Dataset").rename(flickr8k / "moved")
     (flickr8k / folder).parent.mkdir(exist_ok=True)
     (flickr8k / "moved").rename(flickr8k / folder)
     assert open_source(flickr8k).examples[0].image == flickr8k / folder / "b.jpg"
 
 
-def test_the_texts_may_lie_in_their_own_folder(flickr8k: Path) -> None:
+def test_the_texts_may_are_in_their_own_folder(flickr8k: Path) -> None:
     texts = flickr8k / "Flickr8k_text"
     texts.mkdir()
     for file in flickr8k.glob("*.txt"):
@@ -95,7 +95,7 @@ def test_the_texts_may_lie_in_their_own_folder(flickr8k: Path) -> None:
     assert len(open_source(flickr8k).examples) == 4
 
 
-def test_a_missing_picture_folder_is_an_error(flickr8k: Path) -> None:
+def test_a_missing_image_folder_is_an_error(flickr8k: Path) -> None:
     (flickr8k / "Flicker8k_Dataset").rename(flickr8k / "elsewhere")
     with pytest.raises(
         DataError, match=r"no image folder in .*: expected one of Flicker8k_Dataset, .*Unpack"
@@ -103,7 +103,7 @@ def test_a_missing_picture_folder_is_an_error(flickr8k: Path) -> None:
         open_source(flickr8k)
 
 
-def test_lines_of_the_token_file_that_make_no_sense_are_told(flickr8k: Path) -> None:
+def test_lines_of_the_token_file_that_make_no_sense_are_reported(flickr8k: Path) -> None:
     tokens = flickr8k / "Flickr8k.token.txt"
     tokens.write_text("no tab here\n#0\tno name\n\n" + tokens.read_text())
     source = open_source(flickr8k)
@@ -134,7 +134,7 @@ def test_another_encoding_is_an_error_that_says_so(flickr8k: Path) -> None:
         open_source(flickr8k)
 
 
-def test_kaggles_layout_is_recognised_and_read(tmp_path: Path, write_pictures: WritePictures) -> None:
+def test_kaggles_layout_is_recognized_and_read(tmp_path: Path, write_pictures: WritePictures) -> None:
     write_pictures(tmp_path / "Images", ["a.jpg", "b.jpg", "unmentioned.jpg"])
     (tmp_path / "captions.txt").write_text(
         'image,caption\na.jpg,A dog , running .\na.jpg,"A dog, asleep ."\nb.jpg,"He says ""no"" ."\n'
@@ -178,7 +178,7 @@ def test_csv_captions_keep_quotes_commas_and_line_breaks(tmp_path: Path) -> None
     ]
 
 
-def test_csv_rows_of_the_wrong_width_are_told(tmp_path: Path) -> None:
+def test_csv_rows_of_the_wrong_width_are_reported(tmp_path: Path) -> None:
     table = tmp_path / "set.csv"
     table.write_text(
         "image,caption,split\na.jpg,A dog, a cat,train\nb.jpg,A cow.,train\nc.jpg\n,A hen.,train\n"
@@ -192,7 +192,7 @@ def test_csv_rows_of_the_wrong_width_are_told(tmp_path: Path) -> None:
     ]
 
 
-def test_a_csv_field_without_end_is_told_and_ends(tmp_path: Path) -> None:
+def test_a_csv_field_without_end_is_reported_and_ends(tmp_path: Path) -> None:
     table = tmp_path / "set.csv"
     table.write_text('image,caption\na.jpg,A dog.\nb.jpg,"' + "never closed " * 20_000)
     source = open_source(table)
@@ -245,7 +245,7 @@ def test_jsonl_with_captions_one_by_one_or_as_a_list(tmp_path: Path) -> None:
         ('{"image": "a.jpg", "captions": ["x", null]}', "captions is neither text nor a list of texts"),
     ],
 )
-def test_jsonl_lines_that_make_no_sense_are_told(tmp_path: Path, line: str, told: str) -> None:
+def test_jsonl_lines_that_make_no_sense_are_reported(tmp_path: Path, line: str, told: str) -> None:
     file = tmp_path / "set.jsonl"
     file.write_text('{"image": "ok.jpg", "caption": "Fine."}\n\n' + line + "\n")
     source = open_source(file)
@@ -256,7 +256,7 @@ def test_jsonl_lines_that_make_no_sense_are_told(tmp_path: Path, line: str, told
     assert source.problems[0].detail.startswith(told)
 
 
-def test_a_folder_with_texts_beside_pictures_is_read_at_any_depth(
+def test_a_folder_with_texts_beside_images_is_read_at_any_depth(
     tmp_path: Path, write_pictures: WritePictures
 ) -> None:
     write_pictures(tmp_path, ["b.JPG", "deep/er/a.png", "lonely.webp", ".hidden.png", "__MACOSX/x.png"])
@@ -287,7 +287,7 @@ def test_an_unknown_format_is_misuse_with_a_near_name(tmp_path: Path) -> None:
         open_source(tmp_path, "flickr")
 
 
-def test_nothing_there_or_nothing_recognised_is_an_error_that_lists_what_is(tmp_path: Path) -> None:
+def test_nothing_there_or_nothing_recognized_is_an_error_that_lists_what_is(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere: found no such file or directory\. Check the path"):
         open_source(tmp_path / "nowhere")
     with pytest.raises(DataError, match="unknown dataset format of") as caught:
