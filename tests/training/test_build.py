@@ -57,6 +57,17 @@ def test_a_subset_is_all_that_is_trained_on_and_judged(
     assert config["data"]["pictures"] == 6
 
 
+def test_a_training_subset_alone_is_noted_with_the_images_to_encode(
+    toy_set: PreparedSet, toy_recipe: Recipe, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dev = len(toy_set.split_rows("dev"))
+    parts_of(changed(toy_recipe, data={"subset": 2}), toy_set)
+    expected = f"{2 + dev} images to encode: 2 for training (data.subset) and {dev} for validation, which"
+    assert f"{expected} validation.subset reduces\n" in capsys.readouterr().err
+    parts_of(changed(toy_recipe, data={"subset": 2}, validation={"subset": 1}), toy_set)
+    assert "to encode" not in capsys.readouterr().err
+
+
 def test_a_subset_keeps_the_vocabulary_of_the_whole_split_and_does_not_follow_the_rate(
     toy_set: PreparedSet, toy_recipe: Recipe
 ) -> None:

@@ -352,7 +352,7 @@ def _decoded_batches(
             return row, error
 
     ahead = BATCHES_AHEAD * batch_size
-    with contextlib.closing(map_ahead(load, rows.tolist(), workers=usable_cores(), ahead=ahead)) as loaded:
+    with contextlib.closing(map_ahead(load, map(int, rows), workers=usable_cores(), ahead=ahead)) as loaded:
         while group := list(islice(loaded, batch_size)):
             good = {row: image for row, image in group if not isinstance(image, ImageError)}
             images = np.stack(list(good.values())) if good else np.empty((0,), np.uint8)

@@ -27,6 +27,7 @@ from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFe
 from showtell.decoders.registry import AnyDecoder, build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder
 from showtell.system.atomic import sha256_json
+from showtell.system.console import note
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig, resolve_device_config
 from showtell.training.distillation import load_teacher
@@ -89,6 +90,11 @@ def build_components(
     seed = recipe.training.seed
     trained = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
     judged = prepared.split_rows(recipe.validation.split, subset=recipe.validation.subset, seed=seed)
+    if processes.is_main_process and recipe.data.subset and not recipe.validation.subset:
+        note(
+            f"{len(trained) + len(judged):,} images to encode: {len(trained):,} for training (data.subset) and "
+            f"{len(judged):,} for validation, which validation.subset reduces"
+        )
     with processes.main_process_first():
         shown, seen = _open_views(recipe, prepared, encoder, features, trained, judged)
     options = BatchOptions(
