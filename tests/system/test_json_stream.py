@@ -41,11 +41,6 @@ def test_elements_equal_those_of_the_standard_library_for_any_buffer_size(
             assert str(found) == str(expected if isinstance(expected, list) else [])  # 1 is not 1.0
 
 
-def test_a_file_may_be_one_array(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text('[{"a": 1}, 2]')
-    assert list(read_array(tmp_path / "a.json")) == [{"a": 1}, 2]
-
-
 def test_byte_order_mark_and_windows_line_ends_are_ignored(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     file.write_bytes(b'\xef\xbb\xbf\r\n{\r\n"images": [\r\n1,\r\n 23\r\n]\r\n}\r\n')

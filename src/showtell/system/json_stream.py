@@ -14,12 +14,12 @@ _BUFFER = 2**20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-def read_array(file: Path, name: str = "") -> Iterator[Any]:
+def read_array(file: Path, name: str) -> Iterator[Any]:
     """Yield the elements of an array of a UTF-8 JSON file; nothing if the file has no such array.
 
     Args:
         file: With or without a byte order mark.
-        name: Key of the array in the top-level object; empty: the file itself is an array.
+        name: Key of the array in the top-level object.
 
     Raises:
         DataError: the file cannot be read, is truncated, or is not JSON.
@@ -28,8 +28,7 @@ def read_array(file: Path, name: str = "") -> Iterator[Any]:
         with file.open("rb") as content:
             if content.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
                 content.seek(0)
-            prefix = f"{name}.item" if name else "item"
-            yield from ijson.items(content, prefix, use_float=True, buf_size=_BUFFER)
+            yield from ijson.items(content, f"{name}.item", use_float=True, buf_size=_BUFFER)
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot read {file}", found=reason, mend="Check the path") from error
