@@ -252,7 +252,7 @@ def exported(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.Te
     from showtell.export.onnx import export_checkpoint
 
     place = tmp_path_factory.mktemp("export") / "onnx"
-    return export_checkpoint(tiny_checkpoint("attention"), place, compared=5)
+    return export_checkpoint(tiny_checkpoint("attention"), place, num_compare=5)
 
 
 @pytest.fixture

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from showtell import errors
@@ -44,10 +50,30 @@ def test_every_kind_is_a_showtell_error() -> None:
 def test_a_missing_extra_names_the_command_that_brings_it() -> None:
     error = MissingExtraError("torch", extra="train", cause="No module named 'torch'")
     assert str(error) == (
-        "torch is not available: found No module named 'torch'. Run: pip install 'showtell[train]'"
+        "torch is not available: found No module named 'torch'. "
+        "Run in the clone of showtell: pip install -e '.[train]'"
     )
 
 
 def test_near_names_are_offered_and_else_all() -> None:
     assert did_you_mean("attenton", ["lstm", "attention"]) == "Did you mean 'attention'?"
     assert did_you_mean("zzz", ["lstm", "attention"]) == "Known: attention, lstm."
+
+
+def test_extras_are_installed_from_the_clone_as_the_package_is_on_no_index() -> None:
+    root = Path(__file__).resolve().parents[1]
+    files = [*root.glob("src/**/*.py"), *root.glob("models/**/*.md")]
+    found = [
+        path for path in files if re.search(r"pip install ['\"]?showtell", path.read_text(encoding="utf-8"))
+    ]
+    assert len(files) > 100
+    assert not found
+
+
+def test_the_help_of_meteor_names_its_extra() -> None:
+    script = "import sys; sys.argv = ['showtell', 'evaluate', '--help']; from showtell.cli.main import main; main()"
+    environment = {**os.environ, "COLUMNS": "200", "TERMINAL_WIDTH": "200"}
+    run = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
+    )
+    assert "pip install -e '.[meteor]'" in run.stdout

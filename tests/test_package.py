@@ -18,6 +18,7 @@ WITHOUT_TORCH = [
     "showtell.data.prepared",
     "showtell.data.scenes",
     "showtell.data.sources",
+    "showtell.inference.backend",
     "showtell.inference.captioner",
     "showtell.inference.onnx_files",
     "showtell.inference.onnx_config",
@@ -83,5 +84,30 @@ def test_a_verb_that_needs_torch_says_which_extra_brings_it() -> None:
     )
     result = run(code)
     assert result.returncode == 1
-    assert "pip install 'showtell[train]'" in result.stderr
+    assert "pip install -e '.[train]'" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_the_public_names_are_imported_on_first_use() -> None:
+    code = (
+        "import sys, showtell\n"
+        "early = {name for name in sys.modules if name.startswith('showtell.')}\n"
+        "assert not early, early\n"
+        "assert set(showtell.__all__) <= set(dir(showtell))\n"
+        "light = set(showtell.__all__) - {'train'}\n"
+        "assert all(getattr(showtell, name) is not None for name in light)\n"
+        "assert 'torch' not in sys.modules\n"
+        "assert all(getattr(showtell, name).__doc__ for name in light - {'__version__'})\n"
+        "assert 'attention' in showtell.list_decoders() and 'demo' in showtell.list_recipes()\n"
+        "try:\n    showtell.nothing\nexcept AttributeError as error:\n    print(error)\n"
+    )
+    result = run(code)
+    assert result.stdout.strip() == "module 'showtell' has no attribute 'nothing'", result.stderr
+
+
+def test_list_decoders_are_those_of_the_registry() -> None:
+    import showtell
+    from showtell.decoders.registry import DECODERS
+
+    assert showtell.list_decoders() == list(DECODERS)
+    assert callable(showtell.train)

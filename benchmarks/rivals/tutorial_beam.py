@@ -118,7 +118,7 @@ def batched_beam(
 
 def _forbid(log_probs: Tensor, said: int, min_tokens: int, specials: SpecialTokens) -> None:
     """Forbid what is never said [..., V], and the end before there are ``min_tokens``."""
-    for index in specials.never_said:
+    for index in specials.banned_ids:
         log_probs[..., index] = -torch.inf
     if said < min_tokens:
         log_probs[..., specials.eos] = -torch.inf

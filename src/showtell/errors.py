@@ -1,7 +1,7 @@
-"""What can go wrong, in words a user can act on.
+"""Errors that a user or a file causes, with messages that say how to fix them.
 
-Library code raises these; only the command line (and, once per picture, the captioner) catches them. A message
-names what could not be done and with which file or key, what was found, what was expected, and how to mend it.
+Library code raises these; only the command line (and, per image, the captioner) catches them. A message names the
+file, option or key, what was found, what was expected and the next step.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+INSTALL = "pip install -e '.[{extra}]'"
+"""Installs an extra from a clone: the package is not published on any index, where the name could be another's."""
+
 
 class ShowtellError(Exception):
-    """Something a user or a file caused.
+    """The base of all errors caused by a user or a file.
 
     Args:
-        what: What could not be done, with the name of the file, key or option.
-        found: What was there instead.
-        expected: What would have been right.
+        what: The failed action, with the name of the file, key or option.
+        found: The value or state that caused it.
+        expected: A correct value or state.
         mend: The next step.
     """
 
@@ -32,50 +35,53 @@ class ConfigError(ShowtellError):
 
 
 class DataError(ShowtellError):
-    """A captioned set, a prepared set or a feature cache is missing, broken or stale."""
+    """A dataset, a prepared set or a feature cache is missing, broken or stale."""
 
 
 class ImageError(ShowtellError):
-    """One picture cannot be read; its neighbours are not affected."""
+    """One image cannot be read; other images are not affected."""
 
 
 class EncoderError(ShowtellError):
-    """Encoder weights are missing, of another network, or of the other layout."""
+    """Encoder weights are missing, of another network, or of the other stride layout."""
 
 
 class CheckpointError(ShowtellError):
-    """A checkpoint is missing, cut short, or of another vocabulary."""
+    """A checkpoint is missing, truncated, or has another vocabulary."""
 
 
 class TrainingError(ShowtellError):
-    """A loss or a gradient stopped being finite."""
+    """A loss or a gradient is no longer finite."""
 
 
 class ScoreError(ShowtellError):
-    """References and candidates do not fit together."""
+    """References and candidates do not match."""
 
 
 class ExportError(ShowtellError):
-    """A captioner cannot be exported, or its export says something else."""
+    """A captioner cannot be exported, or its export generates different captions."""
 
 
 class MissingExtraError(ShowtellError):
-    """An optional dependency is not installed, or installed but broken."""
+    """An optional dependency is not installed, or its installation is broken."""
 
     def __init__(self, need: str, *, extra: str, cause: str = "") -> None:
-        super().__init__(
-            f"{need} is not available", found=cause, mend=f"Run: pip install 'showtell[{extra}]'"
-        )
+        super().__init__(f"{need} is not available", found=cause, mend=install_hint(extra))
+
+
+def install_hint(extra: str) -> str:
+    """Return the sentence that says how to install an extra."""
+    return f"Run in the clone of showtell: {INSTALL.format(extra=extra)}"
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``did you mean 'x'?`` for the nearest known name, else the list of known names."""
+    """Return ``Did you mean 'x'?`` with the closest known name, or the list of known names."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"Did you mean '{near[0]}'?" if near else f"Known: {', '.join(names)}."
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
 
 
 def reason(error: Exception) -> str:
-    """Return an error of the hub's client in one line."""
+    """Return another library's error in one line."""
     first = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

@@ -51,12 +51,12 @@ def test_a_run_means_its_best_checkpoint(run: Path) -> None:
 def test_a_run_writes_its_model_card(run: Path) -> None:
     best = ModelCard.load(run / "best" / "README.md", ignore_metadata_errors=False)
     scores = load_checkpoint(run).config["scores"]["values"]
-    told = {one.metric_name: one.metric_value for one in best.data.eval_results}
-    assert told == pytest.approx({name: 100 * value for name, value in scores.items()}, abs=0.01)
-    assert "set, read as jsonl; 16 training pictures" in best.text
+    found = {one.metric_name: one.metric_value for one in best.data.eval_results}
+    assert found == pytest.approx({name: 100 * value for name, value in scores.items()}, abs=0.01)
+    assert "set (format jsonl); 16 training images" in best.text
     last = ModelCard.load(run / "last" / "README.md", ignore_metadata_errors=False)
     assert last.data.eval_results is None
-    assert "16 training pictures" in last.text
+    assert "16 training images" in last.text
 
 
 def test_two_loads_say_the_same(run: Path, toy_set: PreparedSet) -> None:
@@ -79,7 +79,7 @@ def test_a_file_cut_at_any_byte_is_refused(run: Path, tmp_path: Path, name: str,
     content = (copy / name).read_bytes()
     (copy / name).write_bytes(content[: int(keep * len(content))])
     with pytest.raises(
-        CheckpointError, match=rf"{name} is not what this checkpoint was saved with.*cut short"
+        CheckpointError, match=rf"{name} is not the file that this checkpoint was saved with.*cut short"
     ):
         load_checkpoint(copy)
 
@@ -189,7 +189,7 @@ def test_foreign_encoder_weights_are_refused(
 
 
 def test_weights_for_an_encoder_that_was_trained_along_are_refused(run: Path, other_weights: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"trained along with it.*Leave --encoder-weights"):
+    with pytest.raises(CheckpointError, match=r"holds its fine-tuned encoder.*Omit --encoder-weights"):
         load_checkpoint(run, encoder_weights=other_weights)
 
 
@@ -210,7 +210,7 @@ def test_a_configuration_without_its_files_is_refused(run: Path, tmp_path: Path,
     shutil.copytree(run / "best", copy)
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (copy / "config.json").write_text(json.dumps(config | {"files": files}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=r"does not list the checkpoint's files"):
+    with pytest.raises(CheckpointError, match=r"without the list of files"):
         load_checkpoint(copy)
 
 

@@ -50,7 +50,7 @@ def test_the_next_word_is_as_likely_as_members_find_it_on_average(features: Feat
         alone = [step[1] for step in steps]
         expected = torch.stack([step[0].softmax(dim=2) for step in steps]).mean(dim=0)
         torch.testing.assert_close(logits.exp(), expected)
-        assert attention is None, "one of them does not look"
+        assert attention is None, "one of them does not attend"
         tokens = logits.argmax(dim=2)
 
 
@@ -81,7 +81,7 @@ def test_what_one_finds_impossible_may_still_be_said() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"files": {"tokenizer.json": "other"}}, r"captioner 2 cannot tell together.*another vocabulary"),
+        ({"files": {"tokenizer.json": "other"}}, r"captioner 2 cannot join an ensemble.*another vocabulary"),
         ({"encoder": {"identity": {"name": "resnet18"}}}, r"another encoder: name is resnet18, not resnet50"),
     ],
 )

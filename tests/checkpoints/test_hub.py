@@ -169,7 +169,7 @@ def test_saving_writes_over_nothing_but_checkpoints(
 def test_an_encoder_file_that_was_replaced_is_noticed(frozen: Path, tmp_path: Path) -> None:
     captioner = Captioner.load(frozen, device="cpu")
     (tmp_path / "secret-folder" / "eyes.safetensors").write_bytes(b"another")
-    with pytest.raises(CheckpointError, match=r"is not what it was .* Load the captioner again"):
+    with pytest.raises(CheckpointError, match=r"was changed after .* Load the captioner again"):
         captioner.save_pretrained(tmp_path / "saved")
     assert not (tmp_path / "saved").exists()
 
@@ -235,14 +235,14 @@ def test_what_is_on_the_disk_goes_first(
     assert hub.fetched == []
     with pytest.raises(ConfigError, match=r"revision='v2' cannot be used with ann/eyes: found a path"):
         Captioner.from_pretrained("ann/eyes", revision="v2")
-    with pytest.raises(ConfigError, match="neither a path that exists nor OWNER/NAME"):
+    with pytest.raises(ConfigError, match="neither an existing path nor OWNER/NAME"):
         Captioner.from_pretrained("eyes", revision="v2")
 
 
 def test_a_hub_that_does_not_give_is_told_in_one_line(hub: FolderHub) -> None:
     with pytest.raises(
         CheckpointError,
-        match=r"no directory ann/eyes, and ann/eyes cannot be fetched .*: found LocalEntryNotFoundError: no "
+        match=r"no directory ann/eyes, and ann/eyes cannot be downloaded .*: found LocalEntryNotFoundError: no "
         r"ann/eyes at None\. Check the name and the network",
     ):
         Captioner.load("ann/eyes")
@@ -261,6 +261,23 @@ def test_a_hub_that_does_not_take_is_told_in_one_line(
         match=r"cannot push to ann/eyes .*found HFValidationError: no such name\. .*hf auth login",
     ):
         captioner.push_to_hub("ann/eyes")
+
+
+@pytest.mark.parametrize("name", ["runs/nothere", "models/nothere", "Exports/a"])
+def test_a_usual_folder_name_is_a_path_also_where_there_is_no_such_folder(hub: FolderHub, name: str) -> None:
+    with pytest.raises(CheckpointError, match=f"{name} is not a checkpoint: found no such directory"):
+        Captioner.load(name)
+    assert hub.fetched == []
+
+
+@pytest.mark.parametrize("name", ["my captioner", "ann/my captioner", "a/b/c", ""])
+def test_a_name_that_no_repository_can_have_is_refused_before_the_hub_is_asked(
+    tiny_checkpoint: Callable[[str], Path], hub: FolderHub, name: str
+) -> None:
+    captioner = Captioner.load(tiny_checkpoint("lstm"), device="cpu")
+    with pytest.raises(ConfigError, match=f"cannot push to '{name}': found a name .* expected OWNER/NAME"):
+        captioner.push_to_hub(name)
+    assert hub.made == {}
 
 
 def test_a_misspelled_field_of_the_card_is_refused(

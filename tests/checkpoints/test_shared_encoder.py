@@ -80,7 +80,7 @@ def test_a_missing_encoder_is_told_with_the_way_out(shop: Path, frozen_captioner
     (shop / "eyes.safetensors").unlink()
     with pytest.raises(
         EncoderError,
-        match=r"not in its place: found no file .*eyes\.safetensors\. Copy it along.*--encoder-weights",
+        match=r"is missing: found no file .*eyes\.safetensors\. Copy it along.*--encoder-weights",
     ):
         load_checkpoint(shop / "first")
     assert load_checkpoint(shop / "first", encoder_weights=frozen_captioner.weights).model.encoder
@@ -125,7 +125,7 @@ def test_an_encoder_that_is_there_already_is_left_as_it_is(frozen_captioner: Any
 
 
 def test_an_encoder_inside_the_directory_is_refused(frozen_captioner: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"found a place inside .*place\. Name a file beside"):
+    with pytest.raises(ConfigError, match=r"found a path inside .*place\. Name a file beside"):
         save_portable(
             load_checkpoint(frozen_captioner.directory),
             tmp_path / "place",
@@ -134,7 +134,9 @@ def test_an_encoder_inside_the_directory_is_refused(frozen_captioner: Any, tmp_p
 
 
 def test_an_encoder_that_was_trained_along_is_not_shared(tiny_checkpoint: Any, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"trained along with its decoder and fits no other\. Name no file"):
+    with pytest.raises(
+        ConfigError, match=r"a fine-tuned encoder, which fits only its own decoder\. Name no file"
+    ):
         save_portable(
             load_checkpoint(tiny_checkpoint("lstm")), tmp_path / "place", shared_encoder=tmp_path / "eyes"
         )
@@ -147,9 +149,9 @@ def test_weights_that_were_replaced_since_loading_are_refused(
     weights = Path(shutil.copy(frozen_captioner.weights, tmp_path / "weights.safetensors"))
     loaded = load_checkpoint(frozen_captioner.directory, encoder_weights=weights)
     shutil.copy(other_weights, weights)
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors is not what it was when"):
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors was changed after"):
         save_portable(loaded, tmp_path / "place", shared_encoder=tmp_path / "eyes.safetensors")
-    with pytest.raises(CheckpointError, match=r"weights\.safetensors is not what it was when"):
+    with pytest.raises(CheckpointError, match=r"weights\.safetensors was changed after"):
         save_portable(loaded, tmp_path / "place")
 
 

@@ -25,12 +25,12 @@ def two(frozen_captioner: Any) -> list[Checkpoint]:
     return [first, replace(second, config={**second.config, "files": files})]
 
 
-@pytest.mark.parametrize(("shares", "second"), [(None, 0.5), ((3.0, 1.0), 0.25), ((0.0, 2.0), 1.0)])
+@pytest.mark.parametrize(("weights", "second"), [(None, 0.5), ((3.0, 1.0), 0.25), ((0.0, 2.0), 1.0)])
 def test_every_weight_is_the_weighted_mean(
-    two: list[Checkpoint], shares: tuple[float, ...] | None, second: float
+    two: list[Checkpoint], weights: tuple[float, ...] | None, second: float
 ) -> None:
     one, other = (checkpoint.model.decoder.state_dict() for checkpoint in two)
-    for name, value in average_checkpoints(two, shares).model.decoder.state_dict().items():
+    for name, value in average_checkpoints(two, weights).model.decoder.state_dict().items():
         assert value.dtype == one[name].dtype
         torch.testing.assert_close(value, torch.lerp(one[name], other[name], second))
 
@@ -42,11 +42,11 @@ def test_neither_captioner_is_changed(two: list[Checkpoint]) -> None:
         assert all(torch.equal(value, kept[name]) for name, value in one.model.decoder.state_dict().items())
 
 
-def test_it_says_what_it_is_made_of_and_claims_no_score(two: list[Checkpoint]) -> None:
+def test_it_names_its_parts_and_has_no_score(two: list[Checkpoint]) -> None:
     soup = average_checkpoints(two, (1.0, 3.0))
-    assert soup.config["averaged"] == [
-        {"decoder": two[0].config["files"]["decoder.safetensors"], "share": 0.25},
-        {"decoder": "another", "share": 0.75},
+    assert soup.config["merged_from"] == [
+        {"decoder": two[0].config["files"]["decoder.safetensors"], "weight": 0.25},
+        {"decoder": "another", "weight": 0.75},
     ]
     assert "scores" in two[1].config
     assert "scores" not in soup.config
@@ -58,10 +58,12 @@ def test_counters_are_not_averaged() -> None:
     assert average_state_dicts(steps, [0.5, 0.5])["steps"] == 4
 
 
-@pytest.mark.parametrize("shares", [(1.0,), (1.0, -1.0), (0.0, 0.0), (1.0, float("nan"))])
-def test_shares_that_are_none_are_refused(two: list[Checkpoint], shares: tuple[float, ...]) -> None:
-    with pytest.raises(ConfigError, match=r"cannot be averaged: found the shares .*2 numbers, none negative"):
-        average_checkpoints(two, shares)
+@pytest.mark.parametrize("weights", [(1.0,), (1.0, -1.0), (0.0, 0.0), (1.0, float("nan"))])
+def test_invalid_weights_are_refused(two: list[Checkpoint], weights: tuple[float, ...]) -> None:
+    with pytest.raises(
+        ConfigError, match=r"cannot be averaged: found the weights .*2 numbers, none negative"
+    ):
+        average_checkpoints(two, weights)
 
 
 @pytest.mark.parametrize(
@@ -81,5 +83,5 @@ def test_what_is_unlike_the_first_is_refused(
 
 def test_an_encoder_that_was_trained_along_is_refused(tiny_checkpoint: Any) -> None:
     trained = load_checkpoint(tiny_checkpoint("attention"))
-    with pytest.raises(CheckpointError, match=r"an encoder that was trained along.*a frozen one"):
+    with pytest.raises(CheckpointError, match=r"a fine-tuned encoder.*a frozen one"):
         average_checkpoints([trained, trained])

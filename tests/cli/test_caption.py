@@ -72,9 +72,9 @@ def test_some_failed_is_exit_code_3_and_told_on_stderr(caption: Run, pictures: P
     ("options", "words"),
     [
         (["--format", "json"], "--format json cannot be used. Did you mean 'jsonl'?"),
-        (["--greedy", "--beam-size", "3"], "do not say one method: found beam and greedy"),
-        (["--sample", "--beam-size", "3"], "do not say one method: found beam and sample"),
-        (["--greedy", "--top-k", "3"], "do not say one method: found greedy and sample"),
+        (["--greedy", "--beam-size", "3"], "conflicting decoding options: found beam and greedy"),
+        (["--sample", "--beam-size", "3"], "conflicting decoding options: found beam and sample"),
+        (["--greedy", "--top-k", "3"], "conflicting decoding options: found greedy and sample"),
         (["--beam-size", "0"], "'beam_size': Input should be greater than or equal to 1"),
         (["--batch-size", "0"], "batch_size is out of range"),
         (["--min-tokens", "9"], "'min_tokens': Value error, more than max_tokens, 8"),
@@ -99,18 +99,54 @@ def test_what_is_not_there_is_exit_code_1(caption: Run, tmp_path: Path) -> None:
 
 
 def test_all_beams_samples_and_forms(caption: Run, pictures: Path, tmp_path: Path) -> None:
-    code, out, _ = caption(pictures / "a.png", "--all", "--beam-size", 4, "--format", "jsonl")
+    code, out, _ = caption(pictures / "a.png", "--all-hypotheses", "--beam-size", 4, "--format", "jsonl")
     assert code == 0
     assert len(json.loads(out)["alternatives"]) == 4
-    _, out, _ = caption(pictures / "a.png", "--all", "--samples", 3, "--seed", 1, "--format", "csv")
+    _, out, _ = caption(
+        pictures / "a.png", "--all-hypotheses", "--samples", 3, "--seed", 1, "--format", "csv"
+    )
     assert [line.split(",")[1] for line in out.splitlines()] == ["rank", "1", "2", "3"]
-    again = caption(pictures / "a.png", "--all", "--samples", 3, "--seed", 1, "--format", "csv")[1]
+    again = caption(pictures / "a.png", "--all-hypotheses", "--samples", 3, "--seed", 1, "--format", "csv")[1]
     assert again == out
     code, out, _ = caption(pictures, "-o", tmp_path / "out.txt", "--greedy", "--max-tokens", 3)
     assert (code, out) == (0, "")
     written = [line.split("\t")[1] for line in (tmp_path / "out.txt").read_text().splitlines()]
     assert len(written) == 3
     assert all(len(text.split()) <= 3 for text in written)
+
+
+def test_the_suffix_of_the_output_decides_the_form(caption: Run, pictures: Path, tmp_path: Path) -> None:
+    first = {
+        "out.csv": "path,caption,score,error",
+        "out.jsonl": "{",
+        "out.tsv": str(pictures),
+        "out": str(pictures),
+    }
+    for name, beginning in first.items():
+        assert caption(pictures, "-o", tmp_path / name)[0] == 0
+        assert (tmp_path / name).read_text().startswith(beginning)
+    assert caption(pictures, "-o", tmp_path / "odd.dat", "--format", "jsonl")[0] == 0
+    assert (tmp_path / "odd.dat").read_text().startswith("{")
+    code, _, err = caption(pictures, "-o", tmp_path / "out.xlsx")
+    assert code == 2
+    assert "found the suffix '.xlsx'; expected .csv, .jsonl, .txt, .tsv" in " ".join(err.split())
+    assert not (tmp_path / "out.xlsx").exists()
+
+
+def test_samples_are_all_written(caption: Run, pictures: Path) -> None:
+    for options in (["--sample", "--samples", 3], ["--samples", 3]):
+        code, out, _ = caption(pictures / "a.png", *options)
+        assert (code, len(out.splitlines())) == (0, 3)
+
+
+def test_a_captioner_after_the_images_is_recognized(
+    pictures: Path, tiny_checkpoint: Callable[[str], Path]
+) -> None:
+    start = "from showtell.cli.entry import main; main()"
+    words = ["caption", str(pictures / "a.png"), str(tiny_checkpoint("lstm"))]
+    run = subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True, check=False)
+    assert run.returncode == 2
+    assert "a.png is not a captioner: found a file. The captioner goes first" in " ".join(run.stderr.split())
 
 
 def test_attention_is_drawn(caption: Run, pictures: Path, tmp_path: Path) -> None:
@@ -153,7 +189,7 @@ def test_captioning_without_torch_names_the_extra(pictures: Path) -> None:
     )
     assert run.returncode == 1
     assert "torch is not available" in run.stderr
-    assert "pip install 'showtell[train]'" in run.stderr
+    assert "pip install -e '.[train]'" in run.stderr
 
 
 def test_what_it_runs_on_is_said(caption: Run, pictures: Path) -> None:

@@ -30,10 +30,10 @@ def run(*arguments: object) -> Any:
 def test_the_command_tells_how_it_compared(
     tiny_checkpoint: Callable[[str], Path], ready_graphs: Path, tmp_path: Path
 ) -> None:
-    result = run("export", tiny_checkpoint("attention"), "-o", tmp_path / "out", "--compare", 3)
+    result = run("export", tiny_checkpoint("attention"), "-o", tmp_path / "out", "--num-compare", 3)
     assert result.exit_code == 0, result.output
     assert f"{tmp_path / 'out'}: encoder small float32, decoder attention float32" in result.stdout
-    assert "compared with torch (float32) on 3 scenes drawn here (name photographs with" in result.stdout
+    assert "compared with torch (float32) on 3 drawn scenes (name photographs with" in result.stdout
     assert "same captions: greedy 100.0%, beam 3 100.0%" in result.stdout
     assert "largest difference: logits" in result.stdout
 
@@ -101,23 +101,23 @@ def test_options_reach_the_function_and_differences_are_told(
         from showtell.inference.onnx_config import read_config
 
         given.update(options)
-        agreement = ParityReport(
-            pictures=9, drawn=False, greedy=0.5, beam=0.25, beam_size=3, logits=0.5, features=1.0
+        report = ParityReport(
+            num_images=9, synthetic=False, greedy=0.5, beam=0.25, beam_size=3, logits=0.5, features=1.0
         )
-        config = read_config(exported.directory).model_copy(update={"agreement": agreement})
+        config = read_config(exported.directory).model_copy(update={"parity": report})
         differences = [f"{number}.jpg (beam): 'a' with torch, 'b' with the export" for number in range(7)]
-        return Exported(directory, config, ParityCheck(agreement, 2, differences), {"step.onnx": 1_500_000})
+        return Exported(directory, config, ParityCheck(report, 2, differences), {"step.onnx": 1_500_000})
 
     monkeypatch.setattr("showtell.export.onnx.export_checkpoint", export_checkpoint)
-    words = ["--int8", "--calibrate", "a", "--calibrate", "b", "--calibration-pictures", "9"]
-    result = run("export", tmp_path, "-o", "out", *words, "--pictures", "c", "--data", "d", "--split", "test")
+    words = ["--int8", "--calibrate", "a", "--calibrate", "b", "--calibration-images", "9"]
+    result = run("export", tmp_path, "-o", "out", *words, "--images", "c", "--data", "d", "--split", "test")
     assert result.exit_code == 0, result.output
     assert given["calibration"] == Calibration([Path("a"), Path("b")], 9)
-    assert given["pictures"] == [Path("c"), Path("d")]
+    assert given["images"] == [Path("c"), Path("d")]
     assert given["split"] == "test"
     assert "1.5 MB" in result.stdout
-    assert "on 9 pictures\n" in result.stdout
-    assert "2 captions differ where two words are as likely" in result.stdout
+    assert "on 9 images\n" in result.stdout
+    assert "2 captions differ where two tokens are equally likely" in result.stdout
     assert "4.jpg (beam)" in result.stdout
     assert "5.jpg (beam)" not in result.stdout
     assert "and 2 more" in result.stdout

@@ -44,7 +44,7 @@ def test_broken_torchvision_is_told_with_cause_and_cure(fake_timm: Path) -> None
     assert "RuntimeError: operator torchvision::nms does not exist" in message
     assert f"built for the installed torch {torch.__version__}" in message
     assert "install torch and torchvision together" in message
-    assert "pip install 'showtell[timm]'" in message
+    assert "pip install -e '.[timm]'" in message
 
 
 def test_absent_timm_or_torchvision_is_told_with_the_extra(fake_timm: Path) -> None:
@@ -93,7 +93,7 @@ def test_map_of_a_square_of_eight_is_not_turned() -> None:
 @pytest.fixture
 def working_timm() -> None:
     if importlib.util.find_spec("timm") is None:
-        pytest.skip("timm is not installed (pip install 'showtell[timm]')")
+        pytest.skip("timm is not installed (pip install -e '.[timm]')")
     try:
         import_timm()
     except MissingExtraError as error:

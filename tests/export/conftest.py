@@ -16,7 +16,7 @@ from showtell.export.graphs import write_decoder
 from showtell.export.state_axes import describe_state
 from showtell.inference.onnx_backend import Graph, OnnxDecoder
 from showtell.inference.onnx_config import StateTensor
-from showtell.inference.onnx_files import BEGIN, STEP
+from showtell.inference.onnx_files import INIT, STEP
 
 WIDTH, VOCABULARY = 8, 11
 SMALL = {"heads": 2, "layers": 2}
@@ -49,7 +49,7 @@ def open_graph(path: Path) -> Graph:
 def export_pair(decoder: Any, width: int, directory: Path) -> Pair:
     state = describe_state(decoder, width)
     write_decoder(decoder, width, state, directory)
-    exported = OnnxDecoder(open_graph(directory / BEGIN), open_graph(directory / STEP), state)
+    exported = OnnxDecoder(open_graph(directory / INIT), open_graph(directory / STEP), state)
     return Pair(decoder, exported, state)
 
 

@@ -23,7 +23,7 @@ from showtell.export.graphs import write_decoder
 from showtell.export.state_axes import describe_state
 from showtell.generation import SpecialTokens, search
 from showtell.inference.onnx_backend import ArrayFeatures
-from showtell.inference.onnx_files import BEGIN, STEP
+from showtell.inference.onnx_files import INIT, STEP
 
 SPECIALS = SpecialTokens(0, 1, 2, 3)
 TOLERANCE = 1e-4
@@ -149,7 +149,7 @@ def test_a_state_that_grows_by_a_word_a_step_is_exported_too(
     with torch.random.fork_rng():
         torch.manual_seed(0)
         grown = export_decoder(RecallDecoder().eval(), 8, tmp_path)
-    assert grown.state[0].axes == ("pictures", "hypotheses", "length", 8)
+    assert grown.state[0].axes == ("images", "hypotheses", "length", 8)
     assert [one.constant for one in grown.state] == [False, True]
     for pictures in (1, 3):
         check_tokens(grown, pictures, DecodingOptions(max_tokens=6, beam_size=4))
@@ -184,14 +184,14 @@ class OddDecoder(nn.Module):
     ("hidden", "words"),
     [
         (lambda pictures, hypotheses: 3, r"found hidden \(int\); expected a dataclass of tensors"),
-        (lambda pictures, hypotheses: torch.zeros(pictures * hypotheses, 2), "axis 0 goes from 6 to 8"),
+        (lambda pictures, hypotheses: torch.zeros(pictures * hypotheses, 2), "axis 0 changes from 6 to 8"),
         (
             lambda pictures, hypotheses: torch.zeros(hypotheses, pictures),
-            "axis 1 goes from 3 to 4 with one more",
+            "axis 1 changes from 3 to 4 with one more",
         ),
-        (torch.rand, "select or keep do more than gather"),
+        (torch.rand, "reorder or filter do more than gather"),
     ],
-    ids=["no tensor", "axes mixed", "axes swapped", "select does more"],
+    ids=["no tensor", "axes mixed", "axes swapped", "reorder does more"],
 )
 def test_a_state_that_is_no_dataclass_of_led_tensors_is_refused_by_name(hidden: Any, words: str) -> None:
     with pytest.raises(ExportError, match=f"the state of OddDecoder cannot be exported: .*{words}"):
@@ -207,7 +207,7 @@ class FixedDecoder(RecallDecoder):
 
 def test_a_decoder_that_looks_at_its_numbers_cannot_be_exported_and_is_told_so(tmp_path: Path) -> None:
     decoder = FixedDecoder().eval()
-    with pytest.raises(ExportError, match=r"begin\.onnx cannot be written: found .*data-dependent"):
+    with pytest.raises(ExportError, match=r"init\.onnx cannot be written: found .*data-dependent"):
         write_decoder(decoder, 8, describe_state(decoder, 8), tmp_path)
-    assert not (tmp_path / BEGIN).exists()
+    assert not (tmp_path / INIT).exists()
     assert not (tmp_path / STEP).exists()

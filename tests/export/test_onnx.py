@@ -16,7 +16,7 @@ from showtell.errors import ConfigError, DataError, ExportError, MissingExtraErr
 from showtell.export.onnx import Calibration, Exported, export_checkpoint
 from showtell.images.load import load_image
 from showtell.images.preprocess import preprocess_image
-from showtell.inference.onnx_files import BEGIN, ENCODER, FILES, STEP, weights_of
+from showtell.inference.onnx_files import ENCODER, FILES, INIT, STEP, weights_of
 
 Checkpoints = Callable[[str], Path]
 
@@ -33,11 +33,11 @@ def pictures(tmp_path: Path) -> Path:
 
 
 def test_an_export_agrees_with_torch_and_says_on_what(exported: Exported) -> None:
-    agreement = exported.config.agreement
-    assert agreement is not None
-    assert (agreement.pictures, agreement.drawn, agreement.beam_size) == (5, True, 3)
-    assert (agreement.greedy, agreement.beam) == (1.0, 1.0)
-    assert 0 < agreement.logits < 1e-4
+    parity = exported.config.parity
+    assert parity is not None
+    assert (parity.num_images, parity.synthetic, parity.beam_size) == (5, True, 3)
+    assert (parity.greedy, parity.beam) == (1.0, 1.0)
+    assert 0 < parity.logits < 1e-4
     assert exported.comparison.differences == []
     assert {path.name for path in exported.directory.iterdir()} == set(FILES)
     assert exported.sizes[STEP] == (exported.directory / STEP).stat().st_size
@@ -58,13 +58,13 @@ def test_pictures_that_are_named_are_compared_on_and_bad_ones_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     (pictures / "bad.png").write_bytes(b"")
-    written = export_checkpoint(tiny_checkpoint("attention"), tmp_path / "out", pictures=[pictures])
-    agreement = written.config.agreement
-    assert agreement is not None
-    assert (agreement.pictures, agreement.drawn) == (6, False)
+    written = export_checkpoint(tiny_checkpoint("attention"), tmp_path / "out", images=[pictures])
+    parity = written.config.parity
+    assert parity is not None
+    assert (parity.num_images, parity.synthetic) == (6, False)
     assert "bad.png: found an empty file" in capsys.readouterr().err
-    with pytest.raises(DataError, match="no pictures to compare or calibrate with"):
-        export_checkpoint(tiny_checkpoint("attention"), tmp_path / "none", pictures=[pictures / "bad.png"])
+    with pytest.raises(DataError, match="no images to compare or calibrate with"):
+        export_checkpoint(tiny_checkpoint("attention"), tmp_path / "none", images=[pictures / "bad.png"])
     assert not (tmp_path / "none").exists()
 
 
@@ -72,10 +72,14 @@ def test_a_prepared_set_lends_its_split(
     tiny_checkpoint: Checkpoints, ready_graphs: Path, toy_set: Any, tmp_path: Path
 ) -> None:
     written = export_checkpoint(
-        tiny_checkpoint("attention"), tmp_path / "out", pictures=[toy_set.directory], split="dev", compared=50
+        tiny_checkpoint("attention"),
+        tmp_path / "out",
+        images=[toy_set.directory],
+        split="dev",
+        num_compare=50,
     )
-    assert written.config.agreement is not None
-    assert written.config.agreement.pictures == len(toy_set.split_rows("dev"))
+    assert written.config.parity is not None
+    assert written.config.parity.pictures == len(toy_set.split_rows("dev"))
 
 
 def spoil(path: Path, *, words: bool) -> None:
@@ -111,12 +115,14 @@ def test_an_export_that_differs_is_not_written_and_what_differs_is_told(
     message: str,
 ) -> None:
     def wrong(decoder: Any, width: int, state: Any, directory: Path) -> None:
-        for name in (BEGIN, weights_of(BEGIN), STEP, weights_of(STEP)):
+        for name in (INIT, weights_of(INIT), STEP, weights_of(STEP)):
             (directory / name).write_bytes((exported.directory / name).read_bytes())
         spoil(directory / STEP, words=words)
 
     monkeypatch.setattr("showtell.export.onnx.write_decoder", wrong)
-    with pytest.raises(ExportError, match=f"does not say what .* says; nothing was written: found {message}"):
+    with pytest.raises(
+        ExportError, match=f"the export of .* does not match it; nothing was written: found {message}"
+    ):
         export_checkpoint(tiny_checkpoint("attention"), tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
@@ -131,18 +137,18 @@ def test_a_place_with_other_files_is_refused_and_an_export_replaced(
         export_checkpoint(tiny_checkpoint("attention"), place)
     assert [path.name for path in place.iterdir()] == ["letter.txt"]
     (place / "letter.txt").rename(place / ENCODER)
-    export_checkpoint(tiny_checkpoint("attention"), place, compared=1)
-    export_checkpoint(tiny_checkpoint("attention"), place, compared=2)
+    export_checkpoint(tiny_checkpoint("attention"), place, num_compare=1)
+    export_checkpoint(tiny_checkpoint("attention"), place, num_compare=2)
     written = json.loads((place / "config.json").read_text(encoding="utf-8"))
-    assert written["agreement"]["pictures"] == 2
+    assert written["parity"]["num_images"] == 2
     with pytest.raises(ExportError, match="found a file"):
         export_checkpoint(tiny_checkpoint("attention"), place / ENCODER)
 
 
 def test_no_pictures_at_all_is_misuse(tiny_checkpoint: Checkpoints, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="the number of pictures is out of range"):
-        export_checkpoint(tiny_checkpoint("attention"), tmp_path / "out", compared=0)
-    with pytest.raises(ConfigError, match="the number of pictures is out of range"):
+    with pytest.raises(ConfigError, match="the number of images is out of range"):
+        export_checkpoint(tiny_checkpoint("attention"), tmp_path / "out", num_compare=0)
+    with pytest.raises(ConfigError, match="the number of images is out of range"):
         export_checkpoint(
             tiny_checkpoint("attention"), tmp_path / "out", calibration=Calibration([tmp_path], 0)
         )
@@ -152,7 +158,7 @@ def test_what_writes_graphs_is_named_by_its_extra(
     tiny_checkpoint: Checkpoints, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setitem(__import__("sys").modules, "onnxscript", None)
-    with pytest.raises(MissingExtraError, match=r"onnxscript, for exports.*pip install 'showtell\[export\]'"):
+    with pytest.raises(MissingExtraError, match=r"onnxscript, for exports.*pip install -e '\.\[export\]'"):
         export_checkpoint(tiny_checkpoint("attention"), tmp_path / "out")
 
 
@@ -160,12 +166,13 @@ def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
     tiny_checkpoint: Checkpoints, ready_graphs: Path, exported: Exported, pictures: Path, tmp_path: Path
 ) -> None:
     from showtell.inference.onnx_backend import OnnxBackend
+    from showtell.inference.onnx_sessions import OnnxSessionLoader
 
     written = export_checkpoint(
         tiny_checkpoint("attention"),
         tmp_path / "out",
         calibration=Calibration([pictures]),
-        pictures=[pictures],
+        images=[pictures],
     )
     assert (written.config.encoder.precision, written.config.decoder.precision) == ("int8", "float32")
     kinds = {node.op_type for node in load_model(tmp_path / "out" / ENCODER).graph.node}
@@ -176,11 +183,14 @@ def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
             for path in pictures.iterdir()
         ]
     )
-    whole, narrow = (OnnxBackend.load(place).look(seen).regions for place in (ready_graphs, tmp_path / "out"))
+    whole, narrow = (
+        OnnxBackend.load(OnnxSessionLoader(place)).encode(seen).regions
+        for place in (ready_graphs, tmp_path / "out")
+    )
     error = np.sqrt(((whole - narrow) ** 2).sum() / (whole**2).sum())
     assert 0 < error < 0.05
-    assert written.config.agreement is not None
-    assert written.config.agreement.features == pytest.approx(np.abs(whole - narrow).max(), rel=0.2)
+    assert written.config.parity is not None
+    assert written.config.parity.features == pytest.approx(np.abs(whole - narrow).max(), rel=0.2)
 
 
 @pytest.mark.slow
@@ -193,13 +203,13 @@ def test_the_captioner_that_ships_says_the_same_of_photographs_when_exported(
         Path(__file__).parents[2] / "models" / "flickr8k-best-rl",
         tmp_path / "out",
         calibration=Calibration([photographs], 64) if int8 else None,
-        pictures=[shared_data / "data" / "coco_mini" / "val2017"],
+        images=[shared_data / "data" / "coco_mini" / "val2017"],
     )
-    agreement = written.config.agreement
-    assert agreement is not None
+    parity = written.config.parity
+    assert parity is not None
     if int8:
-        assert agreement.beam > 0.4
+        assert parity.beam > 0.4
         assert written.sizes[weights_of(ENCODER)] < 25e6
     else:
-        assert agreement.logits < 1e-4
+        assert parity.logits < 1e-4
         assert written.comparison.differences == []

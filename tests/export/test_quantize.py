@@ -14,7 +14,7 @@ from showtell.encoders.encoder import EncoderSpec, build_encoder
 from showtell.export.graphs import write_encoder
 from showtell.export.quantize import quantize
 from showtell.export.samples import draw_samples
-from showtell.inference.onnx_files import ENCODER, PICTURES
+from showtell.inference.onnx_files import ENCODER, IMAGES
 from showtell.inference.onnx_sessions import Graph
 
 PREPROCESSING = Preprocessing(size=96)
@@ -44,10 +44,10 @@ def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(
         # Sums that a processor without 8-bit dot products would cut are another matter.
         options.add_session_config_entry("session.x64quantprecision", "1")
         session = onnxruntime.InferenceSession(tmp_path / ENCODER, options, ["CPUExecutionProvider"])
-        return Graph(session)({PICTURES: samples.pictures})["regions"]
+        return Graph(session)({IMAGES: samples.images})["regions"]
 
     whole = look()
-    exact = encoder(torch.from_numpy(samples.pictures)).regions.numpy()
+    exact = encoder(torch.from_numpy(samples.images)).regions.numpy()
     np.testing.assert_allclose(whole, exact, rtol=2e-3, atol=2e-3)
     quantize(tmp_path, samples)
     narrow = look()

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.constraints import apply_constraints, repeats
+from showtell.generation.constraints import apply_constraints, repeated_ngrams
 from showtell.generation.hypothesis import SpecialTokens
 
 SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
@@ -22,7 +22,7 @@ SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 )
 def test_exactly_the_tokens_that_would_repeat_an_n_gram_are_found(rows: list[list[int]], size: int) -> None:
     ids = np.array(rows)[:, None]
-    found = {(int(p), int(token)) for p, _, token in zip(*repeats(ids, size), strict=True)}
+    found = {(int(p), int(token)) for p, _, token in zip(*repeated_ngrams(ids, size), strict=True)}
     for picture, row in enumerate(rows):
         said = {tuple(row[at : at + size]) for at in range(len(row) - size + 1)}
         for token in range(4, 8):

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.sample import filter_top_k_top_p, gumbel
+from showtell.generation.sample import filter_top_k_top_p, gumbel_noise
 
 
 def keep_by_hand(row: Any, options: DecodingOptions) -> set[int]:
@@ -53,10 +53,10 @@ def test_a_row_where_all_is_forbidden_stays_so() -> None:
 
 
 def test_noise_is_gumbel_and_each_sample_has_its_own() -> None:
-    noise = gumbel(3, 2, 5, 20_000)
+    noise = gumbel_noise(3, 2, 5, 20_000)
     assert noise.dtype == np.float32
     assert noise.mean() == pytest.approx(0.5772, abs=0.03)
     assert noise.std() == pytest.approx(np.pi / 6**0.5, abs=0.03)
-    np.testing.assert_array_equal(gumbel(3, 1, 5, 20_000)[0], noise[0])
+    np.testing.assert_array_equal(gumbel_noise(3, 1, 5, 20_000)[0], noise[0])
     assert not np.array_equal(noise[0], noise[1])
-    assert not np.array_equal(gumbel(3, 1, 6, 20_000)[0], noise[0])
+    assert not np.array_equal(gumbel_noise(3, 1, 6, 20_000)[0], noise[0])

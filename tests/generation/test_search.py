@@ -159,8 +159,8 @@ def test_scores_are_teacher_forced_log_probabilities(
         expected = teacher_forced(TableDecoder(), name, found.ids, end=not found.truncated)
         assert found.log_prob == pytest.approx(expected, abs=1e-9)
         words = teacher_forced(TableDecoder(), name, found.ids, end=False)
-        assert sum(found.word_log_probs) == pytest.approx(words, abs=1e-9)
-        assert len(found.word_log_probs) == len(found.ids)
+        assert sum(found.token_log_probs) == pytest.approx(words, abs=1e-9)
+        assert len(found.token_log_probs) == len(found.ids)
         length = max(1, len(found.ids) + (not found.truncated))
         assert found.score == pytest.approx(found.log_prob / length ** options["length_penalty"])
 
@@ -492,14 +492,14 @@ class NoTorch:
 sys.meta_path.insert(0, NoTorch())
 import numpy as np
 from showtell.config.generation import DecodingOptions
-from showtell.generation import Specials, search
+from showtell.generation import SpecialTokens, search
 
 class State:
-    def select(self, parents):
+    def reorder(self, parents):
         return self
 
 class Decoder:
-    def begin(self, features, hypotheses):
+    def init_state(self, features, hypotheses):
         return State()
 
     def step(self, tokens, state):
@@ -509,7 +509,7 @@ class Features:
     pooled = np.zeros((2, 3))
 
 for method in ("beam", "greedy", "sample"):
-    found = search(Decoder(), Features(), DecodingOptions(method=method, max_tokens=2), Specials(0, 1, 2, 3))
+    found = search(Decoder(), Features(), DecodingOptions(method=method, max_tokens=2), SpecialTokens(0, 1, 2, 3))
     assert len(found) == 2
 print(found[0][0].ids, "torch" in sys.modules)
 """

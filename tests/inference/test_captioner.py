@@ -20,8 +20,9 @@ from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
 from showtell.errors import CheckpointError, ConfigError, ImageError
 from showtell.generation import Hypothesis
-from showtell.inference.backend import TorchBackend
-from showtell.inference.captioner import Caption, Captioner
+from showtell.inference.caption import Caption
+from showtell.inference.captioner import Captioner
+from showtell.inference.torch_backend import TorchBackend
 from showtell.system.batch_pool import BatchPool
 from showtell.tokenizer import Tokenizer
 
@@ -45,18 +46,19 @@ def captioner(tiny_checkpoint: Callable[[str], Path]) -> Captioner:
     return Captioner.load(tiny_checkpoint("attention"), device="cpu")
 
 
-class NumberRuntime:
+class NumberBackend:
     """Says the mean of a picture's first channel as a number word; knows no torch."""
 
     def __init__(self, tokenizer: Tokenizer | None = None) -> None:
         self.tokenizer = tokenizer or Tokenizer.fit([f"n{number}" for number in range(256)], min_count=1)
-        self.search = DecodingOptions()
+        self.generation = DecodingOptions()
         self.preprocessing = Preprocessing(size=16)
         self.grid = (1, 2)
-        self.lanes = BatchPool()
+        self.networks, self.place = "small encoder, lstm decoder", "cpu"
+        self.batch_pool = BatchPool()
         self.batches: list[int] = []
 
-    def describe(
+    def generate(
         self, pictures: Picture, options: DecodingOptions, *, attention: bool
     ) -> list[list[Hypothesis]]:
         assert pictures.shape[1:] == (16, 16, 3)
@@ -80,13 +82,13 @@ def grey(value: int) -> Picture:
 def test_captions_come_in_the_order_of_the_pictures_and_errors_in_their_places(
     values: list[int | None], batch_size: int
 ) -> None:
-    runtime = NumberRuntime()
+    backend = NumberBackend()
     sources = [b"no picture" if value is None else png(grey(value)) for value in values]
-    captions = Captioner(runtime).caption(sources, batch_size=batch_size)
+    captions = Captioner(backend).caption(sources, batch_size=batch_size)
     assert [caption.text for caption in captions] == ["" if v is None else f"n{v}" for v in values]
     assert [caption.error is None for caption in captions] == [value is not None for value in values]
-    assert all(size <= batch_size for size in runtime.batches)
-    assert sum(runtime.batches) == sum(value is not None for value in values)
+    assert all(size <= batch_size for size in backend.batches)
+    assert sum(backend.batches) == sum(value is not None for value in values)
 
 
 def test_every_kind_of_picture_gives_the_same_caption(captioner: Captioner, tmp_path: Path) -> None:
@@ -202,10 +204,10 @@ def test_attention_of_a_decoder_without_it_is_refused(tiny_checkpoint: Callable[
 
 
 def test_a_word_of_many_pieces_has_their_sum_and_the_mean_of_their_attention() -> None:
-    runtime = NumberRuntime(Tokenizer.fit(["other words"], kind="bpe", min_count=1))
-    pieces = runtime.tokenizer.encode("n7")
+    backend = NumberBackend(Tokenizer.fit(["other words"], kind="bpe", min_count=1))
+    pieces = backend.tokenizer.encode("n7")
     assert len(pieces) > 1
-    caption = Captioner(runtime).caption(grey(7), attention=True)
+    caption = Captioner(backend).caption(grey(7), attention=True)
     assert (caption.text, caption.words) == ("n7", ["n7"])
     assert caption.word_log_probs == [-0.5 * len(pieces)]
     np.testing.assert_allclose(caption.attention, [[(len(pieces) - 1) / 2] * 2])
@@ -229,13 +231,13 @@ def test_a_stream_reads_no_further_than_the_batch_after_the_next() -> None:
             taken += 1
             yield grey(9)
 
-    stream = Captioner(NumberRuntime()).stream(endless(), batch_size=4)
+    stream = Captioner(NumberBackend()).stream(endless(), batch_size=4)
     assert next(stream).text == "n9"
     assert taken == 8
     stream.close()  # type: ignore[attr-defined]
 
 
-def test_lanes_change_neither_captions_nor_their_order(
+def test_batch_pool_change_neither_captions_nor_their_order(
     captioner: Captioner, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"no picture")
@@ -243,24 +245,24 @@ def test_lanes_change_neither_captions_nor_their_order(
     pictures[3:3] = [tmp_path / "bad.png"]
     told = []
     for count in (1, 2, 3):
-        monkeypatch.setattr(TorchBackend, "lanes", BatchPool(count))
+        monkeypatch.setattr(TorchBackend, "batch_pool", BatchPool(count))
         told.append(captioner.caption(pictures, batch_size=3, beam_size=2))
     assert told[0] == told[1] == told[2]
     assert [one.error is None for one in told[0]] == [place != 3 for place in range(12)]
 
 
 def test_an_error_of_one_batch_ends_the_stream_after_those_before_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    runtime = NumberRuntime()
-    runtime.lanes = BatchPool(2)
-    describe = runtime.describe
+    backend = NumberBackend()
+    backend.batch_pool = BatchPool(2)
+    generate = backend.generate
 
     def failing(pictures: Picture, options: DecodingOptions, *, attention: bool) -> list[list[Hypothesis]]:
         if int(pictures[0, 0, 0, 0]) == 7:
             raise CheckpointError("the network is broken")
-        return describe(pictures, options, attention=attention)
+        return generate(pictures, options, attention=attention)
 
-    monkeypatch.setattr(runtime, "describe", failing)
-    stream = Captioner(runtime).stream([grey(number) for number in (5, 6, 7, 8)], batch_size=1)
+    monkeypatch.setattr(backend, "generate", failing)
+    stream = Captioner(backend).stream([grey(number) for number in (5, 6, 7, 8)], batch_size=1)
     assert [next(stream).text, next(stream).text] == ["n5", "n6"]
     with pytest.raises(CheckpointError, match="the network is broken"):
         next(stream)
@@ -268,7 +270,7 @@ def test_an_error_of_one_batch_ends_the_stream_after_those_before_it(monkeypatch
 
 def test_a_stream_checks_its_options_before_its_first_picture() -> None:
     with pytest.raises(ConfigError, match="unknown key 'beans'"):
-        Captioner(NumberRuntime()).stream([], beans=3)
+        Captioner(NumberBackend()).stream([], beans=3)
 
 
 def test_concurrent_calls_do_not_mix(captioner: Captioner) -> None:
@@ -296,7 +298,7 @@ def test_loading_refuses_what_is_not_there(tmp_path: Path, tiny_checkpoint: Call
     weights = (cut / "decoder.safetensors").read_bytes()
     (cut / "decoder.safetensors").write_bytes(weights[:-10])
     with pytest.raises(
-        CheckpointError, match=r"decoder\.safetensors is not what this checkpoint was saved with"
+        CheckpointError, match=r"decoder\.safetensors is not the file that this checkpoint was saved with"
     ):
         Captioner.load(cut)
 
@@ -326,3 +328,40 @@ def test_a_buffer_may_be_filled_anew_for_each_picture(captioner: Captioner) -> N
     said = [one.text for one in captioner.stream(refilled(), batch_size=2)]
     assert said == [one.text for one in captioner.caption(pictures)]
     assert len(set(said)) > 2
+
+
+def test_a_folder_is_the_sequence_of_its_images(captioner: Captioner, tmp_path: Path) -> None:
+    (tmp_path / "in" / "empty").mkdir(parents=True)
+    for number in (10, 2):
+        (tmp_path / "in" / f"{number}.png").write_bytes(png(picture(number)))
+    found = captioner.caption(tmp_path / "in")
+    assert [Path(str(one.path)).name for one in found] == ["2.png", "10.png"]
+    mixed = captioner.caption([picture(1), str(tmp_path / "in"), tmp_path / "in" / "empty", picture(2)])
+    assert [one.error is None for one in mixed] == [True, True, True, False, True]
+    assert [one.text for one in mixed[1:3]] == [one.text for one in found]
+    assert "empty" in str(mixed[3].error)
+
+
+def test_a_caption_and_a_captioner_have_short_reprs(captioner: Captioner) -> None:
+    caption = captioner.caption(picture(1))
+    assert repr(caption) == f"Caption({caption.text!r}, log_prob={caption.log_prob:.2f})"
+    assert repr(captioner.caption([b""])[0]).startswith("Caption(error='cannot read")
+    assert repr(captioner).startswith("Captioner(small encoder, attention decoder, cpu, ")
+
+
+def test_a_caption_is_shown_as_html_with_its_attention(captioner: Captioner) -> None:
+    plain, drawn = (captioner.caption(picture(1), attention=attention) for attention in (False, True))
+    assert f"<td>{plain.text}</td>" in plain._repr_html_()
+    assert "<img" not in plain._repr_html_()
+    assert '<img src="data:image/png;base64,' in drawn._repr_html_()
+    assert Caption("a < b", -1.0)._repr_html_().count("a &lt; b") == 1
+    assert "&lt;" in Caption("", -math.inf, error="<odd>")._repr_html_()
+
+
+def test_attention_is_drawn_by_one_call(captioner: Captioner, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png(picture(1)))
+    for source in (tmp_path / "a.png", png(picture(1)), picture(1), bytearray(png(picture(1)))):
+        drawing = captioner.caption(source, attention=True).draw_attention()
+        assert isinstance(drawing, Image.Image)
+    with pytest.raises(ConfigError, match=r"attention cannot be drawn: .*attention=True"):
+        captioner.caption(picture(1)).draw_attention()

@@ -80,7 +80,7 @@ def test_folders_without_pictures_are_told(tmp_path: Path, write_pictures: Write
     found, problems = list_images([tmp_path, tmp_path / "sub"])
     assert [path.name for path in found] == ["a.jpg"]
     assert problems == [
-        f"cannot read {tmp_path}: found a folder without pictures. Look into its folders with --recursive"
+        f"cannot read {tmp_path}: found a folder without images. Add --recursive for the images of its folders"
     ]
 
 
@@ -91,15 +91,15 @@ def test_rows_come_in_the_order_given_and_errors_in_their_places(
     (tmp_path / "3.png").write_bytes(b"")
     out = tmp_path / "out" / "captions.jsonl"
     paths = [tmp_path / "6.png", tmp_path / "none.png", tmp_path]
-    outcome = caption_files(captioner, paths, output=out, form="jsonl", batch_size=2)
+    report = caption_files(captioner, paths, output=out, form="jsonl", batch_size=2)
     listed = read(out)
     names = [Path(str(row["path"])).name for row in listed]
     assert names == ["6.png", "none.png", *[f"{number}.png" for number in range(7)]]
     assert ["error" in row for row in listed] == [name in ("none.png", "3.png") for name in names]
     assert listed[0] == {**listed[-1], "path": listed[0]["path"]}
-    assert outcome.captioned == 7
-    assert "no such file" in outcome.problems[0]
-    assert "an empty file" in outcome.problems[1]
+    assert report.num_captioned == 7
+    assert "no such file" in report.problems[0]
+    assert "an empty file" in report.problems[1]
     alone = captioner.caption(tmp_path / "5.png")
     assert listed[7]["caption"] == alone.text
     assert [path.name for path in out.parent.iterdir()] == ["captions.jsonl"]
@@ -118,9 +118,7 @@ def test_rows_go_to_standard_output(
 
 
 def test_nothing_to_caption_is_an_error(tmp_path: Path, captioner: Captioner) -> None:
-    with pytest.raises(
-        DataError, match=r"nothing to caption: found cannot read .* a folder without pictures"
-    ):
+    with pytest.raises(DataError, match=r"nothing to caption: found cannot read .* a folder without images"):
         caption_files(captioner, [tmp_path])
 
 
@@ -159,7 +157,7 @@ def test_an_interrupted_run_leaves_what_is_done_and_the_old_file(
     with pytest.raises(KeyboardInterrupt):
         caption_files(captioner, [tmp_path], output=out)
     assert out.read_text() == "old"
-    assert f"what was done is in {out}.partial" in capfd.readouterr().err
+    assert f"the captions so far are in {out}.partial" in capfd.readouterr().err
     assert len((tmp_path / "out.txt.partial").read_text().splitlines()) == 2
 
 
@@ -204,12 +202,12 @@ def test_a_picture_that_is_gone_before_its_drawing_keeps_its_caption(
             raise ImageError("cannot read a.png", found="no such file")
         return load_image(source)
 
-    monkeypatch.setattr("showtell.inference.predict.load_image", gone)
+    monkeypatch.setattr("showtell.inference.caption.load_image", gone)
     out = tmp_path / "out"
-    outcome = caption_files(captioner, [tmp_path], output=out, form="jsonl", attention=tmp_path / "maps")
+    report = caption_files(captioner, [tmp_path], output=out, form="jsonl", attention=tmp_path / "maps")
     assert ["attention" in row for row in read(out)] == [False, True]
     assert all(row["caption"] for row in read(out))
-    assert outcome.problems == ["attention not drawn: cannot read a.png: found no such file"]
+    assert report.problems == ["attention not drawn: cannot read a.png: found no such file"]
 
 
 def test_a_name_that_the_system_refuses_is_one_bad_picture(
@@ -225,10 +223,10 @@ def test_a_name_that_the_system_refuses_is_one_bad_picture(
 
     monkeypatch.setattr(Path, "is_dir", refused)
     paths = [tmp_path / f"{'x' * 300}.png", tmp_path / "closed.png", tmp_path / "a.png"]
-    outcome = caption_files(captioner, paths, output=tmp_path / "out")
-    assert outcome.captioned == 1
-    assert "File name too long" in outcome.problems[0]
-    assert "closed.png" in outcome.problems[1]
+    report = caption_files(captioner, paths, output=tmp_path / "out")
+    assert report.num_captioned == 1
+    assert "File name too long" in report.problems[0]
+    assert "closed.png" in report.problems[1]
 
 
 def test_attention_of_a_decoder_without_it_is_refused(
@@ -250,7 +248,7 @@ def test_a_name_that_is_no_unicode_is_captioned(
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
     (tmp_path / "a.png").rename(odd)
     out = tmp_path / "out"
-    assert caption_files(captioner, [tmp_path], output=out, form="jsonl").captioned == 1
+    assert caption_files(captioner, [tmp_path], output=out, form="jsonl").num_captioned == 1
     assert read(out)[0]["path"] == str(odd)
     caption_files(captioner, [odd], output=out, form="csv")
     assert os.fsencode(odd) in out.read_bytes()

@@ -7,13 +7,14 @@ import io
 import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showtell.inference.captioner import Caption
-from showtell.inference.writers import FORMS, escape, header, rows
+from showtell.inference.caption import Caption
+from showtell.inference.writers import FORMATS, choose_format, escape, header, rows
 
 SECOND = Caption("two dogs", -1.5)
 FIRST = Caption("a dog", -0.1234567, alternatives=[Caption("a dog", -0.1234567), SECOND], path="b.jpg")
@@ -25,26 +26,28 @@ names = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name
 def test_text_is_path_tab_caption() -> None:
     assert header("text") == b""
     assert rows(FIRST, "text") == b"b.jpg\ta dog\n"
-    assert rows(FIRST, "text", every=True) == b"b.jpg\ta dog\nb.jpg\ttwo dogs\n"
-    assert rows(BAD, "text") == rows(BAD, "text", every=True) == b"c.jpg\t\n"
+    assert rows(FIRST, "text", all_hypotheses=True) == b"b.jpg\ta dog\nb.jpg\ttwo dogs\n"
+    assert rows(BAD, "text") == rows(BAD, "text", all_hypotheses=True) == b"c.jpg\t\n"
 
 
 def test_json_has_score_or_error() -> None:
     assert json.loads(rows(FIRST, "jsonl")) == {"path": "b.jpg", "caption": "a dog", "score": -0.123457}
-    assert json.loads(rows(FIRST, "jsonl", every=True))["alternatives"] == [
+    assert json.loads(rows(FIRST, "jsonl", all_hypotheses=True))["alternatives"] == [
         {"caption": "a dog", "score": -0.123457},
         {"caption": "two dogs", "score": -1.5},
     ]
     assert json.loads(rows(FIRST, "jsonl", drawing="maps/b.png"))["attention"] == "maps/b.png"
-    assert json.loads(rows(BAD, "jsonl", every=True)) == {"path": "c.jpg", "error": BAD.error}
+    assert json.loads(rows(BAD, "jsonl", all_hypotheses=True)) == {"path": "c.jpg", "error": BAD.error}
 
 
 def test_csv_has_a_header_and_a_rank_where_all_are_asked_for() -> None:
     assert header("csv") + rows(FIRST, "csv") == b"path,caption,score,error\nb.jpg,a dog,-0.123457,\n"
     assert rows(BAD, "csv") == b"c.jpg,,,cannot read c.jpg: found an empty file\n"
-    assert header("csv", every=True) == b"path,rank,caption,score,error\n"
-    assert rows(FIRST, "csv", every=True) == b"b.jpg,1,a dog,-0.123457,\nb.jpg,2,two dogs,-1.500000,\n"
-    assert rows(BAD, "csv", every=True) == b"c.jpg,,,,cannot read c.jpg: found an empty file\n"
+    assert header("csv", all_hypotheses=True) == b"path,rank,caption,score,error\n"
+    assert (
+        rows(FIRST, "csv", all_hypotheses=True) == b"b.jpg,1,a dog,-0.123457,\nb.jpg,2,two dogs,-1.500000,\n"
+    )
+    assert rows(BAD, "csv", all_hypotheses=True) == b"c.jpg,,,,cannot read c.jpg: found an empty file\n"
 
 
 @pytest.mark.parametrize(
@@ -76,6 +79,23 @@ def test_json_and_csv_give_back_any_file_name(name: str) -> None:
     assert next(csv.reader(io.StringIO(text, newline=""))) == [name, "a dog", "-1.000000", ""]
 
 
-@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("form", FORMATS)
 def test_lone_surrogates_that_are_no_bytes_do_not_stop_the_rest(form: str) -> None:
     assert b"a dog" in rows(Caption("a dog", -1.0, path="\ud800"), form)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "output", "expected"),
+    [
+        (None, None, "text"),
+        (None, "a.CSV", "csv"),
+        (None, "a.jsonl", "jsonl"),
+        (None, "a.tsv", "text"),
+        (None, "captions", "text"),
+        ("csv", "a.xlsx", "csv"),
+    ],
+)
+def test_the_format_is_the_named_one_or_that_of_the_suffix(
+    name: str | None, output: str | None, expected: str
+) -> None:
+    assert choose_format(name, None if output is None else Path(output)) == expected

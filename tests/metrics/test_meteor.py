@@ -122,9 +122,7 @@ def test_missing_java_and_missing_package_are_named(
     ):
         Meteor()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(
-        MissingExtraError, match=r"no package pycocoevalcap.*pip install 'showtell\[meteor\]'"
-    ):
+    with pytest.raises(MissingExtraError, match=r"no package pycocoevalcap.*pip install -e '\.\[meteor\]'"):
         Meteor()
 
 

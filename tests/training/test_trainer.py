@@ -379,7 +379,7 @@ def test_a_finished_run_is_not_decoded_again(
     assert again.evaluation.texts == first.evaluation.texts
     assert again.evaluation.rows == first.evaluation.rows
     for old, new in zip(first.evaluation.hypotheses, again.evaluation.hypotheses, strict=True):
-        assert (old.ids, old.score, old.word_log_probs) == (new.ids, new.score, new.word_log_probs)
+        assert (old.ids, old.score, old.token_log_probs) == (new.ids, new.score, new.token_log_probs)
     said = tmp_path / "run" / "best" / "predictions.jsonl"
     said.write_text(said.read_text(encoding="utf-8")[:-9], encoding="utf-8")
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")

@@ -1,4 +1,4 @@
-"""A captioner's two networks as one: an encoder that looks (or features it saw before) and a decoder that tells."""
+"""Encoder and decoder as one module."""
 
 from __future__ import annotations
 
@@ -13,31 +13,26 @@ from showtell.encoders.features import EncoderInput, Features
 
 
 class CaptioningModel(nn.Module):
-    """An encoder and a decoder.
-
-    Args:
-        decoder: Tells.
-        encoder: Looks; None where features come from a cache.
-    """
+    """A decoder and its encoder, which is None where features come from a cache."""
 
     def __init__(self, decoder: AnyDecoder, encoder: Encoder | None = None) -> None:
         super().__init__()
         self.decoder = decoder
         self.encoder = encoder
 
-    def encode(self, memory: EncoderInput) -> Features:
-        """Return features in float32 at least, and those of pictures uint8 [P, H, W, 3] through the encoder."""
-        if not isinstance(memory, Tensor):
-            return memory.float()
+    def encode(self, inputs: EncoderInput) -> Features:
+        """Return features, at least float32, of images uint8 [P, H, W, 3] or of cached features."""
+        if not isinstance(inputs, Tensor):
+            return inputs.float()
         if self.encoder is None:
-            raise ValueError("a model without an encoder cannot look at pictures")
-        # What a frozen encoder sees does not depend on the precision of training: kept and live are the same.
+            raise ValueError("a model without an encoder cannot encode images")
+        # The precision of training does not change a frozen encoder: cached and live features are equal.
         frozen = not self.encoder.spec.trainable
-        with torch.autocast(memory.device.type, enabled=False) if frozen else contextlib.nullcontext():
-            features: Features = self.encoder(memory)
+        with torch.autocast(inputs.device.type, enabled=False) if frozen else contextlib.nullcontext():
+            features: Features = self.encoder(inputs)
         return features
 
-    def forward(self, memory: EncoderInput, tokens: Tensor) -> Tensor:
+    def forward(self, inputs: EncoderInput, tokens: Tensor) -> Tensor:
         """Return logits float32 [P, K, T, V] for tokens int64 [P, K, T]."""
-        logits: Tensor = self.decoder(self.encode(memory), tokens)
+        logits: Tensor = self.decoder(self.encode(inputs), tokens)
         return logits

@@ -1,7 +1,7 @@
-"""A captioner on disk: ``config.json``, ``decoder.safetensors``, ``tokenizer.json``, a model card, and on
-request the encoder. safetensors and JSON alone, no pickle; every file's SHA-256 stands in the configuration, so
-that one that was cut short or belongs to another checkpoint is refused. Captioners that lie side by side may share
-one file of encoder weights (`showtell.checkpoints.shared_encoder`).
+"""A captioner on disk: ``config.json``, ``decoder.safetensors``, ``tokenizer.json``, a model card and, on request,
+the encoder. Only safetensors and JSON, no pickle. The configuration holds each file's SHA-256, so that truncated or
+foreign files are refused. Neighboring captioners may share one file of encoder weights
+(`showtell.checkpoints.shared_encoder`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,13 @@ from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.checkpoints.hub import CARD, CONFIG, DECODER, ENCODER, FILES, TOKENIZER
-from showtell.checkpoints.model_card import card_fields, model_card
-from showtell.checkpoints.portable import strip_config_paths
+from showtell.checkpoints.model_card import card_fields, model_card, strip_config_paths
 from showtell.checkpoints.shared_encoder import (
     SHARED,
     check_shared,
     check_unchanged,
     find_shared,
-    share_encoder,
+    write_shared,
 )
 from showtell.config.decoders import DecoderSpec
 from showtell.config.encoder import EncoderSpec
@@ -35,13 +34,7 @@ from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder, check_identity, save_encoder
 from showtell.errors import CheckpointError, EncoderError
-from showtell.system.atomic import (
-    atomic_directory,
-    resolve_swapped,
-    sha256_file,
-    write_json,
-    write_text,
-)
+from showtell.system.atomic import atomic_directory, resolve_swapped, sha256_file, write_json, write_text
 from showtell.system.safetensors import halve_tensors, save_tensors
 from showtell.tokenizer import Tokenizer
 
@@ -50,12 +43,12 @@ KIND, FORMAT = "showtell checkpoint", 2
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A captioner, loaded.
+    """A loaded captioner.
 
     Attributes:
-        model: Encoder (None where features come from a cache) and decoder, in eval mode.
-        tokenizer: Its vocabulary.
-        generation: How it decodes unless told otherwise.
+        model: Decoder and encoder (None where features come from a cache), in eval mode.
+        tokenizer: The vocabulary.
+        generation: The default decoding options.
         config: All of ``config.json``.
     """
 
@@ -85,14 +78,14 @@ def save_checkpoint(
     """Write a checkpoint's files into an empty directory (see `showtell.system.atomic.atomic_directory`).
 
     Args:
-        directory: Where.
+        directory: An empty directory.
         decoder: The decoder's weights by name.
-        decoder_spec: Its sizes.
-        tokenizer: Its vocabulary.
-        encoder: What it looks through; a trained one is always written along.
+        decoder_spec: Its spec.
+        tokenizer: The vocabulary.
+        encoder: The encoder; a fine-tuned one is always written.
         include_encoder: Write a frozen one too, so that the checkpoint needs nothing else.
-        generation: How it decodes unless told otherwise.
-        about: JSON values kept beside: recipe, data, scores; the model card is made from them.
+        generation: The default decoding options.
+        about: JSON values for the configuration and the model card: recipe, data, scores.
     """
     config = {
         "kind": KIND,
@@ -109,8 +102,8 @@ def save_checkpoint(
         "generation": generation.model_dump(mode="json"),
         **about,
     }
-    carried = encoder if include_encoder or encoder.spec.trainable else None
-    _write(directory, config, decoder, tokenizer, carried)
+    included = encoder if include_encoder or encoder.spec.trainable else None
+    _write(directory, config, decoder, tokenizer, included)
 
 
 def save_portable(
@@ -123,30 +116,30 @@ def save_portable(
     card: Mapping[str, Any] | None = None,
     repository: str | None = None,
 ) -> None:
-    """Write a loaded captioner so that it can be taken elsewhere: no path of this machine is in it.
+    """Write a loaded captioner for use elsewhere, without any path of this machine.
 
     Args:
         loaded: The captioner, with its encoder.
-        directory: A place that is new or empty, or holds a checkpoint and nothing else, which is replaced.
-        include_encoder: Write a frozen encoder along; without it, who loads this must have the same weights. One
-            that was trained along is always written.
-        shared_encoder: Keep a frozen encoder in this file, in compact form, in place of in the directory: once for
-            several captioners. A file that is there already must hold the same weights, and is left as it is.
-        half: Round the decoder to half floats, which halves its file.
-        card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`) that replace those kept from before.
-        repository: Where it will lie, for the model card: on the hub, or a directory.
+        directory: A new or empty directory, or a checkpoint, which is replaced.
+        include_encoder: Write a frozen encoder too; without it, loading needs the same weights. A fine-tuned one is
+            always written.
+        shared_encoder: Write a frozen encoder, compressed, to this file and not to the directory. An existing file
+            must hold the same weights and is not changed.
+        half: Store the decoder in float16, half the size.
+        card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`) that replace the current ones.
+        repository: For the model card: the repository on the hub, or a directory.
 
     Raises:
-        CheckpointError: other files are in that place, the encoder's file was replaced since it was loaded, or the
-            decoder has numbers that half floats cannot hold.
-        ConfigError: an unknown field of the model card, or a shared encoder that cannot be one.
+        CheckpointError: the directory holds other files, the encoder's file was replaced since it was loaded, or
+            float16 cannot hold the decoder's weights.
+        ConfigError: an unknown field of the model card, or an encoder that cannot be shared.
         EncoderError: the file of the shared encoder holds other weights.
-        DataError: the place cannot be written.
+        DataError: the directory cannot be written.
     """
     encoder = loaded.model.encoder
     if encoder is None:
         raise ValueError("a checkpoint loaded without its encoder cannot be saved")
-    _check_place(directory)
+    _check_target(directory)
     if shared_encoder is not None:
         check_shared(encoder, loaded.config, shared_encoder, directory)
     fields = card_fields({**loaded.config.get("card", {}), **(card or {})})
@@ -157,19 +150,19 @@ def save_portable(
     decoder: Mapping[str, Tensor] = loaded.model.decoder.state_dict()
     if half:
         decoder = halve_tensors(decoder, what=f"the decoder for {directory}")
-        config["rounded"] = "float16"
+        config["dtype"] = "float16"
     if shared_encoder is not None:
-        config["encoder"][SHARED] = share_encoder(encoder, shared_encoder, directory)
-    trained = config["encoder"]["spec"]["trainable"]
-    carried = encoder if trained or (include_encoder and shared_encoder is None) else None
+        config["encoder"][SHARED] = write_shared(encoder, shared_encoder, directory)
+    trainable = config["encoder"]["spec"]["trainable"]
+    included = encoder if trainable or (include_encoder and shared_encoder is None) else None
     with atomic_directory(directory) as fresh:
-        _write(fresh, config, decoder, loaded.tokenizer, carried, repository)
-        if carried is not None:
-            check_unchanged(carried, fresh / ENCODER)
+        _write(fresh, config, decoder, loaded.tokenizer, included, repository)
+        if included is not None:
+            check_unchanged(included, fresh / ENCODER)
 
 
-def _check_place(directory: Path) -> None:
-    """Refuse a place that holds anything but a checkpoint."""
+def _check_target(directory: Path) -> None:
+    """Refuse a directory that holds anything but a checkpoint."""
     names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
     foreign = sorted(names - set(FILES)) or (sorted(names) if CONFIG not in names else [])
     if foreign or (directory.exists() and not directory.is_dir()):
@@ -188,7 +181,7 @@ def _write(
     encoder: Encoder | None,
     repository: str | None = None,
 ) -> None:
-    """Write all files; the configuration gets the sums of the others."""
+    """Write all files; the configuration holds the SHA-256 of the others."""
     save_tensors(decoder, directory / DECODER)
     tokenizer.save(directory / TOKENIZER)
     if encoder is not None:
@@ -200,32 +193,31 @@ def _write(
 
 
 def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the checkpoint directory meant by ``path`` (a run means its ``best/``) and its configuration.
+    """Return the directory and the configuration of a checkpoint, or of a run's ``best/``.
 
-    Nothing on the disk is changed, since a trainer may be writing there; if it puts a new checkpoint in the place of
-    the one that is being read, the new one is read.
+    Nothing on disk is changed, as a trainer may be writing there; if it swaps in a new checkpoint while this one is
+    read, the new one is read.
 
     Raises:
-        CheckpointError: not a checkpoint, of another format, or one of its files is missing, cut or foreign.
+        CheckpointError: not a checkpoint, of another format, or one of its files is missing, truncated or foreign.
     """
-    directory = _directory_of(path)
-    before = _number_of(directory)
+    directory = _resolve(path)
+    inode = _inode(directory)
     try:
         return directory, _read_config(path, directory)
     except CheckpointError:
-        again = _directory_of(path)
-        if _number_of(again) == before:
+        replaced = _resolve(path)
+        if _inode(replaced) == inode:
             raise
-        return again, _read_config(path, again)
+        return replaced, _read_config(path, replaced)
 
 
-def _directory_of(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     best = resolve_swapped(path / "best")
     return best if (best / CONFIG).exists() else resolve_swapped(path)
 
 
-def _number_of(directory: Path) -> int | None:
-    """Return what tells a directory from another one that takes its place."""
+def _inode(directory: Path) -> int | None:
     return directory.stat().st_ino if directory.exists() else None
 
 
@@ -234,10 +226,10 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
         config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
         kind, version = config["kind"], config["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        missing = not (directory / CONFIG).exists()
+        missing = f"no {CONFIG}" if directory.exists() else "no such directory"
         raise CheckpointError(
             f"{path} is not a checkpoint",
-            found=f"no {CONFIG}" if missing else f"a broken {CONFIG} ({error})",
+            found=f"a broken {CONFIG} ({error})" if (directory / CONFIG).exists() else missing,
             mend="Name a run directory, or its best/ or last/",
         ) from error
     if (kind, version) != (KIND, FORMAT):
@@ -245,25 +237,22 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
             f"{directory} cannot be used",
             found=f"{kind}, format {version}",
             expected=f"{KIND}, format {FORMAT}",
-            mend="Train it again, or bundle it again"
-            if version == 1
-            else "Use the version of showtell that wrote it",
+            mend="Train it again, or bundle it again, with this version of showtell",
         )
     files = config.get("files")
     if not isinstance(files, dict) or not {DECODER, TOKENIZER} <= files.keys():
         raise CheckpointError(
             f"{directory} cannot be used",
-            found=f"a {CONFIG} that does not list the checkpoint's files",
+            found=f"a {CONFIG} without the list of files",
             mend="Copy the whole checkpoint again, or use best/ or last/ of the run",
         )
     for name, digest in files.items():
         file = directory / name
         if not file.is_file() or sha256_file(file) != digest:
+            other = "other bytes (cut short, or of another checkpoint)"
             raise CheckpointError(
-                f"{file} is not what this checkpoint was saved with",
-                found="no such file"
-                if not file.is_file()
-                else "other bytes (cut short, or of another checkpoint)",
+                f"{file} is not the file that this checkpoint was saved with",
+                found=other if file.is_file() else "no such file",
                 mend="Copy the whole checkpoint again, or use best/ or last/ of the run",
             )
     return dict(config)
@@ -281,15 +270,14 @@ def load_checkpoint(
 
     Args:
         path: A checkpoint, or a run (its ``best/`` is taken).
-        encoder_weights: A local file with the encoder's weights, the very ones it was trained with; None: those
-            in the checkpoint or shared beside it, else the file the run was trained with, else the hub's.
-        with_encoder: False leaves the encoder out, for use with cached features.
-        device: Where it shall run.
-        encoder_dtype: What a frozen encoder computes in; None: the fastest that the device has.
+        encoder_weights: A local file with the encoder weights it was trained with; None: those in the checkpoint or
+            shared with it, else the file the run was trained with, else the hub's.
+        with_encoder: False omits the encoder, for use with cached features.
+        device: The device of both networks.
+        encoder_dtype: The precision of a frozen encoder; None: the fastest that the device supports.
 
     Raises:
-        CheckpointError: broken, the parts do not fit together, or weights are given for an encoder that was trained
-            along.
+        CheckpointError: broken, inconsistent, or weights are given for a fine-tuned encoder.
         EncoderError: the encoder's weights are missing or of another network.
     """
     directory, config = read_config(path)
@@ -336,13 +324,13 @@ def _load_encoder(
     dtype: torch.dtype | None,
 ) -> Encoder:
     if spec.trainable:
-        # It keeps the precision it was trained and judged in.
+        # The precision that it was trained and evaluated in.
         dtype = torch.float32
     if weights is not None and spec.trainable:
         raise CheckpointError(
             f"{weights} cannot be used with {directory}",
-            found="a captioner whose encoder was trained along with it and lies in the checkpoint",
-            mend="Leave --encoder-weights (encoder_weights=) out",
+            found="a captioner whose checkpoint holds its fine-tuned encoder",
+            mend="Omit --encoder-weights (encoder_weights=)",
         )
     if weights is None and ENCODER in config["files"]:
         spec = spec.model_copy(update={"trainable": False})
@@ -355,9 +343,9 @@ def _load_encoder(
         if weights is not None or spec.weights is None or Path(spec.weights).is_file():
             raise
         raise EncoderError(
-            f"the encoder weights that {directory} was trained with are not in their place",
+            f"the encoder weights of {directory} are missing",
             found=f"no file {spec.weights}",
-            mend="Name where they are now: --encoder-weights FILE (encoder_weights= in Python)",
+            mend="Name their file: --encoder-weights FILE (encoder_weights= in Python)",
         ) from error
     if not spec.trainable:
         check_identity(

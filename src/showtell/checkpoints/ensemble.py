@@ -1,6 +1,6 @@
-"""Several decoders as one: the next word is as likely as they find it on average.
+"""Several decoders as one, by the mean of their probabilities.
 
-Averaging is over probabilities, not logits: what one decoder thinks impossible is then still said if others are sure.
+Probabilities are averaged, not logits: a token that one decoder excludes can still be generated if others are sure.
 """
 
 from __future__ import annotations
@@ -27,38 +27,37 @@ class EnsembleState:
 
     members: tuple[Any, ...]
 
-    def reorder(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K']."""
-        return type(self)(tuple(member.reorder(parents) for member in self.members))
+    def reorder(self, beam_indices: Tensor) -> Self:
+        """Return the states of the hypotheses, int64 [P, K']."""
+        return type(self)(tuple(member.reorder(beam_indices) for member in self.members))
 
-    def filter(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P']."""
-        return type(self)(tuple(member.filter(pictures) for member in self.members))
+    def filter(self, batch_indices: Tensor) -> Self:
+        """Return the states of these images, int64 [P']."""
+        return type(self)(tuple(member.filter(batch_indices) for member in self.members))
 
 
 class Ensemble(nn.Module):
-    """Decoders of one vocabulary and one encoder, as one decoder.
-
-    Args:
-        members: At least one; see `showtell.decoders.base.Decoder`.
-    """
+    """Decoders of one vocabulary and one encoder, with the interface of one (`showtell.decoders.base.Decoder`)."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
         self.members = nn.ModuleList(members)
 
-    def init_state(self, features: Features, hypotheses: int) -> EnsembleState:
-        """Return the state of K hypotheses about each picture before the first word."""
-        return EnsembleState(tuple(member.init_state(features, hypotheses) for member in self.members))  # type: ignore[operator]
+    def init_state(self, features: Features, num_hypotheses: int) -> EnsembleState:
+        """Return the state of K hypotheses of each image before the first token."""
+        return EnsembleState(tuple(member.init_state(features, num_hypotheses) for member in self.members))  # type: ignore[operator]
 
     def step(self, tokens: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState, Tensor | None]:
-        """Read tokens int64 [P, K]; return log-probabilities float32 [P, K, V], the new state, mean attention."""
+        """Read tokens int64 [P, K]; return log-probabilities float32 [P, K, V], the new state, mean attention.
+
+        Attention is None if one member has none.
+        """
         steps = [
             member.step(tokens, one)  # type: ignore[operator]
             for member, one in zip(self.members, state.members, strict=True)
         ]
-        looked = [attention for _, _, attention in steps if attention is not None]
-        attention = torch.stack(looked).mean(dim=0) if len(looked) == len(steps) else None  # [P, K, R]
+        weights = [attention for _, _, attention in steps if attention is not None]
+        attention = torch.stack(weights).mean(dim=0) if len(weights) == len(steps) else None  # [P, K, R]
         states = tuple(one for _, one, _ in steps)
         return mean_probability([logits for logits, _, _ in steps]), EnsembleState(states), attention
 
@@ -70,29 +69,25 @@ def mean_probability(logits: Sequence[Tensor]) -> Tensor:
 
 
 def make_ensemble(checkpoints: Sequence[Checkpoint]) -> CaptioningModel:
-    """Return captioners as one, which looks through the first one's encoder.
+    """Return captioners as one model with the first one's encoder.
 
     Raises:
-        CheckpointError: they have different vocabularies, or see through different encoders.
+        CheckpointError: they differ in vocabulary or encoder.
     """
-    check_compatible(checkpoints, what="tell together with the first")
+    check_compatible(checkpoints, action="join an ensemble with the first")
     ensemble = Ensemble([checkpoint.model.decoder for checkpoint in checkpoints])
     return CaptioningModel(ensemble, checkpoints[0].model.encoder).eval()  # type: ignore[arg-type]
 
 
-def check_compatible(checkpoints: Sequence[Checkpoint], *, what: str) -> None:
-    """Make sure that captioners have one vocabulary and see through one encoder.
-
-    Args:
-        checkpoints: The captioners.
-        what: What one cannot do that is unlike the first, for the message.
+def check_compatible(checkpoints: Sequence[Checkpoint], *, action: str) -> None:
+    """Check that captioners have the same vocabulary and encoder as the first one.
 
     Raises:
-        CheckpointError: they do not.
+        CheckpointError: one that does not cannot do the ``action``.
     """
     first = checkpoints[0]
     for number, other in enumerate(checkpoints[1:], start=2):
-        cannot = f"captioner {number} cannot {what}"
+        cannot = f"captioner {number} cannot {action}"
         if other.config["files"][TOKENIZER] != first.config["files"][TOKENIZER]:
             raise CheckpointError(
                 cannot,

@@ -1,8 +1,8 @@
-"""Checkpoints on the Hugging Face hub: found by name, pushed from a directory. Knows no networks, needs no torch.
+"""Checkpoints on the Hugging Face hub: found by name, pushed from a directory. Needs no torch.
 
-The one idea: wherever a checkpoint's path may stand, ``OWNER/NAME`` (or ``OWNER/NAME@REVISION``) may stand too. What
-lies on the disk goes first, and a name below a folder that is there (``runs/mine`` beside ``runs/``) is a path with a
-slip, not a repository of a stranger, so it is never asked for.
+``OWNER/NAME`` or ``OWNER/NAME@REVISION`` works wherever a checkpoint's path does. Local paths take precedence, and a
+name in a local folder (``runs/mine`` with ``runs/`` present, or a usual folder name) is a mistyped path, not a
+stranger's repository, so the hub is not asked.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ CONFIG, DECODER, TOKENIZER, ENCODER, CARD = (
     "README.md",
 )
 FILES = (CONFIG, DECODER, TOKENIZER, ENCODER, CARD)
-"""All that a checkpoint may consist of; nothing else is fetched or pushed."""
+"""All files of a checkpoint; no others are fetched or pushed."""
 
-_NAME = re.compile(r"(?P<repository>[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*)(?:@(?P<revision>[\w./-]+))?")
+_PART = r"[A-Za-z0-9][\w.-]*"
+_NAME = re.compile(rf"(?P<repository>{_PART}/{_PART})(?:@(?P<revision>[\w./-]+))?")
+_LOCAL_FOLDERS = {
+    "checkpoints", "data", "exports", "models", "out", "output", "outputs", "results", "runs", "tmp",
+}  # fmt: skip
 
 
 def find_checkpoint(
@@ -35,33 +39,34 @@ def find_checkpoint(
     force_download: bool = False,
     local_files_only: bool = False,
 ) -> Path:
-    """Return the directory that a name means; a repository of the hub is fetched once and kept in the hub's cache.
+    """Return the directory of a checkpoint; a repository is downloaded once into the hub's cache.
 
-    A name that is neither is returned as it is, for `read_config` to say what is missing there.
+    A name that is neither a path nor a repository is returned as it is: `read_config` reports the problem.
 
     Args:
-        name: A checkpoint or run on the disk, else ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
+        name: A local checkpoint or run, or ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
         revision: Branch, tag or commit of the repository; None: the one in the name, else its main branch.
-        cache_dir: Where to keep it; None: the hub's own cache.
+        cache_dir: The cache; None: the hub's default.
         token: For private repositories; None: that of ``hf auth login``.
-        force_download: Fetch it again.
-        local_files_only: Take it from the cache alone.
+        force_download: Download it again.
+        local_files_only: Use the cache only.
 
     Raises:
-        ConfigError: a revision of something that is no repository.
-        CheckpointError: no such repository or revision, or the hub cannot be reached and nothing is kept.
+        ConfigError: a revision of a name that is not a repository.
+        CheckpointError: no such repository or revision, or the hub cannot be reached and the cache lacks it.
     """
     text = name.as_posix() if isinstance(name, Path) else name
     match = None if resolve_swapped(Path(name)).exists() else _NAME.fullmatch(text)
     if match is not None and revision is None:
         revision = match["revision"]
-        if revision is None and Path(text.partition("/")[0]).is_dir():
+        folder = text.partition("/")[0]
+        if revision is None and (folder.lower() in _LOCAL_FOLDERS or Path(folder).is_dir()):
             match = None
     if match is None:
         if revision is not None:
             raise ConfigError(
                 f"revision='{revision}' cannot be used with {name}",
-                found="a path" if Path(name).exists() else "neither a path that exists nor OWNER/NAME",
+                found="a path" if Path(name).exists() else "neither an existing path nor OWNER/NAME",
                 mend="Only repositories of the hub have revisions",
             )
         return Path(name)
@@ -81,10 +86,10 @@ def find_checkpoint(
                 library_name="showtell",
             )
         )
-    except Exception as error:  # the hub's client passes on errors of whatever HTTP library it uses
+    except Exception as error:  # the hub's client passes on errors of any HTTP library
         where = repository if revision is None else f"{repository}@{revision}"
         raise CheckpointError(
-            f"there is no directory {text}, and {where} cannot be fetched from the Hugging Face hub",
+            f"there is no directory {text}, and {where} cannot be downloaded from the Hugging Face hub",
             found=reason(error),
             mend="Check the name and the network; a private repository needs: hf auth login",
         ) from error
@@ -100,23 +105,25 @@ def push_directory(
     commit_message: str | None = None,
     create_pr: bool = False,
 ) -> str:
-    """Put a checkpoint's files into a repository, which is made if need be, as one commit.
+    """Upload a checkpoint's files as one commit; the repository is created if it is missing.
 
     Args:
         directory: The checkpoint.
-        repository: ``OWNER/NAME``, or ``NAME`` of whoever is logged in.
-        private: Of a repository that is made; None: as its owner's settings say.
+        repository: ``OWNER/NAME``, or ``NAME`` of the logged-in user.
+        private: Whether a new repository is private; None: its owner's default.
         token: None: that of ``hf auth login``.
-        revision: A branch, made if need be; None: main.
-        commit_message: None: a plain one.
-        create_pr: Open a pull request in place of committing.
+        revision: A branch, created if it is missing; None: main.
+        commit_message: None: a default.
+        create_pr: Open a pull request instead of committing.
 
     Returns:
-        The address of the commit.
+        The URL of the commit.
 
     Raises:
+        ConfigError: not a repository name.
         ShowtellError: the hub refused it or cannot be reached.
     """
+    check_repository(repository)
     from huggingface_hub import HfApi
 
     hub = HfApi(token=token, library_name="showtell")
@@ -131,7 +138,7 @@ def push_directory(
             revision=revision,
             create_pr=create_pr,
             allow_patterns=list(FILES),
-            # An encoder that an earlier version carried and this one does not.
+            # An encoder that an earlier version included and this one does not.
             delete_patterns=[ENCODER],
         )
     except Exception as error:  # as above
@@ -141,3 +148,17 @@ def push_directory(
             mend="Check the name and the network, and log in with: hf auth login",
         ) from error
     return str(commit.commit_url)
+
+
+def check_repository(name: str) -> None:
+    """Refuse a name that no repository of the hub can have.
+
+    Raises:
+        ConfigError: it is refused.
+    """
+    if not re.fullmatch(rf"(?:{_PART}/)?{_PART}", name):
+        raise ConfigError(
+            f"cannot push to '{name}'",
+            found="a name that is not a repository's",
+            expected="OWNER/NAME of letters, digits, '-', '_' and '.'",
+        )

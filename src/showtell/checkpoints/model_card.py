@@ -1,40 +1,44 @@
-"""The model card of a checkpoint, ``README.md``: what it is, how it was made, how well it does, its limits.
+"""The model card of a checkpoint, ``README.md``: architecture, training, scores and limits.
 
-Everything is read from the checkpoint's configuration; what that does not say is left out, never guessed. The header
-is the metadata that the Hugging Face hub reads.
+All of it is read from the checkpoint's configuration; unknown facts are left out, never guessed. The header is the
+metadata of the Hugging Face hub.
 """
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import Field, ValidationError
 
 from showtell.config.base import StrictModel, describe_problems
+from showtell.errors import INSTALL
 
 METRIC_IDS = {"BLEU": "bleu", "ROUGE": "rouge", "CIDEr": "cider"}
 
 DATA_NOTES = {
-    "flickr8k": "Flickr8k's photographs are mostly of people and dogs out of doors: it sees these everywhere.",
-    "flickr30k": "Flickr30k's photographs are mostly of people at everyday work and play: it sees these everywhere.",
-    "coco": "COCO's photographs were chosen for eighty kinds of common objects: it sees these everywhere.",
+    "flickr8k": "Flickr8k has mostly photographs of people and dogs outdoors: the captioner finds these everywhere.",
+    "flickr30k": "Flickr30k has mostly photographs of people at everyday work and play: the captioner finds these "
+    "everywhere.",
+    "coco": "COCO's photographs were chosen for eighty common objects: the captioner finds these everywhere.",
 }
-"""What is known of published sets, by the beginning of their format's name."""
+"""Notes on published datasets, by the beginning of their format's name."""
 
 
 class CardFields(StrictModel):
-    """What a configuration cannot know of its captioner: for the header of the model card, its limits, its recipe."""
+    """The parts of a model card that a configuration does not hold: for the header, the limits and the recipe."""
 
     license: str | None = Field(None, description="an identifier of the hub: mit, cc-by-nc-4.0, other")
-    license_link: str | None = Field(None, description="address of a licence that has no identifier")
+    license_link: str | None = Field(None, description="address of a license that has no identifier")
     language: str | list[str] = Field("en", description="ISO 639 code of the captions' language, or several")
-    datasets: list[str] = Field([], description="what it was trained on, by the names of the hub's data sets")
-    tags: list[str] = Field([], description="beside image-captioning and showtell")
-    notes: list[str] = Field([], description="limits that only who trained it knows, a sentence each")
-    command: str | None = Field(None, description="what trains such a captioner on the hub's encoder weights")
+    datasets: list[str] = Field([], description="the training data, by the names of the hub's datasets")
+    tags: list[str] = Field([], description="in addition to image-captioning and showtell")
+    notes: list[str] = Field([], description="known limits, a sentence each")
+    command: str | None = Field(None, description="trains such a captioner on the hub's encoder weights")
 
 
 def card_fields(values: Mapping[str, Any]) -> CardFields:
@@ -53,68 +57,69 @@ def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> s
     """Return the model card of a checkpoint.
 
     Args:
-        config: All of its ``config.json``.
-        repository: Where it will lie, on the hub or as a directory; None: nowhere yet.
+        config: Its ``config.json``.
+        repository: Its repository on the hub or its directory; None: not known yet.
     """
     fields = CardFields.model_validate(config.get("card", {}))
     name = repository.rsplit("/", maxsplit=1)[-1] if repository else "captioner"
     parts = [
-        f"---\n{yaml.safe_dump(_header(config, fields, name), sort_keys=False, allow_unicode=True)}---",
+        f"---\n{_header(config, fields, name)}\n---",
         f"# {name}",
-        _what_it_is(config),
+        _architecture(config),
         _use(repository or "DIRECTORY"),
-        _made_from(config),
+        _training(config),
         _scores(config),
         _limits(config, fields),
-        _again(fields),
+        _command(fields),
         _recipe(config),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _header(config: Mapping[str, Any], fields: CardFields, name: str) -> dict[str, Any]:
-    """Return the metadata that the hub reads."""
-    header: dict[str, Any] = {
-        "license": fields.license,
-        "license_link": fields.license_link,
-        "language": fields.language,
-        "library_name": "showtell",
-        "pipeline_tag": "image-to-text",
-        "tags": list(dict.fromkeys(["image-captioning", "showtell", *fields.tags])),
-        "datasets": fields.datasets,
-    }
+def _header(config: Mapping[str, Any], fields: CardFields, name: str) -> str:
+    from huggingface_hub import EvalResult, ModelCardData
+
     values = _score_values(config)
+    results = None
     if values:
-        header["metrics"] = list(dict.fromkeys(_metric_id(metric) for metric in values))
-        header["model-index"] = [{"name": name, "results": [_result(config, fields, values)]}]
-    return {key: value for key, value in header.items() if value}
-
-
-def _result(config: Mapping[str, Any], fields: CardFields, values: Mapping[str, float]) -> dict[str, Any]:
-    data_name, split = _judged_on(config)
-    slug = re.sub(r"[^a-z0-9._-]+", "-", data_name.lower()).strip("-") or "set"
-    return {
-        "task": {"type": "image-to-text", "name": "Image captioning"},
-        "dataset": {
-            "type": fields.datasets[0] if fields.datasets else slug,
-            "name": data_name,
-            "split": split,
-        },
-        "metrics": [
-            {"type": _metric_id(metric), "name": metric, "value": round(100 * value, 2)}
+        data_name, split = _evaluated_on(config)
+        slug = re.sub(r"[^a-z0-9._-]+", "-", data_name.lower()).strip("-") or "set"
+        results = [
+            EvalResult(
+                task_type="image-to-text",
+                task_name="Image captioning",
+                dataset_type=fields.datasets[0] if fields.datasets else slug,
+                dataset_name=data_name,
+                dataset_split=split,
+                metric_type=_metric_id(metric),
+                metric_name=metric,
+                metric_value=round(100 * value, 2),
+            )
             for metric, value in values.items()
-        ],
-    }
+        ]
+    card = ModelCardData(
+        license=fields.license,
+        license_link=fields.license_link,
+        language=fields.language,
+        library_name="showtell",
+        pipeline_tag="image-to-text",
+        tags=list(dict.fromkeys(["image-captioning", "showtell", *fields.tags])),
+        datasets=fields.datasets or None,
+        metrics=list(dict.fromkeys(map(_metric_id, values))) or None,
+        model_name=name if results else None,
+        eval_results=results,
+    )
+    return card.to_yaml()
 
 
 def _score_values(config: Mapping[str, Any]) -> dict[str, float]:
-    """Return the scores, unless it is not known of what they are."""
+    """Return the scores, unless the set that they were measured on is not known."""
     known = config.get("data") and config.get("recipe") and config.get("scores")
     return dict(config["scores"]["values"]) if known else {}
 
 
-def _judged_on(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the names of the set and the split that a checkpoint's scores are of."""
+def _evaluated_on(config: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the names of the set and the split that a checkpoint's scores were measured on."""
     scores = config["scores"]
     return (
         scores.get("data") or config["data"]["name"],
@@ -126,93 +131,80 @@ def _metric_id(metric: str) -> str:
     return METRIC_IDS.get(metric.split("-", maxsplit=1)[0], metric.lower())
 
 
-def _what_it_is(config: Mapping[str, Any]) -> str:
+def _architecture(config: Mapping[str, Any]) -> str:
     encoder, decoder = config["encoder"], config["decoder"]
-    spec, origin = encoder["spec"], encoder.get("origin")
+    spec, weights = encoder["spec"], encoder["identity"]["weights"]
     rows, columns = encoder["grid"]
     sizes = ", ".join(f"{key} {value}" for key, value in decoder.items() if key != "name")
-    frozen = "trained along with the decoder" if spec["trainable"] else "frozen, not trained here"
-    layout = f", stride layout {spec['stride_in']}" if spec["stride_in"] else ""
-    twice = (
-        ", the mean of what it sees in the picture and in its mirror image"
-        if spec.get("flip_average")
-        else ""
-    )
+    dtype = f", stored as {config['dtype']} and computed in float32" if "dtype" in config else ""
     lines = [
-        "A captioner: it looks at a picture and writes one sentence about it. Made with showtell.",
+        "An image captioning model: it describes an image in one sentence. Made with showtell.",
         "",
-        f"- **Encoder**: `{spec['name']}`, {frozen}{layout}; "
-        f"{rows}x{columns} regions of {encoder['width']} channels{twice}.",
+        f"- **Encoder**: `{spec['name']}`, {'fine-tuned' if spec['trainable'] else 'frozen'}"
+        f"{', stride in ' + spec['stride_in'] if spec['stride_in'] else ''}; "
+        f"{rows}x{columns} regions of {encoder['width']} channels"
+        f"{', averaged over the image and its horizontal flip' if spec.get('flip_average') else ''}.",
     ]
-    if encoder["identity"]["weights"]:
+    if weights:
         when = " before training" if spec["trainable"] else ""
-        lines.append(f"- **Encoder's weights{when}**: SHA-256 `{encoder['identity']['weights']}`.")
-    if origin:
-        lines.append(f"- **Encoder's origin and licence**, as its metadata say: {origin}.")
+        lines.append(f"- **Encoder weights{when}**: SHA-256 `{weights}`.")
+    if encoder.get("origin"):
+        lines.append(f"- **Encoder source and license**, from its metadata: {encoder['origin']}.")
     if encoder.get("file"):
-        lines.append(
-            f"- **Encoder's file**: `{encoder['file']}`, shared by captioners that lie side by side."
-        )
+        lines.append(f"- **Encoder file**: `{encoder['file']}`, shared with the captioners beside this one.")
+    lines.append(f"- **Decoder**: `{decoder['name']}` ({sizes}){dtype}.")
+    if parts := [f"{one['weight']:.3g} of `{one['decoder'][:12]}`" for one in config.get("merged_from", [])]:
+        lines.append(f"- **Weights**: the average of {len(parts)} decoders, {', '.join(parts)} (SHA-256).")
     lines += [
-        f"- **Decoder**: `{decoder['name']}` ({sizes}){_rounding(config)}.",
-        *_averaged(config),
         f"- **Vocabulary**: {config['vocabulary']:,} tokens.",
         f"- **Decoding**: {_decoding(config['generation'])}.",
-        f"- **Files**: safetensors and JSON alone; `{'`, `'.join(config['files'])}`.",
+        f"- **Files**: safetensors and JSON only; `{'`, `'.join(config['files'])}`.",
     ]
     return "\n".join(lines)
 
 
-def _rounding(config: Mapping[str, Any]) -> str:
-    return f", rounded to {config['rounded']} and computed in float32" if "rounded" in config else ""
-
-
-def _averaged(config: Mapping[str, Any]) -> list[str]:
-    parts = [f"{one['share']:.3g} of `{one['decoder'][:12]}`" for one in config.get("averaged", [])]
-    if not parts:
-        return []
-    return [f"- **Weights**: the mean of {len(parts)} decoders, {', '.join(parts)} (SHA-256 of their files)."]
-
-
 def _decoding(generation: Mapping[str, Any]) -> str:
-    how = f"{generation['beam_size']} beams" if generation["method"] == "beam" else generation["method"]
-    blocked = generation.get("no_repeat_ngram_size", 0)
-    never = f", no {blocked}-gram twice" if blocked else ""
-    return f"{how}, at most {generation['max_tokens']} words, length penalty {generation['length_penalty']}{never}"
+    method, size = generation["method"], generation.get("no_repeat_ngram_size", 0)
+    how = f"beam search, beam size {generation['beam_size']}" if method == "beam" else method
+    no_repeat = f", no repeated {size}-grams" if size else ""
+    penalty = generation["length_penalty"]
+    return f"{how}, at most {generation['max_tokens']} tokens, length penalty {penalty}{no_repeat}"
 
 
-def _use(place: str) -> str:
+def _use(path: str) -> str:
     return f"""## Use
 
+In a clone of showtell:
+
 ```
-pip install 'showtell[train]'
-showtell caption {place} photo.jpg
+{INSTALL.format(extra="train")}
+showtell caption {path} photo.jpg
 ```
 
 ```python
 from showtell import Captioner
 
-captioner = Captioner.from_pretrained("{place}")
+captioner = Captioner.from_pretrained("{path}")
 print(captioner.caption("photo.jpg").text)
 ```"""
 
 
-def _made_from(config: Mapping[str, Any]) -> str:
+def _training(config: Mapping[str, Any]) -> str:
     data, recipe = config.get("data"), config.get("recipe")
     if data is None or recipe is None:
         return ""
-    read_as = f", read as {data['format']}" if data.get("format") else ""
+    source = f" (format {data['format']})" if data.get("format") else ""
     epochs = sum(phase["epochs"] for phase in recipe["objective"])
     optimizer, training, tokenizer = recipe["optimizer"], recipe["training"], recipe["tokenizer"]
-    mirrored = ", half of them mirrored" if recipe["data"]["flip"] else ""
+    flipped = ", half of them flipped" if recipe["data"]["flip"] else ""
     return f"""## Training
 
-- **Data**: {data["name"]}{read_as}; {data["pictures"]:,} training pictures{mirrored}.
-  Fingerprint of pictures, captions and splits: `{data["fingerprint"]}`.
-- **Captions**: at most {recipe["data"]["max_tokens"]} tokens, rarer than {tokenizer["min_count"]} times unknown.
-- **Objective**: {", then ".join(_phase(phase) for phase in recipe["objective"])}, up to {epochs} epochs of batches of
-  {training["batch_size"]} pictures; the best epoch by {recipe["validation"]["metric"]} on
-  `{recipe["validation"]["split"]}` is kept.
+- **Data**: {data["name"]}{source}; {data["pictures"]:,} training images{flipped}.
+  Fingerprint of images, captions and splits: `{data["fingerprint"]}`.
+- **Captions**: at most {recipe["data"]["max_tokens"]} tokens; tokens with fewer than {tokenizer["min_count"]}
+  occurrences are unknown.
+- **Objective**: {", then ".join(_phase(phase) for phase in recipe["objective"])}, up to {epochs} epochs, batch size
+  {training["batch_size"]}; the best epoch by {recipe["validation"]["metric"]} on `{recipe["validation"]["split"]}`.
 - **Optimizer**: {optimizer["name"]}, learning rate {optimizer["lr"]:g}, schedule {recipe["schedule"]["name"]},
   precision {training["precision"]}, seed {training["seed"]}."""
 
@@ -220,13 +212,13 @@ def _made_from(config: Mapping[str, Any]) -> str:
 def _phase(phase: Mapping[str, Any]) -> str:
     if "lr" in phase:
         return f"{phase['name']} (learning rate {phase['lr']:g})"
-    teachers = ["the captioner so far"] * bool(phase.get("reinit")) + [
-        f"`{one}`" for one in phase.get("teachers", ())
-    ]
+    itself = ["the captioner so far"] if phase.get("reinit") else []
+    teachers = itself + [f"`{one}`" for one in phase.get("teachers", ())]
     if not teachers:
         return str(phase["name"])
-    begun = ", with new weights" if phase.get("reinit") else ""
-    return f"{phase['name']}{begun} (taught by {' and '.join(teachers)}, a share of {phase['distillation_weight']:g})"
+    reinit = ", from new weights" if phase.get("reinit") else ""
+    weight = f"distillation weight {phase['distillation_weight']:g}"
+    return f"{phase['name']}{reinit} (distilled from {' and '.join(teachers)}, {weight})"
 
 
 def _scores(config: Mapping[str, Any]) -> str:
@@ -234,12 +226,18 @@ def _scores(config: Mapping[str, Any]) -> str:
     if not values:
         return ""
     rows = "\n".join(f"| {metric} | {100 * value:.2f} |" for metric, value in values.items())
-    name, split = _judged_on(config)
-    chosen = config["recipe"]["validation"]["split"]
-    same = "the same split" if split == chosen else f"the split `{chosen}`"
+    name, split = _evaluated_on(config)
+    selection = config["recipe"]["validation"]["split"]
+    if "split" in config["scores"]:
+        note = " Measured on these files with the decoding above."
+    elif "dtype" in config:
+        note = f" Measured in float32, before conversion to {config['dtype']}."
+    else:
+        note = ""
+    same = "the same split" if split == selection else f"the split `{selection}`"
     return f"""## Scores
 
-On the split `{split}` of {name}, times 100. The epoch was chosen on {same}.{_of_what(config)}
+Split `{split}` of {name}, times 100. The epoch was chosen on {same}.{note}
 
 | metric | score |
 | --- | --- |
@@ -248,49 +246,38 @@ On the split `{split}` of {name}, times 100. The epoch was chosen on {same}.{_of
 Signature: `{config["scores"]["signature"]}`"""
 
 
-def _of_what(config: Mapping[str, Any]) -> str:
-    if "split" in config["scores"]:
-        return "\nThey are of these very files, with the decoding above."
-    if "rounded" not in config:
-        return ""
-    return f"\nThey are of the decoder in float32, before it was rounded to {config['rounded']}."
-
-
 def _limits(config: Mapping[str, Any], fields: CardFields) -> str:
-    form = str((config.get("data") or {}).get("format") or "")
-    notes = [note for beginning, note in DATA_NOTES.items() if form.startswith(beginning)]
-    seen = config["encoder"]["spec"].get("preprocessing")
-    if seen:
-        notes.append(
-            f"It sees every picture at {seen['size']}x{seen['size']} pixels: what is small there is lost."
-        )
+    data_format = str((config.get("data") or {}).get("format") or "")
+    notes = [note for beginning, note in DATA_NOTES.items() if data_format.startswith(beginning)]
+    if preprocessing := config["encoder"]["spec"].get("preprocessing"):
+        size = preprocessing["size"]
+        notes.append(f"Images are resized to {size}x{size} pixels: small details are lost.")
     notes += fields.notes
     if fields.language == "en":
         notes.append("It writes English only.")
     listed = "".join(f"\n- {note}" for note in notes)
     return f"""## Intended use
 
-For study and comparison, for first drafts of alternative text that a person corrects, and for searching one's own
-pictures.
+For study and comparison, for first drafts of alternative text that a human corrects, and for searching one's own
+images.
 
 ## Limits
 
-- It knows no word that its training captions do not have, reads no writing, counts badly, and names neither people
-  nor places.
-- It is confident when it is wrong: objects, colours, numbers and actions are made up to fit what its training
-  captions usually say.
-- It repeats the habits and prejudices of those captions, above all about the gender, age, skin and doings of people.
-  It must not be used to identify or to judge anybody.
-- On pictures unlike its training pictures (drawings, screenshots, medical or aerial images) it says nothing useful.
-- Not for decisions about safety, health, law or rights, nor for people who cannot check what it says.{listed}"""
+- It knows only the words of its training captions, does not read text, counts badly, and names neither people nor
+  places.
+- It is confident when it is wrong: it makes up objects, colors, numbers and actions that are common in captions.
+- It repeats the habits and prejudices of those captions, above all about the gender, age, skin color and actions of
+  people. It must not be used to identify or to rate anybody.
+- On images unlike its training images (drawings, screenshots, medical or aerial images) its captions are useless.
+- Not for decisions about safety, health, law or rights, nor for users who cannot check the captions.{listed}"""
 
 
-def _again(fields: CardFields) -> str:
+def _command(fields: CardFields) -> str:
     if fields.command is None:
         return ""
-    return f"""## Training it again
+    return f"""## Reproduce
 
-One command trains such a captioner, with the encoder weights that the Hugging Face hub has for it:
+Trains such a captioner with the encoder weights of the Hugging Face hub:
 
 ```
 {fields.command}
@@ -303,7 +290,32 @@ def _recipe(config: Mapping[str, Any]) -> str:
     text = yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True)
     return f"""## Recipe
 
-All options, as `showtell train RECIPE.yaml` takes them:
+All options, for `showtell train RECIPE.yaml`:
 
 ```yaml
 {text}```"""
+
+
+def strip_recipe_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a recipe's values with files named without their folders."""
+    stripped: dict[str, Any] = copy.deepcopy(dict(recipe))
+    _strip(stripped.get("encoder", {}), "weights")
+    _strip(stripped.get("training", {}), "init_from")
+    for phase in stripped.get("objective", []):
+        if phase.get("teachers"):
+            phase["teachers"] = [Path(path).name for path in phase["teachers"]]
+    return stripped
+
+
+def strip_config_paths(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a checkpoint's configuration with files, also those of its recipe, named without their folders."""
+    stripped: dict[str, Any] = copy.deepcopy(dict(config))
+    _strip(stripped["encoder"]["spec"], "weights")
+    if "recipe" in stripped:
+        stripped["recipe"] = strip_recipe_paths(stripped["recipe"])
+    return stripped
+
+
+def _strip(values: dict[str, Any], key: str) -> None:
+    if values.get(key):
+        values[key] = Path(values[key]).name

@@ -1,7 +1,7 @@
-"""One file of encoder weights for several captioners that lie side by side.
+"""One file of encoder weights for several captioners in neighboring directories.
 
-A checkpoint names it by its way from the checkpoint's own directory, so that all can be moved together and no path of
-any machine is in it. What a checkpoint believes is the identity in its configuration; the file only has to match it.
+A checkpoint stores the file's path relative to its own directory, so they can be moved together. The encoder's
+identity in the configuration is authoritative; the file must match it.
 """
 
 from __future__ import annotations
@@ -17,32 +17,27 @@ from showtell.encoders.weights import read_weights
 from showtell.errors import CheckpointError, ConfigError, EncoderError
 
 SHARED = "file"
-"""Key of the encoder in a checkpoint's configuration: the way to the shared file."""
+"""Key of the encoder in a checkpoint's configuration: the relative path of the shared file."""
 
 
 def check_shared(encoder: Encoder, config: Mapping[str, Any], file: Path, directory: Path) -> None:
-    """Refuse a file that cannot be, or is not, the encoder's; nothing is written.
-
-    Args:
-        encoder: As it was loaded.
-        config: Of the checkpoint it was loaded with.
-        file: Where it shall lie.
-        directory: Where the checkpoint shall lie.
+    """Refuse a file that the encoder of a checkpoint for ``directory`` cannot be shared in; nothing is written.
 
     Raises:
-        ConfigError: the encoder was trained along with its decoder, or the file lies inside the directory.
-        EncoderError: other weights are there.
+        ConfigError: the encoder was fine-tuned, or the file is inside the directory.
+        EncoderError: the file holds other weights.
     """
+    failed = f"the encoder cannot be shared in {file}"
     if config["encoder"]["spec"]["trainable"]:
         raise ConfigError(
-            f"the encoder cannot be kept in {file}",
-            found="an encoder that was trained along with its decoder and fits no other",
-            mend="Name no file: such an encoder lies in the checkpoint",
+            failed,
+            found="a fine-tuned encoder, which fits only its own decoder",
+            mend="Name no file: the checkpoint holds such an encoder",
         )
     if file.resolve().is_relative_to(directory.resolve()):
         raise ConfigError(
-            f"the encoder cannot be kept in {file}",
-            found=f"a place inside {directory}",
+            failed,
+            found=f"a path inside {directory}",
             mend="Name a file beside the captioner's directory",
         )
     if file.exists() and read_weights(file).sha256 != encoder.weights_sha256:
@@ -53,11 +48,11 @@ def check_shared(encoder: Encoder, config: Mapping[str, Any], file: Path, direct
         )
 
 
-def share_encoder(encoder: Encoder, file: Path, directory: Path) -> str:
-    """Write an encoder's weights in compact form unless they are there, and return the way to them.
+def write_shared(encoder: Encoder, file: Path, directory: Path) -> str:
+    """Write an encoder's weights in compressed form if the file is missing; return its path from the directory.
 
     Raises:
-        CheckpointError: the file they were loaded from was replaced since.
+        CheckpointError: the source of the weights was replaced since they were loaded.
         DataError: the file cannot be written.
     """
     if not file.exists():
@@ -68,13 +63,13 @@ def share_encoder(encoder: Encoder, file: Path, directory: Path) -> str:
 
 
 def check_unchanged(encoder: Encoder, written: Path) -> None:
-    """Refuse weights that are not those that the encoder was loaded with.
+    """Check that the written weights are those that the encoder was loaded with.
 
     Raises:
-        CheckpointError: the file they were loaded from was replaced since.
+        CheckpointError: their source was replaced since.
     """
     changed = CheckpointError(
-        f"{encoder.weights} is not what it was when the captioner was loaded",
+        f"{encoder.weights} was changed after the captioner was loaded",
         mend="Load the captioner again, then save it",
     )
     try:
@@ -85,16 +80,16 @@ def check_unchanged(encoder: Encoder, written: Path) -> None:
         raise changed
 
 
-def find_shared(directory: Path, way: str) -> Path:
-    """Return the file that a checkpoint's directory shares.
+def find_shared(directory: Path, relative_path: str) -> Path:
+    """Return the shared file of a checkpoint's directory.
 
     Raises:
-        EncoderError: it is not there.
+        EncoderError: it is missing.
     """
-    file = directory / way
+    file = directory / relative_path
     if not file.is_file():
         raise EncoderError(
-            f"the encoder that {directory} shares with its neighbours is not in its place",
+            f"the shared encoder of {directory} is missing",
             found=f"no file {file}",
             mend="Copy it along with the captioner, or name the same weights: --encoder-weights FILE "
             "(encoder_weights= in Python)",

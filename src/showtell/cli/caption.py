@@ -13,66 +13,72 @@ from showtell.cli.common_options import Device, EncoderWeights, Threads
 def command(
     checkpoint: Annotated[
         Path,
-        typer.Argument(help="A checkpoint, a run (its best/ is taken), an export, or OWNER/NAME on the hub."),
+        typer.Argument(help="A checkpoint, a run (its best/ is used), an export, or OWNER/NAME on the hub."),
     ],
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="Pictures, and folders of pictures (by name, 2 before 10)."),
+        list[Path], typer.Argument(metavar="PATH", help="Image files and folders (natural sort order).")
     ],
     beam_size: Annotated[int | None, typer.Option(help="Beam width. Default: the checkpoint's.")] = None,
-    greedy: Annotated[bool, typer.Option("--greedy", help="Always the likeliest word.")] = False,
-    sample: Annotated[bool, typer.Option("--sample", help="Draw words by their probability.")] = False,
+    greedy: Annotated[bool, typer.Option("--greedy", help="Always the most likely token.")] = False,
+    sample: Annotated[bool, typer.Option("--sample", help="Sample tokens by their probability.")] = False,
     temperature: Annotated[
-        float | None, typer.Option(help="Sampling: below 1 safer, above 1 bolder.")
+        float | None, typer.Option(help="Sampling: below 1 safer, above 1 more varied.")
     ] = None,
-    top_k: Annotated[int | None, typer.Option(help="Sampling: among the k likeliest; 0: all.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Sampling: among the likeliest of this mass.")] = None,
-    samples: Annotated[int | None, typer.Option(help="Sampling: captions per picture.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Sampling: the same seed, the same captions.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
-    min_tokens: Annotated[int | None, typer.Option(help="Tokens at least.")] = None,
+    top_k: Annotated[
+        int | None, typer.Option(help="Sampling: only the k most likely tokens; 0: all.")
+    ] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Nucleus sampling: smallest set of tokens with this probability.")
+    ] = None,
+    samples: Annotated[int | None, typer.Option(help="Sampling: captions per image, all written.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Sampling: the seed.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Maximum number of tokens.")] = None,
+    min_tokens: Annotated[int | None, typer.Option(help="Minimum number of tokens.")] = None,
     length_penalty: Annotated[
         float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
     ] = None,
     no_repeat_ngram_size: Annotated[
         int | None, typer.Option(help="N-grams of this size never repeat.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", help="text (path, tab, caption), jsonl or csv.")] = "text",
+    form: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="text (path, tab, caption), jsonl or csv. Default: by the output's suffix, else text.",
+        ),
+    ] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-    every: Annotated[bool, typer.Option("--all", help="All beam_size or samples, best first.")] = False,
+    all_hypotheses: Annotated[
+        bool, typer.Option("--all-hypotheses", help="Write the whole beam or all samples, best first.")
+    ] = False,
     attention: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Draw where the decoder looked for each word, a PNG a picture."),
+        typer.Option(metavar="DIR", help="Draw the attention of each word, one PNG per image."),
     ] = None,
     encoder_weights: EncoderWeights = None,
-    batch_size: Annotated[int, typer.Option(help="Pictures looked at together.")] = 32,
+    batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Look into folders of folders.")
+        bool, typer.Option("--recursive", "-r", help="Include the folders of folders.")
     ] = False,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Caption pictures: one line a picture, in the order given. Exit code 3: some could not be captioned."""
-    from showtell.errors import ConfigError, did_you_mean
-    from showtell.inference.writers import FORMS
-
-    known = next((one for one in FORMS if one == form), None)
-    if known is None:
-        raise ConfigError(f"--format {form} cannot be used", mend=did_you_mean(form, FORMS))
-    drawing = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "samples": samples, "seed": seed}
-    given = {
+    """Caption images: one line per image, in the order given. Exit code 3: some could not be captioned."""
+    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "samples": samples, "seed": seed}
+    values = {
         "beam_size": beam_size,
-        **drawing,
+        **sampling,
         "max_tokens": max_tokens,
         "min_tokens": min_tokens,
         "length_penalty": length_penalty,
         "no_repeat_ngram_size": no_repeat_ngram_size,
     }
-    options = {name: value for name, value in given.items() if value is not None}
-    sampling = sample or any(value is not None for value in drawing.values())
-    options.update(_method(beam_size is not None, greedy, sampling))
+    options = {name: value for name, value in values.items() if value is not None}
+    samples_tokens = sample or not options.keys().isdisjoint(sampling)
+    options.update(_method(beam=beam_size is not None, greedy=greedy, sample=samples_tokens))
 
     from showtell.cli.caption_fast import run
+    from showtell.inference.writers import choose_format
 
     code = run(
         checkpoint,
@@ -81,8 +87,8 @@ def command(
         device=device,
         threads=threads,
         output=output,
-        form=known,
-        every=every,
+        form=choose_format(form, output),
+        all_hypotheses=all_hypotheses or (samples or 1) > 1,
         attention=attention,
         batch_size=batch_size,
         recursive=recursive,
@@ -92,17 +98,15 @@ def command(
         raise typer.Exit(code)
 
 
-def _method(beam: bool, greedy: bool, sampling: bool) -> dict[str, Any]:
-    """Return the one method that is meant, if any is."""
+def _method(**requested: bool) -> dict[str, Any]:
+    """Return the requested decoding method, if there is one."""
     from showtell.errors import ConfigError
 
-    wanted = [
-        name for name, is_meant in (("beam", beam), ("greedy", greedy), ("sample", sampling)) if is_meant
-    ]
-    if len(wanted) > 1:
+    methods = [name for name, is_requested in requested.items() if is_requested]
+    if len(methods) > 1:
         raise ConfigError(
-            "the decoding options do not say one method",
-            found=" and ".join(wanted),
+            "conflicting decoding options",
+            found=" and ".join(methods),
             expected="--beam-size, --greedy, or --sample with its options",
         )
-    return {"method": wanted[0]} if wanted else {}
+    return {"method": methods[0]} if methods else {}

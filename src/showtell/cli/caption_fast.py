@@ -1,4 +1,4 @@
-"""What ``showtell caption`` does when its options are read; no typer here, so that it can begin at once."""
+"""The work of ``showtell caption`` after parsing; without typer, so that a caption without options starts sooner."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from showtell.inference.captioner import Captioner
+from showtell.checkpoints.hub import find_checkpoint
+from showtell.inference.backend import load_backend
 
-SHOWN = 10
+MAX_PROBLEMS = 10
 
 
 def run(
@@ -22,64 +22,60 @@ def run(
     encoder_weights: Path | None = None,
     device: str = "auto",
     threads: int = 0,
-    **rest: Any,
+    **options: Any,
 ) -> int:
-    """Caption pictures into rows and tell on stderr what went wrong.
+    """Caption images into rows, report problems on stderr and return the exit code.
 
     Args:
-        checkpoint: As for `Captioner.load`.
-        paths: Pictures, and folders of pictures.
-        encoder_weights: As for `Captioner.load`.
-        device: As for `Captioner.load`.
-        threads: As for `Captioner.load`.
-        rest: As for `showtell.inference.predict.caption_files`.
-
-    Returns:
-        The exit code.
+        checkpoint: As for `Captioner.load`, as are ``encoder_weights``, ``device`` and ``threads``.
+        paths: Images, and folders of images.
+        options: As for `showtell.inference.predict.caption_files`.
     """
-    captioner = _load(checkpoint, encoder_weights, device, threads)
+    _check_order(checkpoint, paths)
+    backend = load_backend(
+        find_checkpoint(checkpoint), encoder_weights=encoder_weights, device=device, threads=threads
+    )
+    from showtell.inference.captioner import Captioner
     from showtell.inference.predict import caption_files
     from showtell.system.console import note
 
+    captioner = Captioner(backend)
     gc.freeze()
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
     try:
-        outcome = caption_files(captioner, paths, **rest)
+        report = caption_files(captioner, paths, **options)
     except BrokenPipeError:
-        # The reader of the pipe has left (``| head``); Python would complain at exit.
+        # The reader of the pipe is gone (``| head``); Python would complain at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    return _report(outcome.captioned, outcome.problems)
+    return _print_problems(report.num_captioned, report.problems)
 
 
-def _load(checkpoint: Path, encoder_weights: Path | None, device: str, threads: int) -> Captioner:
-    from showtell.inference.onnx_files import is_export
+def _check_order(checkpoint: Path, paths: Sequence[Path]) -> None:
+    """Refuse an image in the captioner's place."""
+    if not checkpoint.is_file():
+        return
+    from showtell.errors import ConfigError
 
-    if encoder_weights is None and is_export(checkpoint):
-        from showtell.inference.onnx_sessions import OnnxSessionLoader
-
-        # Before all other imports, which then take no time of their own.
-        opening = OnnxSessionLoader(checkpoint, device=device, threads=threads)
-        from showtell.inference.captioner import Captioner
-        from showtell.inference.onnx_backend import OnnxBackend
-
-        return Captioner(OnnxBackend.load(checkpoint, opening=opening))
-    from showtell.inference.captioner import Captioner
-
-    return Captioner.load(checkpoint, encoder_weights=encoder_weights, device=device, threads=threads)
+    captioner = next((path for path in paths if path.is_dir()), Path("CAPTIONER"))
+    raise ConfigError(
+        f"{checkpoint} is not a captioner",
+        found="a file",
+        mend=f"The captioner goes first: showtell caption {captioner} {checkpoint}",
+    )
 
 
-def _report(captioned: int, problems: list[str]) -> int:
-    """Tell on stderr what went wrong; return 3 if anything did."""
+def _print_problems(num_captioned: int, problems: list[str]) -> int:
+    """Report problems on stderr; return the exit code, 3 if there are any."""
     from showtell.inference.writers import escape
     from showtell.system.console import note
 
     if not problems:
         return 0
-    note(f"{captioned} captioned, {len(problems)} not:")
-    for problem in problems[:SHOWN]:
+    note(f"{num_captioned} captioned, {len(problems)} not:")
+    for problem in problems[:MAX_PROBLEMS]:
         note(f"  {escape(problem)}")
-    if len(problems) > SHOWN:
-        note(f"  and {len(problems) - SHOWN} more")
+    if len(problems) > MAX_PROBLEMS:
+        note(f"  and {len(problems) - MAX_PROBLEMS} more")
     return 3

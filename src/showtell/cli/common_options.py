@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from showtell.errors import INSTALL
+
 EncoderWeights = Annotated[Path | None, typer.Option(help="A local file with the encoder's weights.")]
 Features = Annotated[
     Path | None, typer.Option(help="The folder of feature caches. Default: beside the prepared set.")
@@ -14,7 +16,12 @@ Features = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda ...")]
 Threads = Annotated[int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")]
 WithMeteor = Annotated[
-    bool, typer.Option("--meteor", help="METEOR 1.5 too: needs Java and pip install 'showtell[meteor]'.")
+    bool,
+    # Unescaped, rich takes the extra for markup.
+    typer.Option(
+        "--meteor",
+        help=f"METEOR 1.5 too: needs Java and {INSTALL.format(extra='meteor')}.".replace("[", r"\["),
+    ),
 ]
 CardLicense = Annotated[
     str | None, typer.Option("--license", help="For the model card: mit, cc-by-nc-4.0, other ...")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -51,53 +51,33 @@ def command(
     threads: Threads = 0,
 ) -> None:
     """Score a checkpoint on a split: BLEU, ROUGE-L, CIDEr-D, their signature, and how the captions read."""
-    from showtell.checkpoints.hub import find_checkpoint
     from showtell.errors import ConfigError
-    from showtell.inference.onnx_files import is_export
 
     if output not in {"table", "json"}:
         raise ConfigError(f"--format {output} cannot be used", expected="table or json")
-    given = {
+    options = {
         "beam_size": beam_size,
         "max_tokens": max_tokens,
         "length_penalty": length_penalty,
         "no_repeat_ngram_size": no_repeat_ngram_size,
     }
-    changes = {name: value for name, value in given.items() if value is not None}
-    checkpoint = find_checkpoint(checkpoint)
-    kept = {
-        "--encoder-weights": encoder_weights,
-        "--features": features,
-        "--predictions": predictions,
-        "--with": together_with or None,
-    }
-    common: dict[str, Any] = {"data": data, "split": split, "device": device, "threads": threads}
     with _started(meteor) as program:
-        if is_export(checkpoint):
-            from showtell.export.evaluate import evaluate_export
+        from showtell.export.evaluate import evaluate
 
-            options = _export_options(checkpoint, changes, kept)
-            told = evaluate_export(checkpoint, options=options, meteor=program, **common)
-            _print(told.scores, told.texts, told.seconds, data, output)
-            return
-        from showtell.checkpoints.checkpoint import read_config
-        from showtell.config.generation import build_options, override
-
-        options = override(build_options(**read_config(checkpoint)[1]["generation"]), **changes)
-
-        from showtell.training.evaluate import evaluate_checkpoint
-
-        evaluation = evaluate_checkpoint(
+        found = evaluate(
             checkpoint,
-            options=options,
+            data=data,
+            split=split,
+            ensemble_with=together_with or (),
             encoder_weights=encoder_weights,
             features=features,
             predictions=predictions,
             meteor=program,
-            together_with=[find_checkpoint(path) for path in together_with or ()],
-            **common,
+            device=device,
+            threads=threads,
+            **{name: value for name, value in options.items() if value is not None},
         )
-        _print(evaluation.scores, evaluation.texts, evaluation.seconds, data, output)
+        _print(found.scores, found.texts, found.seconds, data, output)
 
 
 def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
@@ -109,21 +89,6 @@ def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
     program = Meteor()
     program.start()
     return program
-
-
-def _export_options(export: Path, changes: dict[str, Any], unusable: dict[str, Any]) -> Any:
-    from showtell.config.generation import override
-    from showtell.errors import ConfigError
-    from showtell.inference.onnx_config import read_config
-
-    given = [name for name, value in unusable.items() if value is not None]
-    if given:
-        raise ConfigError(
-            f"{', '.join(given)} cannot be used with {export}",
-            found="an export, which looks at pictures by itself",
-            mend="Leave it out; showtell caption --format jsonl writes what is said of each picture",
-        )
-    return override(read_config(export).generation, **changes)
 
 
 def _print(scores: Scores, texts: Sequence[str], seconds: float, data: Path, output: str) -> None:

@@ -12,35 +12,36 @@ from showtell.cli.common_options import EncoderWeights
 if TYPE_CHECKING:
     from showtell.export.onnx import Exported
 
-SHOWN = 5
+MAX_DIFFERENCES = 5
 
 
 def command(
     checkpoint: Annotated[
-        Path, typer.Argument(help="A checkpoint, a run (its best/ is taken), or OWNER/NAME on the hub.")
+        Path, typer.Argument(help="A checkpoint, a run (its best/ is used), or OWNER/NAME on the hub.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", help="The directory to write: new, empty, or an export to replace.")
+        Path,
+        typer.Option("--out", "-o", help="A new or empty directory, or an export, which is replaced."),
     ],
     form: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
-    int8: Annotated[bool, typer.Option("--int8", help="The encoder in 8 bits; needs --calibrate.")] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Quantize the encoder to 8 bits; needs --calibrate.")
+    ] = False,
     calibrate: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="--int8: pictures like those it shall see; a folder or a prepared set. Repeatable."
-        ),
+        typer.Option(help="--int8: images like those to caption; a folder or a prepared set. Repeatable."),
     ] = None,
-    calibration_pictures: Annotated[int, typer.Option(help="--int8: how many of them are looked at.")] = 128,
-    pictures: Annotated[
+    calibration_images: Annotated[int, typer.Option(help="--int8: the number of images to use.")] = 128,
+    images: Annotated[
         list[Path] | None,
-        typer.Option(help="Compare on these: pictures or folders. Repeatable. Default: scenes drawn here."),
+        typer.Option(help="Compare on these images or folders. Repeatable. Default: drawn scenes."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Compare on a prepared set.")] = None,
-    split: Annotated[str, typer.Option(help="--data: the split to take them from.")] = "dev",
-    compared: Annotated[int, typer.Option("--compare", help="How many pictures to compare on.")] = 32,
+    split: Annotated[str, typer.Option(help="--data: its split.")] = "dev",
+    num_compare: Annotated[int, typer.Option(help="The number of images to compare on.")] = 32,
     encoder_weights: EncoderWeights = None,
 ) -> None:
-    """Write a captioner that runs without torch, and compare it with torch word for word."""
+    """Export a captioner to run without torch, and compare its captions with torch."""
     from showtell.checkpoints.hub import find_checkpoint
     from showtell.errors import ConfigError
 
@@ -50,39 +51,37 @@ def command(
         raise ConfigError(
             "--int8 and --calibrate go together",
             found="--int8 alone" if int8 else "--calibrate alone",
-            mend="Name pictures like those it shall see: --int8 --calibrate FOLDER",
+            mend="Name images like those to caption: --int8 --calibrate FOLDER",
         )
     from showtell.export.onnx import Calibration, export_checkpoint
 
     exported = export_checkpoint(
         find_checkpoint(checkpoint),
         out,
-        calibration=Calibration(calibrate, calibration_pictures) if calibrate else None,
-        pictures=[*(pictures or []), *([data] if data else [])],
+        calibration=Calibration(calibrate, calibration_images) if calibrate else None,
+        images=[*(images or []), *([data] if data else [])],
         split=split,
-        compared=compared,
+        num_compare=num_compare,
         encoder_weights=encoder_weights,
     )
-    for line in _tell(exported):
-        typer.echo(line)
+    typer.echo("\n".join(_report(exported)))
 
 
-def _tell(exported: Exported) -> list[str]:
+def _report(exported: Exported) -> list[str]:
     comparison, config = exported.comparison, exported.config
-    agreement = comparison.agreement
-    what = "scenes drawn here (name photographs with --pictures or --data)" if agreement.drawn else "pictures"
+    parity = comparison.report
+    source = "drawn scenes (name photographs with --images or --data)" if parity.synthetic else "images"
     lines = [
         f"{exported.directory}: encoder {config.encoder.name} {config.encoder.precision}, "
         f"decoder {config.decoder.name} {config.decoder.precision}, "
         f"{sum(exported.sizes.values()) / 1e6:.1f} MB",
-        f"compared with torch (float32) on {agreement.pictures} {what}",
-        f"same captions: greedy {agreement.greedy:.1%}, beam {agreement.beam_size} {agreement.beam:.1%}",
-        f"largest difference: logits {agreement.logits:.2g}, features {agreement.features:.2g}",
+        f"compared with torch (float32) on {parity.num_images} {source}",
+        f"same captions: greedy {parity.greedy:.1%}, beam {parity.beam_size} {parity.beam:.1%}",
+        f"largest difference: logits {parity.logits:.2g}, features {parity.features:.2g}",
     ]
     if comparison.ties:
-        lines.append(f"{comparison.ties} captions differ where two words are as likely")
-    if comparison.differences:
-        lines += [f"  {line}" for line in comparison.differences[:SHOWN]]
-        if len(comparison.differences) > SHOWN:
-            lines.append(f"  and {len(comparison.differences) - SHOWN} more")
+        lines.append(f"{comparison.ties} captions differ where two tokens are equally likely")
+    lines += [f"  {line}" for line in comparison.differences[:MAX_DIFFERENCES]]
+    if len(comparison.differences) > MAX_DIFFERENCES:
+        lines.append(f"  and {len(comparison.differences) - MAX_DIFFERENCES} more")
     return lines

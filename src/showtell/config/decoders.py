@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
@@ -161,3 +161,9 @@ DecoderSpec = Annotated[
     | TransformerSpec,
     Field(discriminator="name"),
 ]
+
+
+def list_decoders() -> list[str]:
+    """Return the names of the decoders."""
+    specs = get_args(get_args(DecoderSpec)[0])
+    return [spec.model_fields["name"].default for spec in specs]

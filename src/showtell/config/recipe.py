@@ -276,6 +276,11 @@ def shipped_recipes() -> dict[str, Path]:
     return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
 
 
+def list_recipes() -> list[str]:
+    """Return the names of the shipped recipes."""
+    return list(shipped_recipes())
+
+
 def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
     """Read a recipe by its shipped name or by the path of a YAML file, then apply dotted overrides.
 

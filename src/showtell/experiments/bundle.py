@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from showtell.checkpoints.hub import FILES, find_checkpoint
-from showtell.checkpoints.portable import strip_recipe_paths
+from showtell.checkpoints.model_card import strip_recipe_paths
 from showtell.config.generation import DecodingOptions, override
 from showtell.config.recipe import load_recipe, parse_recipe
 from showtell.errors import ConfigError
@@ -173,7 +173,7 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
         # It was initialized from a captioner of the phases before, which the recipe trains as well.
         trained["objective"], trained["training"]["init_from"] = shipped["objective"], None
     words = ["showtell", "train", recipe, "--data", f"data/{config['data']['name']}", "-o", f"runs/{name}"]
-    if "averaged" in config:
+    if "merged_from" in config:
         return shlex.join(words)
     for key, value in _changes(shipped, trained):
         words += ["--set", f"{key}={_as_yaml(value)}"]

@@ -1,72 +1,123 @@
-"""Judging an export on a split of a prepared set, without torch: pictures are looked at, no feature is cached."""
+"""Evaluates a captioner on a split of a prepared set: a checkpoint with cached features, an export on the images."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
-from showtell.config.generation import DecodingOptions
+from showtell.checkpoints.hub import find_checkpoint
+from showtell.config.generation import override
 from showtell.data.prepared import PreparedSet
-from showtell.errors import DataError
+from showtell.errors import ConfigError, DataError
+from showtell.inference.backend import Backend, load_backend
 from showtell.inference.captioner import Captioner
+from showtell.inference.onnx_backend import OnnxBackend
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import progress
 
+if TYPE_CHECKING:
+    from showtell.inference.torch_backend import TorchBackend
+
 
 @dataclass(frozen=True)
-class ExportEvaluation:
-    """What an export said of a split, in its order, how good it was, and the seconds it took."""
+class SplitEvaluation:
+    """The captions of a split in its order, their scores, and the seconds that both took."""
 
     texts: list[str]
     scores: Scores
     seconds: float
 
 
-def evaluate_export(
-    export: Path,
+def evaluate(
+    captioner: str | Path,
     *,
-    data: Path,
-    split: str,
-    options: DecodingOptions | None = None,
+    data: str | Path,
+    split: str = "dev",
+    ensemble_with: Sequence[str | Path] = (),
+    encoder_weights: Path | None = None,
+    features: Path | None = None,
+    predictions: Path | None = None,
+    meteor: MeteorScorer | None = None,
     device: str = "auto",
     threads: int = 0,
-    meteor: MeteorScorer | None = None,
-) -> ExportEvaluation:
-    """Let an export caption a whole split by the road of ``showtell caption``, and score it.
+    **options: Any,
+) -> SplitEvaluation:
+    """Caption a whole split of a prepared set and score the captions.
 
     Args:
-        export: Its directory.
+        captioner: A checkpoint, a run (its best checkpoint), an export, or ``OWNER/NAME`` on the hub.
         data: A prepared set.
         split: One of its splits.
-        options: How to decode; None: as the export says.
-        device: See `Captioner.load`.
-        threads: See `Captioner.load`.
-        meteor: What computes METEOR beside the other scores.
+        ensemble_with: Other captioners, evaluated with it as an ensemble.
+        encoder_weights: A local file with the encoder's weights.
+        features: The folder of feature caches; None: beside the prepared set.
+        predictions: Write captions, references and scores to this file as JSON lines.
+        meteor: Computes METEOR too.
+        device: As for `Captioner.load`.
+        threads: As for `Captioner.load`.
+        options: Fields of `DecodingOptions` that replace the captioner's.
 
     Raises:
-        DataError: a picture of the set can no longer be read.
-        ShowtellError: export, data or split cannot be used.
+        ConfigError: an option is unknown or out of range, or an export is given options of a checkpoint.
+        DataError: an image of the set can no longer be read.
+        ShowtellError: captioner, data or split cannot be used.
     """
+    path, data = find_checkpoint(captioner), Path(data)
+    backend = load_backend(path, encoder_weights=encoder_weights, device=device, threads=threads)
+    generation = override(backend.generation, **options)
+    if isinstance(backend, OnnxBackend):
+        _check_export_options(
+            path, {"--features": features, "--predictions": predictions, "--with": ensemble_with or None}
+        )
+        return _evaluate_images(backend, data, split, generation.model_dump(), meteor)
+    from showtell.training.evaluate import evaluate_checkpoint
+
+    found = evaluate_checkpoint(
+        cast("TorchBackend", backend).checkpoint,
+        data=data,
+        split=split,
+        options=generation,
+        features=features,
+        device=device,
+        threads=threads,
+        predictions=predictions,
+        meteor=meteor,
+        together_with=[find_checkpoint(other) for other in ensemble_with],
+    )
+    return SplitEvaluation(found.texts, found.scores, found.seconds)
+
+
+def _check_export_options(export: Path, options: dict[str, Any]) -> None:
+    if given := [name for name, value in options.items() if value is not None]:
+        raise ConfigError(
+            f"{', '.join(given)} cannot be used with {export}",
+            found="an export, which encodes the images",
+            mend="Omit it; showtell caption --format jsonl writes the caption of each image",
+        )
+
+
+def _evaluate_images(
+    backend: Backend, data: Path, split: str, options: dict[str, Any], meteor: MeteorScorer | None
+) -> SplitEvaluation:
     started = time.monotonic()
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
-    references = {prepared.key(row): prepared.captions(row) for row in rows}
-    scorer = Scorer(references, meteor=meteor)
-    captioner = Captioner.load(export, device=device, threads=threads)
-    chosen = (options or captioner.options).model_dump()
+    scorer = Scorer({prepared.key(row): prepared.captions(row) for row in rows}, meteor=meteor)
     texts: dict[str, str] = {}
-    with progress("caption", len(rows), unit="pictures") as advance:
-        stream = captioner.stream([prepared.image_path(row) for row in rows], **chosen)
+    with progress("caption", len(rows), unit="images") as advance:
+        stream = Captioner(backend).stream([prepared.image_path(row) for row in rows], **options)
         for row, caption in zip(rows, stream, strict=True):
             if caption.error is not None:
                 raise DataError(
-                    f"{data} is not what it was prepared from",
+                    f"{data} does not match its source any more",
                     found=caption.error,
                     mend="Prepare it again",
                 )
             texts[prepared.key(row)] = caption.text
             advance(1, "")
     scores = scorer.score(texts)
-    return ExportEvaluation(list(texts.values()), scores, time.monotonic() - started)
+    return SplitEvaluation(list(texts.values()), scores, time.monotonic() - started)

@@ -1,7 +1,7 @@
-"""Networks to ONNX graphs: the encoder, and a decoder's ``init_state`` and ``step``, whatever its state is made of.
+"""Exports networks as ONNX graphs: the encoder, and ``init_state`` and ``step`` of any decoder.
 
-Torch's own exporter traces them (``torch.export``, then ONNX) with axes left free. What it notes beside the nodes
-(files and lines of the code that was traced) is taken out: it names this machine's folders.
+Torch's exporter traces them (``torch.export``, then ONNX) with dynamic axes. Its notes on files and lines of the
+traced code are removed: they name folders of this machine.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from torch import Tensor, nn
 from showtell.encoders.encoder import Encoder, flip_averaged_features
 from showtell.encoders.features import Features
 from showtell.errors import ExportError, MissingExtraError
-from showtell.export.state_axes import StateProbe, probe
+from showtell.export.state_axes import probe
 from showtell.inference.onnx_config import StateTensor
 from showtell.inference.onnx_files import (
     ATTENTION,
-    BEGIN,
     ENCODER,
     FEATURES,
+    IMAGES,
+    INIT,
     LOGITS,
-    PICTURES,
     STEP,
     TOKENS,
     state_input,
@@ -38,27 +38,25 @@ from showtell.inference.onnx_files import (
 )
 
 OPSET = 18
-LARGEST_FILE = 2**31 - 1
-SMALLEST_MOVED_BYTES = 1024
-EXTRA = "export"
+MAX_FILE_BYTES = 2**31 - 1
+MIN_EXTERNAL_BYTES = 1024
 
 
 class _EncoderGraph(nn.Module):
-    """`Encoder.forward` without what a graph cannot do: choose a faster network, look at its numbers."""
+    """`Encoder.forward` without its data-dependent parts: the choice of a faster network, checks of values."""
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.network = getattr(encoder.network, "plain", encoder.network)
 
-    def forward(self, pictures: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        twice = self.encoder.spec.flip_average
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         maps = flip_averaged_features(
-            self.network, self.encoder.normalize(pictures), flip_average=twice
+            self.network, self.encoder.normalize(images), flip_average=self.encoder.spec.flip_average
         )  # [P, D, h, w]
-        seen = maps.flatten(2).transpose(1, 2)  # [P, R, D]
-        # Rounded to half floats like all features, so that they are the numbers that decoders were trained on.
-        regions, pooled = (part.to(torch.float16).float() for part in (seen, seen.mean(1)))
+        grid = maps.flatten(2).transpose(1, 2)  # [P, R, D]
+        # Rounded to half floats, as are the features that decoders are trained on.
+        regions, pooled = (part.to(torch.float16).float() for part in (grid, grid.mean(1)))
         return regions, pooled, torch.ones_like(regions[..., 0], dtype=torch.bool)
 
 
@@ -69,7 +67,7 @@ class _InitGraph(nn.Module):
 
     def forward(self, regions: Tensor, pooled: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         state = self.decoder.init_state(Features(regions, pooled, mask), 1)
-        # A graph's output may be no input of it (a mask that is handed on).
+        # A graph's output must not be one of its inputs (a mask that is passed on).
         return tuple(getattr(state, name).clone() for name in self.names)
 
 
@@ -81,12 +79,12 @@ class _StepGraph(nn.Module):
     def forward(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         named = {one.name: tensor for one, tensor in zip(self.state, state, strict=True)}
         logits, after, attention = self.decoder.step(tokens, self.kind(**named))
-        looked = () if attention is None else (attention.float(),)
-        return logits, *looked, *(getattr(after, one.name) for one in self.state if not one.constant)
+        weights = () if attention is None else (attention.float(),)
+        return logits, *weights, *(getattr(after, one.name) for one in self.state if not one.constant)
 
 
 def check_exporter() -> None:
-    """Refuse at once where the packages that write graphs are missing.
+    """Fail early if a package that writes graphs is missing.
 
     Raises:
         MissingExtraError: onnx, onnxscript or onnxruntime.
@@ -95,81 +93,84 @@ def check_exporter() -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise MissingExtraError(f"{package}, for exports,", extra=EXTRA, cause=str(error)) from error
+            raise MissingExtraError(f"{package}, for exports,", extra="export", cause=str(error)) from error
 
 
 def write_encoder(encoder: Encoder, directory: Path) -> None:
-    """Write ``encoder.onnx``: uint8 pictures [P, S, S, 3] in, features out.
+    """Write ``encoder.onnx``: images uint8 [P, S, S, 3] to features.
 
     Args:
         encoder: In float32, on the CPU.
-        directory: Where.
+        directory: The export.
 
     Raises:
-        ExportError: torch cannot trace the network, or it is larger than ONNX files may be.
+        ExportError: torch cannot trace the network, or it is too large for an ONNX file.
     """
     size = encoder.preprocessing.size
-    pictures = torch.zeros(2, size, size, 3, dtype=torch.uint8)
-    free = {0: torch.export.Dim("pictures")}
-    _write(_EncoderGraph(encoder), (pictures,), (free,), [PICTURES], FEATURES, directory / ENCODER)
+    images = torch.zeros(2, size, size, 3, dtype=torch.uint8)
+    dynamic = {0: torch.export.Dim("images")}
+    _write(_EncoderGraph(encoder), (images,), (dynamic,), [IMAGES], FEATURES, directory / ENCODER)
 
 
 def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], directory: Path) -> None:
-    """Write ``begin.onnx`` and ``step.onnx``; what the state is made of says which axes stay free.
+    """Write ``init.onnx`` and ``step.onnx``.
 
     Args:
         decoder: In float32 and eval mode, on the CPU.
         width: Channels D of its features.
-        state: From `showtell.export.state_axes.describe_state`.
-        directory: Where.
+        state: From `showtell.export.state_axes.describe_state`; defines the dynamic axes.
+        directory: The export.
 
     Raises:
-        ExportError: torch cannot trace it.
+        ExportError: torch cannot trace the decoder.
     """
-    tried = probe(decoder, width)
-    axes: dict[Any, Any] = {name: torch.export.Dim(name) for name in ("pictures", "hypotheses", "regions")}
-    # Not named: it comes back longer, which a name would forbid.
+    example = probe(decoder, width)
+    axes: dict[Any, Any] = {name: torch.export.Dim(name) for name in ("images", "hypotheses", "regions")}
+    # Not named: its size after the step differs, which a name would forbid.
     axes["length"] = torch.export.Dim.DYNAMIC
-    features = (tried.features.regions, tried.features.pooled, tried.features.mask)
-    grid = {0: axes["pictures"], 1: axes["regions"]}
+    grid = {0: axes["images"], 1: axes["regions"]}
     _write(
         _InitGraph(decoder, state),
-        features,
-        (grid, {0: axes["pictures"]}, grid),
+        (example.features.regions, example.features.pooled, example.features.mask),
+        (grid, {0: axes["images"]}, grid),
         list(FEATURES),
         [state_input(one.name) for one in state],
-        directory / BEGIN,
+        directory / INIT,
     )
     shapes = tuple(
-        {place: axes[axis] for place, axis in enumerate(one.axes) if axis in axes} for one in state
+        {index: axes[axis] for index, axis in enumerate(one.axes) if axis in axes} for one in state
     )
+    changed = [state_output(one.name) for one in state if not one.constant]
     _write(
-        _StepGraph(decoder, type(tried.state), state),
-        (tried.tokens, tuple(getattr(tried.state, one.name) for one in state)),
-        ({0: axes["pictures"], 1: axes["hypotheses"]}, shapes),
+        _StepGraph(decoder, type(example.state), state),
+        (example.tokens, tuple(getattr(example.state, one.name) for one in state)),
+        ({0: axes["images"], 1: axes["hypotheses"]}, shapes),
         [TOKENS, *(state_input(one.name) for one in state)],
-        _step_outputs(tried, state),
+        [LOGITS, *([ATTENTION] if example.attends else []), *changed],
         directory / STEP,
     )
-
-
-def _step_outputs(tried: StateProbe, state: Sequence[StateTensor]) -> list[str]:
-    looked = [ATTENTION] if tried.attends else []
-    return [LOGITS, *looked, *(state_output(one.name) for one in state if not one.constant)]
 
 
 def _write(
     module: nn.Module,
     examples: tuple[Any, ...],
-    free: tuple[Any, ...],
+    dynamic: tuple[Any, ...],
     inputs: Sequence[str],
     outputs: Sequence[str],
     path: Path,
 ) -> None:
+    size = sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    if size > MAX_FILE_BYTES:
+        raise ExportError(
+            f"{path.name} cannot be written",
+            found=f"{size:,} bytes of weights",
+            expected=f"at most {MAX_FILE_BYTES:,}, the limit of an ONNX file",
+            mend="Export a captioner with a smaller encoder",
+        )
     try:
-        with _quiet(), torch.no_grad():
-            # Here and not in torch.onnx.export, which fixes an axis that cannot stay free and says nothing.
-            traced = torch.export.export(module.eval(), examples, dynamic_shapes=free, strict=False)
+        with quiet("torch.onnx", "torch.export", "onnxscript", "onnx_ir"), torch.no_grad():
+            # Not by torch.onnx.export, which silently makes an axis static that cannot be dynamic.
+            traced = torch.export.export(module.eval(), examples, dynamic_shapes=dynamic, strict=False)
             program = torch.onnx.export(
                 traced,
                 dynamo=True,
@@ -182,71 +183,53 @@ def _write(
     except (torch._dynamo.exc.UserError, RuntimeError, ValueError) as error:
         raise ExportError(f"{path.name} cannot be written", found=_cause(error)) from error
     assert program is not None
-    _forget_origins(program.model)
-    if _bytes_of(module) > LARGEST_FILE:
-        raise ExportError(
-            f"{path.name} cannot be written",
-            found=f"{_bytes_of(module):,} bytes of weights",
-            expected=f"at most {LARGEST_FILE:,}, the most that an ONNX file may hold",
-            mend="Export a captioner with a smaller encoder",
-        )
+    _remove_origins(program.model)
     program.save(str(path), external_data=False)
     move_weights_out(path)
 
 
 def move_weights_out(path: Path) -> None:
-    """Move the weights that a graph holds into the file beside it, see `showtell.inference.onnx_files.weights_of`.
+    """Move a graph's weights into the file beside it, see `showtell.inference.onnx_files.weights_of`.
 
-    Small tensors stay: shapes are worked out from them.
+    Small tensors stay: shape inference needs them.
     """
     import onnx
 
     model = onnx.load(path)
-    beside = path.with_name(weights_of(path.name))
-    beside.unlink(missing_ok=True)  # onnx appends
+    weights = path.with_name(weights_of(path.name))
+    weights.unlink(missing_ok=True)  # onnx appends
     onnx.save(
-        model, path, save_as_external_data=True, location=beside.name, size_threshold=SMALLEST_MOVED_BYTES
+        model, path, save_as_external_data=True, location=weights.name, size_threshold=MIN_EXTERNAL_BYTES
     )
-    beside.touch()  # of a graph of small tensors alone there is none
-
-
-def _bytes_of(module: nn.Module) -> int:
-    return sum(weight.numel() * weight.element_size() for weight in module.parameters())
+    weights.touch()  # onnx writes no file if all tensors are small
 
 
 def _cause(error: BaseException) -> str:
-    """Return the first line of the error that torch's exporter met underneath its own."""
+    """Return the first line of the error that caused those of torch's exporter."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
-def _forget_origins(model: Any) -> None:
+def _remove_origins(model: Any) -> None:
     graphs = [model.graph, *model.functions.values()]
-    for holder in [model, *graphs]:
-        _forget(holder)
+    nodes = [node for graph in graphs for node in graph.all_nodes()]
+    values = [value for node in nodes for value in node.outputs]
     for graph in graphs:
-        for value in [*graph.inputs, *graph.outputs, *getattr(graph, "initializers", {}).values()]:
-            _forget(value)
-        for node in graph.all_nodes():
-            _forget(node)
-            for value in node.outputs:
-                _forget(value)
-
-
-def _forget(thing: Any) -> None:
-    properties: Mapping[str, str] | None = getattr(thing, "metadata_props", None)
-    if properties:
-        thing.metadata_props.clear()
-    if getattr(thing, "doc_string", None):
-        thing.doc_string = None
+        values += [*graph.inputs, *graph.outputs, *getattr(graph, "initializers", {}).values()]
+    for part in [model, *graphs, *nodes, *values]:
+        properties: Mapping[str, str] | None = getattr(part, "metadata_props", None)
+        if properties:
+            part.metadata_props.clear()
+        if getattr(part, "doc_string", None):
+            part.doc_string = None
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep to itself what the exporter prints and warns of while it works; what it cannot do, it raises."""
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "torch.export", "onnxscript", "onnx_ir")]
+def quiet(*names: str) -> Iterator[None]:
+    """Suppress warnings, output and the named loggers of a library that raises its errors."""
+    loggers = [logging.getLogger(name) for name in names]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)

@@ -1,7 +1,7 @@
-"""Writes an export of a checkpoint: the function behind ``showtell export``.
+"""Exports a checkpoint to ONNX graphs: the function behind ``showtell export``.
 
-Nothing is written that does not agree: the graphs are made in a temporary directory, loaded from there by the road
-that everyone takes, compared with torch on pictures, and only then put in their place.
+The graphs are written to a temporary directory, loaded from there like any export, compared with torch, and moved to
+their place only if they agree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from showtell.checkpoints.hub import CONFIG, TOKENIZER
 from showtell.errors import ConfigError, ExportError
 from showtell.export.graphs import check_exporter, write_decoder, write_encoder
-from showtell.export.parity import LARGEST_DIFFERENCE, ParityCheck, compare
+from showtell.export.parity import MAX_LOGIT_DIFFERENCE, ParityCheck, compare
 from showtell.export.quantize import quantize
 from showtell.export.samples import draw_samples, read_samples
 from showtell.export.state_axes import describe_state
@@ -29,21 +29,22 @@ from showtell.inference.onnx_config import (
     Precision,
     StateTensor,
 )
-from showtell.inference.onnx_files import FILES, FORMAT, SUMMED
+from showtell.inference.onnx_files import FILES, HASHED
+from showtell.inference.onnx_sessions import OnnxSessionLoader
 from showtell.system.atomic import atomic_directory, sha256_file, write_json
 from showtell.system.console import progress
 
-SHOWN = 5
+MAX_DIFFERENCES = 5
 
 
 @dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """A finished export.
 
     Attributes:
-        directory: Where.
-        config: What it says of itself.
-        comparison: How it compared with torch.
+        directory: Its directory.
+        config: Its configuration.
+        comparison: Its comparison with torch.
         sizes: Bytes of each file.
     """
 
@@ -55,15 +56,15 @@ class Exported:
 
 @dataclass(frozen=True)
 class Calibration:
-    """Where the ranges of an 8-bit encoder come from.
+    """The images that define the ranges of an 8-bit encoder.
 
     Attributes:
-        paths: Pictures, folders, or prepared sets (their training split).
-        pictures: How many are looked at.
+        paths: Images, folders, or prepared sets (their training split).
+        num_images: The number of images to use.
     """
 
     paths: Sequence[Path]
-    pictures: int = 128
+    num_images: int = 128
 
 
 def export_checkpoint(
@@ -71,9 +72,9 @@ def export_checkpoint(
     directory: Path,
     *,
     calibration: Calibration | None = None,
-    pictures: Sequence[Path] = (),
+    images: Sequence[Path] = (),
     split: str = "dev",
-    compared: int = 32,
+    num_compare: int = 32,
     encoder_weights: Path | None = None,
     threads: int = 0,
 ) -> Exported:
@@ -81,61 +82,62 @@ def export_checkpoint(
 
     Args:
         checkpoint: A checkpoint, or a run (its ``best/``).
-        directory: A place that is new or empty, or holds an export, which is replaced.
-        calibration: Make the encoder 8-bit, with ranges from these pictures; None: float32.
-        pictures: What the export is compared on: pictures, folders, prepared sets; none: scenes drawn here.
-        split: Of prepared sets among them.
-        compared: How many of them at most.
+        directory: A new or empty directory, or an export, which is replaced.
+        calibration: Quantize the encoder to 8 bits with the ranges of these images; None: float32.
+        images: Images, folders or prepared sets to compare on; none: drawn scenes.
+        split: The split of prepared sets among them.
+        num_compare: The maximum number of images to compare on.
         encoder_weights: A local file with the encoder's weights.
-        threads: CPU threads of the comparison; 0: one for each core this process may use.
+        threads: CPU threads of the comparison; 0: one per usable core.
 
     Raises:
         MissingExtraError: the packages that write ONNX files are not installed.
-        ExportError: torch cannot trace the networks, the export says something else than the checkpoint (an 8-bit
-            one may), or other files are in that place.
-        ShowtellError: checkpoint, weights or pictures cannot be used.
+        ExportError: torch cannot trace the networks, the export generates other captions than the checkpoint (in
+            float32), or the directory holds other files.
+        ShowtellError: checkpoint, weights or images cannot be used.
     """
     check_exporter()
-    _check_place(directory)
-    if compared < 1 or (calibration is not None and calibration.pictures < 1):
-        raise ConfigError("the number of pictures is out of range", found="0 or less", expected="1 or more")
+    _check_target(directory)
+    if num_compare < 1 or (calibration is not None and calibration.num_images < 1):
+        raise ConfigError("the number of images is out of range", found="0 or less", expected="1 or more")
     loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, encoder_dtype=torch.float32)
-    assert loaded.model.encoder is not None
-    preprocessing = loaded.model.encoder.preprocessing
+    encoder, decoder = loaded.model.encoder, loaded.model.decoder
+    assert encoder is not None
+    preprocessing = encoder.preprocessing
     samples = (
-        read_samples(pictures, compared, preprocessing, split=split)
-        if pictures
-        else draw_samples(compared, preprocessing)
+        read_samples(images, num_compare, preprocessing, split=split)
+        if images
+        else draw_samples(num_compare, preprocessing)
     )
     ranges = (
         None
         if calibration is None
-        else read_samples(calibration.paths, calibration.pictures, preprocessing, split="train")
+        else read_samples(calibration.paths, calibration.num_images, preprocessing, split="train")
     )
-    with atomic_directory(directory) as fresh, progress("exporting", 4, unit="steps") as advance:
-        write_encoder(loaded.model.encoder, fresh)
+    with atomic_directory(directory) as new, progress("exporting", 4, unit="steps") as advance:
+        write_encoder(encoder, new)
         advance(1, "encoder")
-        state = describe_state(loaded.model.decoder, loaded.model.encoder.width)
-        write_decoder(loaded.model.decoder, loaded.model.encoder.width, state, fresh)
+        state = describe_state(decoder, encoder.width)
+        write_decoder(decoder, encoder.width, state, new)
         advance(1, "decoder")
         if ranges is not None:
-            quantize(fresh, ranges)
+            quantize(new, ranges)
         advance(1, "precision")
-        loaded.tokenizer.save(fresh / TOKENIZER)
-        config = _config(loaded, fresh, "float32" if ranges is None else "int8", state)
-        write_json(fresh / CONFIG, config.model_dump(mode="json"))
-        exported = OnnxBackend.load(fresh, device="cpu", threads=threads)
-        comparison = compare(loaded, exported, samples.pictures, samples.names, drawn=samples.drawn)
+        loaded.tokenizer.save(new / TOKENIZER)
+        config = _config(loaded, new, "float32" if ranges is None else "int8", state)
+        write_json(new / CONFIG, config.model_dump(mode="json"))
+        exported = OnnxBackend.load(OnnxSessionLoader(new, device="cpu", threads=threads))
+        comparison = compare(loaded, exported, samples)
         advance(1, "comparison")
         if ranges is None:
-            _refuse_difference(comparison, checkpoint)
-        config = config.model_copy(update={"agreement": comparison.agreement})
-        write_json(fresh / CONFIG, config.model_dump(mode="json"))
-        sizes = {name: (fresh / name).stat().st_size for name in FILES}
+            _check_parity(comparison, checkpoint)
+        config = config.model_copy(update={"parity": comparison.report})
+        write_json(new / CONFIG, config.model_dump(mode="json"))
+        sizes = {name: (new / name).stat().st_size for name in FILES}
     return Exported(directory, config, comparison, sizes)
 
 
-def _check_place(directory: Path) -> None:
+def _check_target(directory: Path) -> None:
     foreign = sorted({path.name for path in directory.iterdir()} - set(FILES)) if directory.is_dir() else []
     if foreign or (directory.exists() and not directory.is_dir()):
         raise ExportError(
@@ -148,7 +150,7 @@ def _check_place(directory: Path) -> None:
 def _config(
     loaded: Checkpoint, directory: Path, precision: Precision, state: tuple[StateTensor, ...]
 ) -> ExportConfig:
-    """Return what the export in a directory says of itself before it was compared."""
+    """Return the configuration of the export in a directory, before the comparison."""
     encoder, identity = loaded.model.encoder, loaded.config["encoder"]["identity"]
     assert encoder is not None
     return ExportConfig(
@@ -162,27 +164,23 @@ def _config(
             grid=encoder.grid,
             precision=precision,
         ),
-        decoder=ExportedDecoder(
-            name=loaded.model.decoder.spec.name,
-            state=state,
-            precision="float32",
-        ),
+        decoder=ExportedDecoder(name=loaded.model.decoder.spec.name, state=state, precision="float32"),
         vocabulary=loaded.tokenizer.size,
         generation=loaded.generation,
-        files={name: sha256_file(directory / name) for name in SUMMED[FORMAT]},
+        files={name: sha256_file(directory / name) for name in HASHED},
     )
 
 
-def _refuse_difference(comparison: ParityCheck, checkpoint: Path) -> None:
-    found = comparison.differences[:SHOWN]
-    if len(comparison.differences) > SHOWN:
-        found.append(f"and {len(comparison.differences) - SHOWN} more")
-    if comparison.agreement.logits > LARGEST_DIFFERENCE:
-        found.append(f"logits differ by {comparison.agreement.logits:.3g}")
+def _check_parity(comparison: ParityCheck, checkpoint: Path) -> None:
+    found = comparison.differences[:MAX_DIFFERENCES]
+    if len(comparison.differences) > MAX_DIFFERENCES:
+        found.append(f"and {len(comparison.differences) - MAX_DIFFERENCES} more")
+    if comparison.report.logits > MAX_LOGIT_DIFFERENCE:
+        found.append(f"logits differ by {comparison.report.logits:.3g}")
     if found:
         raise ExportError(
-            f"the export does not say what {checkpoint} says; nothing was written",
+            f"the export of {checkpoint} does not match it; nothing was written",
             found="; ".join(found),
-            expected=f"the same captions, and logits within {LARGEST_DIFFERENCE:g}",
-            mend="Install the versions of torch, onnx and onnxruntime that constraints.txt names",
+            expected=f"the same captions, and logits within {MAX_LOGIT_DIFFERENCE:g}",
+            mend="Install the versions of torch, onnx and onnxruntime in constraints.txt",
         )

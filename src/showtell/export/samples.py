@@ -1,4 +1,4 @@
-"""Pictures to compare with and to calibrate with: from folders, from a prepared set, or drawn."""
+"""Images for comparison and calibration: from folders, from a prepared set, or drawn."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ from showtell.system.console import note
 
 @dataclass(frozen=True)
 class Samples:
-    """Pictures as an encoder sees them.
+    """Preprocessed images.
 
     Attributes:
-        pictures: uint8 [P, S, S, 3].
-        names: What each is called.
-        drawn: They were drawn here.
+        images: uint8 [P, S, S, 3].
+        names: Their names for messages.
+        synthetic: They are drawn scenes.
     """
 
-    pictures: npt.NDArray[np.uint8]
+    images: npt.NDArray[np.uint8]
     names: list[str]
-    drawn: bool = False
+    synthetic: bool = False
 
 
 def draw_samples(count: int, preprocessing: Preprocessing) -> Samples:
     """Draw scenes, the same at each call."""
-    pictures = []
+    images = []
     for number in range(count):
         generator = random.Random(f"export {number}")
-        picture = np.asarray(draw(make_scene(str(number), "train", generator), generator))
-        pictures.append(preprocess_image(picture, preprocessing))
-    return Samples(np.stack(pictures), [f"drawn scene {number}" for number in range(count)], drawn=True)
+        scene = np.asarray(draw(make_scene(str(number), "train", generator), generator))
+        images.append(preprocess_image(scene, preprocessing))
+    return Samples(np.stack(images), [f"drawn scene {number}" for number in range(count)], synthetic=True)
 
 
 def read_samples(paths: Sequence[Path], count: int, preprocessing: Preprocessing, *, split: str) -> Samples:
-    """Read pictures, evenly spread over what is there.
+    """Read at most ``count`` images, evenly spaced over all of them; problems are printed.
 
     Args:
-        paths: Pictures, folders of pictures, or prepared sets.
-        count: Pictures at most.
-        preprocessing: What the encoder wants to see.
-        split: Of prepared sets.
+        paths: Images, folders of images, or prepared sets.
+        count: The maximum.
+        preprocessing: The encoder's.
+        split: The split of prepared sets.
 
     Raises:
-        DataError: there are none, or none that can be read; those that cannot are told on stderr.
+        DataError: no image, or none that can be read.
     """
     found: list[Path] = []
     problems: list[str] = []
@@ -65,23 +65,23 @@ def read_samples(paths: Sequence[Path], count: int, preprocessing: Preprocessing
             prepared = PreparedSet.load(path)
             found += [prepared.image_path(int(row)) for row in prepared.split_rows(split)]
         else:
-            listed, wrong = list_images([path], recursive=True)
+            listed, unreadable = list_images([path], recursive=True)
             found += listed
-            problems += wrong
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
-    pictures, names = [], []
-    for place in chosen:
+            problems += unreadable
+    indices = np.unique(np.linspace(0, len(found) - 1, min(count, len(found))).round().astype(int))
+    images, names = [], []
+    for index in indices:
         try:
-            pictures.append(preprocess_image(load_image(found[place]), preprocessing))
-            names.append(str(found[place]))
+            images.append(preprocess_image(load_image(found[index]), preprocessing))
+            names.append(str(found[index]))
         except ImageError as error:
             problems.append(str(error))
     for problem in problems:
         note(problem)
-    if not pictures:
+    if not images:
         raise DataError(
-            "there are no pictures to compare or calibrate with",
+            "there are no images to compare or calibrate with",
             found="; ".join(problems[:3]) or "nothing",
-            expected=f"pictures under {', '.join(map(str, paths))}",
+            expected=f"images under {', '.join(map(str, paths))}",
         )
-    return Samples(np.stack(pictures), names)
+    return Samples(np.stack(images), names)

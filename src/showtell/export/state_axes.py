@@ -1,8 +1,8 @@
-"""What a decoder's state is made of, found by looking at it: nothing has to be declared for an export.
+"""Finds out the axes of a decoder's state by running it, so that nothing has to be declared for an export.
 
-The decoder is asked for states about another number of pictures, hypotheses, regions or words; the axis that follows
-is that number's. The protocol says the rest: a state is a dataclass of tensors, ``reorder`` gathers along the
-hypotheses, ``filter`` along the pictures, and that is compared with what the decoder's own methods do.
+The decoder is run with another number of images, hypotheses, regions or steps; the axis whose size follows is that
+number's. The protocol defines the rest: a state is a dataclass of tensors, ``reorder`` gathers along the hypotheses
+and ``filter`` along the images, which is checked against the decoder's own methods.
 """
 
 from __future__ import annotations
@@ -17,29 +17,29 @@ from showtell.encoders.features import Features
 from showtell.errors import ExportError
 from showtell.inference.onnx_config import Axis, StateTensor
 
-_LEADING: dict[str, int] = {"pictures": 0, "hypotheses": 1}
+_LEADING: dict[str, int] = {"images": 0, "hypotheses": 1}
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How many of each there are in a try; two of a kind at least, for torch takes an axis of one for a fixed one."""
+    """Sizes of a probe; at least two of each, as torch takes an axis of one for a fixed one."""
 
-    pictures: int = 3
+    images: int = 3
     hypotheses: int = 2
     regions: int = 5
-    words: int = 2
+    steps: int = 2
 
 
 @dataclass(frozen=True)
 class StateProbe:
-    """A decoder in use.
+    """A run of a decoder.
 
     Attributes:
-        features: What it was begun with.
-        state: What it holds after some words.
-        after: What it holds after one more.
-        tokens: That one, int64 [P, K].
-        attends: Whether the step said where it looked.
+        features: The input features.
+        state: The state after some steps.
+        after: The state after one more.
+        tokens: The tokens of that step, int64 [P, K].
+        attends: Whether the step returned attention.
     """
 
     features: Features
@@ -50,114 +50,114 @@ class StateProbe:
 
 
 def probe(decoder: Any, width: int, sizes: Sizes | None = None) -> StateProbe:
-    """Use a decoder for some words on features that were drawn.
-
-    Args:
-        decoder: In eval mode.
-        width: Channels D of its features.
-        sizes: Of everything else.
-    """
+    """Run a decoder in eval mode for some steps on random features of ``width`` channels."""
     sizes = sizes or Sizes()
     generator = torch.Generator().manual_seed(0)
-    regions = torch.rand(sizes.pictures, sizes.regions, width, generator=generator)
-    features = Features(regions, regions.mean(1), torch.ones(sizes.pictures, sizes.regions, dtype=torch.bool))
-    # Other words for each hypothesis, of those that every vocabulary has: so that no two remember the same.
-    tokens = 1 + torch.arange(sizes.pictures * sizes.hypotheses).view(sizes.pictures, -1) % 3
+    regions = torch.rand(sizes.images, sizes.regions, width, generator=generator)
+    features = Features(regions, regions.mean(1), torch.ones(sizes.images, sizes.regions, dtype=torch.bool))
+    # Different tokens for each hypothesis, of those that every vocabulary has, so that their states differ.
+    tokens = 1 + torch.arange(sizes.images * sizes.hypotheses).view(sizes.images, -1) % 3
     with torch.no_grad():
         state = decoder.init_state(features, sizes.hypotheses)
-        for _ in range(sizes.words):
+        for _ in range(sizes.steps):
             _, state, _ = decoder.step(tokens, state)
         _, after, attention = decoder.step(tokens, state)
     return StateProbe(features, state, after, tokens, attention is not None)
 
 
 def describe_state(decoder: Any, width: int) -> tuple[StateTensor, ...]:
-    """Return what the tensors of a decoder's state are.
+    """Return the tensors of a decoder's state with their axes.
 
     Args:
         decoder: In eval mode.
         width: Channels D of its features.
 
     Raises:
-        ExportError: the state is no dataclass of tensors, or pictures and hypotheses do not lead.
+        ExportError: the state is not a dataclass of tensors, or images and hypotheses are not its first axes.
     """
-    name = type(decoder).__name__
-    base = Sizes()
+    name, base = type(decoder).__name__, Sizes()
     plain = probe(decoder, width, base)
-    tensors = state_tensors(plain.state, name)
-    others = {
-        "pictures": probe(decoder, width, Sizes(pictures=base.pictures + 1)),
-        "hypotheses": probe(decoder, width, Sizes(hypotheses=base.hypotheses + 1)),
-        "regions": probe(decoder, width, Sizes(regions=base.regions + 1)),
-        "length": probe(decoder, width, Sizes(words=base.words + 1)),
+    tensors, after = (state_tensors(state, name) for state in (plain.state, plain.after))
+    larger = {
+        "images": Sizes(images=base.images + 1),
+        "hypotheses": Sizes(hypotheses=base.hypotheses + 1),
+        "regions": Sizes(regions=base.regions + 1),
+        "length": Sizes(steps=base.steps + 1),
     }
-    shapes = {axis: state_tensors(other.state, name) for axis, other in others.items()}
-    after = state_tensors(plain.after, name)
-    described = []
-    for field, tensor in tensors.items():
-        axes = _axes(field, tensor, {axis: other[field] for axis, other in shapes.items()}, name)
-        described.append(StateTensor(name=field, axes=axes, constant=after[field] is tensor))
-    _check_moves(plain.state, tuple(described), name)
-    return tuple(described)
+    others = {axis: state_tensors(probe(decoder, width, sizes).state, name) for axis, sizes in larger.items()}
+    described = tuple(
+        StateTensor(
+            name=field,
+            axes=_axes(field, tensor, {axis: other[field] for axis, other in others.items()}, name),
+            constant=after[field] is tensor,
+        )
+        for field, tensor in tensors.items()
+    )
+    _check_gathers(plain.state, described, name)
+    return described
 
 
 def state_tensors(state: Any, decoder: str) -> dict[str, Tensor]:
     """Return a state's tensors by the names of its fields.
 
     Raises:
-        ExportError: a field holds something else.
+        ExportError: a field is not a tensor.
     """
-    named = {field.name: getattr(state, field.name) for field in fields(state)}
-    strange = [
-        f"{field} ({type(value).__name__})" for field, value in named.items() if not isinstance(value, Tensor)
+    values = {field.name: getattr(state, field.name) for field in fields(state)}
+    others = [
+        f"{field} ({type(value).__name__})"
+        for field, value in values.items()
+        if not isinstance(value, Tensor)
     ]
-    if strange:
-        raise ExportError(
-            f"the state of {decoder} cannot be exported",
-            found=", ".join(strange),
-            expected="a dataclass of tensors and nothing else",
-            mend="Keep numbers as tensors, and what belongs to several layers stacked in one",
+    if others:
+        raise _error(
+            decoder,
+            ", ".join(others),
+            "a dataclass of tensors",
+            "Keep numbers as tensors, and the tensors of several layers stacked in one",
         )
-    return named
+    return values
 
 
 def _axes(field: str, tensor: Tensor, others: dict[str, Tensor], decoder: str) -> tuple[Axis | int, ...]:
-    found: list[Any] = list(tensor.shape)
+    expected = "images first, then hypotheses if it has them; each axis counts one thing"
+    axes: list[Any] = list(tensor.shape)
     for axis, other in others.items():
         if other.dim() != tensor.dim():
-            raise _strange(field, decoder, f"another number of axes with more {axis}")
-        for place, (size, more) in enumerate(zip(tensor.shape, other.shape, strict=True)):
-            if size == more:
+            raise _error(decoder, f"{field}: another number of axes with more {axis}", expected)
+        for index, (size, larger) in enumerate(zip(tensor.shape, other.shape, strict=True)):
+            if size == larger:
                 continue
-            if more != size + 1 or isinstance(found[place], str) or place != _LEADING.get(axis, place):
-                raise _strange(
-                    field, decoder, f"axis {place} goes from {size} to {more} with one more of {axis}"
+            if larger != size + 1 or isinstance(axes[index], str) or index != _LEADING.get(axis, index):
+                raise _error(
+                    decoder,
+                    f"{field}: axis {index} changes from {size} to {larger} with one more of {axis}",
+                    expected,
                 )
-            found[place] = axis
-    return tuple(found)
+            axes[index] = axis
+    return tuple(axes)
 
 
-def _strange(field: str, decoder: str, found: str) -> ExportError:
-    return ExportError(
-        f"the state of {decoder} cannot be exported",
-        found=f"{field}: {found}",
-        expected="pictures first, then hypotheses where it has them; each axis counts one thing",
-    )
-
-
-def _check_moves(state: Any, described: tuple[StateTensor, ...], decoder: str) -> None:
-    """Compare the decoder's own ``reorder`` and ``filter`` with gathering along the axes that were found."""
-    sizes = Sizes()
-    parents = torch.tensor([[1, 0, 0]] * sizes.pictures)
+def _check_gathers(state: Any, described: tuple[StateTensor, ...], decoder: str) -> None:
+    """Compare the decoder's own ``reorder`` and ``filter`` with gathering along the axes."""
+    num_images = Sizes().images
+    parents = torch.tensor([[1, 0, 0]] * num_images)
     kept = torch.tensor([2, 0])
-    selected, left = (state_tensors(moved, decoder) for moved in (state.reorder(parents), state.filter(kept)))
+    reordered = state_tensors(state.reorder(parents), decoder)
+    filtered = state_tensors(state.filter(kept), decoder)
     for one in described:
         tensor = getattr(state, one.name)
-        wide = tensor[torch.arange(sizes.pictures)[:, None], parents] if "hypotheses" in one.axes else tensor
-        narrow = tensor[kept] if "pictures" in one.axes else tensor
-        if not (torch.equal(selected[one.name], wide) and torch.equal(left[one.name], narrow)):
-            raise ExportError(
-                f"the state of {decoder} cannot be exported",
-                found=f"{one.name}: select or keep do more than gather",
-                expected="select gathers along the hypotheses, keep along the pictures",
+        wide = tensor[torch.arange(num_images)[:, None], parents] if "hypotheses" in one.axes else tensor
+        few = tensor[kept] if "images" in one.axes else tensor
+        if not (torch.equal(reordered[one.name], wide) and torch.equal(filtered[one.name], few)):
+            raise _error(
+                decoder,
+                f"{one.name}: reorder or filter do more than gather",
+                "reorder gathers along the hypotheses, filter along the images",
             )
+
+
+def _error(decoder: str, found: str, expected: str, mend: str = "") -> ExportError:
+    return ExportError(
+        f"the state of {decoder} cannot be exported", found=found, expected=expected, mend=mend
+    )

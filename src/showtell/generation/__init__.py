@@ -1,4 +1,4 @@
-"""Turning logits into captions. Knows logits and states, not networks; runs on torch and on numpy."""
+"""Decoding: turns logits into captions. Knows logits and states, not networks; runs on torch and on numpy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.beam import beam_search
-from showtell.generation.greedy import greedy_search
+from showtell.generation.generate import greedy_search
 from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 from showtell.generation.sample import sample_search
 
@@ -18,16 +18,16 @@ _METHODS = {"beam": beam_search, "greedy": greedy_search, "sample": sample_searc
 def search(
     decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
-    """Return captions of each picture, best score first, at least one.
+    """Return at least one caption of each image, best score first.
 
-    Call it where gradients are off (``torch.inference_mode``) and with the decoder in eval mode.
+    Call it with gradients off (``torch.inference_mode``) and the decoder in eval mode.
 
     Args:
-        decoder: Has ``begin(features, K)`` and ``step(tokens, state)`` of the Decoder protocol.
-        features: What the encoder saw of P pictures; the search reads the length of ``pooled`` and its device.
+        decoder: Has ``init_state(features, K)`` and ``step(tokens, state)`` of the Decoder protocol.
+        features: Encoder output for P images; only the length and the device of ``pooled`` are read here.
         options: Method and limits.
-        specials: The ids that are no words.
-        attention: Keep where the decoder looked for each word.
+        specials: The ids of the special tokens.
+        attention: Return the attention weights of each token.
 
     Raises:
         CheckpointError: the logits hold NaN or +infinity.

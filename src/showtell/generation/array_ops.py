@@ -1,7 +1,7 @@
 """The few array operations that differ between torch and numpy.
 
-Everything else in this package is the array API that both speak, so that one search serves the network and its
-export, and runs where torch is not installed.
+All other code in this package uses the array API that both implement, so one search serves the network and its ONNX
+export, also where torch is not installed.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from showtell.errors import CheckpointError
 
 Array = Any
 
-_NUMPY_SPEAKS_IT = hasattr(np, "cumulative_sum")  # from 2.1 on
+_NUMPY_HAS_ARRAY_API = hasattr(np, "cumulative_sum")  # from 2.1 on
 
 
 def namespace(array: Array) -> Any:
     """Return the array API namespace of a torch tensor or numpy array."""
-    if isinstance(array, np.ndarray) and _NUMPY_SPEAKS_IT:
-        # The compatible copy imports all of numpy, f2py included: a quarter of a second of a cold command.
+    if isinstance(array, np.ndarray) and _NUMPY_HAS_ARRAY_API:
+        # array_api_compat imports all of numpy, f2py included: 0.25 s of a cold start.
         return np
     return array_api_compat.array_namespace(array)
 
@@ -35,12 +35,12 @@ def to_numpy(array: Array) -> npt.NDArray[Any]:
 
 
 def like(values: npt.NDArray[Any], array: Array) -> Array:
-    """Return host values as an array of the kind of ``array``, on its device."""
+    """Convert host values to the library and the device of ``array``."""
     return namespace(array).asarray(values, device=array_api_compat.device(array))
 
 
 def log_softmax(logits: Array) -> Array:
-    """Return log-probabilities over the last axis, float64 where the logits are, float32 otherwise; a new array.
+    """Return log-probabilities over the last axis as a new array, float64 if the logits are, else float32.
 
     Raises:
         CheckpointError: the logits hold NaN or +infinity.
@@ -54,38 +54,36 @@ def log_softmax(logits: Array) -> Array:
         with np.errstate(invalid="ignore"):
             shifted = logits - logits.max(axis=-1, keepdims=True)
             log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
-    # NaN spreads over its row, so that one column tells.
+    # NaN spreads over its row, so checking one column is enough.
     if np.isnan(to_numpy(log_probs[..., 0])).any():
         raise CheckpointError(
             "the decoder's logits cannot be searched",
             found="NaN or infinity",
-            mend="The model or the picture's features are broken; use another checkpoint",
+            mend="The model or the image's features are broken; use another checkpoint",
         )
     return log_probs
 
 
 def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return the largest values of the last axis, best first, equal ones by index, and their indices, on the host.
+    """Return the ``count`` largest values of the last axis and their indices, on the host.
 
-    Args:
-        values: [..., N].
-        count: How many; N where there are fewer.
+    The best value comes first; equal values are ordered by index. All N values are returned if there are fewer.
     """
     xp = namespace(values)
     count = min(count, values.shape[-1])
     if array_api_compat.is_torch_namespace(xp):
-        best, places = (to_numpy(part) for part in xp.topk(values, count, dim=-1))
+        best, indices = (to_numpy(part) for part in xp.topk(values, count, dim=-1))
     else:
-        places = np.argpartition(values, values.shape[-1] - count, axis=-1)[..., -count:]
-        best = np.take_along_axis(values, places, axis=-1)
-    order = np.lexsort((places, -best), axis=-1)
+        indices = np.argpartition(values, values.shape[-1] - count, axis=-1)[..., -count:]
+        best = np.take_along_axis(values, indices, axis=-1)
+    order = np.lexsort((indices, -best), axis=-1)
     return (
         np.take_along_axis(best, order, axis=-1).astype(np.float64),
-        np.take_along_axis(places, order, axis=-1).astype(np.int64),
+        np.take_along_axis(indices, order, axis=-1).astype(np.int64),
     )
 
 
-def take(values: Array, places: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
-    """Return the values [..., N] at the places, int64 [..., M], of the last axis, on the host."""
+def take(values: Array, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """Return the values [..., N] at the indices int64 [..., M] of the last axis, on the host."""
     xp = namespace(values)
-    return to_numpy(xp.take_along_axis(values, like(places, values), axis=-1)).astype(np.float64)
+    return to_numpy(xp.take_along_axis(values, like(indices, values), axis=-1)).astype(np.float64)

@@ -1,15 +1,14 @@
-"""Beam search: the K likeliest beginnings about each picture go on together.
+"""Beam search: the K most likely partial captions of each image are extended together.
 
-A candidate that ends counts only when it is among the K best of its step, and makes room for the next best beginning
-(Wu et al. 2016, section 7, without their pruning). A picture is done when K sentences have ended or none can go on;
-so a beam of one is greedy search exactly. Beginnings are ranked by their summed log-probabilities, for all have the
-same length; the length rule is applied once, to whole sentences.
+A candidate that ends counts only if it is among the K best of its step; the next best candidate then takes its place
+in the beam (Wu et al. 2016, section 7, without their pruning). An image is done when K hypotheses are finished or
+none is alive, so a beam of one equals greedy search. Running hypotheses are ranked by summed log-probability, as all
+have the same length; the length penalty is applied once, to complete hypotheses.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,126 +21,130 @@ from showtell.generation.sequences import RunningHypotheses, gather_attention, s
 from showtell.system.batch_pool import check_cancelled
 
 
-@dataclass(frozen=True)
-class _Candidates:
-    """What may come next, best first, [P, N] each; a total of -infinity is no candidate."""
+class _Candidates(NamedTuple):
+    """Possible extensions, best first, [P, N] each; a total of -infinity is no candidate."""
 
     totals: npt.NDArray[np.float64]
     log_probs: npt.NDArray[np.float64]
     parents: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int64]
 
-    def first(self, wanted: npt.NDArray[np.bool_], count: int) -> _Candidates:
-        """Return the first ``count`` candidates that are wanted, bool [P, N]."""
+    def take(self, order: npt.NDArray[np.int64]) -> _Candidates:
+        """Return the candidates at these indices, int64 [P, N']."""
+        parts: list[Any] = [np.take_along_axis(part, order, axis=1) for part in self]
+        return _Candidates(*parts)
+
+    def top_k(self, wanted: npt.NDArray[np.bool_], count: int) -> _Candidates:
+        """Return the best ``count`` of the wanted candidates, bool [P, N]."""
         order = np.argsort(~wanted, axis=1, kind="stable")[:, :count]
-        return _Candidates(
-            np.take_along_axis(np.where(wanted, self.totals, -np.inf), order, axis=1),
-            np.take_along_axis(self.log_probs, order, axis=1),
-            np.take_along_axis(self.parents, order, axis=1),
-            np.take_along_axis(self.tokens, order, axis=1),
-        )
+        return self._replace(totals=np.where(wanted, self.totals, -np.inf)).take(order)
 
 
-def _candidates(totals: npt.NDArray[np.float64], allowed: Any, width: int) -> _Candidates:
-    """Return the best 2K continuations of beginnings worth ``totals`` [P, K] by ``allowed`` [P, K, V].
+def _candidates(totals: npt.NDArray[np.float64], allowed: Any, beam_size: int) -> _Candidates:
+    """Return the best 2K extensions of hypotheses with ``totals`` [P, K] by log-probabilities ``allowed`` [P, K, V].
 
-    No beginning can have more than K tokens and the end among them, so K + 1 of each suffice.
+    At most K tokens and the end of one hypothesis can be among them, so the top K + 1 of each suffice.
     """
-    log_probs, tokens = top_k(allowed, width + 1)  # [P, K, K + 1]
-    pictures, hypotheses, each = tokens.shape
-    sums = (totals[:, :, None] + log_probs).reshape(pictures, hypotheses * each)
-    order = np.argsort(-sums, axis=1, kind="stable")[:, : 2 * width]
-    return _Candidates(
-        np.take_along_axis(sums, order, axis=1),
-        np.take_along_axis(log_probs.reshape(sums.shape), order, axis=1),
-        order // each,
-        np.take_along_axis(tokens.reshape(sums.shape), order, axis=1),
-    )
+    log_probs, tokens = top_k(allowed, beam_size + 1)  # [P, K, K + 1]
+    sums = totals[:, :, None] + log_probs
+    parents = np.broadcast_to(np.arange(sums.shape[1])[:, None], sums.shape)
+    parts: list[Any] = [part.reshape(len(sums), -1) for part in (sums, log_probs, parents, tokens)]
+    flat = _Candidates(*parts)
+    return flat.take(np.argsort(-flat.totals, axis=1, kind="stable")[:, : 2 * beam_size])
 
 
 class _Beam:
-    """The beginnings about the pictures that are not done, and the sentences found about all.
+    """The running hypotheses of the images that are not done, and the finished ones of all images.
 
     Attributes:
-        rows: Which picture each row is about [P].
-        lines: The beginnings, P x K.
-        totals: Their summed log-probabilities [P, K]; -infinity: there is none.
+        rows: The image of each row of the batch [P].
+        sequences: The running hypotheses, P x K.
+        totals: Their summed log-probabilities [P, K]; -infinity: none.
     """
 
-    def __init__(self, pictures: int, options: DecodingOptions, specials: SpecialTokens) -> None:
+    def __init__(self, batch_size: int, options: DecodingOptions, specials: SpecialTokens) -> None:
         self.options, self.specials = options, specials
-        self.rows = np.arange(pictures)
-        self.lines = RunningHypotheses.empty(pictures, 1)
-        self.totals = np.zeros((pictures, 1))
-        self.ended: list[list[Hypothesis]] = [[] for _ in range(pictures)]
-        self.cut: list[list[Hypothesis]] = [[] for _ in range(pictures)]
+        self.rows = np.arange(batch_size)
+        self.sequences = RunningHypotheses.empty(batch_size, 1)
+        self.totals = np.zeros((batch_size, 1))
+        self.finished: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
+        self.truncated: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
 
     @property
-    def going(self) -> npt.NDArray[np.int64]:
-        """The rows that have a beginning left to go on with."""
+    def alive(self) -> npt.NDArray[np.int64]:
+        """The rows with at least one running hypothesis."""
         return np.flatnonzero(np.isfinite(self.totals).any(axis=1))
 
-    def advance(self, logits: Array, looks: Array | None) -> npt.NDArray[np.int64]:
-        """Take one step by logits [P, K, V]; return which beginning each of the next ones continues [P, K]."""
-        width, said = self.options.beam_size, self.lines.ids.shape[2]
-        allowed = apply_constraints(log_softmax(logits), self.lines.ids, self.options, self.specials)
-        choice = _candidates(self.totals, allowed, width)
-        ends = choice.tokens == self.specials.eos
-        self._end(choice, ends & np.isfinite(choice.totals) & (np.arange(ends.shape[1]) < width))
-        going = choice.first(~ends, width)
-        can_go = np.isfinite(going.totals).any(axis=1) & (said < self.options.max_tokens)
-        self._cut_off(np.isfinite(self.totals) & ~can_go[:, None])
-        enough = np.array([len(self.ended[row]) >= width for row in self.rows])
-        self.totals = np.where((can_go & ~enough)[:, None], going.totals, -np.inf)
-        seen = gather_attention(looks, going.parents)
-        self.lines = self.lines.reorder(going.parents).append(going.tokens, going.log_probs, seen)
-        return going.parents
+    def advance(self, logits: Array, weights: Array | None) -> npt.NDArray[np.int64]:
+        """Take one step with logits [P, K, V]; return the parent of each new hypothesis [P, K]."""
+        beam_size, sequences = self.options.beam_size, self.sequences
+        allowed = apply_constraints(log_softmax(logits), sequences.ids, self.options, self.specials)
+        candidates = _candidates(self.totals, allowed, beam_size)
+        ends = candidates.tokens == self.specials.eos
+        self._finish(
+            candidates, ends & np.isfinite(candidates.totals) & (np.arange(ends.shape[1]) < beam_size)
+        )
+        running = candidates.top_k(~ends, beam_size)
+        extended = np.isfinite(running.totals).any(axis=1, keepdims=True)  # [P, 1]
+        if sequences.num_tokens == self.options.max_tokens:
+            extended = np.zeros_like(extended)
+        self._truncate(np.isfinite(self.totals) & ~extended)
+        done = np.array([[len(self.finished[row]) >= beam_size] for row in self.rows])
+        self.totals = np.where(extended & ~done, running.totals, -np.inf)
+        gathered = gather_attention(weights, running.parents)
+        self.sequences = sequences.reorder(running.parents).append(
+            running.tokens, running.log_probs, gathered
+        )
+        return running.parents
 
-    def _end(self, choice: _Candidates, ends: npt.NDArray[np.bool_]) -> None:
+    def _finish(self, candidates: _Candidates, ends: npt.NDArray[np.bool_]) -> None:
         for row, rank in np.argwhere(ends):
-            end = float(choice.log_probs[row, rank])
-            found = self.lines.hypothesis(row, choice.parents[row, rank], end, self.options.length_penalty)
-            self.ended[self.rows[row]].append(found)
+            end, parent = float(candidates.log_probs[row, rank]), candidates.parents[row, rank]
+            self.finished[self.rows[row]].append(
+                self.sequences.hypothesis(row, parent, end, self.options.length_penalty)
+            )
 
-    def _cut_off(self, lost: npt.NDArray[np.bool_]) -> None:
-        for row, place in np.argwhere(lost):
-            if not self.ended[self.rows[row]]:
-                found = self.lines.hypothesis(row, place, None, self.options.length_penalty)
-                self.cut[self.rows[row]].append(found)
+    def _truncate(self, lost: npt.NDArray[np.bool_]) -> None:
+        for row, index in np.argwhere(lost):
+            if not self.finished[self.rows[row]]:
+                self.truncated[self.rows[row]].append(
+                    self.sequences.hypothesis(row, index, None, self.options.length_penalty)
+                )
 
     def filter(self, rows: npt.NDArray[np.int64]) -> None:
-        """Go on with these rows alone."""
-        self.rows, self.lines, self.totals = self.rows[rows], self.lines.filter(rows), self.totals[rows]
+        """Keep these rows alone."""
+        self.rows, self.totals = self.rows[rows], self.totals[rows]
+        self.sequences = self.sequences.filter(rows)
 
     def best(self) -> list[list[Hypothesis]]:
-        """Return what was found about each picture; what was cut off only where nothing ended."""
-        width = self.options.beam_size
-        return [ranked(whole or rest)[:width] for whole, rest in zip(self.ended, self.cut, strict=True)]
+        """Return the finished hypotheses of each image, or the truncated ones if none is finished."""
+        both = zip(self.finished, self.truncated, strict=True)
+        return [ranked(finished or truncated)[: self.options.beam_size] for finished, truncated in both]
 
 
 def beam_search(
     decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
-    """Return for each picture at most K different sentences, best score first.
+    """Return at most K different hypotheses of each image, best score first.
 
-    Sentences without an end are returned only where none ended within ``max_tokens``.
+    Truncated hypotheses are returned only if none is finished within ``max_tokens``.
     """
-    pictures = features.pooled.shape[0]
+    batch_size = features.pooled.shape[0]
     state = decoder.init_state(features, 1)
-    tokens = np.full((pictures, 1), specials.bos, np.int64)
-    beam = _Beam(pictures, options, specials)
+    tokens = np.full((batch_size, 1), specials.bos, np.int64)
+    beam = _Beam(batch_size, options, specials)
     while True:
         check_cancelled()
-        logits, state, looks = decoder.step(like(tokens, features.pooled), state)
-        looks = looks if attention else None
-        if beam.lines.ids.shape[2] == 0:
-            beam.lines = beam.lines.watching(looks)
-        parents = beam.advance(logits, looks)
-        going = beam.going
-        if not going.size:
+        logits, state, weights = decoder.step(like(tokens, features.pooled), state)
+        weights = weights if attention else None
+        if beam.sequences.num_tokens == 0:
+            beam.sequences = beam.sequences.init_attention(weights)
+        parents = beam.advance(logits, weights)
+        alive = beam.alive
+        if not alive.size:
             return beam.best()
         state = state.reorder(like(parents, features.pooled))
-        if should_shrink_batch(state, going.size, len(beam.rows)):
-            state = state.filter(like(going, features.pooled))
-            beam.filter(going)
-        tokens = beam.lines.ids[:, :, -1]
+        if should_shrink_batch(state, alive.size, len(beam.rows)):
+            state = state.filter(like(alive, features.pooled))
+            beam.filter(alive)
+        tokens = beam.sequences.ids[:, :, -1]

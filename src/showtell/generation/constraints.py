@@ -1,4 +1,4 @@
-"""Which tokens may come next: the rest get log-probability -infinity, the others keep theirs (no renormalizing)."""
+"""Constraints on the next token: banned tokens get log-probability -infinity, the others keep theirs."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from showtell.generation.hypothesis import SpecialTokens
 def apply_constraints(
     log_probs: Array, ids: npt.NDArray[np.int64], options: DecodingOptions, specials: SpecialTokens
 ) -> Array:
-    """Forbid in place what may not follow ``ids``, int64 [P, K, T], and return ``log_probs`` [P, K, V].
+    """Ban in place the tokens that may not follow ``ids`` int64 [P, K, T]; return ``log_probs`` [P, K, V].
 
-    Specials other than the end are never said, the end not before ``min_tokens``, no n-gram of the set size twice.
+    Banned are special tokens but the end, the end before ``min_tokens``, and repeated n-grams of the set size.
     """
-    for index in specials.never_said:
+    for index in specials.banned_ids:
         log_probs[..., index] = -math.inf
     if ids.shape[2] < options.min_tokens:
         log_probs[..., specials.eos] = -math.inf
     if options.no_repeat_ngram_size:
-        places = repeats(ids, options.no_repeat_ngram_size)
-        if places[0].size:
-            log_probs[tuple(like(part, log_probs) for part in places)] = -math.inf
+        indices = repeated_ngrams(ids, options.no_repeat_ngram_size)
+        if indices[0].size:
+            log_probs[tuple(like(part, log_probs) for part in indices)] = -math.inf
     return log_probs
 
 
-def repeats(
+def repeated_ngrams(
     ids: npt.NDArray[np.int64], size: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return picture, hypothesis and token of every n-gram of this size that would come again."""
+    """Return image, hypothesis and token of every n-gram of this size that would occur a second time."""
     length = ids.shape[2]
     if length < size:
-        nothing = np.zeros(0, np.int64)
-        return nothing, nothing, nothing
+        empty = np.zeros(0, np.int64)
+        return empty, empty, empty
     last = ids[:, :, length - size + 1 :]
-    again = np.ones((*ids.shape[:2], length - size + 1), bool)  # [P, K, starts]
+    matches = np.ones((*ids.shape[:2], length - size + 1), bool)  # [P, K, starts]
     for offset in range(size - 1):
-        again &= ids[:, :, offset : offset + again.shape[2]] == last[:, :, offset, None]
-    picture, hypothesis, start = np.nonzero(again)
-    return picture, hypothesis, ids[picture, hypothesis, start + size - 1]
+        matches &= ids[:, :, offset : offset + matches.shape[2]] == last[:, :, offset, None]
+    image, hypothesis, start = np.nonzero(matches)
+    return image, hypothesis, ids[image, hypothesis, start + size - 1]

@@ -1,4 +1,4 @@
-"""Searches that never look back: each of P x K sentences takes one token at a time and goes its own way."""
+"""Searches without backtracking: each of P x K sequences takes one token at a time. Greedy search is one of them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import Array, like, log_softmax
+from showtell.generation.array_ops import Array, like, log_softmax, top_k
 from showtell.generation.constraints import apply_constraints
 from showtell.generation.hypothesis import Hypothesis, SpecialTokens, ranked
 from showtell.generation.sequences import RunningHypotheses, gather_attention, should_shrink_batch
@@ -25,46 +25,63 @@ def generate(
     options: DecodingOptions,
     specials: SpecialTokens,
     *,
-    hypotheses: int,
-    choose: SelectToken,
+    num_hypotheses: int,
+    select: SelectToken,
     attention: bool = False,
 ) -> list[list[Hypothesis]]:
-    """Return K sentences about each picture, best score first.
+    """Return K hypotheses of each image, best score first.
 
     Args:
-        hypotheses: K.
-        choose: Takes log-probabilities [P, K, V] (-infinity: forbidden) and the number of tokens said; returns
-            the log-probabilities [P, K] and the tokens int64 [P, K] of what comes next.
+        num_hypotheses: K.
+        select: Maps log-probabilities [P, K, V] (-infinity: banned) and the number of tokens so far to the
+            log-probabilities [P, K] and ids int64 [P, K] of the next tokens.
     """
-    pictures = features.pooled.shape[0]
-    rows = np.arange(pictures)  # which picture each row is about
+    batch_size = features.pooled.shape[0]
+    rows = np.arange(batch_size)  # the image of each row of the batch
     state = decoder.init_state(features, 1)
-    tokens = np.full((pictures, 1), specials.bos, np.int64)
-    lines = RunningHypotheses.empty(pictures, hypotheses)
-    found: list[list[Hypothesis]] = [[] for _ in range(pictures)]
-    going = np.ones((pictures, hypotheses), bool)
-    first = np.zeros((pictures, hypotheses), np.int64)
-    for said in cancellable(range(options.max_tokens + 1)):
-        logits, state, looks = decoder.step(like(tokens, features.pooled), state)
-        looks = looks if attention else None
+    tokens = np.full((batch_size, 1), specials.bos, np.int64)
+    sequences = RunningHypotheses.empty(batch_size, num_hypotheses)
+    finished: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
+    alive = np.ones((batch_size, num_hypotheses), bool)
+    first = np.zeros((batch_size, num_hypotheses), np.int64)
+    for step in cancellable(range(options.max_tokens + 1)):
+        logits, state, weights = decoder.step(like(tokens, features.pooled), state)
+        weights = weights if attention else None
         log_probs = log_softmax(logits)
-        if said == 0:
-            lines = lines.watching(looks)
+        if step == 0:
+            sequences = sequences.init_attention(weights)
             log_probs = log_probs[like(rows[:, None], log_probs), like(first, log_probs)]
             state = state.reorder(like(first, features.pooled))
-        chosen, tokens = choose(apply_constraints(log_probs, lines.ids, options, specials), said)  # [P, K]
+        chosen, tokens = select(
+            apply_constraints(log_probs, sequences.ids, options, specials), step
+        )  # [P, K]
         ends = tokens == specials.eos
-        stuck = (chosen == -math.inf) | (~ends & (said == options.max_tokens))
-        for row, place in np.argwhere(going & (stuck | ends)):
-            end = None if stuck[row, place] else float(chosen[row, place])
-            found[rows[row]].append(lines.hypothesis(row, place, end, options.length_penalty))
-        going &= ~stuck & ~ends
-        if not going.any():
+        truncated = (chosen == -math.inf) | (~ends & (step == options.max_tokens))
+        for row, index in np.argwhere(alive & (truncated | ends)):
+            end = None if truncated[row, index] else float(chosen[row, index])
+            finished[rows[row]].append(sequences.hypothesis(row, index, end, options.length_penalty))
+        alive &= ~truncated & ~ends
+        if not alive.any():
             break
-        itself = np.tile(np.arange(hypotheses), (len(rows), 1))  # [P, K]
-        lines = lines.append(tokens, chosen, gather_attention(looks, itself if said else first))
-        still = np.flatnonzero(going.any(axis=1))
-        if should_shrink_batch(state, still.size, len(rows)):
-            state, lines = state.filter(like(still, features.pooled)), lines.filter(still)
-            rows, going, tokens = rows[still], going[still], tokens[still]
-    return [ranked(sentences) for sentences in found]
+        parents = np.tile(np.arange(num_hypotheses), (len(rows), 1)) if step else first  # [P, K]
+        sequences = sequences.append(tokens, chosen, gather_attention(weights, parents))
+        kept = np.flatnonzero(alive.any(axis=1))
+        if should_shrink_batch(state, kept.size, len(rows)):
+            state, sequences = state.filter(like(kept, features.pooled)), sequences.filter(kept)
+            rows, alive, tokens = rows[kept], alive[kept], tokens[kept]
+    return [ranked(hypotheses) for hypotheses in finished]
+
+
+def greedy_search(
+    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
+) -> list[list[Hypothesis]]:
+    """Return one hypothesis of each image: the most likely token at every step."""
+
+    def select(log_probs: Array, step: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        # Two, as a beam of one requests, so that both resolve equal logits the same way.
+        values, tokens = top_k(log_probs, 2)
+        return values[..., 0], tokens[..., 0]
+
+    return generate(
+        decoder, features, options, specials, num_hypotheses=1, select=select, attention=attention
+    )

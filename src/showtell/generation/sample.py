@@ -1,8 +1,8 @@
-"""Sampling: each token is drawn from what the decoder thinks, sharpened and cut as the options say.
+"""Sampling with temperature, top-k and top-p.
 
-Drawn by the Gumbel trick: the largest of log-probability plus Gumbel noise is a sample of the distribution. The
-noise depends on the seed, the number of the sample and the position in the sentence alone, so that a picture gets
-the same captions in every batch and at every place in it.
+Tokens are drawn by the Gumbel trick: the argmax of log-probability plus Gumbel noise is a sample of the distribution.
+The noise depends only on the seed, the sample's number and the step, so an image gets the same captions in every
+batch and at every position in it.
 """
 
 from __future__ import annotations
@@ -22,31 +22,37 @@ from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 def sample_search(
     decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
-    """Return ``samples`` independent sentences about each picture, best score first; two may be equal.
+    """Return ``samples`` independent hypotheses of each image, best score first; two may be equal.
 
-    The log-probabilities of a hypothesis are the decoder's own, before temperature, top-k and top-p.
+    Their log-probabilities are the decoder's, before temperature, top-k and top-p.
     """
 
-    def draw(log_probs: Array, said: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        noise = gumbel(options.seed, options.samples, said, log_probs.shape[-1])
+    def select(log_probs: Array, step: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+        noise = gumbel_noise(options.seed, options.samples, step, log_probs.shape[-1])
         _, tokens = top_k(filter_top_k_top_p(log_probs, options) + like(noise, log_probs), 1)
         return take(log_probs, tokens)[..., 0], tokens[..., 0]
 
     return generate(
-        decoder, features, options, specials, hypotheses=options.samples, choose=draw, attention=attention
+        decoder,
+        features,
+        options,
+        specials,
+        num_hypotheses=options.samples,
+        select=select,
+        attention=attention,
     )
 
 
-def gumbel(seed: int, samples: int, said: int, vocabulary: int) -> npt.NDArray[np.float32]:
-    """Return Gumbel noise [K, V]; that of one sample does not depend on how many there are."""
-    rows = [np.random.default_rng((seed, said, place)).gumbel(size=vocabulary) for place in range(samples)]
+def gumbel_noise(seed: int, samples: int, step: int, vocabulary: int) -> npt.NDArray[np.float32]:
+    """Return Gumbel noise [K, V]; a sample's noise does not depend on the number of samples."""
+    rows = [np.random.default_rng((seed, step, index)).gumbel(size=vocabulary) for index in range(samples)]
     return np.stack(rows).astype(np.float32)
 
 
 def filter_top_k_top_p(log_probs: Array, options: DecodingOptions) -> Array:
-    """Return log-probabilities [P, K, V] at the set temperature, -infinity where top-k or top-p leave a token out.
+    """Return log-probabilities [P, K, V] over the temperature, -infinity where top-k or top-p exclude a token.
 
-    top-p keeps the likeliest tokens until their mass reaches ``top_p`` (Holtzman et al. 2020), of what top-k left.
+    Top-p keeps the most likely tokens that top-k left until their mass reaches ``top_p`` (Holtzman et al. 2020).
     """
     xp = namespace(log_probs)
     scaled = log_probs / options.temperature
@@ -56,7 +62,7 @@ def filter_top_k_top_p(log_probs: Array, options: DecodingOptions) -> Array:
     if 0 < options.top_k < scaled.shape[-1]:
         ordered[..., options.top_k :] = -math.inf
     best = ordered[..., :1]
-    # A row where everything is forbidden stays so: its mass is 0, not NaN.
+    # The mass of a row whose tokens are all banned is 0, not NaN.
     mass = xp.exp(ordered - xp.where(best > -math.inf, best, 0.0))
     before = xp.cumulative_sum(mass, axis=-1) - mass
     kept = (before < options.top_p * xp.sum(mass, axis=-1, keepdims=True)) & (ordered > -math.inf)

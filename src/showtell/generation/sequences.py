@@ -1,4 +1,4 @@
-"""The sentences under way: what was said so far, for P pictures x K hypotheses, kept on the host."""
+"""The running hypotheses of a search: tokens so far for P images x K hypotheses, on the host."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.generation.array_ops import Array, to_numpy
-from showtell.generation.hypothesis import Hypothesis, make_hypothesis
+from showtell.generation.hypothesis import Hypothesis
 
-_WORTH_LEAVING = 0.75
+_SHRINK_BELOW = 0.75
 
 
 @dataclass
 class RunningHypotheses:
-    """P x K sentences of T tokens each.
+    """P x K sequences of T tokens each.
 
     Attributes:
         ids: int64 [P, K, T].
         log_probs: Of each token, float64 [P, K, T].
-        attention: Where the decoder looked for each token, float32 [P, K, T, R]; None: not kept.
+        attention: Attention weights of each token, float32 [P, K, T, R]; None: not recorded.
     """
 
     ids: npt.NDArray[np.int64]
@@ -29,62 +29,82 @@ class RunningHypotheses:
     attention: npt.NDArray[np.float32] | None = None
 
     @classmethod
-    def empty(cls, pictures: int, hypotheses: int) -> RunningHypotheses:
-        """Return P x K sentences of no tokens."""
-        shape = (pictures, hypotheses, 0)
+    def empty(cls, num_images: int, num_hypotheses: int) -> RunningHypotheses:
+        """Return P x K sequences without tokens."""
+        shape = (num_images, num_hypotheses, 0)
         return cls(np.zeros(shape, np.int64), np.zeros(shape, np.float64))
 
-    def watching(self, looks: Array | None) -> RunningHypotheses:
-        """Return the sentences before their first word, ready to keep looks like these, [P, 1, R] (None: none)."""
-        if looks is None:
+    @property
+    def num_tokens(self) -> int:
+        """Tokens T so far."""
+        return int(self.ids.shape[2])
+
+    def init_attention(self, weights: Array | None) -> RunningHypotheses:
+        """Return empty sequences that record attention weights like these, [P, 1, R] (None: not recorded)."""
+        if weights is None:
             return self
-        return replace(self, attention=np.zeros((*self.ids.shape, looks.shape[2]), np.float32))
+        return replace(self, attention=np.zeros((*self.ids.shape, weights.shape[2]), np.float32))
 
     def reorder(self, parents: npt.NDArray[np.int64]) -> RunningHypotheses:
-        """Return the sentences of the parents, int64 [P, K']."""
-        rows = np.arange(len(parents))[:, None]
-        attention = None if self.attention is None else self.attention[rows, parents]
-        return RunningHypotheses(self.ids[rows, parents], self.log_probs[rows, parents], attention)
+        """Return the sequences of the parents, int64 [P, K']."""
+        return self._index((np.arange(len(parents))[:, None], parents))
 
-    def filter(self, pictures: npt.NDArray[np.int64]) -> RunningHypotheses:
-        """Return the sentences about these pictures alone, int64 [P']."""
-        attention = None if self.attention is None else self.attention[pictures]
-        return RunningHypotheses(self.ids[pictures], self.log_probs[pictures], attention)
+    def filter(self, images: npt.NDArray[np.int64]) -> RunningHypotheses:
+        """Return the sequences of these images, int64 [P']."""
+        return self._index(images)
+
+    def _index(self, index: Any) -> RunningHypotheses:
+        attention = None if self.attention is None else self.attention[index]
+        return RunningHypotheses(self.ids[index], self.log_probs[index], attention)
 
     def append(
         self,
         tokens: npt.NDArray[np.int64],
         log_probs: npt.NDArray[np.float64],
-        looks: npt.NDArray[np.float32] | None,
+        weights: npt.NDArray[np.float32] | None,
     ) -> RunningHypotheses:
-        """Return the sentences with one more token each: [P, K], its log-probability [P, K], looks [P, K, R]."""
+        """Return the sequences plus a token each [P, K], its log-probability [P, K] and attention [P, K, R]."""
         attention = self.attention
-        if attention is not None and looks is not None:
-            attention = np.concatenate((attention, looks[:, :, None]), axis=2)
+        if attention is not None and weights is not None:
+            attention = np.concatenate((attention, weights[:, :, None]), axis=2)
         return RunningHypotheses(
             np.concatenate((self.ids, tokens[:, :, None]), axis=2),
             np.concatenate((self.log_probs, log_probs[:, :, None]), axis=2),
             attention,
         )
 
-    def hypothesis(self, picture: int, place: int, end: float | None, length_penalty: float) -> Hypothesis:
-        """Return one sentence; ``end`` is the log-probability of its end, None where that did not come."""
-        attention = None if self.attention is None else self.attention[picture, place]
-        return make_hypothesis(
-            self.ids[picture, place], self.log_probs[picture, place], end, length_penalty, attention
+    def hypothesis(self, image: int, index: int, end: float | None, length_penalty: float) -> Hypothesis:
+        """Return one sequence as a hypothesis; the length penalty is applied here and nowhere else.
+
+        Args:
+            image: Its image.
+            index: Its index among the image's hypotheses.
+            end: Log-probability of the end token; None if it was not generated.
+            length_penalty: The exponent of the length.
+        """
+        ids, log_probs = self.ids[image, index], self.log_probs[image, index]
+        total = float(log_probs.sum()) + (end or 0.0)
+        length = max(1, len(ids) + (end is not None))
+        return Hypothesis(
+            ids=ids.tolist(),
+            score=total / length**length_penalty,
+            log_prob=total,
+            token_log_probs=log_probs.tolist(),
+            truncated=end is None,
+            attention=None if self.attention is None else self.attention[image, index].copy(),
         )
 
 
-def gather_attention(looks: Array | None, parents: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
-    """Return where the parents [P, K'] looked, float32 [P, K', R], of looks [P, K, R]; None of None."""
-    if looks is None:
+def gather_attention(weights: Array | None, parents: npt.NDArray[np.int64]) -> npt.NDArray[np.float32] | None:
+    """Return the parents' attention weights, float32 [P, K', R], of weights [P, K, R]; None for None."""
+    if weights is None:
         return None
-    return to_numpy(looks).astype(np.float32)[np.arange(len(parents))[:, None], parents]
+    return to_numpy(weights).astype(np.float32)[np.arange(len(parents))[:, None], parents]
 
 
-def should_shrink_batch(state: Any, going: int, pictures: int) -> bool:
-    """Return whether the pictures that are done shall leave the batch: a quarter of it is worth the copying.
+def should_shrink_batch(state: Any, num_alive: int, batch_size: int) -> bool:
+    """Return whether to remove finished images from the batch: copying pays off once a quarter is finished.
 
-    A state that has no ``keep(pictures)`` carries them along; the captions are the same.
+    A state without ``filter`` carries them along; the captions are the same.
     """
-    return hasattr(state, "keep") and going <= _WORTH_LEAVING * pictures
+    return hasattr(state, "filter") and num_alive <= _SHRINK_BELOW * batch_size

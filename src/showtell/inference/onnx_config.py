@@ -1,7 +1,6 @@
-"""What an export says of itself: the ``config.json`` beside its graphs, which holds all that they do not.
+"""The configuration of an export: ``config.json`` beside its graphs. Needs neither torch nor onnxruntime.
 
-Knows neither torch nor onnxruntime. Every file's SHA-256 stands in it, so that one that was cut short or belongs to
-another export is refused (`showtell.inference.onnx_files`).
+It holds every file's SHA-256, so that truncated or foreign files are refused (`showtell.inference.onnx_files`).
 """
 
 from __future__ import annotations
@@ -17,28 +16,28 @@ from showtell.config.base import StrictModel, describe_problems
 from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
 from showtell.errors import CheckpointError
-from showtell.inference.onnx_files import AGAIN, read_outline
+from showtell.inference.onnx_files import EXPORT_AGAIN, read_outline
 
 Precision = Literal["float32", "int8"]
-Axis = Literal["pictures", "hypotheses", "regions", "length"]
+Axis = Literal["images", "hypotheses", "regions", "length"]
 
 
 class StateTensor(StrictModel):
-    """One tensor of what a decoder remembers."""
+    """One tensor of a decoder's state."""
 
     name: str = Field(description="the field of the decoder's state")
     axes: tuple[Axis | int, ...] = Field(
-        description="what each axis counts, or its size; length grows by the words"
+        description="for each axis what it counts, or its fixed size; length grows by one each step"
     )
-    constant: bool = Field(description="no step changes it: the memory that hypotheses share")
+    constant: bool = Field(description="not changed by a step: the memory that hypotheses share")
 
 
 class ExportedEncoder(StrictModel):
-    """The graph that looks: uint8 pictures [P, S, S, 3] in; regions [P, R, D], pooled [P, D], mask [P, R] out."""
+    """The encoder graph: images uint8 [P, S, S, 3] to regions [P, R, D], pooled [P, D] and mask [P, R]."""
 
     name: str
     stride_in: str | None
-    weights: str | None = Field(description="SHA-256 of the weights it was made from")
+    weights: str | None = Field(description="SHA-256 of its weights' file")
     preprocessing: Preprocessing
     width: int = Field(ge=1, description="channels D of a region")
     grid: tuple[int, int] = Field(description="rows and columns of regions")
@@ -46,7 +45,7 @@ class ExportedEncoder(StrictModel):
 
 
 class ExportedDecoder(StrictModel):
-    """The graphs that tell: ``begin`` makes the state of one hypothesis, ``step`` reads one token of each."""
+    """The decoder graphs: ``init`` makes the state of one hypothesis, ``step`` reads one token of each."""
 
     name: str
     state: tuple[StateTensor, ...]
@@ -54,16 +53,16 @@ class ExportedDecoder(StrictModel):
 
 
 class ParityReport(StrictModel):
-    """How the graphs compared with torch in float32 when they were written.
+    """The comparison of the graphs with torch in float32 when they were written.
 
-    Differences are the largest absolute ones; those of the logits under the same words.
+    Differences are maximum absolute ones; those of the logits are under the same tokens.
     """
 
-    pictures: int = Field(ge=1)
-    drawn: bool = Field(description="the pictures were drawn scenes, for want of others")
-    greedy: float = Field(ge=0, le=1, description="share of pictures with the same greedy caption")
-    beam: float = Field(ge=0, le=1, description="share of pictures with the same caption by beam search")
-    beam_size: int = Field(ge=1, description="beam width of that")
+    num_images: int = Field(ge=1)
+    synthetic: bool = Field(description="the images are drawn scenes, as none were given")
+    greedy: float = Field(ge=0, le=1, description="fraction of images with the same caption by greedy search")
+    beam: float = Field(ge=0, le=1, description="fraction of images with the same caption by beam search")
+    beam_size: int = Field(ge=1)
     logits: float = Field(ge=0)
     features: float = Field(ge=0)
 
@@ -72,25 +71,25 @@ class ExportConfig(StrictModel):
     """All of ``config.json``."""
 
     kind: Literal["showtell export"] = "showtell export"
-    format: Literal[1, 2] = 2
+    format: Literal[3] = 3
     showtell: str = Field(description="the version that wrote it")
     encoder: ExportedEncoder
     decoder: ExportedDecoder
     vocabulary: int = Field(ge=1, description="tokens V")
-    generation: DecodingOptions = Field(description="how it decodes unless told otherwise")
-    agreement: ParityReport | None = Field(None, description="none while it is being compared")
+    generation: DecodingOptions = Field(description="default decoding options")
+    parity: ParityReport | None = Field(None, description="none until the comparison")
     files: dict[str, str] = Field(description="SHA-256 of the other files")
 
 
 def read_config(directory: Path) -> ExportConfig:
-    """Return what an export says of itself.
+    """Return an export's configuration.
 
     Raises:
-        CheckpointError: no export, of another format, or a key is missing, unknown or out of range.
+        CheckpointError: not an export, of another format, or a key is missing, unknown or out of range.
     """
     values = read_outline(directory)
     try:
         return ExportConfig.model_validate_json(json.dumps(values))
     except ValidationError as error:
         problems = describe_problems(error, ExportConfig, str(directory / CONFIG))
-        raise CheckpointError(str(problems), mend=AGAIN) from error
+        raise CheckpointError(str(problems), mend=EXPORT_AGAIN) from error

@@ -1,4 +1,4 @@
-"""Caption files and folders into rows: the function behind ``showtell caption``."""
+"""Captions image files and folders: list them, caption them, write rows. The function behind ``showtell caption``."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from showtell.errors import DataError, ImageError
-from showtell.images.load import IMAGE_SUFFIXES, load_image
-from showtell.images.preprocess import crop_box
-from showtell.inference.captioner import BATCH_SIZE, Caption, Captioner
-from showtell.inference.writers import Form, header, rows
+from showtell.images.load import IMAGE_SUFFIXES
+from showtell.inference.caption import Caption
+from showtell.inference.captioner import BATCH_SIZE, Captioner
+from showtell.inference.writers import Format, header, rows
 from showtell.system.atomic import atomic_path, cannot_write, with_file_name
 from showtell.system.console import note, progress
 from showtell.system.disk_store import DiskList, text_list, to_bytes
@@ -24,19 +24,19 @@ from showtell.system.disk_store import DiskList, text_list, to_bytes
 
 @dataclass
 class CaptioningReport:
-    """How it went: pictures captioned, and what was wrong with the others."""
+    """The number of captioned images, and the problems of the others."""
 
-    captioned: int = 0
+    num_captioned: int = 0
     problems: list[str] = field(default_factory=list)
 
 
 def list_images(paths: Iterable[Path], *, recursive: bool = False) -> tuple[DiskList[Path], list[str]]:
-    """Return files as they are and folders as their pictures (by suffix, in natural order), and folders without.
+    """Return files as they are and folders as their images (by suffix, in natural order), and the problems.
 
-    Hidden files are left out; what is no folder is taken for a picture, so that it is told if it is none. The list is
-    on disk, for a folder of a million pictures would take hundreds of megabytes.
+    Hidden files are omitted. A path that is not a folder is taken for an image, so that loading it reports the error.
+    The list is on disk: for a folder of a million images it would take hundreds of megabytes.
     """
-    found = _spilled_paths()
+    found = _path_list()
     problems: list[str] = []
     for path in paths:
         try:
@@ -44,37 +44,37 @@ def list_images(paths: Iterable[Path], *, recursive: bool = False) -> tuple[Disk
                 found.add(path)
                 continue
         except OSError:
-            # A name that is too long, a folder that is closed: told when the picture is opened.
+            # A name that is too long or a closed folder: loading the image reports it.
             found.add(path)
             continue
         try:
-            # By itself, for of a folder that cannot be listed to its end nothing is captioned.
-            inside = _spilled_paths(_pictures_of(path, recursive))
+            # Listed first, so that no image is taken from a folder that cannot be read to its end.
+            inside = _path_list(_images_of(path, recursive))
         except OSError as error:
             problems.append(f"cannot read {path}: found {error.strerror}")
             continue
         if not inside:
-            hint = "" if recursive else ". Look into its folders with --recursive"
-            problems.append(f"cannot read {path}: found a folder without pictures{hint}")
-        for picture in inside:
-            found.add(picture)
+            hint = "" if recursive else ". Add --recursive for the images of its folders"
+            problems.append(f"cannot read {path}: found a folder without images{hint}")
+        for image in inside:
+            found.add(image)
     return found, problems
 
 
-def _spilled_paths(paths: Iterable[Path] = ()) -> DiskList[Path]:
+def _path_list(paths: Iterable[Path] = ()) -> DiskList[Path]:
     return DiskList(paths, pack=str, unpack=Path)
 
 
-def _pictures_of(folder: Path, recursive: bool) -> Iterator[Path]:
+def _images_of(folder: Path, recursive: bool) -> Iterator[Path]:
     for name in sorted(_names(folder, recursive), key=lambda name: _natural(name.removesuffix("/"))):
         if name.endswith("/"):
-            yield from _pictures_of(folder / name, recursive)
+            yield from _images_of(folder / name, recursive)
         else:
             yield folder / name
 
 
 def _names(folder: Path, recursive: bool) -> Iterator[str]:
-    """Yield the names of pictures, and where they are looked into those of folders, which end in a slash."""
+    """Yield the names of images and, if recursive, those of folders with a slash at the end."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -87,10 +87,9 @@ def _names(folder: Path, recursive: bool) -> Iterator[str]:
 
 
 def _natural(name: str) -> bytes:
-    """Return a key that puts ``photo2`` before ``photo10``.
+    """Return a sort key that puts ``photo2`` before ``photo10``.
 
-    Texts end in a byte lower than any in a name; before the digits of a number, which begins with no zero, stands how
-    many they are.
+    Texts end in a byte lower than any in a name; a number is its digit count, then its digits without leading zeros.
     """
     parts = re.split(r"([0-9]+)", name.casefold())
     numbers = [part.lstrip("0").encode() for part in parts[1::2]]
@@ -105,56 +104,56 @@ def caption_files(
     paths: Sequence[Path],
     *,
     output: Path | None = None,
-    form: Form = "text",
-    every: bool = False,
+    form: Format = "text",
+    all_hypotheses: bool = False,
     attention: Path | None = None,
     batch_size: int = BATCH_SIZE,
     recursive: bool = False,
     **options: Any,
 ) -> CaptioningReport:
-    """Caption pictures into rows, in the order given, each as soon as its batch is done.
+    """Caption images into rows, in the order given, each as soon as its batch is done.
 
     Args:
-        captioner: What captions them.
-        paths: Files, and folders of pictures.
-        output: A file, which appears when it is whole (``NAME.partial`` until then); None: standard output.
+        captioner: The captioner.
+        paths: Files, and folders of images.
+        output: A file, complete when it appears (``NAME.partial`` until then); None: standard output.
         form: ``text``, ``jsonl`` or ``csv`` (`showtell.inference.writers`).
-        every: Write all beam_size or samples.
-        attention: A folder for one drawing a picture.
-        batch_size: Pictures looked at together.
-        recursive: Look into folders of folders.
+        all_hypotheses: Write all hypotheses of the beam, or all samples.
+        attention: A folder for one attention drawing per image.
+        batch_size: Images per batch.
+        recursive: Include the folders of folders.
         options: Fields of `DecodingOptions`.
 
     Raises:
-        DataError: no pictures at all, or an output that cannot be written.
-        ConfigError: an option is unknown or out of range, or the decoder has no attention to draw.
+        DataError: no images at all, or an output that cannot be written.
+        ConfigError: an option is unknown or out of range, or the decoder has no attention.
     """
-    pictures, problems = list_images(paths, recursive=recursive)
-    if not pictures:
+    images, problems = list_images(paths, recursive=recursive)
+    if not images:
         raise DataError("there is nothing to caption", found="; ".join(problems))
-    outcome = CaptioningReport(problems=problems)
-    draw = None if attention is None else AttentionWriter(captioner, attention, pictures)
-    stream = captioner.stream(pictures, attention=draw is not None, batch_size=batch_size, **options)
-    with _sink(output) as sink, _bar(output, len(pictures)) as advance:
-        sink.write(header(form, every=every))
+    report = CaptioningReport(problems=problems)
+    writer = None if attention is None else AttentionWriter(attention, images)
+    stream = captioner.stream(images, attention=writer is not None, batch_size=batch_size, **options)
+    with _open_output(output) as file, _progress(output, len(images)) as advance:
+        file.write(header(form, all_hypotheses=all_hypotheses))
         for caption in stream:
             drawing = None
             if caption.error is None:
-                outcome.captioned += 1
+                report.num_captioned += 1
                 try:
-                    drawing = draw(caption) if draw is not None else None
+                    drawing = writer(caption) if writer is not None else None
                 except ImageError as error:
-                    outcome.problems.append(f"attention not drawn: {error}")
+                    report.problems.append(f"attention not drawn: {error}")
             else:
-                outcome.problems.append(caption.error)
-            sink.write(rows(caption, form, every=every, drawing=drawing))
-            sink.flush()
+                report.problems.append(caption.error)
+            file.write(rows(caption, form, all_hypotheses=all_hypotheses, drawing=drawing))
+            file.flush()
             advance(1, "")
-    return outcome
+    return report
 
 
 @contextlib.contextmanager
-def _sink(path: Path | None) -> Iterator[BinaryIO]:
+def _open_output(path: Path | None) -> Iterator[BinaryIO]:
     if path is None:
         yield sys.stdout.buffer
         return
@@ -168,7 +167,7 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
             try:
                 yield file
             except BaseException:
-                note(f"what was done is in {partial}")
+                note(f"the captions so far are in {partial}")
                 raise
             file.flush()
             os.fsync(file.fileno())
@@ -178,47 +177,36 @@ def _sink(path: Path | None) -> Iterator[BinaryIO]:
 
 
 @contextlib.contextmanager
-def _bar(output: Path | None, total: int) -> Iterator[Callable[[int, str], None]]:
+def _progress(output: Path | None, total: int) -> Iterator[Callable[[int, str], None]]:
     """Show progress, unless the rows themselves go to the terminal."""
     if output is None and sys.stdout.isatty():
         yield lambda count, detail: None
         return
-    with progress("captioning", total, unit="pictures") as advance:
+    with progress("captioning", total, unit="images") as advance:
         yield advance
 
 
 class AttentionWriter:
-    """Draws attention into a folder: ``photo.attention.png``, ``photo.attention-2.png`` for a namesake.
+    """Draws attention into a folder: ``photo.attention.png``, or ``photo.attention-2.png`` if that name is taken.
 
-    What is being captioned is never written over, whatever it is called.
+    The images that are captioned are never overwritten.
     """
 
-    def __init__(self, captioner: Captioner, folder: Path, pictures: Iterable[Path]) -> None:
-        self._captioner, self._folder = captioner, folder
-        self._taken = text_list()
-        self._inputs = text_list(os.path.realpath(path) for path in pictures)
+    def __init__(self, folder: Path, images: Iterable[Path]) -> None:
+        self._folder, self._taken = folder, text_list()
+        self._inputs = text_list(os.path.realpath(path) for path in images)
 
     def __call__(self, caption: Caption) -> str:
-        """Draw one and return its path.
+        """Draw the attention of an image file's caption and return the drawing's path.
 
         Raises:
-            PictureError: the picture can no longer be read.
+            ImageError: the image can no longer be read.
             DataError: the drawing cannot be written.
         """
-        from showtell.images.attention_overlay import draw_attention
-
-        source = Path(caption.path or "")
-        picture = load_image(source)
-        window = crop_box(picture.shape[0], picture.shape[1], self._captioner.preprocessing)
-        looks = caption.attention
-        if looks is None:
-            raise ValueError("a caption without attention cannot be drawn")
-        sheet = draw_attention(
-            picture, caption.words, looks, grid=self._captioner.grid, window=window, title=caption.text
-        )
-        target = self._folder / self._name(source.stem)
+        drawing = caption.draw_attention()
+        target = self._folder / self._name(Path(caption.path or "").stem)
         with atomic_path(target) as temporary:
-            sheet.save(temporary, "PNG")
+            drawing.save(temporary, "PNG")
         return str(target)
 
     def _name(self, stem: str) -> str:

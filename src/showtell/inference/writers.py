@@ -1,47 +1,78 @@
-"""Captions as lines of text, JSON or CSV, whatever bytes are in a file's name; no torch here."""
+"""Captions as rows of text, JSON lines or CSV, safe for file names of any bytes. Needs no torch."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterator
-from typing import Literal
+from pathlib import Path
+from typing import Literal, get_args
 
-from showtell.inference.captioner import Caption
+from showtell.errors import ConfigError, did_you_mean
+from showtell.inference.caption import Caption
 
-Form = Literal["text", "jsonl", "csv"]
-FORMS: tuple[Form, ...] = ("text", "jsonl", "csv")
+Format = Literal["text", "jsonl", "csv"]
+FORMATS: tuple[Format, ...] = get_args(Format)
 
+_SUFFIXES: dict[str, Format] = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".txt": "text",
+    ".tsv": "text",
+    "": "text",
+}
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
-def header(form: Form, *, every: bool = False) -> bytes:
-    """Return what stands before the first row."""
+def choose_format(name: str | None, output: Path | None) -> Format:
+    """Return the format that is named, else that of the output's suffix, else text.
+
+    Raises:
+        ConfigError: no such format, or another suffix.
+    """
+    if name is not None:
+        for known in FORMATS:
+            if name == known:
+                return known
+        raise ConfigError(f"--format {name} cannot be used", mend=did_you_mean(name, FORMATS))
+    suffix = "" if output is None else output.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise ConfigError(
+            f"cannot write captions to {output}",
+            found=f"the suffix '{suffix}'",
+            expected=", ".join(filter(None, _SUFFIXES)),
+            mend=f"Rename it, or name the format: --format {', '.join(FORMATS)}",
+        )
+    return _SUFFIXES[suffix]
+
+
+def header(form: Format, *, all_hypotheses: bool = False) -> bytes:
+    """Return the bytes before the first row."""
     if form != "csv":
         return b""
-    return _csv(["path", *(["rank"] if every else []), "caption", "score", "error"])
+    return _csv(["path", *(["rank"] if all_hypotheses else []), "caption", "score", "error"])
 
 
-def rows(caption: Caption, form: Form, *, every: bool = False, drawing: str | None = None) -> bytes:
-    """Return the row or rows of a picture in UTF-8.
+def rows(
+    caption: Caption, form: Format, *, all_hypotheses: bool = False, drawing: str | None = None
+) -> bytes:
+    """Return the row or rows of an image in UTF-8.
 
     Args:
-        caption: Of a picture given by its path, or its error.
-        form: ``text``: path, tab, caption, with backslash escapes; empty after the tab where there is an error.
-        every: Give all alternatives: a row each, or one list in JSON.
-        drawing: Where its attention was drawn (JSON alone says it).
+        caption: The caption of an image file, or its error.
+        form: ``text``: path, tab, caption, with backslash escapes; empty after the tab for an error.
+        all_hypotheses: Write all alternatives: a row each, or one list in JSON.
+        drawing: The path of its attention drawing (JSON only).
     """
-    path, listed = caption.path or "", caption.alternatives if every else [caption]
+    path, listed = caption.path or "", caption.alternatives if all_hypotheses else [caption]
     if form == "jsonl":
-        return _json(caption, every, drawing)
+        return _json(caption, all_hypotheses, drawing)
     if form == "csv":
         if caption.error is not None:
-            return _csv([path, *([""] if every else []), "", "", caption.error])
-        ranked = enumerate(listed, start=1)
+            return _csv([path, *([""] if all_hypotheses else []), "", "", caption.error])
         return b"".join(
-            _csv([path, *([str(rank)] if every else []), one.text, f"{one.score:.6f}", ""])
-            for rank, one in ranked
+            _csv([path, *([str(rank)] if all_hypotheses else []), one.text, f"{one.score:.6f}", ""])
+            for rank, one in enumerate(listed, start=1)
         )
     texts = [one.text for one in listed] if caption.error is None else [""]
     return "".join(f"{escape(path)}\t{escape(text)}\n" for text in texts).encode()
@@ -50,34 +81,33 @@ def rows(caption: Caption, form: Form, *, every: bool = False, drawing: str | No
 def escape(text: str) -> str:
     r"""Return text safe for one line and any terminal: ``\\``, ``\t``, ``\n``, and ``\xff`` for odd bytes."""
 
-    def escaped(character: str) -> Iterator[str]:
+    def escaped(character: str) -> str:
         code = ord(character)
-        if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is no UTF-8
-            yield f"\\x{code - 0xDC00:02x}"
-        elif 0xD800 <= code <= 0xDFFF or character in "\u2028\u2029":
-            yield f"\\u{code:04x}"
-        elif code < 32 or 127 <= code < 160:
-            yield _ESCAPES.get(character, f"\\x{code:02x}")
-        else:
-            yield _ESCAPES.get(character, character)
+        if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
+            return f"\\x{code - 0xDC00:02x}"
+        if 0xD800 <= code <= 0xDFFF or character in "\u2028\u2029":
+            return f"\\u{code:04x}"
+        if code < 32 or 127 <= code < 160:
+            return _ESCAPES.get(character, f"\\x{code:02x}")
+        return _ESCAPES.get(character, character)
 
-    return "".join(part for character in text for part in escaped(character))
+    return "".join(map(escaped, text))
 
 
-def _json(caption: Caption, every: bool, drawing: str | None) -> bytes:
+def _json(caption: Caption, all_hypotheses: bool, drawing: str | None) -> bytes:
     row: dict[str, object] = {"path": caption.path}
     if caption.error is not None:
         row["error"] = caption.error
     else:
         row.update(caption=caption.text, score=round(caption.score, 6))
-        if every:
+        if all_hypotheses:
             row["alternatives"] = [
                 {"caption": one.text, "score": round(one.score, 6)} for one in caption.alternatives
             ]
         if drawing is not None:
             row["attention"] = drawing
     text = json.dumps(row, ensure_ascii=False)
-    if not text.isprintable():  # lone surrogates of odd file names, which UTF-8 cannot hold
+    if not text.isprintable():  # lone surrogates of odd file names, which UTF-8 cannot encode
         text = json.dumps(row)
     return text.encode() + b"\n"
 
@@ -85,7 +115,7 @@ def _json(caption: Caption, every: bool, drawing: str | None) -> bytes:
 def _csv(cells: list[str]) -> bytes:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerow(cells)
-    # Odd bytes of a file name go out as they came in; anything else that is no text, as a question mark.
+    # Odd bytes of a file name are written as they are; other lone surrogates become a question mark.
     return "".join(
         one if not "\ud800" <= one <= "\udfff" or "\udc80" <= one <= "\udcff" else "?"
         for one in buffer.getvalue()

@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from PIL import Image, ImageFont
 
-from showtell.checkpoints.portable import strip_recipe_paths
+from showtell.checkpoints.model_card import strip_recipe_paths
 from showtell.errors import DataError, ImageError
 from showtell.images.load import load_image
 from showtell.report.charts import Chart

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from showtell.checkpoints.checkpoint import load_checkpoint
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from showtell.checkpoints.ensemble import make_ensemble
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
@@ -18,7 +18,7 @@ from showtell.training.predictions import write_predictions
 
 
 def evaluate_checkpoint(
-    checkpoint: Path,
+    checkpoint: Path | Checkpoint,
     *,
     data: Path,
     split: str = "dev",
@@ -35,7 +35,7 @@ def evaluate_checkpoint(
     """Let a checkpoint caption a whole split and score what it says, by the road that training uses.
 
     Args:
-        checkpoint: A checkpoint, or a run (its ``best/``).
+        checkpoint: A checkpoint, or a run (its ``best/``); or one that is loaded with its encoder.
         data: A prepared set.
         split: One of its splits.
         options: How to decode; None: as the checkpoint says.
@@ -54,7 +54,11 @@ def evaluate_checkpoint(
     """
     compute = resolve_device_config(device, "auto", threads)
     prepared = PreparedSet.load(data)
-    loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, device=compute.device)
+    loaded = (
+        checkpoint
+        if isinstance(checkpoint, Checkpoint)
+        else load_checkpoint(checkpoint, encoder_weights=encoder_weights, device=compute.device)
+    )
     assert loaded.model.encoder is not None
     regions = loaded.model.decoder.spec.reads_regions
     rows = prepared.split_rows(split)

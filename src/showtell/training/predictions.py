@@ -43,7 +43,7 @@ def write_predictions(
             "log_prob": hypothesis.log_prob,
             "truncated": hypothesis.truncated,
             "ids": hypothesis.ids,
-            "word_log_probs": hypothesis.word_log_probs,
+            "word_log_probs": hypothesis.token_log_probs,
             "words": tokenizer.words(hypothesis.ids),
             "attention": None if looked is None else np.round(looked.astype(float), 4).tolist(),
             "grid": None if looked is None or grid is None else list(grid),

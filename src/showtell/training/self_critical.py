@@ -101,7 +101,7 @@ class SelfCriticalObjective:
 
     def _allowed(self, logits: Tensor) -> Tensor:
         """Return logits [..., V] with -infinity where a token is never said."""
-        return logits.index_fill(-1, torch.tensor(self.specials.never_said, device=logits.device), -math.inf)
+        return logits.index_fill(-1, torch.tensor(self.specials.banned_ids, device=logits.device), -math.inf)
 
     def _log_probs(
         self, model: CaptioningModel, memory: EncoderInput, sampled: Tensor

@@ -341,7 +341,9 @@ def test_without_the_package_its_extra_is_named(
     flickr30k.save_to_disk(tmp_path / "saved")
     monkeypatch.setitem(sys.modules, "datasets", None)
     for path in (tmp_path / "saved", "hf:a/b"):
-        with pytest.raises(MissingExtraError, match=r"Run: pip install 'showtell\[datasets\]'"):
+        with pytest.raises(
+            MissingExtraError, match=r"Run in the clone of showtell: pip install -e '\.\[datasets\]'"
+        ):
             open_source(path)
 
 

@@ -92,7 +92,7 @@ def test_notes_mark_runs_that_are_initialized_unfinished_or_foreign(
     foreign = tmp_path / "foreign"
     shutil.copytree(run, foreign)
     config["data"] |= {"fingerprint": "f" * 64, "name": "birds"}
-    config["averaged"] = [{"decoder": "a" * 64, "share": 0.5}, {"decoder": "b" * 64, "share": 0.5}]
+    config["merged_from"] = [{"decoder": "a" * 64, "weight": 0.5}, {"decoder": "b" * 64, "weight": 0.5}]
     (foreign / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
     found = collect(
         [run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", allow_other_dataset=True

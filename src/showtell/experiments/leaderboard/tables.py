@@ -154,7 +154,7 @@ def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:
     init_from = (recipe.get("training") or {}).get("init_from")
     if init_from:
         notes.append("initialized from another captioner, whose minutes are not counted.")
-    merged = row.entry.models[0].config.get("averaged")
+    merged = row.entry.models[0].config.get("merged_from")
     if merged:
         notes.append(f"its weights are the mean of those of {len(merged)} captioners.")
     if not all(model.finished for model in row.entry.models):

@@ -1,0 +1,101 @@
+"""The caption of an image: text, scores, alternatives and attention."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from showtell.config.preprocessing import Preprocessing
+from showtell.errors import ConfigError, ImageError
+from showtell.images.load import ImageSource, load_image
+from showtell.images.preprocess import crop_box
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+@dataclass(frozen=True)
+class View:
+    """The image of a caption with attention, and the part of it that the regions cover."""
+
+    source: ImageSource
+    preprocessing: Preprocessing
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, repr=False)
+class Caption:
+    """The caption of an image, or the error that prevented it.
+
+    Attributes:
+        text: The caption.
+        score: Log-probability with the length penalty, natural logarithm; -infinity for an error.
+        words: The words.
+        word_log_probs: Log-probability of each word.
+        alternatives: All hypotheses of the beam, or all samples, best first, this one included.
+        attention: Attention weights of each word, float32 [T, R], regions row by row; None unless requested.
+        path: The image's path, if it was given as one.
+        error: The reason for a missing caption; None if there is one.
+        log_prob: Sum of the log-probabilities of the words, and of the end if it was generated.
+        truncated: No end within ``max_tokens``.
+    """
+
+    text: str
+    score: float
+    words: list[str] = field(default_factory=list)
+    word_log_probs: list[float] = field(default_factory=list)
+    alternatives: list[Caption] = field(default_factory=list)
+    attention: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    path: str | None = None
+    error: str | None = None
+    log_prob: float = -math.inf
+    truncated: bool = False
+    _view: View | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        if self.error is not None:
+            return f"Caption(error={self.error!r})"
+        return f"Caption({self.text!r}, log_prob={self.log_prob:.2f})"
+
+    def _repr_html_(self) -> str:
+        if self.error is not None:
+            return f"<p><b>error:</b> {html.escape(self.error)}</p>"
+        ranked = self.alternatives or [self]
+        rows = [f"<tr><td>{html.escape(one.text)}</td><td>{one.log_prob:.2f}</td></tr>" for one in ranked]
+        table = f"<table><tr><th>caption</th><th>log-probability</th></tr>{''.join(rows)}</table>"
+        if self.attention is None:
+            return table
+        buffer = io.BytesIO()
+        try:
+            self.draw_attention().save(buffer, "PNG")
+        except ImageError:  # the file is no longer there
+            return table
+        return f'{table}<img src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}">'
+
+    def draw_attention(self) -> Image:
+        """Draw the image and, for each word, its attention map.
+
+        Raises:
+            ConfigError: the caption has no attention.
+            ImageError: the image can no longer be read.
+        """
+        from showtell.images.attention_overlay import draw_attention
+
+        if self.attention is None or self._view is None:
+            raise ConfigError(
+                "attention cannot be drawn",
+                found="a caption without attention",
+                mend="Request it: captioner.caption(image, attention=True)",
+            )
+        image, view = load_image(self._view.source), self._view
+        window = crop_box(image.shape[0], image.shape[1], view.preprocessing)
+        return draw_attention(
+            image, self.words, self.attention, grid=view.grid, window=window, title=self.text
+        )
