@@ -27,7 +27,7 @@ def make_features(seed: int = 0) -> Features:
 
 def share_of_the_sentinel(decoder: AdaptiveDecoder, state: AdaptiveState) -> Tensor:
     hidden = torch.randn(2, 4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    return decoder._look(hidden, hidden.tanh(), state)[2]
+    return decoder._attend(hidden, hidden.tanh(), state)[2]
 
 
 def test_a_step_is_the_papers_equations() -> None:

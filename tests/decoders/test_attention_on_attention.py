@@ -61,7 +61,7 @@ def test_what_was_found_is_read_with_the_next_word() -> None:
     first, second = decoder.init_state(features, 1), state
     word = decoder.input_proj(decoder.word_embedding(tokens))
     for before in (first, second):
-        seen = before.picture.unsqueeze(1) + before.context
+        seen = before.image.unsqueeze(1) + before.context
         gates = word + decoder.recurrent_proj(torch.cat((seen, before.hidden), dim=2))
         write, keep, content, expose = gates.chunk(4, dim=2)
         cell = keep.sigmoid() * before.cell + write.sigmoid() * content.tanh()
@@ -78,7 +78,7 @@ def test_as_many_layers_refine_the_regions_as_were_asked_for(refine_layers: int)
     regions = torch.relu(decoder.region_proj(make_features().regions))
     for layer in decoder.refine_layers:
         regions = layer(regions, make_features().mask)
-    torch.testing.assert_close(decoder.init_state(make_features(), 1).picture, regions.mean(dim=1))
+    torch.testing.assert_close(decoder.init_state(make_features(), 1).image, regions.mean(dim=1))
 
 
 def test_a_refined_region_knows_of_the_others_that_are_real_and_of_no_other() -> None:

@@ -245,10 +245,8 @@ def test_the_first_loss_is_log_v_when_the_output_layer_is_zero(decoder: Any) -> 
 def test_a_decoder_learns_pictures_by_heart_and_every_weight_has_a_gradient(decoder: Any) -> None:
     decoder = decoder.float().train()
     for module in decoder.modules():
-        if isinstance(module, torch.nn.Dropout):
+        if isinstance(module, torch.nn.Dropout | Dropout):
             module.p = 0.0
-        if isinstance(module, Dropout):
-            module.share = 0.0
         if isinstance(module, torch.nn.LSTM):
             module.dropout = 0.0
     seen = torch.rand(8, REGIONS, WIDTH, generator=torch.Generator().manual_seed(5))

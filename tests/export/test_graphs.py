@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from showtell.config.generation import DecodingOptions
-from showtell.decoders.base import select_hypotheses
+from showtell.decoders.base import reorder_hypotheses
 from showtell.encoders.features import Features
 from showtell.errors import ExportError
 from showtell.export.graphs import write_decoder
@@ -116,7 +116,7 @@ class RecallState:
     picture: Tensor
 
     def reorder(self, parents: Tensor) -> Self:
-        return replace(self, words=select_hypotheses(self.words, parents))
+        return replace(self, words=reorder_hypotheses(self.words, parents))
 
     def filter(self, pictures: Tensor) -> Self:
         return type(self)(self.words[pictures], self.picture[pictures])
@@ -162,7 +162,7 @@ class OddState:
     hidden: Any
 
     def reorder(self, parents: Tensor) -> OddState:
-        return OddState(select_hypotheses(self.hidden, parents).flip(1))
+        return OddState(reorder_hypotheses(self.hidden, parents).flip(1))
 
     def filter(self, pictures: Tensor) -> OddState:
         return OddState(self.hidden[pictures])

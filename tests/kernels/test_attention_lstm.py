@@ -1,113 +1,110 @@
-"""Sentences read by an LSTM that looks: the numbers and gradients of plain steps, one word after another."""
+"""The recurrence of Show, Attend and Tell: the numbers and gradients of the formulas, one word after another."""
 
 from __future__ import annotations
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
 
-from showtell.kernels import additive_attention as additive
-from showtell.kernels.attention_lstm import AttentionInputs, AttentionLstmWeights, attention_lstm
+from showtell.kernels import additive_attention
+from showtell.kernels.attention_lstm import AttentionLstmLayers, attention_lstm
 from showtell.kernels.packed_lstm import PackedBatch
 
-PAD, PICTURES, REGIONS = 0, 2, 3
+PAD, IMAGES, CAPTIONS, LENGTH, REGIONS = 0, 2, 3, 4, 3
 HIDDEN, MEMORY, ATTENTION = 4, 5, 6
-TOKENS = torch.tensor([[3, 1, 2, 0], [4, 0, 0, 0], [0, 0, 0, 0], [2, 2, 0, 0], [1, 2, 3, 4], [1, 1, 1, 0]])
-"""Three sentences about each picture, one of them empty, none in the order of lengths."""
+TOKENS = torch.tensor(
+    [[[3, 1, 2, 0], [4, 0, 0, 0], [0, 0, 0, 0]], [[2, 2, 0, 0], [1, 2, 3, 4], [1, 1, 1, 0]]]
+)
+"""Three captions of each image, one of them empty, not sorted by length."""
+MASK = torch.tensor([[True, True, True], [True, False, True]])
 
 
-def drawn(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
+def draw(dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
     torch.manual_seed(0)
     shapes = {
-        "words": (13, 4 * HIDDEN),
-        "hidden": (len(TOKENS), HIDDEN),
-        "cell": (len(TOKENS), HIDDEN),
-        "values": (PICTURES, REGIONS, MEMORY),
-        "keys": (PICTURES, REGIONS, ATTENTION),
-        "from_hidden": (ATTENTION + MEMORY + 4 * HIDDEN, HIDDEN),
-        "gate": (MEMORY,),
-        "from_seen": (4 * HIDDEN, MEMORY),
-        "energy": (ATTENTION,),
+        "gates": (13, 4 * HIDDEN),
+        "hidden": (IMAGES, CAPTIONS, HIDDEN),
+        "cell": (IMAGES, CAPTIONS, HIDDEN),
+        "values": (IMAGES, REGIONS, MEMORY),
+        "keys": (IMAGES, REGIONS, ATTENTION),
+        "query": (ATTENTION, HIDDEN),
+        "gate": (MEMORY, HIDDEN),
+        "gate_bias": (MEMORY,),
+        "context": (4 * HIDDEN, MEMORY + HIDDEN),
+        "energy": (1, ATTENTION),
     }
     return {name: torch.randn(shape, dtype=dtype, requires_grad=True) for name, shape in shapes.items()}
 
 
-def mask() -> Tensor:
-    return torch.tensor([[True, True, True], [True, False, True]])
+def kernel(of: dict[str, Tensor], batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    layers = [
+        SimpleNamespace(weight=of[name], bias=of["gate_bias"])
+        for name in ("query", "gate", "context", "energy")
+    ]
+    state = {name: of[name] for name in ("hidden", "cell", "keys", "values")}
+    return attention_lstm(of["gates"], batch, AttentionLstmLayers(*cast(Any, layers)), **state, mask=MASK)
 
 
-def read(of: dict[str, Tensor], sentences: PackedBatch) -> tuple[Tensor, Tensor]:
-    weights = AttentionLstmWeights(of["from_hidden"], of["gate"], of["from_seen"], of["energy"])
-    sight = AttentionInputs(of["values"], of["keys"], mask())
-    return attention_lstm(of["words"], sentences, (of["hidden"], of["cell"]), sight, weights)
+def reference(of: dict[str, Tensor], batch: PackedBatch) -> tuple[Tensor, Tensor]:
+    """Return the same by Xu et al. 2015, equations 1 to 6 and section 4.2.1."""
+    gates, values, keys = batch.unpack(of["gates"]), of["values"].unsqueeze(1), of["keys"].unsqueeze(1)
+    hidden, cell, steps = of["hidden"], of["cell"], []
+    for step in range(LENGTH):
+        energy = torch.tanh(keys + (hidden @ of["query"].t()).unsqueeze(2)) @ of["energy"].squeeze(
+            0
+        )  # [P, K, R]
+        attention = energy.masked_fill(~MASK.unsqueeze(1), float("-inf")).softmax(dim=2)
+        context = (attention.unsqueeze(3) * values).sum(dim=2)  # [P, K, M]
+        context = torch.sigmoid(hidden @ of["gate"].t() + of["gate_bias"]) * context
+        raw = gates[:, :, step] + torch.cat((context, hidden), dim=2) @ of["context"].t()
+        forget_gate, input_gate, output_gate, cell_gate = raw.chunk(4, dim=2)
+        cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(cell_gate)
+        hidden = torch.sigmoid(output_gate) * torch.tanh(cell)
+        steps.append((hidden, context))
+    hidden, context = (batch.pack(torch.stack(parts, dim=2)) for parts in zip(*steps, strict=True))
+    return hidden, context
 
 
-def step_by_step(of: dict[str, Tensor], sentences: PackedBatch) -> tuple[Tensor, Tensor]:
-    """Return the same by the formulas, a sentence at a time: Xu et al. 2015, equations 1 to 6 and section 4.2.1."""
-    words = sentences.unpack(of["words"])
-    held: list[Any] = [(of["words"].new_zeros(TOKENS.shape[1], HIDDEN),) * 2 for _ in TOKENS]
-    context = [of["words"].new_zeros(TOKENS.shape[1], MEMORY) for _ in TOKENS]
-    for number, tokens in enumerate(TOKENS):
-        picture = number // (len(TOKENS) // PICTURES)
-        values, keys, real = of["values"][picture], of["keys"][picture], mask()[picture]
-        hidden, cell, said, looked = of["hidden"][number], of["cell"][number], [], []
-        for word in words[number][: int((tokens != PAD).sum())]:
-            query, gate, gates = (of["from_hidden"] @ hidden).split((ATTENTION, MEMORY, 4 * HIDDEN))
-            energy = torch.tanh(keys + query) @ of["energy"]
-            attention = energy.masked_fill(~real, float("-inf")).softmax(0)
-            seen = torch.sigmoid(gate + of["gate"]) * (attention @ values)
-            keep, write, expose, content = (word + gates + of["from_seen"] @ seen).chunk(4)
-            cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(content)
-            hidden = torch.sigmoid(expose) * torch.tanh(cell)
-            said.append(hidden)
-            looked.append(seen)
-        rest = TOKENS.shape[1] - len(said)
-        held[number] = torch.stack([*said, *[hidden.new_zeros(HIDDEN)] * rest])
-        context[number] = torch.stack([*looked, *[hidden.new_zeros(MEMORY)] * rest])
-    return sentences.pack(torch.stack(held)), sentences.pack(torch.stack(context))
-
-
-@pytest.mark.parametrize("at_once", [1, 40, 2**19])
-def test_outputs_and_gradients_are_those_of_the_formulas(
-    at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(additive, "NUMBERS_AT_ONCE", at_once)
-    of, sentences = drawn(), PackedBatch.of(TOKENS, PAD)
-    weigh = torch.randn(len(of["words"]), HIDDEN + MEMORY, dtype=torch.float64)
-    found, wanted = (torch.cat(form(of, sentences), dim=1) for form in (read, step_by_step))
-    torch.testing.assert_close(found, wanted)
-    by_found, by_wanted = (
-        torch.autograd.grad((out * weigh).sum(), list(of.values())) for out in (found, wanted)
+@pytest.mark.parametrize("elements", [1, 40, 2**19])
+def test_outputs_and_gradients_equal_the_formulas(elements: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(additive_attention, "BLOCK_ELEMENTS", elements)
+    of, batch = draw(), PackedBatch.of(TOKENS, PAD)
+    weights = torch.randn(len(of["gates"]), HIDDEN + MEMORY, dtype=torch.float64)
+    outputs, expected = (torch.cat(form(of, batch), dim=1) for form in (kernel, reference))
+    torch.testing.assert_close(outputs, expected)
+    grads, expected_grads = (
+        torch.autograd.grad((out * weights).sum(), list(of.values())) for out in (outputs, expected)
     )
-    for name, one, other in zip(of, by_found, by_wanted, strict=True):
-        torch.testing.assert_close(one, other, msg=lambda text, name=name: f"{name}: {text}")
+    for name, grad, expected_grad in zip(of, grads, expected_grads, strict=True):
+        torch.testing.assert_close(grad, expected_grad, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def test_bfloat16_stays_near_the_exact() -> None:
-    sentences, of = PackedBatch.of(TOKENS, PAD), drawn()
+    batch, of = PackedBatch.of(TOKENS, PAD), draw()
     rounded = {
-        name: part.detach().to(torch.bfloat16 if name in ("words", "values", "keys") else torch.float32)
+        name: part.detach().to(torch.bfloat16 if name in ("gates", "values", "keys") else torch.float32)
         for name, part in of.items()
     }
     for part in rounded.values():
         part.requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        found = torch.cat(read(rounded, sentences), dim=1)
-    assert found.dtype == torch.bfloat16
-    wanted = torch.cat(read(of, sentences), dim=1)
-    torch.testing.assert_close(found.double(), wanted, rtol=0, atol=0.05)
-    by_found = torch.autograd.grad(found.float().square().sum(), list(rounded.values()))
-    by_wanted = torch.autograd.grad(wanted.square().sum(), list(of.values()))
-    for name, one, other in zip(of, by_found, by_wanted, strict=True):
-        assert one.dtype == rounded[name].dtype
-        assert float((one.double() - other).norm() / other.norm()) < 0.05, name
+        outputs = torch.cat(kernel(rounded, batch), dim=1)
+    assert outputs.dtype == torch.bfloat16
+    expected = torch.cat(kernel(of, batch), dim=1)
+    torch.testing.assert_close(outputs.double(), expected, rtol=0, atol=0.05)
+    grads = torch.autograd.grad(outputs.float().square().sum(), list(rounded.values()))
+    expected_grads = torch.autograd.grad(expected.square().sum(), list(of.values()))
+    for name, grad, expected_grad in zip(of, grads, expected_grads, strict=True):
+        assert grad.dtype == rounded[name].dtype
+        assert float((grad.double() - expected_grad).norm() / expected_grad.norm()) < 0.05, name
 
 
-def test_no_sentence_at_all_gives_nothing() -> None:
-    of = drawn()
-    of["words"] = of["words"].detach()[:0].requires_grad_()
-    hidden, context = read(of, PackedBatch.of(torch.zeros_like(TOKENS), PAD))
+def test_empty_captions_give_no_outputs() -> None:
+    of = draw()
+    of["gates"] = of["gates"].detach()[:0].requires_grad_()
+    hidden, context = kernel(of, PackedBatch.of(torch.zeros_like(TOKENS), PAD))
     assert (hidden.shape, context.shape) == ((0, HIDDEN), (0, MEMORY))
     (hidden.sum() + context.sum()).backward()

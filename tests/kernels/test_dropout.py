@@ -1,4 +1,4 @@
-"""Dropout keeps the share it says, the mean, and its word about seeds."""
+"""Dropout: the share of zeros, the mean, the gradient, and seeds."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import torch
 from showtell.kernels.dropout import Dropout
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.5, 0.9])
-def test_the_share_of_zeros_and_the_mean_are_kept(share: float) -> None:
+@pytest.mark.parametrize("p", [0.1, 0.3, 0.5, 0.9])
+def test_the_share_of_zeros_and_the_mean(p: float) -> None:
     torch.manual_seed(0)
-    dropped = Dropout(share)(torch.ones(1001, 999))
-    assert float((dropped == 0).float().mean()) == pytest.approx(share, abs=0.004)
+    dropped = Dropout(p)(torch.ones(1001, 999))
+    assert float((dropped == 0).float().mean()) == pytest.approx(p, abs=0.004)
     assert float(dropped.mean()) == pytest.approx(1.0, abs=0.01)
     assert len(dropped.unique()) == 2
 
@@ -42,7 +42,7 @@ def test_a_seed_gives_the_same_mask_and_another_a_different_one() -> None:
     assert not torch.equal(drawn[0], drawn[2])
 
 
-def test_nothing_changes_when_judging_or_without_a_share() -> None:
+def test_nothing_changes_in_eval_mode_or_with_p_0() -> None:
     values = torch.randn(10)
     assert torch.equal(Dropout(0.5).eval()(values), values)
     assert torch.equal(Dropout(0.0)(values), values)

@@ -178,7 +178,7 @@ def test_a_frozen_encoder_looks_once_at_a_live_picture(trainable: bool, looks: i
 class Script(DecoderState):
     """Which sentence of which picture, int64 [P, K]."""
 
-    OF_HYPOTHESES = ("number",)
+    PER_HYPOTHESIS = ("number",)
 
     number: Tensor
     picture: Tensor

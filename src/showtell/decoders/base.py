@@ -1,12 +1,15 @@
-"""What every decoder can do.
+"""The interface of all decoders, and what they share.
 
-Searches go through `init_state` and `step` and know nothing else; training goes through `forward_hidden` and `project`.
+Generation calls `init_state` once and `step` for each token; training calls `forward_hidden` (teacher forcing) and
+`project`. Both give the same logits.
+
+Shapes: P images, K hypotheses of each (K captions in training), T tokens, R regions, V tokens in the vocabulary.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Protocol, Self, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,78 +18,46 @@ from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
 
 
-class State(Protocol):
-    """What a decoder remembers of each hypothesis: tensors with leading [P, K].
+class BaseDecoder(nn.Module, ABC):
+    """A decoder: ``<bos>`` is the first token that it reads, ``<eos>`` the last one that it predicts.
 
-    A state may also have ``keep(pictures)``, which returns the states of these pictures alone, int64 [P']; with it
-    pictures whose captions are done leave the batch of a search.
+    States are dataclasses of tensors, see `showtell.decoders.state.DecoderState`.
     """
 
-    def reorder(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K'], each an index into K."""
-        ...
-
-    def filter(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P']: a search lets go of those that are done."""
-        ...
-
-
-S = TypeVar("S", bound=State)
-
-
-class Decoder(Protocol[S]):
-    """P pictures x K hypotheses: one step, or a whole sentence by teacher forcing; both give the same logits."""
-
-    def init_state(self, features: Features, hypotheses: int) -> S:
-        """Return the state of K hypotheses about each picture before the first word."""
-        ...
-
-    def step(self, tokens: Tensor, state: S) -> tuple[Tensor, S, Tensor | None]:
-        """Read one token per hypothesis.
-
-        Args:
-            tokens: int64 [P, K], ``<bos>`` first.
-            state: What `init_state` or the previous step returned.
-
-        Returns:
-            Logits of the next token float32 [P, K, V], the new state, and where the decoder looked
-            float32 [P, K, R] (None for decoders without attention).
-        """
-        ...
-
-    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return what it holds after each token, float [P, K, T, X], for ids int64 [P, K, T] (teacher forcing).
-
-        ``<bos>`` comes first. What stands where the token read is ``<pad>`` means nothing: a decoder may leave it
-        out of its work.
-        """
-        ...
-
-    def project(self, held: Tensor) -> Tensor:
-        """Return the logits of the next token, float [..., V] in the precision of training, for what `forward_hidden` held.
-
-        It is a step of its own so that the vocabulary is gone through where there is a word, and not for padding.
-        """
-        ...
-
-    def forward(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return logits float32 [P, K, T, V] for token ids int64 [P, K, T], ``<bos>`` first: `forward_hidden`, then `project`."""
-        ...
-
-
-class BaseDecoder(nn.Module, ABC):
-    """What decoders share: the next word is named by one layer over what was held, after dropout."""
-
+    word_embedding: nn.Embedding
     dropout: Dropout
     output: nn.Linear
 
     @abstractmethod
-    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return what it holds after each token, see `Decoder.read`."""
+    def init_state(self, features: Features, num_hypotheses: int) -> Any:
+        """Return the state of K hypotheses of each image before the first token."""
 
-    def project(self, held: Tensor) -> Tensor:
-        """Return logits float [..., V] for float [..., X]."""
-        logits: Tensor = self.output(self.dropout(held))
+    @abstractmethod
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
+        """Read one token per hypothesis.
+
+        Args:
+            tokens: int64 [P, K].
+            state: From `init_state` or the previous step.
+
+        Returns:
+            Logits of the next token float32 [P, K, V], the new state, and the attention weights float32 [P, K, R]
+            (None for a decoder without attention).
+        """
+
+    @abstractmethod
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return the hidden states float [P, K, T, X] after each of the tokens int64 [P, K, T] (teacher forcing).
+
+        Where the token is ``<pad>`` the hidden state is undefined: a decoder may skip it.
+        """
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Project hidden states float [..., X] to vocabulary logits float [..., V].
+
+        Separate from `forward_hidden` so that padding is never projected.
+        """
+        logits: Tensor = self.output(self.dropout(hidden))
         return logits
 
     def forward(self, features: Features, tokens: Tensor) -> Tensor:
@@ -94,20 +65,51 @@ class BaseDecoder(nn.Module, ABC):
         return self.project(self.forward_hidden(features, tokens)).float()
 
 
+class RecurrentDecoder(BaseDecoder):
+    """A decoder that reads one word after another: it defines `init_state` and `advance`.
+
+    `forward_hidden` is the plain loop over `advance`. Decoders that train often override it with a kernel that
+    computes the same faster.
+    """
+
+    @abstractmethod
+    def advance(self, words: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
+        """Read one word vector per hypothesis, float [P, K, E].
+
+        Returns:
+            The hidden states float [P, K, X] that `project` takes, the new state, and the attention weights.
+        """
+
+    def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
+        """Embed the tokens, `advance`, and `project`; see `BaseDecoder.step`."""
+        hidden, state, attention = self.advance(self.dropout(self.word_embedding(tokens)), state)
+        return self.project(hidden).float(), state, attention
+
+    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
+        """Return the hidden states float [P, K, T, X], by a loop over `advance`."""
+        words = self.dropout(self.word_embedding(tokens))  # [P, K, T, E]
+        state = self.init_state(features, tokens.shape[1])
+        hidden_states = []
+        for words_now in words.unbind(dim=2):
+            hidden, state, _ = self.advance(words_now, state)
+            hidden_states.append(hidden)
+        return torch.stack(hidden_states, dim=2)
+
+
 def check_regions(features: Features) -> None:
-    """Refuse pictures that cannot be attended to: the softmax over no region is NaN.
+    """Refuse images without regions: their attention, a softmax over nothing, is NaN.
 
     Raises:
-        ValueError: a picture has no real region.
+        ValueError: an image has no real region.
     """
-    # An exported graph cannot look at its numbers; what runs it knows that encoders leave no picture without.
+    # An exported graph cannot branch on values; the encoders that feed it give every image a region.
     if not torch.compiler.is_exporting() and not bool(features.mask.any(dim=1).all()):
-        raise ValueError("a picture without a real region cannot be attended to")
+        raise ValueError("an image without a real region cannot be attended to")
 
 
-def select_hypotheses(values: Tensor, parents: Tensor) -> Tensor:
-    """Gather ``values`` [P, K, ...] by ``parents`` int64 [P, K'], each an index into K -> [P, K', ...]."""
-    first = torch.arange(parents.shape[0], device=parents.device).unsqueeze(1) * values.shape[1]
-    # By rows: gathering number by number takes several times as long where states are wide.
-    chosen = values.flatten(0, 1).index_select(0, (first + parents).flatten())
-    return chosen.view(*parents.shape, *values.shape[2:])
+def reorder_hypotheses(values: Tensor, beam_indices: Tensor) -> Tensor:
+    """Gather ``values`` [P, K, ...] by ``beam_indices`` int64 [P, K'], each an index into K -> [P, K', ...]."""
+    offsets = torch.arange(beam_indices.shape[0], device=beam_indices.device).unsqueeze(1) * values.shape[1]
+    # index_select copies whole rows; torch.gather copies single numbers, several times as slow for wide states.
+    rows = values.flatten(0, 1).index_select(0, (offsets + beam_indices).flatten())
+    return rows.view(*beam_indices.shape, *values.shape[2:])

@@ -1,4 +1,4 @@
-"""The decoders we have, by name."""
+"""The decoders by name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ DECODERS: dict[str, Any] = {
 
 
 def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> AnyDecoder:
-    """Return a new decoder for a spec of `showtell.config.decoders`, freshly initialised."""
+    """Return a new decoder for a spec of `showtell.config.decoders`, with initial weights."""
     decoder: AnyDecoder = DECODERS[spec.name](
         spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id
     )

@@ -1,11 +1,18 @@
-"""Two LSTMs, one on the other, and between them a look at the picture.
+"""Two LSTMs with multi-head attention between them.
 
-The lower LSTM reads each word joined with the picture as a whole; what it then holds asks the regions, by attention
-with several heads; the upper LSTM reads what was found beside what was asked, and names the next word. Anderson et
-al., "Bottom-Up and Top-Down Attention" (2018), section 3.2, with two changes: scaled dot products with several heads
-(Vaswani et al. 2017, equation 1 and section 3.2.2) in place of additive attention, and no way back from the upper
-LSTM to the lower one. So nothing in a layer waits for the layer above: under teacher forcing each part is one call
-over whole sentences.
+After Anderson et al., "Bottom-Up and Top-Down Attention for Image Captioning and Visual Question Answering" (2018),
+section 3.2. For the word w_t and the image v (the pooled vector), with a_i the regions:
+
+    h1_t = attention LSTM([w_t, v], h1_{t-1})
+    z_t  = MultiHead(W_Q h1_t, W_K a, W_V a)      (Vaswani et al. 2017, equation 1 and section 3.2.2)
+    h2_t = language LSTM([h1_t, z_t], h2_{t-1})
+    p_t  = softmax(W_p h2_t)
+
+Two changes to the paper: scaled dot products with several heads in place of additive attention, and h2_{t-1} is no
+input of the attention LSTM. So no layer depends on the layer above it: under teacher forcing each is one call over
+whole captions.
+
+Shapes: P images, K hypotheses of each, T tokens, R regions, E word width, H LSTM width, M region width, N heads.
 """
 
 from __future__ import annotations
@@ -16,46 +23,46 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import StackedSpec
-from showtell.decoders.base import BaseDecoder, check_regions
+from showtell.decoders.base import RecurrentDecoder, check_regions
 from showtell.decoders.state import DecoderState
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.lstm_step import StepLstm
-from showtell.kernels.multihead_attention import attend, memory_by_head
+from showtell.kernels.multihead_attention import attend, split_heads_contiguous
 from showtell.kernels.packed_lstm import PackedBatch, packed_lstm
 
 
 @dataclass(frozen=True)
 class StackedState(DecoderState):
-    """Hidden and cell of both LSTMs, beside the memory that all hypotheses of a picture share.
+    """The state of both LSTMs for each hypothesis, and the image, which all hypotheses share.
 
     Attributes:
-        hidden: float [P, K, 2, H], the lower LSTM first.
-        cell: float [P, K, 2, H].
-        picture: The picture as a whole, projected [P, E].
-        keys: What queries are compared with [P, N, R, M/N], N heads.
-        values: What they find [P, N, R, M/N].
+        hidden: h1_t and h2_t, float [P, K, 2, H].
+        cell: Their cells, float [P, K, 2, H].
+        image: The projected pooled vector v, float [P, E].
+        keys: W_K a, float [P, N, R, M/N].
+        values: W_V a, float [P, N, R, M/N].
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES = ("hidden", "cell")
+    PER_HYPOTHESIS = ("hidden", "cell")
 
     hidden: Tensor
     cell: Tensor
-    picture: Tensor
+    image: Tensor
     keys: Tensor
     values: Tensor
     mask: Tensor
 
 
-class StackedDecoder(BaseDecoder):
+class StackedDecoder(RecurrentDecoder):
     """The decoder named ``stacked``.
 
     Args:
         spec: Sizes and dropout.
         vocabulary: Number of tokens V.
-        encoder_width: Width D of regions and pooled vector.
-        pad_id: The token whose vector stays zero.
+        encoder_width: Channels D of the encoder's regions and pooled vector.
+        pad_id: The token whose vector is zero.
     """
 
     def __init__(self, spec: StackedSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
@@ -74,59 +81,57 @@ class StackedDecoder(BaseDecoder):
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
 
-    def init_state(self, features: Features, hypotheses: int) -> StackedState:
-        """Project the regions once; K hypotheses start from zero states."""
+    def init_state(self, features: Features, num_hypotheses: int) -> StackedState:
+        """Project the image and its regions once; both LSTMs start from zeros."""
         check_regions(features)
         regions = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
-        start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, 2, self.spec.hidden)
+        zeros = self.output.weight.new_zeros(len(features.pooled), num_hypotheses, 2, self.spec.hidden)
         return StackedState(
-            hidden=start,
-            cell=start,
-            picture=self.dropout(torch.relu(self.image_proj(features.pooled))),  # [P, E]
-            keys=memory_by_head(self.key_proj(regions), self.spec.heads),  # [P, N, R, M/N]
-            values=memory_by_head(self.value_proj(regions), self.spec.heads),
+            hidden=zeros,
+            cell=zeros,
+            image=self.dropout(torch.relu(self.image_proj(features.pooled))),  # [P, E]
+            keys=split_heads_contiguous(self.key_proj(regions), self.spec.heads),  # [P, N, R, M/N]
+            values=split_heads_contiguous(self.value_proj(regions), self.spec.heads),
             mask=features.mask,
         )
 
-    def step(self, tokens: Tensor, state: StackedState) -> tuple[Tensor, StackedState, Tensor]:
-        """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R].
-
-        The attention is the mean over the heads.
-        """
-        pictures, hypotheses = tokens.shape
-        words = self.dropout(self.word_embedding(tokens))  # [P, K, E]
-        picture = state.picture.unsqueeze(1).expand(-1, hypotheses, -1)
-        hidden, cell = state.hidden.flatten(0, 1), state.cell.flatten(0, 1)  # [P*K, 2, H]
-        heard = torch.cat((words.to(picture.dtype), picture), dim=-1).flatten(0, 1)  # [P*K, 2E]
-        lower = self.attention_lstm.step(heard, hidden[:, 0], cell[:, 0])
-        found, attention = self._look(self.query_proj(lower[0]).view(pictures, hypotheses, -1), state)
-        joined = self.dropout(torch.cat((lower[0], found.flatten(0, 1).to(lower[0].dtype)), dim=-1))
-        upper = self.language_lstm.step(joined, hidden[:, 1], cell[:, 1])
-        hidden, cell = (
-            torch.stack(parts, dim=1).view(pictures, hypotheses, 2, -1)
-            for parts in zip(lower, upper, strict=True)
+    def advance(self, words: Tensor, state: StackedState) -> tuple[Tensor, StackedState, Tensor]:
+        """Advance both LSTMs by a word, float [P, K, E]; return h2_t [P, K, H]; attention is the heads' mean."""
+        image = state.image.unsqueeze(1).expand(-1, words.shape[1], -1)  # [P, K, E]
+        lstm_input = torch.cat((words.to(image.dtype), image), dim=-1)
+        h_attention, c_attention = self.attention_lstm.step(
+            lstm_input, state.hidden[:, :, 0], state.cell[:, :, 0]
         )
-        state = replace(state, hidden=hidden, cell=cell)
-        return self.project(hidden[:, :, 1]).float(), state, attention.mean(dim=1).float()
+        context, attention = self._attend(self.query_proj(h_attention), state)  # [P, K, M], [P, N, K, R]
+        lstm_input = self.dropout(torch.cat((h_attention, context.to(h_attention.dtype)), dim=-1))
+        h_language, c_language = self.language_lstm.step(
+            lstm_input, state.hidden[:, :, 1], state.cell[:, :, 1]
+        )
+        state = replace(
+            state,
+            hidden=torch.stack((h_attention, h_language), dim=2),
+            cell=torch.stack((c_attention, c_language), dim=2),
+        )
+        return h_language, state, attention.mean(dim=1).float()
 
     def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return the upper LSTM's float [P, K, T, H] for tokens int64 [P, K, T], zero for padding."""
-        pictures, hypotheses, length = tokens.shape
-        state = self.init_state(features, hypotheses)
-        sentences = PackedBatch.of(tokens.flatten(0, 1), self.pad_id)  # N tokens
-        words = self.dropout(
-            self.word_embedding(sentences.pack(tokens.view(-1, length, 1)).squeeze(1))
-        )  # [N, E]
-        picture = state.picture[sentences.rows.div(hypotheses, rounding_mode="floor")]
-        lower = packed_lstm(
-            self.attention_lstm, torch.cat((words.to(picture.dtype), picture), dim=1), sentences
+        """Compute the loop over `advance` layer by layer: float [P, K, T, H] for tokens int64 [P, K, T]."""
+        num_images, num_captions, length = tokens.shape
+        state = self.init_state(features, num_captions)
+        batch = PackedBatch.of(tokens, self.pad_id)  # N tokens that are not padding
+        words = self.dropout(self.word_embedding(batch.pack(tokens)))  # [N, E]
+        image = state.image[batch.images]
+        h_attention = packed_lstm(
+            self.attention_lstm, torch.cat((words.to(image.dtype), image), dim=1), batch
         )
-        query = sentences.unpack(self.query_proj(lower)).view(pictures, hypotheses * length, -1)
-        found = self._look(query, state)[0].reshape(-1, length, self.spec.region_dim)
-        joined = self.dropout(torch.cat((lower, sentences.pack(found).to(lower.dtype)), dim=1))  # [N, H + M]
-        upper = packed_lstm(self.language_lstm, joined, sentences)
-        return sentences.unpack(upper).view(pictures, hypotheses, length, -1)
+        query = batch.unpack(self.query_proj(h_attention)).view(num_images, num_captions * length, -1)
+        context = self._attend(query, state)[0].view(num_images, num_captions, length, -1)
+        context = batch.pack(context).to(h_attention.dtype)  # [N, M]
+        h_language = packed_lstm(
+            self.language_lstm, self.dropout(torch.cat((h_attention, context), dim=1)), batch
+        )
+        return batch.unpack(h_language)
 
-    def _look(self, query: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:
-        """Ask the regions with queries [P, X, M] -> what was found [P, X, M], attention [P, N, X, R]."""
+    def _attend(self, query: Tensor, state: StackedState) -> tuple[Tensor, Tensor]:
+        """Attend to the regions with queries [P, X, M] -> context [P, X, M], attention [P, N, X, R]."""
         return attend(query, state.keys, state.values, state.mask[:, None, None])

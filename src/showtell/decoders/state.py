@@ -1,8 +1,4 @@
-"""What moves the states of decoders: dataclasses of tensors, some of them one for each hypothesis.
-
-A state names those in ``OF_HYPOTHESES``; the rest is memory that all hypotheses of a picture share, and stays where
-it is when hypotheses are chosen.
-"""
+"""Decoder states: dataclasses of tensors, some per hypothesis, the others shared by all hypotheses of an image."""
 
 from __future__ import annotations
 
@@ -12,27 +8,22 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from showtell.decoders.base import select_hypotheses
+from showtell.decoders.base import reorder_hypotheses
 
 
 @dataclass(frozen=True)
 class DecoderState:
-    """A dataclass of tensors [P, ...]; see `showtell.decoders.base.State`."""
+    """A dataclass of tensors [P, ...]; subclasses name those of them that are [P, K, ...]."""
 
-    OF_HYPOTHESES: ClassVar[tuple[str, ...]]
-    """The fields that are [P, K, ...]."""
+    PER_HYPOTHESIS: ClassVar[tuple[str, ...]]
 
-    def reorder(self, parents: Tensor) -> Self:
-        """Return the states of the parents, int64 [P, K'], each an index into K; the memory stays where it is."""
-        return self._changed(self.OF_HYPOTHESES, lambda part: select_hypotheses(part, parents))
+    def reorder(self, beam_indices: Tensor) -> Self:
+        """Return the states of the hypotheses int64 [P, K'], each an index into K; shared tensors are not copied."""
+        return self._map(self.PER_HYPOTHESIS, lambda tensor: reorder_hypotheses(tensor, beam_indices))
 
-    def first(self, count: int) -> Self:
-        """Return the states of the first hypotheses of each picture alone."""
-        return self._changed(self.OF_HYPOTHESES, lambda part: part[:, :count])
+    def filter(self, batch_indices: Tensor) -> Self:
+        """Return the states of these images alone, int64 [P']."""
+        return self._map((field.name for field in fields(self)), lambda tensor: tensor[batch_indices])
 
-    def filter(self, pictures: Tensor) -> Self:
-        """Return the states of these pictures alone, int64 [P'], with their memory."""
-        return self._changed((field.name for field in fields(self)), lambda part: part[pictures])
-
-    def _changed(self, names: Iterable[str], change: Callable[[Tensor], Tensor]) -> Self:
-        return replace(self, **{name: change(getattr(self, name)) for name in names})
+    def _map(self, names: Iterable[str], function: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{name: function(getattr(self, name)) for name in names})

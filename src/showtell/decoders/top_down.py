@@ -1,11 +1,19 @@
-"""Top-down attention: one LSTM decides where to look, another what to say, and the first hears what was said.
+"""Top-down attention: one LSTM decides where to attend, a second one which word comes next.
 
 Anderson et al., "Bottom-Up and Top-Down Attention for Image Captioning and Visual Question Answering" (2018), section
-3.2: the attention LSTM reads h2_{t-1}, the picture as a whole and the word (equation 2); what it then holds asks the
-regions by additive attention (equations 3 to 5); the language LSTM reads what was found beside what was asked
-(equation 6) and names the next word (equation 7). Two changes: regions are projected to the ``memory`` width first
-(linear, ReLU, dropout), and the picture as a whole to that of a word, which costs less and overfits less than reading
-the encoder's own 2,048 channels.
+3.2. For the word w_t, the image v (the pooled vector) and regions v_i:
+
+    h1_t    = attention LSTM([h2_{t-1}, v, w_t], h1_{t-1})   (equation 2)
+    a_ti    = w_a . tanh(W_va v_i + W_ha h1_t)               (equation 3)
+    alpha_t = softmax(a_t)                                   (equation 4)
+    z_t     = sum_i alpha_ti v_i                             (equation 5, the context)
+    h2_t    = language LSTM([z_t, h1_t], h2_{t-1})           (equation 6)
+    p_t     = softmax(W_p h2_t)                              (equation 7)
+
+Two changes: regions are projected to the width M first (linear, ReLU, dropout), and the image to the width of
+a word, which costs less and overfits less than reading all of the encoder's channels.
+
+Shapes: P images, K hypotheses of each, R regions, E word width, H LSTM width, M region width, A attention width.
 """
 
 from __future__ import annotations
@@ -16,47 +24,45 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import TopDownSpec
-from showtell.decoders.base import BaseDecoder, check_regions
+from showtell.decoders.base import RecurrentDecoder, check_regions
 from showtell.decoders.state import DecoderState
-from showtell.decoders.unroll import unroll
 from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.lstm_step import lstm_update
-from showtell.kernels.shared_linear import Linear, shared_linear
 
 
 @dataclass(frozen=True)
 class TopDownState(DecoderState):
-    """Hidden and cell of both LSTMs, beside the memory that all hypotheses of a picture share.
+    """The state of both LSTMs for each hypothesis, and the image, which all hypotheses share.
 
     Attributes:
-        hidden: float [P, K, 2, H], the attention LSTM first.
-        cell: float [P, K, 2, H].
-        picture: The part of the picture as a whole in the attention LSTM's input [P, 4H].
-        values: Projected regions [P, R, M].
-        keys: Their part of the attention's hidden layer [P, R, A].
+        hidden: h1_t and h2_t, float [P, K, 2, H].
+        cell: Their cells, float [P, K, 2, H].
+        image_gates: The image's part of the attention LSTM's gates, float [P, 4H].
+        values: Projected regions v_i, float [P, R, M].
+        keys: W_va v_i, float [P, R, A].
         mask: Real regions, bool [P, R].
     """
 
-    OF_HYPOTHESES = ("hidden", "cell")
+    PER_HYPOTHESIS = ("hidden", "cell")
 
     hidden: Tensor
     cell: Tensor
-    picture: Tensor
+    image_gates: Tensor
     values: Tensor
     keys: Tensor
     mask: Tensor
 
 
-class TopDownDecoder(BaseDecoder):
+class TopDownDecoder(RecurrentDecoder):
     """The decoder named ``top-down``.
 
     Args:
         spec: Sizes and dropout.
         vocabulary: Number of tokens V.
-        encoder_width: Width D of regions and pooled vector.
-        pad_id: The token whose vector stays zero.
+        encoder_width: Channels D of the encoder's regions and pooled vector.
+        pad_id: The token whose vector is zero.
     """
 
     def __init__(self, spec: TopDownSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
@@ -65,74 +71,52 @@ class TopDownDecoder(BaseDecoder):
         self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
         self.image_proj = nn.Linear(encoder_width, spec.embedding)
         self.region_proj = nn.Linear(encoder_width, spec.region_dim)
-        # The attention LSTM's input, by what it comes from.
+        # The attention LSTM's gates, by input: the word; the image; h1_{t-1} and h2_{t-1}.
         self.input_proj = nn.Linear(spec.embedding, 4 * spec.hidden)
         self.image_input_proj = nn.Linear(spec.embedding, 4 * spec.hidden, bias=False)
         self.recurrent_proj = nn.Linear(2 * spec.hidden, 4 * spec.hidden, bias=False)
         self.key_proj = nn.Linear(spec.region_dim, spec.attention)
         self.query_proj = nn.Linear(spec.hidden, spec.attention, bias=False)
-        # No bias: the softmax would cancel it, and its gradient would be zero for ever.
+        # w_a. No bias: the softmax would cancel it, and its gradient would always be zero.
         self.energy = nn.Linear(spec.attention, 1, bias=False)
         self.language_proj = nn.Linear(spec.region_dim + 2 * spec.hidden, 4 * spec.hidden)
         self.output = nn.Linear(spec.hidden, vocabulary)
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
 
-    def init_state(self, features: Features, hypotheses: int) -> TopDownState:
-        """Project the regions once; K hypotheses start from zeros."""
+    def init_state(self, features: Features, num_hypotheses: int) -> TopDownState:
+        """Project the image and its regions once; both LSTMs start from zeros."""
         check_regions(features)
         values = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
-        picture = self.dropout(torch.relu(self.image_proj(features.pooled)))  # [P, E]
-        start = self.output.weight.new_zeros(features.pooled.shape[0], hypotheses, 2, self.spec.hidden)
+        image = self.dropout(torch.relu(self.image_proj(features.pooled)))  # [P, E]
+        zeros = self.output.weight.new_zeros(len(features.pooled), num_hypotheses, 2, self.spec.hidden)
         return TopDownState(
-            hidden=start,
-            cell=start,
-            picture=self.image_input_proj(picture),  # [P, 4H]
+            hidden=zeros,
+            cell=zeros,
+            image_gates=self.image_input_proj(image),  # [P, 4H]
             values=values,
             keys=self.key_proj(values),  # [P, R, A]
             mask=features.mask,
         )
 
-    def step(self, tokens: Tensor, state: TopDownState) -> tuple[Tensor, TopDownState, Tensor]:
-        """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R]."""
-        words = self.dropout(self.word_embedding(tokens))  # [P, K, E]
-        layers = (self.recurrent_proj, self.query_proj, self.language_proj)
-        state, attention = self._advance(self.input_proj(words), state, layers)
-        return self.project(state.hidden[:, :, 1]).float(), state, attention
+    def advance(self, words: Tensor, state: TopDownState) -> tuple[Tensor, TopDownState, Tensor]:
+        """Advance both LSTMs by a word, float [P, K, E]; return h2_t [P, K, H]."""
+        h_attention, h_language = state.hidden.unbind(dim=2)  # [P, K, H]
+        c_attention, c_language = state.cell.unbind(dim=2)
 
-    def forward_hidden(self, features: Features, tokens: Tensor) -> Tensor:
-        """Return the language LSTM's float [P, K, T, H] for tokens int64 [P, K, T]."""
-        words = self.dropout(self.word_embedding(tokens))  # [P, K, T, E]
-        layers = (
-            shared_linear(self.recurrent_proj),
-            shared_linear(self.query_proj),
-            shared_linear(self.language_proj),
+        gates = self.input_proj(words) + state.image_gates.unsqueeze(1)  # [P, K, 4H]
+        gates = gates + self.recurrent_proj(torch.cat((h_attention, h_language), dim=-1))
+        h_attention, c_attention = lstm_update(gates, c_attention)
+
+        energy = additive_energy(state.keys, self.query_proj(h_attention), self.energy.weight.squeeze(0))
+        attention = energy.masked_fill(~state.mask.unsqueeze(1), float("-inf")).softmax(dim=2)  # [P, K, R]
+        context = torch.bmm(attention.to(state.values.dtype), state.values)  # [P, K, M]
+
+        gates = self.language_proj(torch.cat((context, h_attention, h_language), dim=-1))
+        h_language, c_language = lstm_update(gates, c_language)
+        state = replace(
+            state,
+            hidden=torch.stack((h_attention, h_language), dim=2),
+            cell=torch.stack((c_attention, c_language), dim=2),
         )
-
-        def advance(gates: Tensor, state: TopDownState) -> tuple[TopDownState, tuple[Tensor, ...]]:
-            state, _ = self._advance(gates, state, layers)
-            return state, (state.hidden[:, :, 1],)
-
-        state = self.init_state(features, tokens.shape[1])
-        (hidden,) = unroll(self.input_proj(words), tokens, self.pad_id, state, advance)
-        return hidden
-
-    def _advance(
-        self, gates: Tensor, state: TopDownState, layers: tuple[Linear, Linear, Linear]
-    ) -> tuple[TopDownState, Tensor]:
-        """Update both LSTMs; ``gates`` [P, K, 4H] is the word's part of the first one's input.
-
-        The layers are ``from_before``, ``query`` and ``language``, or what computes the same.
-        """
-        from_before, ask, language = layers
-        gates = gates + state.picture.unsqueeze(1) + from_before(state.hidden.to(gates.dtype).flatten(2))
-        asking, asking_cell = lstm_update(gates, state.cell[:, :, 0])
-        asking = asking.to(gates.dtype)
-        energy = additive_energy(state.keys, ask(asking), self.energy.weight.squeeze(0))  # [P, K, R]
-        attention = energy.masked_fill(~state.mask.unsqueeze(1), float("-inf")).softmax(dim=2)
-        found = torch.bmm(attention.to(state.values.dtype), state.values)  # [P, K, M]
-        heard = torch.cat((found.to(gates.dtype), asking, state.hidden[:, :, 1].to(gates.dtype)), dim=-1)
-        saying, saying_cell = lstm_update(language(heard), state.cell[:, :, 1])
-        hidden = torch.stack((asking, saying.to(gates.dtype)), dim=2)  # [P, K, 2, H]
-        cell = torch.stack((asking_cell, saying_cell), dim=2)
-        return replace(state, hidden=hidden, cell=cell), attention.float()
+        return h_language, state, attention.float()

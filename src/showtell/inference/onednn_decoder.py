@@ -1,10 +1,10 @@
-"""Decoders ready to tell on a CPU: weights laid out once, products in bfloat16 where the processor multiplies it.
+"""Decoders prepared for generation on a CPU: weights reordered once, products in bfloat16 where that is fast.
 
-Searching takes a small product per weight and step, and PyTorch lays the weights out anew for each. Here they are
-laid out beforehand, for oneDNN's calls that its compiler emits. In bfloat16, logits would be rounded to 1 in 250,
-which costs more than all rounding before them: those of the vocabulary are therefore computed twice, the second time
-less what the first gave, and their sum has nearly the precision of float32. These calls have no public name: where
-they are missing the plain decoder tells.
+Generation takes a small product per weight and step, for each of which PyTorch reorders the weights. Here they are
+reordered once, for the oneDNN calls that PyTorch's compiler emits. In bfloat16 logits would be rounded to 1 in 250,
+more than all rounding before them costs; the product with the vocabulary is therefore computed twice, the second time
+minus the rounded first, and the sum has nearly the precision of float32. These calls are not public: without them the
+plain decoder is used.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from showtell.kernels.onednn import can_compute
 EXACT = ("output",)
 """Layers whose results keep the precision of float32."""
 
-LEAST_WIDTH = 64
-"""Layers with fewer outputs stay as they are: there is nothing to gain."""
+MIN_WIDTH = 64
+"""Layers with fewer outputs stay as they are: packing them gains nothing."""
 
-ROWS = 96
-"""Rows of every bfloat16 product, the last ones filled up: 32 pictures by 3 beam_size. oneDNN chooses by this number how
-to sum, so that otherwise a sentence would depend on how many are searched beside it, and makes new code for each.
-"""
+BLOCK_ROWS = 96
+"""Rows of each bfloat16 product, padded: 32 images with beam size 3. oneDNN chooses the order of summation by this
+number, so that otherwise a caption would depend on the size of the batch, and it compiles code for each number."""
 
-LEAST_ROWS = 2
-"""Of a float32 product: a single row is summed in another order."""
+MIN_ROWS = 2
+"""Rows of each float32 product: a single row would be summed in another order."""
 
 D = TypeVar("D", bound=nn.Module)
 
@@ -47,47 +46,46 @@ def can_pack(dtype: torch.dtype) -> bool:
 
 
 def packed_decoder(decoder: D, dtype: torch.dtype | None = None) -> D:
-    """Return a decoder that steps faster, or the same one where nothing can be done: elsewhere than on a CPU, or in a
-    precision that its processor does not multiply.
+    """Return a decoder that steps faster, or the same one on other devices and in unsupported precisions.
 
-    It shares the parameters that are not laid out anew, and follows no later change of the others. It is for
-    searching alone: it takes no gradients and reads no sentences.
+    It is for generation alone: it has no gradients and no `forward_hidden`. It shares the parameters that are not
+    packed, and does not follow later changes of the others.
 
     Args:
         decoder: In eval mode, float32.
-        dtype: What products are computed in, float32 or bfloat16; None: `showtell.encoders.encoder.fast_dtype`.
+        dtype: Of products, float32 or bfloat16; None: `showtell.encoders.encoder.fast_dtype`.
     """
     first = next(decoder.parameters())
     dtype = dtype or fast_dtype("cpu")
     if first.device.type != "cpu" or first.dtype != torch.float32 or not can_pack(dtype):
         return decoder
-    return _twin(decoder, dtype)
+    return _pack_modules(decoder, dtype)
 
 
-def _twin(module: D, dtype: torch.dtype) -> D:
-    twin = copy.copy(module)
-    twin._modules = {
-        name: None if part is None else _packed(name, part, dtype) for name, part in module._modules.items()
+def _pack_modules(module: D, dtype: torch.dtype) -> D:
+    packed = copy.copy(module)
+    packed._modules = {
+        name: None if child is None else _pack(name, child, dtype) for name, child in module._modules.items()
     }
-    return twin
+    return packed
 
 
-def _packed(name: str, part: nn.Module, dtype: torch.dtype) -> nn.Module:
-    if isinstance(part, nn.Linear) and part.out_features >= LEAST_WIDTH:
-        return PackedLinear(part.weight, part.bias, dtype, exact=name in EXACT)
-    if isinstance(part, StepLstm):
-        return PackedLstm(part, dtype)
-    return _twin(part, dtype) if part._modules else part
+def _pack(name: str, module: nn.Module, dtype: torch.dtype) -> nn.Module:
+    if isinstance(module, nn.Linear) and module.out_features >= MIN_WIDTH:
+        return PackedLinear(module.weight, module.bias, dtype, exact=name in EXACT)
+    if isinstance(module, StepLstm):
+        return PackedLstm(module, dtype)
+    return _pack_modules(module, dtype) if module._modules else module
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weights are laid out once; takes and returns float32.
+    """A linear layer whose weights are reordered once; takes and returns float32.
 
     Args:
         weight: float [N, X].
         bias: float [N], or None.
-        dtype: What products are computed in.
-        exact: Whether results keep the precision of float32 whatever the products are computed in.
+        dtype: Of the products.
+        exact: Keep the precision of float32 for products in bfloat16.
     """
 
     def __init__(
@@ -96,40 +94,32 @@ class PackedLinear(nn.Module):
         super().__init__()
         self.dtype, self.exact = dtype, exact and dtype != torch.float32
         self.weight = weight.detach()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.to(dtype).contiguous(), ROWS)
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(self.weight.to(dtype).contiguous(), BLOCK_ROWS)
         self.bias = None if bias is None else bias.detach().float()
 
     def forward(self, values: Tensor) -> Tensor:
         """Return float32 [..., N] for float32 [..., X]."""
         rows = values.reshape(-1, values.shape[-1]).to(self.dtype)  # [M, X]
-        products = self._in_blocks(rows) if self.dtype == torch.bfloat16 else self._at_once(rows)
+        if self.dtype == torch.bfloat16:
+            products = self._multiply_in_blocks(rows)
+        else:
+            products = self._multiply(_pad_rows(rows, MIN_ROWS))[: len(rows)]
         if self.bias is not None:
             products += self.bias
         return products.view(*values.shape[:-1], self.weight.shape[0])
 
-    def _at_once(self, rows: Tensor) -> Tensor:
-        if len(rows) >= LEAST_ROWS:
-            return self._multiply(rows)
-        return self._multiply(torch.cat((rows, rows.new_zeros(LEAST_ROWS - len(rows), rows.shape[1]))))[
-            : len(rows)
-        ]
-
-    def _in_blocks(self, rows: Tensor) -> Tensor:
+    def _multiply_in_blocks(self, rows: Tensor) -> Tensor:
         products = torch.empty(len(rows), self.weight.shape[0])
-        for start in range(0, len(rows), ROWS):
-            block = rows[start : start + ROWS]
-            count = len(block)
-            if count < ROWS:
-                block = torch.cat((block, block.new_zeros(ROWS - count, block.shape[1])))
+        for start in range(0, len(rows), BLOCK_ROWS):
+            count = min(BLOCK_ROWS, len(rows) - start)
+            block = _pad_rows(rows[start : start + count], BLOCK_ROWS)
             rounded = self._multiply(block)
             products[start : start + count] = rounded[:count]
             if self.exact:
-                # What rounding took off: of the negative rows, and rounded too, but a far smaller number.
+                # The rounding error: of the negated rows, rounded too, but a far smaller number.
                 negative = torch.neg(block)
-                excess = torch.ops.mkldnn._linear_pointwise.binary(
-                    negative, rounded, self.packed, None, "add"
-                )
-                products[start : start + count] -= excess[:count]
+                error = torch.ops.mkldnn._linear_pointwise.binary(negative, rounded, self.packed, None, "add")
+                products[start : start + count] -= error[:count]
         return products
 
     def _multiply(self, rows: Tensor) -> Tensor:
@@ -137,21 +127,25 @@ class PackedLinear(nn.Module):
         return products
 
 
+def _pad_rows(rows: Tensor, count: int) -> Tensor:
+    missing = count - len(rows)
+    return rows if missing <= 0 else torch.cat((rows, rows.new_zeros(missing, rows.shape[1])))
+
+
 class PackedLstm(nn.Module):
-    """One step of an LSTM of one layer, like that of `StepLstm`, by one product.
+    """A `StepLstm` that takes a step by one product.
 
     Args:
-        lstm: Of one layer, one direction, with biases.
-        dtype: What products are computed in.
+        lstm: In float32.
+        dtype: Of the products.
     """
 
     def __init__(self, lstm: StepLstm, dtype: torch.dtype) -> None:
         super().__init__()
-        from_input, from_hidden, input_bias, hidden_bias = lstm.parameters()  # torch's order
-        self.gates = PackedLinear(
-            torch.cat((from_input, from_hidden), dim=1), input_bias + hidden_bias, dtype
-        )
+        input_weight, hidden_weight, input_bias, hidden_bias = lstm.parameters()  # torch's order
+        weight = torch.cat((input_weight, hidden_weight), dim=1)
+        self.gates = PackedLinear(weight, input_bias + hidden_bias, dtype)
 
     def step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the new hidden and cell [N, H] after inputs [N, X]."""
+        """Return the new hidden state and cell [..., H] for inputs [..., X], hidden state and cell [..., H]."""
         return lstm_update(self.gates(torch.cat((inputs, hidden), dim=-1)), cell)

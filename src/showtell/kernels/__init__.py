@@ -1,1 +1,1 @@
-"""Fast kernels behind the decoders, each with a plain reference in the tests."""
+"""Fast kernels of the decoders. Each has a plain reference, in its file or in its test."""

@@ -1,200 +1,204 @@
-"""An LSTM that looks at a picture's regions before every word, over whole sentences: `attention_lstm`.
+"""The recurrence of Show, Attend and Tell over whole captions, with hand-written gradients: `attention_lstm`.
 
-What is seen at one time depends on what was held the time before, so that times follow one another. Left to autograd
-each of them is some fifty small operations and as many again on the way back. Here a time is two products each way,
-one attention, and what stands between them; a weight's gradient is one product for all times; and the work of a time
-is that of the sentences that still have a word there, not of all.
+An LSTM that attends to an image's regions before every word depends on its previous hidden state, so that time steps
+cannot be computed together. Left to autograd, a step is some fifty small operations, and as many on the way back.
+Here a step is two products each way, one attention, and elementwise operations; a weight's gradient is one product
+for all steps; and a step costs only as much as its running captions.
+
+`showtell.decoders.attention.AttentionDecoder.advance` is the plain form of one step.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from showtell.kernels.additive_attention import EnergyGradients, energies, exp2x, to_float32
-from showtell.kernels.lstm_cell import GateDerivatives, GateOrder, by_time, update_cells
-from showtell.kernels.packed_lstm import PackedBatch, earlier
+from showtell.kernels.lstm_cell import GateDerivatives, GateOrder, split_steps, update_cells
+from showtell.kernels.packed_lstm import PackedBatch, shift_steps
 
-ORDER = GateOrder(keep=0, write=1, expose=2, content=3)
-"""Of the gates of an LSTM that looks."""
-
-
-class AttentionInputs(NamedTuple):
-    """What may be seen.
-
-    Attributes:
-        values: Regions [P, R, M].
-        keys: Their part of the attention's hidden layer [P, R, A].
-        mask: Real regions, bool [P, R].
-    """
-
-    values: Tensor
-    keys: Tensor
-    mask: Tensor
+GATE_ORDER = GateOrder(forget=0, input=1, output=2, cell=3)
 
 
-class AttentionLstmWeights(NamedTuple):
-    """What the recurrence is made of.
+class AttentionLstmLayers(NamedTuple):
+    """The layers of the recurrence.
 
     Attributes:
-        hidden: What is read of the hidden state: by the attention's hidden layer, the gate of what is seen, and the
-            LSTM, [A + M + 4H, H].
-        gate: The gate's bias [M].
-        seen: What the LSTM reads of what is seen [4H, M].
-        energy: The attention's last layer [A].
+        query: Of the hidden state, [H] -> [A], no bias.
+        context_gate: Of the hidden state, [H] -> [M].
+        context: The LSTM's gates of context and hidden state, [M + H] -> [4H] in `GATE_ORDER`, no bias.
+        energy: The attention's last layer, [A] -> [1], no bias.
     """
 
-    hidden: Tensor
-    gate: Tensor
-    seen: Tensor
-    energy: Tensor
+    query: nn.Linear
+    context_gate: nn.Linear
+    context: nn.Linear
+    energy: nn.Linear
 
 
 def attention_lstm(
-    words: Tensor,
-    sentences: PackedBatch,
-    before: tuple[Tensor, Tensor],
-    sight: AttentionInputs,
-    weights: AttentionLstmWeights,
+    gates: Tensor,
+    batch: PackedBatch,
+    layers: AttentionLstmLayers,
+    *,
+    hidden: Tensor,
+    cell: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Return hidden states [N, H], and what was seen before each, past its gate [N, M], in the precision of words.
+    """Return hidden states [N, H] and gated contexts [N, M], in the precision of the gates.
 
     Args:
-        words: Each word's part of the LSTM's gates, float [N, 4H], in the `ORDER` of this module.
-        sentences: P x K of them, and which words are whose.
-        before: Hidden and cell that each sentence starts from, float [P * K, H].
-        sight: Of each picture.
-        weights: In any precision: products are taken in that of ``words``.
+        gates: The words' part of the LSTM's gates, float [N, 4H], in `GATE_ORDER`.
+        batch: The layout of the captions.
+        layers: Weights of any precision; products are computed in that of the gates.
+        hidden: Initial hidden state, float [P, K, H].
+        cell: Initial cell, float [P, K, H].
+        keys: The regions' part of the attention's hidden layer, float [P, R, A].
+        values: The regions, float [P, R, M].
+        mask: Real regions, bool [P, R].
     """
-    spoken = sentences.order[: sentences.counts[0] if sentences.counts else 0]
-    hidden, cell = (part.index_select(0, spoken) for part in before)
-    found: tuple[Tensor, Tensor] = _AttentionLstmFunction.apply(  # type: ignore[no-untyped-call]
-        words,
-        hidden.to(words.dtype),
-        cell,
-        sight.values,
-        sight.keys,
-        weights.hidden.to(words.dtype),
-        weights.gate.to(words.dtype),
-        weights.seen.to(words.dtype),
-        weights.energy,
-        sight.mask,
-        sentences,
+    hidden, cell = (part.flatten(0, 1).index_select(0, batch.nonempty) for part in (hidden, cell))
+    context_weight, recurrent_weight = torch.split(
+        layers.context.weight, [values.shape[2], hidden.shape[1]], dim=1
     )
-    return found
+    hidden_weight = torch.cat((layers.query.weight, layers.context_gate.weight, recurrent_weight))
+    outputs: tuple[Tensor, Tensor] = _AttentionLstmFunction.apply(  # type: ignore[no-untyped-call]
+        gates,
+        hidden.to(gates.dtype),
+        cell,
+        values,
+        keys,
+        hidden_weight.to(gates.dtype),  # [A + M + 4H, H]
+        layers.context_gate.bias.to(gates.dtype),
+        context_weight.to(gates.dtype),  # [4H, M]
+        layers.energy.weight.squeeze(0),
+        mask,
+        batch,
+    )
+    return outputs
 
 
 class _AttentionLstmFunction(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        words: Tensor,
+        gates: Tensor,
         hidden: Tensor,
         cell: Tensor,
         values: Tensor,
         keys: Tensor,
-        from_hidden: Tensor,
+        hidden_weight: Tensor,
         gate_bias: Tensor,
-        from_seen: Tensor,
-        energy: Tensor,
+        context_weight: Tensor,
+        energy_weight: Tensor,
         mask: Tensor,
-        sentences: PackedBatch,
+        batch: PackedBatch,
     ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(words.device.type, enabled=False):
-            counts, places = sentences.counts, _RowIndex.of(sentences, values)
-            sizes = [keys.shape[2], values.shape[2], words.shape[1]]
-            raised_keys, column = exp2x(keys), to_float32(energy)
-            hidden_regions = ~mask.index_select(0, places.pictures)  # [n, R]
-            kept = _SavedForBackward.empty(words, sizes, mask.shape[1])
-            h, c = hidden, cell.to(kept.cells.dtype)
-            for (read,), at in zip(by_time(counts, words), kept.times(counts), strict=True):
-                size = len(read)
-                query, gate, gates = torch.split(h[:size] @ from_hidden.t(), sizes, dim=1)
-                at.query.copy_(exp2x(query))
-                energy_of = energies(raised_keys, at.query, places.pictures[:size], column)
-                energy_of.masked_fill_(hidden_regions[:size], float("-inf"))
-                torch.softmax(energy_of, dim=1, out=at.attention)  # [n, R]
-                at.found.copy_(places.bmm(at.attention, values))  # [n, M]
-                at.gate.copy_((gate + gate_bias).sigmoid_())
-                torch.mul(at.gate, at.found, out=at.seen)
-                raw = to_float32(torch.addmm(gates, at.seen, from_seen.t()).add_(read))
-                at.hidden.copy_(update_cells(raw, c[:size], at.cells, ORDER))
-                at.active.copy_(raw)
-                h, c = at.hidden, at.cells
+        with torch.autocast(gates.device.type, enabled=False):
+            batch_sizes, rows = batch.batch_sizes, _RowIndex.of(batch)
+            sizes = [keys.shape[2], values.shape[2], gates.shape[1]]
+            keys_exp2x, energy_float = exp2x(keys), to_float32(energy_weight)
+            padding = ~mask.index_select(0, rows.images)  # [n, R]
+            saved = _SavedForBackward.empty(gates, sizes, mask.shape[1])
+            h, c = hidden, cell.to(saved.cells.dtype)
+            for (gates_now,), now in zip(
+                split_steps(batch_sizes, gates), saved.split_steps(batch_sizes), strict=True
+            ):
+                size = len(gates_now)
+                query, gate, recurrent = torch.split(h[:size] @ hidden_weight.t(), sizes, dim=1)
+                now.query.copy_(exp2x(query))
+                energy = energies(keys_exp2x, now.query, rows.images[:size], energy_float)
+                energy.masked_fill_(padding[:size], float("-inf"))
+                torch.softmax(energy, dim=1, out=now.attention)  # [n, R]
+                now.context.copy_(rows.bmm(now.attention, values))  # [n, M]
+                now.gate.copy_((gate + gate_bias).sigmoid_())
+                torch.mul(now.gate, now.context, out=now.gated_context)
+                raw = to_float32(
+                    torch.addmm(recurrent, now.gated_context, context_weight.t()).add_(gates_now)
+                )
+                now.hidden.copy_(update_cells(raw, c[:size], now.cells, GATE_ORDER))
+                now.active.copy_(raw)
+                h, c = now.hidden, now.cells
         ctx.save_for_backward(
-            hidden, cell, values, raised_keys, from_hidden, from_seen, column, *kept.tensors
+            hidden, cell, values, keys_exp2x, hidden_weight, context_weight, energy_float, *saved
         )
-        ctx.sentences, ctx.sizes = sentences, sizes
-        ctx.dtypes = keys.dtype, energy.dtype
-        return kept.hidden, kept.seen
+        ctx.batch, ctx.sizes = batch, sizes
+        ctx.dtypes = keys.dtype, energy_weight.dtype
+        return saved.hidden, saved.gated_context
 
     @staticmethod
-    def backward(ctx: Any, by_outputs: Tensor, by_context: Tensor) -> tuple[Tensor | None, ...]:
-        hidden, cell, values, raised_keys, from_hidden, from_seen, column, *tensors = ctx.saved_tensors
-        sentences, kept, sizes = ctx.sentences, _SavedForBackward(*tensors), ctx.sizes
-        counts, places = sentences.counts, _RowIndex.of(sentences, values)
-        slopes = GateDerivatives.of(kept.active, kept.cells, earlier(kept.cells, cell, counts), ORDER)
-        gate = kept.gate.to(kept.cells.dtype)
-        gate_slope = torch.addcmul(gate, gate, gate, value=-1.0).mul_(kept.found)  # [N, M]
-        asked = kept.active.new_empty(len(kept.active), sum(sizes))  # of the products with the hidden state
-        by_found = torch.empty_like(kept.found)
-        gradients = EnergyGradients(raised_keys, column)
-        by_hidden, by_cell = (torch.zeros_like(cell, dtype=kept.cells.dtype) for _ in range(2))
-        times = zip(
-            kept.times(counts),
-            slopes.times(counts),
-            by_time(counts, by_outputs, by_context, gate_slope, asked, by_found),
+    def backward(ctx: Any, grad_outputs: Tensor, grad_contexts: Tensor) -> tuple[Tensor | None, ...]:
+        hidden, cell, values, keys_exp2x, hidden_weight, context_weight, energy_float, *tensors = (
+            ctx.saved_tensors
+        )
+        saved, sizes, batch_sizes = _SavedForBackward(*tensors), ctx.sizes, ctx.batch.batch_sizes
+        rows = _RowIndex.of(ctx.batch)
+        derivatives = GateDerivatives.of(
+            saved.active, saved.cells, shift_steps(saved.cells, cell, batch_sizes), GATE_ORDER
+        )
+        gate = saved.gate.to(saved.cells.dtype)
+        gate_derivative = torch.addcmul(gate, gate, gate, value=-1.0).mul_(saved.context)  # [N, M]
+        # Of the products with the hidden state: query, context gate and LSTM gates.
+        grad_products = saved.active.new_empty(len(saved.active), sum(sizes))
+        grad_context = torch.empty_like(saved.context)
+        energy_gradients = EnergyGradients(keys_exp2x, energy_float)
+        grad_h, grad_c = (torch.zeros_like(cell, dtype=saved.cells.dtype) for _ in range(2))
+        steps = zip(
+            saved.split_steps(batch_sizes),
+            derivatives.split_steps(batch_sizes),
+            split_steps(
+                batch_sizes, grad_outputs, grad_contexts, gate_derivative, grad_products, grad_context
+            ),
             strict=True,
         )
-        for at, slope, (output, context, gated, at_asked, at_found) in reversed(list(times)):
+        for now, derivative, (output, contexts, d_gate, products, grad_context_now) in reversed(list(steps)):
             size = len(output)
-            by_query, by_gate, by_gates = torch.split(at_asked, sizes, dim=1)
-            by_hidden[:size] += output
-            slope.back(by_hidden[:size], by_cell[:size], by_gates)
-            by_seen = to_float32(torch.addmm(context, by_gates, from_seen))  # [n, M]
-            torch.mul(by_seen, gated, out=by_gate)
-            torch.mul(by_seen, at.gate, out=at_found)
-            by_attention = to_float32(places.bmm(at_found, values.transpose(1, 2)))  # [n, R]
-            by_energy = torch._softmax_backward_data(by_attention, at.attention, 1, by_attention.dtype)
-            by_query.copy_(gradients.add(at.query, places.pictures[:size], by_energy))
-            by_hidden[:size] = at_asked @ from_hidden
-        in_order = (
-            sentences.unpack(part).view(len(values), -1, part.shape[1]) for part in (kept.attention, by_found)
+            grad_query, grad_gate, grad_gates = torch.split(products, sizes, dim=1)
+            grad_h[:size] += output
+            derivative.backward_step(grad_h[:size], grad_c[:size], grad_gates)
+            grad_gated = to_float32(torch.addmm(contexts, grad_gates, context_weight))  # [n, M]
+            torch.mul(grad_gated, d_gate, out=grad_gate)
+            torch.mul(grad_gated, now.gate, out=grad_context_now)
+            grad_attention = to_float32(rows.bmm(grad_context_now, values.transpose(1, 2)))  # [n, R]
+            grad_energy = torch._softmax_backward_data(grad_attention, now.attention, 1, grad_attention.dtype)
+            grad_query.copy_(energy_gradients.add(now.query, rows.images[:size], grad_energy))
+            grad_h[:size] = products @ hidden_weight
+        attention, grad_context = (
+            ctx.batch.unpack(part).flatten(1, 2).to(values.dtype) for part in (saved.attention, grad_context)
         )
-        attention, found = (part.to(values.dtype) for part in in_order)
-        by_gates = asked[:, -sizes[2] :]
-        of_keys, of_energy = ctx.dtypes
+        grad_gates = grad_products[:, -sizes[2] :]
+        keys_dtype, energy_dtype = ctx.dtypes
         return (
-            by_gates,
-            by_hidden.to(hidden.dtype),
-            by_cell.to(cell.dtype),
-            attention.transpose(1, 2) @ found,  # [P, R, M]
-            gradients.of_keys().to(of_keys),
-            asked.t() @ earlier(kept.hidden, hidden, counts),
-            asked[:, sizes[0] : sizes[0] + sizes[1]].sum(dim=0),
-            by_gates.t() @ kept.seen,
-            gradients.of_weight.to(of_energy),
+            grad_gates,
+            grad_h.to(hidden.dtype),
+            grad_c.to(cell.dtype),
+            attention.transpose(1, 2) @ grad_context,  # [P, R, M]
+            energy_gradients.grad_keys().to(keys_dtype),
+            grad_products.t() @ shift_steps(saved.hidden, hidden, batch_sizes),
+            grad_products[:, sizes[0] : sizes[0] + sizes[1]].sum(dim=0),
+            grad_gates.t() @ saved.gated_context,
+            energy_gradients.grad_weight.to(energy_dtype),
             None,
             None,
         )
 
 
-@dataclass(frozen=True)
-class _SavedForBackward:
-    """What the way back needs of each word, N of them.
+class _SavedForBackward(NamedTuple):
+    """Values of each of the N words.
 
     Attributes:
         active: The LSTM's activated gates [N, 4H].
         hidden: [N, H].
-        cells: [N, H], exact.
-        query: What was asked, `exp2x` [N, A], exact.
-        attention: [N, R], exact.
-        gate: That of what was seen [N, M].
-        found: What was found, before its gate [N, M].
-        seen: And past it [N, M].
+        cells: float32 at least [N, H].
+        query: `exp2x`, float32 at least [N, A].
+        attention: float32 at least [N, R].
+        gate: The context's [N, M].
+        context: Before the gate [N, M].
+        gated_context: [N, M].
     """
 
     active: Tensor
@@ -203,72 +207,51 @@ class _SavedForBackward:
     query: Tensor
     attention: Tensor
     gate: Tensor
-    found: Tensor
-    seen: Tensor
+    context: Tensor
+    gated_context: Tensor
 
     @classmethod
-    def empty(cls, words: Tensor, sizes: list[int], regions: int) -> _SavedForBackward:
-        attention, memory, gates = sizes
-        precise = torch.promote_types(words.dtype, torch.float32)
-        return cls(
-            *(
-                words.new_empty(len(words), width, dtype=dtype)
-                for width, dtype in (
-                    (gates, words.dtype),
-                    (gates // 4, words.dtype),
-                    (gates // 4, precise),
-                    (attention, precise),
-                    (regions, precise),
-                    (memory, words.dtype),
-                    (memory, words.dtype),
-                    (memory, words.dtype),
-                )
-            )
+    def empty(cls, gates: Tensor, sizes: list[int], num_regions: int) -> _SavedForBackward:
+        attention, context, width = sizes
+        precise = torch.promote_types(gates.dtype, torch.float32)
+        shapes = (
+            (width, gates.dtype),
+            (width // 4, gates.dtype),
+            (width // 4, precise),
+            (attention, precise),
+            (num_regions, precise),
+            *[(context, gates.dtype)] * 3,
         )
+        return cls(*(gates.new_empty(len(gates), channels, dtype=dtype) for channels, dtype in shapes))
 
-    @property
-    def tensors(self) -> tuple[Tensor, ...]:
-        return (
-            self.active,
-            self.hidden,
-            self.cells,
-            self.query,
-            self.attention,
-            self.gate,
-            self.found,
-            self.seen,
-        )
-
-    def times(self, counts: list[int]) -> list[_SavedForBackward]:
-        """Return that of each time."""
-        return [_SavedForBackward(*parts) for parts in by_time(counts, *self.tensors)]
+    def split_steps(self, batch_sizes: list[int]) -> list[_SavedForBackward]:
+        return [_SavedForBackward(*parts) for parts in split_steps(batch_sizes, *self)]
 
 
 class _RowIndex(NamedTuple):
-    """Where the sentences stand that are spoken at first, n of P x K.
+    """The n captions that are not empty, longest first.
 
     Attributes:
-        order: Which they are, int64 [n].
-        pictures: Of which pictures, int64 [n].
+        order: Their indices among the P*K, int64 [n].
+        images: Their images, int64 [n].
         shape: P and K.
     """
 
     order: Tensor
-    pictures: Tensor
+    images: Tensor
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, sentences: PackedBatch, values: Tensor) -> _RowIndex:
-        count, _ = sentences.shape
-        hypotheses = count // max(1, len(values))
-        order = sentences.order[: sentences.counts[0] if sentences.counts else 0]
-        return cls(order, order.div(max(1, hypotheses), rounding_mode="floor"), (len(values), hypotheses))
+    def of(cls, batch: PackedBatch) -> _RowIndex:
+        num_images, num_captions, _ = batch.shape
+        order = batch.nonempty
+        return cls(order, order.div(max(1, num_captions), rounding_mode="floor"), (num_images, num_captions))
 
     def bmm(self, rows: Tensor, matrices: Tensor) -> Tensor:
-        """Return [m, Y]: rows [m, X] of the first sentences times the matrices [P, X, Y] of their pictures."""
+        """Return [m, Y]: rows [m, X] of the first captions times the matrices [P, X, Y] of their images."""
         order = self.order[: len(rows)]
-        pictures, hypotheses = self.shape
-        spread = matrices.new_zeros(pictures * hypotheses, rows.shape[1])
-        spread.index_copy_(0, order, rows.to(matrices.dtype))
-        products = torch.bmm(spread.view(pictures, hypotheses, -1), matrices)
+        num_images, num_captions = self.shape
+        by_image = matrices.new_zeros(num_images * num_captions, rows.shape[1])
+        by_image.index_copy_(0, order, rows.to(matrices.dtype))
+        products = torch.bmm(by_image.view(num_images, num_captions, -1), matrices)
         return products.flatten(0, 1).index_select(0, order)

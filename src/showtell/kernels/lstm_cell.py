@@ -1,7 +1,7 @@
-"""The cells of an LSTM, forward and backward, for recurrences whose gradients are written down.
+"""The cell update of an LSTM, forward and backward, for kernels with hand-written gradients.
 
-Backward, all that does not depend on what later times ask is worked out for all times at once (`GateDerivatives`); what is
-left for each time are products.
+All that does not depend on later gradients is computed for all time steps at once (`GateDerivatives`), which leaves
+products alone for each step.
 """
 
 from __future__ import annotations
@@ -13,92 +13,92 @@ from torch import Tensor
 
 
 class GateOrder(NamedTuple):
-    """Where an LSTM's gates stand among the four parts of [N, 4H]."""
+    """The positions of an LSTM's gates among the four parts of [N, 4H]."""
 
-    write: int
-    keep: int
-    content: int
-    expose: int
+    input: int
+    forget: int
+    cell: int
+    output: int
 
     def split(self, gates: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Return views [N, H] of the gates: write, keep, content, expose."""
+        """Return views [N, H] of the input, forget, cell and output gates."""
         parts = gates.chunk(4, dim=1)
-        return parts[self.write], parts[self.keep], parts[self.content], parts[self.expose]
+        return parts[self.input], parts[self.forget], parts[self.cell], parts[self.output]
 
 
-TORCH = GateOrder(write=0, keep=1, content=2, expose=3)
+TORCH_ORDER = GateOrder(input=0, forget=1, cell=2, output=3)
 
 
-def update_cells(gates: Tensor, before: Tensor, cells: Tensor, order: GateOrder) -> Tensor:
-    """Return the hidden states [N, H] of cells that are updated once.
+def update_cells(gates: Tensor, previous: Tensor, cells: Tensor, order: GateOrder) -> Tensor:
+    """Return the hidden states [N, H] after one update.
 
     Args:
         gates: float [N, 4H], activated in place.
-        before: The cells until now [N, H].
-        cells: Gets the new ones [N, H].
+        previous: The cells before the update [N, H].
+        cells: Receives the updated ones [N, H].
         order: Of the gates.
     """
-    write, keep, content, expose = order.split(gates)
-    for gate in (write, keep, expose):
+    input_gate, forget_gate, cell_gate, output_gate = order.split(gates)
+    for gate in (input_gate, forget_gate, output_gate):
         gate.sigmoid_()
-    content.tanh_()
-    torch.mul(keep, before, out=cells).addcmul_(write, content)
-    return cells.tanh().mul_(expose)
+    cell_gate.tanh_()
+    torch.mul(forget_gate, previous, out=cells).addcmul_(input_gate, cell_gate)
+    return cells.tanh().mul_(output_gate)
 
 
 class GateDerivatives(NamedTuple):
-    """What gradients are multiplied with on their way back through updates of cells.
+    """Local derivatives of cell updates.
 
     Attributes:
-        gates: float [N, 4H]: from the cell to what was read by all gates but ``expose``, and there from the hidden
-            state.
-        cells: From the hidden state to the cell, float [N, H].
-        keep: From the cell to the one before, float [N, H].
+        gates: float [N, 4H]: of the cell by the gates' inputs; for the output gate, of the hidden state.
+        cells: Of the hidden state by the cell, float [N, H].
+        forget: Of the cell by the previous one, float [N, H].
         order: Of the gates.
     """
 
     gates: Tensor
     cells: Tensor
-    keep: Tensor
+    forget: Tensor
     order: GateOrder
 
     @classmethod
-    def of(cls, active: Tensor, cells: Tensor, before: Tensor, order: GateOrder) -> Self:
-        """Work them out for activated gates [N, 4H], cells [N, H] and those before them [N, H]."""
-        write, keep, content, expose = order.split(active.to(cells.dtype))
-        seen, gates = cells.tanh(), cells.new_empty(active.shape)
-        by_write, by_keep, by_content, by_expose = order.split(gates)
-        _slope(write, out=by_write).mul_(content)
-        _slope(keep, out=by_keep).mul_(before)
-        torch.mul(content, content, out=by_content).neg_().add_(1.0).mul_(write)
-        _slope(expose, out=by_expose).mul_(seen)
-        return cls(gates, seen.square_().neg_().add_(1.0).mul_(expose), keep, order)
+    def of(cls, active: Tensor, cells: Tensor, previous: Tensor, order: GateOrder) -> Self:
+        """Compute them from activated gates [N, 4H], cells [N, H] and the cells before the updates [N, H]."""
+        input_gate, forget_gate, cell_gate, output_gate = order.split(active.to(cells.dtype))
+        tanh_cells, gates = cells.tanh(), cells.new_empty(active.shape)
+        d_input, d_forget, d_cell, d_output = order.split(gates)
+        _sigmoid_derivative(input_gate, out=d_input).mul_(cell_gate)
+        _sigmoid_derivative(forget_gate, out=d_forget).mul_(previous)
+        torch.mul(cell_gate, cell_gate, out=d_cell).neg_().add_(1.0).mul_(input_gate)
+        _sigmoid_derivative(output_gate, out=d_output).mul_(tanh_cells)
+        return cls(gates, tanh_cells.square_().neg_().add_(1.0).mul_(output_gate), forget_gate, order)
 
-    def times(self, counts: list[int]) -> list[Self]:
-        """Return those of each time, which has so many rows."""
-        parts = by_time(counts, self.gates, self.cells, self.keep)
-        return [self._replace(gates=gates, cells=cells, keep=keep) for gates, cells, keep in parts]
+    def split_steps(self, batch_sizes: list[int]) -> list[Self]:
+        """Return those of each time step."""
+        parts = split_steps(batch_sizes, self.gates, self.cells, self.forget)
+        return [self._replace(gates=gates, cells=cells, forget=forget) for gates, cells, forget in parts]
 
-    def back(self, hidden: Tensor, cell: Tensor, gates: Tensor) -> None:
-        """Go back by one time.
+    def backward_step(self, grad_hidden: Tensor, grad_cell: Tensor, grad_gates: Tensor) -> None:
+        """Propagate gradients back through one update.
 
         Args:
-            hidden: What is asked of the hidden states after it [N, H].
-            cell: What is asked of the cells after it [N, H]; turned into what is asked of those before.
-            gates: Gets what is asked of what the gates read [N, 4H].
+            grad_hidden: By the hidden states after it [N, H].
+            grad_cell: By the cells after it [N, H]; becomes that by the cells before it.
+            grad_gates: Receives that by the gates' inputs [N, 4H].
         """
-        cell.addcmul_(hidden, self.cells)
-        parts = zip(self.order.split(self.gates), self.order.split(gates), strict=True)
-        for asked, (slope, found) in zip((cell, cell, cell, hidden), parts, strict=True):
-            torch.mul(slope, asked, out=found)
-        cell.mul_(self.keep)
+        grad_cell.addcmul_(grad_hidden, self.cells)
+        parts = zip(self.order.split(self.gates), self.order.split(grad_gates), strict=True)
+        grads = (grad_cell, grad_cell, grad_cell, grad_hidden)
+        for grad, (derivative, out) in zip(grads, parts, strict=True):
+            torch.mul(derivative, grad, out=out)
+        grad_cell.mul_(self.forget)
 
 
-def by_time(counts: list[int], *values: Tensor) -> list[tuple[Tensor, ...]]:
-    """Return the rows of values [N, ...] that belong to each time, which has so many."""
-    return list(zip(*(torch.split(one, counts) for one in values), strict=True))
+def split_steps(batch_sizes: list[int], *values: Tensor) -> list[tuple[Tensor, ...]]:
+    """Return the rows of packed values [N, ...] that belong to each time step."""
+    return list(zip(*(torch.split(one, batch_sizes) for one in values), strict=True))
 
 
-def _slope(gate: Tensor, *, out: Tensor) -> Tensor:
-    """Return the slope of the sigmoid whose value is ``gate``: g - g^2."""
+def _sigmoid_derivative(gate: Tensor, *, out: Tensor) -> Tensor:
+    """Return g - g^2 for a sigmoid's value g."""
     return torch.addcmul(gate, gate, gate, value=-1.0, out=out)

@@ -1,7 +1,6 @@
-"""A torch LSTM by its own call, and one time step of it by plain products.
+"""A torch LSTM by its own call (`run_lstm`), and a single step of it by plain products (`StepLstm`).
 
-`torch.nn.LSTM` packs its weights anew at every call, which costs nothing over a sentence and most of the time over a
-single word.
+`torch.nn.LSTM` repacks its weights at every call: negligible for a whole caption, most of the time for one word.
 """
 
 from __future__ import annotations
@@ -14,19 +13,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-Run = tuple[Any, tuple[Tensor, Tensor]]
-"""Outputs as the inputs were, and the last hidden and cell [layers, B, H]."""
+LstmOutput = tuple[Any, tuple[Tensor, Tensor]]
+"""Outputs in the form of the inputs, and the last hidden state and cell [layers, B, H]."""
 
 
-def run_lstm(lstm: nn.LSTM, inputs: Any, before: tuple[Tensor, Tensor] | None = None) -> Run:
-    """Return what an LSTM's own call gives; on a graphics card in the precision of its weights.
+def run_lstm(lstm: nn.LSTM, inputs: Any, state: tuple[Tensor, Tensor] | None = None) -> LstmOutput:
+    """Call an LSTM; on a GPU in the precision of its weights.
 
-    Under autocast cuDNN's runs in float16, whatever precision was asked for: small gradients become zero there.
+    Under autocast cuDNN computes LSTMs in float16 even if bfloat16 is requested: small gradients become zero.
 
     Args:
         lstm: Any.
-        inputs: float [B, T, X], or packed sentences.
-        before: Hidden and cell to start from, float [layers, B, H]; None: zeros.
+        inputs: float [B, T, X], or a packed sequence.
+        state: Initial hidden state and cell, float [layers, B, H]; None: zeros.
     """
     weight = next(lstm.parameters())
     context: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
@@ -36,11 +35,11 @@ def run_lstm(lstm: nn.LSTM, inputs: Any, before: tuple[Tensor, Tensor] | None = 
             inputs = inputs._replace(data=inputs.data.to(weight.dtype))
         else:
             inputs = inputs.to(weight.dtype)
-        if before is not None:
-            before = before[0].to(weight.dtype), before[1].to(weight.dtype)
+        if state is not None:
+            state = state[0].to(weight.dtype), state[1].to(weight.dtype)
     with context:
-        found: Run = lstm(inputs, before)
-    return found
+        output: LstmOutput = lstm(inputs, state)
+    return output
 
 
 class StepLstm(nn.LSTM):
@@ -55,20 +54,21 @@ class StepLstm(nn.LSTM):
         super().__init__(input_size, hidden_size, batch_first=True)
 
     def step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the new hidden state and cell [N, H] for inputs [N, X], hidden state and cell [N, H]."""
+        """Return the new hidden state and cell [..., H] for inputs [..., X], hidden state and cell [..., H]."""
         input_weight, hidden_weight, input_bias, hidden_bias = self.parameters()  # torch's order
-        gates = functional.linear(inputs, input_weight, input_bias)
-        gates = gates + functional.linear(hidden, hidden_weight, hidden_bias)
-        return lstm_update(gates, cell)
+        # As matrices: torch multiplies a strided [P, K, H] image by image.
+        gates = functional.linear(inputs.flatten(0, -2), input_weight, input_bias)
+        gates = gates + functional.linear(hidden.flatten(0, -2), hidden_weight, hidden_bias)
+        return lstm_update(gates.view(*inputs.shape[:-1], -1), cell)
 
 
 def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the new hidden and cell [..., H], in the precision of the cell.
+    """Return the new hidden state and cell [..., H], in the precision of the cell.
 
     Args:
-        gates: What four layers give, in torch's order: write, keep, content, expose, float [..., 4H].
+        gates: Inputs of the input, forget, cell and output gates (torch's order), float [..., 4H].
         cell: float [..., H].
     """
-    write, keep, content, expose = gates.to(cell.dtype).chunk(4, dim=-1)
-    cell = torch.sigmoid(keep) * cell + torch.sigmoid(write) * torch.tanh(content)
-    return torch.sigmoid(expose) * torch.tanh(cell), cell
+    input_gate, forget_gate, cell_gate, output_gate = gates.to(cell.dtype).chunk(4, dim=-1)
+    cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(cell_gate)
+    return torch.sigmoid(output_gate) * torch.tanh(cell), cell

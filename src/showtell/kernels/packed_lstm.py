@@ -1,9 +1,9 @@
-"""LSTMs over sentences of different lengths, without reading padding.
+"""LSTMs over sequences of different lengths, without computing on padding.
 
-The tokens of all sentences stand in one matrix, time by time, the longest sentence first, so that the sentences
-still going on at a time are the first rows of the one before (torch calls this a packed sequence). On the CPU the
-recurrence is written down here, forward and backward: torch's own has no fast form there for packed sequences, and
-takes its weights' gradient at every time step where one product at the end does.
+The tokens of all sequences form one matrix, time step by time step, the longest sequence first, so that the sequences
+still running at a step are the first rows of the step before (torch's packed sequence). On the CPU the recurrence has
+hand-written gradients: torch has no fast kernel there for packed sequences, and takes the weights' gradient at every
+time step where one product at the end suffices.
 """
 
 from __future__ import annotations
@@ -17,172 +17,141 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
-from showtell.kernels.lstm_cell import TORCH, GateDerivatives, by_time, update_cells
+from showtell.kernels.lstm_cell import TORCH_ORDER, GateDerivatives, split_steps, update_cells
 from showtell.kernels.lstm_step import run_lstm
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Where the tokens of B sentences of at most T tokens stand among all N.
+    """The layout of P x K sequences of at most T tokens as N packed tokens.
 
     Attributes:
-        order: The sentences, longest first, int64 [B].
-        counts: How many go on at each time, none of them 0.
-        places: Of each token among the B*T places, int64 [N].
-        shape: B and T.
+        order: The sequences, longest first, int64 [P*K].
+        batch_sizes: Number of running sequences at each time step, none of them 0.
+        positions: Of each packed token among the P*K*T, int64 [N].
+        shape: P, K and T.
     """
 
     order: Tensor
-    counts: list[int]
-    places: Tensor
-    shape: tuple[int, int]
+    batch_sizes: list[int]
+    positions: Tensor
+    shape: tuple[int, int, int]
 
     @classmethod
     def of(cls, tokens: Tensor, pad_id: int) -> Self:
-        """Find them in ids int64 [B, T]; what follows a sentence is ``<pad>``."""
-        count, length = tokens.shape
-        times = torch.arange(length, device=tokens.device)
-        lengths = torch.where(tokens != pad_id, times + 1, 0).amax(dim=1)  # [B]
+        """Find the layout of tokens int64 [P, K, T], padded at the end."""
+        num_images, num_captions, length = tokens.shape
+        steps = torch.arange(length, device=tokens.device)
+        lengths = torch.where(tokens.flatten(0, 1) != pad_id, steps + 1, 0).amax(dim=1)  # [P*K]
         lengths, order = lengths.sort(descending=True, stable=True)
-        time, sentence = (times.unsqueeze(1) < lengths).nonzero(as_tuple=True)  # time by time
-        counts = torch.bincount(time).tolist()
-        return cls(order, counts, order[sentence] * length + time, (count, length))
+        step, row = (steps.unsqueeze(1) < lengths).nonzero(as_tuple=True)  # in the order of steps
+        batch_sizes = torch.bincount(step).tolist()
+        return cls(order, batch_sizes, order[row] * length + step, (num_images, num_captions, length))
 
     @property
-    def rows(self) -> Tensor:
-        """The sentence of each token, int64 [N]."""
-        return self.places.div(self.shape[1], rounding_mode="floor")
+    def images(self) -> Tensor:
+        """The image of each packed token, int64 [N]."""
+        return self.positions.div(self.shape[1] * self.shape[2], rounding_mode="floor")
+
+    @property
+    def nonempty(self) -> Tensor:
+        """The sequences that have a token, longest first, int64 [n]."""
+        return self.order[: self.batch_sizes[0] if self.batch_sizes else 0]
 
     def pack(self, values: Tensor) -> Tensor:
-        """[B, T, X] -> [N, X]."""
-        return values.flatten(0, 1).index_select(0, self.places)
+        """[P, K, T, ...] -> [N, ...]."""
+        return values.flatten(0, 2).index_select(0, self.positions)
 
     def unpack(self, packed: Tensor) -> Tensor:
-        """[N, X] -> [B, T, X], zero where no token stands."""
-        count, length = self.shape
-        spread = packed.new_zeros(count * length, packed.shape[1]).index_copy(0, self.places, packed)
-        return spread.view(count, length, -1)
+        """[N, X] -> [P, K, T, X], zero for padding."""
+        num_images, num_captions, length = self.shape
+        values = packed.new_zeros(num_images * num_captions * length, packed.shape[1])
+        return values.index_copy(0, self.positions, packed).view(*self.shape, -1)
 
 
 def packed_lstm(
-    lstm: nn.LSTM,
-    inputs: Tensor,
-    sentences: PackedBatch,
-    before: tuple[Tensor, Tensor] | None = None,
+    lstm: nn.LSTM, inputs: Tensor, batch: PackedBatch, state: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """Return the last layer's hidden states of an LSTM that reads sentences.
+    """Return the last layer's hidden states of an LSTM, float [N, H] in the precision of the inputs.
 
     Args:
         lstm: One direction, with biases.
-        inputs: float [N, X], as `Sentences.pack` gives it.
-        sentences: Which tokens are whose.
-        before: Hidden and cell that each sentence starts from, float [layers, B, H]; None: zero.
-
-    Returns:
-        float [N, H].
+        inputs: float [N, X], from `PackedBatch.pack`.
+        batch: The layout of the tokens.
+        state: Initial hidden state and cell, float [layers, P*K, H]; None: zeros.
     """
-    spoken = sentences.order[: sentences.counts[0] if sentences.counts else 0]
-    if before is None:
-        zeros = inputs.new_zeros(lstm.num_layers, len(spoken), lstm.hidden_size)
-        hiddens, cells = zeros, zeros
+    if state is None:
+        zeros = inputs.new_zeros(lstm.num_layers, len(batch.nonempty), lstm.hidden_size)
+        hidden, cell = zeros, zeros
     else:
-        hiddens, cells = (part[:, spoken] for part in before)
+        hidden, cell = (part[:, batch.nonempty] for part in state)
     if inputs.device.type != "cpu":
-        found, _ = run_lstm(lstm, PackedSequence(inputs, torch.tensor(sentences.counts)), (hiddens, cells))
-        return found.data.to(inputs.dtype)  # type: ignore[no-any-return]
+        packed = PackedSequence(inputs, torch.tensor(batch.batch_sizes))
+        outputs, _ = run_lstm(lstm, packed, (hidden, cell))
+        return outputs.data.to(inputs.dtype)  # type: ignore[no-any-return]
     for layer, weights in enumerate(lstm.all_weights):
         if layer:
             inputs = functional.dropout(inputs, lstm.dropout, lstm.training)
-        inputs, _ = _read_layer(weights, inputs, hiddens[layer], cells[layer], sentences.counts)
+        inputs = _packed_layer(weights, inputs, hidden[layer], cell[layer], batch.batch_sizes)
     return inputs
 
 
-def packed_lstm_with_cells(lstm: nn.LSTM, inputs: Tensor, sentences: PackedBatch) -> tuple[Tensor, Tensor]:
-    """Return hidden states and cells of an LSTM of one layer that reads sentences and starts from zeros.
-
-    Torch's own LSTM keeps its cells to itself, so this one is written down on every device.
-
-    Args:
-        lstm: One layer, one direction, with biases.
-        inputs: float [N, X], as `Sentences.pack` gives it.
-        sentences: Which tokens are whose.
-
-    Returns:
-        float [N, H] each, the cells in float32 at least.
-    """
-    (weights,) = lstm.all_weights
-    zeros = inputs.new_zeros(sentences.counts[0] if sentences.counts else 0, lstm.hidden_size)
-    return _read_layer(weights, inputs, zeros, zeros, sentences.counts)
-
-
-def _read_layer(
-    weights: Sequence[Tensor], inputs: Tensor, hidden: Tensor, cell: Tensor, counts: list[int]
-) -> tuple[Tensor, Tensor]:
-    from_input, from_hidden, input_bias, hidden_bias = weights  # torch's order
-    gates = functional.linear(inputs, from_input, input_bias + hidden_bias)  # [N, 4H]
-    recurrent = from_hidden.to(gates.dtype)
-    found: tuple[Tensor, Tensor] = _Recurrence.apply(  # type: ignore[no-untyped-call]
-        gates, recurrent, hidden.to(gates.dtype), cell, counts
+def _packed_layer(
+    weights: Sequence[Tensor], inputs: Tensor, hidden: Tensor, cell: Tensor, batch_sizes: list[int]
+) -> Tensor:
+    input_weight, hidden_weight, input_bias, hidden_bias = weights  # torch's order
+    gates = functional.linear(inputs, input_weight, input_bias + hidden_bias)  # [N, 4H]
+    outputs: Tensor = _PackedRecurrence.apply(  # type: ignore[no-untyped-call]
+        gates, hidden_weight.to(gates.dtype), hidden.to(gates.dtype), cell, batch_sizes
     )
-    return found
+    return outputs
 
 
-class _Recurrence(torch.autograd.Function):
-    """What is left of an LSTM layer when its inputs have been multiplied: gates [N, 4H] -> hidden, cells [N, H].
+class _PackedRecurrence(torch.autograd.Function):
+    """The recurrent part of an LSTM layer: the inputs' part of the gates [N, 4H] -> hidden states [N, H].
 
-    Products are taken in the precision of the gates, all else in float32 at least; only the activated gates are
-    kept in the precision of the gates.
+    Products and saved gates are in the precision of the gates, all else in float32 at least.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, counts: list[int]
-    ) -> tuple[Tensor, Tensor]:
-        exact = torch.promote_types(gates.dtype, torch.float32)
+        ctx: Any, gates: Tensor, weight: Tensor, hidden: Tensor, cell: Tensor, batch_sizes: list[int]
+    ) -> Tensor:
         active = torch.empty_like(gates)
         outputs = gates.new_empty(len(gates), hidden.shape[1])
-        cells = outputs.new_empty(outputs.shape, dtype=exact)
-        h, c, transposed = hidden, cell.to(exact), weight.t()
-        for read, kept, output, updated in by_time(counts, gates, active, outputs, cells):
-            size = len(read)
-            raw = torch.addmm(read, h[:size], transposed).to(exact)  # [n, 4H]
-            output.copy_(update_cells(raw, c[:size], updated, TORCH))
-            kept.copy_(raw)
-            h, c = output, updated
+        cells = outputs.new_empty(outputs.shape, dtype=torch.promote_types(gates.dtype, torch.float32))
+        h, c, transposed = hidden, cell.to(cells.dtype), weight.t()
+        for gates_now, active_now, h_out, c_out in split_steps(batch_sizes, gates, active, outputs, cells):
+            size = len(gates_now)
+            raw = torch.addmm(gates_now, h[:size], transposed).to(cells.dtype)  # [n, 4H]
+            h_out.copy_(update_cells(raw, c[:size], c_out, TORCH_ORDER))
+            active_now.copy_(raw)
+            h, c = h_out, c_out
         ctx.save_for_backward(active, outputs, cells, weight, hidden, cell)
-        ctx.counts = counts
-        # Most callers ask nothing of the cells.
-        ctx.set_materialize_grads(False)
-        return outputs, cells
+        ctx.batch_sizes = batch_sizes
+        return outputs
 
     @staticmethod
-    def backward(
-        ctx: Any, gradient: Tensor | None, gradient_of_cells: Tensor | None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, grad_outputs: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         active, outputs, cells, weight, hidden, cell = ctx.saved_tensors
-        counts, by_gates = ctx.counts, torch.empty_like(active)
-        slopes = GateDerivatives.of(active, cells, earlier(cells, cell, counts), TORCH)
-        # What later times ask of the hidden state and cell that they started from.
-        by_hidden, by_cell = (torch.zeros_like(cell, dtype=cells.dtype) for _ in range(2))
-        asked = [
-            (total, torch.split(one, counts))
-            for total, one in ((by_hidden, gradient), (by_cell, gradient_of_cells))
-            if one is not None
-        ]
-        backwards = reversed(
-            list(enumerate(zip(slopes.times(counts), torch.split(by_gates, counts), strict=True)))
+        batch_sizes, grad_gates = ctx.batch_sizes, torch.empty_like(active)
+        derivatives = GateDerivatives.of(active, cells, shift_steps(cells, cell, batch_sizes), TORCH_ORDER)
+        grad_h, grad_c = (torch.zeros_like(cell, dtype=cells.dtype) for _ in range(2))  # from later steps
+        steps = zip(
+            derivatives.split_steps(batch_sizes),
+            split_steps(batch_sizes, grad_outputs, grad_gates),
+            strict=True,
         )
-        for number, (slope, found) in backwards:
-            size = len(found)
-            for total, of_times in asked:
-                total[:size] += of_times[number]
-            slope.back(by_hidden[:size], by_cell[:size], found)
-            by_hidden[:size] = found @ weight
-        by_weight = by_gates.t() @ earlier(outputs, hidden, counts)
-        return by_gates, by_weight, by_hidden.to(hidden.dtype), by_cell.to(cell.dtype), None
+        for derivative, (grad_now, grad_gates_now) in reversed(list(steps)):
+            size = len(grad_now)
+            grad_h[:size] += grad_now
+            derivative.backward_step(grad_h[:size], grad_c[:size], grad_gates_now)
+            grad_h[:size] = grad_gates_now @ weight
+        grad_weight = grad_gates.t() @ shift_steps(outputs, hidden, batch_sizes)
+        return grad_gates, grad_weight, grad_h.to(hidden.dtype), grad_c.to(cell.dtype), None
 
 
-def earlier(values: Tensor, first: Tensor, counts: list[int]) -> Tensor:
-    """Return what stood a time before each of values [N, X], as sentences are packed; before the first: [n, X]."""
-    before = [first.to(values.dtype), *torch.split(values, counts)]
-    return torch.cat([part[:size] for part, size in zip(before, counts, strict=False)] or [values])
+def shift_steps(values: Tensor, initial: Tensor, batch_sizes: list[int]) -> Tensor:
+    """Return packed values [N, X] of one time step earlier, those before the first step from ``initial`` [n, X]."""
+    previous = [initial.to(values.dtype), *torch.split(values, batch_sizes)]
+    return torch.cat([part[:size] for part, size in zip(previous, batch_sizes, strict=False)] or [values])
