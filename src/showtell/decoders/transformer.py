@@ -90,8 +90,8 @@ class TransformerLayer(nn.Module):
         query, key, value = self.self_attn_qkv(self.self_attn_norm(x)).chunk(3, dim=-1)
         x = x + self.dropout(self.self_attn_out(self_attend(query, key, value)))
         x = x + self.dropout(self.cross_attn_out(cross_attend(self.cross_attn_q(self.cross_attn_norm(x)))))
-        x = x + self.dropout(self.ffn_out(torch.relu(self.ffn_in(self.ffn_norm(x)))))
-        return x
+        output: Tensor = x + self.dropout(self.ffn_out(torch.relu(self.ffn_in(self.ffn_norm(x)))))
+        return output
 
 
 class TransformerDecoder(BaseDecoder):
