@@ -28,11 +28,10 @@ from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig, resolve_device_config
 from showtell.training.distributed import DistributedContext
 from showtell.training.ema import WeightAverage
-from showtell.training.losses import build_objective
 from showtell.training.lr_schedule import ReduceOnPlateau
+from showtell.training.objectives.losses import build_objective
 from showtell.training.train_step import TrainStep
-from showtell.training.trainer import build_optimizer
-from showtell.training.trainer_state import TrainerState
+from showtell.training.trainer_state import TrainerState, build_optimizer
 
 PICTURES, REGIONS, WIDTH = 256, 49, 2048
 SIDE, PRODUCTS = 2048, 8
@@ -79,13 +78,20 @@ class Ours:
         self.objective = build_objective(recipe.objective[0], self.batches)
         moving = TrainerState(
             model=model,
-            optimizer=build_optimizer(recipe, model),
+            optimizer=build_optimizer(recipe.optimizer, model),
             scaler=self.compute.scaler(),
-            average=WeightAverage(model, training.ema_decay),
+            ema=WeightAverage(model, training.ema_decay),
             plateau=ReduceOnPlateau(recipe.schedule),
         )
         self.stepper = TrainStep(
-            recipe, model, moving, self.compute, DistributedContext(), self.tokenizer.pad_id
+            model,
+            moving,
+            training,
+            recipe.optimizer.max_grad_norm,
+            training.batch_size * data.captions_per_image * (data.max_tokens + 1),
+            self.compute,
+            DistributedContext(),
+            self.tokenizer.pad_id,
         )
 
     def learn(self, steps: int) -> None:

@@ -43,8 +43,8 @@ from showtell.metrics import Scorer, blocks, caption_table, evaluate, ngrams, ro
 from showtell.metrics import ptb_tokenizer as ptb
 from showtell.metrics.reward import Rewards
 from showtell.metrics.score_files import score_files
-from showtell.training.losses import cross_entropy
-from showtell.training.self_critical import SelfCriticalObjective
+from showtell.training.objectives.losses import cross_entropy
+from showtell.training.objectives.self_critical import SelfCriticalObjective
 
 SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 VOCABULARY, WIDTH, REGIONS, MEMORY = 11, 64, 40, 32

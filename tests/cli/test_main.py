@@ -99,7 +99,7 @@ def test_train_evaluate_and_caption_agree(
     best = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))["scores"]["values"]
     assert json.loads(judged.stdout)["CIDEr-D"] == pytest.approx(best["CIDEr-D"], abs=1e-6)
     said = [json.loads(line) for line in written.read_text(encoding="utf-8").splitlines()]
-    pictures = [row["picture"] for row in said]
+    pictures = [row["image"] for row in said]
     captioned = showtell("caption", run, *pictures, "--format", "jsonl", "--beam-size", "3")
     assert captioned.code == 0, captioned.stderr
     lines = [json.loads(line) for line in captioned.stdout.splitlines()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,9 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
+from showtell.config.base import _models_in
 from showtell.config.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, shipped_recipes
+from showtell.config.renamed import RENAMED_KEYS, RENAMED_VALUES
 from showtell.errors import ConfigError
 
 
@@ -65,28 +68,61 @@ def test_an_override_reaches_into_phases() -> None:
         ("optimizer.lr=-1", r"'optimizer\.lr'.*greater than 0"),
         (
             "decoder.name=lstm",
-            r"unknown key 'decoder\.attention'\. Known: dropout, embedding, head, hidden, layers, name",
+            r"unknown key 'decoder\.attention'\. Known: dropout, embedding, hidden, image_head, layers, name",
         ),
         ("objective.0.epoch=3", r"unknown key 'objective\.0\.epoch'\. Did you mean 'epochs'\?"),
-        ("decoder.name=perceptron", r"decoder.*'lstm', 'attention'"),
+        ("decoder.name=perceptron", r"'decoder\.name': found 'perceptron'\. Known: adaptive, attention"),
+        ("decoder.name=atention", r"'decoder\.name': found 'atention'\. Did you mean 'attention'\?$"),
+        ("objective.0.name=self-critcal", r"Did you mean 'self-critical'\?$"),
+        ("schedule.name=cosin", r"Did you mean 'cosine'\?$"),
+        ("encoder.trainable=true", r"used: data\.augment\.mode=corner_crops caches features[^{}]*$"),
         ("optimizer.betas=[0.9, 1.0]", r"'optimizer\.betas\.1'.*less than 1"),
         ("optimizer.betas=[-0.1, 0.9]", r"'optimizer\.betas\.0'.*greater than or equal to 0"),
         ("training.seed=9223372036854775808", r"'training\.seed'.*less than or equal to 9223372036854775807"),
         ("optimizer.lr", r"expected key=value"),
-        ("optimizer.lr.x=1", r"'lr' holds no keys"),
+        ("optimizer.lr.x=1", r"'lr', which has no keys"),
         ("objective.5.epochs=1", r"no part 5"),
         ("objective.0=1", r"expected objective\.0\.KEY=value"),
-        ("generation.beam_size=0", r"'search\.beam_size'.*greater than or equal to 1"),
+        ("generation.beam_size=0", r"'generation\.beam_size'.*greater than or equal to 1"),
     ],
 )
 def test_a_bad_override_is_answered_with_what_would_be_right(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        load_recipe("flickr8k-attention", [override])
+        load_recipe("flickr8k-best", [override])
 
 
-def test_all_problems_are_told_at_once() -> None:
-    with pytest.raises(ConfigError, match=r"'optimizer\.lrr'.*'training\.pictures'"):
+def test_all_problems_are_in_one_message() -> None:
+    with pytest.raises(ConfigError, match=r"'optimizer\.lrr'.*'training\.batch_size'"):
         parse_recipe({"optimizer": {"lrr": 1}, "training": {"batch_size": "many"}}, "this recipe")
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_KEYS.items())
+def test_a_former_key_is_answered_with_its_new_name(old: str, new: str) -> None:
+    old, new = old.replace(".N", ".0"), new.replace(".N", ".0")
+    if old == "search":
+        old, new = "search.top_k", "generation.top_k"
+    message = f"unknown key '{old}'. {f'It is called {new} now' if new else 'It was removed'}"
+    with pytest.raises(ConfigError, match=f"{re.escape(message)}$"):
+        load_recipe("flickr8k-best", [f"{old}=1"])
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED_VALUES.items())
+def test_a_former_value_is_answered_with_its_new_name(old: str, new: str) -> None:
+    value = old.partition("=")[2]
+    with pytest.raises(ConfigError, match=f"'data.augment.mode': '{value}' is called '{new}' now$"):
+        load_recipe("flickr8k-best", [old])
+    with pytest.raises(ConfigError, match=f"called data.augment.mode now, and '{value}' is called '{new}'$"):
+        load_recipe("flickr8k-best", [f"data.augment.views={value}"])
+
+
+def test_every_new_name_is_a_key() -> None:
+    recipe = load_recipe("flickr8k-best").model_dump(mode="json")
+    for new in filter(None, RENAMED_KEYS.values()):
+        section, *_, key = new.split(".N")[0].split(".") + new.split(".")[-1:]
+        assert section in recipe, new
+        assert (
+            section in {"decoder", "objective"} or key in {**recipe[section], **recipe["data"]["augment"]}
+        )
 
 
 def test_an_unknown_recipe_is_answered_with_a_near_name() -> None:
@@ -107,14 +143,11 @@ def test_a_broken_file_is_named(tmp_path: Path, content: str | None, message: st
 
 
 def test_every_key_has_a_description() -> None:
-    def missing(model: type[BaseModel], path: str) -> list[str]:
-        names = []
-        for name, field in model.model_fields.items():
-            inner = field.annotation
-            if isinstance(inner, type) and issubclass(inner, BaseModel):
-                names += missing(inner, f"{path}{name}.")
-            elif path and not field.description and name != "name":
-                names.append(path + name)
-        return names
+    def missing(model: type[BaseModel]) -> list[str]:
+        names = [
+            f"{model.__name__}.{name}" for name, field in model.model_fields.items() if not field.description
+        ]
+        inner = [kind for field in model.model_fields.values() for kind in _models_in(field.annotation)]
+        return names + [name for kind in inner for name in missing(kind)]
 
-    assert missing(Recipe, "") == []
+    assert missing(Recipe) == []

@@ -187,7 +187,7 @@ def test_a_shipped_recipe_runs_by_the_commands_of_its_header_and_all_its_keys_ar
     rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
     assert rows
     assert not [row for row in rows if any(special in row["candidate"] for special in SPECIALS)]
-    kinds = {row["kind"] for row in read_metrics(directory)}
+    kinds = {row["event"] for row in read_metrics(directory)}
     assert {"epoch", "validation"} <= kinds
     assert (directory / "report.html").is_file()
     values = yaml.safe_load(shipped_recipes()[name].read_text(encoding="utf-8"))
@@ -274,7 +274,7 @@ def test_a_coco_recipe_learns_from_real_photographs_through_the_real_encoder(
     recipe = load_recipe(name, ["objective.0.epochs=3"])
     out = tmp_path / "run"
     train(recipe, data=prepared.directory, out=out, encoder_weights=weights)
-    losses = [row["loss"] for row in read_metrics(out) if row["kind"] == "validation"]
+    losses = [row["loss"] for row in read_metrics(out) if row["event"] == "validation"]
     assert losses == sorted(losses, reverse=True)
     # What is looked at live is what is kept, to the bit, whatever precision training uses.
     rows = prepared.split_rows("dev")[:8]

@@ -82,7 +82,7 @@ def test_finished_seeds_of_another_recipe_are_refused(
     )
     train_seeds(short, 1, data=toy_set.directory, out=tmp_path / "seeds")
     other = short.model_copy(update={"optimizer": short.optimizer.model_copy(update={"lr": 0.5})})
-    with pytest.raises(ConfigError, match=r"another run.*recipe\.optimizer\.lr was 0\.01, is 0\.5"):
+    with pytest.raises(ConfigError, match=r"another run.*recipe\.optimizer\.lr: 0\.01 → 0\.5"):
         train_seeds(other, 1, data=toy_set.directory, out=tmp_path / "seeds")
 
 

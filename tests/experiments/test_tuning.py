@@ -52,7 +52,7 @@ class Pretend:
             value = epoch * (1.0 - abs(rate - 0.1))
             row = {"loss": 5.0 - value, "BLEU-4": value / 10, "ROUGE-L": value / 5, "CIDEr-D": value}
             with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"kind": "validation", "step": epoch, "epoch": epoch, **row}) + "\n")
+                file.write(json.dumps({"event": "validation", "step": epoch, "epoch": epoch, **row}) + "\n")
             if len(self.calls) - 1 == self.kill and epoch == 2:
                 raise Killed
             on_validation(epoch, row)
@@ -216,9 +216,7 @@ def test_another_tuning_in_the_same_place_is_refused(
 ) -> None:
     pretend()
     run(trials=1, subset=8)
-    with pytest.raises(
-        ConfigError, match=r"another tuning.*recipe\.data\.subset was 8, is 4.*Choose another -o"
-    ):
+    with pytest.raises(ConfigError, match=r"another tuning.*recipe\.data\.subset: 8 → 4.*Choose another -o"):
         run(trials=1, subset=4)
     with pytest.raises(ConfigError, match=r"another tuning: found search was .*log.*is .*0\.1\.\.0\.2"):
         run(trials=1, subset=8, searches=["optimizer.lr=0.1..0.2"])

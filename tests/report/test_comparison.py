@@ -20,7 +20,7 @@ def write_run(directory: Path, values: list[float]) -> None:
     (directory / "recipe.yaml").write_text("optimizer: {lr: 0.001}\n", encoding="utf-8")
     rows = [
         {
-            "kind": "validation",
+            "event": "validation",
             "step": 10 * epoch,
             "epoch": epoch,
             "loss": value,

@@ -24,7 +24,7 @@ STEP = {
     "grad_norm": 1.75,
     "captions_per_s": 155.5,
     "tokens_per_s": 1807.0,
-    "device_memory_gb": 1.25,
+    "peak_memory_gb": 1.25,
 }
 SIGNATURE = "showtell:0.1.0|tok:ptb-3.4.1|refs:5"
 
@@ -32,11 +32,11 @@ SIGNATURE = "showtell:0.1.0|tok:ptb-3.4.1|refs:5"
 def prediction(key: str, image: Path, **changes: Any) -> dict[str, Any]:
     row = {
         "key": key,
-        "picture": str(image),
+        "image": str(image),
         "split": "dev",
         "candidate": "a red ring",
         "references": ["A red ring.", "The ring is red."],
-        "scores": {"BLEU-4": 0.25, "CIDEr-D": 1.5},
+        "metrics": {"BLEU-4": 0.25, "CIDEr-D": 1.5},
         "words": ["a", "red", "ring"],
         "attention": [[0.1, 0.2, 0.3, 0.4], [1.0, 0.0, 0.0, 0.0], [0.25] * 4, [0.25] * 4],
         "grid": [2, 2],
@@ -60,11 +60,11 @@ def run(tmp_path: Path, image: Path) -> Path:
     (run / "best").mkdir(parents=True)
     (run / "recipe.yaml").write_text("optimizer:\n  lr: 0.001  # <b>fast</b>\n", encoding="utf-8")
     metrics = [
-        {"kind": "step", "step": 20, "epoch": 1, "loss": 9.0, **STEP},
-        {"kind": "epoch", "step": 40, "epoch": 1, "loss": 3.25, "seconds": 9.0},
-        {"kind": "validation", "step": 40, "epoch": 1, "loss": 3.5, "BLEU-4": 0.101, "CIDEr-D": 0.2},
-        {"kind": "epoch", "step": 80, "epoch": 2, "loss": 2.75, "seconds": 18.0},
-        {"kind": "validation", "step": 80, "epoch": 2, "loss": 3.0, "BLEU-4": 0.193, "CIDEr-D": 0.4853},
+        {"event": "step", "step": 20, "epoch": 1, "loss": 9.0, **STEP},
+        {"event": "epoch", "step": 40, "epoch": 1, "loss": 3.25, "elapsed_s": 9.0},
+        {"event": "validation", "step": 40, "epoch": 1, "loss": 3.5, "BLEU-4": 0.101, "CIDEr-D": 0.2},
+        {"event": "epoch", "step": 80, "epoch": 2, "loss": 2.75, "elapsed_s": 18.0},
+        {"event": "validation", "step": 80, "epoch": 2, "loss": 3.0, "BLEU-4": 0.193, "CIDEr-D": 0.4853},
     ]
     write_rows(run / "metrics.jsonl", metrics)
     config = {"scores": {"values": SCORES, "signature": SIGNATURE}}
@@ -245,8 +245,8 @@ def test_a_run_that_has_just_begun_has_a_report(run: Path) -> None:
 def test_epochs_on_rewards_show_their_reward_and_no_loss(run: Path) -> None:
     assert "Reward" not in write_report(run).read_text(encoding="utf-8")
     rows = [
-        {"kind": "step", "step": 100, "epoch": 3, "loss": -0.25, "reward": 0.625, "grad_norm": None},
-        {"kind": "epoch", "step": 120, "epoch": 3, "loss": -0.25, "seconds": 30.0},
+        {"event": "step", "step": 100, "epoch": 3, "loss": -0.25, "reward": 0.625, "grad_norm": None},
+        {"event": "epoch", "step": 120, "epoch": 3, "loss": -0.25, "elapsed_s": 30.0},
     ]
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
@@ -258,7 +258,7 @@ def test_epochs_on_rewards_show_their_reward_and_no_loss(run: Path) -> None:
 
 def test_a_row_that_a_crash_cut_short_is_left_out(run: Path) -> None:
     with (run / "metrics.jsonl").open("a") as file:
-        file.write('{"kind": "validation", "ep')
+        file.write('{"event": "validation", "ep')
     assert len(read_run(run).rows) == 5
 
 

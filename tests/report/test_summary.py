@@ -33,10 +33,10 @@ def run(tmp_path: Path) -> Path:
     rows: list[dict[str, Any]] = []
     for epoch, share in ((1, 0.5), (2, 1.0), (3, 0.9)):
         rows.append(
-            {"kind": "epoch", "step": epoch, "epoch": epoch, "loss": 3.25 - epoch, "seconds": 60.0 * epoch}
+            {"event": "epoch", "step": epoch, "epoch": epoch, "loss": 3.25 - epoch, "elapsed_s": 60.0 * epoch}
         )
         scores = {name: share * value for name, value in SCORES.items()}
-        rows.append({"kind": "validation", "step": epoch, "epoch": epoch, "loss": 3.5, **scores})
+        rows.append({"event": "validation", "step": epoch, "epoch": epoch, "loss": 3.5, **scores})
     write_rows(run / "metrics.jsonl", rows)
     config = {"scores": {"values": SCORES, "signature": "showtell:test"}}
     (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
@@ -45,10 +45,10 @@ def run(tmp_path: Path) -> Path:
         {
             "key": str(number),
             "split": "dev",
-            "picture": str(tmp_path / ("gone.png" if number == 1 else "red.png")),
+            "image": str(tmp_path / ("gone.png" if number == 1 else "red.png")),
             "candidate": f"a <b>dog</b> *{number}*",
             "references": ["a red | square", "two\nlines"],
-            "scores": {"CIDEr-D": number / 10},
+            "metrics": {"CIDEr-D": number / 10},
             "words": ["a"],
             "attention": None,
             "grid": None,

@@ -25,7 +25,7 @@ def cut_before(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], contextlib.Ab
     @contextlib.contextmanager
     def cut(steps: int) -> Iterator[None]:
         def stopping_step(self: TrainStep, *rest: object) -> object:
-            if self.moving.progress.step == steps:
+            if self.state.progress.step == steps:
                 raise _CutError
             return step(self, *rest)  # type: ignore[arg-type]
 

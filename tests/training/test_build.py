@@ -23,7 +23,7 @@ from showtell.errors import ConfigError
 from showtell.training.build import (
     Components,
     build_components,
-    build_encoder_of,
+    build_recipe_encoder,
     open_feature_source,
     resolve_device,
 )
@@ -40,8 +40,8 @@ def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
 
 
 def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None) -> Components:
-    compute = resolve_device(recipe, "cpu")
-    encoder = build_encoder_of(recipe, None, compute)
+    compute = resolve_device(recipe.training, "cpu")
+    encoder = build_recipe_encoder(recipe, compute)
     return build_components(recipe, prepared, encoder, compute, features, DistributedContext())
 
 
@@ -154,7 +154,7 @@ def test_live_views_and_batch_norm_go_on_with_the_same_bits(
     whole, cut = state_of(tmp_path / "whole"), state_of(tmp_path / "cut")
     assert whole.keys() == cut.keys()
     assert [name for name in whole if not torch.equal(whole[name], cut[name])] == []
-    for name in ("model.decoder.image_norm.norm.running_mean", "average.decoder.image_norm.norm.running_var"):
+    for name in ("model.decoder.image_norm.norm.running_mean", "ema.decoder.image_norm.norm.running_var"):
         assert name in whole
     assert not [name for name in whole if ".encoder." in name]
 
@@ -169,7 +169,7 @@ def test_a_checkpoint_holds_the_statistics_that_fit_its_weights(
     state = state_of(run)
     last = load_checkpoint(run / "last").model.decoder.state_dict()
     for name in ("norm.norm.running_mean", "norm.norm.running_var", "norm.norm.weight", "picture.weight"):
-        assert torch.equal(last[name], state[f"average.decoder.{name}"])
+        assert torch.equal(last[name], state[f"ema.decoder.{name}"])
         assert not torch.equal(last[name], state[f"model.decoder.{name}"])
     best = load_checkpoint(run / "best").model.decoder.state_dict()
     assert all(torch.equal(value, best[name]) for name, value in last.items())
@@ -220,7 +220,7 @@ def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
 def test_the_layout_is_asked_where_no_cache_asks_it(
     toy_recipe: Recipe, toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = build_encoder_of(toy_recipe, None, resolve_device(toy_recipe, "cpu"))
+    encoder = build_recipe_encoder(toy_recipe, resolve_device(toy_recipe.training, "cpu"))
     assert encoder.spec.trainable
     asked: list[torch.Size] = []
     monkeypatch.setattr(Encoder, "verify_stride_layout", lambda self, pictures: asked.append(pictures.shape))
@@ -292,7 +292,7 @@ def test_corners_are_kept_and_trained_on_but_never_judged(
 def test_kept_views_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: Recipe, views: str) -> None:
     values = toy_recipe.model_dump(mode="json")
     values["data"]["augment"] = {"mode": views}
-    with pytest.raises(ConfigError, match=rf"{views}' features are kept.*data\.augment\.views=live"):
+    with pytest.raises(ConfigError, match=rf"data\.augment\.mode={views} caches features.*random_crop"):
         parse_recipe(values, "recipe")
 
 

@@ -58,22 +58,22 @@ def fail():
 
 with distributed_context(torch.device("cpu")) as all_:
     numbers = [torch.full((2, 2), float(all_.rank + 1)), torch.tensor(0.5)]
-    all_.add(numbers)
+    all_.all_reduce(numbers)
     assert [one.tolist() for one in numbers] == [[[3.0, 3.0], [3.0, 3.0]], 1.0]
-    mine = all_.share(list(range(7)))
+    mine = all_.shard(list(range(7)))
     assert mine == [[0, 2, 4, 6], [1, 3, 5]][all_.rank]
-    assert all_.interleave(mine) == list(range(7))
+    assert all_.gather_in_order(mine) == list(range(7))
     assert all_.gather(all_.rank) == [0, 1]
-    assert all_.from_main(lambda: all_.rank) == 0
-    assert is_main_process() == all_.is_main == (all_.rank == 0)
+    assert all_.broadcast_from_rank0(lambda: all_.rank) == 0
+    assert is_main_process() == all_.is_main_process == (all_.rank == 0)
     try:
-        all_.from_main(fail)
+        all_.broadcast_from_rank0(fail)
     except DataError:
-        assert all_.is_main
+        assert all_.is_main_process
     except ProcessError as error:
-        assert not all_.is_main
+        assert not all_.is_main_process
         assert "the main process failed: found nothing there" in str(error)
-    with all_.one_by_one():
+    with all_.main_process_first():
         with open(sys.argv[1], "a") as file:
             file.write(str(all_.rank))
     print("done", flush=True)
@@ -90,9 +90,9 @@ def test_one_process_needs_nobody() -> None:
     with distributed_context(torch.device("cpu")) as alone:
         assert alone == DistributedContext(0, 1)
         numbers = torch.ones(2)
-        alone.add([numbers])
+        alone.all_reduce([numbers])
         assert numbers.tolist() == [1.0, 1.0]
-        assert alone.gather_in_order(alone.share([3, 4])) == [3, 4]
+        assert alone.gather_in_order(alone.shard([3, 4])) == [3, 4]
         assert alone.gather(5) == [5]
 
 
@@ -102,7 +102,7 @@ def test_a_launcher_that_starts_one_process_of_many_is_told(
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
     with distributed_context(torch.device("cpu")) as alone:
-        assert alone.count == 1
+        assert alone.world_size == 1
     assert "accelerate launch --cpu starts one process" in capsys.readouterr().err
 
 
@@ -116,7 +116,7 @@ def test_several_processes_do_not_share_one_card(monkeypatch: pytest.MonkeyPatch
     assert not is_main_process()
     assert str(resolve_device_config("cuda", "fp32", 1).device) == "cuda:1"
     with pytest.raises(
-        ConfigError, match=r"'cuda:0' cannot be used: found several processes.*card's number out"
+        ConfigError, match=r"'cuda:0' cannot be used: found several processes.*GPU's number out"
     ):
         resolve_device_config("cuda:0", "fp32", 1)
 
@@ -172,8 +172,8 @@ def test_two_processes_train_what_one_trains(
     # One process wrote and spoke, and each picture was judged once.
     assert done.stdout == one.evaluation.scores.table() + "\n"
     assert done.stderr.count("epoch 3: loss") == 1
-    rows = [row for row in read_metrics(tmp_path / "two") if row["kind"] == "validation"]
-    expected = [row for row in read_metrics(tmp_path / "one") if row["kind"] == "validation"]
+    rows = [row for row in read_metrics(tmp_path / "two") if row["event"] == "validation"]
+    expected = [row for row in read_metrics(tmp_path / "one") if row["event"] == "validation"]
     for row, like in zip(rows, expected, strict=True):
         assert row["loss"] == pytest.approx(like["loss"], abs=1e-5)
     said = (tmp_path / "two" / "best" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()

@@ -68,24 +68,24 @@ def test_a_share_of_the_first_weights_stays_until_the_next_phase_begins() -> Non
             return model.weight.item()
 
     set_to(2.0)
-    average = WeightAverage(model, 0.0, interpolate_init=0.25)
+    average = WeightAverage(model, 0.0, init_weight=0.25)
     set_to(6.0)
     average.update(0)
     assert judged() == pytest.approx(0.75 * 6.0 + 0.25 * 2.0)
     assert model.weight.item() == 6.0
     kept = WeightAverage(model, 0.0)
-    kept.restore(average.average, average.start, average.interpolate_init)
+    kept.restore(average.average, average.initial, average.init_weight)
     with kept.applied():
         assert model.weight.item() == pytest.approx(5.0)
     average.reset()
     set_to(8.0)
     average.update(1)
     assert judged() == pytest.approx(8.0)
-    assert not average.start
+    assert not average.initial
 
 
 def test_first_weights_that_are_gone_are_not_made_up() -> None:
-    average = WeightAverage(nn.Linear(2, 2), 0.9, interpolate_init=0.5)
+    average = WeightAverage(nn.Linear(2, 2), 0.9, init_weight=0.5)
     with pytest.raises(KeyError, match="weight"):
         average.restore(average.average, {}, 0.5)
 

@@ -46,7 +46,7 @@ def captioner(toy_set: PreparedSet) -> tuple[CaptioningModel, Tokenizer]:
 
 def make_judge(toy_set: PreparedSet, tokenizer: Tokenizer, pictures: int = 64) -> Evaluator:
     memories = ImageSource(toy_set, Preprocessing(size=32))
-    return Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE, pictures=pictures)
+    return Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE, batch_size=pictures)
 
 
 def test_what_is_scored_is_what_was_said(
@@ -64,7 +64,7 @@ def test_what_is_scored_is_what_was_said(
     assert again.signature == evaluation.scores.signature
     for row, hypothesis in zip(rows, evaluation.hypotheses, strict=True):
         assert row["candidate"] == tokenizer.decode(hypothesis.ids)
-        assert row["scores"] == again.per_image[row["key"]]
+        assert row["metrics"] == again.per_image[row["key"]]
         assert len(row["attention"]) == len(row["words"])
 
 

@@ -39,9 +39,9 @@ def test_a_run_may_find_the_same_weights_elsewhere_and_save_at_other_times(
 @pytest.mark.parametrize(
     ("origin", "words"),
     [
-        ({"encoder": {"name": "resnet50", "weights": "b2"}}, r"encoder\.weights was a1, is b2"),
-        ({"encoder": {"name": "resnet18", "weights": "a1"}}, r"encoder\.name was resnet50, is resnet18"),
-        ({"data": {"fingerprint": "d2"}}, r"data\.fingerprint was d1, is d2"),
+        ({"encoder": {"name": "resnet50", "weights": "b2"}}, r"encoder\.weights: a1 → b2"),
+        ({"encoder": {"name": "resnet18", "weights": "a1"}}, r"encoder\.name: resnet50 → resnet18"),
+        ({"data": {"fingerprint": "d2"}}, r"data\.fingerprint: d1 → d2"),
     ],
 )
 def test_other_weights_or_data_make_another_run(

@@ -14,12 +14,12 @@ from showtell.config.recipe import CrossEntropy, Recipe, parse_recipe
 from showtell.data.batches import Batch, Batches, BatchOptions
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import ImageSource
-from showtell.errors import ShowtellError
-from showtell.training.build import Components, build_components, build_encoder_of, resolve_device
+from showtell.errors import TrainingError
+from showtell.training.build import Components, build_components, build_recipe_encoder, resolve_device
 from showtell.training.distributed import DistributedContext
-from showtell.training.losses import Objective, build_objective
+from showtell.training.objectives.losses import Objective, build_objective
 from showtell.training.train_step import TrainStep
-from showtell.training.trainer import build_trainer_state
+from showtell.training.trainer_state import build_trainer_state
 
 
 def frozen_recipe(toy_recipe: Recipe, **training: object) -> Recipe:
@@ -32,18 +32,26 @@ def frozen_recipe(toy_recipe: Recipe, **training: object) -> Recipe:
 
 def build(recipe: Recipe, prepared: PreparedSet) -> Components:
     """Parts whose encoder is left out of training: features are made once, by the untrained encoder."""
-    compute = resolve_device(recipe, "cpu")
+    compute = resolve_device(recipe.training, "cpu")
     parts = build_components(
-        recipe, prepared, build_encoder_of(recipe, None, compute), compute, None, DistributedContext()
+        recipe, prepared, build_recipe_encoder(recipe, compute), compute, None, DistributedContext()
     )
     return replace(parts, model=CaptioningModel(parts.model.decoder))
 
 
 def stepper_of(recipe: Recipe, parts: Components, processes: DistributedContext | None = None) -> TrainStep:
     parts = replace(parts, model=copy.deepcopy(parts.model))
-    moving = build_trainer_state(recipe, parts)
+    state = build_trainer_state(recipe, parts.model, parts.compute.scaler())
+    data, training = recipe.data, recipe.training
     return TrainStep(
-        recipe, parts.model, moving, parts.compute, processes or DistributedContext(), parts.tokenizer.pad_id
+        parts.model,
+        state,
+        training,
+        recipe.optimizer.max_grad_norm,
+        training.batch_size * data.captions_per_image * (data.max_tokens + 1),
+        parts.compute,
+        processes or DistributedContext(),
+        parts.tokenizer.pad_id,
     )
 
 
@@ -76,10 +84,10 @@ def gradients(
 def test_a_batch_in_parts_gives_the_step_of_the_whole(
     toy_set: PreparedSet, toy_recipe: Recipe, micro_batch_size: int
 ) -> None:
-    recipe = frozen_recipe(toy_recipe, pictures=5)
+    recipe = frozen_recipe(toy_recipe, batch_size=5)
     parts = build(recipe, toy_set)
     objective = build_objective(CrossEntropy(), parts.batches)
-    cut = frozen_recipe(toy_recipe, pictures=5, micro_batch_size=micro_batch_size)
+    cut = frozen_recipe(toy_recipe, batch_size=5, micro_batch_size=micro_batch_size)
     whole, cut_up = stepper_of(recipe, parts), stepper_of(cut, parts)
     for batch in batches_of(recipe, toy_set, parts, process=0, processes=1):
         first, second = whole.step(batch, objective, 0.01), cut_up.step(batch, objective, 0.01)
@@ -88,14 +96,14 @@ def test_a_batch_in_parts_gives_the_step_of_the_whole(
     # Adam divides by the root of tiny second moments: measured 5e-7 after four steps of 0.01.
     for one, other in zip(whole.model.parameters(), cut_up.model.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-5, rtol=0)
-    assert whole.moving.progress.step == cut_up.moving.progress.step == 4
+    assert whole.state.progress.step == cut_up.state.progress.step == 4
 
 
 @pytest.mark.parametrize("processes", [2, 3, 7])
 def test_the_shares_of_a_batch_add_up_to_the_whole(
     toy_set: PreparedSet, toy_recipe: Recipe, processes: int
 ) -> None:
-    recipe = frozen_recipe(toy_recipe, pictures=5)
+    recipe = frozen_recipe(toy_recipe, batch_size=5)
     parts = build(recipe, toy_set)
     objective = build_objective(CrossEntropy(), parts.batches)
     whole = batches_of(recipe, toy_set, parts, process=0, processes=1)
@@ -133,16 +141,16 @@ def test_a_float16_step_that_overflows_is_left_out_and_counted(
     batches = batches_of(recipe, toy_set, parts, process=0, processes=1)
     first = stepper.step(batches[0], overflow, 0.01)
     assert first.norm is not None
-    before = copy.deepcopy(stepper.moving.snapshot().tensors)
-    scale = stepper.moving.scaler.get_scale()
+    before = copy.deepcopy(stepper.state.snapshot().tensors)
+    scale = stepper.state.scaler.get_scale()
     assert stepper.step(batches[1], overflow, 0.01).norm is None
-    for name, value in stepper.moving.snapshot().tensors.items():
+    for name, value in stepper.state.snapshot().tensors.items():
         assert torch.equal(value, before[name]), name
-    assert stepper.moving.scaler.get_scale() == scale / 2
-    state = stepper.moving.progress
-    assert (state.step, state.position, state.skipped) == (2, 2, 1)
+    assert stepper.state.scaler.get_scale() == scale / 2
+    state = stepper.state.progress
+    assert (state.step, state.batch_in_epoch, state.skipped) == (2, 2, 1)
     assert stepper.step(batches[2], overflow, 0.01).norm is not None
-    assert stepper.moving.progress.skipped == 1
+    assert stepper.state.progress.skipped == 1
 
 
 def test_gradients_that_overflow_for_ever_end_the_run(toy_set: PreparedSet, toy_recipe: Recipe) -> None:
@@ -161,12 +169,12 @@ def test_gradients_that_overflow_for_ever_end_the_run(toy_set: PreparedSet, toy_
     batch = batches_of(recipe, toy_set, parts, process=0, processes=1)[0]
     for _ in range(26):
         assert stepper.step(batch, overflow, 0.01).norm is None
-    with pytest.raises(ShowtellError, match=r"cannot go on at step 27: found a gradient norm of .*fp32"):
+    with pytest.raises(TrainingError, match=r"diverged at step 27: found a gradient norm of .*fp32"):
         stepper.step(batch, overflow, 0.01)
 
 
 def test_an_objective_may_tell_more_of_all_parts(toy_set: PreparedSet, toy_recipe: Recipe) -> None:
-    recipe = frozen_recipe(toy_recipe, pictures=5, micro_batch_size=2)
+    recipe = frozen_recipe(toy_recipe, batch_size=5, micro_batch_size=2)
     parts = build(recipe, toy_set)
     learn = build_objective(CrossEntropy(), parts.batches)
 
@@ -177,4 +185,4 @@ def test_an_objective_may_tell_more_of_all_parts(toy_set: PreparedSet, toy_recip
     done = stepper_of(recipe, parts).step(
         batches_of(recipe, toy_set, parts, process=0, processes=1)[0], told, 0.01
     )
-    assert done.parts["loss once more"] == pytest.approx(done.loss, rel=1e-6)
+    assert done.sums["loss once more"] == pytest.approx(done.loss, rel=1e-6)

@@ -22,16 +22,14 @@ from safetensors.torch import load_file
 from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.config.recipe import CrossEntropy, Recipe, SelfCritical, parse_recipe
 from showtell.data.prepared import PreparedSet
-from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, ShowtellError
-from showtell.training import losses as objectives
-from showtell.training import run_io as under_way
-from showtell.training import trainer as loop
+from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, TrainingError
+from showtell.training import trainer as trainer_module
 from showtell.training.evaluator import Evaluator
+from showtell.training.objectives import losses as objectives
 from showtell.training.predictions import load_evaluation
-from showtell.training.run_io import TrainingRun
 from showtell.training.tracking import read_metrics
 from showtell.training.train_step import TrainStep
-from showtell.training.trainer import train
+from showtell.training.trainer import Trainer, train
 from showtell.training.trainer_state import TrainerState
 
 
@@ -70,7 +68,7 @@ def test_a_run_writes_what_the_design_says(toy_set: PreparedSet, toy_recipe: Rec
         "last/trainer.safetensors",
     } <= found
     assert not [name for name in found if name.endswith((".pt", ".pth", ".pkl", ".tmp"))]
-    kinds = [row["kind"] for row in read_metrics(tmp_path / "run")]
+    kinds = [row["event"] for row in read_metrics(tmp_path / "run")]
     assert kinds.count("validation") == 2
     assert result.progress.finished
     predictions = (tmp_path / "run" / "best" / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
@@ -112,7 +110,7 @@ def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 
     def told(name: str) -> list[dict[str, object]]:
-        timed = {"seconds", "captions_per_s", "tokens_per_s", "device_memory_gb"}
+        timed = {"elapsed_s", "eval_s", "captions_per_s", "tokens_per_s", "peak_memory_gb"}
         return [{k: v for k, v in row.items() if k not in timed} for row in read_metrics(tmp_path / name)]
 
     assert told("whole") == told("cut")
@@ -204,9 +202,8 @@ def test_another_recipe_in_the_same_place_is_refused(
 ) -> None:
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     other = changed(toy_recipe, optimizer={"lr": 0.5})
-    with pytest.raises(
-        ConfigError, match=r"another run.*recipe\.optimizer\.lr was 0\.01, is 0\.5.*--restart"
-    ):
+    message = r"another run: found recipe\.optimizer\.lr: 0\.01 → 0\.5\. .*training\.init_from=.*--restart"
+    with pytest.raises(ConfigError, match=message):
         train(other, data=toy_set.directory, out=tmp_path / "run")
     before = weights_of(tmp_path / "run")
     train(other, data=toy_set.directory, out=tmp_path / "run", restart=True)
@@ -224,7 +221,7 @@ def test_a_run_from_before_a_key_was_there_goes_on(
     before = weights_of(tmp_path / "run")
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert same(before, weights_of(tmp_path / "run"))
-    with pytest.raises(ConfigError, match=r"micro_batch_size was 0, is 2"):
+    with pytest.raises(ConfigError, match=r"micro_batch_size: 0 → 2"):
         train(
             changed(toy_recipe, training={"micro_batch_size": 2}),
             data=toy_set.directory,
@@ -294,14 +291,14 @@ def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
         return loss, tokens
 
     def breaking_step(self: TrainStep, *rest: object) -> object:
-        if self.moving.progress.step == 6:
+        if self.state.progress.step == 6:
             saved.update({name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")})
             patch.setattr(objectives, "cross_entropy", breaking_objective)
         return step(self, *rest)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patch:
         patch.setattr(TrainStep, "step", breaking_step)
-        with pytest.raises(ShowtellError, match=rf"cannot go on at step 7: found {found}.*optimizer\.lr"):
+        with pytest.raises(TrainingError, match=rf"diverged at step 7: found {found}.*optimizer\.lr"):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert {name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")} == saved
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
@@ -314,7 +311,7 @@ def test_a_cut_state_is_refused_and_best_still_captions(
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     state = tmp_path / "run" / "last" / "trainer.safetensors"
     state.write_bytes(state.read_bytes()[:-7])
-    with pytest.raises(CheckpointError, match=r"cannot be gone on from.*cut short"):
+    with pytest.raises(CheckpointError, match=r"cannot resume from .*last: found .*cut short"):
         train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert load_checkpoint(tmp_path / "run").tokenizer.size > 4
 
@@ -344,7 +341,7 @@ def test_each_validation_is_told_and_may_end_the_run(
     with pytest.raises(StopError):
         train(toy_recipe, data=toy_set.directory, out=tmp_path / "run", on_validation=listen)
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run", on_validation=listen)
-    rows = [row for row in read_metrics(tmp_path / "run") if row["kind"] == "validation"]
+    rows = [row for row in read_metrics(tmp_path / "run") if row["event"] == "validation"]
     assert told == [(row["epoch"], row["loss"]) for row in rows] == [(1, told[0][1]), (2, told[1][1])]
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "whole")
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "run"))
@@ -411,13 +408,13 @@ def test_a_finished_run_can_be_given_its_encoder(
 def test_the_time_of_looking_counts(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build = loop.build_parts
+    build = trainer_module.build_components
 
     def slow(*rest: object) -> object:
         time.sleep(0.7)
         return build(*rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(loop, "build_components", slow)
+    monkeypatch.setattr(trainer_module, "build_components", slow)
     result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert result.progress.seconds > 0.7
 
@@ -455,7 +452,7 @@ def test_half_precisions_learn_what_full_precision_learns(
     for precision in ("fp32", "bf16", "fp16"):
         recipe = changed(toy_recipe, training={"precision": precision})
         train(recipe, data=toy_set.directory, out=tmp_path / precision)
-        rows = [row for row in read_metrics(tmp_path / precision) if row["kind"] == "validation"]
+        rows = [row for row in read_metrics(tmp_path / precision) if row["event"] == "validation"]
         losses[precision] = rows[-1]["loss"]
     # Measured: bf16 0.0014 and fp16 0.0020 away from 2.5028 nats after 8 steps.
     assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.01)
@@ -515,7 +512,7 @@ def test_a_reward_phase_follows_at_its_own_rate(
 ) -> None:
     monkeypatch.setattr("showtell.training.trainer.LOG_STEPS", 1)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
-    steps = [row for row in read_metrics(tmp_path / "run") if row["kind"] == "step"]
+    steps = [row for row in read_metrics(tmp_path / "run") if row["event"] == "step"]
     first, second = ([row for row in steps if row["epoch"] in epochs] for epochs in ((1, 2), (3, 4)))
     assert max(row["lr"] for row in first) == pytest.approx(0.01, rel=0.1)
     assert max(row["lr"] for row in second) == pytest.approx(0.003, rel=0.1)
@@ -530,14 +527,14 @@ def test_a_phase_starts_from_the_best_weights_and_without_a_past(
     step, seen = TrainStep.step, []
 
     def looking_step(self: TrainStep, *rest: object) -> object:
-        state = self.moving.progress
-        if state.phase == 1 and state.phase_epoch == state.position == 0:
+        state = self.state.progress
+        if state.phase == 1 and state.phase_epoch == state.batch_in_epoch == 0:
             best = load_checkpoint(tmp_path / "run" / "best").model.decoder.state_dict()
             now = self.model.decoder.state_dict()
             seen.append(all(torch.equal(best[name], now[name]) for name in best))
-            average = self.moving.average.average
+            average = self.state.ema.average
             seen.append(all(torch.equal(average[f"decoder.{name}"], now[name]) for name in now))
-            seen.append(not self.moving.optimizer.state)
+            seen.append(not self.state.optimizer.state)
         return step(self, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TrainStep, "step", looking_step)
@@ -554,11 +551,11 @@ def test_what_is_kept_holds_a_share_of_the_weights_that_the_phase_began_with(
         shutil.copy(best / "decoder.safetensors", tmp_path / "begun.safetensors")
         begin(self, phase)
 
-    monkeypatch.setattr(TrainerState, "begin_anew", noting)
+    monkeypatch.setattr(TrainerState, "reset", noting)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
     first, state = load_file(tmp_path / "begun.safetensors"), weights_of(tmp_path / "run")
     for name, value in load_file(tmp_path / "run" / "last" / "decoder.safetensors").items():
-        start, average = state[f"start.decoder.{name}"], state[f"average.decoder.{name}"]
+        start, average = state[f"initial.decoder.{name}"], state[f"ema.decoder.{name}"]
         assert torch.equal(start, first[name])
         assert torch.equal(value, torch.lerp(average, start, 0.25))
 
@@ -573,7 +570,7 @@ def test_a_run_cut_between_or_inside_phases_ends_with_the_same_bits(
     cut_before: Callable[[int], AbstractContextManager[None]],
     stop_at: int,
 ) -> None:
-    recipe = in_phases(toy_recipe, save_steps=1, pictures=8)
+    recipe = in_phases(toy_recipe, save_steps=1, batch_size=8)
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
     with cut_before(stop_at):
         train(recipe, data=toy_set.directory, out=tmp_path / "cut")
@@ -596,7 +593,7 @@ def test_early_stopping_ends_a_phase_and_the_next_one_begins(
     result = train(recipe, data=toy_set.directory, out=tmp_path / "run")
     assert result.progress.phase == 2
     assert result.progress.epoch < 20
-    rewarded = [row for row in read_metrics(tmp_path / "run") if row["kind"] == "validation"]
+    rewarded = [row for row in read_metrics(tmp_path / "run") if row["event"] == "validation"]
     assert len(rewarded) == result.progress.epoch
 
 
@@ -607,16 +604,16 @@ def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
     phases = [{"name": "cross-entropy", "epochs": 1}, {"name": "cross-entropy", "epochs": 2}]
     recipe = changed(toy_recipe, objective=phases, validation={"metric": "loss"})
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    save_last = TrainingRun.save_last
+    save_last = Trainer.save_last
 
-    def failing(run: TrainingRun) -> None:
-        if run.moving.progress.phase == run.moving.progress.phase_epoch == 1:
-            assert run.moving.progress.best_epoch == 2
+    def failing(run: Trainer) -> None:
+        if run.state.progress.phase == run.state.progress.phase_epoch == 1:
+            assert run.state.progress.best_epoch == 2
             raise StopError
         save_last(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(TrainingRun, "save_last", failing)
+        patch.setattr(Trainer, "save_last", failing)
         with pytest.raises(StopError):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
@@ -626,12 +623,12 @@ def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
 def test_what_a_phase_makes_small_is_built_once(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    build, built = under_way.build_objective, []
+    build, built = trainer_module.build_objective, []
 
     def watch(phase: CrossEntropy | SelfCritical, *rest: Any) -> objectives.Objective:
         built.append(phase.name)
         return build(phase, *rest)
 
-    monkeypatch.setattr(under_way, "build_objective", watch)
+    monkeypatch.setattr(trainer_module, "build_objective", watch)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
     assert built == ["cross-entropy", "self-critical"]

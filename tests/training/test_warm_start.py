@@ -53,7 +53,7 @@ def test_going_on_asks_for_the_same_start_wherever_it_lies(
     first.rename(moved)
     try:
         train(started(toy_recipe, moved, lr=0.01), data=toy_set.directory, out=tmp_path / "run")
-        with pytest.raises(ConfigError, match="start was"):
+        with pytest.raises(ConfigError, match=r"init_checkpoint: \w+… → \w+…"):
             train(
                 started(toy_recipe, tmp_path / "run", lr=0.01), data=toy_set.directory, out=tmp_path / "run"
             )

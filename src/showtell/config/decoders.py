@@ -1,4 +1,4 @@
-"""What a decoder is made of, as recipe keys. Free of torch, so that recipes are read without it."""
+"""Decoder architectures as recipe keys. Free of torch."""
 
 from __future__ import annotations
 
@@ -10,145 +10,169 @@ from showtell.config.base import StrictModel
 
 
 class LstmSpec(StrictModel):
-    """Show and tell: the picture is the first word an LSTM reads (Vinyals et al. 2015)."""
+    """Show and Tell: the image vector is the first input of an LSTM (Vinyals et al. 2015)."""
 
     reads_regions: ClassVar[bool] = False
 
-    name: Literal["lstm"] = "lstm"
-    embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
-    hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
-    layers: int = Field(1, ge=1, le=8, description="LSTM layers")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in picture, words and output")
+    name: Literal["lstm"] = Field("lstm", description="the decoder's architecture")
+    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
+    hidden: int = Field(512, ge=1, le=8192, description="width H of the LSTM state")
+    layers: int = Field(1, ge=1, le=8, description="stacked LSTM layers")
+    dropout: float = Field(
+        0.5, ge=0.0, lt=1.0, description="dropout rate of image vector, word embeddings and output"
+    )
     image_head: Literal["linear", "batch-norm"] = Field(
         "linear",
-        description="what makes the picture a word: linear alone, or followed by batch norm and ReLU, which listened "
-        "far better where both were tried",
+        description="projection of the image vector to width E: a linear layer, alone or followed by batch norm and "
+        "ReLU, which trains better in our runs",
     )
 
 
 class AttentionSpec(StrictModel):
-    """Show, attend and tell: additive attention over regions, gated (Xu et al. 2015)."""
+    """Show, Attend and Tell: gated additive attention over regions (Xu et al. 2015)."""
 
     reads_regions: ClassVar[bool] = True
 
-    name: Literal["attention"] = "attention"
-    embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
-    hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
+    name: Literal["attention"] = Field("attention", description="the decoder's architecture")
+    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
+    hidden: int = Field(512, ge=1, le=8192, description="width H of the LSTM state")
     attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    region_dim: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words and output")
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dim: int = Field(512, ge=1, le=8192, description="width of the projected regions")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings and output")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
 
 
 class StackedSpec(StrictModel):
-    """Two stacked LSTMs, attention with several heads between them (after Anderson et al. 2018)."""
+    """Two stacked LSTMs with multi-head attention between them (after Anderson et al. 2018)."""
 
     reads_regions: ClassVar[bool] = True
 
-    name: Literal["stacked"] = "stacked"
-    embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
-    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTMs")
+    name: Literal["stacked"] = Field("stacked", description="the decoder's architecture")
+    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
+    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTM states")
     region_dim: int = Field(
-        512, ge=1, le=8192, description="width that regions are projected to; heads share it"
+        512, ge=1, le=8192, description="width of the projected regions, a multiple of heads"
     )
-    heads: int = Field(8, ge=1, le=64, description="heads of the attention")
+    heads: int = Field(8, ge=1, le=64, description="attention heads")
     dropout: float = Field(
         0.5,
         ge=0.0,
         lt=1.0,
-        description="share of zeros in words, picture, the upper LSTM's input, and output",
+        description="dropout rate of word embeddings, image vector, upper LSTM's input and output",
     )
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
 
     @model_validator(mode="after")
-    def _heads_share_the_memory(self) -> Self:
+    def _width_divides_by_heads(self) -> Self:
         _check_heads("region_dim", self.region_dim, self.heads)
         return self
 
 
 class AdaptiveSpec(StrictModel):
-    """Adaptive attention: what the decoder knows competes with what it sees (Lu et al. 2017)."""
+    """Adaptive attention: a visual sentinel competes with the regions (Lu et al. 2017)."""
 
     reads_regions: ClassVar[bool] = True
 
-    name: Literal["adaptive"] = "adaptive"
-    embedding: int = Field(512, ge=1, le=8192, description="width E of words, and of the picture beside them")
-    hidden: int = Field(512, ge=1, le=8192, description="width H of LSTM, sentinel and projected regions")
+    name: Literal["adaptive"] = Field("adaptive", description="the decoder's architecture")
+    embedding: int = Field(
+        512, ge=1, le=8192, description="width E of the word embeddings and of the image vector"
+    )
+    hidden: int = Field(
+        512, ge=1, le=8192, description="width H of LSTM state, sentinel and projected regions"
+    )
     attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words, picture and output")
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    dropout: float = Field(
+        0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings, image vector and output"
+    )
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
 
 
 class TopDownSpec(StrictModel):
-    """Two LSTMs that read one another, additive attention between them (Anderson et al. 2018)."""
+    """Bottom-up and top-down attention: an attention LSTM and a language LSTM (Anderson et al. 2018)."""
 
     reads_regions: ClassVar[bool] = True
 
-    name: Literal["top-down"] = "top-down"
-    embedding: int = Field(512, ge=1, le=8192, description="width E of words, and of the picture beside them")
-    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTMs")
+    name: Literal["top-down"] = Field("top-down", description="the decoder's architecture")
+    embedding: int = Field(
+        512, ge=1, le=8192, description="width E of the word embeddings and of the image vector"
+    )
+    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTM states")
     attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    region_dim: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words, picture and output")
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dim: int = Field(512, ge=1, le=8192, description="width of the projected regions")
+    dropout: float = Field(
+        0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings, image vector and output"
+    )
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
 
 
 class AttentionOnAttentionSpec(StrictModel):
-    """Attention whose findings pass a gate that knows what was asked (AoANet, Huang et al. 2019)."""
+    """AoANet: the attention's result passes a gate that depends on the query (Huang et al. 2019)."""
 
     reads_regions: ClassVar[bool] = True
 
-    name: Literal["attention-on-attention"] = "attention-on-attention"
-    embedding: int = Field(512, ge=1, le=8192, description="word vector width E")
-    hidden: int = Field(512, ge=1, le=8192, description="LSTM width H")
+    name: Literal["attention-on-attention"] = Field(
+        "attention-on-attention", description="the decoder's architecture"
+    )
+    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
+    hidden: int = Field(512, ge=1, le=8192, description="width H of the LSTM state")
     region_dim: int = Field(
-        512, ge=1, le=8192, description="width of regions, queries and findings; heads share it"
+        512, ge=1, le=8192, description="width of regions, queries and contexts, a multiple of heads"
     )
-    heads: int = Field(8, ge=1, le=64, description="heads of the attention, in the decoder and over regions")
+    heads: int = Field(
+        8, ge=1, le=64, description="attention heads, in the decoder and in the refining layers"
+    )
     refine_layers: int = Field(
-        1, ge=0, le=12, description="layers in which regions look at one another first; 6 in the paper"
+        1, ge=0, le=12, description="self-attention layers over the regions; the paper has 6"
     )
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="share of zeros in words and output")
+    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings and output")
     region_dropout: float = Field(
         0.3,
         ge=0.0,
         lt=1.0,
-        description="share of zeros in the projected regions, and in what each refiner adds",
+        description="dropout rate of the projected regions and of each refining layer",
     )
 
     @model_validator(mode="after")
-    def _heads_share_the_memory(self) -> Self:
+    def _width_divides_by_heads(self) -> Self:
         _check_heads("region_dim", self.region_dim, self.heads)
         return self
 
 
 class TransformerSpec(StrictModel):
-    """A small Transformer: words look at earlier words and at regions, no recurrence (Vaswani et al. 2017)."""
+    """A small Transformer: self-attention over tokens, cross-attention to regions (Vaswani et al. 2017)."""
 
     reads_regions: ClassVar[bool] = True
 
-    name: Literal["transformer"] = "transformer"
-    hidden: int = Field(512, ge=1, le=8192, description="width H of words and of all layers; heads share it")
+    name: Literal["transformer"] = Field("transformer", description="the decoder's architecture")
+    hidden: int = Field(
+        512, ge=1, le=8192, description="width H of embeddings and layers, a multiple of heads"
+    )
     layers: int = Field(
-        2, ge=1, le=12, description="layers, each with two attentions and a feed-forward part"
+        2,
+        ge=1,
+        le=12,
+        description="layers, each with self-attention, cross-attention and a feed-forward block",
     )
     heads: int = Field(8, ge=1, le=64, description="heads of each attention")
-    feed_forward: int = Field(2048, ge=1, le=32768, description="width inside the feed-forward parts")
-    region_dim: int = Field(512, ge=1, le=8192, description="width that regions are projected to")
+    feed_forward: int = Field(2048, ge=1, le=32768, description="inner width of the feed-forward blocks")
+    region_dim: int = Field(512, ge=1, le=8192, description="width of the projected regions")
     dropout: float = Field(
-        0.3, ge=0.0, lt=1.0, description="share of zeros in words, in what each part adds, and in the output"
+        0.3,
+        ge=0.0,
+        lt=1.0,
+        description="dropout rate of embeddings, of each residual block and of the output",
     )
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="share of zeros in the projected regions")
+    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
 
     @model_validator(mode="after")
-    def _heads_share_the_width(self) -> Self:
+    def _width_divides_by_heads(self) -> Self:
         _check_heads("hidden", self.hidden, self.heads)
         return self
 
 
 def _check_heads(name: str, width: int, heads: int) -> None:
     if width % heads:
-        raise ValueError(f"{name} {width} cannot be shared by {heads} heads")
+        raise ValueError(f"{name} {width} is not a multiple of heads, {heads}")
 
 
 DecoderSpec = Annotated[

@@ -1,4 +1,4 @@
-"""Which encoder is meant: the part of a recipe, a checkpoint and a cache key that needs no torch."""
+"""The encoder section of recipes, checkpoints and cache keys. Free of torch."""
 
 from __future__ import annotations
 
@@ -19,40 +19,44 @@ TIMM_PREFIX = "timm:"
 
 
 class EncoderSpec(StrictModel):
-    """The network that looks at the pictures, its weights and what it wants to see."""
+    """The image encoder: network, weights, preprocessing and which features it returns."""
 
     name: str = Field(
-        "resnet50", description="resnet18, resnet34, resnet50, resnet101, resnet152, timm:NAME, or small"
+        "resnet50",
+        description="network: resnet18, resnet34, resnet50, resnet101, resnet152, timm:NAME, or small",
     )
     stride_in: Literal["conv1", "conv2"] | None = Field(
         None,
-        description="where a bottleneck stage has its stride 2: conv1 (the first 1x1; Caffe, Keras, MSRA) or "
-        "conv2 (the 3x3; torchvision, timm); none: as the weights' metadata say, else conv2; from resnet50 on",
+        description="convolution of a bottleneck block that has stride 2 (resnet50 and deeper): conv1 (the first "
+        "1x1; Caffe, Keras, MSRA) or conv2 (the 3x3; torchvision, timm); null: from the weights' metadata, else "
+        "conv2",
     )
     preprocessing: Preprocessing | None = Field(
-        None, description="size and normalisation of the pictures; what is not said comes with the weights"
+        None, description="image size and normalization; keys left out come with the weights"
     )
     out_stages: tuple[Literal[1, 2, 3, 4], ...] = Field(
         (4,),
-        description="stages of a ResNet whose channels a region has, ascending, the last among them: earlier ones "
-        "see finer and know more of colours",
+        description="ResNet stages whose channels are concatenated in each region, ascending and ending with 4; "
+        "earlier stages have finer detail and more color",
     )
     region_grid: int | None = Field(
         None,
         ge=1,
         le=64,
-        description="rows and columns of regions, means over the cells of the last stage's map (ResNets); none: as "
-        "many as it has, a 32nd of the pixels",
+        description="rows and columns of regions, pooled from the last stage's map (ResNets); null: the map's own "
+        "grid, 1/32 of the input size",
     )
     flip_average: bool = Field(
         False,
-        description="look at the mirror image too and take the mean, turned back: somewhat better captions for twice "
-        "the looking",
+        description="average the features of the image and its horizontal flip: slightly better captions, 2x encoder "
+        "time",
     )
-    weights: str | None = Field(None, description="a local safetensors file; none: the default from the hub")
-    trainable: bool = Field(False, description="train the encoder too; else it is frozen")
+    weights: str | None = Field(
+        None, description="path of a local safetensors file; null: the default weights from the hub"
+    )
+    trainable: bool = Field(False, description="train the encoder too; false: frozen")
     width: int = Field(
-        128, ge=16, le=1024, multiple_of=8, description="channels D of the small encoder's regions"
+        128, ge=16, le=1024, multiple_of=8, description="channels D per region of the small encoder"
     )
 
     @field_validator("name")
@@ -68,11 +72,11 @@ class EncoderSpec(StrictModel):
     def _has_variants(cls, layout: StrideIn | None, info: ValidationInfo) -> StrideIn | None:
         name = info.data.get("name")
         if layout is not None and name is not None and name not in BOTTLENECKED:
-            raise ValueError(f"{name} has one layout only; leave the key out")
+            raise ValueError(f"{name} has a single layout; leave the key out")
         return layout
 
     @model_validator(mode="after")
-    def _stages_are_a_resnets(self) -> Self:
+    def _stages_belong_to_a_resnet(self) -> Self:
         if list(self.out_stages) != sorted(set(self.out_stages)) or self.out_stages[-1:] != (4,):
             raise ValueError("out_stages must ascend and end with 4")
         if self.name not in RESNETS and (self.out_stages != (4,) or self.region_grid is not None):
@@ -81,15 +85,15 @@ class EncoderSpec(StrictModel):
 
     @property
     def identity_fields(self) -> dict[str, Any]:
-        """What is read beside the usual, as JSON values: nothing where it is the last stage's own map, seen once."""
-        asked = {
+        """The options that change the features, as JSON values; empty for the last stage's own map without flips."""
+        changed = {
             "out_stages": list(self.out_stages) if len(self.out_stages) > 1 else None,
             "region_grid": self.region_grid,
             "flip_average": self.flip_average or None,
         }
-        return {name: value for name, value in asked.items() if value is not None}
+        return {name: value for name, value in changed.items() if value is not None}
 
     @property
     def has_stride_variants(self) -> bool:
-        """Whether there are two layouts to choose from: ours, with bottlenecks."""
+        """Whether the network has bottleneck blocks, whose stride is in one of two places."""
         return self.name in BOTTLENECKED

@@ -10,38 +10,39 @@ from showtell.config.base import StrictModel
 
 
 class CornerCrop(StrictModel):
-    """One of a picture's four corners, as a window of the same shape."""
+    """A crop at one of the four corners of an image, with the image's aspect ratio."""
 
-    down: Literal[0, 1] = Field(description="0: at the top, 1: at the bottom")
-    right: Literal[0, 1] = Field(description="0: at the left, 1: at the right")
-    share: float = Field(gt=0.0, le=1.0, description="its sides as a share of those of the whole view")
+    down: Literal[0, 1] = Field(description="0: top, 1: bottom")
+    right: Literal[0, 1] = Field(description="0: left, 1: right")
+    share: float = Field(gt=0.0, le=1.0, description="its sides as a fraction of the whole view's sides")
 
 
 class Preprocessing(StrictModel):
-    """What a picture must look like for an encoder; travels with the encoder's weights."""
+    """How an image is prepared for an encoder; stored with the encoder's weights."""
 
-    size: int = Field(224, ge=16, le=2048, description="side of the square the encoder sees, in pixels")
+    size: int = Field(224, ge=16, le=2048, description="side of the encoder's square input, in pixels")
     resize: Literal["squash", "crop"] = Field(
         "squash",
-        description="squash: all of it, aspect changed; crop: short side to size/crop, then the centre",
+        description="squash: the whole image, its aspect ratio changed; crop: the short side resized to size/crop, "
+        "then a center crop",
     )
     crop: float = Field(
-        0.875, gt=0.0, le=1.0, description="share of the short side that is kept (resize: crop)"
+        0.875, gt=0.0, le=1.0, description="fraction of the short side that is kept (resize: crop)"
     )
-    interpolation: Literal["bilinear", "bicubic"] = Field("bicubic", description="both with antialiasing")
+    interpolation: Literal["bilinear", "bicubic"] = Field(
+        "bicubic", description="resampling filter, with antialiasing"
+    )
     mean: tuple[float, float, float] = Field(
-        (0.485, 0.456, 0.406), description="subtracted, per channel of 0..1"
+        (0.485, 0.456, 0.406), description="mean that is subtracted per RGB channel, on the scale 0 to 1"
     )
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = Field(
-        (0.229, 0.224, 0.225), description="divided by, per channel"
+        (0.229, 0.224, 0.225), description="standard deviation that divides each RGB channel"
     )
-    mirror: bool = Field(False, description="left and right change places: a second view to train on")
-    corner: CornerCrop | None = Field(
-        None, description="a window in a corner alone: a further view to train on"
-    )
+    mirror: bool = Field(False, description="flip horizontally: an additional training view")
+    corner: CornerCrop | None = Field(None, description="crop one corner: an additional training view")
 
     @model_serializer(mode="wrap")
-    def _name_corners_alone(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Whole views are written, and so identified, as they were before there were corners."""
+    def _omit_missing_corner(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave ``corner`` out of whole views, so that the identity of their features does not change."""
         values: dict[str, Any] = write(self)
         return {name: value for name, value in values.items() if name != "corner" or value is not None}

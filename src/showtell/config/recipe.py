@@ -1,7 +1,7 @@
-"""What a recipe may say: every key with its meaning, unit and bounds.
+"""The schema of recipes: every key with its meaning, unit and bounds.
 
-A recipe is a YAML file; unknown keys are refused with the nearest known one. The resolved recipe, defaults
-included, is written into the run. Free of torch, so that recipes are listed and checked without it.
+A recipe is a YAML file; an unknown key is refused with the nearest known one. A run stores its resolved recipe,
+defaults included. Free of torch, so that recipes are listed and checked without it.
 """
 
 from __future__ import annotations
@@ -17,119 +17,108 @@ from showtell.config.base import StrictModel, describe_problems
 from showtell.config.decoders import AttentionSpec, DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
+from showtell.config.renamed import RENAMED
 from showtell.errors import ConfigError, did_you_mean
 
 Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
+Tracker = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "trackio"]
 
 
 class AugmentOptions(StrictModel):
-    """Further views of the pictures that are trained on."""
+    """Additional views of the training images."""
 
     mode: Literal["random_crop", "corner_crops", "feature_windows"] = Field(
         "random_crop",
-        description="random_crop: windows that are never the same, decoded and looked at anew each time, nothing kept; "
-        "corner_crops: half of the time the whole view, else one of four windows in its corners, features kept; "
-        "feature_windows: of the encoder's whole map, which is kept once, each side cut half of the time",
+        description="random_crop: a new random crop each time, decoded and encoded each time, nothing cached; "
+        "corner_crops: the whole view half of the time, else one of its four corners, features cached; "
+        "feature_windows: a window of the cached feature map, each side cropped half of the time",
     )
     crop: float = Field(
         0.875,
         gt=0.0,
         le=1.0,
-        description="side of a window, as a share of the picture's short side (encoder.preprocessing.resize: "
-        "crop) or of both sides (squash); of corners: as a share of the view that is judged; of windows: the least "
-        "share of either side",
+        description="side of the crop as a fraction: random_crop: of the short side (encoder.preprocessing.resize: "
+        "crop) or of both sides (squash); corner_crops: of the view used for validation; feature_windows: the "
+        "smallest fraction of either side of the map",
     )
 
 
 class DataOptions(StrictModel):
-    """What is read from the prepared set."""
+    """Training data read from the prepared set."""
 
     subset: int = Field(
         0,
         ge=0,
-        description="pictures of the training split that are trained on, at most, chosen by training.seed; 0: all. "
-        "The vocabulary is that of the whole split",
+        description="maximum number of training images, chosen by training.seed; 0: all. The vocabulary is built "
+        "from the whole split",
     )
     max_tokens: int = Field(
-        20, ge=1, le=200, description="captions are cut after this many tokens in training"
+        20, ge=1, le=200, description="captions are truncated to this many tokens in training"
     )
-    captions_per_image: int = Field(5, ge=1, le=64, description="captions of a picture in a batch, K")
+    captions_per_image: int = Field(5, ge=1, le=64, description="captions K of each image in a batch")
     flip: bool = Field(
-        False, description="show half of the pictures mirrored, with left and right swapped in their captions"
+        False,
+        description="flip half of the images horizontally and swap left and right in their captions",
     )
     augment: AugmentOptions | None = Field(
-        None, description="further views to train on; none: the view that is judged alone"
+        None, description="additional training views; null: the view used for validation"
     )
 
-    @property
-    def live_crop(self) -> float | None:
-        """The side of live windows; None where training pictures are not looked at anew."""
-        return self._crop_of("random_crop")
-
-    @property
-    def corner_share(self) -> float | None:
-        """The share of the view that kept corners show; None where there are none."""
-        return self._crop_of("corner_crops")
-
-    @property
-    def least_window(self) -> float | None:
-        """The least share of a kept map's side that windows of it show; None where there are none."""
-        return self._crop_of("feature_windows")
-
-    def _crop_of(self, views: str) -> float | None:
-        return self.augment.crop if self.augment is not None and self.augment.mode == views else None
+    def crop_for(self, mode: str) -> float | None:
+        """Return the crop of an augmentation mode; None where another mode, or none, is set."""
+        return self.augment.crop if self.augment is not None and self.augment.mode == mode else None
 
 
 class TokenizerOptions(StrictModel):
     """How captions become tokens."""
 
-    kind: Literal["words", "bpe"] = Field("words", description="whole words, or byte-pair pieces")
+    kind: Literal["words", "bpe"] = Field("words", description="whole words, or byte-pair encoding")
     min_count: int = Field(
-        5, ge=1, description="rarer words become <unk> (words), rarer pairs stay apart (bpe)"
+        5,
+        ge=1,
+        description="minimum occurrences of a word in the vocabulary (words) or of a merged pair (bpe)",
     )
     max_size: int | None = Field(
-        None, ge=5, description="tokens at most; none: no limit (words), 4,000 (bpe)"
+        None, ge=5, description="maximum vocabulary size in tokens; null: unlimited (words), 4,000 (bpe)"
     )
 
 
 class CrossEntropy(StrictModel):
-    """Teacher forcing: each token of a caption predicted from those before it."""
+    """Teacher forcing: predict each token of a caption from those before it."""
 
-    name: Literal["cross-entropy"] = "cross-entropy"
-    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training split")
-    label_smoothing: float = Field(0.1, ge=0.0, lt=1.0, description="probability spread over the vocabulary")
-    consensus: float = Field(
-        0.0,
-        ge=0.0,
-        le=1.0,
-        description="share of a caption's weight that is its CIDEr-D against the picture's other captions, over the "
-        "mean of them all; 0: all captions weigh the same",
+    name: Literal["cross-entropy"] = Field("cross-entropy", description="the phase's objective")
+    epochs: int = Field(10, ge=1, le=10_000, description="passes over the training images")
+    label_smoothing: float = Field(
+        0.1, ge=0.0, lt=1.0, description="probability spread evenly over the vocabulary"
     )
     teachers: tuple[str, ...] = Field(
         (),
-        description="captioners (checkpoints or runs) of the same vocabulary and encoder; their odds for the next "
-        "word are learned beside the captions' own words",
+        description="distillation: paths of checkpoints or runs of the same vocabulary and encoder, whose mean token "
+        "probabilities are soft targets",
     )
     distillation_weight: float = Field(
-        0.5, ge=0.0, le=1.0, description="share of the teachers' mean probabilities in what is learned"
+        0.5, ge=0.0, le=1.0, description="weight of the teachers' soft targets in the target"
     )
     reinit: bool = Field(
         False,
-        description="begin with new weights, and with the best captioner of the phases before among the teachers; "
-        "not in the first phase",
+        description="start the phase with new weights and the best checkpoint of the earlier phases as a teacher "
+        "(self-distillation); not in the first phase",
     )
 
 
 class SelfCritical(StrictModel):
-    """Reward training: sampled captions that score better than the picture's others become likelier."""
+    """Self-critical training: raise the probability of sampled captions with a high reward."""
 
-    name: Literal["self-critical"] = "self-critical"
-    epochs: int = Field(2, ge=1, le=10_000, description="passes over the training split")
+    name: Literal["self-critical"] = Field("self-critical", description="the phase's objective")
+    epochs: int = Field(2, ge=1, le=10_000, description="passes over the training images")
     lr: float = Field(2e-5, gt=0.0, le=1.0, description="peak learning rate of this phase")
-    samples: int = Field(5, ge=2, le=64, description="sampled captions of a picture, K")
-    temperature: float = Field(1.0, gt=0.0, le=10.0, description="of the samples; 1: the decoder's own odds")
+    samples: int = Field(5, ge=2, le=64, description="sampled captions K per image")
+    temperature: float = Field(
+        1.0, gt=0.0, le=10.0, description="sampling temperature; 1: the decoder's own probabilities"
+    )
     baseline: Literal["others", "greedy"] = Field(
-        "others", description="a sample is held against the mean of the others, or the greedy caption"
+        "others",
+        description="baseline of a sample's reward: the mean of the other samples, or the greedy caption",
     )
     cider: float = Field(1.0, ge=0.0, description="weight of CIDEr-D (0 to 10) in the reward")
     bleu: float = Field(0.0, ge=0.0, description="weight of linear BLEU (about -1 to 1) in the reward")
@@ -137,13 +126,13 @@ class SelfCritical(StrictModel):
         0.0,
         ge=0.0,
         lt=1.0,
-        description="share of the weights that the phase began with in those that are judged and kept",
+        description="weight of the phase's initial weights in the evaluated and saved ones (WiSE-FT)",
     )
 
     @model_validator(mode="after")
-    def _rewards_something(self) -> Self:
+    def _has_a_reward(self) -> Self:
         if self.cider == self.bleu == 0.0:
-            raise ValueError("cider and bleu are both 0: nothing is rewarded")
+            raise ValueError("cider and bleu are both 0: there is no reward")
         return self
 
 
@@ -151,122 +140,128 @@ Phase = Annotated[CrossEntropy | SelfCritical, Field(discriminator="name")]
 
 
 class OptimizerOptions(StrictModel):
-    """How weights are moved."""
+    """The optimizer."""
 
-    name: Literal["adamw", "adam"] = Field("adamw", description="decoupled weight decay, or plain Adam")
+    name: Literal["adamw", "adam"] = Field(
+        "adamw", description="AdamW (decoupled weight decay), or plain Adam"
+    )
     lr: float = Field(5e-4, gt=0.0, le=1.0, description="peak learning rate")
     weight_decay: float = Field(
-        0.01, ge=0.0, le=1.0, description="decay of matrices; vectors are not decayed"
+        0.01, ge=0.0, le=1.0, description="weight decay of matrices; biases and norms have none"
     )
-    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="decay of the first and second moment")
-    max_grad_norm: float = Field(5.0, ge=0.0, description="largest gradient norm; 0: no clipping")
+    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="decay rates of the first and second moment")
+    max_grad_norm: float = Field(5.0, ge=0.0, description="gradients are clipped to this norm; 0: off")
 
 
 class ScheduleOptions(StrictModel):
-    """How the learning rate moves."""
+    """The learning-rate schedule."""
 
-    name: Literal["constant", "cosine", "plateau"] = "cosine"
-    warmup_steps: int = Field(200, ge=0, description="steps of linear rise from 0 to the peak")
-    min_lr_ratio: float = Field(0.02, ge=0.0, le=1.0, description="smallest rate, as a share of the peak")
-    factor: float = Field(0.5, gt=0.0, lt=1.0, description="plateau: the rate is multiplied by this")
-    patience: int = Field(1, ge=0, description="plateau: validations without a better score before that")
+    name: Literal["constant", "cosine", "plateau"] = Field("cosine", description="shape after the warm-up")
+    warmup_steps: int = Field(200, ge=0, description="steps of linear warm-up from 0 to the peak")
+    min_lr_ratio: float = Field(
+        0.02, ge=0.0, le=1.0, description="smallest learning rate as a fraction of the peak"
+    )
+    factor: float = Field(0.5, gt=0.0, lt=1.0, description="plateau: factor of each reduction")
+    patience: int = Field(1, ge=0, description="plateau: validations without improvement before a reduction")
 
 
 class TrainingOptions(StrictModel):
-    """The loop."""
+    """The training loop."""
 
-    batch_size: int = Field(
-        32, ge=1, le=4096, description="pictures in a batch, P, those of all processes together"
-    )
+    batch_size: int = Field(32, ge=1, le=4096, description="images P per batch, over all processes")
     micro_batch_size: int = Field(
         0,
         ge=0,
         le=4096,
-        description="pictures of a batch that go through the network at once, of each process; 0: all",
+        description="images per forward pass of each process (gradient accumulation); 0: the whole batch",
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where the device has bf16 units, else fp32"
+        "auto",
+        description="precision of matrix products; auto: bf16 where the device has units for it, else fp32",
     )
     ema_decay: float = Field(
-        0.998, ge=0.0, lt=1.0, description="decay of the moving average of weights that is judged; 0: off"
+        0.998,
+        ge=0.0,
+        lt=1.0,
+        description="decay of the exponential moving average of the weights, which is evaluated and saved; 0: off",
     )
-    seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of weights, order and dropout")
+    seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of weights, data order and dropout")
     init_from: str | None = Field(
-        None, description="a run or checkpoint whose decoder and vocabulary are trained on; none: new ones"
+        None,
+        description="path of a run or checkpoint whose decoder and vocabulary training starts from; null: new ones",
     )
     early_stopping_patience: int = Field(
-        0, ge=0, description="validations without a better score before the end; 0: off"
+        0, ge=0, description="validations without improvement before training stops; 0: off"
     )
     save_steps: int = Field(200, ge=1, description="steps between saves of last/ within an epoch")
     threads: int = Field(0, ge=0, description="CPU threads; 0: OMP_NUM_THREADS, else one per usable core")
-    trackers: list[Literal["tensorboard", "wandb", "mlflow"]] = Field(
-        [], description="trackers beside metrics.jsonl"
-    )
+    trackers: list[Tracker] = Field([], description="experiment trackers in addition to metrics.jsonl")
 
 
 class ValidationOptions(StrictModel):
-    """Free-running decoding of a whole split after each epoch."""
+    """Validation: decode and score a split after each epoch."""
 
-    split: str = Field("dev", description="split that is judged")
+    split: str = Field("dev", description="split to validate on")
     subset: int = Field(
-        0, ge=0, description="pictures of it that are judged, at most, chosen by training.seed; 0: all"
+        0, ge=0, description="maximum number of validation images, chosen by training.seed; 0: all"
     )
     metric: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "loss"] = Field(
-        "CIDEr-D", description="decides best/, plateau and early stopping"
+        "CIDEr-D", description="metric that selects best/ and drives plateau and early stopping"
     )
     every: int = Field(1, ge=1, description="epochs between validations")
-    eval_batch_size: int = Field(64, ge=1, le=4096, description="pictures decoded at once")
+    eval_batch_size: int = Field(64, ge=1, le=4096, description="images decoded per batch")
 
 
 class Recipe(StrictModel):
     """A whole training, and how its captioner decodes."""
 
-    data: DataOptions = DataOptions()
-    tokenizer: TokenizerOptions = TokenizerOptions()
-    encoder: EncoderSpec = EncoderSpec()
-    decoder: DecoderSpec = AttentionSpec()
+    data: DataOptions = Field(DataOptions(), description="training data")
+    tokenizer: TokenizerOptions = Field(TokenizerOptions(), description="vocabulary")
+    encoder: EncoderSpec = Field(EncoderSpec(), description="image encoder")
+    decoder: DecoderSpec = Field(AttentionSpec(), description="caption decoder")
     objective: list[Phase] = Field(
         [CrossEntropy()],
         min_length=1,
-        description="phases, one after another; each later one starts from the best weights so far",
+        description="phases in order; each later one starts from the best weights so far",
     )
-    optimizer: OptimizerOptions = OptimizerOptions()
-    schedule: ScheduleOptions = ScheduleOptions()
-    training: TrainingOptions = TrainingOptions()
-    validation: ValidationOptions = ValidationOptions()
-    generation: DecodingOptions = DecodingOptions()
+    optimizer: OptimizerOptions = Field(OptimizerOptions(), description="optimizer")
+    schedule: ScheduleOptions = Field(ScheduleOptions(), description="learning-rate schedule")
+    training: TrainingOptions = Field(TrainingOptions(), description="training loop")
+    validation: ValidationOptions = Field(ValidationOptions(), description="validation")
+    generation: DecodingOptions = Field(DecodingOptions(), description="decoding of captions")
 
     @model_validator(mode="after")
-    def _further_views_are_kept(self) -> Self:
-        views = None if self.data.augment is None else self.data.augment.mode
-        if self.encoder.trainable and views not in (None, "random_crop"):
+    def _augmentation_fits_the_encoder(self) -> Self:
+        mode = None if self.data.augment is None else self.data.augment.mode
+        if self.encoder.trainable and mode not in (None, "random_crop"):
             raise ValueError(
-                f"the {views}' features are kept, a trained encoder's change: data.augment.mode=random_crop"
+                f"data.augment.mode={mode} caches features, which change while the encoder is trained: set it to "
+                "random_crop"
             )
         return self
 
     @model_validator(mode="after")
-    def _teachers_can_teach(self) -> Self:
-        taught = [phase for phase in self.objective if isinstance(phase, CrossEntropy)]
-        if self.encoder.trainable and any(phase.reinit or phase.teachers for phase in taught):
-            raise ValueError("teachers read what a frozen encoder sees: set encoder.trainable to false")
+    def _distillation_is_possible(self) -> Self:
+        phases = [phase for phase in self.objective if isinstance(phase, CrossEntropy)]
+        if self.encoder.trainable and any(phase.reinit or phase.teachers for phase in phases):
+            raise ValueError("teachers need the features of a frozen encoder: set encoder.trainable to false")
         first = self.objective[0]
         if isinstance(first, CrossEntropy) and first.reinit:
             raise ValueError(
-                "objective.0.reinit: no phase before it could teach; name objective.0.teachers instead"
+                "objective.0.reinit: there is no earlier phase to distill; set objective.0.teachers instead"
             )
-        waits = self.training.early_stopping_patience or self.schedule.name == "plateau"
-        if waits and any(phase.reinit for phase in taught):
+        has_patience = self.training.early_stopping_patience or self.schedule.name == "plateau"
+        if has_patience and any(phase.reinit for phase in phases):
             raise ValueError(
-                "anew begins far below the best so far, where early stopping and the schedule plateau would give up: "
-                "set training.early_stopping_patience to 0 and another schedule.name"
+                "reinit starts far below the best score, so that early stopping and the plateau schedule would give "
+                "up: set training.early_stopping_patience to 0 and choose another schedule.name"
             )
         return self
 
     @model_validator(mode="after")
-    def _rewards_are_judged_by_scores(self) -> Self:
+    def _rewards_need_a_score(self) -> Self:
         if self.validation.metric == "loss" and any(isinstance(one, SelfCritical) for one in self.objective):
-            raise ValueError("reward training raises the loss: choose another validation.metric")
+            raise ValueError("self-critical training raises the loss: choose another validation.metric")
         return self
 
 
@@ -313,11 +308,11 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
 
 
 def parse_recipe(values: dict[str, Any], where: str) -> Recipe:
-    """Check the values of a recipe; all problems are told in one ConfigError."""
+    """Validate the values of a recipe; one ConfigError lists all problems."""
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
-        raise describe_problems(error, Recipe, where) from error
+        raise describe_problems(error, Recipe, where, RENAMED) from error
 
 
 def dump_recipe(recipe: Recipe) -> str:
@@ -340,7 +335,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         else:
             place = place.setdefault(part, {})
         if not isinstance(place, dict | list):
-            raise ConfigError(cannot, found=f"'{part}' holds no keys")
+            raise ConfigError(cannot, found=f"'{part}', which has no keys")
     if isinstance(place, list):
         raise ConfigError(cannot, found="a list", expected=f"{key}.KEY=value")
     try:
@@ -351,7 +346,7 @@ def _override(values: dict[str, Any], override: str) -> None:
 
 
 def _number(text: str) -> float | str:
-    """YAML reads ``3e-4`` as text; a user means the number."""
+    """Return ``3e-4`` as the number, which YAML reads as text."""
     try:
         return float(text)
     except ValueError:

@@ -16,9 +16,9 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.system.atomic import read_manifest, read_text, write_json, write_manifest
 from showtell.system.console import note, text_table
-from showtell.training.build import build_encoder_of, resolve_device
+from showtell.training.build import build_recipe_encoder, resolve_device
 from showtell.training.distributed import is_main_process
-from showtell.training.run_dir import check_run, provenance
+from showtell.training.run_dir import check_run, provenance, with_encoder_weights
 from showtell.training.trainer import train
 from showtell.training.trainer_state import STATE
 
@@ -151,7 +151,8 @@ def _is_finished(run: Path) -> bool:
 
 def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | None, device: str) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
-    encoder = build_encoder_of(recipe, encoder_weights, resolve_device(recipe, device))
+    recipe = with_encoder_weights(recipe, run, encoder_weights)
+    encoder = build_recipe_encoder(recipe, resolve_device(recipe.training, device))
     check_run(run, recipe, provenance(recipe, PreparedSet.load(data), encoder), restart=False)
 
 

@@ -252,7 +252,7 @@ def _report_validations(trial: OptunaTrial, run: Path, recipe: Recipe) -> Any:
 
 
 def _validations(run: Path) -> list[dict[str, Any]]:
-    return [row for row in read_metrics(run) if row["kind"] == "validation"]
+    return [row for row in read_metrics(run) if row["event"] == "validation"]
 
 
 def _best(rows: Sequence[dict[str, Any]], recipe: Recipe) -> dict[str, Any]:

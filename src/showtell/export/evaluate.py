@@ -86,7 +86,7 @@ def evaluate(
         threads=threads,
         predictions=predictions,
         meteor=meteor,
-        together_with=[find_checkpoint(other) for other in ensemble_with],
+        ensemble_with=[find_checkpoint(other) for other in ensemble_with],
     )
     return SplitEvaluation(found.texts, found.scores, found.seconds)
 

@@ -162,7 +162,7 @@ def _by_epoch(directory: Path, curves: Mapping[str, Series]) -> list[Chart]:
         run: [
             row
             for row in read_json_lines(directory / run / "metrics.jsonl", may_be_cut=True)
-            if row["kind"] == "validation"
+            if row["event"] == "validation"
         ]
         for run in curves
     }

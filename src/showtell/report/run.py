@@ -19,7 +19,7 @@ STEP_QUANTITIES = (
     ("grad_norm", "Gradient norm", "before clipping"),
     ("captions_per_s", "Captions", "per second"),
     ("tokens_per_s", "Tokens", "per second"),
-    ("device_memory_gb", "Memory", "GB, peak so far"),
+    ("peak_memory_gb", "Memory", "GB, peak so far"),
 )
 SCORE_UNIT, MIN_SCORE_SPAN = "× 100", 1.0
 
@@ -59,11 +59,11 @@ class RunData:
     @property
     def extent(self) -> str:
         """The length of the training so far, as a phrase."""
-        epochs = [row for row in self.rows if row.get("kind") == "epoch"]
+        epochs = [row for row in self.rows if row.get("event") == "epoch"]
         if not epochs:
             return ""
         last = epochs[-1]
-        return f"{last['epoch']} epochs, {last['step']:,} steps, {last['seconds'] / 60:.1f} minutes"
+        return f"{last['epoch']} epochs, {last['step']:,} steps, {last["elapsed_s"] / 60:.1f} minutes"
 
     @property
     def score_charts(self) -> list[Chart]:
@@ -71,7 +71,7 @@ class RunData:
 
         Epochs that train on rewards have no training loss: theirs is no cross-entropy.
         """
-        rewarded = {row["epoch"] for row in self.rows if row.get("kind") == "step" and "reward" in row}
+        rewarded = {row["epoch"] for row in self.rows if row.get("event") == "step" and "reward" in row}
         train_loss = [point for point in self._points("epoch", "loss") if point[0] not in rewarded]
         loss = [
             Series("training", TRAIN, train_loss),
@@ -102,11 +102,11 @@ class RunData:
         ]
         return [chart for chart in charts if not chart.is_empty]
 
-    def _points(self, kind: str, quantity: str, scale: float = 1.0, *, by: str = "epoch") -> list[Point]:
+    def _points(self, event: str, quantity: str, scale: float = 1.0, *, by: str = "epoch") -> list[Point]:
         return [
             (float(row[by]), scale * float(row[quantity]))
             for row in self.rows
-            if row.get("kind") == kind and row.get(quantity) is not None
+            if row.get("event") == event and row.get(quantity) is not None
         ]
 
 
@@ -182,10 +182,10 @@ def _prediction(row: Mapping[str, Any], path: Path) -> Prediction:
         grid = row["grid"]
         return Prediction(
             key=str(row["key"]),
-            image=Path(row["picture"]),
+            image=Path(row["image"]),
             candidate=str(row["candidate"]),
             references=[str(reference) for reference in row["references"]],
-            scores={name: float(value) for name, value in row["scores"].items()},
+            scores={name: float(value) for name, value in row["metrics"].items()},
             words=[str(word) for word in row["words"]],
             attention=row["attention"],
             grid=None if grid is None else (int(grid[0]), int(grid[1])),

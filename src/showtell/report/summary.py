@@ -87,11 +87,11 @@ def _epochs(data: RunData, folder: Path) -> str:
             write_text(folder / f"{name}.svg", svg)
             (folder / f"{name}.png").write_bytes(_to_png(svg, Path(scratch)))
             images.append(f'<img src="{name}.svg" width="300" alt="{_alt(chart)}">')
-    trained = {row["epoch"]: row for row in data.rows if row.get("kind") == "epoch"}
+    trained = {row["epoch"]: row for row in data.rows if row.get("event") == "epoch"}
     rows = [
         _epoch(row, trained.get(row["epoch"], {}), data.scores)
         for row in data.rows
-        if row.get("kind") == "validation"
+        if row.get("event") == "validation"
     ]
     table = markdown_table(["epoch", "training loss", "validation loss", *COLUMNS], rows)
     return f"## By epoch\n\n{' '.join(images)}\n\n{table}"

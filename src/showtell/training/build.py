@@ -1,4 +1,4 @@
-"""What a recipe, a prepared set and a run's directory become: encoder, vocabulary, memory, batches, model."""
+"""Builds the components of a training: encoder, vocabulary, features, batches, model."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import numpy.typing as npt
 import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
-from showtell.config.recipe import CrossEntropy, Recipe
+from showtell.config.recipe import CrossEntropy, Recipe, TokenizerOptions, TrainingOptions
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
 from showtell.data.features import (
     AnyCache,
@@ -30,16 +31,18 @@ from showtell.system.atomic import sha256_json
 from showtell.system.console import note
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig, resolve_device_config
-from showtell.training.distillation import load_teacher
 from showtell.training.distributed import DistributedContext
 from showtell.training.evaluator import Evaluator
-from showtell.training.seeding import derive_seed
+from showtell.training.objectives.distillation import load_teacher
+from showtell.training.train_step import derive_seed
 from showtell.training.warm_start import load_decoder_weights, load_init_checkpoint
+
+Rows = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Components:
-    """All that the loop needs, built; the teachers phase by phase."""
+    """The components of a training; teachers by phase."""
 
     compute: DeviceConfig
     prepared: PreparedSet
@@ -53,10 +56,15 @@ class Components:
     processes: DistributedContext
 
 
-def build_encoder_of(recipe: Recipe, encoder_weights: Path | None, compute: DeviceConfig) -> Encoder:
-    """Build a recipe's encoder; a trainable one starts from the recipe's seed."""
+def resolve_device(options: TrainingOptions, device: str) -> DeviceConfig:
+    """Resolve precision and threads on a device."""
+    return resolve_device_config(device, options.precision, options.threads)
+
+
+def build_recipe_encoder(recipe: Recipe, compute: DeviceConfig) -> Encoder:
+    """Build a recipe's encoder; the recipe's seed draws the weights of a new one."""
     torch.manual_seed(recipe.training.seed)
-    return build_encoder(recipe.encoder, weights=encoder_weights, device=compute.device)
+    return build_encoder(recipe.encoder, device=compute.device)
 
 
 def build_components(
@@ -67,61 +75,63 @@ def build_components(
     features: Path | None,
     processes: DistributedContext,
 ) -> Components:
-    """Build everything else; features that are not yet kept are extracted, by one process while the others wait.
+    """Build all other components; the main process extracts missing features while the others wait.
 
     Raises:
-        ConfigError: a split is not there, or ``training.init_from`` or a teacher does not fit.
-        CheckpointError: ``training.init_from`` or a teacher is no captioner.
-        DataError: the features cannot be kept.
+        ConfigError: a split is missing, or ``training.init_from`` or a teacher does not fit.
+        CheckpointError: ``training.init_from`` or a teacher is not a checkpoint.
+        DataError: the features cannot be cached.
     """
-    start = load_init_checkpoint(recipe, encoder.width)
-    tokenizer = fit_tokenizer(recipe, prepared) if start is None else start.tokenizer
-    decoder = new_decoder(recipe, tokenizer, encoder)
-    if start is not None:
-        load_decoder_weights(decoder, start, recipe)
+    training = recipe.training
+    initial = load_init_checkpoint(training.init_from, recipe.decoder.name, encoder.width)
+    tokenizer = fit_tokenizer(recipe.tokenizer, prepared) if initial is None else initial.tokenizer
+    decoder = new_decoder(recipe.decoder, tokenizer, encoder, training.seed)
+    if initial is not None:
+        load_decoder_weights(decoder, initial, training.init_from)
     teachers = [
         [load_teacher(Path(path), tokenizer, encoder, compute.device) for path in phase.teachers]
         if isinstance(phase, CrossEntropy)
         else []
         for phase in recipe.objective
     ]
-    looks = recipe.encoder.trainable or recipe.data.live_crop is not None
-    model = CaptioningModel(decoder, encoder if looks else None).to(compute.device)
-    seed = recipe.training.seed
-    trained = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
-    judged = prepared.split_rows(recipe.validation.split, subset=recipe.validation.subset, seed=seed)
-    if processes.is_main_process and recipe.data.subset and not recipe.validation.subset:
+    encodes = recipe.encoder.trainable or recipe.data.crop_for("random_crop") is not None
+    model = CaptioningModel(decoder, encoder if encodes else None).to(compute.device)
+    seed, validation = training.seed, recipe.validation
+    train_rows = prepared.split_rows("train", subset=recipe.data.subset, seed=seed)
+    dev_rows = prepared.split_rows(validation.split, subset=validation.subset, seed=seed)
+    if processes.is_main_process and recipe.data.subset and not validation.subset:
         note(
-            f"{len(trained) + len(judged):,} images to encode: {len(trained):,} for training (data.subset) and "
-            f"{len(judged):,} for validation, which validation.subset reduces"
+            f"{len(train_rows) + len(dev_rows):,} images to encode: {len(train_rows):,} for training (data.subset) "
+            f"and {len(dev_rows):,} for validation, which validation.subset reduces"
         )
     with processes.main_process_first():
-        shown, seen = _open_views(recipe, prepared, encoder, features, trained, judged)
+        train_source, dev_source = _open_sources(recipe, prepared, encoder, features, train_rows, dev_rows)
     options = BatchOptions(
-        recipe.training.batch_size,
+        training.batch_size,
         recipe.data.captions_per_image,
         recipe.data.max_tokens,
         recipe.data.flip,
-        recipe.training.seed,
+        seed,
         processes.rank,
-        processes.count,
+        processes.world_size,
     )
+    dev_options = replace(options, flip=False, captions_per_image=0)
     return Components(
         compute=compute,
         prepared=prepared,
         encoder=encoder,
         tokenizer=tokenizer,
         model=model,
-        batches=Batches(prepared, trained, tokenizer, shown, options),
-        dev=Batches(prepared, judged, tokenizer, seen, replace(options, flip=False, captions_per_image=0)),
+        batches=Batches(prepared, train_rows, tokenizer, train_source, options),
+        dev=Batches(prepared, dev_rows, tokenizer, dev_source, dev_options),
         evaluator=Evaluator(
             prepared,
-            recipe.validation.split,
-            seen,
+            validation.split,
+            dev_source,
             tokenizer,
             compute,
-            pictures=recipe.validation.eval_batch_size,
-            rows=judged,
+            batch_size=validation.eval_batch_size,
+            rows=dev_rows,
             processes=processes,
         ),
         teachers=teachers,
@@ -129,59 +139,62 @@ def build_components(
     )
 
 
-def _open_views(
+def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed: int) -> AnyDecoder:
+    """Return a decoder with new weights, a function of the seed."""
+    torch.manual_seed(seed)
+    return build_decoder(
+        spec, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
+    )
+
+
+def phase_seed(seed: int, phase: int) -> int:
+    """Return the seed of a phase's new weights."""
+    return derive_seed(seed, phase) if phase else seed
+
+
+def fit_tokenizer(options: TokenizerOptions, prepared: PreparedSet) -> Tokenizer:
+    """Fit the vocabulary on the captions of the training split only."""
+    captions = (text for row in prepared.split_rows("train") for text in prepared.captions(int(row)))
+    return Tokenizer.fit(captions, kind=options.kind, min_count=options.min_count, max_size=options.max_size)
+
+
+def _open_sources(
     recipe: Recipe,
     prepared: PreparedSet,
     encoder: Encoder,
     features: Path | None,
-    trained: npt.NDArray[np.int64],
-    judged: npt.NDArray[np.int64],
+    train_rows: Rows,
+    dev_rows: Rows,
 ) -> tuple[FeatureSource, FeatureSource]:
-    """Return where the memory of the rows that are trained on comes from, and that of those that are judged."""
-    live, share, regions = recipe.data.live_crop, recipe.data.corner_share, recipe.decoder.reads_regions
-    least = recipe.data.least_window
-    if live is not None:
-        # What is judged is the same view every time, and so worth keeping.
-        kept = open_feature_source(prepared, encoder, features, rows=judged, regions=regions)
-        return ImageSource(prepared, encoder.preprocessing, crop=live), kept
-    if least is not None:
-        kept = open_feature_source(prepared, encoder, features, rows=judged, regions=regions)
-        finest = build_encoder(
+    """Return the sources of the training and of the validation images."""
+    data, regions = recipe.data, recipe.decoder.reads_regions
+    random_crop, window = data.crop_for("random_crop"), data.crop_for("feature_windows")
+    flipped = train_rows if data.flip else None
+    if random_crop is not None or window is not None:
+        # Validation always has the same view, which is worth caching.
+        dev_source = open_feature_source(prepared, encoder, features, rows=dev_rows, regions=regions)
+        if random_crop is not None:
+            return ImageSource(prepared, encoder.preprocessing, crop=random_crop), dev_source
+        assert window is not None
+        full_map_encoder = build_encoder(
             encoder.spec.model_copy(update={"region_grid": None}),
             weights=encoder.weights,
             device=encoder.mean.device,
             dtype=encoder.dtype,
         )
-        views = _open_pair(prepared, finest, features, trained, trained if recipe.data.flip else None)
-        return WindowedFeatureSource(views, grid=encoder.grid, crop=least), kept
+        maps = _open_caches(prepared, full_map_encoder, features, train_rows, flipped)
+        return WindowedFeatureSource(maps, grid=encoder.grid, crop=window), dev_source
+    corner = data.crop_for("corner_crops")
     both = open_feature_source(
         prepared,
         encoder,
         features,
-        rows=np.union1d(trained, judged),
-        mirrored=trained if recipe.data.flip else None,
-        corners=None if share is None else (share, trained),
+        rows=np.union1d(train_rows, dev_rows),
+        flipped=flipped,
+        corners=None if corner is None else (corner, train_rows),
         regions=regions,
     )
     return both, both
-
-
-def new_decoder(recipe: Recipe, tokenizer: Tokenizer, encoder: Encoder, phase: int = 0) -> AnyDecoder:
-    """Return a recipe's decoder with new weights: a function of the recipe's seed and the phase they are for."""
-    seed = recipe.training.seed
-    if phase:
-        seed = derive_seed(seed, phase)
-    torch.manual_seed(seed)
-    return build_decoder(
-        recipe.decoder, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
-    )
-
-
-def fit_tokenizer(recipe: Recipe, prepared: PreparedSet) -> Tokenizer:
-    """Fit the vocabulary on the captions of the training split alone."""
-    captions = (text for row in prepared.split_rows("train") for text in prepared.captions(int(row)))
-    options = recipe.tokenizer
-    return Tokenizer.fit(captions, kind=options.kind, min_count=options.min_count, max_size=options.max_size)
 
 
 def open_feature_source(
@@ -189,71 +202,73 @@ def open_feature_source(
     encoder: Encoder,
     features: Path | None,
     *,
-    rows: npt.NDArray[np.int64],
-    mirrored: npt.NDArray[np.int64] | None = None,
-    corners: tuple[float, npt.NDArray[np.int64]] | None = None,
+    rows: Rows,
+    flipped: Rows | None = None,
+    corners: tuple[float, Rows] | None = None,
     regions: bool = True,
 ) -> FeatureSource:
-    """Return live pictures for a trainable encoder, kept features otherwise; missing ones are extracted.
+    """Return the images for a trainable encoder, cached features otherwise; missing features are extracted.
 
     Args:
         prepared: The set.
-        encoder: Looks.
-        features: The folder that holds caches, one for each encoder and view; None: beside the prepared set.
-        rows: Which pictures are wanted, ascending.
-        mirrored: Of which the mirrored view is wanted too; None: of none.
-        corners: The share of the view that its four corner windows show, and of which pictures they are wanted too
-            (mirrored ones as well, where there are such); None: of none.
-        regions: Whether the decoder reads regions, or pooled vectors alone.
+        encoder: The encoder.
+        features: Folder of feature caches, one per encoder and view; None: beside the prepared set.
+        rows: Images to provide, ascending.
+        flipped: Images whose horizontal flip is needed too.
+        corners: Size of the four corner crops as a fraction of the view, and the images that need them (flipped too,
+            where flips are needed).
+        regions: Whether the decoder reads regions, or pooled vectors only.
     """
     if encoder.spec.trainable:
         verify_stride_layout(prepared, encoder, rows)
         return ImageSource(prepared, encoder.preprocessing)
-    views = [_open_pair(prepared, encoder, features, rows, mirrored, regions=regions)]
+    views = [_open_caches(prepared, encoder, features, rows, flipped, regions=regions)]
     if corners is not None:
-        share, wanted = corners
+        size, corner_rows = corners
         for down, right in CORNERS:
-            corner = CornerCrop(down=down, right=right, share=share)
-            pair = _open_pair(prepared, encoder, features, wanted, mirrored, regions=regions, corner=corner)
-            views.append(pair)
+            corner = CornerCrop(down=down, right=right, share=size)
+            views.append(
+                _open_caches(
+                    prepared, encoder, features, corner_rows, flipped, regions=regions, corner=corner
+                )
+            )
     return CachedFeatures(*views)
 
 
-def _open_pair(
+def _open_caches(
     prepared: PreparedSet,
     encoder: Encoder,
     features: Path | None,
-    rows: npt.NDArray[np.int64],
-    mirrored: npt.NDArray[np.int64] | None,
+    rows: Rows,
+    flipped: Rows | None,
     *,
     regions: bool = True,
     **view: object,
 ) -> list[AnyCache]:
-    """Return the cache of a view of some rows, and that of the mirrored view where one is wanted."""
+    """Return the cache of a view, and that of its horizontal flip where it is needed."""
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
 
-    def cache(wanted: npt.NDArray[np.int64], **view: object) -> FeatureCache:
-        looking = copy.copy(encoder)
-        looking.preprocessing = encoder.preprocessing.model_copy(update=view)
-        place = folder / cache_name(looking)
-        if not regions and not place.exists():
-            place = folder / f"{cache_name(looking)}-pooled"
-        return extract_features(prepared, looking, place, rows=wanted, regions=regions)
+    def open_cache(wanted: Rows, **view: object) -> FeatureCache:
+        view_encoder = copy.copy(encoder)
+        view_encoder.preprocessing = encoder.preprocessing.model_copy(update=view)
+        directory = folder / cache_name(view_encoder)
+        if not regions and not directory.exists():
+            directory = folder / f"{cache_name(view_encoder)}-pooled"
+        cache = extract_features(prepared, view_encoder, directory, rows=wanted, regions=regions)
+        if not regions:
+            # The cache of one view may have regions and that of another none.
+            cache.regions = cache.regions[:, :0]
+        return cache
 
-    if mirrored is None:
-        return [cache(rows, **view)]
+    if flipped is None:
+        return [open_cache(rows, **view)]
     if encoder.spec.flip_average:
-        upright = cache(np.union1d(rows, mirrored), **view)
+        upright = open_cache(np.union1d(rows, flipped), **view)
         return [upright, FlippedFeatureCache(upright)]
-    return [cache(rows, **view), cache(mirrored, **view, mirror=True)]
+    return [open_cache(rows, **view), open_cache(flipped, **view, mirror=True)]
 
 
 def cache_name(encoder: Encoder) -> str:
-    """Return the name of an encoder's cache: no two encoders share one."""
+    """Return the directory name of an encoder's cache; it is unique to the encoder."""
     identity = encoder.identity()
     return f"{identity['name'].replace(':', '-')}-{sha256_json(identity)[:8]}"
-
-
-def resolve_device(recipe: Recipe, device: str) -> DeviceConfig:
-    """Resolve the recipe's precision and threads on a device."""
-    return resolve_device_config(device, recipe.training.precision, recipe.training.threads)

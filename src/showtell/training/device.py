@@ -1,4 +1,4 @@
-"""Which device, precision and threads a process uses: resolved once, told once."""
+"""Device, precision and threads of a process."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ PRECISIONS = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float
 
 @dataclass(frozen=True)
 class DeviceConfig:
-    """A device and the precision of its matrix products; parameters stay float32."""
+    """A device and the precision of its matrix products; parameters are always float32."""
 
     device: torch.device
     dtype: torch.dtype
 
     def autocast(self) -> contextlib.AbstractContextManager[object]:
-        """Return the context in which networks run."""
+        """Return the context for forward passes."""
         if self.dtype == torch.float32:
             return contextlib.nullcontext()
         return torch.autocast(self.device.type, self.dtype)
 
     def scaler(self) -> torch.amp.GradScaler:
-        """Return the gradient scaler: float16 gradients underflow without one, others need none."""
+        """Return the gradient scaler; only float16 gradients underflow without one."""
         return torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
 
     def peak_memory_gb(self) -> float:
-        """Return the most memory used so far, in 10^9 bytes: the graphics card's, on the CPU the process's."""
+        """Return the peak memory so far, in 10^9 bytes: of the GPU, or of the process on the CPU."""
         if self.device.type == "cuda":
             return torch.cuda.max_memory_allocated(self.device) / 1e9
         # Kibibytes on Linux, bytes on macOS.
@@ -44,7 +44,7 @@ class DeviceConfig:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e9
 
     def __str__(self) -> str:
-        """Say what is used."""
+        """Return device, precision and threads for the log."""
         name = str(self.dtype).removeprefix("torch.")
         return f"{self.device}, {name}, {torch.get_num_threads()} threads"
 
@@ -52,24 +52,24 @@ class DeviceConfig:
 def resolve_device_config(device: str, precision: str, threads: int) -> DeviceConfig:
     """Turn ``auto`` into a device and a precision, and set the CPU threads.
 
-    Of several processes on a machine each gets a graphics card, or a part of the cores, of its own.
+    With several processes on a machine, each gets its own GPU, or its part of the cores.
 
     Raises:
-        ConfigError: no such device here, or one card for several processes.
+        ConfigError: there is no such device, or several processes name one GPU.
     """
     set_num_threads(threads, processes=int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
     if device == "auto" and os.environ.get("ACCELERATE_USE_CPU", "").lower() == "true":
         device = "cpu"
-    # Nothing has been trained on mps yet, so that auto does not mean it here.
-    place = choose_device(device, auto=("cuda",))
+    # Training on mps is untested, so auto does not choose it.
+    chosen = choose_device(device, auto=("cuda",))
     rank = local_rank()
-    if rank is not None and place.type == "cuda":
-        if place.index is not None:
+    if rank is not None and chosen.type == "cuda":
+        if chosen.index is not None:
             raise ConfigError(
                 f"the device '{device}' cannot be used",
                 found="several processes",
                 expected="auto, cpu or cuda",
-                mend="Leave the card's number out: each process takes one of its own",
+                mend="Leave the GPU's number out: each process uses its own",
             )
-        place = choose_device(f"cuda:{rank}")
-    return DeviceConfig(place, fast_dtype(place) if precision == "auto" else PRECISIONS[precision])
+        chosen = choose_device(f"cuda:{rank}")
+    return DeviceConfig(chosen, fast_dtype(chosen) if precision == "auto" else PRECISIONS[precision])

@@ -1,7 +1,7 @@
-"""Several processes that train as one, started by ``torchrun`` or ``accelerate launch`` with the same command.
+"""Training with several processes, started by ``torchrun`` or ``accelerate launch`` with the same command.
 
-Every process takes its share of the pictures, and what each found is added up or put together, so that all of them
-know the same and decide the same. The first one, the main process, is the only one that writes or says anything.
+Each process works on its shard of the images; sums and gathered results are the same in all, so all make the same
+decisions. Only the main process (rank 0) writes files and messages.
 """
 
 from __future__ import annotations
@@ -24,157 +24,157 @@ from showtell.system.console import note, stderr
 
 T = TypeVar("T")
 
-ANSWER_LIMIT = timedelta(minutes=30)
-"""A process that does not answer for so long has hung. One that ended is noticed at once."""
+TIMEOUT = timedelta(minutes=30)
+"""A process that does not respond for this long hangs. One that ended is noticed at once."""
 
-PLACE_IN_CODE = re.compile(r"^\[[^]]*\] ")
+CODE_LOCATION = re.compile(r"^\[[^]]*\] ")
 
-EXTRACTION_LIMIT = timedelta(days=7)
+EXTRACTION_TIMEOUT = timedelta(days=7)
 
 
 class ProcessError(ShowtellError):
-    """Another of the processes that train together failed; its own message tells why."""
+    """Another process of the training failed; its own message has the reason."""
 
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """The processes of a training, seen from one of them.
+    """The processes of a training, from the view of one of them.
 
     Attributes:
-        rank: Which one this is; 0 is the main process.
-        count: How many there are.
+        rank: Number of this process; 0 is the main process.
+        world_size: Number of processes.
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this one writes and speaks."""
+        """Whether this process writes files and messages."""
         return self.rank == 0
 
-    def share(self, rows: Any) -> Any:
-        """Return every so-many-th of an array's or a list's items: this process's part of the work."""
-        return rows[self.rank :: self.count]
+    def shard(self, items: Any) -> Any:
+        """Return this process's items of an array or list: every ``world_size``-th from ``rank``."""
+        return items[self.rank :: self.world_size]
 
-    def add(self, tensors: Sequence[Tensor]) -> None:
-        """Put into tensors of one type and device, in place, their sums over all processes: the same bits in all."""
-        if self.count == 1:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """Sum tensors of one dtype and device over all processes, in place: the same bits in all."""
+        if self.world_size == 1:
             return
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        with _others_needed():
+        with _needs_other_processes():
             dist.all_reduce(flat)
         for tensor, total in zip(
             tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True
         ):
             tensor.copy_(total.view_as(tensor))
 
-    def gather(self, mine: T) -> list[T]:
-        """Return what each process holds, in all of them."""
-        if self.count == 1:
-            return [mine]
-        found: list[Any] = [None] * self.count
-        with _others_needed():
-            dist.all_gather_object(found, mine)
-        return found
+    def gather(self, own: T) -> list[T]:
+        """Return the values of all processes, in all of them."""
+        if self.world_size == 1:
+            return [own]
+        gathered: list[Any] = [None] * self.world_size
+        with _needs_other_processes():
+            dist.all_gather_object(gathered, own)
+        return gathered
 
-    def gather_in_order(self, mine: list[T]) -> list[T]:
-        """Return what all processes made of their `share` of a list, in the order of that list."""
-        parts = self.gather(mine)
+    def gather_in_order(self, own: list[T]) -> list[T]:
+        """Return the results of all shards of a list, in the order of that list."""
+        parts = self.gather(own)
         whole: list[Any] = [None] * sum(len(part) for part in parts)
         for rank, part in enumerate(parts):
-            whole[rank :: self.count] = part
+            whole[rank :: self.world_size] = part
         return whole
 
     def broadcast_from_rank0(self, function: Callable[[], T]) -> T:
-        """Call a function in the main process alone, and return in all what it returned.
+        """Call a function in the main process only, and return its result in all.
 
         Raises:
-            ProcessError: in the others, where it raised in the main one.
+            ProcessError: in the other processes, if it raised in the main one.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return function()
-        told: list[Any] = [None, None]
+        message: list[Any] = [None, None]  # result and error
         failure: Exception | None = None
         if self.is_main_process:
             try:
-                told[0] = function()
+                message[0] = function()
             except Exception as error:
-                failure, told[1] = error, str(error)
-        with _others_needed():
-            dist.broadcast_object_list(told)
+                failure, message[1] = error, str(error)
+        with _needs_other_processes():
+            dist.broadcast_object_list(message)
         if failure is not None:
             raise failure
-        if told[1] is not None:
-            raise ProcessError("the main process failed", found=told[1])
-        result: T = told[0]
+        if message[1] is not None:
+            raise ProcessError("the main process failed", found=message[1])
+        result: T = message[0]
         return result
 
     @contextlib.contextmanager
     def main_process_first(self) -> Iterator[None]:
-        """Let the main process go through the block before the others: they find done what it did.
+        """Run the block in the main process before the others, which find its work done.
 
-        What takes hours may stand here: the others wait as long as it is alive.
+        The block may take hours: the others wait as long as the main process is alive.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             yield
             return
-        group = dist.new_group(backend="gloo", timeout=EXTRACTION_LIMIT)
+        group = dist.new_group(backend="gloo", timeout=EXTRACTION_TIMEOUT)
         if not self.is_main_process:
-            with _others_needed():
+            with _needs_other_processes():
                 dist.barrier(group)
         yield
         if self.is_main_process:
-            with _others_needed():
+            with _needs_other_processes():
                 dist.barrier(group)
-        # On machines without a disk in common the others have done it too, each for its own machine.
-        with _others_needed():
+        # Machines without a shared disk do the work each for itself.
+        with _needs_other_processes():
             dist.barrier(group)
 
 
 def is_main_process() -> bool:
-    """Return whether this process is the one that writes and speaks; before and after a training too."""
+    """Return whether this process writes files and messages; valid outside a training too."""
     return int(os.environ.get("RANK", "0")) == 0
 
 
 def local_rank() -> int | None:
-    """Return which of this machine's processes this is; None where one process trains alone."""
-    return int(os.environ["LOCAL_RANK"]) if _count() > 1 else None
+    """Return the number of this process on its machine; None for a single process."""
+    return int(os.environ["LOCAL_RANK"]) if _world_size() > 1 else None
 
 
-def _count() -> int:
+def _world_size() -> int:
     return int(os.environ.get("WORLD_SIZE", "1")) if "RANK" in os.environ else 1
 
 
 @contextlib.contextmanager
 def distributed_context(device: torch.device) -> Iterator[DistributedContext]:
-    """Join the processes that were started with this one, and keep all but the main one silent inside.
+    """Join the processes of this training; only the main one prints inside the block.
 
     Raises:
-        ProcessError: another process failed, or did not answer.
+        ProcessError: another process failed, or did not respond.
     """
     if "MASTER_ADDR" in os.environ and "RANK" not in os.environ and "ACCELERATE_USE_CPU" in os.environ:
         note(
-            "accelerate launch --cpu starts one process however many are asked for: with --multi_gpu --num_processes"
-            " 2 it starts two, on the CPU too where there is no graphics card"
+            "accelerate launch --cpu starts one process, whatever --num_processes is: --multi_gpu --num_processes 2"
+            " starts two, also on a CPU without a GPU"
         )
-    count = _count()
-    if count == 1:
+    world_size = _world_size()
+    if world_size == 1:
         yield DistributedContext()
         return
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        with _others_needed():
-            dist.init_process_group(backend, timeout=ANSWER_LIMIT)
+        with _needs_other_processes():
+            dist.init_process_group(backend, timeout=TIMEOUT)
         atexit.register(dist.destroy_process_group)
-    processes = DistributedContext(dist.get_rank(), count)
+    processes = DistributedContext(dist.get_rank(), world_size)
     stderr.quiet = not processes.is_main_process
     try:
         yield processes
     except BaseException as error:
-        # Leaving in order would mean waiting for the others.
+        # An orderly exit would wait for the other processes.
         atexit.unregister(dist.destroy_process_group)
         if not isinstance(error, ProcessError):
             stderr.quiet = False
@@ -182,13 +182,13 @@ def distributed_context(device: torch.device) -> Iterator[DistributedContext]:
 
 
 @contextlib.contextmanager
-def _others_needed() -> Iterator[None]:
-    """Tell a lost connection as what it is."""
+def _needs_other_processes() -> Iterator[None]:
+    """Report a lost connection as the failure of another process."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
         raise ProcessError(
-            "another process of this training has ended or does not answer",
-            found=PLACE_IN_CODE.sub("", str(error).splitlines()[0]).split(". ")[0],
-            mend="Its own message tells why; then run the same command again to go on",
+            "another process of this training has ended or does not respond",
+            found=CODE_LOCATION.sub("", str(error).splitlines()[0]).split(". ")[0],
+            mend="See its own message; then run the same command again to resume",
         ) from error

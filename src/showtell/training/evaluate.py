@@ -1,4 +1,4 @@
-"""Judging a checkpoint on a split of a prepared set: the function behind ``showtell evaluate``."""
+"""Evaluation of a checkpoint on a split of a prepared set: the function behind ``showtell evaluate``."""
 
 from __future__ import annotations
 
@@ -27,27 +27,26 @@ def evaluate_checkpoint(
     features: Path | None = None,
     device: str = "auto",
     threads: int = 0,
-    pictures: int = 64,
+    batch_size: int = 64,
     predictions: Path | None = None,
     meteor: MeteorScorer | None = None,
-    together_with: Sequence[Path] = (),
+    ensemble_with: Sequence[Path] = (),
 ) -> Evaluation:
-    """Let a checkpoint caption a whole split and score what it says, by the road that training uses.
+    """Caption a whole split and score the captions, as validation does in training.
 
     Args:
         checkpoint: A checkpoint, or a run (its ``best/``); or one that is loaded with its encoder.
         data: A prepared set.
         split: One of its splits.
-        options: How to decode; None: as the checkpoint says.
+        options: Decoding options; None: the checkpoint's.
         encoder_weights: A local file with the encoder's weights.
-        features: The folder of feature caches; None: beside the prepared set. Missing ones are extracted.
+        features: Folder of feature caches; None: beside the prepared set. Missing features are extracted.
         device: ``auto``, ``cpu``, ``cuda``...
         threads: CPU threads; 0: one per usable core.
-        pictures: Pictures decoded at once.
-        predictions: Where to write each picture's caption, references, scores and attention as JSON lines.
-        meteor: What computes METEOR beside the other scores.
-        together_with: Further checkpoints or runs that tell together with the first one, see
-            `showtell.checkpoints.ensemble`.
+        batch_size: Images decoded per batch.
+        predictions: JSON lines file to write captions, references, scores and attention to.
+        meteor: Computes METEOR in addition to the other scores.
+        ensemble_with: Further checkpoints or runs of an ensemble, see `showtell.checkpoints.ensemble`.
 
     Raises:
         ShowtellError: checkpoint, data, weights or split cannot be used.
@@ -62,11 +61,11 @@ def evaluate_checkpoint(
     assert loaded.model.encoder is not None
     regions = loaded.model.decoder.spec.reads_regions
     rows = prepared.split_rows(split)
-    memories = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
+    source = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
     evaluator = Evaluator(
-        prepared, split, memories, loaded.tokenizer, compute, pictures=pictures, meteor=meteor
+        prepared, split, source, loaded.tokenizer, compute, batch_size=batch_size, meteor=meteor
     )
-    others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in together_with]
+    others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
     model = make_ensemble([loaded, *others]) if others else loaded.model
     evaluation = evaluator.evaluate(model, options or loaded.generation, attention=predictions is not None)
     if predictions is not None:
@@ -75,7 +74,7 @@ def evaluate_checkpoint(
 
 
 def read_training_captions(prepared: PreparedSet) -> TrainingCaptions | None:
-    """Return what a captioner of this set has read; None where the set has no training split."""
+    """Return the captions of the training split; None without one."""
     if "train" not in prepared.manifest["splits"]:
         return None
     return TrainingCaptions(

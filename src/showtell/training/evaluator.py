@@ -1,4 +1,4 @@
-"""Judging a captioner: its loss under teacher forcing, and the scores of what it says on its own."""
+"""Evaluation of a captioner: its loss under teacher forcing, and the scores of the captions it generates."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ from showtell.system.console import progress
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig
 from showtell.training.distributed import DistributedContext
-from showtell.training.losses import cross_entropy
+from showtell.training.objectives.losses import cross_entropy
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a captioner said of a split, and how good it was.
+    """The captions of a split and their scores.
 
     Attributes:
         rows: Rows of the prepared set, in the split's order.
-        hypotheses: The best caption of each.
-        texts: The same as text.
-        scores: Of the whole split and of each picture.
-        seconds: Time of looking, telling and scoring.
+        hypotheses: The best hypothesis of each image.
+        texts: Their text.
+        scores: Of the whole split and of each image.
+        seconds: Time of encoding, decoding and scoring.
     """
 
     rows: list[int]
@@ -44,38 +44,38 @@ class Evaluation:
 
 
 class Evaluator:
-    """Knows a split's references, tokenised once.
+    """Captions a split and scores the captions; tokenizes the references once.
 
     Args:
         prepared: The captioned set.
-        split: The split that is judged.
-        memories: Where the memory of its pictures comes from.
+        split: The split to caption.
+        source: Provides the encoder inputs of its images.
         tokenizer: The captioner's.
         compute: Device and precision.
-        pictures: Pictures decoded at once.
-        rows: The pictures of the split that are judged, int64 [N]; None: all.
-        processes: Share the pictures; the main one knows the references.
-        meteor: What computes METEOR beside the other scores.
+        batch_size: Images decoded per batch.
+        rows: Images of the split to use, int64 [N]; None: all.
+        processes: Share the images; the main process has the references.
+        meteor: Computes METEOR in addition to the other scores.
     """
 
     def __init__(
         self,
         prepared: PreparedSet,
         split: str,
-        memories: FeatureSource,
+        source: FeatureSource,
         tokenizer: Tokenizer,
         compute: DeviceConfig,
         *,
-        pictures: int = 64,
+        batch_size: int = 64,
         rows: np.ndarray | None = None,
         processes: DistributedContext | None = None,
         meteor: MeteorScorer | None = None,
     ) -> None:
-        self.prepared, self.memories, self.tokenizer = prepared, memories, tokenizer
-        self.compute, self.pictures, self._meteor = compute, pictures, meteor
+        self.prepared, self.source, self.tokenizer = prepared, source, tokenizer
+        self.compute, self.batch_size, self._meteor = compute, batch_size, meteor
         self.rows = prepared.split_rows(split) if rows is None else rows
         self.processes = processes or DistributedContext()
-        # Before the run is touched: this may find pictures without references.
+        # Images without references are an error: raise it before the run's directory is touched.
         self.processes.broadcast_from_rank0(lambda: self._scorer and None)
 
     @cached_property
@@ -86,22 +86,22 @@ class Evaluator:
     def evaluate(
         self, model: CaptioningModel, options: DecodingOptions, *, attention: bool = False
     ) -> Evaluation:
-        """Let the captioner caption the whole split, and score it."""
+        """Caption the whole split and score the captions."""
         started = time.monotonic()
         model.eval()
         specials = SpecialTokens.of(self.tokenizer)
         decoder = packed_decoder(model.decoder)
         hypotheses: list[Hypothesis] = []
-        mine = self.processes.share(self.rows)
-        with progress("caption", len(mine), unit="pictures") as advance:
-            for start in range(0, len(mine), self.pictures):
-                rows = mine[start : start + self.pictures]
-                # Without autocast and packed, as everywhere captions are made: the same words on every road.
+        own_rows = self.processes.shard(self.rows)
+        with progress("caption", len(own_rows), unit="images") as advance:
+            for start in range(0, len(own_rows), self.batch_size):
+                rows = own_rows[start : start + self.batch_size]
+                # No autocast and a packed decoder, as in inference: both give the same captions.
                 with torch.inference_mode():
-                    memory = self.memories.load(rows, np.zeros(len(rows), dtype=bool))
-                    features = model.encode(memory.to(self.compute.device))
-                    found = search(decoder, features, options, specials, attention=attention)
-                hypotheses += [alternatives[0] for alternatives in found]
+                    inputs = self.source.load(rows, np.zeros(len(rows), dtype=bool))
+                    features = model.encode(inputs.to(self.compute.device))
+                    results = search(decoder, features, options, specials, attention=attention)
+                hypotheses += [alternatives[0] for alternatives in results]
                 advance(len(rows), "")
         hypotheses = self.processes.gather_in_order(hypotheses)
         texts = [self.tokenizer.decode(hypothesis.ids) for hypothesis in hypotheses]
@@ -118,24 +118,26 @@ def validation_loss(
     batches: Batches,
     compute: DeviceConfig,
     *,
-    at_once: int = 0,
+    micro_batch_size: int = 0,
     processes: DistributedContext | None = None,
 ) -> float:
     """Return the mean cross-entropy per token (nats) of a split under teacher forcing, without smoothing.
 
     Args:
         model: The captioner.
-        batches: This process's share of the split.
+        batches: This process's batches of the split.
         compute: Device and precision.
-        at_once: Pictures of a batch that go through the network at once; 0: all.
-        processes: Whose shares are added up.
+        micro_batch_size: Images per forward pass; 0: the whole batch.
+        processes: Processes whose losses are summed.
     """
     model.eval()
     sums = torch.zeros(2, dtype=torch.float64)  # [loss, tokens]
     for batch in batches.sequential():
-        for part in batch.split(at_once):
+        for part in batch.split(micro_batch_size):
             with compute.autocast():
-                loss, count = cross_entropy(model, part.to(compute.device), pad_id=batches.tokenizer.pad_id)
-            sums += torch.tensor([float(loss), count])
-    (processes or DistributedContext()).add([sums])
+                loss, num_tokens = cross_entropy(
+                    model, part.to(compute.device), pad_id=batches.tokenizer.pad_id
+                )
+            sums += torch.tensor([float(loss), num_tokens])
+    (processes or DistributedContext()).all_reduce([sums])
     return float(sums[0]) / max(1.0, float(sums[1]))

@@ -1,4 +1,4 @@
-"""How the learning rate moves: a pure function of the step, beside one number that plateaus lower."""
+"""The learning-rate schedule: a pure function of the step, and a scale that is reduced on a plateau."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from showtell.config.recipe import ScheduleOptions
 
 
 def lr_scale(step: int, total: int, options: ScheduleOptions) -> float:
-    """Return the learning rate of a step as a share of the peak.
+    """Return the learning rate of a step as a fraction of the peak.
 
     Args:
-        step: Steps done before this one.
+        step: Steps of the phase before this one.
         total: Steps of the whole phase.
-        options: ``cosine`` falls from 1 to ``floor`` over the phase (Loshchilov and Hutter 2017, equation 5,
-            without restarts); ``constant`` and ``plateau`` stay at 1. All rise linearly over ``warmup_steps``.
+        options: ``cosine`` decays from 1 to ``min_lr_ratio`` (Loshchilov and Hutter 2017, equation 5, without
+            restarts); ``constant`` and ``plateau`` stay at 1. All have a linear warm-up of ``warmup_steps``.
     """
-    rise = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
+    warmup = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
     if options.name != "cosine":
-        return rise
-    share = min(1.0, step / max(1, total))
-    return rise * (
-        options.min_lr_ratio + (1.0 - options.min_lr_ratio) * 0.5 * (1.0 + math.cos(math.pi * share))
+        return warmup
+    done = min(1.0, step / max(1, total))
+    return warmup * (
+        options.min_lr_ratio + (1.0 - options.min_lr_ratio) * 0.5 * (1.0 + math.cos(math.pi * done))
     )
 
 
 class ReduceOnPlateau:
-    """Multiplies the rate by ``factor`` after more than ``patience`` validations without a better score.
+    """Multiplies the learning rate by ``factor`` after more than ``patience`` validations without improvement.
 
     Attributes:
-        share: What the rate is multiplied by now.
-        waited: Validations since the last better score, or since the last cut.
+        lr_scale: Current factor of the learning rate.
+        bad_validations: Validations since the last improvement or reduction.
     """
 
     def __init__(self, options: ScheduleOptions) -> None:
@@ -38,22 +38,22 @@ class ReduceOnPlateau:
         self.reset()
 
     def reset(self) -> None:
-        """Forget the cuts: a new phase has its own peak."""
-        self.share, self.waited = 1.0, 0
+        """Undo the reductions, for a new phase."""
+        self.lr_scale, self.bad_validations = 1.0, 0
 
     def update(self, is_better: bool) -> None:
-        """Take note of a validation."""
+        """Record a validation."""
         if self.options.name != "plateau":
             return
-        self.waited = 0 if is_better else self.waited + 1
-        if self.waited > self.options.patience:
-            self.share = max(self.options.min_lr_ratio, self.share * self.options.factor)
-            self.waited = 0
+        self.bad_validations = 0 if is_better else self.bad_validations + 1
+        if self.bad_validations > self.options.patience:
+            self.lr_scale = max(self.options.min_lr_ratio, self.lr_scale * self.options.factor)
+            self.bad_validations = 0
 
     def state(self) -> dict[str, float]:
-        """Return what `restore` needs."""
-        return {"share": self.share, "waited": self.waited}
+        """Return the state for `restore`."""
+        return {"lr_scale": self.lr_scale, "bad_validations": self.bad_validations}
 
     def restore(self, state: dict[str, float]) -> None:
-        """Go on from a saved state."""
-        self.share, self.waited = float(state["share"]), int(state["waited"])
+        """Restore a saved state."""
+        self.lr_scale, self.bad_validations = float(state["lr_scale"]), int(state["bad_validations"])

@@ -1,4 +1,4 @@
-"""What a captioner said of each picture of a split, as JSON lines, and what became of it beside a checkpoint."""
+"""The captions of a split as JSON lines, and the evaluation that is stored in a checkpoint."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from showtell.system.atomic import sha256_file, write_json, write_text
 from showtell.tokenizer import Tokenizer
 from showtell.training.evaluator import Evaluation
 
-PREDICTIONS, JUDGED = "predictions.jsonl", "judged.json"
+PREDICTIONS, EVALUATION = "predictions.jsonl", "evaluation.json"
 
 
 def write_predictions(
@@ -27,26 +27,26 @@ def write_predictions(
     tokenizer: Tokenizer,
     grid: tuple[int, int] | None,
 ) -> None:
-    """Write what was said of each picture, one JSON object a line, beside references, scores and attention."""
+    """Write one JSON object per image: the caption, its references, scores and attention."""
     lines = []
     for row, hypothesis, text in zip(evaluation.rows, evaluation.hypotheses, evaluation.texts, strict=True):
         key = prepared.key(row)
-        looked = hypothesis.word_attention(tokenizer.word_groups(hypothesis.ids))
+        attention = hypothesis.word_attention(tokenizer.word_groups(hypothesis.ids))
         line: dict[str, Any] = {
             "key": key,
             "split": prepared.split(row),
-            "picture": str(prepared.image_path(row)),
+            "image": str(prepared.image_path(row)),
             "candidate": text,
             "references": prepared.captions(row),
-            "scores": evaluation.scores.per_image[key],
-            "score": hypothesis.score,
+            "metrics": evaluation.scores.per_image[key],
+            "model_score": hypothesis.score,
             "log_prob": hypothesis.log_prob,
             "truncated": hypothesis.truncated,
             "ids": hypothesis.ids,
-            "word_log_probs": hypothesis.token_log_probs,
+            "token_log_probs": hypothesis.token_log_probs,
             "words": tokenizer.words(hypothesis.ids),
-            "attention": None if looked is None else np.round(looked.astype(float), 4).tolist(),
-            "grid": None if looked is None or grid is None else list(grid),
+            "attention": None if attention is None else np.round(attention.astype(float), 4).tolist(),
+            "grid": None if attention is None or grid is None else list(grid),
         }
         lines.append(json.dumps(line, ensure_ascii=False))
     write_text(path, "".join(line + "\n" for line in lines))
@@ -59,57 +59,53 @@ def save_evaluation(
     tokenizer: Tokenizer,
     grid: tuple[int, int] | None,
 ) -> None:
-    """Write into a checkpoint what it said and how good that was, so that nobody need ask it again."""
+    """Store an evaluation in its checkpoint, so that it need not be repeated."""
     write_predictions(checkpoint / PREDICTIONS, prepared, evaluation, tokenizer, grid)
     scores = asdict(evaluation.scores)
     del scores["per_image"]
-    judged = {
+    content = {
         "config_sha256": sha256_file(checkpoint / CONFIG),
         "predictions_sha256": sha256_file(checkpoint / PREDICTIONS),
         "data": prepared.fingerprint,
         "scores": scores,
         "seconds": evaluation.seconds,
     }
-    write_json(checkpoint / JUDGED, judged)
+    write_json(checkpoint / EVALUATION, content)
 
 
 def load_evaluation(checkpoint: Path, prepared: PreparedSet) -> Evaluation | None:
-    """Return what `save_evaluation` kept; None where there is none, or not of this checkpoint as it is now.
+    """Return the stored evaluation; None if there is none of this checkpoint and data.
 
-    Attention comes back as it was written: one map a word, rounded to four digits.
+    Attention is as it was written: one map per word, rounded to four digits.
     """
     try:
-        judged = json.loads((checkpoint / JUDGED).read_text(encoding="utf-8"))
+        content = json.loads((checkpoint / EVALUATION).read_text(encoding="utf-8"))
         digests = [sha256_file(checkpoint / name) for name in (CONFIG, PREDICTIONS)]
     except FileNotFoundError:
         return None
-    if [judged["config_sha256"], judged["predictions_sha256"], judged["data"]] != [
-        *digests,
-        prepared.fingerprint,
-    ]:
+    stored = [content["config_sha256"], content["predictions_sha256"], content["data"]]
+    if stored != [*digests, prepared.fingerprint]:
         return None
     text = (checkpoint / PREDICTIONS).read_text(encoding="utf-8")
     lines = [json.loads(line) for line in text.split("\n") if line]
-    place = {prepared.key(row): row for row in range(len(prepared))}
+    row_of = {prepared.key(row): row for row in range(len(prepared))}
     hypotheses = [
         Hypothesis(
             line["ids"],
-            line["score"],
+            line["model_score"],
             line["log_prob"],
-            line["word_log_probs"],
+            line["token_log_probs"],
             line["truncated"],
             None if line["attention"] is None else np.array(line["attention"], np.float32),
         )
         for line in lines
     ]
-    references: tuple[int, int] = tuple(judged["scores"].pop("references"))
-    scores = Scores(
-        per_image={line["key"]: line["scores"] for line in lines}, references=references, **judged["scores"]
-    )
+    references: tuple[int, int] = tuple(content["scores"].pop("references"))
+    per_image = {line["key"]: line["metrics"] for line in lines}
     return Evaluation(
-        rows=[place[line["key"]] for line in lines],
+        rows=[row_of[line["key"]] for line in lines],
         hypotheses=hypotheses,
         texts=[line["candidate"] for line in lines],
-        scores=scores,
-        seconds=judged["seconds"],
+        scores=Scores(per_image=per_image, references=references, **content["scores"]),
+        seconds=content["seconds"],
     )

@@ -1,47 +1,69 @@
-"""Training a captioner: from a recipe to a run that is finished, epoch by epoch."""
+"""Training a captioner from a recipe: set up, fit epoch by epoch, validate, save.
+
+`train` is the entry point; `Trainer` is one run. Read it from top to bottom: setup, fit, validate, save.
+"""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, Self
 
 import torch
-from torch import nn
+from torch import Tensor
 
-from showtell.config.recipe import Recipe, SelfCritical
+from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from showtell.checkpoints.hub import ENCODER
+from showtell.config.recipe import CrossEntropy, Recipe, SelfCritical
 from showtell.data.prepared import PreparedSet
+from showtell.encoders.encoder import build_encoder
 from showtell.system.atomic import atomic_directory
-from showtell.system.console import progress
-from showtell.training.best import evaluate_best
-from showtell.training.build import Components, build_components, build_encoder_of, resolve_device
+from showtell.system.console import note, progress
+from showtell.training.build import (
+    Components,
+    build_components,
+    build_recipe_encoder,
+    new_decoder,
+    phase_seed,
+    resolve_device,
+)
 from showtell.training.device import DeviceConfig
 from showtell.training.distributed import DistributedContext, distributed_context
-from showtell.training.ema import WeightAverage
 from showtell.training.evaluator import Evaluation, validation_loss
-from showtell.training.lr_schedule import ReduceOnPlateau, lr_scale
-from showtell.training.run_dir import check_run, open_run, provenance
-from showtell.training.run_io import Stopwatch, ThroughputMeter, TrainingRun
-from showtell.training.tracking import require_trackers
-from showtell.training.train_step import StepResult
-from showtell.training.trainer_state import TrainerState, TrainerStateDict, TrainProgress, init_weight
+from showtell.training.lr_schedule import lr_scale
+from showtell.training.objectives.distillation import TEACHER, load_teacher, save_teacher
+from showtell.training.objectives.losses import Objective, build_objective
+from showtell.training.predictions import load_evaluation, save_evaluation
+from showtell.training.run_dir import check_disk_space, check_run, open_run, provenance, with_encoder_weights
+from showtell.training.tracking import Trackers, require_trackers
+from showtell.training.train_step import StepResult, TrainStep
+from showtell.training.trainer_state import (
+    TrainerState,
+    TrainerStateDict,
+    TrainProgress,
+    build_trainer_state,
+    trained_state,
+)
 
 OnValidation = Callable[[int, dict[str, float]], None]
 
 LOG_STEPS = 20
-SHOWN_SCORES = ("BLEU-4", "ROUGE-L", "CIDEr-D")
+LOGGED_SCORES = ("BLEU-4", "ROUGE-L", "CIDEr-D")
+WRITTEN_KEYS = {"kind", "format", "encoder", "decoder", "vocabulary", "generation", "files"}
+"""Keys of a checkpoint's configuration that `save_checkpoint` writes."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a training came to.
+    """The result of a training.
 
     Attributes:
         directory: The run.
-        progress: Where it ended.
+        progress: Its final progress.
         evaluation: Of ``best/`` on the validation split.
     """
 
@@ -62,223 +84,424 @@ def train(
     restart: bool = False,
     on_validation: OnValidation | None = None,
 ) -> RunResult:
-    """Train a captioner; running the same again goes on where an interrupted run stopped.
+    """Train a captioner; the same call resumes an interrupted run.
 
     Args:
         recipe: What to do, see `showtell.config.recipe`.
         data: A prepared set.
         out: The run's directory.
-        encoder_weights: A local file with the encoder's weights; remembered in the run.
-        features: The folder of feature caches; None: beside the prepared set.
+        encoder_weights: A local file with the encoder's weights; the run stores its path.
+        features: Folder of feature caches; None: beside the prepared set.
         device: ``auto``, ``cpu``, ``cuda``...
-        include_encoder: Let checkpoints carry a frozen encoder too.
-        restart: Start over where the directory holds a run.
+        include_encoder: Store a frozen encoder in the checkpoints too.
+        restart: Discard the run in the directory.
         on_validation: Called after each validation, once ``last/`` is saved, with the epoch (from 1) and the
-            validation's numbers (loss, BLEU-1...); what it raises ends the run, which can be gone on with.
+            validation's numbers (loss, BLEU-1...); an exception ends the run, which can be resumed.
 
     Raises:
-        ShowtellError: bad data, weights or options; the loss stopped being finite; a full disk. ``best/`` and
-            ``last/`` stay what they were.
+        TrainingError: the loss or its gradient is not finite.
+        ShowtellError: bad data, weights or options, or a full disk. ``best/`` and ``last/`` stay as they were.
     """
     require_trackers(recipe.training.trackers)
-    compute = resolve_device(recipe, device)
+    compute = resolve_device(recipe.training, device)
+    recipe = with_encoder_weights(recipe, out, encoder_weights, restart=restart)
     with distributed_context(compute.device) as processes:
-        run = _setup(
-            recipe, data, out, encoder_weights, features, compute, processes, include_encoder, restart
+        try:
+            trainer = Trainer.setup(recipe, data, out, features, compute, processes, include_encoder, restart)
+            return trainer.fit(on_validation)
+        except KeyboardInterrupt:
+            note("interrupted; run the same command again to resume")
+            raise
+
+
+class Trainer:
+    """One run: its components, its state, and where its numbers go."""
+
+    def __init__(
+        self, out: Path, recipe: Recipe, parts: Components, state: TrainerState, include_encoder: bool
+    ) -> None:
+        self.out, self.recipe, self.parts, self.state = out, recipe, parts, state
+        self.include_encoder = include_encoder
+        self._trackers = Trackers(recipe.training.trackers, resume_step=state.progress.step)
+        self._objectives: dict[int, Objective] = {}
+        data, training = recipe.data, recipe.training
+        self.train_step = TrainStep(
+            parts.model,
+            state,
+            training,
+            recipe.optimizer.max_grad_norm,
+            training.batch_size * data.captions_per_image * (data.max_tokens + 1),
+            parts.compute,
+            parts.processes,
+            parts.tokenizer.pad_id,
         )
-        return _summarize(run, _fit(run, on_validation))
 
+    # Setup
 
-def _setup(
-    recipe: Recipe,
-    data: Path,
-    out: Path,
-    encoder_weights: Path | None,
-    features: Path | None,
-    compute: DeviceConfig,
-    processes: DistributedContext,
-    include_encoder: bool,
-    restart: bool,
-) -> TrainingRun:
-    """Build all that a run needs and open its directory; all that can fail comes before that is touched."""
-    started = time.monotonic()
-    prepared = PreparedSet.load(data)
-    recipe = _remember_weights(recipe, encoder_weights)
-    encoder = build_encoder_of(recipe, encoder_weights, compute)
-    origin = provenance(recipe, prepared, encoder)
-    processes.broadcast_from_rank0(lambda: check_run(out, recipe, origin, restart=restart))
-    parts = build_components(recipe, prepared, encoder, compute, features, processes)
-    moving = build_trainer_state(recipe, parts)
+    @classmethod
+    def setup(
+        cls,
+        recipe: Recipe,
+        data: Path,
+        out: Path,
+        features: Path | None,
+        compute: DeviceConfig,
+        processes: DistributedContext,
+        include_encoder: bool,
+        restart: bool,
+    ) -> Self:
+        """Build all components, then open the run's directory: failures come before it is touched."""
+        started = time.monotonic()
+        prepared = PreparedSet.load(data)
+        encoder = build_recipe_encoder(recipe, compute)
+        origin = provenance(recipe, prepared, encoder)
+        processes.broadcast_from_rank0(lambda: check_run(out, recipe, origin, restart=restart))
+        parts = build_components(recipe, prepared, encoder, compute, features, processes)
+        state = build_trainer_state(recipe, parts.model, compute.scaler())
 
-    def load_or_create() -> TrainerStateDict:
-        open_run(out, recipe, origin, restart=restart)
-        return moving.read(out) or moving.snapshot()
+        def load_or_create() -> TrainerStateDict:
+            open_run(out, recipe, origin, restart=restart)
+            return state.read(out) or state.snapshot()
 
-    moving.restore(processes.broadcast_from_rank0(load_or_create), out)
-    run = TrainingRun(out, recipe, parts, moving, include_encoder)
-    processes.broadcast_from_rank0(run.start)
-    Stopwatch(moving.progress, started).stop()
-    return run
+        state.restore(processes.broadcast_from_rank0(load_or_create), out)
+        trainer = cls(out, recipe, parts, state, include_encoder)
+        processes.broadcast_from_rank0(trainer.start)
+        Stopwatch(state.progress, started).stop()
+        return trainer
 
+    def start(self) -> None:
+        """Check the disk, start the trackers, log what is trained, and make sure that there is a ``last/``."""
+        parts, state = self.parts, self.state.progress
+        if not state.finished:
+            check_disk_space(self.out, self._checkpoint_bytes())
+        self._trackers.start(self.out)
+        num_weights = sum(weight.numel() for weight in parts.model.parameters() if weight.requires_grad)
+        world_size = parts.processes.world_size
+        together = f" in each of {world_size} processes" if world_size > 1 else ""
+        self.log_message(
+            f"{self.out}: {parts.compute}{together}; {num_weights:,} trainable weights, "
+            f"{parts.tokenizer.size:,} tokens in the vocabulary"
+        )
+        if state.step:
+            self.log_message(f"resumes after step {state.step:,}, epoch {state.epoch}")
+        last = self.out / "last"
+        if not last.exists() or (self.include_encoder and not (last / ENCODER).exists()):
+            # best/ never exists without last/, and a disk that is too small is noticed at once.
+            self.save_last()
 
-def _fit(run: TrainingRun, on_validation: OnValidation | None) -> Evaluation:
-    """Train to the end, and judge what was best."""
-    state, best, scores = run.moving.progress, run.out / "best", None
-    try:
-        while not state.finished:
-            _train_epoch(run)
-            row = _end_epoch(run)
-            if not state.phase_epoch and not state.finished:
-                # A new phase. Here, not where it starts: after a crash there, best/ may already be one of its own.
-                run.begin_phase()
-            run.save_last()
-            if row is not None and on_validation is not None:
-                run.parts.processes.broadcast_from_rank0(partial(on_validation, state.epoch, row))
-        clock = Stopwatch(state)
-        evaluation = evaluate_best(best, run.recipe, run.parts, include_encoder=run.include_encoder)
+    def _checkpoint_bytes(self) -> int:
+        """Return the size of ``best/`` and ``last/``, and of a new ``last/`` beside the old one."""
+        parts = self.parts
+        carried = self.include_encoder or parts.encoder.spec.trainable
+        captioner = _num_bytes(parts.model.decoder.state_dict()) + (
+            _num_bytes(parts.encoder.state_dict()) if carried else 0
+        )
+        # Weights, average and two moments, and the initial weights of a phase that interpolates them.
+        interpolates = any(
+            isinstance(one, SelfCritical) and one.interpolate_init for one in self.recipe.objective
+        )
+        last = captioner + (4 + interpolates) * _num_bytes(trained_state(parts.model))
+        return captioner + 2 * last
+
+    # Fit
+
+    def fit(self, on_validation: OnValidation | None) -> RunResult:
+        """Train to the end, and evaluate ``best/``."""
+        state, scores = self.state.progress, None
+        try:
+            while not state.finished:
+                self.train_epoch()
+                row = self.end_epoch()
+                if not state.phase_epoch and not state.finished:
+                    # Now, not at the next start: after a crash there, best/ may already be of the new phase.
+                    self.begin_phase()
+                self.save_last()
+                if row is not None and on_validation is not None:
+                    self.parts.processes.broadcast_from_rank0(partial(on_validation, state.epoch, row))
+            clock = Stopwatch(state)
+            evaluation = self.evaluate_best()
+            clock.stop()
+            scores = evaluation.scores.values
+        finally:
+            if self.parts.processes.is_main_process:
+                self._trackers.finish(scores)
+        values = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
+        self.log_message(
+            f"best epoch {state.best_epoch} of {state.epoch}, {state.seconds / 60:.1f} minutes: {values}"
+        )
+        return RunResult(self.out, state, evaluation)
+
+    def begin_phase(self) -> None:
+        """Begin a later phase: from the best weights so far, or from new ones with the best as a teacher."""
+        number, parts = self.state.progress.phase, self.parts
+        phase = self.recipe.objective[number]
+        if isinstance(phase, CrossEntropy) and phase.reinit:
+            parts.processes.broadcast_from_rank0(lambda: save_teacher(self.out))
+            seed = phase_seed(self.recipe.training.seed, number)
+            new = new_decoder(self.recipe.decoder, parts.tokenizer, parts.encoder, seed)
+            parts.model.decoder.load_state_dict(new.state_dict())
+        else:
+            self.restore_best()
+        self.state.reset(phase)
+
+    @property
+    def objective(self) -> Objective:
+        """The current phase's objective, built once: rewards read all training captions."""
+        number, parts = self.state.progress.phase, self.parts
+        if number not in self._objectives:
+            phase, teachers = self.recipe.objective[number], list(parts.teachers[number])
+            if isinstance(phase, CrossEntropy) and phase.reinit:
+                path = self.out / TEACHER
+                teachers.append(load_teacher(path, parts.tokenizer, parts.encoder, parts.compute.device))
+            self._objectives[number] = build_objective(phase, parts.batches, teachers)
+        return self._objectives[number]
+
+    def train_epoch(self) -> None:
+        """Train on the batches of an epoch, from where the run was interrupted."""
+        recipe, parts, state = self.recipe, self.parts, self.state.progress
+        phase, batches = recipe.objective[state.phase], len(parts.batches)
+        steps, steps_before = phase.epochs * batches, state.phase_epoch * batches
+        peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
+        clock, meter = Stopwatch(state), ThroughputMeter()
+        parts.model.train()
+        with progress(f"epoch {state.epoch + 1}", batches, unit="batches") as advance:
+            advance(state.batch_in_epoch, "")
+            for batch in parts.batches.epoch(state.epoch, start=state.batch_in_epoch):
+                step_in_phase = steps_before + state.batch_in_epoch
+                scale = self.state.plateau.lr_scale * lr_scale(step_in_phase, steps, recipe.schedule)
+                lr = peak * scale
+                result = self.train_step.step(batch, self.objective, lr)
+                meter.add(result)
+                if state.step % LOG_STEPS == 0 or state.step == 1 or step_in_phase + 1 == steps:
+                    self._log_step(result, lr, meter)
+                advance(1, f"loss {state.loss / max(1, state.tokens):.3f}")
+                if state.step % recipe.training.save_steps == 0 and state.batch_in_epoch < batches:
+                    clock.stop()
+                    self.save_last()
+                    parts.model.train()
+                    meter.restart()
         clock.stop()
-        scores = evaluation.scores.values
-        return evaluation
-    finally:
-        run.finish(scores)
 
+    def end_epoch(self) -> dict[str, float] | None:
+        """Validate if it is due, and decide whether the phase is over; return the validation's numbers."""
+        recipe, state = self.recipe, self.state.progress
+        clock = Stopwatch(state)
+        loss = state.loss / max(1, state.tokens)
+        state.epoch, state.batch_in_epoch, state.loss, state.tokens = state.epoch + 1, 0, 0.0, 0
+        state.phase_epoch += 1
+        self.log("epoch", {"epoch": state.epoch, "loss": loss, "elapsed_s": state.seconds})
+        is_over = state.phase_epoch == recipe.objective[state.phase].epochs
+        row = None
+        if state.epoch % recipe.validation.every == 0 or is_over:
+            row = self.validate(loss)
+            patience = recipe.training.early_stopping_patience
+            if patience and state.bad_validations >= patience and not is_over:
+                self.log_message(
+                    f"stops early: {state.bad_validations} validations without a better {recipe.validation.metric}"
+                )
+                is_over = True
+        if is_over:
+            state.phase, state.phase_epoch, state.bad_validations = state.phase + 1, 0, 0
+            state.finished = state.phase == len(recipe.objective)
+        clock.stop()
+        return row
 
-def _summarize(run: TrainingRun, evaluation: Evaluation) -> RunResult:
-    state, scores = run.moving.progress, evaluation.scores
-    values = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.values.items())
-    run.say(f"best epoch {state.best_epoch} of {state.epoch}, {state.seconds / 60:.1f} minutes: {values}")
-    return RunResult(run.out, state, evaluation)
+    # Validate
 
-
-def _train_epoch(run: TrainingRun) -> None:
-    """Go through the batches of an epoch, from where it was left."""
-    recipe, parts, state = run.recipe, run.parts, run.moving.progress
-    phase = recipe.objective[state.phase]
-    steps, steps_before = phase.epochs * len(parts.batches), state.phase_epoch * len(parts.batches)
-    peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
-    clock, pace = Stopwatch(state), ThroughputMeter()
-    parts.model.train()
-    with progress(f"epoch {state.epoch + 1}", len(parts.batches), unit="batches") as advance:
-        advance(state.position, "")
-        for batch in parts.batches.epoch(state.epoch, start=state.position):
-            share = run.moving.plateau.share * lr_scale(steps_before + state.position, steps, recipe.schedule)
-            rate = peak * share
-            done = run.stepper.step(batch, run.objective, rate)
-            pace.add(done)
-            if state.step % LOG_STEPS == 0:
-                _log_step(run, done, rate, pace)
-            advance(1, f"loss {state.loss / max(1, state.tokens):.3f}")
-            if state.step % recipe.training.save_steps == 0 and state.position < len(parts.batches):
-                clock.stop()
-                run.save_last()
-                parts.model.train()
-                pace.restart()
-    clock.stop()
-
-
-def _log_step(run: TrainingRun, done: StepResult, rate: float, pace: ThroughputMeter) -> None:
-    sums = Counter[str]()
-    for part in run.parts.processes.gather(done.parts):
-        sums.update(part)
-    row = {
-        "epoch": run.moving.progress.epoch + 1,
-        "loss": done.loss / max(1, done.weight),
-        **{name: value / max(1, done.weight) for name, value in sums.items()},
-        "lr": rate,
-        "grad_norm": done.norm,
-        **pace.take(),
-        "device_memory_gb": run.parts.compute.peak_memory_gb(),
-    }
-    if run.moving.scaler.is_enabled():
-        row |= {"scale": run.moving.scaler.get_scale(), "skipped_steps": run.moving.progress.skipped}
-    run.log("step", row)
-
-
-def _end_epoch(run: TrainingRun) -> dict[str, float] | None:
-    """Validate, keep the best, and decide whether to go on; return the validation's numbers, if there was one."""
-    recipe, parts, state = run.recipe, run.parts, run.moving.progress
-    clock = Stopwatch(state)
-    loss = state.loss / max(1, state.tokens)
-    state.epoch, state.position, state.loss, state.tokens = state.epoch + 1, 0, 0.0, 0
-    state.phase_epoch += 1
-    run.log("epoch", {"epoch": state.epoch, "loss": loss, "seconds": state.seconds})
-    row: dict[str, float] | None = None
-    is_over = state.phase_epoch == recipe.objective[state.phase].epochs
-    if state.epoch % recipe.validation.every == 0 or is_over:
-        with run.moving.average.applied():
-            at_once = recipe.training.micro_batch_size
+    def validate(self, train_loss: float) -> dict[str, float]:
+        """Evaluate the averaged weights, save them if they are the best so far, and return the numbers."""
+        recipe, parts, state = self.recipe, self.parts, self.state.progress
+        with self.state.ema.applied():
             dev_loss = validation_loss(
-                parts.model, parts.dev, parts.compute, at_once=at_once, processes=parts.processes
+                parts.model,
+                parts.dev,
+                parts.compute,
+                micro_batch_size=recipe.training.micro_batch_size,
+                processes=parts.processes,
             )
             evaluation = parts.evaluator.evaluate(parts.model, recipe.generation)
-            row = {"loss": dev_loss, **evaluation.scores.values, "seconds": evaluation.seconds}
-            is_better = _take_note(state, recipe, row)
+            row = {"loss": dev_loss, **evaluation.scores.values, "eval_s": evaluation.seconds}
+            is_better = self._record(row[recipe.validation.metric])
             if is_better and parts.processes.is_main_process:
                 scores = {"values": evaluation.scores.values, "signature": evaluation.scores.signature}
-                with atomic_directory(run.out / "best") as directory:
-                    run.save_captioner(directory, {"scores": scores})
-        run.moving.plateau.update(is_better)
-        run.log("validation", {"epoch": state.epoch, **row})
-        shown = ", ".join(f"{name} {100 * row[name]:.2f}" for name in SHOWN_SCORES)
-        best = " (best)" if is_better else ""
-        run.say(
-            f"epoch {state.epoch}: loss {loss:.3f}, {recipe.validation.split} loss {dev_loss:.3f}, {shown}{best}"
+                with atomic_directory(self.out / "best") as directory:
+                    self.save_captioner(directory, {"scores": scores})
+        self.state.plateau.update(is_better)
+        self.log("validation", {"epoch": state.epoch, **row})
+        shown = ", ".join(f"{name} {100 * row[name]:.2f}" for name in LOGGED_SCORES)
+        self.log_message(
+            f"epoch {state.epoch}: loss {train_loss:.3f}, {recipe.validation.split} loss {dev_loss:.3f}, {shown}"
+            + (" (best)" if is_better else "")
         )
-        patience = recipe.training.early_stopping_patience
-        if patience and state.waited >= patience and not is_over:
-            run.say(f"stops early: {state.waited} validations without a better {recipe.validation.metric}")
-            is_over = True
-    if is_over:
-        state.phase, state.phase_epoch, state.waited = state.phase + 1, 0, 0
-        state.finished = state.phase == len(recipe.objective)
-    clock.stop()
-    return row
+        return row
+
+    def _record(self, score: float) -> bool:
+        """Compare a validation with the best so far; return whether it is better."""
+        state, sign = self.state.progress, -1.0 if self.recipe.validation.metric == "loss" else 1.0
+        is_better = state.best_score is None or sign * score > sign * state.best_score
+        if is_better:
+            state.best_score, state.best_epoch, state.bad_validations = score, state.epoch, 0
+        else:
+            state.bad_validations += 1
+        return is_better
+
+    def evaluate_best(self) -> Evaluation:
+        """Evaluate ``best/`` with attention and store the result in it, unless it has one.
+
+        The model has the weights of ``best/`` afterwards.
+        """
+        best, parts, run_once = self.out / "best", self.parts, self.parts.processes.broadcast_from_rank0
+        stored = run_once(lambda: load_evaluation(best, parts.prepared))
+        if stored is None:
+            self.restore_best()
+            evaluation = parts.evaluator.evaluate(parts.model, self.recipe.generation, attention=True)
+            run_once(lambda: self._save_evaluation(best, evaluation))
+        else:
+            evaluation = stored
+        if self.include_encoder:
+            run_once(lambda: self._add_encoder(best, evaluation))
+        return evaluation
+
+    def restore_best(self) -> None:
+        """Give the model the weights of ``best/``, in all processes."""
+        weights = self.parts.processes.broadcast_from_rank0(self._read_best)
+        with torch.no_grad():
+            for name, value in trained_state(self.parts.model).items():
+                value.copy_(weights[name])
+
+    def _read_best(self) -> dict[str, Tensor]:
+        best, encoder = self.out / "best", None
+        if self.recipe.encoder.trainable:
+            # As a trainable network: a frozen one has its batch norms folded.
+            encoder = build_encoder(self.parts.encoder.spec, weights=best / ENCODER)
+        model = load_checkpoint(best, with_encoder=False).model
+        model.encoder = encoder
+        return model.state_dict()
+
+    # Save
+
+    def save_last(self) -> None:
+        """Write ``last/``: the averaged weights as a captioner, and the state to resume from."""
+        if not self.parts.processes.is_main_process:
+            return
+        with atomic_directory(self.out / "last") as directory:
+            with self.state.ema.applied():
+                self.save_captioner(directory, {})
+            self.state.save(directory)
+
+    def save_captioner(self, directory: Path, about: dict[str, Any]) -> None:
+        """Write a checkpoint of the model's current weights."""
+        parts = self.parts
+        data = {
+            "name": parts.prepared.manifest.get("name") or parts.prepared.directory.name,
+            "format": parts.prepared.manifest["source"]["format"],
+            "fingerprint": parts.prepared.fingerprint,
+            "pictures": len(parts.batches.rows),
+        }
+        save_checkpoint(
+            directory,
+            decoder=parts.model.decoder.state_dict(),
+            decoder_spec=self.recipe.decoder,
+            tokenizer=parts.tokenizer,
+            encoder=parts.encoder,
+            include_encoder=self.include_encoder,
+            generation=self.recipe.generation,
+            about={"recipe": self.recipe.model_dump(mode="json"), "data": data, **about},
+        )
+
+    def _save_evaluation(self, best: Path, evaluation: Evaluation) -> None:
+        parts = self.parts
+        save_evaluation(best, parts.prepared, evaluation, parts.tokenizer, parts.encoder.grid)
+
+    def _add_encoder(self, best: Path, evaluation: Evaluation) -> None:
+        """Write a checkpoint without its encoder again, with it."""
+        if (best / ENCODER).exists():
+            return
+        loaded = load_checkpoint(best, with_encoder=False)
+        with atomic_directory(best) as directory:
+            save_checkpoint(
+                directory,
+                decoder=loaded.model.decoder.state_dict(),
+                decoder_spec=loaded.model.decoder.spec,
+                tokenizer=loaded.tokenizer,
+                encoder=self.parts.encoder,
+                include_encoder=True,
+                generation=loaded.generation,
+                about={key: value for key, value in loaded.config.items() if key not in WRITTEN_KEYS},
+            )
+            self._save_evaluation(directory, evaluation)
+
+    # Log
+
+    def log(self, event: str, row: Mapping[str, Any]) -> None:
+        """Send the numbers of a step, an epoch or a validation to the trackers."""
+        if self.parts.processes.is_main_process:
+            self._trackers.log(self.state.progress.step, {"event": event, **row})
+
+    def log_message(self, line: str) -> None:
+        """Print a line on stderr and append it to ``log.txt``."""
+        if not self.parts.processes.is_main_process:
+            return
+        note(line)
+        with (self.out / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
+
+    def _log_step(self, result: StepResult, lr: float, meter: ThroughputMeter) -> None:
+        sums, tokens = Counter[str](), max(1, result.num_tokens)
+        for part in self.parts.processes.gather(result.sums):
+            sums.update(part)
+        row = {
+            "epoch": self.state.progress.epoch + 1,
+            "loss": result.loss / tokens,
+            **{name: value / tokens for name, value in sums.items()},
+            "lr": lr,
+            "grad_norm": result.norm,
+            **meter.take(),
+            "peak_memory_gb": self.parts.compute.peak_memory_gb(),
+        }
+        if self.state.scaler.is_enabled():
+            row |= {
+                "loss_scale": self.state.scaler.get_scale(),
+                "skipped_steps": self.state.progress.skipped,
+            }
+        self.log("step", row)
 
 
-def _take_note(state: TrainProgress, recipe: Recipe, row: dict[str, float]) -> bool:
-    """Compare a validation with the best so far; return whether it is better."""
-    value = row[recipe.validation.metric]
-    sign = -1.0 if recipe.validation.metric == "loss" else 1.0
-    is_better = state.best is None or sign * value > sign * state.best
-    if is_better:
-        state.best, state.best_epoch, state.waited = value, state.epoch, 0
-    else:
-        state.waited += 1
-    return is_better
+class ThroughputMeter:
+    """Captions and tokens per second, from one logged step to the next."""
+
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Start a new interval."""
+        self._started, self._captions, self._tokens = time.monotonic(), 0, 0
+
+    def add(self, result: StepResult) -> None:
+        """Add a step."""
+        self._captions += result.captions
+        self._tokens += result.num_tokens
+
+    def take(self) -> dict[str, float]:
+        """Return the throughput, and start a new interval."""
+        seconds = time.monotonic() - self._started
+        rates = {"captions_per_s": self._captions / seconds, "tokens_per_s": self._tokens / seconds}
+        self.restart()
+        return rates
 
 
-def build_optimizer(recipe: Recipe, model: nn.Module) -> torch.optim.Optimizer:
-    """Return a recipe's optimizer of the weights that are trained; matrices decay, vectors do not."""
-    options = recipe.optimizer
-    trainable = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [
-        {
-            "params": [weight for weight in trainable if weight.dim() > 1],
-            "weight_decay": options.weight_decay,
-        },
-        {"params": [weight for weight in trainable if weight.dim() <= 1], "weight_decay": 0.0},
-    ]
-    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.name]
-    # One pass over each weight; its numbers are those of the plain form but for the last bit.
-    fused = all(weight.device.type in ("cpu", "cuda") for weight in trainable)
-    optimizer: torch.optim.Optimizer = kind(groups, lr=options.lr, betas=options.betas, fused=fused)
-    return optimizer
+class Stopwatch:
+    """Adds the time since its last stop, or since a moment, to a run's seconds."""
+
+    def __init__(self, state: TrainProgress, started: float | None = None) -> None:
+        self._state, self._started = state, time.monotonic() if started is None else started
+
+    def stop(self) -> None:
+        """Add the time since the last stop."""
+        now = time.monotonic()
+        self._state.seconds += now - self._started
+        self._started = now
 
 
-def build_trainer_state(recipe: Recipe, parts: Components) -> TrainerState:
-    """Return what a step changes, as it is at the start."""
-    model = parts.model
-    return TrainerState(
-        model=model,
-        optimizer=build_optimizer(recipe, model),
-        scaler=parts.compute.scaler(),
-        average=WeightAverage(model, recipe.training.ema_decay, init_weight(recipe.objective[0])),
-        plateau=ReduceOnPlateau(recipe.schedule),
-    )
-
-
-def _remember_weights(recipe: Recipe, weights: Path | None) -> Recipe:
-    if weights is None:
-        return recipe
-    encoder = recipe.encoder.model_copy(update={"weights": str(weights.resolve())})
-    return recipe.model_copy(update={"encoder": encoder})
+def _num_bytes(tensors: Mapping[str, Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from showtell.config.recipe import CrossEntropy, SelfCritical
+from showtell.config.recipe import CrossEntropy, OptimizerOptions, Phase, Recipe, SelfCritical
 from showtell.errors import CheckpointError
 from showtell.system.atomic import recover_directory, sha256_file, write_json
 from showtell.system.safetensors import save_tensors
@@ -26,21 +26,21 @@ STATE, TENSORS = "trainer.json", "trainer.safetensors"
 
 @dataclass
 class TrainProgress:
-    """Where a run stands.
+    """How far a run is.
 
     Attributes:
         step: Optimizer steps done.
-        epoch: Epochs done, of all phases together.
+        epoch: Epochs done, over all phases.
         phase: Phases done.
-        phase_epoch: Epochs done of the phase under way.
-        position: Batches done in the epoch under way.
-        best: Best validation so far, in the metric's own scale.
-        best_epoch: When that was.
-        waited: Validations since then.
-        loss: Sum of the loss over the tokens of the epoch under way.
-        tokens: How many these were.
-        skipped: Steps left out because float16 gradients overflowed.
-        seconds: Time spent: extracting features, training, validating.
+        phase_epoch: Epochs done in the current phase.
+        batch_in_epoch: Batches done in the current epoch.
+        best_score: Best validation so far, in the metric's own scale.
+        best_epoch: Its epoch.
+        bad_validations: Validations since then.
+        loss: Summed loss over the tokens of the current epoch.
+        tokens: Number of these tokens.
+        skipped: Steps skipped because float16 gradients overflowed.
+        seconds: Time of feature extraction, training and validation.
         finished: Nothing is left to do.
     """
 
@@ -48,10 +48,10 @@ class TrainProgress:
     epoch: int = 0
     phase: int = 0
     phase_epoch: int = 0
-    position: int = 0
-    best: float | None = None
+    batch_in_epoch: int = 0
+    best_score: float | None = None
     best_epoch: int = 0
-    waited: int = 0
+    bad_validations: int = 0
     loss: float = 0.0
     tokens: int = 0
     skipped: int = 0
@@ -61,7 +61,7 @@ class TrainProgress:
 
 @dataclass(frozen=True)
 class TrainerStateDict:
-    """The state of a trainer.
+    """A saved state.
 
     Attributes:
         tensors: Weights, their average and the optimizer's moments, by name.
@@ -74,116 +74,143 @@ class TrainerStateDict:
 
 @dataclass
 class TrainerState:
-    """Everything that changes while a run trains, saved and restored as one.
+    """Everything that changes in a training, saved and restored together.
 
     Attributes:
-        model: The network.
-        optimizer: Its moments.
-        scaler: Of float16 gradients.
-        average: Of the weights.
-        plateau: How far the rate was lowered.
-        progress: Where the run stands.
+        model: The captioner.
+        optimizer: With its moments.
+        scaler: Loss scale of float16.
+        ema: Average of the weights.
+        plateau: Reductions of the learning rate.
+        progress: How far the run is.
     """
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
-    average: WeightAverage
+    ema: WeightAverage
     plateau: ReduceOnPlateau
     progress: TrainProgress = field(default_factory=TrainProgress)
 
-    def reset(self, phase: CrossEntropy | SelfCritical) -> None:
-        """Start a phase from the model's weights as they are now: the average, moments and rate forget the past."""
-        new_weights = isinstance(phase, CrossEntropy) and phase.reinit
-        self.average.reset(init_weight(phase), self.progress.step if new_weights else 0)
+    def reset(self, phase: Phase) -> None:
+        """Start a phase from the model's current weights: reset average, moments and learning rate."""
+        has_new_weights = isinstance(phase, CrossEntropy) and phase.reinit
+        self.ema.reset(init_weight(phase), self.progress.step if has_new_weights else 0)
         self.optimizer.state.clear()
         self.plateau.reset()
 
     def snapshot(self) -> TrainerStateDict:
-        """Return the state as it is now; its tensors are not copied."""
+        """Return the current state; its tensors are not copied."""
         tensors = {f"model.{name}": value for name, value in trained_state(self.model).items()}
-        tensors |= {f"average.{name}": value for name, value in self.average.average.items()}
-        tensors |= {f"start.{name}": value for name, value in self.average.start.items()}
+        tensors |= {f"ema.{name}": value for name, value in self.ema.average.items()}
+        tensors |= {f"initial.{name}": value for name, value in self.ema.initial.items()}
         for name, parameter in _parameters(self.model).items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
         state = {
             "progress": asdict(self.progress),
-            "interpolate_init": self.average.interpolate_init,
-            "first_step": self.average.first_step,
+            "init_weight": self.ema.init_weight,
+            "first_step": self.ema.first_step,
             "plateau": self.plateau.state(),
             "scaler": self.scaler.state_dict(),
         }
         return TrainerStateDict(tensors, state)
 
     def save(self, directory: Path) -> None:
-        """Write the state into the directory of ``last/`` that is being made."""
+        """Write the state into the directory of a new ``last/``."""
         saved = self.snapshot()
         save_tensors(saved.tensors, directory / TENSORS)
         write_json(directory / STATE, {**saved.state, "sha256": sha256_file(directory / TENSORS)})
 
     def read(self, run: Path) -> TrainerStateDict | None:
-        """Return what ``last/`` holds, None where there is none.
+        """Return the state in ``last/``, None without one.
 
         Raises:
-            CheckpointError: ``last/`` is broken, or gone from a run that has a ``best/``.
+            CheckpointError: ``last/`` is broken, or missing in a run that has a ``best/``.
         """
         last = run / "last"
         recover_directory(last)
         if not (last / STATE).exists():
             if (run / "best").exists():
                 raise CheckpointError(
-                    f"{run} cannot be gone on with",
+                    f"cannot resume {run}",
                     found=f"best/ without last/{STATE}",
                     mend="Put last/ back, or start over with --restart; best/ still captions",
                 )
             return None
-        with _gone_on_from(run):
+        with _errors_of(run):
             state = json.loads((last / STATE).read_text(encoding="utf-8"))
             if sha256_file(last / TENSORS) != state.pop("sha256"):
                 raise ValueError(f"{TENSORS} has other bytes than were saved (cut short?)")
             return TrainerStateDict(load_file(last / TENSORS), state)
 
     def restore(self, saved: TrainerStateDict, run: Path) -> None:
-        """Go on from a state that was saved in ``last/`` of a run.
+        """Restore a state from ``last/`` of a run.
 
         Raises:
             CheckpointError: it does not fit.
         """
-        with _gone_on_from(run):
-            share = saved.state.get("interpolate_init", 0.0)  # not in runs of before there was one
-            _restore(saved.tensors, self.model, self.average, self.optimizer, share)
-            self.average.first_step = saved.state.get("first_step", 0)  # the same
+        with _errors_of(run):
+            _restore(saved.tensors, self.model, self.ema, self.optimizer, saved.state["init_weight"])
+            self.ema.first_step = saved.state["first_step"]
             self.plateau.restore(saved.state["plateau"])
             self.scaler.load_state_dict(saved.state["scaler"])
             self.progress = TrainProgress(**saved.state["progress"])
 
 
 @contextlib.contextmanager
-def _gone_on_from(run: Path) -> Iterator[None]:
+def _errors_of(run: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
-            f"{run / 'last'} cannot be gone on from",
+            f"cannot resume from {run / 'last'}",
             found=" ".join(str(error).split()),
             mend="Caption with best/, or start over with --restart",
         ) from error
 
 
-def init_weight(phase: CrossEntropy | SelfCritical) -> float:
-    """Return the share of a phase's first weights in what is judged."""
+def init_weight(phase: Phase) -> float:
+    """Return the weight of a phase's initial weights in the evaluated ones."""
     return phase.interpolate_init if isinstance(phase, SelfCritical) else 0.0
+
+
+def build_trainer_state(recipe: Recipe, model: nn.Module, scaler: torch.amp.GradScaler) -> TrainerState:
+    """Return the state at the start of a training."""
+    return TrainerState(
+        model=model,
+        optimizer=build_optimizer(recipe.optimizer, model),
+        scaler=scaler,
+        ema=WeightAverage(model, recipe.training.ema_decay, init_weight(recipe.objective[0])),
+        plateau=ReduceOnPlateau(recipe.schedule),
+    )
+
+
+def build_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.Optimizer:
+    """Return the optimizer of the trainable weights; matrices decay, vectors do not."""
+    trainable = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = [
+        {
+            "params": [weight for weight in trainable if weight.dim() > 1],
+            "weight_decay": options.weight_decay,
+        },
+        {"params": [weight for weight in trainable if weight.dim() <= 1], "weight_decay": 0.0},
+    ]
+    kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.name]
+    # One pass over each weight; the results differ from the plain form's in the last bit only.
+    fused = all(weight.device.type in ("cpu", "cuda") for weight in trainable)
+    optimizer: torch.optim.Optimizer = kind(groups, lr=options.lr, betas=options.betas, fused=fused)
+    return optimizer
 
 
 def _restore(
     tensors: Mapping[str, Tensor],
     model: nn.Module,
-    average: WeightAverage,
+    ema: WeightAverage,
     optimizer: torch.optim.Optimizer,
-    interpolate_init: float,
+    initial_weight: float,
 ) -> None:
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "average": {}, "start": {}, "optimizer": {}}
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "initial": {}, "optimizer": {}}
     for name, value in tensors.items():
         kind, _, rest = name.partition(".")
         parts[kind][rest] = value
@@ -191,19 +218,19 @@ def _restore(
     with torch.no_grad():
         for name, value in parts["model"].items():
             current[name].copy_(value)
-    average.restore(parts["average"], parts["start"], interpolate_init)
+    ema.restore(parts["ema"], parts["initial"], initial_weight)
     parameters = _parameters(model)
     for name, value in parts["optimizer"].items():
         key, _, weight = name.partition(".")
         parameter = parameters[weight]
-        # The step counter stays on the CPU; the moments live beside their weights and in their layout, for the
-        # fused step goes through memory without looking at strides.
-        beside = value if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
-        optimizer.state[parameter][key] = beside.detach()
+        # The step counter stays on the CPU; moments are on their weight's device and in its memory layout, since the
+        # fused step ignores strides.
+        moved = value if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
+        optimizer.state[parameter][key] = moved.detach()
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """Return what training changes: trainable weights, and the buffers of modules that have any."""
+    """Return what training changes: trainable weights, and the buffers of parts that have any."""
     trainable = {name for name, weight in model.named_parameters() if weight.requires_grad}
     owners = {name.split(".", 1)[0] for name in trainable}
     return {

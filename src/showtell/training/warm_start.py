@@ -1,4 +1,4 @@
-"""Where a training starts: with a new decoder, or with decoder and vocabulary of a captioner trained before."""
+"""Warm start: train the decoder and vocabulary of an earlier checkpoint further (``training.init_from``)."""
 
 from __future__ import annotations
 
@@ -8,59 +8,63 @@ from torch import nn
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config
 from showtell.checkpoints.hub import DECODER
-from showtell.config.recipe import Recipe
 from showtell.errors import ConfigError
 
 
-def init_checkpoint_hash(recipe: Recipe) -> str | None:
-    """Return the SHA-256 of the weights that a recipe starts from; None where it starts anew.
+def init_checkpoint_hash(init_from: str | None) -> str | None:
+    """Return the SHA-256 of the initial weights; None for new weights.
 
     Raises:
-        CheckpointError: there is no captioner.
+        CheckpointError: ``init_from`` is not a checkpoint.
     """
-    if recipe.training.init_from is None:
-        return None
-    return str(read_config(Path(recipe.training.init_from))[1]["files"][DECODER])
+    return None if init_from is None else str(read_config(Path(init_from))[1]["files"][DECODER])
 
 
-def load_init_checkpoint(recipe: Recipe, encoder_width: int) -> Checkpoint | None:
-    """Return the captioner that a recipe starts from; None where it starts anew.
+def load_init_checkpoint(init_from: str | None, decoder: str, encoder_width: int) -> Checkpoint | None:
+    """Return the checkpoint to start from; None for new weights.
+
+    Args:
+        init_from: A run or checkpoint.
+        decoder: The name of the recipe's decoder.
+        encoder_width: Channels per region of the recipe's encoder.
 
     Raises:
-        CheckpointError: there is none, or it is broken.
-        ConfigError: its decoder is another than the recipe's, or reads another encoder.
+        CheckpointError: it is missing or broken.
+        ConfigError: it has another decoder or was trained on an encoder of another width.
     """
-    if recipe.training.init_from is None:
+    if init_from is None:
         return None
-    start = load_checkpoint(Path(recipe.training.init_from), with_encoder=False)
-    where = f"training.init_from={recipe.training.init_from} cannot be used"
-    name = start.config["decoder"]["name"]
-    if name != recipe.decoder.name:
+    checkpoint = load_checkpoint(Path(init_from), with_encoder=False)
+    where = f"training.init_from={init_from} cannot be used"
+    name, width = checkpoint.config["decoder"]["name"], checkpoint.config["encoder"]["width"]
+    if name != decoder:
         raise ConfigError(
             where,
             found=f"the decoder '{name}'",
-            expected=f"'{recipe.decoder.name}', as the recipe says",
-            mend=f"Give the recipe that decoder, with --set decoder.name={name} and its sizes",
+            expected=f"'{decoder}', the recipe's decoder",
+            mend=f"Choose that decoder with --set decoder.name={name} and its sizes",
         )
-    width = start.config["encoder"]["width"]
     if width != encoder_width:
         raise ConfigError(
-            where, found=f"a decoder for {width} channels", expected=f"{encoder_width}, as this encoder has"
+            where,
+            found=f"a decoder for {width} channels",
+            expected=f"{encoder_width}, the width of this encoder",
+            mend="Train with the encoder section of its recipe",
         )
-    return start
+    return checkpoint
 
 
-def load_decoder_weights(decoder: nn.Module, start: Checkpoint, recipe: Recipe) -> None:
-    """Give a new decoder the weights of an earlier one.
+def load_decoder_weights(decoder: nn.Module, checkpoint: Checkpoint, init_from: str | None) -> None:
+    """Copy the weights of a checkpoint's decoder into a new decoder.
 
     Raises:
         ConfigError: their sizes differ.
     """
     try:
-        decoder.load_state_dict(start.model.decoder.state_dict())
+        decoder.load_state_dict(checkpoint.model.decoder.state_dict())
     except RuntimeError as error:
         raise ConfigError(
-            f"training.init_from={recipe.training.init_from} cannot be used",
+            f"training.init_from={init_from} cannot be used",
             found=" ".join(str(error).split()),
-            expected="a decoder of the sizes that the recipe says",
+            expected="a decoder of the recipe's sizes",
         ) from error

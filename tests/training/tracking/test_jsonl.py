@@ -15,14 +15,14 @@ def log_rows(run: Path, resume_step: int, steps: range) -> None:
     trackers = Trackers([], resume_step=resume_step)
     trackers.start(run)
     for step in steps:
-        trackers.log(step, {"kind": "step", "loss": 1.0 / step})
+        trackers.log(step, {"event": "step", "loss": 1.0 / step})
     trackers.finish()
 
 
 def test_rows_are_read_back(tmp_path: Path) -> None:
     log_rows(tmp_path, 0, range(1, 4))
     assert [row["step"] for row in read_metrics(tmp_path)] == [1, 2, 3]
-    assert read_metrics(tmp_path)[1] == {"kind": "step", "step": 2, "loss": 0.5}
+    assert read_metrics(tmp_path)[1] == {"event": "step", "step": 2, "loss": 0.5}
 
 
 def test_rows_beyond_the_resumed_step_are_dropped(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""TensorBoard, Weights & Biases (offline) and MLflow (files): read back, gone on with, and never fatal later."""
+"""TensorBoard, Weights & Biases (offline) and MLflow (files): read back, resumed, and never fatal later."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from showtell.config.recipe import Recipe, dump_recipe
 from showtell.errors import MissingExtraError, ShowtellError
-from showtell.training import tracking
 from showtell.training.tracking import Trackers, read_metrics, require_trackers
-from showtell.training.tracking.tracker import flatten
+from showtell.training.tracking import trackers as tracking
+from showtell.training.tracking.trackers import flatten
 
 SCORES = {"BLEU-4": 0.19, "CIDEr-D": 0.48}
 
@@ -34,8 +35,8 @@ def track(run: Path, name: str, resume_step: int, steps: range, scores: Mapping[
     trackers = Trackers([name], resume_step=resume_step)
     trackers.start(run)
     for step in steps:
-        trackers.log(step, {"kind": "step", "epoch": 1, "loss": 1.0 / step, "lr": 0.01})
-    trackers.log(steps[-1], {"kind": "validation", "epoch": 1, "CIDEr-D": 0.4})
+        trackers.log(step, {"event": "step", "epoch": 1, "loss": 1.0 / step, "lr": 0.01})
+    trackers.log(steps[-1], {"event": "validation", "epoch": 1, "CIDEr-D": 0.4})
     trackers.finish(scores)
 
 
@@ -49,7 +50,8 @@ def test_tensorboard_shows_no_step_twice_and_the_scores(run: Path) -> None:
     events.Reload()
     assert [event.step for event in events.Scalars("step/loss")] == [1, 2, 3, 4, 5, 6, 7]
     assert events.Scalars("final/CIDEr-D")[0].value == pytest.approx(0.48)
-    assert "recipe/text_summary" in events.Tags()["tensors"]
+    [options] = (run / "tensorboard").glob("*/hparams.yml")
+    assert yaml.safe_load(options.read_text(encoding="utf-8"))["optimizer.lr"] == 0.01
 
 
 def read_wandb(path: Path) -> list[Any]:
@@ -71,7 +73,7 @@ def read_wandb(path: Path) -> list[Any]:
     return records
 
 
-def test_wandb_offline_goes_on_with_the_same_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wandb_offline_resumes_the_same_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     track(run, "wandb", 0, range(1, 9), None)
@@ -87,18 +89,18 @@ def test_wandb_offline_goes_on_with_the_same_run(run: Path, monkeypatch: pytest.
         if record.HasField("history"):
             items = record.history.item
             history.append({item.key or item.nested_key[0]: json.loads(item.value_json) for item in items})
-    steps = [row["trainer/step"] for row in history if "step/loss" in row]
-    # Steps 6 to 8 were done twice, with the same numbers, and are told once.
+    steps = [row["_step"] for row in history if "step/loss" in row]
+    # Steps 6 to 8 were done twice, with the same numbers, and are logged once.
     assert steps == list(range(1, 11))
     assert [row["validation/CIDEr-D"] for row in history if "validation/CIDEr-D" in row] == [0.4, 0.4]
     assert {record.run.run_id for record in records if record.HasField("run")} == {id_}
     config = {
         item.key: json.loads(item.value_json)
         for record in records
-        if record.HasField("run")
-        for item in record.run.config.update
+        if record.HasField("config")
+        for item in record.config.update
     }
-    assert config["optimizer"]["lr"] == 0.01
+    assert config["optimizer.lr"] == 0.01
     summary = {
         item.key or item.nested_key[0]: json.loads(item.value_json)
         for record in records
@@ -106,11 +108,9 @@ def test_wandb_offline_goes_on_with_the_same_run(run: Path, monkeypatch: pytest.
         for item in record.summary.update
     }
     assert summary["final/CIDEr-D"] == 0.48
-    exits = [record.exit.exit_code for record in records if record.HasField("exit")]
-    assert exits == [1, 0]
 
 
-def test_mlflow_goes_on_with_the_same_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mlflow_resumes_the_same_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
@@ -120,7 +120,6 @@ def test_mlflow_goes_on_with_the_same_run(run: Path, monkeypatch: pytest.MonkeyP
     client = MlflowClient(tracking_uri=(run / "mlflow").as_uri())
     experiment = client.get_experiment_by_name("showtell")
     (found,) = client.search_runs([experiment.experiment_id])
-    assert found.info.status == "KILLED"
     track(run, "mlflow", 5, range(6, 11), SCORES)
     (found,) = client.search_runs([experiment.experiment_id])
     assert found.info.run_id == json.loads((run / "trackers.json").read_text(encoding="utf-8"))["mlflow"]
@@ -132,7 +131,7 @@ def test_mlflow_goes_on_with_the_same_run(run: Path, monkeypatch: pytest.MonkeyP
     assert found.data.params["objective.0.epochs"] == "2"
 
 
-def test_mlflow_goes_where_its_variables_say(
+def test_mlflow_uses_the_store_that_its_variables_name(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", (tmp_path / "server").as_uri())
@@ -149,52 +148,52 @@ def test_mlflow_goes_where_its_variables_say(
 
 
 class Broken:
-    """A service whose network goes away after its first row."""
+    """A service whose network fails after its first row."""
 
-    takes_back = False
     calls = 0
 
-    def __init__(self, resume_step: int) -> None:
-        self.rows = 0
-
-    def start(self, run: Path) -> None:
-        if (run / "refuse").exists():
-            raise RuntimeError("no API key\nand more")
-
-    def log(self, step: int, values: Mapping[str, Any]) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         Broken.calls += 1
         if step > 1:
             raise ConnectionError("network is unreachable")
 
-    def finish(self, scores: Mapping[str, float] | None = None) -> None:
-        raise AssertionError("a service that failed is left alone")
+    def finish(self) -> None:
+        raise AssertionError("a service that failed is not used again")
 
 
-def test_a_service_that_fails_later_is_told_once_and_ends_nothing(
+def test_a_service_that_fails_later_is_reported_once_and_ends_nothing(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setitem(tracking.SERVICES, "wandb", (Broken, "json"))
+    monkeypatch.setattr(tracking, "_start_tracker", lambda *_: Broken())
     Broken.calls = 0
     track(run, "wandb", 0, range(1, 6), SCORES)
     assert Broken.calls == 2
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert warnings == [
-        "warning: the tracker 'wandb' failed and is left out from here on (network is unreachable); "
-        "metrics.jsonl holds every number"
+        "warning: the tracker 'wandb' failed and gets no more numbers (network is unreachable); "
+        "metrics.jsonl has all of them"
     ]
     assert [row["step"] for row in read_metrics(run)] == [1, 2, 3, 4, 5, 5]
 
 
-def test_a_service_that_cannot_start_is_told_before_training(
+def test_a_service_that_cannot_start_is_reported_before_training(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(tracking.SERVICES, "wandb", (Broken, "json"))
-    (run / "refuse").touch()
+    def refuse(*_: object) -> None:
+        raise RuntimeError("no API key\nand more")
+
+    monkeypatch.setattr(tracking, "_start_tracker", refuse)
     trackers = Trackers(["wandb"], resume_step=0)
     with pytest.raises(
         ShowtellError, match=r"'wandb' cannot start: found no API key\..*training\.trackers=\[\]"
     ):
         trackers.start(run)
+
+
+def test_a_missing_package_outside_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "aim", None)
+    with pytest.raises(ShowtellError, match=r"'aim' is not available.*pip install aim"):
+        require_trackers(["aim"])
 
 
 @pytest.mark.parametrize(

@@ -114,11 +114,11 @@ def open_model(place: Path) -> Model:
     """
     checkpoint, config = read_config(place)
     epochs = [
-        row for row in read_json_lines(place / "metrics.jsonl", may_be_cut=True) if row["kind"] == "epoch"
+        row for row in read_json_lines(place / "metrics.jsonl", may_be_cut=True) if row["event"] == "epoch"
     ]
     state = place / "last" / STATE
     finished = not state.is_file() or bool(json.loads(read_text(state))["progress"]["finished"])
-    return Model(checkpoint, config, epochs[-1]["seconds"] if epochs else None, finished)
+    return Model(checkpoint, config, epochs[-1]["elapsed_s"] if epochs else None, finished)
 
 
 def _name(path: Path) -> str:

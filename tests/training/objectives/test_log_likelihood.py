@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from showtell.training import log_likelihood as likelihood
-from showtell.training.log_likelihood import log_likelihood
+from showtell.training.objectives import log_likelihood as likelihood
+from showtell.training.objectives.log_likelihood import log_likelihood
 
 TARGETS = torch.tensor([3, 0, 4, 4, 1])
 
@@ -39,7 +39,7 @@ def test_what_is_taught_takes_its_share_of_the_target(
     torch.manual_seed(0)
     logits = torch.randn(5, 6, dtype=torch.float64, requires_grad=True)
     odds, weigh = torch.randn(5, 6, dtype=torch.float64).softmax(dim=1), torch.randn(5, dtype=torch.float64)
-    found = log_likelihood(logits, TARGETS, smoothing=smoothing, taught=share * odds)
+    found = log_likelihood(logits, TARGETS, smoothing=smoothing, soft_targets=share * odds)
     said = functional.one_hot(TARGETS, 6).double() * (1 - smoothing) + smoothing / 6
     wanted = -functional.cross_entropy(logits, (1 - share) * said + share * odds, reduction="none")
     torch.testing.assert_close(found, wanted)

@@ -22,7 +22,7 @@ from showtell.decoders.state import DecoderState
 from showtell.encoders.encoder import EncoderSpec, build_encoder
 from showtell.encoders.features import Features
 from showtell.generation import SpecialTokens
-from showtell.training.self_critical import Reward, SelfCriticalObjective
+from showtell.training.objectives.self_critical import Reward, SelfCriticalObjective
 
 PAD, BOS, EOS, UNK, VOCABULARY = 0, 1, 2, 3, 9
 PICTURES, WIDTH, MAX_WORDS = 3, 4, 6

@@ -21,8 +21,8 @@ from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.errors import CheckpointError, ConfigError
 from showtell.inference.captioner import Captioner
-from showtell.training.distillation import TeacherEnsemble
-from showtell.training.losses import cross_entropy
+from showtell.training.objectives.distillation import TeacherEnsemble
+from showtell.training.objectives.losses import cross_entropy
 from showtell.training.train_step import TrainStep
 from showtell.training.trainer import train
 
@@ -59,7 +59,7 @@ def small_captioner(seed: int) -> CaptioningModel:
 
 def test_the_mean_of_their_odds_is_taught_before_every_token() -> None:
     models = [small_captioner(seed) for seed in range(2)]
-    found = TeacherEnsemble(models, 0.4).teach(MEMORY, TOKENS, PAD)
+    found = TeacherEnsemble(models, 0.4).teacher_probs(MEMORY, TOKENS, PAD)
     real = TOKENS[:, :, 1:] != PAD
     with torch.no_grad():
         each = [model.eval()(MEMORY, TOKENS[:, :, :-1])[real].softmax(dim=1) for model in models]
@@ -71,7 +71,7 @@ def test_teachers_are_read_without_dropout() -> None:
     model = small_captioner(1)
     assert not torch.equal(*(model.train()(MEMORY, TOKENS[:, :, :-1]) for _ in range(2)))
     teachers = TeacherEnsemble([model], 1.0)
-    assert torch.equal(*(teachers.teach(MEMORY, TOKENS, PAD) for _ in range(2)))
+    assert torch.equal(*(teachers.teacher_probs(MEMORY, TOKENS, PAD) for _ in range(2)))
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
@@ -117,10 +117,12 @@ def test_who_cannot_teach_is_refused_before_anything_is_written(
     refuse(taught(recipe, tmp_path / "nobody"), CheckpointError, "nobody")
     values = taught(recipe, teacher).model_dump(mode="json")
     values["encoder"]["preprocessing"]["interpolation"] = "bilinear"
-    refuse(parse_recipe(values, "recipe"), ConfigError, "cannot teach: found another encoder")
+    refuse(parse_recipe(values, "recipe"), ConfigError, "cannot be a teacher: found another encoder")
     values = taught(recipe, teacher).model_dump(mode="json")
     values["tokenizer"]["min_count"] = 14
-    refuse(parse_recipe(values, "recipe"), ConfigError, r"cannot teach: found a vocabulary of \d+ tokens")
+    refuse(
+        parse_recipe(values, "recipe"), ConfigError, r"cannot be a teacher: found a vocabulary of \d+ tokens"
+    )
 
 
 def test_what_is_saved_for_elsewhere_does_not_say_where_a_teacher_lay(
@@ -146,10 +148,10 @@ def born_again(recipe: Recipe, **training: object) -> Recipe:
 def test_a_phase_begins_anew_taught_by_the_best_before(
     toy_set: PreparedSet, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    began, taught_by, teach, step = [], set(), TeacherEnsemble.teach, TrainStep.step
+    began, taught_by, teach, step = [], set(), TeacherEnsemble.teacher_probs, TrainStep.step
 
     def looking_step(self: TrainStep, *rest: object) -> object:
-        if self.moving.progress.position == self.moving.progress.phase_epoch == 0:
+        if self.state.progress.batch_in_epoch == self.state.progress.phase_epoch == 0:
             began.append({name: value.clone() for name, value in self.model.decoder.state_dict().items()})
         return step(self, *rest)  # type: ignore[arg-type]
 
@@ -158,7 +160,7 @@ def test_a_phase_begins_anew_taught_by_the_best_before(
         return teach(self, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr(TrainStep, "step", looking_step)
-    monkeypatch.setattr(TeacherEnsemble, "teach", looking_teach)
+    monkeypatch.setattr(TeacherEnsemble, "teacher_probs", looking_teach)
     train(born_again(recipe), data=toy_set.directory, out=tmp_path / "run")
     alone = parse_recipe(
         born_again(recipe).model_dump(mode="json") | {"objective": [{"name": "cross-entropy", "epochs": 2}]},
@@ -186,7 +188,7 @@ def test_one_that_began_anew_and_was_cut_ends_with_the_same_bits(
     cut_before: Callable[[int], AbstractContextManager[None]],
     stop_at: int,
 ) -> None:
-    chosen = born_again(recipe, save_steps=1, pictures=8)  # two steps an epoch
+    chosen = born_again(recipe, save_steps=1, batch_size=8)  # two steps an epoch
     train(chosen, data=toy_set.directory, out=tmp_path / "whole")
     with cut_before(stop_at):
         train(chosen, data=toy_set.directory, out=tmp_path / "cut")
@@ -202,8 +204,8 @@ def test_teaching_that_cannot_be_is_refused_by_the_recipe(recipe: Recipe, toy_re
             parse_recipe(values, "recipe")
 
     anew = born_again(recipe).model_dump(mode="json")
-    refuse(anew | {"objective": anew["objective"][1:]}, "no phase before it could teach")
-    refuse(anew | {"encoder": toy_recipe.model_dump(mode="json")["encoder"]}, "a frozen encoder sees")
+    refuse(anew | {"objective": anew["objective"][1:]}, "no earlier phase to distill")
+    refuse(anew | {"encoder": toy_recipe.model_dump(mode="json")["encoder"]}, "features of a frozen encoder")
     refuse(anew | {"training": anew["training"] | {"early_stopping_patience": 3}}, "would give up")
     refuse(anew | {"schedule": {"name": "plateau"}}, "would give up")
 

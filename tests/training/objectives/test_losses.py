@@ -19,7 +19,7 @@ from showtell.config.decoders import (
 from showtell.data.batches import Batch
 from showtell.decoders.registry import DECODERS, build_decoder
 from showtell.encoders.features import Features
-from showtell.training.losses import cross_entropy
+from showtell.training.objectives.losses import cross_entropy
 
 PAD, BOS, EOS = 0, 1, 2
 
@@ -87,21 +87,3 @@ def test_a_loss_is_the_sum_over_its_parts(model: CaptioningModel) -> None:
     ]
     assert tokens == sum(count for _, count in parts)
     assert whole.item() == pytest.approx(sum(loss.item() for loss, _ in parts), rel=1e-6)
-
-
-def test_weights_multiply_the_loss_of_their_captions(model: CaptioningModel) -> None:
-    batch, weights = make_batch(), torch.tensor([[2.0, 0.0], [0.5, 1.0]])
-    weighted, tokens = cross_entropy(model, batch, pad_id=PAD, label_smoothing=0.1, weights=weights)
-    plain, same = cross_entropy(model, batch, pad_id=PAD, label_smoothing=0.1, weights=torch.ones(2, 2))
-    unweighted, _ = cross_entropy(model, batch, pad_id=PAD, label_smoothing=0.1)
-    assert tokens == same == 3 + 4 + 2 + 3
-    assert plain.item() == pytest.approx(unweighted.item())
-    logits = model(batch.inputs, batch.tokens[:, :, :-1])
-    each = torch.nn.functional.cross_entropy(
-        logits.flatten(0, 2),
-        batch.tokens[:, :, 1:].flatten(),
-        ignore_index=PAD,
-        label_smoothing=0.1,
-        reduction="none",
-    ).view(2, 2, -1)
-    assert weighted.item() == pytest.approx((each.sum(2) * weights).sum().item(), rel=1e-5)

@@ -1,0 +1,1 @@
+"""What a phase of training minimizes: cross-entropy with or without teachers, or the negative expected reward."""
