@@ -275,3 +275,12 @@ def test_real_trainings_share_the_recipe_but_for_what_is_searched(
     assert [recipe.replace("lr: 0.001", "lr: 0.02") for recipe in recipes] == [recipes[1]] * 2
     assert "subset: 8" in recipes[0]
     assert result.trials[0].loss != result.trials[1].loss
+
+
+def test_a_trial_that_truly_diverges_fails_alone(run: Callable[..., Any], tmp_path: Path) -> None:
+    # A second moment that forgets at once: an embedding without a gradient in a step moves by moment / 1e-8.
+    overrides = ["optimizer.betas=[0.9,0.0]", "training.ema_decay=0.0", "optimizer.max_grad_norm=0"]
+    result = run(searches=["optimizer.lr=1e-9,1.0"], grid=True, overrides=overrides)
+    assert [trial.state for trial in result.trials] == ["done", "failed"]
+    study = json.loads((tmp_path / "tuned" / "tuning.json").read_text(encoding="utf-8"))
+    assert "diverged" in json.dumps(study)

@@ -334,3 +334,18 @@ def test_a_window_of_the_encoders_own_is_what_is_kept(
     [kept] = tmp_path.iterdir()
     manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["encoder"]["preprocessing"]["corner"] == {"down": 1, "right": 0, "share": 0.5}
+
+
+def test_a_region_cache_of_one_view_and_a_pooled_cache_of_the_other_are_read_together(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    """An LSTM with flips once failed where another decoder had made the upright cache."""
+    frozen = {"trainable": False, "weights": str(encoder_weights)}
+    parts_of(changed(toy_recipe, encoder=frozen), toy_set, tmp_path)
+    values = changed(toy_recipe, encoder=frozen, data={"flip": True}).model_dump(mode="json")
+    batches = parts_of(parse_recipe(values | {"decoder": PLAIN}, "recipe"), toy_set, tmp_path).batches
+    assert sorted(path.name.endswith("-pooled") for path in tmp_path.iterdir()) == [False, True]
+    for batch in batches.epoch(0):
+        assert isinstance(batch.inputs, Features)
+        assert batch.inputs.regions.shape[1] == 0
+        assert batch.inputs.pooled.any()

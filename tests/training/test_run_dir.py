@@ -10,7 +10,7 @@ import pytest
 from showtell.config.recipe import Recipe, parse_recipe
 from showtell.errors import ConfigError, DataError
 from showtell.training import run_dir as run_module
-from showtell.training.run_dir import open_run
+from showtell.training.run_dir import differences, open_run
 
 ORIGIN = {"data": {"fingerprint": "d1"}, "encoder": {"name": "resnet50", "weights": "a1"}}
 
@@ -66,3 +66,20 @@ def test_a_run_that_is_started_over_stays_whole_if_the_new_one_cannot_begin(
         open_run(tmp_path / "run", toy_recipe, ORIGIN, restart=True)
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_differences_name_the_keys_and_no_whole_sections() -> None:
+    old = {"recipe": {"objective": [{"name": "a", "epochs": 2}], "decoder": {"name": "lstm", "layers": 1}}}
+    new = {
+        "recipe": {
+            "objective": [{"name": "a", "epochs": 5}, {"name": "b", "lr": 1}],
+            "decoder": {"name": "attention", "attention": 8},
+        },
+        "teachers": ["0123456789abcdef" * 4],
+    }
+    assert differences(old, new) == [
+        "recipe.objective.0.epochs: 2 → 5",
+        "recipe.objective.1: none → b",
+        "recipe.decoder.name: lstm → attention",
+        'teachers: none → ["0123456789…',
+    ]

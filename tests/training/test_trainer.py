@@ -632,3 +632,77 @@ def test_what_a_phase_makes_small_is_built_once(
     monkeypatch.setattr(trainer_module, "build_objective", watch)
     train(in_phases(toy_recipe), data=toy_set.directory, out=tmp_path / "run")
     assert built == ["cross-entropy", "self-critical"]
+
+
+def test_the_first_and_the_last_step_of_a_short_run_are_logged(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    steps = [row for row in read_metrics(tmp_path / "run") if row["event"] == "step"]
+    assert [row["step"] for row in steps] == [1, result.progress.step]
+    assert all(row["lr"] > 0 and row["peak_memory_gb"] > 0 for row in steps)
+
+
+def test_a_run_remembers_its_encoder_weights(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    places = {"data": toy_set.directory, "out": tmp_path / "run", "features": tmp_path / "features"}
+    frozen = changed(toy_recipe, encoder={"trainable": False})
+    first = train(frozen, encoder_weights=encoder_weights, **places)  # type: ignore[arg-type]
+    assert train(frozen, **places).evaluation.texts == first.evaluation.texts  # type: ignore[arg-type]
+    with pytest.raises(EncoderError, match="--encoder-weights"):
+        train(frozen, restart=True, **places)  # type: ignore[arg-type]
+
+
+def test_a_resnet_that_is_trained_is_evaluated_at_the_end(
+    toy_set: PreparedSet, toy_recipe: Recipe, resnet18_weights: Path, tmp_path: Path
+) -> None:
+    """The last evaluation once failed with a KeyError: a loaded encoder has its batch norms folded."""
+    encoder = {"name": "resnet18", "trainable": True, "preprocessing": {"size": 32}}
+    recipe = changed(
+        toy_recipe,
+        encoder=toy_recipe.encoder.model_dump(mode="json") | encoder,
+        objective=[{"name": "cross-entropy", "epochs": 1}],
+    )
+    result = train(recipe, data=toy_set.directory, out=tmp_path / "run", encoder_weights=resnet18_weights)
+    assert len(result.evaluation.texts) == 8
+    assert load_evaluation(tmp_path / "run" / "best", toy_set) is not None
+
+
+def test_a_disk_without_room_for_the_checkpoints_is_reported_before_training(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(
+        DataError, match=r"too little disk space for the checkpoints of .*run: found 0\.0 MB free"
+    ):
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def test_an_interrupted_run_says_how_to_resume(
+    toy_set: PreparedSet,
+    toy_recipe: Recipe,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(TrainStep, "step", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert "interrupted; run the same command again to resume" in capsys.readouterr().err
+
+
+def test_a_run_of_an_earlier_format_is_refused_in_one_line(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    path = tmp_path / "run" / "manifest.json"
+    path.write_text(path.read_text(encoding="utf-8").replace('"format": 2', '"format": 1'), encoding="utf-8")
+    with pytest.raises(DataError, match=r"format 1; expected showtell run, format 2\. .*again") as caught:
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert "\n" not in str(caught.value)

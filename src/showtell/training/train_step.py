@@ -102,7 +102,7 @@ class TrainStep:
             self._all_reduce(sums)
         value, num_tokens, captions = float(sums[0]), int(sums[1]), int(sums[2])
         if not math.isfinite(value):
-            raise self._diverged(f"a loss of {value}")
+            raise self.diverged(f"a loss of {value}")
         norm = self._update(num_tokens)
         if norm is None:
             progress.skipped += 1
@@ -150,7 +150,7 @@ class TrainStep:
         if not math.isfinite(norm):
             scaler.update()
             if not scaler.is_enabled() or scaler.get_scale() < MIN_LOSS_SCALE:
-                raise self._diverged(f"a gradient norm of {norm}")
+                raise self.diverged(f"a gradient norm of {norm}")
             return None
         limit = self.max_grad_norm
         torch._foreach_mul_(gradients, factor * min(1.0, limit / (norm + 1e-6)) if limit else factor)
@@ -158,7 +158,8 @@ class TrainStep:
         scaler.update()
         return norm
 
-    def _diverged(self, found: str) -> ShowtellError:
+    def diverged(self, found: str) -> ShowtellError:
+        """Return the error for numbers that are not finite."""
         what = f"training diverged at step {self.state.progress.step + 1}"
         if not self.processes.is_main_process:
             # All processes raise; the main one reports it.

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from showtell.checkpoints.hub import ENCODER
 from showtell.config.recipe import CrossEntropy, Recipe, SelfCritical
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import build_encoder
+from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress
 from showtell.training.build import (
@@ -136,8 +138,6 @@ class Trainer:
             parts.tokenizer.pad_id,
         )
 
-    # Setup
-
     @classmethod
     def setup(
         cls,
@@ -178,10 +178,8 @@ class Trainer:
         num_weights = sum(weight.numel() for weight in parts.model.parameters() if weight.requires_grad)
         world_size = parts.processes.world_size
         together = f" in each of {world_size} processes" if world_size > 1 else ""
-        self.log_message(
-            f"{self.out}: {parts.compute}{together}; {num_weights:,} trainable weights, "
-            f"{parts.tokenizer.size:,} tokens in the vocabulary"
-        )
+        sizes = f"{num_weights:,} trainable weights, {parts.tokenizer.size:,} tokens in the vocabulary"
+        self.log_message(f"{self.out}: {parts.compute}{together}; {sizes}")
         if state.step:
             self.log_message(f"resumes after step {state.step:,}, epoch {state.epoch}")
         last = self.out / "last"
@@ -202,8 +200,6 @@ class Trainer:
         )
         last = captioner + (4 + interpolates) * _num_bytes(trained_state(parts.model))
         return captioner + 2 * last
-
-    # Fit
 
     def fit(self, on_validation: OnValidation | None) -> RunResult:
         """Train to the end, and evaluate ``best/``."""
@@ -226,9 +222,8 @@ class Trainer:
             if self.parts.processes.is_main_process:
                 self._trackers.finish(scores)
         values = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
-        self.log_message(
-            f"best epoch {state.best_epoch} of {state.epoch}, {state.seconds / 60:.1f} minutes: {values}"
-        )
+        minutes = f"{state.seconds / 60:.1f} minutes"
+        self.log_message(f"best epoch {state.best_epoch} of {state.epoch}, {minutes}: {values}")
         return RunResult(self.out, state, evaluation)
 
     def begin_phase(self) -> None:
@@ -296,9 +291,8 @@ class Trainer:
             row = self.validate(loss)
             patience = recipe.training.early_stopping_patience
             if patience and state.bad_validations >= patience and not is_over:
-                self.log_message(
-                    f"stops early: {state.bad_validations} validations without a better {recipe.validation.metric}"
-                )
+                waited = f"{state.bad_validations} validations without a better {recipe.validation.metric}"
+                self.log_message(f"stops early: {waited}")
                 is_over = True
         if is_over:
             state.phase, state.phase_epoch, state.bad_validations = state.phase + 1, 0, 0
@@ -306,19 +300,24 @@ class Trainer:
         clock.stop()
         return row
 
-    # Validate
-
     def validate(self, train_loss: float) -> dict[str, float]:
         """Evaluate the averaged weights, save them if they are the best so far, and return the numbers."""
         recipe, parts, state = self.recipe, self.parts, self.state.progress
         with self.state.ema.applied():
-            dev_loss = validation_loss(
-                parts.model,
-                parts.dev,
-                parts.compute,
-                micro_batch_size=recipe.training.micro_batch_size,
-                processes=parts.processes,
-            )
+            try:
+                dev_loss = validation_loss(
+                    parts.model,
+                    parts.dev,
+                    parts.compute,
+                    micro_batch_size=recipe.training.micro_batch_size,
+                    processes=parts.processes,
+                )
+            except EncoderError as error:
+                if not recipe.encoder.trainable:
+                    raise
+                raise self.train_step.diverged(f"features of the encoder: {error.found}") from error
+            if not math.isfinite(dev_loss):
+                raise self.train_step.diverged(f"a validation loss of {dev_loss}")
             evaluation = parts.evaluator.evaluate(parts.model, recipe.generation)
             row = {"loss": dev_loss, **evaluation.scores.values, "eval_s": evaluation.seconds}
             is_better = self._record(row[recipe.validation.metric])
@@ -378,8 +377,6 @@ class Trainer:
         model.encoder = encoder
         return model.state_dict()
 
-    # Save
-
     def save_last(self) -> None:
         """Write ``last/``: the averaged weights as a captioner, and the state to resume from."""
         if not self.parts.processes.is_main_process:
@@ -431,8 +428,6 @@ class Trainer:
             )
             self._save_evaluation(directory, evaluation)
 
-    # Log
-
     def log(self, event: str, row: Mapping[str, Any]) -> None:
         """Send the numbers of a step, an epoch or a validation to the trackers."""
         if self.parts.processes.is_main_process:
@@ -460,10 +455,8 @@ class Trainer:
             "peak_memory_gb": self.parts.compute.peak_memory_gb(),
         }
         if self.state.scaler.is_enabled():
-            row |= {
-                "loss_scale": self.state.scaler.get_scale(),
-                "skipped_steps": self.state.progress.skipped,
-            }
+            row["loss_scale"] = self.state.scaler.get_scale()
+            row["skipped_steps"] = self.state.progress.skipped
         self.log("step", row)
 
 
