@@ -63,7 +63,7 @@ class RunData:
         if not epochs:
             return ""
         last = epochs[-1]
-        return f"{last['epoch']} epochs, {last['step']:,} steps, {last["elapsed_s"] / 60:.1f} minutes"
+        return f"{last['epoch']} epochs, {last['step']:,} steps, {last['elapsed_s'] / 60:.1f} minutes"
 
     @property
     def score_charts(self) -> list[Chart]:
