@@ -120,9 +120,7 @@ def test_every_new_name_is_a_key() -> None:
     for new in filter(None, RENAMED_KEYS.values()):
         section, *_, key = new.split(".N")[0].split(".") + new.split(".")[-1:]
         assert section in recipe, new
-        assert (
-            section in {"decoder", "objective"} or key in {**recipe[section], **recipe["data"]["augment"]}
-        )
+        assert section in {"decoder", "objective"} or key in {**recipe[section], **recipe["data"]["augment"]}
 
 
 def test_an_unknown_recipe_is_answered_with_a_near_name() -> None:

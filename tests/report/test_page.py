@@ -287,7 +287,8 @@ def test_broken_files_are_named(run: Path, tmp_path: Path) -> None:
 def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, image: Path) -> None:
     values = np.random.default_rng(0).permutation(100) / 100
     rows = [
-        prediction(f"p{index}", image, metrics={"CIDEr-D": float(value)}) for index, value in enumerate(values)
+        prediction(f"p{index}", image, metrics={"CIDEr-D": float(value)})
+        for index, value in enumerate(values)
     ]
     write_rows(run / "best" / "predictions.jsonl", rows)
     predictions = read_run(run).predictions
