@@ -22,7 +22,7 @@ from PIL import Image
 from showtell.config.recipe import Recipe, parse_recipe
 from showtell.data.prepared import PreparedSet, prepare
 
-# Threads that wait for one another cost more than these tiny networks do; read when torch is imported.
+# Threads cost more than they save on these tiny networks. Torch reads it when it is imported.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=40)
@@ -32,7 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 def is_this_machine(host: Any) -> bool:
-    """Tell whether a host, as `socket` takes it, is this machine."""
+    """Return whether a host, as `socket` takes it, is this machine."""
     name = host.decode() if isinstance(host, bytes) else host
     if name in (None, "", "localhost", socket.gethostname()):
         return True
@@ -45,7 +45,7 @@ def is_this_machine(host: Any) -> bool:
 
 @pytest.fixture(scope="session", autouse=True)
 def _guarded_sockets() -> Iterator[list[str]]:
-    """Refuse, and remember, every connection and look-up that leaves this machine."""
+    """Refuse, and record, every connection and look-up that leaves this machine."""
     tried: list[str] = []
     patch = pytest.MonkeyPatch()
 
@@ -75,7 +75,7 @@ def _guarded_sockets() -> Iterator[list[str]]:
 
 @pytest.fixture(autouse=True)
 def no_network(_guarded_sockets: list[str]) -> Iterator[list[str]]:
-    """Fail a test that reached for the network, though what it called may have swallowed the refusal."""
+    """Fail a test that tried to use the network, even if its code swallowed the refusal."""
     _guarded_sockets.clear()
     yield _guarded_sockets
     assert _guarded_sockets == [], "no network in tests"
@@ -83,7 +83,7 @@ def no_network(_guarded_sockets: list[str]) -> Iterator[list[str]]:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real data and weights, or a skip that says what is missing."""
+    """The folder of real data and weights, or a skip that names what is missing."""
     folder = Path(os.environ.get("SHOWTELL_SHARED", ROOT.parent / "shared"))
     if not (folder / "data").is_dir():
         pytest.skip(f"no real data at {folder} (set SHOWTELL_SHARED)")
@@ -92,7 +92,7 @@ def shared_data() -> Path:
 
 @pytest.fixture(scope="session")
 def graphics_card() -> str:
-    """The name of a graphics card to run on, or a skip."""
+    """The name of a GPU to run on, or a skip."""
     import torch
 
     if not torch.cuda.is_available():
@@ -115,8 +115,8 @@ def resnet18_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def write_pictures() -> Callable[[Path, Iterable[str]], None]:
-    """Write a small PNG under each name (whatever its suffix), its pixels and so its bytes made from the name."""
+def write_images() -> Callable[[Path, Iterable[str]], None]:
+    """Write a small PNG under each name (whatever its suffix), with pixels derived from the name."""
 
     def write(folder: Path, names: Iterable[str]) -> None:
         for name in names:
@@ -129,12 +129,12 @@ def write_pictures() -> Callable[[Path, Iterable[str]], None]:
 
 @pytest.fixture(scope="session")
 def tiny_jpeg() -> Callable[[str], bytes]:
-    """The bytes of a small JPEG, its colour and a comment in it made from a name: other names, other bytes."""
+    """The bytes of a small JPEG with color and comment derived from a name: other names, other bytes."""
 
     def make(name: str) -> bytes:
-        colour = tuple(hashlib.sha256(name.encode()).digest()[:3])
+        color = tuple(hashlib.sha256(name.encode()).digest()[:3])
         encoded = io.BytesIO()
-        Image.new("RGB", (8, 6), colour).save(encoded, "JPEG", comment=name.encode())
+        Image.new("RGB", (8, 6), color).save(encoded, "JPEG", comment=name.encode())
         return encoded.getvalue()
 
     return make
@@ -142,7 +142,7 @@ def tiny_jpeg() -> Callable[[str], bytes]:
 
 @pytest.fixture(scope="session")
 def write_jpegs(tiny_jpeg: Callable[[str], bytes]) -> Callable[[Path, Iterable[str]], None]:
-    """Write a small JPEG under each name, made from it."""
+    """Write a small JPEG under each name, derived from it."""
 
     def write(folder: Path, names: Iterable[str]) -> None:
         for name in names:
@@ -155,16 +155,16 @@ def write_jpegs(tiny_jpeg: Callable[[str], bytes]) -> Callable[[Path, Iterable[s
 
 @pytest.fixture(scope="session")
 def toy_set(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
-    """24 plain pictures of three colours, light or half dark, two captions each: 16 to train, 8 for dev."""
+    """24 plain images of three colors, light or half dark, two captions each: 16 for training, 8 for dev."""
     folder = tmp_path_factory.mktemp("toy")
     generator = np.random.default_rng(0)
     rows = []
     for number in range(24):
-        colour, half = number % 3, number % 2
+        color, half = number % 3, number % 2
         pixels = generator.integers(0, 20, (32, 32, 3), dtype=np.uint8)
-        pixels[16 * half :, :, colour] += 200
+        pixels[16 * half :, :, color] += 200
         Image.fromarray(pixels).save(folder / f"{number}.png")
-        name, how = ("red", "green", "blue")[colour], ("all", "half")[half]
+        name, how = ("red", "green", "blue")[color], ("all", "half")[half]
         for caption in (f"a picture that is {how} {name}", f"this one is {how} {name}"):
             split = "train" if number < 16 else "dev"
             rows.append({"image": f"{number}.png", "caption": caption, "split": split})
@@ -224,7 +224,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
                     EncoderSpec(name="small", width=16, trainable=True, preprocessing=Preprocessing(size=32))
                 )
                 decoder = build_decoder(specs[name], vocabulary=tokenizer.size, encoder_width=16, pad_id=0)
-                # Large weights: pictures differ much, and no two words are nearly as likely.
+                # Large weights: images differ clearly, and no two words have nearly the same probability.
                 for weight, spread in [(one, 0.15) for one in encoder.parameters() if one.ndim == 4] + [
                     (one, 1.0) for one in decoder.parameters()
                 ]:
@@ -248,7 +248,7 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 @pytest.fixture(scope="session")
 def exported(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A whole export of the tiny captioner with attention, compared on scenes drawn here."""
+    """A complete export of the tiny captioner with attention, compared on drawn scenes."""
     from showtell.export.onnx import export_checkpoint
 
     place = tmp_path_factory.mktemp("export") / "onnx"
@@ -257,7 +257,7 @@ def exported(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.Te
 
 @pytest.fixture
 def ready_graphs(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let exports copy the graphs that are there already: tracing them takes seconds. Returns their directory."""
+    """Let exports copy existing graphs, since tracing them takes seconds. Returns their directory."""
     directory: Path = exported.directory
 
     def copy_encoder(encoder: Any, place: Path) -> None:
@@ -275,7 +275,7 @@ def ready_graphs(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass(frozen=True)
 class FrozenCaptioner:
-    """A checkpoint that does not hold its frozen encoder, and the file with that one's weights."""
+    """A checkpoint without its frozen encoder, and the file of the encoder's weights."""
 
     directory: Path
     weights: Path

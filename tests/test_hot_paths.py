@@ -1,6 +1,6 @@
 """The hot paths stay vectorised: calls and allocations are counted, never seconds.
 
-A loop over pictures, hypotheses or words that sneaks into one of them would change no result; here it fails.
+A loop over images, hypotheses or words that sneaks into one of them would change no result; here it fails.
 """
 
 from __future__ import annotations
@@ -116,26 +116,26 @@ def decoder_of(name: str) -> AnyDecoder:
     return build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=SPECIALS.pad).eval()
 
 
-def seen(pictures: int) -> Features:
-    regions = torch.rand(pictures, REGIONS, WIDTH, generator=torch.Generator().manual_seed(0))
-    return Features(regions, regions.mean(1), torch.ones(pictures, REGIONS, dtype=torch.bool))
+def features_of(images: int) -> Features:
+    regions = torch.rand(images, REGIONS, WIDTH, generator=torch.Generator().manual_seed(0))
+    return Features(regions, regions.mean(1), torch.ones(images, REGIONS, dtype=torch.bool))
 
 
-def told(pictures: int, hypotheses: int, length: int) -> Tensor:
+def token_ids(images: int, hypotheses: int, length: int) -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randint(4, VOCABULARY, (pictures, hypotheses, length), generator=generator)
+    return torch.randint(4, VOCABULARY, (images, hypotheses, length), generator=generator)
 
 
-def watch_forward(name: str, pictures: int, hypotheses: int, length: int) -> Watch:
-    decoder, features, tokens = decoder_of(name), seen(pictures), told(pictures, hypotheses, length)
+def watch_forward(name: str, images: int, hypotheses: int, length: int) -> Watch:
+    decoder, features, tokens = decoder_of(name), features_of(images), token_ids(images, hypotheses, length)
     decoder(features, tokens)  # whatever is done once only
     with torch.no_grad(), Watch() as watch:
         decoder(features, tokens)
     return watch
 
 
-def watch_search(name: str, pictures: int, words: int, **options: Any) -> Watch:
-    decoder, features = decoder_of(name), seen(pictures)
+def watch_search(name: str, images: int, words: int, **options: Any) -> Watch:
+    decoder, features = decoder_of(name), features_of(images)
     chosen = DecodingOptions(min_tokens=words, max_tokens=words, **options)
     with torch.no_grad(), Watch() as watch:
         search(decoder, features, chosen, SPECIALS)
@@ -154,7 +154,7 @@ def counted(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str) -> list[Any]
     return calls
 
 
-def test_a_forward_pass_is_the_same_calls_for_any_number_of_pictures_and_captions(name: str) -> None:
+def test_a_forward_pass_is_the_same_calls_for_any_number_of_images_and_captions(name: str) -> None:
     few, many = watch_forward(name, 2, 2, 5), watch_forward(name, 7, 5, 5)
     assert few.calls == many.calls
     assert few.products > 0
@@ -170,29 +170,29 @@ def test_the_memory_is_projected_once_whatever_the_words(name: str, monkeypatch:
     decoder, passes = decoder_of(name), Counter[str]()
     for part in ("region_proj", "key_proj"):
         getattr(decoder, part).register_forward_hook(lambda *_, part=part: passes.update([part]))
-    decoder(seen(3), told(3, 5, 9))
-    search(decoder, seen(3), DecodingOptions(beam_size=5, min_tokens=6, max_tokens=6), SPECIALS)
+    decoder(features_of(3), token_ids(3, 5, 9))
+    search(decoder, features_of(3), DecodingOptions(beam_size=5, min_tokens=6, max_tokens=6), SPECIALS)
     assert passes == {"region_proj": 2, "key_proj": 2}
 
 
 def test_no_pass_copies_the_memory_for_each_caption(name: str) -> None:
-    pictures, captions = 4, 6
+    images, captions = 4, 6
     # The smallest of such copies: the projected memory of each caption, in half floats.
-    assert watch_forward(name, pictures, captions, 3).largest < pictures * captions * REGIONS * MEMORY * 2
+    assert watch_forward(name, images, captions, 3).largest < images * captions * REGIONS * MEMORY * 2
 
 
 def test_no_search_copies_the_memory_for_each_beam(name: str) -> None:
-    pictures, beam_size = 4, 6
-    watch = watch_search(name, pictures, 3, beam_size=beam_size)
-    assert watch.largest < pictures * beam_size * REGIONS * MEMORY * 2
+    images, beam_size = 4, 6
+    watch = watch_search(name, images, 3, beam_size=beam_size)
+    assert watch.largest < images * beam_size * REGIONS * MEMORY * 2
 
 
 @pytest.mark.parametrize(
     "options", [{"beam_size": 1}, {"beam_size": 5}, {"method": "greedy"}, {"samples": 4}]
 )
-def test_a_search_steps_once_a_word_whatever_the_pictures_and_beams(options: dict[str, Any]) -> None:
+def test_a_search_steps_once_a_word_whatever_the_images_and_beams(options: dict[str, Any]) -> None:
     options = {"method": "sample", **options} if "samples" in options else options
-    for pictures in (1, 6):
+    for images in (1, 6):
         decoder, steps = decoder_of("attention"), Counter[str]()
         for method in ("init_state", "step"):
             original = getattr(decoder, method)
@@ -200,7 +200,7 @@ def test_a_search_steps_once_a_word_whatever_the_pictures_and_beams(options: dic
             setattr(decoder, method, monkeyed)
         chosen = DecodingOptions(min_tokens=7, max_tokens=7, **options)
         with torch.no_grad():
-            search(decoder, seen(pictures), chosen, SPECIALS)
+            search(decoder, features_of(images), chosen, SPECIALS)
         assert steps == {"init_state": 1, "step": 8}  # the last one for the end
 
 
@@ -212,7 +212,7 @@ def _counting(original: Callable[..., Any], name: str, calls: Counter[str]) -> C
     return calling
 
 
-def test_a_beam_search_is_the_same_calls_for_any_number_of_pictures(name: str) -> None:
+def test_a_beam_search_is_the_same_calls_for_any_number_of_images(name: str) -> None:
     assert watch_search(name, 2, 5, beam_size=3).calls == watch_search(name, 9, 5, beam_size=3).calls
 
 
@@ -224,13 +224,13 @@ def test_an_optimizer_step_passes_the_network_once(name: str) -> None:
     model, passes = CaptioningModel(decoder_of(name)).train(), Counter[str]()
     init_state = model.decoder.init_state
     model.decoder.init_state = _counting(init_state, "init_state", passes)  # type: ignore[method-assign]
-    tokens = torch.cat((torch.full((3, 5, 1), SPECIALS.bos), told(3, 5, 6)), dim=2)
-    batch = Batch(np.arange(3), np.zeros(3, bool), seen(3), tokens)
+    tokens = torch.cat((torch.full((3, 5, 1), SPECIALS.bos), token_ids(3, 5, 6)), dim=2)
+    batch = Batch(np.arange(3), np.zeros(3, bool), features_of(3), tokens)
     cross_entropy(model, batch, pad_id=SPECIALS.pad)
     assert passes == {"init_state": 1}
 
 
-def test_reward_training_draws_all_samples_of_all_pictures_word_by_word() -> None:
+def test_reward_training_draws_all_samples_of_all_images_word_by_word() -> None:
     model, steps = CaptioningModel(decoder_of("attention")), Counter[str]()
     model.decoder.step = _counting(model.decoder.step, "step", steps)  # type: ignore[method-assign]
     asked: list[int] = []
@@ -240,7 +240,7 @@ def test_reward_training_draws_all_samples_of_all_pictures_word_by_word() -> Non
         return np.arange(float(len(samples)))
 
     objective = SelfCriticalObjective(SelfCritical(samples=5), reward, SPECIALS, max_tokens=6)
-    batch = Batch(np.arange(4), np.zeros(4, bool), seen(4), told(4, 2, 3))
+    batch = Batch(np.arange(4), np.zeros(4, bool), features_of(4), token_ids(4, 2, 3))
     objective(model, batch, 0)
     assert steps["step"] <= 7
     assert asked == [20]
@@ -256,22 +256,22 @@ def encoder(toy_set: PreparedSet, tmp_path: Path) -> Encoder:
     return build_encoder(spec, weights=tmp_path / "weights.safetensors")
 
 
-def test_extraction_looks_once_a_batch(toy_set: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
-    looks: list[int] = []
-    encoder.register_forward_pre_hook(lambda _, pictures: looks.append(len(pictures[0])))
+def test_extraction_encodes_once_per_batch(toy_set: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
+    batches: list[int] = []
+    encoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
     extract_features(toy_set, encoder, tmp_path / "features", batch_size=10)
-    assert looks == [10, 10, 4]
+    assert batches == [10, 10, 4]
 
 
-def test_captioning_looks_and_searches_once_a_batch(
+def test_captioning_encodes_and_searches_once_per_batch(
     tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looks = counted(monkeypatch, Encoder, "forward")
+    batches = counted(monkeypatch, Encoder, "forward")
     captioner = Captioner.load(tiny_checkpoint("attention"), device="cpu")
-    looks.clear()
-    pictures = [np.full((32, 32, 3), number, np.uint8) for number in range(11)]
-    captioner.caption(pictures, batch_size=4)
-    assert sorted(len(one) for one in looks) == [3, 4, 4]  # two batches at once
+    batches.clear()
+    images = [np.full((32, 32, 3), number, np.uint8) for number in range(11)]
+    captioner.caption(images, batch_size=4)
+    assert sorted(len(one) for one in batches) == [3, 4, 4]  # two batches at once
 
 
 REFERENCES = {
@@ -282,33 +282,33 @@ REFERENCES = {
 CANDIDATES = {"a": "a dog", "b": "a cat sleeps", "c": "snow"}
 
 
-def test_references_are_tokenised_once_and_candidates_once_a_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenised: list[int] = []
+def test_references_are_tokenized_once_and_candidates_once_a_scoring(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenized: list[int] = []
     original = ptb.TokenVocab.tokens
 
     def tokens(lexicon: ptb.TokenVocab, captions: Sequence[str]) -> ngrams.Captions:
-        tokenised.append(len(captions))
+        tokenized.append(len(captions))
         return original(lexicon, captions)
 
     monkeypatch.setattr(ptb.TokenVocab, "tokens", tokens)
     scorer = Scorer(REFERENCES)
-    assert tokenised == [6]
+    assert tokenized == [6]
     scorer.score(CANDIDATES)
     scorer.score(CANDIDATES)
-    assert tokenised == [6, 3, 3]
+    assert tokenized == [6, 3, 3]
 
 
-def test_a_chunk_of_a_caption_is_looked_at_once_however_often_it_is_said(
+def test_a_chunk_of_a_caption_is_tokenized_once_however_often_it_occurs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    looked = counted(monkeypatch, ptb._Chunks, "__missing__")
+    chunks = counted(monkeypatch, ptb._Chunks, "__missing__")
     read = counted(monkeypatch, ptb, "_lex")
-    said = [*chain.from_iterable(REFERENCES.values()), *CANDIDATES.values()]
+    captions = [*chain.from_iterable(REFERENCES.values()), *CANDIDATES.values()]
     for times in (1, 50):
-        looked.clear()
+        chunks.clear()
         read.clear()
         evaluate({key: texts * times for key, texts in REFERENCES.items()}, CANDIDATES)
-        assert sorted(looked) == sorted(set(" ".join(said).split()))
+        assert sorted(chunks) == sorted(set(" ".join(captions).split()))
         assert sorted(read) == [".", "A", "a"]  # all others are words
 
 
@@ -336,17 +336,17 @@ def test_scoring_sorts_as_often_for_any_number_of_captions_of_a_block(
 def test_scoring_files_keeps_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caption_table, "CAPTIONS_AT_ONCE", 4)
     monkeypatch.setattr(blocks, "BLOCK_IMAGES", 2)
-    tokenised = counted(monkeypatch, ptb._Chunks, "tokens")
-    truth, said = tmp_path / "references.jsonl", tmp_path / "candidates.jsonl"
+    tokenized = counted(monkeypatch, ptb._Chunks, "tokens")
+    truth, captions = tmp_path / "references.jsonl", tmp_path / "candidates.jsonl"
     rows = [
         {"key": f"{key}{number}", "captions": REFERENCES[key]} for number in range(5) for key in REFERENCES
     ]
     truth.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    said.write_text("".join(json.dumps({"key": row["key"], "caption": "a dog"}) + "\n" for row in rows))
-    score_files(truth, said)
-    # Six captions a round of three pictures; each is tokenised once, at most four of them together
-    assert max(map(len, tokenised)) == 4
-    assert sum(map(len, tokenised)) == 3 * 5 * (2 + 1)
+    captions.write_text("".join(json.dumps({"key": row["key"], "caption": "a dog"}) + "\n" for row in rows))
+    score_files(truth, captions)
+    # Six captions a round of three images; each is tokenized once, at most four of them together
+    assert max(map(len, tokenized)) == 4
+    assert sum(map(len, tokenized)) == 3 * 5 * (2 + 1)
 
 
 def test_a_reward_reads_the_samples_and_no_reference_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""The guard of `conftest.py`: no test leaves this machine, and none can hide that it tried."""
+"""The guard of `conftest.py`: no test leaves this machine, and none can hide an attempt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 pytest_plugins = ["pytester"]
-OUTSIDE = "192.0.2.1"  # kept for documentation (RFC 5737): nobody's
+OUTSIDE = "192.0.2.1"  # reserved for documentation (RFC 5737)
 
 
 def through_asyncio() -> None:
@@ -37,7 +37,7 @@ def by_datagram() -> None:
         through_asyncio,
     ],
 )
-def test_whoever_reaches_outside_is_refused_and_remembered(
+def test_an_outside_connection_is_refused_and_recorded(
     reach: Callable[[], object], no_network: list[str]
 ) -> None:
     with pytest.raises(OSError, match="no network in tests"):

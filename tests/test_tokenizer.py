@@ -197,7 +197,7 @@ def _no_normalizer(content: dict[str, object]) -> None:
     [
         (_model_of_another_kind, "model Unigram.*expected WordLevel or BPE"),
         (_other_first_tokens, "first tokens"),
-        (_gap, "ids with gaps or repeats"),
+        (_gap, "ids with gaps or duplicates"),
         (_no_normalizer, "another normalizer"),
     ],
 )
@@ -207,18 +207,18 @@ def test_a_foreign_tokenizer_is_refused(damage: object, words: str, tmp_path: Pa
     content = json.loads(path.read_text(encoding="utf-8"))
     damage(content)  # type: ignore[operator]
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=f"is not a tokenizer of showtell: found {words}"):
+    with pytest.raises(CheckpointError, match=f"is not a showtell tokenizer: found {words}"):
         Tokenizer.load(path)
 
 
 def test_fitting_refuses_what_cannot_be() -> None:
-    with pytest.raises(DataError, match="3 different words, none seen 5 times"):
+    with pytest.raises(DataError, match="3 distinct words, none of them 5 times"):
         Tokenizer.fit(["a dog runs"])
     with pytest.raises(ConfigError, match="max_size is out of range: found 200; expected 260 or more"):
         Tokenizer.fit(["a dog"], kind="bpe", max_size=200)
     with pytest.raises(ConfigError, match="min_count is out of range"):
         Tokenizer.fit(["a dog"], min_count=0)
-    with pytest.raises(ConfigError, match="unknown kind of tokenizer 'chars'"):
+    with pytest.raises(ConfigError, match="unknown tokenizer kind 'chars'"):
         Tokenizer.fit(["a dog"], kind="chars")  # type: ignore[arg-type]
 
 

@@ -39,8 +39,8 @@ def caption(
 
 
 @pytest.fixture
-def pictures(tmp_path: Path, write_pictures: Write) -> Path:
-    write_pictures(tmp_path / "in", ["a.png", "b.png", "c.png"])
+def pictures(tmp_path: Path, write_images: Write) -> Path:
+    write_images(tmp_path / "in", ["a.png", "b.png", "c.png"])
     return tmp_path / "in"
 
 

@@ -1,4 +1,4 @@
-"""A command that starts from nothing imports what it needs and no more, and says what every other road says."""
+"""The command imports only what it needs, and prints the same with and without options."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from showtell.cli.entry import has_nothing_to_parse
+from showtell.cli.entry import needs_no_parsing
 from showtell.export.onnx import Exported
 
 NOT_NEEDED = ("typer", "rich", "huggingface_hub", "pyarrow", "torch", "onnx", "PIL.WebPImagePlugin")
@@ -42,11 +42,11 @@ def pictures(tmp_path: Path, tiny_jpeg: Callable[[str], bytes]) -> list[Path]:
         ([], False),
     ],
 )
-def test_only_captioning_without_an_option_has_nothing_to_parse(words: list[str], nothing: bool) -> None:
-    assert has_nothing_to_parse(words) is nothing
+def test_only_captioning_without_an_option_needs_no_parsing(words: list[str], nothing: bool) -> None:
+    assert needs_no_parsing(words) is nothing
 
 
-def test_without_an_option_an_export_says_the_same_and_imports_no_more_than_it_needs(
+def test_without_options_an_export_prints_the_same_and_imports_only_what_it_needs(
     exported: Exported, pictures: list[Path]
 ) -> None:
     plain = run(
@@ -62,8 +62,8 @@ def test_without_an_option_an_export_says_the_same_and_imports_no_more_than_it_n
     assert (plain.returncode, parsed.returncode) == (0, 0), plain.stderr
     assert plain.stdout == parsed.stdout
     assert len(plain.stdout.splitlines()) == 2
-    told, imported = plain.stderr.splitlines()
-    assert told == parsed.stderr.strip()
+    note, imported = plain.stderr.splitlines()
+    assert note == parsed.stderr.strip()
     assert imported == "[]"
 
 
@@ -77,7 +77,7 @@ def test_graphs_begin_to_open_before_anything_else_is_imported() -> None:
     assert found.stdout == "[]\n", found.stderr
 
 
-def test_what_goes_wrong_has_its_code_and_one_line(exported: Exported, pictures: list[Path]) -> None:
+def test_failures_have_their_code_and_one_line(exported: Exported, pictures: list[Path]) -> None:
     start = "from showtell.cli.entry import main; main()"
     missing = run(start, "caption", exported.directory, pictures[0], "none.jpg")
     assert missing.returncode == 3

@@ -1,4 +1,4 @@
-"""``showtell evaluate`` decodes as it is told to, and says what ``showtell caption`` says."""
+"""``showtell evaluate`` decodes with its options, and gives the captions of ``showtell caption``."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ app.command("caption")(caption.command)
 
 
 @pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
-def test_beams_mean_beam_search_whatever_the_checkpoint_says(
+def test_a_beam_size_means_beam_search_whatever_the_checkpoint_names(
     tiny_checkpoint: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     place, given = tmp_path / "checkpoint", []
@@ -36,11 +36,11 @@ def test_beams_mean_beam_search_whatever_the_checkpoint_says(
     config["generation"]["method"] = method
     (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
 
-    def judge(checkpoint: Path, *, options: DecodingOptions, **rest: Any) -> None:
+    def evaluate(checkpoint: Path, *, options: DecodingOptions, **rest: Any) -> None:
         given.append(options)
         raise typer.Exit
 
-    monkeypatch.setattr("showtell.training.evaluate.evaluate_checkpoint", judge)
+    monkeypatch.setattr("showtell.training.evaluate.evaluate_checkpoint", evaluate)
     for more in ([], ["--beam-size", "5"]):
         result = CliRunner().invoke(app, ["evaluate", str(place), "--data", "set", *more])
         assert result.exit_code == 0, result.output
@@ -50,7 +50,7 @@ def test_beams_mean_beam_search_whatever_the_checkpoint_says(
 
 @pytest.mark.parametrize("options", [["--beam-size", "4"], ["--beam-size", "1"]], ids=" ".join)
 @pytest.mark.parametrize("decoder", ["lstm", "attention"])
-def test_no_road_says_a_special_token_however_likely(
+def test_no_caption_has_a_special_token_however_probable(
     tiny_checkpoint: Callable[[str], Path],
     toy_set: PreparedSet,
     tmp_path: Path,
@@ -65,21 +65,23 @@ def test_no_road_says_a_special_token_however_likely(
     (tmp_path / "place" / "README.md").unlink()  # a checkpoint needs no card
     pictures = [str(toy_set.image_path(int(row))) for row in toy_set.split_rows("dev")]
 
-    said = CliRunner().invoke(
+    captioned = CliRunner().invoke(
         app, ["caption", str(tmp_path / "place"), *pictures, "--format", "jsonl", *options]
     )
-    assert said.exit_code == 0, said.output
-    told = [json.loads(line)["caption"] for line in said.stdout.splitlines() if line.startswith("{")]
-    predictions = tmp_path / "said.jsonl"
+    assert captioned.exit_code == 0, captioned.output
+    from_caption = [
+        json.loads(line)["caption"] for line in captioned.stdout.splitlines() if line.startswith("{")
+    ]
+    predictions = tmp_path / "predictions.jsonl"
     place, data = str(tmp_path / "place"), str(toy_set.directory)
     arguments = ["evaluate", place, "--data", data, "--predictions", str(predictions), *options]
-    judged = CliRunner().invoke(app, arguments)
-    assert judged.exit_code == 0, judged.output
+    evaluated = CliRunner().invoke(app, arguments)
+    assert evaluated.exit_code == 0, evaluated.output
     rows = [json.loads(line) for line in predictions.read_text(encoding="utf-8").splitlines()]
     captions = Captioner.load(place, device="cpu").caption(pictures, beam_size=int(options[1]))
 
-    assert told == [row["candidate"] for row in rows] == [one.text for one in captions]
-    assert all(told)
+    assert from_caption == [row["candidate"] for row in rows] == [one.text for one in captions]
+    assert all(from_caption)
     for row, one in zip(rows, captions, strict=True):
         assert not set(row["ids"]) & {words.pad_id, words.bos_id, words.eos_id, words.unk_id}
         for shown in (
@@ -91,16 +93,16 @@ def test_no_road_says_a_special_token_however_likely(
             assert not any(special in text for special in SPECIALS for text in shown)
 
 
-def test_how_captions_read_is_told_beside_the_scores(
+def test_caption_statistics_are_printed_with_the_scores(
     tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet
 ) -> None:
     arguments = ["evaluate", str(tiny_checkpoint("lstm")), "--data", str(toy_set.directory)]
     table = CliRunner().invoke(app, arguments)
-    told = CliRunner().invoke(app, [*arguments, "--format", "json"])
-    assert (table.exit_code, told.exit_code) == (0, 0), table.output + told.output
-    rows = [line for line in told.stdout.splitlines() if line.startswith("{")]
-    said = json.loads(rows[0])
-    quality = said["quality"]
+    as_json = CliRunner().invoke(app, [*arguments, "--format", "json"])
+    assert (table.exit_code, as_json.exit_code) == (0, 0), table.output + as_json.output
+    rows = [line for line in as_json.stdout.splitlines() if line.startswith("{")]
+    values = json.loads(rows[0])
+    quality = values["quality"]
     assert list(quality) == [
         *("repeated", "bad_ending", "unknown", "words", "distinct_words", "distinct_captions", "unseen")
     ]
@@ -108,22 +110,22 @@ def test_how_captions_read_is_told_beside_the_scores(
     assert quality["unknown"] > 0
     assert quality["unseen"] == 1.0
     scores, figures = table.stdout.strip().split("\n\n")
-    assert scores.splitlines()[-1] == said["signature"]
+    assert scores.splitlines()[-1] == values["signature"]
     assert figures.splitlines()[1].split()[-1] == "100.0"
     assert f"{quality['words']:.1f}" in figures
 
 
-def test_captioners_tell_together(tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet) -> None:
+def test_captioners_form_an_ensemble(tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet) -> None:
     first, second = str(tiny_checkpoint("attention")), str(tiny_checkpoint("lstm"))
 
     def scores(*arguments: str) -> dict[str, Any]:
         given = ["evaluate", *arguments, "--data", str(toy_set.directory), "--format", "json"]
         result = CliRunner().invoke(app, given, catch_exceptions=False)
         assert result.exit_code == 0, result.output
-        told: dict[str, Any] = json.loads(result.stdout)
-        del told["seconds"]
-        return told
+        values: dict[str, Any] = json.loads(result.stdout)
+        del values["seconds"]
+        return values
 
     alone = scores(first)
-    assert scores(first, "--with", first) == alone
-    assert set(scores(first, "--with", second, "--with", first)) == set(alone)
+    assert scores(first, "--ensemble-with", first) == alone
+    assert set(scores(first, "--ensemble-with", second, "--ensemble-with", first)) == set(alone)

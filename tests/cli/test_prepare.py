@@ -23,9 +23,9 @@ app.command()(command)
 
 
 @pytest.fixture
-def source(tmp_path: Path, write_pictures: Callable[[Path, Iterable[str]], None]) -> Path:
+def source(tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None]) -> Path:
     folder = tmp_path / "photos"
-    write_pictures(folder, [f"{number}.png" for number in range(10)])
+    write_images(folder, [f"{number}.png" for number in range(10)])
     for number in range(10):
         (folder / f"{number}.txt").write_text("A dog runs .\nA brown dog is running .\n")
     return folder

@@ -63,7 +63,7 @@ def small(recipe: Recipe) -> list[str]:
     """Return overrides that change sizes alone, of the keys that this recipe has."""
     sizes: dict[str, object] = dict(SMALL)
     if recipe.encoder.identity_fields:  # of a ResNet, which a small encoder stands for
-        sizes |= {"encoder.out_stages": [4], "encoder.grid": "null"}
+        sizes |= {"encoder.out_stages": [4], "encoder.region_grid": "null"}
     sizes |= {f"objective.{number}.epochs": 2 for number in range(len(recipe.objective))}
     for key in ("attention", "region_dim"):
         if key not in type(recipe.decoder).model_fields:
@@ -238,7 +238,7 @@ def test_the_list_of_recipes_shows_each_with_its_first_line() -> None:
 
 def test_recipes_are_what_their_originals_were() -> None:
     plain = load_recipe("coco-show-and-tell")
-    assert (plain.decoder.name, plain.encoder.trainable, plain.search.method) == ("lstm", False, "greedy")
+    assert (plain.decoder.name, plain.encoder.trainable, plain.generation.method) == ("lstm", False, "greedy")
     assert plain.decoder.image_head == "batch-norm"  # type: ignore[union-attr]
     assert (plain.optimizer.name, plain.optimizer.lr, plain.objective[0].label_smoothing) == (
         "adam",

@@ -28,11 +28,11 @@ WritePictures = Callable[[Path, Iterable[str]], None]
 
 
 @pytest.fixture
-def source(tmp_path: Path, write_pictures: WritePictures) -> Path:
+def source(tmp_path: Path, write_images: WritePictures) -> Path:
     """A CSV of 24 training and 6 development pictures with two captions each."""
     folder = tmp_path / "source"
     names = [f"{number:02}.png" for number in range(30)]
-    write_pictures(folder, names)
+    write_images(folder, names)
     rows = [
         f"{name},Caption {part} of {name} .,{'val' if number % 5 == 0 else 'train'}"
         for number, name in enumerate(names)

@@ -116,9 +116,9 @@ def pictures(folder: Path, *entries: tuple[str, str]) -> tuple[list[tuple[str, s
 
 
 def test_missing_and_undecodable_images_are_reported_and_the_others_keep_their_order(
-    tmp_path: Path, write_pictures: WritePictures
+    tmp_path: Path, write_images: WritePictures
 ) -> None:
-    write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
+    write_images(tmp_path, ["a.png", "b.png", "c.png"])
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "cut.png").write_bytes((tmp_path / "a.png").read_bytes()[:45])
     (tmp_path / "folder.png").mkdir()
@@ -132,12 +132,12 @@ def test_missing_and_undecodable_images_are_reported_and_the_others_keep_their_o
         ("undecodable-image", "folder.png"),
     ]
     assert problems[1].detail == "bytes 6E 6F 20 70 69 63 74 75"
-    assert problems[2].detail.startswith("broken or cut short (")
+    assert problems[2].detail.startswith("corrupt or incomplete (")
     assert problems[3].detail == "a directory"
 
 
-def test_the_same_bytes_twice_in_a_split_are_kept_once(tmp_path: Path, write_pictures: WritePictures) -> None:
-    write_pictures(tmp_path, ["a.png", "b.png"])
+def test_the_same_bytes_twice_in_a_split_are_kept_once(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
     kept, problems = pictures(tmp_path, ("a.png", "dev"), ("copy.png", "dev"), ("b.png", "dev"))
     assert kept == [("a.png", "dev"), ("b.png", "dev")]
@@ -145,9 +145,9 @@ def test_the_same_bytes_twice_in_a_split_are_kept_once(tmp_path: Path, write_pic
 
 
 def test_the_same_bytes_in_two_splits_are_dropped_from_training(
-    tmp_path: Path, write_pictures: WritePictures
+    tmp_path: Path, write_images: WritePictures
 ) -> None:
-    write_pictures(tmp_path, ["a.png", "b.png"])
+    write_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
     kept, problems = pictures(tmp_path, ("a.png", "train"), ("b.png", "train"), ("copy.png", "test"))
     assert kept == [("b.png", "train"), ("copy.png", "test")]
@@ -262,9 +262,9 @@ def test_a_generated_split_depends_on_bytes_and_seed_not_on_names_or_order() -> 
 
 
 def test_a_image_that_is_kept_in_place_of_an_earlier_one_is_last(
-    tmp_path: Path, write_pictures: WritePictures
+    tmp_path: Path, write_images: WritePictures
 ) -> None:
-    write_pictures(tmp_path, ["a.png", "b.png"])
+    write_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "copy.png").write_bytes((tmp_path / "a.png").read_bytes())
     entries = (("a.png", "train"), ("b.png", "dev"), ("copy.png", "dev"))
     assert pictures(tmp_path, *entries)[0] == [("b.png", "dev"), ("copy.png", "dev")]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.images.attention_overlay import COLUMNS, TILE, draw_attention, enlarge_map
+from showtell.images.attention_overlay import COLUMNS, TILE, draw_attention, upsample_attention
 from showtell.images.preprocess import crop_box
 
 
@@ -18,7 +18,7 @@ def one_hot(place: int, regions: int) -> np.ndarray:
 
 @pytest.mark.parametrize(("row", "column"), [(0, 0), (0, 6), (3, 2), (6, 6)])
 def test_the_brightest_place_lies_over_its_region(row: int, column: int) -> None:
-    lit = enlarge_map(one_hot(row * 7 + column, 49), (7, 7), (0, 0, 140, 70), (70, 140))
+    lit = upsample_attention(one_hot(row * 7 + column, 49), (7, 7), (0, 0, 140, 70), (70, 140))
     y, x = np.unravel_index(lit.argmax(), lit.shape)
     assert (int(y) // 10, int(x) // 20) == (row, column)
     assert lit.shape == (70, 140)
@@ -29,14 +29,14 @@ def test_the_brightest_place_lies_over_its_region(row: int, column: int) -> None
 def test_what_the_encoder_did_not_see_is_dark() -> None:
     window = crop_box(100, 300, Preprocessing(size=224, resize="crop", crop=1.0))
     assert window == pytest.approx((100, 0, 200, 100), abs=1)
-    lit = enlarge_map(np.full(4, 0.25, np.float32), (2, 2), window, (100, 300))
+    lit = upsample_attention(np.full(4, 0.25, np.float32), (2, 2), window, (100, 300))
     assert lit[:, 105:195].min() == pytest.approx(1)
     assert lit[:, :95].max() == 0
     assert lit[:, 205:].max() == 0
 
 
 def test_a_map_without_weight_is_dark_and_no_division_by_zero() -> None:
-    assert enlarge_map(np.zeros(4, np.float32), (2, 2), (0, 0, 8, 8), (8, 8)).max() == 0
+    assert upsample_attention(np.zeros(4, np.float32), (2, 2), (0, 0, 8, 8), (8, 8)).max() == 0
 
 
 def test_a_sheet_has_a_tile_for_the_image_and_one_for_each_word() -> None:

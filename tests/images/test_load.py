@@ -240,7 +240,7 @@ def test_a_image_40000_pixels_wide_is_read_and_prepared() -> None:
 def test_a_truncated_image_is_an_error(format: str) -> None:
     noise = np.random.default_rng(7).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), format)
-    told = r"cannot read image \(bytes\): found broken or cut short \(.+\); expected a whole file \(JPEG, .*Fetch"
+    told = r"cannot read image \(bytes\): found corrupt or incomplete \(.+\); expected a complete file \(JPEG, .*Copy"
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(ImageError, match=told):
             load_image(data[: int(share * len(data))])
@@ -274,7 +274,7 @@ def test_formats_that_run_programs_are_not_opened() -> None:
 
 
 def test_directories_missing_files_and_pipes_are_errors(tmp_path: Path) -> None:
-    with pytest.raises(ImageError, match="found a directory; expected a image file"):
+    with pytest.raises(ImageError, match="found a directory; expected an image file"):
         load_image(tmp_path)
     with pytest.raises(ImageError, match=r"none\.jpg: found no such file\. Check the path"):
         load_image(tmp_path / "none.jpg")
@@ -368,7 +368,7 @@ def test_other_types_are_errors(source: Any) -> None:
 
 
 def test_pil_images_without_a_known_range_are_errors() -> None:
-    with pytest.raises(ImageError, match="floating point numbers, whose range is not known"):
+    with pytest.raises(ImageError, match="floating-point pixels, whose range is unknown"):
         load_image(Image.new("F", (2, 2)))
     with pytest.raises(ImageError, match="gray values from -5 to 70000; expected 8 or 16 bits"):
         load_image(Image.fromarray(np.array([[-5, 70000]], dtype=np.int32)))
@@ -381,7 +381,7 @@ def test_a_pil_image_cut_short_is_named_by_its_file(tmp_path: Path) -> None:
     path.write_bytes(encode(Image.fromarray(draw(64, 64)), "PNG")[:-60])
     with (
         Image.open(path) as image,
-        pytest.raises(ImageError, match=r"cannot read .*cut\.png: found broken or cut"),
+        pytest.raises(ImageError, match=r"cannot read .*cut\.png: found corrupt or"),
     ):
         load_image(image)
 
@@ -568,7 +568,7 @@ def test_every_window_lies_inside_its_image(resize: str, height: int, width: int
     preprocessing = Preprocessing(size=16, resize=resize)  # type: ignore[arg-type]
     generator = np.random.default_rng(1)
     for down, right in [(0.0, 0.0), (1.0, 1.0), *generator.random((20, 2)).tolist()]:
-        window = random_crop_box(down, right, height, width, preprocessing, share=share)
+        window = random_crop_box(down, right, height, width, preprocessing, fraction=share)
         left, top, end, bottom = window
         assert 0 <= left < end <= width
         assert 0 <= top < bottom <= height
@@ -580,7 +580,7 @@ def test_every_window_lies_inside_its_image(resize: str, height: int, width: int
 
 
 def photograph(height: int, width: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """Return a image with detail of every size, as photographs have: noise whose strength falls with frequency."""
+    """Return an image with detail of every size, as photographs have: noise whose strength falls with frequency."""
     noise = np.random.default_rng(0).standard_normal((height, width, 3))
     down, right = np.fft.fftfreq(height)[:, None, None], np.fft.fftfreq(width)[None, :, None]
     falling = 1 / np.maximum(np.hypot(down, right), 1 / max(height, width))
@@ -648,7 +648,7 @@ def test_a_image_of_ordinary_size_is_seen_in_full(resize: Any) -> None:
 def test_a_crop_and_a_window_need_more_pixels() -> None:
     assert min_decode_size(Preprocessing()) == 672
     assert min_decode_size(Preprocessing(resize="crop", crop=0.5)) == 1344
-    assert min_decode_size(Preprocessing(), share=0.5) == 1344
+    assert min_decode_size(Preprocessing(), fraction=0.5) == 1344
     assert min_decode_size(Preprocessing(corner=CornerCrop(down=0, right=0, share=0.5))) == 1344
 
 
@@ -656,7 +656,7 @@ def test_a_crop_and_a_window_need_more_pixels() -> None:
 def test_a_large_jpeg_cut_short_is_an_error_at_any_fraction(at_least: int) -> None:
     data = encode(Image.fromarray(photograph(400, 600)), "JPEG")
     for length in (len(data) // 2, len(data) - 200):
-        with pytest.raises(ImageError, match="broken or cut short"):
+        with pytest.raises(ImageError, match="corrupt or incomplete"):
             load_image(data[:length], at_least=at_least)
 
 

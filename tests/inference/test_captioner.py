@@ -160,7 +160,7 @@ def test_one_bad_picture_raises_and_in_a_list_has_its_error(captioner: Captioner
 
 
 def test_something_that_is_no_picture_at_all_is_refused(captioner: Captioner) -> None:
-    with pytest.raises(ImageError, match=r"cannot read picture \(int\)"):
+    with pytest.raises(ImageError, match=r"cannot read image \(int\)"):
         captioner.caption(5)  # type: ignore[call-overload]
 
 

@@ -33,8 +33,8 @@ def read(path: Path) -> list[dict[str, object]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
-def test_folders_become_their_pictures_in_natural_order(tmp_path: Path, write_pictures: Write) -> None:
-    write_pictures(
+def test_folders_become_their_pictures_in_natural_order(tmp_path: Path, write_images: Write) -> None:
+    write_images(
         tmp_path, ["p10.jpg", "p2.PNG", "P1.jpeg", ".hidden.jpg", "notes.txt", "sub/a.webp", ".git/b.jpg"]
     )
     (tmp_path / "z.jpg").mkdir()
@@ -59,9 +59,9 @@ def test_natural_order_is_of_texts_and_numbers_by_turns(names: list[str]) -> Non
 
 
 def test_of_a_folder_that_cannot_be_listed_to_its_end_nothing_is_taken(
-    tmp_path: Path, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, write_images: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_pictures(tmp_path, ["a.jpg", "sub/b.jpg", "z.jpg"])
+    write_images(tmp_path, ["a.jpg", "sub/b.jpg", "z.jpg"])
     scandir = os.scandir
 
     def closed(path: Path) -> object:
@@ -75,8 +75,8 @@ def test_of_a_folder_that_cannot_be_listed_to_its_end_nothing_is_taken(
     assert problems == [f"cannot read {tmp_path}: found Permission denied"]
 
 
-def test_folders_without_pictures_are_told(tmp_path: Path, write_pictures: Write) -> None:
-    write_pictures(tmp_path, ["sub/a.jpg"])
+def test_folders_without_pictures_are_told(tmp_path: Path, write_images: Write) -> None:
+    write_images(tmp_path, ["sub/a.jpg"])
     found, problems = list_images([tmp_path, tmp_path / "sub"])
     assert [path.name for path in found] == ["a.jpg"]
     assert problems == [
@@ -85,9 +85,9 @@ def test_folders_without_pictures_are_told(tmp_path: Path, write_pictures: Write
 
 
 def test_rows_come_in_the_order_given_and_errors_in_their_places(
-    tmp_path: Path, write_pictures: Write, captioner: Captioner
+    tmp_path: Path, write_images: Write, captioner: Captioner
 ) -> None:
-    write_pictures(tmp_path, [f"{number}.png" for number in range(7)])
+    write_images(tmp_path, [f"{number}.png" for number in range(7)])
     (tmp_path / "3.png").write_bytes(b"")
     out = tmp_path / "out" / "captions.jsonl"
     paths = [tmp_path / "6.png", tmp_path / "none.png", tmp_path]
@@ -106,9 +106,9 @@ def test_rows_come_in_the_order_given_and_errors_in_their_places(
 
 
 def test_rows_go_to_standard_output(
-    tmp_path: Path, write_pictures: Write, captioner: Captioner, capfdbinary: pytest.CaptureFixture[bytes]
+    tmp_path: Path, write_images: Write, captioner: Captioner, capfdbinary: pytest.CaptureFixture[bytes]
 ) -> None:
-    write_pictures(tmp_path, ["a\nb.png", "ü.png"])
+    write_images(tmp_path, ["a\nb.png", "ü.png"])
     caption_files(captioner, [tmp_path])
     out = capfdbinary.readouterr().out.decode()
     assert [line.split("\t")[0] for line in out.splitlines()] == [
@@ -123,9 +123,9 @@ def test_nothing_to_caption_is_an_error(tmp_path: Path, captioner: Captioner) ->
 
 
 def test_an_output_that_cannot_be_written_is_told(
-    tmp_path: Path, write_pictures: Write, captioner: Captioner
+    tmp_path: Path, write_images: Write, captioner: Captioner
 ) -> None:
-    write_pictures(tmp_path, ["a.png", "folder/b.png"])
+    write_images(tmp_path, ["a.png", "folder/b.png"])
     with pytest.raises(DataError, match=r"cannot write .*folder: found Is a directory"):
         caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "folder")
     assert not (tmp_path / "folder.partial").exists()
@@ -137,12 +137,12 @@ def test_an_output_that_cannot_be_written_is_told(
 
 def test_an_interrupted_run_leaves_what_is_done_and_the_old_file(
     tmp_path: Path,
-    write_pictures: Write,
+    write_images: Write,
     captioner: Captioner,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    write_pictures(tmp_path, ["a.png", "b.png", "c.png"])
+    write_images(tmp_path, ["a.png", "b.png", "c.png"])
     out = tmp_path / "out.txt"
     out.write_text("old")
     whole = captioner.stream
@@ -162,9 +162,9 @@ def test_an_interrupted_run_leaves_what_is_done_and_the_old_file(
 
 
 def test_attention_is_drawn_one_png_a_picture(
-    tmp_path: Path, captioner: Captioner, write_pictures: Write
+    tmp_path: Path, captioner: Captioner, write_images: Write
 ) -> None:
-    write_pictures(tmp_path / "in", ["a.png", "a.jpg", "sub/A.png"])
+    write_images(tmp_path / "in", ["a.png", "a.jpg", "sub/A.png"])
     (tmp_path / "in" / "bad.png").write_bytes(b"no")
     out, maps = tmp_path / "out.jsonl", tmp_path / "maps"
     caption_files(captioner, [tmp_path / "in"], output=out, form="jsonl", attention=maps, recursive=True)
@@ -182,9 +182,9 @@ def test_attention_is_drawn_one_png_a_picture(
 
 
 def test_drawings_beside_the_pictures_leave_every_picture_as_it_is(
-    tmp_path: Path, captioner: Captioner, write_pictures: Write
+    tmp_path: Path, captioner: Captioner, write_images: Write
 ) -> None:
-    write_pictures(tmp_path, ["a.png", "a.attention.png"])
+    write_images(tmp_path, ["a.png", "a.attention.png"])
     before = {path: path.read_bytes() for path in tmp_path.iterdir()}
     caption_files(captioner, [tmp_path], output=tmp_path / "out", attention=tmp_path)
     assert {path: path.read_bytes() for path in before} == before
@@ -193,9 +193,9 @@ def test_drawings_beside_the_pictures_leave_every_picture_as_it_is(
 
 
 def test_a_picture_that_is_gone_before_its_drawing_keeps_its_caption(
-    tmp_path: Path, captioner: Captioner, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, captioner: Captioner, write_images: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_pictures(tmp_path, ["a.png", "b.png"])
+    write_images(tmp_path, ["a.png", "b.png"])
 
     def gone(source: Path) -> object:
         if source.name == "a.png":
@@ -211,9 +211,9 @@ def test_a_picture_that_is_gone_before_its_drawing_keeps_its_caption(
 
 
 def test_a_name_that_the_system_refuses_is_one_bad_picture(
-    tmp_path: Path, captioner: Captioner, write_pictures: Write, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, captioner: Captioner, write_images: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_pictures(tmp_path, ["a.png"])
+    write_images(tmp_path, ["a.png"])
     is_dir = Path.is_dir
 
     def refused(self: Path) -> bool:
@@ -230,9 +230,9 @@ def test_a_name_that_the_system_refuses_is_one_bad_picture(
 
 
 def test_attention_of_a_decoder_without_it_is_refused(
-    tmp_path: Path, write_pictures: Write, tiny_checkpoint: Callable[[str], Path]
+    tmp_path: Path, write_images: Write, tiny_checkpoint: Callable[[str], Path]
 ) -> None:
-    write_pictures(tmp_path, ["a.png"])
+    write_images(tmp_path, ["a.png"])
     blind = Captioner.load(tiny_checkpoint("lstm"), device="cpu")
     with pytest.raises(
         ConfigError, match="attention cannot be returned: found a decoder that does not attend"
@@ -242,9 +242,9 @@ def test_attention_of_a_decoder_without_it_is_refused(
 
 @pytest.mark.skipif(os.name != "posix", reason="file names are bytes on POSIX alone")
 def test_a_name_that_is_no_unicode_is_captioned(
-    tmp_path: Path, captioner: Captioner, write_pictures: Write
+    tmp_path: Path, captioner: Captioner, write_images: Write
 ) -> None:
-    write_pictures(tmp_path, ["a.png"])
+    write_images(tmp_path, ["a.png"])
     odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.png"))
     (tmp_path / "a.png").rename(odd)
     out = tmp_path / "out"

@@ -1,4 +1,4 @@
-"""Options that several verbs take, each said once: the same words and the same meaning everywhere."""
+"""Options that several verbs take, with the same name and help everywhere."""
 
 from __future__ import annotations
 
@@ -7,26 +7,55 @@ from typing import Annotated
 
 import typer
 
-from showtell.errors import INSTALL
+from showtell.errors import INSTALL, ConfigError
 
-EncoderWeights = Annotated[Path | None, typer.Option(help="A local file with the encoder's weights.")]
-Features = Annotated[
-    Path | None, typer.Option(help="The folder of feature caches. Default: beside the prepared set.")
+
+def _check_overrides(overrides: list[str] | None) -> list[str] | None:
+    for override in overrides or ():
+        if "=" not in override:
+            raise ConfigError(
+                f"--set {override} has no value",
+                expected="KEY=VALUE, without spaces",
+                mend=f"Write: --set {override}=VALUE",
+            )
+    return overrides
+
+
+RecipeName = Annotated[
+    str, typer.Argument(help="Name of a shipped recipe (see showtell recipes), or a YAML file.")
 ]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda ...")]
-Threads = Annotated[int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, else one per usable core.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        callback=_check_overrides,
+        help="Change a recipe key, for example optimizer.lr=3e-4 (keys: showtell recipes --keys). Repeatable.",
+    ),
+]
+PreparedData = Annotated[Path, typer.Option("--data", help="Prepared dataset (output of showtell prepare).")]
+EncoderWeights = Annotated[
+    Path | None, typer.Option(help="Local safetensors file with the encoder's weights, instead of the hub's.")
+]
+Features = Annotated[
+    Path | None, typer.Option(help="Folder of feature caches. Default: beside the prepared dataset.")
+]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
+Threads = Annotated[
+    int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, or else one per available core.")
+]
 WithMeteor = Annotated[
     bool,
-    # Unescaped, rich takes the extra for markup.
     typer.Option(
         "--meteor",
-        help=f"METEOR 1.5 too: needs Java and {INSTALL.format(extra='meteor')}.".replace("[", r"\["),
+        # Escaped, since rich takes the extra's brackets for markup.
+        help=f"Also compute METEOR 1.5; needs Java and {INSTALL.format(extra='meteor')}.".replace("[", r"\["),
     ),
 ]
 CardLicense = Annotated[
-    str | None, typer.Option("--license", help="For the model card: mit, cc-by-nc-4.0, other ...")
+    str | None, typer.Option("--license", help="License in the model card: mit, cc-by-nc-4.0, other, ...")
 ]
 CardDatasets = Annotated[
     list[str] | None,
-    typer.Option("--dataset", help="For the model card: its training data on the hub. Repeatable."),
+    typer.Option("--dataset", help="Training dataset on the hub, for the model card. Repeatable."),
 ]

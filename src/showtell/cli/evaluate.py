@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from showtell.cli.common_options import Device, EncoderWeights, Features, Threads, WithMeteor
+from showtell.cli.common_options import (
+    Device,
+    EncoderWeights,
+    Features,
+    PreparedData,
+    Threads,
+    WithMeteor,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,56 +26,52 @@ if TYPE_CHECKING:
 
 def command(
     checkpoint: Annotated[
-        Path,
-        typer.Argument(help="A checkpoint, a run (its best/ is taken), an export, or OWNER/NAME on the hub."),
+        Path, typer.Argument(help="Checkpoint, run (its best/ is used), export, or OWNER/NAME on the hub.")
     ],
-    data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
-    split: Annotated[str, typer.Option(help="The split to judge, whole.")] = "dev",
+    data: PreparedData,
+    split: Annotated[str, typer.Option(help="Split to evaluate, as a whole.")] = "dev",
     beam_size: Annotated[
-        int | None, typer.Option(help="Beam width; 1 is greedy. Default: the checkpoint's.")
+        int | None, typer.Option(help="Beam size; 1 is greedy search. Default: the checkpoint's.")
     ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Tokens at most.")] = None,
+    max_tokens: Annotated[int | None, typer.Option(help="Maximum length of a caption.")] = None,
     length_penalty: Annotated[
-        float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
+        float | None, typer.Option(help="0: sum of log-probabilities, 1: their mean.")
     ] = None,
     no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="N-grams of this size never repeat.")
+        int | None, typer.Option(help="No n-gram of this size occurs twice in a caption.")
     ] = None,
     meteor: WithMeteor = False,
-    together_with: Annotated[
-        list[Path] | None,
-        typer.Option(
-            "--with", help="Another captioner that tells together with it, as an ensemble. Repeatable."
-        ),
+    ensemble_with: Annotated[
+        list[Path] | None, typer.Option(help="Another captioner to ensemble with. Repeatable.")
     ] = None,
     encoder_weights: EncoderWeights = None,
     features: Features = None,
     predictions: Annotated[
-        Path | None, typer.Option(help="Write captions, references and scores as JSON lines.")
+        Path | None, typer.Option(help="Write captions, references and scores to this file, as JSON lines.")
     ] = None,
     output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:
-    """Score a checkpoint on a split: BLEU, ROUGE-L, CIDEr-D, their signature, and how the captions read."""
+    """Score a captioner on a split: BLEU, ROUGE-L and CIDEr-D with their signature, and caption statistics."""
     from showtell.errors import ConfigError
 
     if output not in {"table", "json"}:
-        raise ConfigError(f"--format {output} cannot be used", expected="table or json")
+        raise ConfigError(f"unknown --format {output}", expected="table or json")
     options = {
         "beam_size": beam_size,
         "max_tokens": max_tokens,
         "length_penalty": length_penalty,
         "no_repeat_ngram_size": no_repeat_ngram_size,
     }
-    with _started(meteor) as program:
+    with _start_meteor(meteor) as program:
         from showtell.export.evaluate import evaluate
 
-        found = evaluate(
+        evaluation = evaluate(
             checkpoint,
             data=data,
             split=split,
-            ensemble_with=together_with or (),
+            ensemble_with=ensemble_with or (),
             encoder_weights=encoder_weights,
             features=features,
             predictions=predictions,
@@ -77,11 +80,11 @@ def command(
             threads=threads,
             **{name: value for name, value in options.items() if value is not None},
         )
-        _print(found.scores, found.texts, found.seconds, data, output)
+        _print_scores(evaluation.scores, evaluation.texts, evaluation.seconds, data, output)
 
 
-def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
-    """Return METEOR's program, already running: what it lacks is told before anything is decoded."""
+def _start_meteor(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
+    """Start METEOR's program, so that a missing dependency is reported before anything is decoded."""
     if not wanted:
         return contextlib.nullcontext()
     from showtell.metrics.meteor import Meteor
@@ -91,7 +94,7 @@ def _started(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
     return program
 
 
-def _print(scores: Scores, texts: Sequence[str], seconds: float, data: Path, output: str) -> None:
+def _print_scores(scores: Scores, texts: Sequence[str], seconds: float, data: Path, output: str) -> None:
     import json
     from dataclasses import asdict
 
@@ -100,10 +103,10 @@ def _print(scores: Scores, texts: Sequence[str], seconds: float, data: Path, out
     from showtell.system.console import text_table
     from showtell.training.evaluate import read_training_captions
 
-    quality = measure(texts, read_training_captions(PreparedSet.load(data)))
+    stats = measure(texts, read_training_captions(PreparedSet.load(data)))
     if output == "json":
-        about = {"quality": asdict(quality), "signature": scores.signature, "seconds": seconds}
-        typer.echo(json.dumps({**scores.values, **about}))
+        details = {"quality": asdict(stats), "signature": scores.signature, "seconds": seconds}
+        typer.echo(json.dumps({**scores.values, **details}))
     else:
-        cells = quality.cells()
+        cells = stats.cells()
         typer.echo(f"{scores.table()}\n\n{text_table([list(cells), list(cells.values())])}")

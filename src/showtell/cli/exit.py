@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import NoReturn
 
 from showtell.errors import ConfigError, MissingExtraError, ShowtellError
+
+RESUMABLE = ("prepare", "train", "tune", "evaluate")
 
 
 @contextlib.contextmanager
 def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
-    """Tell errors in one line on stderr and exit with their code.
+    """Print errors as one line on stderr and exit with their code.
 
     Args:
-        debug: Let them through as they are.
+        debug: Let errors through, for their traceback.
     """
     try:
         yield
@@ -28,7 +32,7 @@ def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
             raise
         _fail(MissingExtraError("torch", extra="train"), 1)
     except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain once more when it flushes.
+        # The reader of our output is gone; Python would report it once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OSError as error:
@@ -36,13 +40,30 @@ def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
             raise
         _fail(error, 1)
     except KeyboardInterrupt:
-        from showtell.system.console import note
-
-        note("interrupted")
-        sys.exit(130)
+        _exit_interrupted()
 
 
-def _fail(error: Exception, code: int) -> None:
+def noting_interrupts(verb: str, command: Callable[..., None]) -> Callable[..., None]:
+    """Return a verb's command that reports Ctrl-C, which typer would turn into a silent exit."""
+
+    @functools.wraps(command)
+    def run(*arguments: object, **options: object) -> None:
+        try:
+            command(*arguments, **options)
+        except KeyboardInterrupt:
+            _exit_interrupted("; run the same command again to resume" if verb in RESUMABLE else "")
+
+    return run
+
+
+def _exit_interrupted(advice: str = "") -> NoReturn:
+    from showtell.system.console import note
+
+    note(f"interrupted{advice}")
+    sys.exit(130)
+
+
+def _fail(error: Exception, code: int) -> NoReturn:
     from rich.markup import escape
 
     from showtell.system.console import stderr

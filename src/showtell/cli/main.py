@@ -1,4 +1,4 @@
-"""The ``showtell`` command as typer parses it: its verbs, and the options that stand before them."""
+"""The ``showtell`` command as typer parses it: its verbs and global options."""
 
 from __future__ import annotations
 
@@ -8,27 +8,16 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.exit import errors_in_one_line
+from showtell.cli.exit import errors_in_one_line, noting_interrupts
 
 VERBS = (
-    "prepare",
-    "train",
-    "tune",
-    "evaluate",
-    "caption",
-    "score",
-    "report",
-    "leaderboard",
-    "export",
-    "bundle",
-    "push",
-    "recipes",
-    "demo",
+    *("prepare", "train", "tune", "evaluate", "caption", "score", "report", "leaderboard"),
+    *("export", "bundle", "push", "recipes", "demo"),
 )
 
 app = typer.Typer(
     name="showtell",
-    help="Photographs in, sentences out: prepare a captioned set, train, evaluate, caption.",
+    help="Image captioning in PyTorch: prepare a captioned dataset, train, evaluate, caption.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     add_completion=False,
@@ -48,13 +37,13 @@ def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show a traceback when something fails.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
-    """Take the options that stand before the verb; `main` looks for --debug itself."""
+    """Accept the options before the verb; `main` reads --debug itself."""
 
 
 for _verb in VERBS:
-    app.command(_verb)(importlib.import_module(f"showtell.cli.{_verb}").command)
+    app.command(_verb)(noting_interrupts(_verb, importlib.import_module(f"showtell.cli.{_verb}").command))
 
 
 def main() -> None:

@@ -7,35 +7,40 @@ from typing import Annotated, Any
 
 import typer
 
-from showtell.cli.common_options import Features
+from showtell.cli.common_options import (
+    Device,
+    EncoderWeights,
+    Features,
+    Overrides,
+    PreparedData,
+    RecipeName,
+)
 
 
 def command(
-    recipe: Annotated[
-        str, typer.Argument(help="A shipped recipe's name (showtell recipes), or a YAML file.")
-    ],
-    data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
+    recipe: RecipeName,
+    data: PreparedData,
     out: Annotated[
-        Path, typer.Option("-o", "--out", help="The run's directory; an interrupted run goes on.")
+        Path, typer.Option("-o", "--out", help="Run directory; an interrupted run in it resumes.")
     ],
-    encoder_weights: Annotated[
-        Path | None, typer.Option(help="A local safetensors file in place of the hub's weights.")
-    ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a recipe key: optimizer.lr=3e-4. Repeatable.")
-    ] = None,
+    encoder_weights: EncoderWeights = None,
+    set_: Overrides = None,
     features: Features = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1 ...")] = "auto",
+    device: Device = "auto",
     include_encoder: Annotated[
-        bool, typer.Option("--include-encoder", help="Let checkpoints carry the encoder too.")
+        bool, typer.Option("--include-encoder", help="Save the encoder in the checkpoints too.")
     ] = False,
-    restart: Annotated[bool, typer.Option("--restart", help="Throw away the run that is there.")] = False,
+    restart: Annotated[
+        bool, typer.Option("--restart", help="Delete the existing run and start over.")
+    ] = False,
     seeds: Annotated[
         int | None,
-        typer.Option(min=1, help="Train so many seeds, each in OUT/seed-N, and tell mean and spread."),
+        typer.Option(
+            min=1, help="Train N seeds, each in OUT/seed-N, and report mean and standard deviation."
+        ),
     ] = None,
 ) -> None:
-    """Train a captioner by a recipe; run the same again to go on after an interruption."""
+    """Train a captioner from a recipe. Run the same command again to resume after an interruption."""
     from showtell.config.recipe import load_recipe
     from showtell.system.console import note
 
@@ -57,16 +62,15 @@ def command(
     }
     if seeds is None:
         table = train(resolved, **options).evaluation.scores.table()
+        if is_main_process():
+            report = write_report(out)
     else:
-        several = train_seeds(resolved, seeds, **options)
-        table = several.table()
-    if not is_main_process():
-        return
-    if seeds is None:
-        report = write_report(out)
-    else:
-        for run in several.runs:
-            write_report(run.run)
-        report = write_seeds_report(out)
-    note(f"report: {report}")
-    typer.echo(table)
+        result = train_seeds(resolved, seeds, **options)
+        table = result.table()
+        if is_main_process():
+            for run in result.runs:
+                write_report(run.run)
+            report = write_seeds_report(out)
+    if is_main_process():
+        note(f"report: {report}")
+        typer.echo(table)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import Device, EncoderWeights, Features
+from showtell.cli.common_options import Device, EncoderWeights, Features, Overrides
 
 
 def command(
@@ -43,9 +43,7 @@ def command(
             help="Stop trials that are worse than the median at the same epoch. Default: unless --grid.",
         ),
     ] = None,
-    set_: Annotated[
-        list[str] | None, typer.Option("--set", help="Change a recipe key in all trials. Repeatable.")
-    ] = None,
+    set_: Overrides = None,
     encoder_weights: EncoderWeights = None,
     features: Features = None,
     device: Device = "auto",

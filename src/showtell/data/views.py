@@ -146,7 +146,7 @@ class ImageSource:
         path = self._prepared.image_path(row)
         if position is None or self._crop is None:
             return load_and_preprocess(path, self._preprocessing)
-        image = load_image(path, at_least=min_decode_size(self._preprocessing, share=self._crop))
+        image = load_image(path, at_least=min_decode_size(self._preprocessing, fraction=self._crop))
         height, width = image.shape[:2]
-        window = random_crop_box(*position, height, width, self._preprocessing, share=self._crop)
+        window = random_crop_box(*position, height, width, self._preprocessing, fraction=self._crop)
         return preprocess_image(image, self._preprocessing, window=window)

@@ -39,11 +39,7 @@ _INTEGERS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def write_compressed(source: Path, out: Path) -> None:
-    """Write weights compressed; a file that would not become smaller is copied.
-
-    Args:
-        source: A safetensors file, plain or compressed.
-        out: The file to write; an existing one is replaced.
+    """Write a safetensors file compressed; one that is compressed already, or would not become smaller, is copied.
 
     Raises:
         EncoderError: the source cannot be read.
@@ -77,14 +73,7 @@ def is_compressed(metadata: Mapping[str, str]) -> bool:
 
 
 def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
-    """Return the contents of the plain file that a compressed one was made from.
-
-    Args:
-        file: The compressed file, open (`safetensors.safe_open`, framework ``pt``).
-        path: Its path, for messages.
-
-    Returns:
-        Tensors by name, bit for bit and with their dtypes; metadata; SHA-256 of the plain file.
+    """Return tensors, metadata and SHA-256 of the plain file that an open compressed one was made from.
 
     Raises:
         EncoderError: another format version, or the contents changed.

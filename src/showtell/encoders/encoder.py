@@ -136,13 +136,9 @@ class Encoder(nn.Module):
         return Features(regions.float(), pooled.float(), mask)
 
     def verify_stride_layout(self, images: Tensor) -> None:
-        """Check on photographs that a ResNet runs its weights in the stride layout they were trained in.
+        """Check on a few dozen photographs that a ResNet runs its weights in their stride layout.
 
-        See `showtell.encoders.stride_check`. Doubt is an error where the layout was only assumed, and a warning
-        where the spec or the metadata named it.
-
-        Args:
-            images: As for `forward`; a few dozen photographs.
+        See `showtell.encoders.stride_check`. Where spec or metadata named the layout, doubt is only a warning.
 
         Raises:
             EncoderError: the weights have the other layout, and neither spec nor metadata named one.
@@ -218,11 +214,7 @@ def flip_averaged_features(network: nn.Module, images: Tensor, *, flip_average: 
     Args:
         network: Maps images to feature maps [P, D, h, w].
         images: float [P, 3, S, S].
-        flip_average: Average over the flips too.
-
-    Returns:
-        Maps [P, D, h, w] in the network's dtype; in float32 with ``flip_average``, and then mirrored images have
-        mirrored maps, to the bit.
+        flip_average: Average, in float32; mirrored images then have mirrored maps, to the bit.
     """
     if not flip_average:
         maps: Tensor = network(images)
@@ -380,9 +372,7 @@ def identity_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) 
 
 
 def save_encoder(encoder: Encoder, path: Path) -> None:
-    """Write an encoder's weights with stride layout and preprocessing, for `build_encoder`.
-
-    A frozen encoder's file is copied byte for byte, which keeps its SHA-256 and so its identity.
+    """Write an encoder's weights with their metadata; a frozen encoder's file is copied, which keeps its identity.
 
     Raises:
         DataError: the file cannot be written.

@@ -1,8 +1,8 @@
 """The frozen ResNet on a CPU: each convolution fused with its addition and ReLU into one oneDNN call.
 
 Eager PyTorch writes every intermediate map three times (convolution, addition, ReLU) and reorders the weights at
-every call. The operators that its compiler emits write it once and take reordered weights: 3 times as fast in bfloat16
-(batch 32, two cores with AMX), and closer to float32, since sums are rounded once. These operators are not public:
+every call. The operators that its compiler emits write it once and take reordered weights: 3 times as fast in
+bfloat16 (batch 32, two cores with AMX), and closer to float32, since sums are rounded once. These operators are not public:
 where they are missing, or off the CPU, the plain network runs.
 """
 

@@ -71,7 +71,8 @@ def evaluate(
     generation = override(backend.generation, **options)
     if isinstance(backend, OnnxBackend):
         _check_export_options(
-            path, {"--features": features, "--predictions": predictions, "--with": ensemble_with or None}
+            path,
+            {"--features": features, "--predictions": predictions, "--ensemble-with": ensemble_with or None},
         )
         return _evaluate_images(backend, data, split, generation.model_dump(), meteor)
     from showtell.training.evaluate import evaluate_checkpoint

@@ -1,1 +1,1 @@
-"""Image files to arrays: safe decoding, preprocessing, attention overlays."""
+"""Image loading, preprocessing and attention overlays."""

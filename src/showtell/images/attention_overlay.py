@@ -1,9 +1,8 @@
-"""Where the decoder looked for each word, drawn over the picture: one small picture per word.
+"""Attention maps drawn over an image: one tile per word.
 
-A map of rows x columns is laid over the part of the picture that the encoder saw, in the picture's own coordinates,
-and enlarged smoothly. Each map is scaled to its own strongest place, which keeps its colours in a warm light while
-the rest goes grey; the label says how much of the whole attention the strongest region has, so that flat maps are
-known for what they are.
+The grid of attention weights is upsampled over the part of the image that the encoder sees. Each map is scaled to
+its own maximum, which keeps its colors in a warm tint while the rest turns gray. The label is the strongest region's
+share of the whole attention, so that flat maps are recognizable.
 """
 
 from __future__ import annotations
@@ -19,38 +18,37 @@ from PIL import Image, ImageDraw, ImageFont
 
 TILE = 224
 COLUMNS = 5
-_GAP, _LABEL, _TEXT = 12, 26, 16
-_DIM, _WARMTH, _WARM = 0.6, 0.35, (255, 150, 0)
-_BEHIND, _INK, _FAINT = (255, 255, 255), (20, 20, 20), (110, 110, 110)
+_MARGIN, _LABEL_HEIGHT, _FONT_SIZE = 12, 26, 16
+_DIM, _TINT_WEIGHT, _TINT = 0.6, 0.35, (255, 150, 0)
+_BACKGROUND, _TEXT, _MUTED = (255, 255, 255), (20, 20, 20), (110, 110, 110)
 
 
-def enlarge_map(
+def upsample_attention(
     weights: npt.NDArray[np.float32],
     grid: tuple[int, int],
     window: tuple[float, float, float, float],
     size: tuple[int, int],
 ) -> npt.NDArray[np.float32]:
-    """Return attention over a picture, float32 [H, W] in 0..1, strongest place 1; 0 where the encoder saw nothing.
+    """Return attention over an image, float32 [H, W] in 0..1, maximum 1; 0 outside the encoder's view.
 
     Args:
         weights: Of each region, row by row [R].
         grid: Rows and columns, R = rows x columns.
-        window: Left, top, right and bottom of what was seen, in the coordinates of a picture of ``size``.
+        window: Left, top, right and bottom of the encoder's view, in pixels of an image of ``size``.
         size: Height and width H, W.
     """
     height, width = size
     left, top, right, bottom = window
-    places = np.asarray(weights, np.float32).reshape(grid)
-    placed = np.zeros(size, np.float32)
+    attention = np.zeros(size, np.float32)
     x0, y0 = (min(round(start), end - 1) for start, end in ((left, width), (top, height)))
     x1, y1 = max(x0 + 1, min(width, round(right))), max(y0 + 1, min(height, round(bottom)))
-    smooth = Image.fromarray(places).resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC)
-    placed[y0:y1, x0:x1] = np.asarray(smooth).clip(0)
-    return placed / max(float(placed.max()), 1e-12)
+    cells = Image.fromarray(np.asarray(weights, np.float32).reshape(grid))
+    attention[y0:y1, x0:x1] = np.asarray(cells.resize((x1 - x0, y1 - y0), Image.Resampling.BICUBIC)).clip(0)
+    return attention / max(float(attention.max()), 1e-12)
 
 
 def draw_attention(
-    picture: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8],
     words: Sequence[str],
     attention: npt.NDArray[np.float32],
     *,
@@ -58,51 +56,53 @@ def draw_attention(
     window: tuple[float, float, float, float],
     title: str = "",
 ) -> Image.Image:
-    """Draw a picture and, for each word, where the decoder looked.
+    """Draw an image and, for each word, its attention map.
 
     Args:
-        picture: The upright picture, uint8 [H, W, 3].
+        image: The upright image, uint8 [H, W, 3].
         words: T words.
         attention: float32 [T, R], regions row by row.
         grid: Rows and columns of regions.
-        window: What the encoder saw of the picture (`showtell.images.preprocess.crop_box`).
-        title: Stands above all, wrapped.
+        window: The encoder's view of the image (`showtell.images.preprocess.crop_box`).
+        title: Heading, wrapped.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     scale = TILE / max(height, width)
     size = max(1, round(height * scale)), max(1, round(width * scale))
-    small = Image.fromarray(picture).resize((size[1], size[0]), Image.Resampling.LANCZOS)
-    seen = tuple(
-        edge * side / whole
-        for edge, side, whole in zip(window, (size[1], size[0]) * 2, (width, height) * 2, strict=True)
+    small = Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.LANCZOS)
+    left, top, right, bottom = window
+    small_window = (
+        *(left * size[1] / width, top * size[0] / height),
+        *(right * size[1] / width, bottom * size[0] / height),
     )
-    colours = np.asarray(small, np.float32)
-    grey = _DIM * colours.mean(axis=2, keepdims=True)
-    warm = colours + _WARMTH * (np.array(_WARM) - colours)
+    colors = np.asarray(small, np.float32)
+    gray = _DIM * colors.mean(axis=2, keepdims=True)
+    tinted = colors + _TINT_WEIGHT * (np.array(_TINT) - colors)
     tiles = [("", "", small)]
     for word, weights in zip(words, attention, strict=True):
-        shares = enlarge_map(weights, grid, (seen[0], seen[1], seen[2], seen[3]), size)[:, :, None]
-        lit = shares * warm + (1 - shares) * grey
-        tiles.append((word, f"{weights.max():.0%}", Image.fromarray(lit.round().astype(np.uint8))))
+        alpha = upsample_attention(weights, grid, small_window, size)[:, :, None]
+        tile = alpha * tinted + (1 - alpha) * gray
+        tiles.append((word, f"{weights.max():.0%}", Image.fromarray(tile.round().astype(np.uint8))))
     return _sheet(tiles, size, title)
 
 
 def _sheet(tiles: list[tuple[str, str, Image.Image]], size: tuple[int, int], title: str) -> Image.Image:
-    """Lay labelled tiles out in rows, the title above them."""
-    font: Any = ImageFont.load_default(_TEXT)
-    cell_width, cell_height = max(size[1], TILE // 2) + _GAP, size[0] + _LABEL + _GAP
+    """Arrange labeled tiles in rows below the title."""
+    font: Any = ImageFont.load_default(_FONT_SIZE)
+    cell_width, cell_height = max(size[1], TILE // 2) + _MARGIN, size[0] + _LABEL_HEIGHT + _MARGIN
     columns = min(COLUMNS, len(tiles))
     rows = math.ceil(len(tiles) / columns)
-    width = columns * cell_width + _GAP
-    lines = textwrap.wrap(title, max(8, int((width - 2 * _GAP) / (_TEXT * 0.55))))
-    above = _GAP + len(lines) * (_TEXT + 6)
-    sheet = Image.new("RGB", (width, above + rows * cell_height), _BEHIND)
-    pen = ImageDraw.Draw(sheet)
-    for number, line in enumerate(lines):
-        pen.text((_GAP, _GAP + number * (_TEXT + 6)), line, _INK, font)
-    for number, (word, share, tile) in enumerate(tiles):
-        x, y = _GAP + number % columns * cell_width, above + number // columns * cell_height
+    width = columns * cell_width + _MARGIN
+    lines = textwrap.wrap(title, max(8, int((width - 2 * _MARGIN) / (_FONT_SIZE * 0.55))))
+    line_height = _FONT_SIZE + 6
+    header_height = _MARGIN + len(lines) * line_height
+    sheet = Image.new("RGB", (width, header_height + rows * cell_height), _BACKGROUND)
+    draw = ImageDraw.Draw(sheet)
+    for index, line in enumerate(lines):
+        draw.text((_MARGIN, _MARGIN + index * line_height), line, _TEXT, font)
+    for index, (word, strongest, tile) in enumerate(tiles):
+        x, y = _MARGIN + index % columns * cell_width, header_height + index // columns * cell_height
         sheet.paste(tile, (x, y))
-        pen.text((x, y + size[0] + 3), word, _INK, font)
-        pen.text((x + cell_width - _GAP, y + size[0] + 3), share, _FAINT, font, anchor="ra")
+        draw.text((x, y + size[0] + 3), word, _TEXT, font)
+        draw.text((x + cell_width - _MARGIN, y + size[0] + 3), strongest, _MUTED, font, anchor="ra")
     return sheet

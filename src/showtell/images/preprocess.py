@@ -1,7 +1,6 @@
-"""What an encoder sees of a picture: which part of it, how large, how it is scaled.
+"""Resize and crop images for an encoder: from pixels of any size to uint8 squares.
 
-`showtell.images.load` opens pictures; this makes them squares of bytes. What is done here travels with an encoder's
-weights and takes part in the identity of kept features.
+The settings (`Preprocessing`) travel with the encoder's weights and are part of the identity of cached features.
 """
 
 from __future__ import annotations
@@ -17,99 +16,99 @@ from showtell.images.load import ImageSource, Limits, load_image
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
-
-SPARE = 3
-"""A JPEG keeps at least this many times the pixels a side that its encoder sees. At 3, sharp photographs differ by
-less than 0.75 grey levels on average (a slow test); a camera's 12 megapixels come at a quarter.
+OVERSAMPLING = 3
+"""A JPEG is decoded at no less than this many times the encoder's pixels per side. At 3, sharp photographs differ by
+less than 0.75 gray levels on average (a slow test), and a 12-megapixel photograph is decoded at a quarter.
 """
 
 
 def load_and_preprocess(
     source: ImageSource, preprocessing: Preprocessing, *, limits: Limits | None = None
 ) -> npt.NDArray[np.uint8]:
-    """Return a picture as an encoder sees it, uint8 [S, S, 3]: `preprocess_image` of `load_image`, sooner.
+    """Return an encoder's input uint8 [S, S, 3]: `preprocess_image` of `load_image`, decoded no larger than needed.
 
     Raises:
-        PictureError: it cannot be read.
+        ImageError: the image cannot be read.
     """
-    picture = load_image(source, limits=limits, at_least=min_decode_size(preprocessing))
-    return preprocess_image(picture, preprocessing)
+    image = load_image(source, limits=limits, at_least=min_decode_size(preprocessing))
+    return preprocess_image(image, preprocessing)
 
 
-def min_decode_size(preprocessing: Preprocessing, *, share: float = 1.0) -> int:
-    """Return how many pixels a side a picture needs.
+def min_decode_size(preprocessing: Preprocessing, *, fraction: float = 1.0) -> int:
+    """Return how many pixels the shorter side of an image needs.
 
     Args:
-        preprocessing: What the encoder sees.
-        share: Of the picture's side, where it sees a window alone.
+        preprocessing: The encoder's.
+        fraction: Side of the window that the encoder gets, as a fraction of the image's side.
     """
-    seen = preprocessing.crop if preprocessing.resize == "crop" else 1.0
+    visible = preprocessing.crop if preprocessing.resize == "crop" else 1.0
     if preprocessing.corner is not None:
-        share *= preprocessing.corner.share
-    return math.ceil(SPARE * preprocessing.size / (seen * share))
+        fraction *= preprocessing.corner.share
+    return math.ceil(OVERSAMPLING * preprocessing.size / (visible * fraction))
 
 
 def preprocess_image(
-    picture: npt.NDArray[np.uint8],
+    image: npt.NDArray[np.uint8],
     preprocessing: Preprocessing,
     *,
     window: tuple[float, float, float, float] | None = None,
 ) -> npt.NDArray[np.uint8]:
-    """Resize ``uint8 [H, W, 3]`` to ``uint8 [S, S, 3]``; one that is so already (squash) is returned.
+    """Resize ``uint8 [H, W, 3]`` to ``uint8 [S, S, 3]``; an image that has this size already (squash) is returned.
 
-    Numbers stay bytes: mean and standard deviation are applied by the encoder, on its device.
+    The result stays uint8: the encoder applies mean and standard deviation on its device.
 
     Args:
-        picture: What `load_image` returned.
-        preprocessing: What the encoder wants to see.
-        window: Left, top, right and bottom of what is shown, in pixels; None: `crop_box`.
+        image: From `load_image`.
+        preprocessing: The encoder's.
+        window: Left, top, right and bottom of the crop, in pixels; None: `crop_box`.
     """
     size = preprocessing.size
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     whole = window is None and preprocessing.corner is None and preprocessing.resize == "squash"
     if not whole or (height, width) != (size, size):
         box = window or crop_box(height, width, preprocessing)
-        image = Image.fromarray(picture)
-        picture = np.array(image.resize((size, size), _FILTERS[preprocessing.interpolation], box=box))
-    return np.ascontiguousarray(picture[:, ::-1]) if preprocessing.mirror else picture
+        resampling = _FILTERS[preprocessing.interpolation]
+        image = np.array(Image.fromarray(image).resize((size, size), resampling, box=box))
+    return np.ascontiguousarray(image[:, ::-1]) if preprocessing.mirror else image
 
 
 def crop_box(height: int, width: int, preprocessing: Preprocessing) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of what the encoder sees, in pixels of the upright picture."""
+    """Return left, top, right and bottom of the encoder's view, in pixels of the upright image."""
     corner = preprocessing.corner
     if corner is not None:
         whole = preprocessing.model_copy(update={"corner": None})
         left, top, right, bottom = crop_box(height, width, whole)
-        wide, tall = corner.share * (right - left), corner.share * (bottom - top)
-        left, top = (right - wide if corner.right else left), (bottom - tall if corner.down else top)
-        return left, top, left + wide, top + tall
+        crop_width, crop_height = corner.share * (right - left), corner.share * (bottom - top)
+        left = right - crop_width if corner.right else left
+        top = bottom - crop_height if corner.down else top
+        return left, top, left + crop_width, top + crop_height
     if preprocessing.resize == "squash":
         return 0.0, 0.0, float(width), float(height)
-    # Resizing a window of the source gives the pixels of "resize all, then cut" (to rounding) without
-    # ever holding all: a picture of 40,000 by 1 would grow to ten million by 256.
+    # Resizing a window of the source gives the pixels of "resize, then crop" (to rounding) without ever
+    # allocating the whole: an image of 40,000 by 1 would become ten million by 256.
     size = preprocessing.size
     short = round(size / preprocessing.crop)
     scale = min(height, width) / short
-    tall, wide = (max(short, round(side / scale)) for side in (height, width))
-    top, left = (tall - size) // 2, (wide - size) // 2
-    step_x, step_y = width / wide, height / tall
+    resized_height, resized_width = (max(short, round(side / scale)) for side in (height, width))
+    top, left = (resized_height - size) // 2, (resized_width - size) // 2
+    step_x, step_y = width / resized_width, height / resized_height
     return left * step_x, top * step_y, (left + size) * step_x, (top + size) * step_y
 
 
 def random_crop_box(
-    down: float, right: float, height: int, width: int, preprocessing: Preprocessing, *, share: float
+    down: float, right: float, height: int, width: int, preprocessing: Preprocessing, *, fraction: float
 ) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of a window of a picture, in pixels, for views to train on.
+    """Return left, top, right and bottom of a crop, in pixels, for augmentation.
 
     Args:
-        down: Where it lies, 0 at the top, 1 at the bottom.
-        right: The same from left to right.
-        height: Of the upright picture, in pixels.
-        width: The same.
-        preprocessing: ``resize: crop`` asks for a square window, ``squash`` for one of the picture's shape.
-        share: Its side as a share of the picture's short side (crop), or of both sides (squash).
+        down: Vertical position, 0 at the top, 1 at the bottom.
+        right: Horizontal position, 0 at the left, 1 at the right.
+        height: Of the upright image, in pixels.
+        width: Of the upright image, in pixels.
+        preprocessing: ``resize: crop`` gives a square crop, ``squash`` one of the image's shape.
+        fraction: The crop's side as a fraction of the image's short side (crop), or of both sides (squash).
     """
     sides = (height, width) if preprocessing.resize == "squash" else (min(height, width),) * 2
-    tall, wide = share * sides[0], share * sides[1]
-    left, top = right * (width - wide), down * (height - tall)
-    return left, top, min(left + wide, width), min(top + tall, height)
+    crop_height, crop_width = fraction * sides[0], fraction * sides[1]
+    left, top = right * (width - crop_width), down * (height - crop_height)
+    return left, top, min(left + crop_width, width), min(top + crop_height, height)

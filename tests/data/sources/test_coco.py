@@ -24,12 +24,12 @@ def published(images: list[dict[str, Any]], annotations: list[dict[str, Any]]) -
 
 
 @pytest.fixture
-def coco(tmp_path: Path, write_pictures: WritePictures) -> Path:
+def coco(tmp_path: Path, write_images: WritePictures) -> Path:
     """Two training pictures, one of them without captions, and one validation picture."""
     (tmp_path / "annotations").mkdir()
     for folder, numbers in (("train2017", (9, 25)), ("val2017", (139,))):
         names = {number: f"{number:012d}.jpg" for number in numbers}
-        write_pictures(tmp_path / folder, names.values())
+        write_images(tmp_path / folder, names.values())
         images = [
             {
                 "license": 2,

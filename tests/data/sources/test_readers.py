@@ -21,10 +21,10 @@ WART = "2258277193_586949ec62.jpg.1"
 
 
 @pytest.fixture
-def flickr8k(tmp_path: Path, write_pictures: WritePictures) -> Path:
+def flickr8k(tmp_path: Path, write_images: WritePictures) -> Path:
     """A set in the official layout: two training pictures, one of each other split, one listed nowhere."""
     names = ["a.jpg", "b.jpg", "c.jpg", "d.jpg", "e.jpg"]
-    write_pictures(tmp_path / "Flicker8k_Dataset", names)
+    write_images(tmp_path / "Flicker8k_Dataset", names)
     lines = [f"{name}#{number}\t{name[0]} says {number} ." for name in [*names, WART] for number in range(2)]
     (tmp_path / "Flickr8k.token.txt").write_text("\n".join(lines) + "\n")
     for split, content in (("train", "b.jpg\na.jpg\n"), ("dev", "c.jpg\n"), ("test", "d.jpg\n")):
@@ -134,8 +134,8 @@ def test_another_encoding_is_an_error_that_says_so(flickr8k: Path) -> None:
         open_source(flickr8k)
 
 
-def test_kaggles_layout_is_recognized_and_read(tmp_path: Path, write_pictures: WritePictures) -> None:
-    write_pictures(tmp_path / "Images", ["a.jpg", "b.jpg", "unmentioned.jpg"])
+def test_kaggles_layout_is_recognized_and_read(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path / "Images", ["a.jpg", "b.jpg", "unmentioned.jpg"])
     (tmp_path / "captions.txt").write_text(
         'image,caption\na.jpg,A dog , running .\na.jpg,"A dog, asleep ."\nb.jpg,"He says ""no"" ."\n'
     )
@@ -257,9 +257,9 @@ def test_jsonl_lines_that_make_no_sense_are_reported(tmp_path: Path, line: str, 
 
 
 def test_a_folder_with_texts_beside_images_is_read_at_any_depth(
-    tmp_path: Path, write_pictures: WritePictures
+    tmp_path: Path, write_images: WritePictures
 ) -> None:
-    write_pictures(tmp_path, ["b.JPG", "deep/er/a.png", "lonely.webp", ".hidden.png", "__MACOSX/x.png"])
+    write_images(tmp_path, ["b.JPG", "deep/er/a.png", "lonely.webp", ".hidden.png", "__MACOSX/x.png"])
     (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbfA dog.\r\n\r\n  A cat.\r\n")
     (tmp_path / "deep/er/a.txt").write_text("Été 犬.")
     (tmp_path / "orphan.txt").write_text("No picture.")
@@ -273,8 +273,8 @@ def test_a_folder_with_texts_beside_images_is_read_at_any_depth(
     ]
 
 
-def test_one_unreadable_text_does_not_cost_the_folder(tmp_path: Path, write_pictures: WritePictures) -> None:
-    write_pictures(tmp_path, ["a.png", "b.png"])
+def test_one_unreadable_text_does_not_cost_the_folder(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["a.png", "b.png"])
     (tmp_path / "a.txt").write_bytes(b"\xff\xfe")
     (tmp_path / "b.txt").write_text("Fine.")
     source = open_source(tmp_path)
