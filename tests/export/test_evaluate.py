@@ -29,5 +29,5 @@ def test_a_checkpoint_and_its_export_have_the_same_scores(
 def test_options_are_checked_before_anything_is_captioned(exported: Exported, toy_set: PreparedSet) -> None:
     with pytest.raises(ConfigError, match=r"unknown key 'beam'\. Did you mean 'beam_size'"):
         showtell.evaluate(exported.directory, data=toy_set.directory, beam=2)
-    with pytest.raises(ConfigError, match="--features cannot be used with .*: found an export"):
+    with pytest.raises(ConfigError, match=r"--features cannot be used with .*: found an export"):
         showtell.evaluate(exported.directory, data=toy_set.directory, features=Path("x"))
