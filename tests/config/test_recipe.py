@@ -11,7 +11,16 @@ import yaml
 from pydantic import BaseModel
 
 from showtell.config.base import _models_in
-from showtell.config.recipe import Recipe, dump_recipe, load_recipe, parse_recipe, shipped_recipes
+from showtell.config.decoders import DecoderSpec
+from showtell.config.recipe import (
+    CrossEntropy,
+    Recipe,
+    SelfCritical,
+    dump_recipe,
+    load_recipe,
+    parse_recipe,
+    shipped_recipes,
+)
 from showtell.config.renamed import RENAMED_KEYS, RENAMED_VALUES
 from showtell.errors import ConfigError
 
@@ -117,10 +126,22 @@ def test_a_former_value_is_answered_with_its_new_name(old: str, new: str) -> Non
 
 def test_every_new_name_is_a_key() -> None:
     recipe = load_recipe("flickr8k-best").model_dump(mode="json")
-    for new in filter(None, RENAMED_KEYS.values()):
-        section, *_, key = new.split(".N")[0].split(".") + new.split(".")[-1:]
-        assert section in recipe, new
-        assert section in {"decoder", "objective"} or key in {**recipe[section], **recipe["data"]["augment"]}
+    phase = set(CrossEntropy.model_fields) | set(SelfCritical.model_fields)
+    decoder = {name for kind in _models_in(DecoderSpec) for name in kind.model_fields}
+    known = {
+        *recipe,
+        *(
+            f"{section}.{key}"
+            for section in recipe
+            if isinstance(recipe[section], dict)
+            for key in recipe[section]
+        ),
+        *(f"data.augment.{key}" for key in recipe["data"]["augment"]),
+        *(f"encoder.preprocessing.corner.{key}" for key in CornerCrop.model_fields),
+        *(f"objective.N.{key}" for key in phase),
+        *(f"decoder.{key}" for key in decoder),
+    }
+    assert set(filter(None, RENAMED_KEYS.values())) <= known
 
 
 def test_an_unknown_recipe_is_answered_with_a_near_name() -> None:

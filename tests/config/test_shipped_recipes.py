@@ -32,7 +32,7 @@ from showtell.training.tracking import read_metrics
 from showtell.training.trainer import train
 
 HEADER = ("Reproduces:", "Command:", "Hardware:", "Minutes:", "Score:")
-NOT_MEASURED = "not measured: the set was not at hand."
+NOT_MEASURED = "not measured: the set was not available."
 SMALL = {
     "objective.0.epochs": 2,
     "encoder.width": 16,

@@ -537,7 +537,7 @@ def test_a_mirrored_view_changes_left_and_right_alone() -> None:
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_corner_is_a_window_of_the_view_and_mirrored_after(down: int, right: int, mirror: bool) -> None:
     image = draw(32, 32)
-    corner = CornerCrop(down=down, right=right, share=0.5)  # type: ignore[arg-type]
+    corner = CornerCrop(down=down, right=right, fraction=0.5)  # type: ignore[arg-type]
     seen = preprocess_image(image, Preprocessing(size=16, corner=corner, mirror=mirror))
     expected = image[16 * down : 16 * (down + 1), 16 * right : 16 * (right + 1)]
     assert np.array_equal(seen, expected[:, ::-1] if mirror else expected)
@@ -546,7 +546,7 @@ def test_a_corner_is_a_window_of_the_view_and_mirrored_after(down: int, right: i
 def test_corners_of_a_cropped_view_lie_inside_it() -> None:
     cropped = Preprocessing(size=16, resize="crop", crop=0.5)
     left, top, right, bottom = crop_box(480, 640, cropped)
-    corner = cropped.model_copy(update={"corner": CornerCrop(down=1, right=1, share=0.75)})
+    corner = cropped.model_copy(update={"corner": CornerCrop(down=1, right=1, fraction=0.75)})
     window = crop_box(480, 640, corner)
     assert window == pytest.approx(
         (right - 0.75 * (right - left), bottom - 0.75 * (bottom - top), right, bottom)
@@ -556,8 +556,8 @@ def test_corners_of_a_cropped_view_lie_inside_it() -> None:
 def test_a_whole_view_is_written_without_its_absent_corner() -> None:
     """So that features and captioners made before there were corners keep their identity."""
     assert "corner" not in Preprocessing().model_dump(mode="json")
-    corner = Preprocessing(corner=CornerCrop(down=0, right=1, share=0.9))
-    assert corner.model_dump(mode="json")["corner"] == {"down": 0, "right": 1, "share": 0.9}
+    corner = Preprocessing(corner=CornerCrop(down=0, right=1, fraction=0.9))
+    assert corner.model_dump(mode="json")["corner"] == {"down": 0, "right": 1, "fraction": 0.9}
     assert Preprocessing.model_validate(corner.model_dump(mode="json")) == corner
 
 
@@ -649,7 +649,7 @@ def test_a_crop_and_a_window_need_more_pixels() -> None:
     assert min_decode_size(Preprocessing()) == 672
     assert min_decode_size(Preprocessing(resize="crop", crop=0.5)) == 1344
     assert min_decode_size(Preprocessing(), fraction=0.5) == 1344
-    assert min_decode_size(Preprocessing(corner=CornerCrop(down=0, right=0, share=0.5))) == 1344
+    assert min_decode_size(Preprocessing(corner=CornerCrop(down=0, right=0, fraction=0.5))) == 1344
 
 
 @pytest.mark.parametrize("at_least", [0, 50])

@@ -329,11 +329,11 @@ def test_a_window_of_the_encoders_own_is_what_is_kept(
 ) -> None:
     values = toy_recipe.model_dump(mode="json")
     values["encoder"] |= {"trainable": False, "weights": str(encoder_weights)}
-    values["encoder"]["preprocessing"] |= {"corner": {"down": 1, "right": 0, "share": 0.5}}
+    values["encoder"]["preprocessing"] |= {"corner": {"down": 1, "right": 0, "fraction": 0.5}}
     parts_of(parse_recipe(values, "recipe"), toy_set, tmp_path)
     [kept] = tmp_path.iterdir()
     manifest = json.loads((kept / "manifest.json").read_text(encoding="utf-8"))
-    assert manifest["encoder"]["preprocessing"]["corner"] == {"down": 1, "right": 0, "share": 0.5}
+    assert manifest["encoder"]["preprocessing"]["corner"] == {"down": 1, "right": 0, "fraction": 0.5}
 
 
 def test_a_region_cache_of_one_view_and_a_pooled_cache_of_the_other_are_read_together(

@@ -10,7 +10,7 @@ from showtell.config.base import StrictModel
 
 
 class LstmSpec(StrictModel):
-    """Show and Tell: the image vector is the first input of an LSTM (Vinyals et al. 2015)."""
+    """`Show and Tell`: the image vector is the first input of an LSTM (Vinyals et al. 2015)."""
 
     reads_regions: ClassVar[bool] = False
 
@@ -29,7 +29,7 @@ class LstmSpec(StrictModel):
 
 
 class AttentionSpec(StrictModel):
-    """Show, Attend and Tell: gated additive attention over regions (Xu et al. 2015)."""
+    """`Show, Attend and Tell`: gated additive attention over regions (Xu et al. 2015)."""
 
     reads_regions: ClassVar[bool] = True
 

@@ -14,7 +14,7 @@ class CornerCrop(StrictModel):
 
     down: Literal[0, 1] = Field(description="0: top, 1: bottom")
     right: Literal[0, 1] = Field(description="0: left, 1: right")
-    share: float = Field(gt=0.0, le=1.0, description="its sides as a fraction of the whole view's sides")
+    fraction: float = Field(gt=0.0, le=1.0, description="its sides as a fraction of the whole view's sides")
 
 
 class Preprocessing(StrictModel):

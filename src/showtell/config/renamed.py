@@ -9,6 +9,7 @@ RENAMED_KEYS = {
     "encoder.grid": "encoder.region_grid",
     "encoder.stages": "encoder.out_stages",
     "encoder.layout": "encoder.stride_in",
+    "encoder.preprocessing.corner.share": "encoder.preprocessing.corner.fraction",
     "decoder.memory": "decoder.region_dim",
     "decoder.memory_dropout": "decoder.region_dropout",
     "decoder.head": "decoder.image_head",

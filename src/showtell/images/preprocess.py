@@ -43,7 +43,7 @@ def min_decode_size(preprocessing: Preprocessing, *, fraction: float = 1.0) -> i
     """
     visible = preprocessing.crop if preprocessing.resize == "crop" else 1.0
     if preprocessing.corner is not None:
-        fraction *= preprocessing.corner.share
+        fraction *= preprocessing.corner.fraction
     return math.ceil(OVERSAMPLING * preprocessing.size / (visible * fraction))
 
 
@@ -78,7 +78,7 @@ def crop_box(height: int, width: int, preprocessing: Preprocessing) -> tuple[flo
     if corner is not None:
         whole = preprocessing.model_copy(update={"corner": None})
         left, top, right, bottom = crop_box(height, width, whole)
-        crop_width, crop_height = corner.share * (right - left), corner.share * (bottom - top)
+        crop_width, crop_height = corner.fraction * (right - left), corner.fraction * (bottom - top)
         left = right - crop_width if corner.right else left
         top = bottom - crop_height if corner.down else top
         return left, top, left + crop_width, top + crop_height

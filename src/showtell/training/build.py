@@ -226,7 +226,7 @@ def open_feature_source(
     if corners is not None:
         size, corner_rows = corners
         for down, right in CORNERS:
-            corner = CornerCrop(down=down, right=right, share=size)
+            corner = CornerCrop(down=down, right=right, fraction=size)
             views.append(
                 _open_caches(
                     prepared, encoder, features, corner_rows, flipped, regions=regions, corner=corner
