@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from showtell.config.base import _models_in
 from showtell.config.decoders import DecoderSpec
+from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import (
     CrossEntropy,
     Recipe,

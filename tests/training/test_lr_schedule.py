@@ -14,7 +14,7 @@ def test_warmup_rises_linearly_to_the_peak() -> None:
 
 
 def test_cosine_falls_from_the_peak_to_the_floor() -> None:
-    options = ScheduleOptions(name="cosine", warmup_steps=0, floor=0.1)
+    options = ScheduleOptions(name="cosine", warmup_steps=0, min_lr_ratio=0.1)
     rates = [lr_scale(step, 10, options) for step in range(11)]
     assert rates[0] == 1.0
     assert rates[5] == pytest.approx(0.55)
@@ -24,11 +24,11 @@ def test_cosine_falls_from_the_peak_to_the_floor() -> None:
 
 
 def test_a_plateau_lowers_the_rate_after_its_patience() -> None:
-    plateau = ReduceOnPlateau(ScheduleOptions(name="plateau", factor=0.5, patience=1, floor=0.2))
+    plateau = ReduceOnPlateau(ScheduleOptions(name="plateau", factor=0.5, patience=1, min_lr_ratio=0.2))
     shares = []
     for is_better in (True, False, False, False, False, False, False, False, False):
         plateau.update(is_better)
-        shares.append(plateau.share)
+        shares.append(plateau.lr_scale)
     assert shares == [1.0, 1.0, 0.5, 0.5, 0.25, 0.25, 0.2, 0.2, 0.2]
 
 
@@ -38,11 +38,11 @@ def test_a_plateau_goes_on_from_its_state() -> None:
     first.update(False)
     second.restore(first.state())
     second.update(False)
-    assert second.share == 0.5
+    assert second.lr_scale == 0.5
 
 
 def test_other_schedules_never_plateau() -> None:
     plateau = ReduceOnPlateau(ScheduleOptions(name="cosine", patience=0))
     for _ in range(5):
         plateau.update(False)
-    assert plateau.share == 1.0
+    assert plateau.lr_scale == 1.0
