@@ -2,8 +2,8 @@
 
 Eager PyTorch writes every intermediate map three times (convolution, addition, ReLU) and reorders the weights at
 every call. The operators that its compiler emits write it once and take reordered weights: 3 times as fast in
-bfloat16 (batch 32, two cores with AMX), and closer to float32, since sums are rounded once. These operators are not public:
-where they are missing, or off the CPU, the plain network runs.
+bfloat16 (batch 32, two cores with AMX), and closer to float32, since sums are rounded once. These operators are not
+public: where they are missing, or off the CPU, the plain network runs.
 """
 
 from __future__ import annotations

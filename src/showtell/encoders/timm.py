@@ -38,7 +38,8 @@ class TimmNetwork(nn.Module):
         if output.ndim == 3:  # [P, prefix + h*w, D]
             tokens = output[:, getattr(self.model, "num_prefix_tokens", 0) :].transpose(1, 2)  # [P, D, h*w]
             side = math.isqrt(tokens.shape[2])
-            return tokens.unflatten(2, (side, side) if side * side == tokens.shape[2] else (1, -1))  # type: ignore[no-any-return]
+            is_square = side * side == tokens.shape[2]
+            return tokens.unflatten(2, (side, side) if is_square else (1, -1))  # type: ignore[no-any-return]
         if output.shape[1] != self.width:  # [P, h, w, D]
             output = output.permute(0, 3, 1, 2)
         return output  # type: ignore[no-any-return]
