@@ -243,7 +243,7 @@ def test_captioners_that_fail_are_named_and_the_rest_is_done(
     assert set(results.failures) == set(bad)
     wanted: dict[Path, tuple[type[Exception], str]] = {
         foreign: (DataError, "was trained on another set than"),
-        tmp_path / "nothing": (CheckpointError, "is not a checkpoint: found no config.json"),
+        tmp_path / "nothing": (CheckpointError, "is not a checkpoint: found no such directory"),
         cut: (CheckpointError, "other bytes (cut short"),
         silent: (DataError, "a checkpoint that does not name the set it was trained on"),
         empty: (DataError, "no seed with a best/"),
