@@ -105,24 +105,24 @@ def test_a_file_in_its_place_is_refused(frozen_captioner: Any, tmp_path: Path) -
 
 def test_the_card_says_how_to_use_it_what_it_lost_and_what_it_cannot(packed: Path) -> None:
     card = (packed / "README.md").read_text(encoding="utf-8")
-    for said in (
+    for text in (
         "# toy\n",
         "license: mit",
         "showtell caption models/toy photo.jpg",
-        "`../eyes.safetensors`, shared by captioners that lie side by side",
+        "`../eyes.safetensors`, shared with the captioners beside this one",
         "drawn at random, MIT",
         "stored as float16 and computed in float32",
         "Measured in float32, before conversion to float16.",
         "Signature: `showtell:0|refs:2`",
-        "mostly of people and dogs",
-        "at 32x32 pixels: what is small there is lost.",
+        "mostly photographs of people and dogs",
+        "resized to 32x32 pixels: small details are lost.",
         "- Its photographs were drawn.",
-        "gender, age, skin",
+        "gender, age, skin color",
         "Not for decisions about safety",
-        "## Training it again",
+        "## Reproduce",
         "showtell train flickr8k-attention --data data/toy -o runs/toy --set ",
     ):
-        assert said in card, said
+        assert text in card, text
 
 
 def test_a_card_away_from_here_names_no_folder_of_this_machine(frozen_captioner: Any, tmp_path: Path) -> None:
@@ -215,9 +215,9 @@ def test_several_become_the_mean_of_their_weights_with_other_beams(
         "data": toy_set.directory.name,
     }
     card = (soup / "README.md").read_text(encoding="utf-8")
-    assert "the mean of 2 decoders, 0.5 of `" in card
-    assert "On the split `dev` of set, times 100." in card
-    assert "They are of these very files" in card
+    assert "the average of 2 decoders, 0.5 of `" in card
+    assert "Split `dev` of set, times 100." in card
+    assert "Measured on these files" in card
     assert "showtell train flickr8k-best-rl --data data/toy -o runs/soup\n" in card
 
 
@@ -249,7 +249,7 @@ def test_a_captioner_may_look_at_mirror_images_too_and_be_judged_so(
     looking, picture = load_checkpoint(twice).model.encoder, torch.from_numpy(PICTURES[0][None, :32, :32])
     assert looking is not None
     assert torch.equal(looking(picture).pooled, looking(picture.flip(2)).pooled)
-    assert "of what it sees in the picture and in its mirror image" in (twice / "README.md").read_text()
+    assert "averaged over the image and its horizontal flip" in (twice / "README.md").read_text()
     make_bundle(twice, twice, encoder=shared, flip_average=True, data=toy_set.directory)
     judged = evaluate_checkpoint(twice, data=toy_set.directory, split="dev").scores
     assert read_config(twice)[1]["scores"]["values"] == judged.values
