@@ -12,16 +12,17 @@ import typer
 def command(
     references: Annotated[Path, typer.Option(help="Human captions: COCO annotations JSON, or JSON lines.")],
     candidates: Annotated[
-        Path, typer.Option(help="Captions to judge, one a picture: COCO results JSON, or JSON lines.")
+        Path, typer.Option(help="Captions to score, one per image: COCO results JSON, or JSON lines.")
     ],
     output_format: Annotated[
         Literal["table", "json"],
-        typer.Option(
-            "--format", help="A table (scores times 100), or JSON (scores as coco-caption's code gives them)."
-        ),
+        typer.Option("--format", help="A table (scores times 100), or JSON (on coco-caption's scale)."),
     ] = "table",
     subset: Annotated[
-        bool, typer.Option("--subset", help="Score only the pictures that have a candidate, and say so.")
+        bool,
+        typer.Option(
+            "--subset", help="Score only the images that have a candidate; the signature names both numbers."
+        ),
     ] = False,
 ) -> None:
     """Score captions with BLEU, ROUGE-L and CIDEr-D, with the digits of coco-caption's code and without Java."""

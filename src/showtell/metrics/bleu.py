@@ -1,7 +1,7 @@
 """BLEU-1 to BLEU-4 with the conventions of coco-caption: corpus statistics, closest reference length.
 
 Papineni et al. 2002, as in tylin/coco-caption ``bleu_scorer.py``. Instead of smoothing, two small constants keep the
-divisions defined, so a corpus score is the plain one while a single picture without a common 4-gram is almost zero.
+divisions defined, so a corpus score is the plain one while a single image without a common 4-gram is almost zero.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ NAMES = tuple(f"BLEU-{order}" for order in range(1, ORDERS + 1))
 
 @dataclass(frozen=True)
 class BleuCounts:
-    """What BLEU is made of, for N captions.
+    """The counts that BLEU is computed from, for N captions.
 
     Attributes:
         correct: Right n-grams of each order, each counted at most as often as one reference has it. int64 [4, N]
@@ -46,7 +46,7 @@ class BleuCounts:
     reference: Integers
 
     def total(self) -> BleuCounts:
-        """Return the counts of all these captions together, as one."""
+        """Return the sums over all captions, as one."""
         columns = (self.correct, self.guess, self.length, self.reference)
         return BleuCounts(*(column.sum(axis=-1, keepdims=True) for column in columns))
 
@@ -78,11 +78,11 @@ class Bleu:
         ]
 
     def count(self, candidates: NgramTable, images: Integers) -> BleuCounts:
-        """Count what BLEU is made of, for any number of candidates, each about the picture it names.
+        """Count the matches of any number of candidates.
 
         Args:
             candidates: N captions.
-            images: Number of the image that each is about, int64 [N].
+            images: Number of the image of each candidate, int64 [N].
         """
         correct = np.stack([self._matches(candidates, order, images) for order in range(ORDERS)])
         guess = np.maximum(candidates.lengths[None] - np.arange(ORDERS)[:, None], 0)
@@ -90,7 +90,7 @@ class Bleu:
         return BleuCounts(correct, guess, candidates.lengths, nearest)
 
     def _matches(self, candidates: NgramTable, order: int, images: Integers) -> Integers:
-        """Count a candidate's n-grams that a reference has, each at most as often as one reference has it. [N]"""
+        """Return the clipped matches of each candidate. [N]"""
         entries = candidates.orders[order]
         ours, group = self._index.find(candidates, order, images)
         clipped = np.minimum(entries.count[ours], self._most[order][group])

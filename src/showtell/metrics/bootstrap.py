@@ -1,9 +1,9 @@
-"""How sure a difference is: the same photographs drawn again, for both captioners alike.
+"""Confidence intervals of a difference of scores: a paired bootstrap over images.
 
-Each draw takes as many pictures as there are, with repetition; the difference of the two corpus scores over many
-draws spreads as it would over other photographs (Koehn 2004, "Statistical Significance Tests for Machine Translation
-Evaluation", section 4, paired). Document frequencies of CIDEr-D stay those of the whole set. A captioner of several
-seeds counts with the mean of its seeds' scores; how seeds differ is not in the interval.
+Each draw takes as many images as there are, with repetition, the same for both captioners (Koehn 2004, "Statistical
+Significance Tests for Machine Translation Evaluation", section 4, paired). Document frequencies of CIDEr-D are those
+of the whole set. A captioner of several seeds counts with the mean of its seeds' scores; the interval does not cover
+how seeds differ.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from showtell.metrics.blocks import BlockScores
 from showtell.metrics.ngrams import Floats, Integers
 
 DRAWS, LEVEL = 2_000, 0.95
-_AT_ONCE, _CELLS = 200, 4_000_000
+_DRAWS_AT_ONCE, _CELLS = 200, 4_000_000
 
 
 @dataclass(frozen=True)
 class SegmentStats:
-    """What the scores of one captioner are made of, picture by picture.
+    """The statistics of one captioner that its corpus scores are sums of, image by image.
 
     Attributes:
-        cider: CIDEr-D of each picture, float64 [P].
+        cider: CIDEr-D of each image, float64 [P].
         correct: Right n-grams of each order, int64 [4, P].
         guess: All n-grams, int64 [4, P].
         length: Words, int64 [P].
@@ -41,7 +41,7 @@ class SegmentStats:
 
     @classmethod
     def of(cls, scores: Iterable[BlockScores]) -> SegmentStats:
-        """Put the blocks of a set together, in which BLEU and CIDEr-D were computed."""
+        """Join the blocks of a set, which must have BLEU and CIDEr-D."""
         rows = [(block.cider, *vars(block.bleu).values()) for block in scores]
         return cls(*(np.concatenate(columns, axis=-1) for columns in zip(*rows, strict=True)))
 
@@ -58,25 +58,25 @@ class ScoreDelta:
 def paired_bootstrap(
     ours: Sequence[SegmentStats], theirs: Sequence[SegmentStats], *, draws: int = DRAWS, seed: int = 0
 ) -> dict[str, ScoreDelta]:
-    """Return by how much we are better than they are in CIDEr-D and BLEU-4, on coco-caption's scale.
+    """Return our CIDEr-D and BLEU-4 less theirs, on coco-caption's scale, with their intervals.
 
     Args:
-        ours: Of each seed, on the same pictures in the same order.
-        theirs: The same of whom we are compared with.
-        draws: How many.
+        ours: Of each seed, on the same images in the same order.
+        theirs: The same of the other captioner.
+        draws: Number of draws.
         seed: Of the draws.
     """
-    pictures = len(ours[0].cider)
+    num_images = len(ours[0].cider)
     generator = np.random.default_rng(seed)
     columns = []
-    # As many draws at once as the pictures leave memory for; the draws are the same.
-    at_once = max(1, min(_AT_ONCE, _CELLS // pictures))
+    # Batches of draws that fit into memory; the draws do not depend on their size.
+    at_once = max(1, min(_DRAWS_AT_ONCE, _CELLS // num_images))
     for start in range(0, draws, at_once):
-        many = min(at_once, draws - start)
-        # As floats, for whose products there is fast code; the counts stay whole.
-        drawn = generator.multinomial(pictures, np.full(pictures, 1 / pictures), size=many).astype(float)
+        size = min(at_once, draws - start)
+        # Floats, whose products are fast; the counts stay whole.
+        drawn = generator.multinomial(num_images, np.full(num_images, 1 / num_images), size).astype(float)
         columns.append(_scores(ours, drawn) - _scores(theirs, drawn))
-    whole = np.ones((1, pictures))
+    whole = np.ones((1, num_images))
     found = (_scores(ours, whole) - _scores(theirs, whole))[:, 0]
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(np.concatenate(columns, axis=1), [tail, 100 - tail], axis=1)
@@ -86,13 +86,12 @@ def paired_bootstrap(
     }
 
 
-def _scores(tallies: Sequence[SegmentStats], drawn: Floats) -> Floats:
+def _scores(seeds: Sequence[SegmentStats], drawn: Floats) -> Floats:
     """Return the mean over seeds of CIDEr-D and BLEU-4 of each draw: [draws, P] -> [2, draws]."""
     scores = np.zeros((2, len(drawn)))
-    for tally in tallies:
-        scores[0] += drawn @ tally.cider / drawn.shape[1]
-        parts = (tally.correct, tally.guess, tally.length, tally.reference)
-        counts = [values.astype(float) @ drawn.T for values in parts]
-        scores[1] += bleu_of(*counts)[-1]
-    mean: Floats = scores / len(tallies)
+    for stats in seeds:
+        scores[0] += drawn @ stats.cider / drawn.shape[1]
+        counts = (stats.correct, stats.guess, stats.length, stats.reference)
+        scores[1] += bleu_of(*(values.astype(float) @ drawn.T for values in counts))[-1]
+    mean: Floats = scores / len(seeds)
     return mean

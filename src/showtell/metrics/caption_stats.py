@@ -1,11 +1,10 @@
-"""How captions read, apart from whether they are right: what repeats, breaks off, is unknown, or is said by all.
+"""Fluency and diversity of captions: repetitions, bad endings, unknown words, distinct and unseen captions.
 
-Scores reward what references say, and a captioner may win there with sentences nobody would write. These figures see
-that. Each is meant to be read beside the same figure of human captions, since people end a sentence on "on" as well
-("a crowd looks on"). All work on the Penn Treebank tokens that scores work on.
+Scores reward agreement with references, even of sentences that nobody would write. Compare each figure with that of
+human captions, which end on "on" as well ("a crowd watches on"). The tokens are those of the scores.
 
 ===============================  ==========================================================================
-``a dog runs runs on grass``     repeats: a word right behind itself
+``a dog runs runs on grass``     repeats: a word follows itself
 ``a man and a man on a bike``    repeats: "a man"; two words twice, unless both only join others ("in the")
 ``a man standing on the``        bad ending
 ``a <unk> on a bike``            unknown word
@@ -22,12 +21,12 @@ from itertools import islice, pairwise
 from showtell.metrics.ptb_tokenizer import TokenVocab
 
 UNKNOWN = "<unk>"
-_AT_ONCE = 5_000
+_CAPTIONS_AT_ONCE = 5_000
 Tokens = tuple[str, ...]
 
-# The first line is what ImageCaptioning.pytorch (captioning/models/AttModel.py, bad_endings) does not let a sentence
-# end on. The others are of the same kinds: prepositions that want a noun, conjunctions, determiners, "to be". Left
-# out is what people end captions on all the time: by, up, down, out, off, over, around, behind, outside, her.
+# The first line is that of ImageCaptioning.pytorch (captioning/models/AttModel.py, bad_endings). The others are of
+# the same kinds: prepositions that need a noun, conjunctions, determiners, "to be". People often end captions on by,
+# up, down, out, off, over, around, behind, outside and her, which are not here.
 _BAD_ENDINGS = """
 a an the in for at of with before after on upon near to is are am
 from into onto and or but nor while as that which whose than was were be his its their my your our
@@ -39,16 +38,16 @@ _JOINING = BAD_ENDINGS.union(_ALSO_JOINING.split())
 
 @dataclass(frozen=True)
 class CaptionStats:
-    """How the captions of a set of pictures read, one of each.
+    """Statistics of the captions of a set, one for each image.
 
     Attributes:
         repeated: Share of captions in which a word or phrase repeats.
-        bad_ending: Share of captions whose last word wants another.
-        unknown: Share of captions with ``<unk>`` or a word that no training caption has; None where none are known.
+        bad_ending: Share of captions whose last word needs another.
+        unknown: Share of captions with ``<unk>`` or a word of no training caption; None without training captions.
         words: Mean length in words.
         distinct_words: Different words in all captions together.
         distinct_captions: Share of captions that differ from all before them.
-        unseen: Share of captions that no training caption equals word for word; None where none are known.
+        unseen: Share of captions that no training caption equals word for word; None without training captions.
     """
 
     repeated: float
@@ -60,7 +59,7 @@ class CaptionStats:
     unseen: float | None
 
     def cells(self) -> dict[str, str]:
-        """Return each figure as it is shown, by its heading; shares are percentages."""
+        """Return each figure as text by its heading; shares are percentages."""
         return {TITLES[name]: shown(name, value) for name, value in asdict(self).items()}
 
 
@@ -76,7 +75,7 @@ TITLES = {
 
 
 class TrainingCaptions:
-    """What a captioner has read: its words, and whole captions.
+    """The words and the captions that a captioner was trained on.
 
     Args:
         captions: Of the training split.
@@ -88,37 +87,37 @@ class TrainingCaptions:
 
 
 def measure(captions: Sequence[str], training: TrainingCaptions | None) -> CaptionStats:
-    """Return how captions read.
+    """Return the statistics of captions.
 
     Args:
-        captions: One of each picture; at least one.
-        training: What their author has read; None: nobody knows.
+        captions: One of each image; at least one.
+        training: Captions that their author was trained on; None: unknown.
     """
     distinct = Counter(_tokens(captions))
 
-    def share(test: Callable[[Tokens], float]) -> float:
+    def mean(test: Callable[[Tokens], float]) -> float:
         return sum(count * test(caption) for caption, count in distinct.items()) / len(captions)
 
     return CaptionStats(
-        repeated=share(repeats),
-        bad_ending=share(ends_badly),
-        unknown=None if training is None else share(lambda one: not training.words.issuperset(one)),
-        words=share(len),
+        repeated=mean(repeats),
+        bad_ending=mean(ends_badly),
+        unknown=None if training is None else mean(lambda one: not training.words.issuperset(one)),
+        words=mean(len),
         distinct_words=len({word for caption in distinct for word in caption}),
         distinct_captions=len(distinct) / len(captions),
-        unseen=None if training is None else share(lambda one: one not in training.captions),
+        unseen=None if training is None else mean(lambda one: one not in training.captions),
     )
 
 
 def _tokens(captions: Iterable[str]) -> Iterator[Tokens]:
-    """Yield the tokens of each caption; few are held at a time, and each word once."""
+    """Yield the tokens of each caption; few are in memory at a time."""
     vocab, rest = TokenVocab(), iter(captions)
-    while some := list(islice(rest, _AT_ONCE)):
+    while some := list(islice(rest, _CAPTIONS_AT_ONCE)):
         yield from map(tuple, vocab.detokenize_ids(vocab.tokens(some)))
 
 
 def repeats(tokens: Sequence[str]) -> bool:
-    """Tell whether a word stands right behind itself, or two words come twice that do not both only join others."""
+    """Return whether a word follows itself, or a pair of words that are not both joining words comes twice."""
     pairs = Counter(pairwise(tokens))
     return any(
         first == second or (count > 1 and not {first, second} <= _JOINING)
@@ -127,12 +126,12 @@ def repeats(tokens: Sequence[str]) -> bool:
 
 
 def ends_badly(tokens: Sequence[str]) -> bool:
-    """Tell whether the last word wants another behind it; a caption without words does not end at all."""
+    """Return whether the last word needs another, or there is none."""
     return not tokens or tokens[-1] in BAD_ENDINGS
 
 
 def shown(name: str, value: float | None) -> str:
-    """Return a figure as text: shares as percentages, a count whole."""
+    """Return a figure as text: shares as percentages, counts as whole numbers."""
     if value is None:
         return "–"
     if name == "distinct_words":

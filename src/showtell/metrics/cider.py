@@ -1,4 +1,4 @@
-"""CIDEr-D: how much a candidate says what the references of its picture say and those of other pictures do not.
+"""CIDEr-D: TF-IDF-weighted n-grams that a candidate shares with the references of its image.
 
 Vedantam et al. 2015, equation 10 and section 6, as in tylin/coco-caption ``cider_scorer.py``: raw counts times
 log N - log df, candidate weights clipped to the reference's, a Gaussian (sigma 6) on the difference of lengths, mean
@@ -19,11 +19,11 @@ _SIGMA = 6.0
 
 @dataclass(frozen=True)
 class DocumentFrequency:
-    """In how many pictures n-grams are said: what makes a word rare.
+    """The number of images that hold each n-gram.
 
     Args:
         num_images: All images.
-        holding: For each order how many pictures' references hold each n-gram, by its number; n-grams without a
+        holding: For each order how many images' references hold each n-gram, by its number; n-grams without a
             number are in none. int64 [n-grams]
     """
 
@@ -36,7 +36,7 @@ class CiderD:
 
     Args:
         index: The references' n-grams.
-        frequencies: Those of a larger set that these references are a part of; None: they are the set.
+        frequencies: Of the set that these references are a part of; None: they are the whole set.
     """
 
     def __init__(self, index: NgramIndex, frequencies: DocumentFrequency | None = None) -> None:
@@ -49,11 +49,11 @@ class CiderD:
         self._weights, self._norms = self._weigh(index.references)
 
     def score_each(self, candidates: NgramTable, images: Integers) -> Floats:
-        """Score any number of candidates, each about the picture it names.
+        """Score any number of candidates.
 
         Args:
             candidates: N captions.
-            images: Number of the image that each is about, int64 [N].
+            images: Number of the image of each candidate, int64 [N].
 
         Returns:
             float64 [N], 0..10.
@@ -88,7 +88,7 @@ class CiderD:
     def _products(
         self, candidates: NgramTable, weight: Floats, order: int, images: Integers, pairs: CandRefPairs
     ) -> Floats:
-        """Return the clipped dot product of every candidate with each reference of its picture. [pairs]"""
+        """Return the clipped dot product of every candidate with each reference of its image. [pairs]"""
         found, group = self._index.find(candidates, order, images)
         groups = self._index.groups[order]
         number = groups.size[group]

@@ -55,7 +55,7 @@ class DiskDocumentFrequency:
         self._keys.append(joined)
         self._counts.append(np.concatenate(counts)[order_of_keys])
         self._numbers.append(order_of_keys)
-        self._samples.append(joined[_STRIDE // 2 :: _STRIDE])
+        self._samples.append(joined[_STRIDE // 2 :: _STRIDE].copy())
         self._starts.append(self._keys.length)
         self._sizes.append(sizes)
 

@@ -1,9 +1,8 @@
-"""METEOR 1.5 by Java's own program, for those who have it: the one score that is not ours.
+"""METEOR 1.5 by Java's own program, for those who have it: the only score computed by another program.
 
-Its synonyms and paraphrases are megabytes of tables, so that no small pure Python could have its digits. The package
-pycocoevalcap brings the program, Java runs it, and it reads our Penn Treebank tokens. Java is started once, when it
-is first needed, and then asked line by line. Language and encoding are set, for in a locale with a decimal comma it
-writes numbers that nobody can read.
+Its synonyms and paraphrases are megabytes of tables. The package pycocoevalcap brings the program, which reads our
+Penn Treebank tokens line by line. Java starts once, when it is first needed. Language and encoding are set because
+METEOR writes a decimal comma in some locales.
 
 Denkowski and Lavie 2014, "Meteor Universal: Language Specific Translation Evaluation for Any Target Language".
 """
@@ -29,16 +28,16 @@ _SETTINGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 
 
 class MeteorScorer(Protocol):
-    """Whatever gives METEOR of tokens."""
+    """Computes METEOR of tokens."""
 
     def score(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
     ) -> tuple[float, list[float]]:
-        """Return the score of the corpus and of each picture, 0..1; the former is not the mean of the latter."""
+        """Return the score of the corpus and of each image, 0..1; the former is not the mean of the latter."""
 
 
 def find_program() -> tuple[str, Path]:
-    """Return where Java and METEOR's program are.
+    """Return the paths of Java and of METEOR's program.
 
     Raises:
         MissingExtraError: pycocoevalcap is not installed, or has no METEOR.
@@ -63,7 +62,7 @@ def find_program() -> tuple[str, Path]:
 
 
 class Meteor:
-    """METEOR's program, kept running until it is closed.
+    """METEOR's program, which runs until it is closed.
 
     Raises:
         MissingExtraError: pycocoevalcap is not installed.
@@ -73,7 +72,7 @@ class Meteor:
     def __init__(self) -> None:
         self._java, self._program = find_program()
         self._process: subprocess.Popen[bytes] | None = None
-        self._complaints: IO[bytes] | None = None
+        self._stderr: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -84,66 +83,66 @@ class Meteor:
         self.close()
 
     def start(self) -> None:
-        """Start Java, unless it runs, and see that it answers: seconds that are best spent before anything else.
+        """Start Java, unless it runs, and check that it answers, which takes seconds.
 
         Raises:
             ScoreError: it does not start.
         """
         if self._process is not None:
             return
-        # A file, not a pipe: a pipe that nobody reads fills up, and then the program stands still.
-        self._complaints = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
+        # A file, not a pipe: a full pipe that nobody reads would block the program.
+        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
         command = [self._java, *_SETTINGS, "-Xmx2G", "-jar", str(self._program)]
         self._process = subprocess.Popen(
             [*command, "-", "-", "-stdio", "-l", "en", "-norm"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._complaints,
+            stderr=self._stderr,
         )
         self._count([["a", "dog"]], ["a", "dog"])
 
     def score(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
     ) -> tuple[float, list[float]]:
-        """Score one candidate per picture.
+        """Score one candidate per image.
 
         Args:
-            references: Tokens of every reference of every picture.
-            candidates: Tokens of each picture's candidate.
+            references: Tokens of every reference of every image.
+            candidates: Tokens of each image's candidate.
 
         Returns:
-            The score of the corpus, from all pictures' counts together, and each picture's; 0..1.
+            The score of the corpus, from the counts of all images, and that of each image; 0..1.
 
         Raises:
             ScoreError: Java does not start, or ended.
         """
         self.start()
         counts = []
-        with progress("METEOR", len(candidates), unit="pictures") as advance:
+        with progress("METEOR", len(candidates), unit="images") as advance:
             for captions, candidate in zip(references, candidates, strict=True):
                 counts.append(self._count(captions, candidate))
                 advance(1, "")
-        self._tell(f" {_SEPARATOR} ".join(["EVAL", *counts]))
-        pictures = [self._hear_number() for _ in counts]
-        return self._hear_number(), pictures
+        self._send(f" {_SEPARATOR} ".join(["EVAL", *counts]))
+        per_image = [self._receive_number() for _ in counts]
+        return self._receive_number(), per_image
 
     def close(self) -> None:
-        """End Java; it starts again where it is wanted again."""
+        """Stop Java; `score` starts it again."""
         if self._process is not None:
             self._process.kill()
             self._process.communicate()
             self._process = None
-        if self._complaints is not None:
-            self._complaints.close()
-            self._complaints = None
+        if self._stderr is not None:
+            self._stderr.close()
+            self._stderr = None
 
     def _count(self, references: Sequence[Sequence[str]], candidate: Sequence[str]) -> str:
-        """Return what METEOR counts in a candidate, as it writes it."""
+        """Return the statistics of a candidate as METEOR writes them."""
         captions = [*references, candidate]
-        self._tell(f" {_SEPARATOR} ".join(["SCORE", *(_line(tokens) for tokens in captions)]))
-        return self._hear()
+        self._send(f" {_SEPARATOR} ".join(["SCORE", *(_line(tokens) for tokens in captions)]))
+        return self._receive()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process is not None
         assert self._process.stdin is not None
         try:
@@ -152,7 +151,7 @@ class Meteor:
         except OSError as error:
             raise self._broken(str(error)) from error
 
-    def _hear(self) -> str:
+    def _receive(self) -> str:
         assert self._process is not None
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
@@ -160,31 +159,31 @@ class Meteor:
             raise self._broken("no answer")
         return line.decode().strip()
 
-    def _hear_number(self) -> float:
-        answer = self._hear()
+    def _receive_number(self) -> float:
+        answer = self._receive()
         try:
             return float(answer)
         except ValueError as error:
             raise self._broken(f"the answer {answer!r} in place of a number") from error
 
     def _broken(self, found: str) -> ScoreError:
-        """Say why Java does not go on, by its own last words where it had any."""
-        said = ""
-        if self._process is not None and self._complaints is not None:
+        """Stop Java and return the error, with the last line that it wrote to stderr."""
+        message = ""
+        if self._process is not None and self._stderr is not None:
             self._process.kill()
             self._process.wait()
-            self._complaints.seek(0)
-            said = self._complaints.read().decode(errors="replace").strip()
+            self._stderr.seek(0)
+            message = self._stderr.read().decode(errors="replace").strip()
         self.close()
-        last = said.splitlines()[-1].strip() if said else found
+        last = message.splitlines()[-1].strip() if message else found
         return ScoreError(
             "METEOR's program does not work",
             found=last,
-            mend=f"See that this works: {self._java} -Xmx2G -version; or leave --meteor out",
+            mend=f"Check that this works: {self._java} -Xmx2G -version; or leave --meteor out",
         )
 
 
 def _line(tokens: Sequence[str]) -> str:
-    """Return tokens as one line without what METEOR reads as the end of a caption; other spaces stay as they are."""
+    """Return tokens as one line without METEOR's separators; other spaces are kept."""
     text = " ".join(tokens).replace(_SEPARATOR, "").replace("\n", " ").replace("\r", " ")
     return text.replace("  ", " ")

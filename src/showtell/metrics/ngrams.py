@@ -1,8 +1,7 @@
 """N-gram counts of many captions as flat arrays, so that BLEU and CIDEr-D are a few sorts and joins.
 
 Words are integers, and an n-gram is one: its first n - 1 words' integer and its last word's, packed and numbered.
-Captions that come later share the numbers of the references and get new ones for what the references never said.
-Nothing is hashed: equal integers are equal words.
+Candidates share the numbers of the references; their other n-grams get new numbers. Nothing is hashed.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Captions:
-    """Many captions in a row.
+    """Many captions, concatenated.
 
     Args:
         words: Their words, as numbers below 2^24. int64 [words]
@@ -37,7 +36,7 @@ class Captions:
 
     @classmethod
     def of(cls, captions: Sequence[Sequence[int]]) -> Captions:
-        """Lay captions out in a row."""
+        """Concatenate captions."""
         lengths = np.fromiter(map(len, captions), np.int64, len(captions))
         return cls(np.fromiter(chain.from_iterable(captions), np.int64, int(lengths.sum())), lengths)
 
@@ -53,8 +52,8 @@ class NgramCounts:
         caption: Number of the caption. int64 [entries]
         ngram: Number of the n-gram. int64 [entries]
         count: Its occurrences, at least 1. int64 [entries]
-        fresh: Where in the captions' words those n-grams begin that had no number before, one place for each in the
-            order of their new numbers; none for single words. int64 [new n-grams]
+        fresh: Where in the captions' words the newly numbered n-grams begin, in the order of their numbers; none for
+            single words. int64 [new n-grams]
     """
 
     caption: Integers
@@ -78,10 +77,10 @@ class NgramTable:
 
 @dataclass(frozen=True)
 class RefNgramGroups:
-    """Which entries of the references are one n-gram of one picture.
+    """Which entries of the references are one n-gram of one image.
 
     Args:
-        key: Picture and n-gram, see `join`; ascending. int64 [groups]
+        key: Image and n-gram, see `join`; ascending. int64 [groups]
         start: Where each begins among the entries. int64 [groups]
         size: How many entries it has: references that hold the n-gram. int64 [groups]
     """
@@ -92,14 +91,14 @@ class RefNgramGroups:
 
 
 class NgramIndex:
-    """The n-grams of all references, numbered, and which picture each reference belongs to.
+    """The n-grams of all references, numbered, and the image of each reference.
 
     Args:
-        references: Every reference of every picture, picture by picture.
-        per_image: References of each picture. int64 [P]
+        references: Every reference of every image, image by image.
+        per_image: References of each image. int64 [P]
 
     Attributes:
-        references: Their counts, by picture, n-gram and caption.
+        references: Their counts, by image, n-gram and caption.
         groups: For each order.
     """
 
@@ -108,15 +107,15 @@ class NgramIndex:
         self.references_per_image = per_image
         self.first_reference: Integers = np.cumsum(per_image) - per_image  # [P]
         self._known: list[Integers] = []
-        picture = np.repeat(np.arange(self.num_images), per_image)  # [references]
+        image = np.repeat(np.arange(self.num_images), per_image)  # [references]
         slot = ragged_arange(per_image)
         bits = int(per_image.max(initial=1) - 1).bit_length()
         if self.num_images >> (63 - NGRAM_BITS - bits):
-            raise OverflowError(f"{self.num_images} pictures of up to {1 << bits} references")
+            raise OverflowError(f"{self.num_images} images of up to {1 << bits} references")
         self.groups: list[RefNgramGroups] = []
         orders = []
         for caption, ngram, fresh in self._number(references, learn=True):
-            key, count = _count((join(picture[caption], ngram) << bits) | slot[caption])
+            key, count = _count((join(image[caption], ngram) << bits) | slot[caption])
             slots, key = key & ((1 << bits) - 1), key >> bits
             start = group_starts(key)
             self.groups.append(RefNgramGroups(key[start], start, run_lengths(start, len(key))))
@@ -133,16 +132,16 @@ class NgramIndex:
         return NgramTable(tuple(orders), captions)
 
     def frequencies(self) -> list[Integers]:
-        """Return for each order the number of pictures whose references hold each n-gram. [n-grams]"""
+        """Return for each order the number of images whose references hold each n-gram. [n-grams]"""
         return [np.bincount(groups.key & NGRAM_MASK) for groups in self.groups]
 
     def find(self, candidates: NgramTable, order: int, images: Integers) -> tuple[Integers, Integers]:
-        """Return which entries of candidates their pictures' references hold, and in which group.
+        """Return the entries of candidates that their images' references hold, and their groups.
 
         Args:
             candidates: N captions.
             order: Of the n-grams, less one.
-            images: Number of the image that each is about, int64 [N].
+            images: Number of the image of each candidate, int64 [N].
 
         Returns:
             int64 [found], [found].
@@ -156,7 +155,7 @@ class NgramIndex:
         return found, place[found]
 
     def _number(self, captions: Captions, *, learn: bool) -> list[tuple[Integers, Integers, Integers]]:
-        """Return for each order the caption and the number of each n-gram said, and where new ones begin."""
+        """Return for each order the caption and the number of each n-gram, and where new ones begin."""
         words, lengths = captions.words, captions.lengths
         caption = np.repeat(np.arange(len(lengths)), lengths)  # [words]
         left = np.repeat(lengths, lengths) - ragged_arange(lengths)
@@ -176,11 +175,11 @@ class NgramIndex:
 
 
 class CandRefPairs:
-    """Every candidate beside each reference of its picture.
+    """Every candidate with each reference of its image.
 
     Args:
         index: The references.
-        images: Number of the image that each candidate is about, int64 [N].
+        images: Number of the image of each candidate, int64 [N].
 
     Attributes:
         candidate: Its number, ascending, int64 [pairs].
@@ -196,7 +195,7 @@ class CandRefPairs:
         self._shift = self.first - starts
 
     def place(self, candidate: Integers, reference: Integers) -> Integers:
-        """Return where the pairs of these candidates and references stand."""
+        """Return the places of the pairs of these candidates and references."""
         return self._shift[candidate] + reference
 
 
@@ -206,20 +205,20 @@ def ragged_arange(lengths: Integers) -> Integers:
 
 
 def join(caption: Integers, ngram: Integers) -> Integers:
-    """Pack the number of a caption (or picture) and of an n-gram into one sortable integer."""
+    """Pack the number of a caption (or image) and of an n-gram into one sortable integer."""
     return (caption << NGRAM_BITS) | ngram
 
 
 def _count(keys: Integers) -> tuple[Integers, Integers]:
-    """Return the different keys, ascending, and how often each is there."""
-    # Not np.unique: without places to return it hashes, and takes thirty times as long.
+    """Return the distinct keys, ascending, and their counts."""
+    # Not np.unique, which hashes when no indices are asked and takes thirty times as long.
     keys = np.sort(keys)
     start = group_starts(keys)
     return keys[start], run_lengths(start, len(keys))
 
 
 def _numbered(keys: Integers) -> tuple[Integers, Integers, Integers]:
-    """Return the different keys, ascending, each key's place among them, and where each stands first."""
+    """Return the distinct keys, ascending, each key's place among them, and where each is first."""
     order, keys = _sorted(keys)
     start = group_starts(keys)
     numbers = np.empty(len(keys), np.int64)
@@ -228,12 +227,12 @@ def _numbered(keys: Integers) -> tuple[Integers, Integers, Integers]:
 
 
 def _sorted(keys: Integers) -> tuple[Integers, Integers]:
-    """Return where keys stood, and the keys, ascending; equal ones in their order."""
+    """Return the stable sorting order of keys, and the sorted keys."""
     bits = len(keys).bit_length()
     if int(keys.max(initial=0)) >> (63 - bits):
         order = np.argsort(keys, kind="stable")
         return order, keys[order]
-    # Sorting values takes a third of the time of sorting places.
+    # Sorting values takes a third of the time of np.argsort.
     packed = np.sort((keys << bits) | np.arange(len(keys)))
     return packed & ((1 << bits) - 1), packed >> bits
 
@@ -241,10 +240,10 @@ def _sorted(keys: Integers) -> tuple[Integers, Integers]:
 def _renumbered(keys: Integers, known: Integers) -> tuple[Integers, Integers]:
     """Return the places of keys among the known ones, others numbered above these, and where the others begin."""
     place = np.searchsorted(known, keys)
-    strange = np.flatnonzero(known[np.minimum(place, len(known) - 1)] != keys if len(known) else keys >= 0)
-    _, numbers, first = _numbered(keys[strange])
-    place[strange] = len(known) + numbers
-    return place, strange[first]
+    new = np.flatnonzero(known[np.minimum(place, len(known) - 1)] != keys if len(known) else keys >= 0)
+    _, numbers, first = _numbered(keys[new])
+    place[new] = len(known) + numbers
+    return place, new[first]
 
 
 def group_starts(values: Integers) -> Integers:
@@ -255,7 +254,7 @@ def group_starts(values: Integers) -> Integers:
 
 
 def run_lengths(start: Integers, length: int) -> Integers:
-    """Return how long each run is, of values that are so many."""
+    """Return the length of each run of values, given their starts and their total number."""
     lengths = np.empty_like(start)
     np.subtract(start[1:], start[:-1], out=lengths[:-1])
     lengths[-1:] = length - start[-1:]

@@ -1,8 +1,8 @@
-"""The rules of coco-caption's tokenizer, found by asking it.
+"""The rules of coco-caption's tokenizer, found by experiments with it.
 
 The reference is CoreNLP 3.4.1's ``PTBTokenizer -preserveLines -lowerCase``. Like any lexer it takes, at each place,
-the rule that matches the longest text, the earlier rule of two; what a rule only looks at counts as matched. Its
-oddities are kept: they are part of every published score.
+the rule that matches the longest text, lookahead included, and the earlier rule of two. Its oddities are kept: they
+are part of every published score.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ class Rule:
     """One way to take a token.
 
     Args:
-        token: The text taken, and what is only looked at behind it. The former is the group ``token``.
-        normal: What the token is turned into, before lower-casing.
+        token: The text, as the group ``token``, and a lookahead.
+        normal: Normalizes the token, before lower-casing.
     """
 
     token: re.Pattern[str]
@@ -57,7 +57,7 @@ def _choice(words: str) -> str:
 
 
 def _read_classes() -> dict[str, str]:
-    """Return which characters the reference takes for what, as the inside of a regular expression's set."""
+    """Return the character classes of the reference, as the inside of a regular expression's set."""
     text = resources.files("showtell.metrics").joinpath("ptb_characters.json").read_text(encoding="utf-8")
     return {
         name: "".join("-".join(f"\\u{int(end, 16):04x}" for end in span.split("-")) for span in spans.split())
@@ -157,7 +157,7 @@ def _becomes(text: str) -> Callable[[str], str]:
     return lambda token: text
 
 
-# Text taken, text only looked at, what becomes of it
+# Token, lookahead, normalization
 _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     # Tags
     (_TAG, "", _spaced),
@@ -263,9 +263,12 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     ("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+|[\u2080-\u2089]+", "", _keep),
 ]
 
-RULES = [Rule(re.compile(f"(?P<token>{token})(?:{look})", re.ASCII), normal) for token, look, normal in _ROWS]
+RULES = [
+    Rule(re.compile(f"(?P<token>{token})(?:{lookahead})", re.ASCII), normal)
+    for token, lookahead, normal in _ROWS
+]
 
-# Texts in which a rule may look beyond a space
+# Texts in which a rule may match beyond a space
 CONTEXT = re.compile(
     rf"[<{_D}\t{_NBSP}\u2000-\u200a\u3000]|\. ?\."
     rf"|(?:[^A-Za-z \-][A-Za-z]*|(?:^|[ \-])[A-Za-z])\.(?:{_SPACE}|$)"

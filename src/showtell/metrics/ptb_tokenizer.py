@@ -1,9 +1,8 @@
 """Penn Treebank tokens exactly as coco-caption makes them, without Java.
 
-Line breaks inside a caption become spaces before anything else, so that no caption can shift its neighbours; the
-reference loses count there. Most captions are words between spaces, and few words are new: what stands between two
-spaces is tokenised once and remembered, unless the text around it could matter. So all captions of a block are cut at
-their spaces at once, and from there on are numbers.
+Line breaks inside a caption become spaces first, so that no caption shifts its neighbors; the reference loses count
+there. The text between two spaces, a chunk, is tokenized once and cached, unless its context could matter. So a batch
+of captions is split at its spaces at once, and is numbers afterwards.
 """
 
 from __future__ import annotations
@@ -23,18 +22,19 @@ _BREAK = re.compile(f"[{_BREAKS}]")
 _DROPPED = frozenset(["''", "'", "``", "`", "-LRB-", "-RRB-", "-LCB-", "-RCB-", *".?!,:-;", "--", "..."])
 MAX_CHUNKS = 1 << 15
 _END = "\n"
-# A chunk makes its caption be read as a whole: by itself, or where one ends in a full stop and the next begins so
+# Marks of chunks whose caption must be tokenized as a whole: alone, or where one ends in a full stop and the next
+# begins with one
 _CONTEXT, _BEGINS, _ENDS = 1, 2, 4
 
 
 def tokenize(captions: Sequence[str]) -> list[list[str]]:
-    """Return the tokens of each caption: lower-case, punctuation dropped. Each is tokenised on its own."""
+    """Return the tokens of each caption: lower-case, punctuation dropped. Each is tokenized on its own."""
     vocab = TokenVocab()
     return vocab.detokenize_ids(vocab.tokens(captions))
 
 
 class TokenVocab:
-    """Tokens as numbers, in the order in which they were first met; 0 is the empty token.
+    """Numbers of tokens, in the order of their first occurrence; 0 is the empty token.
 
     Attributes:
         texts: The token of each number.
@@ -66,10 +66,10 @@ class TokenVocab:
         return Captions(words, np.bincount(caption, many, len(tokens)).astype(np.int64))
 
     def detokenize_ids(self, tokens: Captions) -> list[list[str]]:
-        """Return the tokens themselves."""
-        said = [self.texts[number] for number in tokens.words.tolist()]
+        """Return the tokens as text."""
+        words = [self.texts[number] for number in tokens.words.tolist()]
         ends = np.cumsum(tokens.lengths).tolist()
-        return [said[end - length : end] for end, length in zip(ends, tokens.lengths.tolist(), strict=True)]
+        return [words[end - length : end] for end, length in zip(ends, tokens.lengths.tolist(), strict=True)]
 
     def number(self, token: str) -> int:
         """Return the number of a token, a new one for a new token."""
@@ -83,12 +83,12 @@ class TokenVocab:
 
 
 class _Chunks(dict[str, int]):
-    """What stands between two spaces, numbered, and the tokens of each."""
+    """Chunks, numbered, with the tokens of each."""
 
     def __init__(self, vocab: TokenVocab) -> None:
         super().__init__({_END: 0})
         self._vocab = vocab
-        # For each chunk: where its tokens begin, how many they are, and what its neighbours may be asked
+        # For each chunk: where its tokens begin, their number, and its marks
         self._pieces, self._start, self._many = array("q"), array("q", [0]), array("q", [0])
         self._marks = array("b", [0])
 
@@ -120,9 +120,9 @@ class _Chunks(dict[str, int]):
         if sum(map(text.count, _BREAKS)) >= max(len(captions), 1):
             captions = [_BREAK.sub(" ", caption) for caption in captions]
             text = _END.join(captions)
-        said = text.replace(_END, f" {_END} ").split(" ")
-        chunks = np.fromiter(map(self.__getitem__, said), np.int64, len(said))
-        del said
+        split = text.replace(_END, f" {_END} ").split(" ")
+        chunks = np.fromiter(map(self.__getitem__, split), np.int64, len(split))
+        del split
         caption = np.cumsum(chunks == 0)
         many, pieces = np.array(self._many)[chunks], np.array(self._pieces)
         start = np.array(self._start)[chunks]
@@ -130,7 +130,7 @@ class _Chunks(dict[str, int]):
         context = marks & _CONTEXT != 0
         context[1:] |= (marks[:-1] & _ENDS != 0) & (marks[1:] & _BEGINS != 0)
         if context.any():
-            # These captions are read as a whole: all their tokens stand for their first chunk
+            # All tokens of these captions are those of their first chunk
             apart = np.unique(caption[context])
             many[np.isin(caption, apart)] = 0
             wholes = [[self._vocab.number(token) for token in _lex(captions[at])] for at in apart.tolist()]

@@ -1,13 +1,12 @@
 """Rewards for training: CIDEr-D and linear BLEU of many samples at once, against the training captions.
 
-CIDEr-D is that of a report, with two differences that reward training needs: document frequencies come from all
-training captions whatever is scored, and captions are token ids that end with ``<eos>``, so that how a sentence ends
-is rewarded as well (without it models learn to stop after "a").
+CIDEr-D is that of evaluation, with two differences: document frequencies are those of all training captions, and
+captions are token ids that end with ``<eos>``, so that the ending is rewarded as well (without it models learn to
+stop after "a").
 
-BLEU is a matter of a whole corpus, and the BLEU-4 of most single captions is nothing. What one caption adds to the
-logarithm of the corpus's BLEU is, to first order, a sum over its words and its right n-grams (Tromble et al. 2008,
-"Lattice Minimum Bayes-Risk Decoding for Statistical Machine Translation", equation 3). The reward is that, less what
-the caption is shorter than its nearest reference.
+BLEU-4 of most single captions is 0. The contribution of a caption to the logarithm of the corpus's BLEU is, to first
+order, a sum over its words and its right n-grams (Tromble et al. 2008, "Lattice Minimum Bayes-Risk Decoding for
+Statistical Machine Translation", equation 3). The reward is that sum, with the brevity penalty of the caption.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ _USUAL_LENGTH = 10.0
 
 
 class Rewards:
-    """A weighted sum of CIDEr-D (0..10) and linear BLEU (about -1 where nothing is right, 0 for usual captions).
+    """A weighted sum of CIDEr-D (0..10) and linear BLEU (about -1 for a wrong caption, 0 for usual ones).
 
     Args:
-        references: Token ids of the captions of every training picture, ``<eos>`` included.
+        references: Token ids of the captions of every training image, ``<eos>`` included.
         cider: Weight of CIDEr-D.
         bleu: Weight of linear BLEU.
     """
@@ -48,8 +47,8 @@ class Rewards:
         """Return the reward of each sample, float64 [N].
 
         Args:
-            samples: Token ids, ``<eos>`` included where the sentence ended.
-            images: Number of the training picture that each is about, int64 [N].
+            samples: Token ids, ``<eos>`` included where the caption ended.
+            images: Number of the training image of each, int64 [N].
         """
         table = self._index.count(Captions.of(samples))
         total = np.zeros(len(samples))
@@ -61,13 +60,12 @@ class Rewards:
 
 
 def _linear(bleu: Bleu, table: NgramTable, images: Integers) -> Floats:
-    """Return what each caption adds to the logarithm of the corpus's BLEU-4, times its images. [N]
+    """Return the contribution of each caption to the logarithm of the corpus's BLEU-4, times the images. [N]
 
-    The brevity penalty is that of each caption by itself: that of the corpus would let all become short together
-    before it says so.
+    The brevity penalty is per caption: the corpus's would let all become short together.
     """
     counts = bleu.count(table, images)
-    worth = 1.0 / (ORDERS * _PRECISION * _RATIO ** np.arange(ORDERS))
+    gain_of_order = 1.0 / (ORDERS * _PRECISION * _RATIO ** np.arange(ORDERS))
     brevity = np.minimum(0.0, 1.0 - counts.reference / np.maximum(counts.length, 1))
-    gain: Floats = (worth @ counts.correct - counts.length) / _USUAL_LENGTH + brevity
+    gain: Floats = (gain_of_order @ counts.correct - counts.length) / _USUAL_LENGTH + brevity
     return gain

@@ -1,4 +1,4 @@
-"""ROUGE-L with the conventions of coco-caption: beta 1.2, best precision and best recall taken apart.
+"""ROUGE-L with the conventions of coco-caption: beta 1.2, best precision and recall over the references.
 
 Lin 2004, section 3.1, as in tylin/coco-caption ``rouge.py``. The longest common subsequence runs on the bits of one
 integer per caption (Hyyro 2004, "Bit-parallel LCS-length computation revisited"): one addition per word, for
@@ -14,24 +14,24 @@ from showtell.metrics.ngrams import Captions, Floats, Integers, ragged_arange
 
 _BETA_SQUARED = 1.2**2
 _BITS = 64
-_AT_ONCE = 2_048
+_PAIRS_AT_ONCE = 2_048
 
 
 def rouge_l(candidates: Captions, references: Captions, per_image: Integers) -> Floats:
-    """Score one candidate per picture.
+    """Score one candidate per image.
 
     Args:
         candidates: Their tokens. A caption without tokens counts as one empty word, as in coco-caption: two empty
             captions agree.
-        references: Of every picture, picture by picture.
+        references: Of every image, image by image.
         per_image: References of each, at least one. int64 [P]
 
     Returns:
         float64 [P], 0..1; the score of a corpus is their mean.
     """
     candidates, references = _never_empty(candidates), _never_empty(references)
-    picture = np.repeat(np.arange(len(candidates)), per_image)
-    common = _common_subsequences(candidates, references, picture)
+    image = np.repeat(np.arange(len(candidates)), per_image)
+    common = _common_subsequences(candidates, references, image)
     first = np.cumsum(per_image) - per_image
     precision = np.maximum.reduceat(common, first) / candidates.lengths
     recall = np.maximum.reduceat(common / references.lengths, first)
@@ -47,23 +47,23 @@ def _never_empty(captions: Captions) -> Captions:
     return Captions(np.insert(captions.words, ends[empty], 0), np.maximum(captions.lengths, 1))
 
 
-def _common_subsequences(candidates: Captions, references: Captions, picture: Integers) -> Integers:
-    """Return the length of the longest common subsequence of each reference and its picture's candidate. [pairs]"""
-    lengths = candidates.lengths[picture]
-    first, other_first = _starts(candidates)[picture], _starts(references)
-    common = np.empty(len(picture), np.int64)
+def _common_subsequences(candidates: Captions, references: Captions, image: Integers) -> Integers:
+    """Return the length of the longest common subsequence of each reference and its image's candidate. [pairs]"""
+    lengths = candidates.lengths[image]
+    first, other_first = _starts(candidates)[image], _starts(references)
+    common = np.empty(len(image), np.int64)
     # Pairs of about the same length go together, so that they need little padding.
     order = np.argsort(np.maximum(lengths, references.lengths), kind="stable")
     short = order[lengths[order] <= _BITS]
-    for begin in range(0, len(short), _AT_ONCE):
-        pairs = short[begin : begin + _AT_ONCE]
+    for begin in range(0, len(short), _PAIRS_AT_ONCE):
+        pairs = short[begin : begin + _PAIRS_AT_ONCE]
         ours = _padded(candidates.words, first[pairs], lengths[pairs], -1)
         theirs = _padded(references.words, other_first[pairs], references.lengths[pairs], -2)
         common[pairs] = _common_bits(ours, theirs, lengths[pairs])
     for pair in np.flatnonzero(lengths > _BITS).tolist():
-        said = candidates.words[first[pair] :][: lengths[pair]]
-        other = references.words[other_first[pair] :][: references.lengths[pair]]
-        common[pair] = _common_long(said.tolist(), other.tolist())
+        candidate = candidates.words[first[pair] :][: lengths[pair]]
+        reference = references.words[other_first[pair] :][: references.lengths[pair]]
+        common[pair] = _common_long(candidate.tolist(), reference.tolist())
     return common
 
 
