@@ -92,4 +92,4 @@ def test_what_is_saved_for_elsewhere_does_not_say_where_the_start_lay(
         if path.suffix in {".json", ".md", ".yaml"}
     ]
     assert not any(str(first.parent) in text for text in texts)
-    assert any(f"start: {first.name}" in text for text in texts)
+    assert any(f"init_from: {first.name}" in text for text in texts)
