@@ -164,8 +164,8 @@ def test_a_shipped_recipe_runs_by_the_commands_of_its_header_and_all_its_keys_ar
     reads = Reads(monkeypatch)
     if name == "demo":
         assert commands_of(name) == [["demo"]]
-        sizes = {"train_pictures": 12, "dev_pictures": 3, "test_pictures": 4}
-        run_demo(tmp_path, **sizes, overrides=small(load_recipe(name)), least_share=0.0)
+        sizes = {"num_train": 12, "num_dev": 3, "num_test": 4}
+        run_demo(tmp_path, **sizes, overrides=small(load_recipe(name)), min_accuracy=0.0)
         directory, data, split = tmp_path / "run", tmp_path / "set", "test"
     else:
         source = published(name.split("-", maxsplit=1)[0])

@@ -193,7 +193,7 @@ def test_a_picture_without_a_real_region_is_refused(name: str) -> None:
     [(StackedSpec, "region_dim"), (AttentionOnAttentionSpec, "region_dim"), (TransformerSpec, "hidden")],
 )
 def test_heads_that_cannot_share_the_width_are_refused(spec: Any, width: str) -> None:
-    with pytest.raises(ValidationError, match=f"{width} 10 cannot be shared by 4 heads"):
+    with pytest.raises(ValidationError, match=f"{width} 10 is not a multiple of heads, 4"):
         spec(**{width: 10}, heads=4)
 
 

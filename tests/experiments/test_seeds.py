@@ -89,7 +89,7 @@ def test_finished_seeds_of_another_recipe_are_refused(
 def test_a_place_that_holds_something_else_is_refused(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
-    with pytest.raises(DataError, match=r"found prepared set, format \d; expected showtell seeds"):
+    with pytest.raises(DataError, match=r"is not a showtell seeds: found a prepared set"):
         train_seeds(toy_recipe, 2, data=toy_set.directory, out=toy_set.directory)
     with pytest.raises(ConfigError, match=r"--seeds 0 cannot be used: expected 1 to 100"):
         train_seeds(toy_recipe, 0, data=toy_set.directory, out=tmp_path / "seeds")

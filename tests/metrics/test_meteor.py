@@ -118,7 +118,7 @@ def test_missing_java_and_missing_package_are_named(
         Meteor()
     (tmp_path / "packages" / "pycocoevalcap" / "meteor" / "meteor-1.5.jar").unlink()
     with pytest.raises(
-        MissingExtraError, match=r"a pycocoevalcap without meteor-1\.5\.jar.*showtell\[meteor\]"
+        MissingExtraError, match=r"a pycocoevalcap without meteor-1\.5\.jar.*install -e '\.\[meteor\]'"
     ):
         Meteor()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
