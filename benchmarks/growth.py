@@ -202,7 +202,7 @@ def _tiny_checkpoint(folder: Path) -> Path:
         tokenizer=tokenizer,
         encoder=encoder,
         include_encoder=True,
-        search=DecodingOptions(method="greedy", max_tokens=4),
+        generation=DecodingOptions(method="greedy", max_tokens=4),
         about={},
     )
     return directory

@@ -60,7 +60,7 @@ class Subject:
 
 def open_subject(setting: Setting) -> Subject:
     """Return the captioner that was given, or one of random weights."""
-    from showtell.inference.backend import TorchBackend
+    from showtell.inference.torch_backend import TorchBackend
 
     path = setting.captioner or random_checkpoint(setting.folder)
     loaded = load_checkpoint(path, encoder_weights=setting.encoder_weights)
@@ -95,7 +95,7 @@ def random_checkpoint(folder: Path) -> Path:
         tokenizer=tokenizer,
         encoder=encoder,
         include_encoder=True,
-        search=DecodingOptions(beam_size=3, min_tokens=WORDS, max_tokens=WORDS),
+        generation=DecodingOptions(beam_size=3, min_tokens=WORDS, max_tokens=WORDS),
         about={},
     )
     return directory
