@@ -87,7 +87,7 @@ class AdaptiveDecoder(RecurrentDecoder):
         """Project the image and its regions once; the LSTM starts from zeros."""
         check_regions(features)
         values = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, H]
-        zeros = self.output.weight.new_zeros(len(features.pooled), num_hypotheses, self.spec.hidden)
+        zeros = self.output.weight.new_zeros(features.pooled.shape[0], num_hypotheses, self.spec.hidden)
         return AdaptiveState(
             hidden=zeros,
             cell=zeros,

@@ -144,11 +144,11 @@ class AttentionOnAttentionDecoder(RecurrentDecoder):
             regions = refine(regions, features.mask)
         real = features.mask.unsqueeze(2)
         image = regions.masked_fill(~real, 0).sum(dim=1) / real.sum(dim=1)  # [P, M]
-        zeros = self.output.weight.new_zeros(len(regions), num_hypotheses, self.spec.hidden)
+        zeros = self.output.weight.new_zeros(regions.shape[0], num_hypotheses, self.spec.hidden)
         return AttentionOnAttentionState(
             hidden=zeros,
             cell=zeros,
-            context=self.output.weight.new_zeros(len(regions), num_hypotheses, self.spec.region_dim),
+            context=self.output.weight.new_zeros(regions.shape[0], num_hypotheses, self.spec.region_dim),
             image=image.to(regions.dtype),
             keys=split_heads_contiguous(self.key_proj(regions), self.spec.heads),  # [P, N, R, M/N]
             values=split_heads_contiguous(self.value_proj(regions), self.spec.heads),

@@ -85,7 +85,7 @@ class StackedDecoder(RecurrentDecoder):
         """Project the image and its regions once; both LSTMs start from zeros."""
         check_regions(features)
         regions = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
-        zeros = self.output.weight.new_zeros(len(features.pooled), num_hypotheses, 2, self.spec.hidden)
+        zeros = self.output.weight.new_zeros(features.pooled.shape[0], num_hypotheses, 2, self.spec.hidden)
         return StackedState(
             hidden=zeros,
             cell=zeros,

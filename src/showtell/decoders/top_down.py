@@ -89,7 +89,7 @@ class TopDownDecoder(RecurrentDecoder):
         check_regions(features)
         values = self.region_dropout(torch.relu(self.region_proj(features.regions)))  # [P, R, M]
         image = self.dropout(torch.relu(self.image_proj(features.pooled)))  # [P, E]
-        zeros = self.output.weight.new_zeros(len(features.pooled), num_hypotheses, 2, self.spec.hidden)
+        zeros = self.output.weight.new_zeros(features.pooled.shape[0], num_hypotheses, 2, self.spec.hidden)
         return TopDownState(
             hidden=zeros,
             cell=zeros,

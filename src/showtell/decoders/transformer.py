@@ -128,7 +128,7 @@ class TransformerDecoder(BaseDecoder):
             for proj in (self.key_proj, self.value_proj)
         )
         keys, values = (part.view(*part.shape[:3], self.spec.layers, -1) for part in (keys, values))
-        size = (len(keys), num_hypotheses, self.spec.heads, 0, 2 * self.spec.layers, keys.shape[-1])
+        size = (keys.shape[0], num_hypotheses, self.spec.heads, 0, 2 * self.spec.layers, keys.shape[-1])
         return TransformerState(keys.new_zeros(size), keys, values, features.mask)
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState, Tensor]:
