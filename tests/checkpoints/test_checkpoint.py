@@ -112,15 +112,13 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(run: Path, tmp_path: Path)
         load_checkpoint(copy)
 
 
-@pytest.mark.parametrize(
-    ("found", "mend"), [(1, "Train it again, or bundle it again"), (99, "Use the version")]
-)
-def test_another_format_is_refused(run: Path, tmp_path: Path, found: int, mend: str) -> None:
+@pytest.mark.parametrize("found", [1, 99])
+def test_another_format_is_refused(run: Path, tmp_path: Path, found: int) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(run / "best", copy)
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     (copy / "config.json").write_text(json.dumps(config | {"format": found}), encoding="utf-8")
-    with pytest.raises(CheckpointError, match=f"format {found}.*{mend}"):
+    with pytest.raises(CheckpointError, match=f"format {found}.*Train it again"):
         load_checkpoint(copy)
 
 
