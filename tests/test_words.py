@@ -24,8 +24,8 @@ PROSE = [
 ]
 NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 DOCUMENTS = ("README.md", "CHANGELOG.md", "CONTRIBUTING.md")
-PENDING = {"README.md", "cli", "config", "docs"}  # fmt: skip
-"""Rooms and files that are not held to the list yet."""
+QUOTED = re.compile(r"docs/results/[^/]+/README\.md")
+"""Result pages quote the captions of humans, who use any word."""
 
 
 def banned_parts(name: str) -> list[str]:
@@ -73,8 +73,9 @@ def prose_of_text(text: str) -> Iterator[tuple[int, str]]:
 
 def problems_of(path: Path, text: str) -> list[str]:
     """Return one line for each word in a file that is not used here."""
-    names = [(1, part) for part in path.parts]
+    names = []
     if path.suffix == ".py":
+        names = [(1, part) for part in path.parts]
         names += identifiers(ast.parse(text))
         prose = prose_of_python(text)
     else:
@@ -98,8 +99,8 @@ def rooms(root: Path) -> dict[str, list[Path]]:
     documents = (root / name for name in DOCUMENTS)
     found: dict[str, list[Path]] = {}
     for path in sorted((*package, *documents, *(root / "docs").rglob("*.md"))):
-        if path.is_file():
-            relative = path.relative_to(root)
+        relative = path.relative_to(root)
+        if path.is_file() and not QUOTED.fullmatch(relative.as_posix()):
             room = relative.relative_to(PACKAGE if relative.is_relative_to(PACKAGE) else Path()).parts[0]
             found.setdefault(room, []).append(relative)
     return found
@@ -115,8 +116,6 @@ def problems_in(root: Path, room: str) -> list[str]:
 
 @pytest.mark.parametrize("room", sorted(rooms(ROOT)))
 def test_the_fields_words_are_used(room: str) -> None:
-    if room in PENDING:
-        pytest.skip("not held to the list yet")
     problems = problems_in(ROOT, room)
     assert not problems, "\n".join(problems)
 
@@ -128,7 +127,6 @@ def test_every_room_is_held_to_the_list() -> None:
     }
     assert expected <= rooms(ROOT).keys()
     assert rooms(ROOT).keys() >= {"README.md"}
-    assert rooms(ROOT).keys() | {"docs"} >= PENDING
 
 
 @pytest.mark.parametrize(
