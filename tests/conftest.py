@@ -265,7 +265,7 @@ def ready_graphs(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
             shutil.copy(directory / name, place)
 
     def copy_decoder(decoder: Any, width: int, state: Any, place: Path) -> None:
-        for name in ("begin.onnx", "begin.onnx.data", "step.onnx", "step.onnx.data"):
+        for name in ("init.onnx", "init.onnx.data", "step.onnx", "step.onnx.data"):
             shutil.copy(directory / name, place)
 
     monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)

@@ -336,7 +336,13 @@ def test_scoring_sorts_as_often_for_any_number_of_captions_of_a_block(
 def test_scoring_files_keeps_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caption_table, "CAPTIONS_AT_ONCE", 4)
     monkeypatch.setattr(blocks, "BLOCK_IMAGES", 2)
-    tokenized = counted(monkeypatch, ptb._Chunks, "tokens")
+    tokenized, tokens = [], ptb._Chunks.tokens
+
+    def counting(self: Any, captions: Any) -> Any:
+        tokenized.append(len(captions))
+        return tokens(self, captions)
+
+    monkeypatch.setattr(ptb._Chunks, "tokens", counting)
     truth, captions = tmp_path / "references.jsonl", tmp_path / "candidates.jsonl"
     rows = [
         {"key": f"{key}{number}", "captions": REFERENCES[key]} for number in range(5) for key in REFERENCES
@@ -345,8 +351,8 @@ def test_scoring_files_keeps_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     captions.write_text("".join(json.dumps({"key": row["key"], "caption": "a dog"}) + "\n" for row in rows))
     score_files(truth, captions)
     # Six captions a round of three images; each is tokenized once, at most four of them together
-    assert max(map(len, tokenized)) == 4
-    assert sum(map(len, tokenized)) == 3 * 5 * (2 + 1)
+    assert max(tokenized) == 4
+    assert sum(tokenized) == 3 * 5 * (2 + 1)
 
 
 def test_a_reward_reads_the_samples_and_no_reference_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -242,7 +242,7 @@ def test_metadata_that_make_no_sense_are_refused(
 @pytest.mark.parametrize("name", ["resnet18", "resnet34", "small", "timm:densenet169"])
 def test_a_layout_is_refused_where_there_is_no_choice(name: str) -> None:
     with pytest.raises(
-        ConfigError, match=rf"'encoder\.stride_in': .*{name} has one layout only; leave the key out"
+        ConfigError, match=rf"'encoder\.stride_in': .*{name} has a single layout; leave the key out"
     ):
         parse_recipe({"encoder": {"name": name, "stride_in": "conv2"}}, "the recipe")
 
@@ -261,7 +261,7 @@ def test_layout_that_nobody_told_is_said_on_stderr(
     assert (encoder.spec.stride_in, encoder.stride_known) == ("conv2", False)
     assert "does not name its stride layout: assuming conv2" in capsys.readouterr().err
     build_encoder(EncoderSpec(preprocessing=SMALL_IMAGES, stride_in="conv1"), weights=path)
-    resnet18(write_weights())  # has one layout only
+    resnet18(write_weights())  # has a single layout
     assert capsys.readouterr().err == ""
 
 

@@ -50,7 +50,8 @@ def test_broken_torchvision_is_told_with_cause_and_cure(fake_timm: Path) -> None
 def test_absent_timm_or_torchvision_is_told_with_the_extra(fake_timm: Path) -> None:
     fake_timm.write_text(ABSENT)
     with pytest.raises(
-        MissingExtraError, match=r"ModuleNotFoundError: No module named 'torchvision'.*showtell\[timm\]"
+        MissingExtraError,
+        match=r"ModuleNotFoundError: No module named 'torchvision'.*install -e '\.\[timm\]'",
     ):
         build_encoder(EncoderSpec(name="timm:densenet169"))
 

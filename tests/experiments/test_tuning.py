@@ -253,7 +253,7 @@ def test_misuse_is_told_before_anything_is_made(
         with pytest.raises(ConfigError, match=r"tuning uses a single process: found several"):
             run(trials=1)
     monkeypatch.setitem(sys.modules, "optuna", None)
-    with pytest.raises(MissingExtraError, match=r"optuna is not available.*showtell\[tune\]"):
+    with pytest.raises(MissingExtraError, match=r"optuna is not available.*install -e '\.\[tune\]'"):
         run(trials=1)
     assert not (tmp_path / "tuned").exists()
 

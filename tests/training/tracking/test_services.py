@@ -205,7 +205,9 @@ def test_a_missing_package_is_named_with_its_extra(
     for loaded in [known for known in sys.modules if known == module or known.startswith(f"{module}.")]:
         monkeypatch.delitem(sys.modules, loaded)
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(MissingExtraError, match=rf"the tracker '{name}' is not available.*showtell\[track\]"):
+    with pytest.raises(
+        MissingExtraError, match=rf"the tracker '{name}' is not available.*install -e '\.\[track\]'"
+    ):
         require_trackers([name])
 
 
