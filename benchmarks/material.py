@@ -24,9 +24,9 @@ from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import EncoderSpec, build_encoder
 from showtell.encoders.resnet import ResNet
+from showtell.images.listing import list_images
 from showtell.images.load import load_image
 from showtell.inference.captioner import Captioner
-from showtell.inference.predict import list_images
 from showtell.system.safetensors import save_tensors
 from showtell.tokenizer import Tokenizer
 

@@ -1,8 +1,9 @@
 """Hugging Face's captioners of usual size, built from their configurations with random weights.
 
-ViT-GPT2 is a ViT-base encoder with a GPT-2 decoder (239 million parameters), BLIP-base a ViT-base at 384 pixels with a
-BERT-base decoder (224 million). Both generate with the same beam size and a fixed number of new tokens; random weights
-take the same time as trained ones. Images are decoded and resized as ours are, in as many threads, one batch ahead.
+ViT-GPT2 is a ViT-base encoder with a GPT-2 decoder (239 million parameters), BLIP-base a ViT-base at 384 pixels with
+a BERT-base decoder (224 million). Both generate with the same beam size and a fixed number of new tokens; random
+weights take the same time as trained ones. Images are decoded and resized as ours are, in as many threads, one batch
+ahead.
 """
 
 from __future__ import annotations

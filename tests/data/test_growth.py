@@ -19,8 +19,8 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.data import features, prepared, validate
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.token_table import TokenTable
+from showtell.images.listing import list_images
 from showtell.images.load import ImageInfo
-from showtell.inference.predict import list_images
 
 CONSTANT = 32_000
 FEW_EXAMPLES, FEW_NAMES = 64, 400

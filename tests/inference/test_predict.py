@@ -17,9 +17,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from showtell.errors import ConfigError, DataError, ImageError
+from showtell.images.listing import _natural, list_images
 from showtell.images.load import load_image
 from showtell.inference.captioner import Captioner
-from showtell.inference.predict import _natural, caption_files, list_images
+from showtell.inference.predict import caption_files
 
 Write = Callable[[Path, Iterable[str]], None]
 

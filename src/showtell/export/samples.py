@@ -14,9 +14,9 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.data.prepared import PreparedSet
 from showtell.data.scenes import draw, make_scene
 from showtell.errors import DataError, ImageError
+from showtell.images.listing import list_images
 from showtell.images.load import load_image
 from showtell.images.preprocess import preprocess_image
-from showtell.inference.predict import list_images
 from showtell.system.atomic import MANIFEST
 from showtell.system.console import note
 

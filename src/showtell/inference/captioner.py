@@ -27,6 +27,7 @@ from showtell.config.generation import DecodingOptions, override
 from showtell.config.preprocessing import Preprocessing
 from showtell.errors import ConfigError, ImageError
 from showtell.generation import Hypothesis
+from showtell.images.listing import list_images
 from showtell.images.load import ImageSource
 from showtell.images.preprocess import load_and_preprocess
 from showtell.inference.backend import Backend, load_backend
@@ -313,8 +314,6 @@ def _expand_folders(images: Iterable[ImageSource]) -> Iterator[ImageSource]:
     """Yield images, and in place of a folder its images; one without images is itself the image in error."""
     for source in images:
         if isinstance(source, str | Path) and _is_folder(source):
-            from showtell.inference.predict import list_images
-
             yield from list_images([Path(source)])[0] or [source]
         else:
             yield source
