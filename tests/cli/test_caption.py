@@ -77,7 +77,7 @@ def test_some_failed_is_exit_code_3_and_told_on_stderr(caption: Run, pictures: P
         (["--greedy", "--top-k", "3"], "conflicting decoding options: found greedy and sample"),
         (["--beam-size", "0"], "'beam_size': Input should be greater than or equal to 1"),
         (["--batch-size", "0"], "batch_size is out of range"),
-        (["--min-tokens", "9"], "'min_tokens': Value error, more than max_tokens, 8"),
+        (["--min-tokens", "9"], "'min_tokens': more than max_tokens, 8"),
     ],
 )
 def test_misuse_is_exit_code_2(caption: Run, pictures: Path, options: list[str], words: str) -> None:

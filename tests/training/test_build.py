@@ -107,7 +107,7 @@ def test_mirror_images_are_not_looked_at_again_where_both_looks_are_averaged(
     ).encoder
     rows = np.arange(4)
     memories = open_feature_source(
-        toy_set, encoder, tmp_path / "kept", rows=rows[:2], mirrored=rows[1:], regions=regions
+        toy_set, encoder, tmp_path / "kept", rows=rows[:2], flipped=rows[1:], regions=regions
     )
     assert len(list((tmp_path / "kept").iterdir())) == 1
     seen = memories.load(rows[1:], np.array([True, False, True]))
@@ -168,7 +168,12 @@ def test_a_checkpoint_holds_the_statistics_that_fit_its_weights(
     train(parse_recipe(values, "recipe"), data=toy_set.directory, out=run, features=tmp_path / "features")
     state = state_of(run)
     last = load_checkpoint(run / "last").model.decoder.state_dict()
-    for name in ("norm.norm.running_mean", "norm.norm.running_var", "norm.norm.weight", "picture.weight"):
+    for name in (
+        "image_norm.norm.running_mean",
+        "image_norm.norm.running_var",
+        "image_norm.norm.weight",
+        "image_proj.weight",
+    ):
         assert torch.equal(last[name], state[f"ema.decoder.{name}"])
         assert not torch.equal(last[name], state[f"model.decoder.{name}"])
     best = load_checkpoint(run / "best").model.decoder.state_dict()

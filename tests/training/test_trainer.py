@@ -486,7 +486,7 @@ def test_a_checkpoint_with_its_encoder_needs_nothing_else(
     weights.unlink()
     assert load_checkpoint(tmp_path / "with").model.encoder is not None
     with pytest.raises(
-        EncoderError, match=r"not in their place: found no file .*weights\.safetensors\. .*--encoder-weights"
+        EncoderError, match=r"are missing: found no file .*weights\.safetensors\. .*--encoder-weights"
     ):
         load_checkpoint(tmp_path / "without")
 
@@ -703,6 +703,6 @@ def test_a_run_of_an_earlier_format_is_refused_in_one_line(
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     path = tmp_path / "run" / "manifest.json"
     path.write_text(path.read_text(encoding="utf-8").replace('"format": 2', '"format": 1'), encoding="utf-8")
-    with pytest.raises(DataError, match=r"format 1; expected showtell run, format 2\. .*again") as caught:
+    with pytest.raises(DataError, match=r"format 1; expected format 2\. .*again") as caught:
         train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert "\n" not in str(caught.value)

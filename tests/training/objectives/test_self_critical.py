@@ -169,7 +169,7 @@ def test_a_frozen_encoder_looks_once_at_a_live_picture(trainable: bool, looks: i
     model, calls = CaptioningModel(decoder, encoder).train(), []
     encoder.register_forward_hook(lambda *_: calls.append(1))
     pictures = torch.zeros(PICTURES, 32, 32, 3, dtype=torch.uint8)
-    batch = replace(make_batch(), memory=pictures)
+    batch = replace(make_batch(), inputs=pictures)
     build(fives)(model, batch, 0)
     assert len(calls) == looks
 
@@ -209,7 +209,7 @@ def test_sentences_that_have_ended_leave_and_the_others_stay_their_pictures() ->
     lengths = torch.tensor([[3, 0, 6], [1, 1, 1], [2, 5, 9]])
     reciter = Reciter(lengths)
     objective = build(lambda *_: np.zeros(0), samples=3)
-    said = objective._say(SimpleNamespace(decoder=reciter), make_batch().inputs, greedy=False)  # type: ignore[arg-type]
+    said = objective._generate(SimpleNamespace(decoder=reciter), make_batch().inputs, greedy=False)  # type: ignore[arg-type]
     wanted = []
     for number, length in enumerate(lengths.flatten().tolist()):
         words = [4 + number] * min(length, MAX_WORDS + 1) + [EOS]
