@@ -40,7 +40,7 @@ STAGES = (
 )
 TRAINING = (
     ("captioned set", "COCO, Flickr, CSV, folder, …", "data/sources/"),
-    ("prepare", "validate, split, Parquet", "data/prepared.py"),
+    ("prepare", "validate, split, Arrow", "data/prepared.py"),
     ("features", "encoder run once, float16 on disk", "data/features.py"),
     ("train", "cross-entropy, then rewards", "training/trainer.py"),
     ("evaluate", "BLEU, ROUGE-L, CIDEr-D", "metrics/"),

@@ -79,7 +79,7 @@ def test_a_prepared_set_lends_its_split(
         num_compare=50,
     )
     assert written.config.parity is not None
-    assert written.config.parity.images == len(toy_set.split_rows("dev"))
+    assert written.config.parity.num_images == len(toy_set.split_rows("dev"))
 
 
 def spoil(path: Path, *, words: bool) -> None:

@@ -35,7 +35,7 @@ def average_checkpoints(
 
     Raises:
         CheckpointError: decoders, vocabularies or encoders differ, or an encoder was fine-tuned.
-        ConfigError: weights of another number, negative or all 0.
+        ConfigError: wrong number of weights, or weights negative or all zero.
     """
     weights = _normalized(weights, len(checkpoints))
     first, last = checkpoints[0], checkpoints[-1]

@@ -57,9 +57,7 @@ def command(
     ] = None,
     encoder_weights: EncoderWeights = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
-    recursive: Annotated[
-        bool, typer.Option("--recursive", "-r", help="Include the folders of folders.")
-    ] = False,
+    recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")] = False,
     device: Device = "auto",
     threads: Threads = 0,
 ) -> None:

@@ -11,10 +11,12 @@ attention. For the word y_{t-1} read at time t, and regions a_i:
     h_t, c_t = LSTM([E y_{t-1}, z_t], h_{t-1}, c_{t-1})          (equations 1 to 3)
     p_t      = softmax(L_o tanh(E y_{t-1} + L_h h_t + L_z z_t))  (equation 7, deep output)
 
-One change: the encoder's regions are projected to the width M first (linear, ReLU, dropout), which costs less and
-overfits less than attention over all of the encoder's channels.
+Changes: the a_i are the encoder's regions projected to the width M (linear, ReLU, dropout), which costs less and
+overfits less than attention over all of its D channels, while h_0 and c_0 come from the mean of the unprojected ones;
+beta_t has a value for each of the M channels in place of one; the deep output has a tanh, as in the authors' code.
 
-Shapes: P images, K hypotheses of each, T tokens, R regions, E word width, H LSTM width, A attention width.
+Shapes: P images, K hypotheses of each, T tokens (N in all, without padding), R regions of D channels, M projected
+channels, E embedding size, H LSTM size, A attention size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -62,7 +64,7 @@ class AttentionDecoder(RecurrentDecoder):
         spec: Sizes and dropout.
         vocabulary: Number of tokens V.
         encoder_width: Channels D of the encoder's regions and pooled vector.
-        pad_id: The token whose vector is zero.
+        pad_id: Id of the padding token, whose embedding is zero.
     """
 
     def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:

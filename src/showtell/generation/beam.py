@@ -112,7 +112,7 @@ class _Beam:
                 )
 
     def filter(self, rows: npt.NDArray[np.int64]) -> None:
-        """Keep these rows alone."""
+        """Keep only these rows."""
         self.rows, self.totals = self.rows[rows], self.totals[rows]
         self.sequences = self.sequences.filter(rows)
 

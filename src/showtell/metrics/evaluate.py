@@ -228,7 +228,7 @@ class Scorer:
     def _sign(self, per_image: Integers) -> str:
         """Return the signature of scores of images with these numbers of references.
 
-        showtell:0.1.0|tok:ptb-3.4.1|refs:5|images:1000|metrics:bleu4+rouge-l+cider-d|df:evaluated
+        showtell:0.2.0|tok:ptb-3.4.1|refs:5|images:1000|metrics:bleu4+rouge-l+cider-d|df:evaluated
         """
         fewest, most, total = per_image.min(), per_image.max(), len(self._table)
         # METEOR follows BLEU, as in coco-caption.

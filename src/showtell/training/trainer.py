@@ -411,7 +411,7 @@ class Trainer:
         save_evaluation(best, parts.prepared, evaluation, parts.tokenizer, parts.encoder.grid)
 
     def _add_encoder(self, best: Path, evaluation: Evaluation) -> None:
-        """Write a checkpoint without its encoder again, with it."""
+        """Rewrite a checkpoint with the encoder included."""
         if (best / ENCODER).exists():
             return
         loaded = load_checkpoint(best, with_encoder=False)
