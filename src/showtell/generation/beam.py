@@ -144,7 +144,7 @@ def beam_search(
         if not alive.size:
             return beam.best()
         state = state.reorder(like(parents, features.pooled))
-        if should_shrink_batch(state, alive.size, len(beam.rows)):
+        if should_shrink_batch(alive.size, len(beam.rows)):
             state = state.filter(like(alive, features.pooled))
             beam.filter(alive)
         tokens = beam.sequences.ids[:, :, -1]

@@ -66,7 +66,7 @@ def generate(
         parents = np.tile(np.arange(num_hypotheses), (len(rows), 1)) if step else first  # [P, K]
         sequences = sequences.append(tokens, chosen, gather_attention(weights, parents))
         kept = np.flatnonzero(alive.any(axis=1))
-        if should_shrink_batch(state, kept.size, len(rows)):
+        if should_shrink_batch(kept.size, len(rows)):
             state, sequences = state.filter(like(kept, features.pooled)), sequences.filter(kept)
             rows, alive, tokens = rows[kept], alive[kept], tokens[kept]
     return [ranked(hypotheses) for hypotheses in finished]

@@ -102,9 +102,6 @@ def gather_attention(weights: Array | None, parents: npt.NDArray[np.int64]) -> n
     return to_numpy(weights).astype(np.float32)[np.arange(len(parents))[:, None], parents]
 
 
-def should_shrink_batch(state: Any, num_alive: int, batch_size: int) -> bool:
-    """Return whether to remove finished images from the batch: copying pays off once a quarter is finished.
-
-    A state without ``filter`` carries them along; the captions are the same.
-    """
-    return hasattr(state, "filter") and num_alive <= _SHRINK_BELOW * batch_size
+def should_shrink_batch(num_alive: int, batch_size: int) -> bool:
+    """Return whether to remove finished images from the batch: copying pays off once a quarter is finished."""
+    return num_alive <= _SHRINK_BELOW * batch_size

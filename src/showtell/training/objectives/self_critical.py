@@ -89,7 +89,7 @@ class SelfCriticalObjective:
                 first = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
                 state = state.reorder(first)
                 places, tokens, alive = (part.gather(1, first) for part in (places, tokens, alive))
-            if should_shrink_batch(state, int(has_alive.sum()), len(has_alive)):
+            if should_shrink_batch(int(has_alive.sum()), len(has_alive)):
                 state = state.filter(has_alive.nonzero().squeeze(1))
                 places, tokens, alive = places[has_alive], tokens[has_alive], alive[has_alive]
             logits, state, _ = model.decoder.step(tokens, state)  # type: ignore[arg-type]
