@@ -6,21 +6,18 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from showtell.checkpoints.hub import find_checkpoint
 from showtell.config.generation import override
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError
-from showtell.inference.backend import Backend, load_backend
+from showtell.inference.backend import load_backend, require_torch
 from showtell.inference.captioner import Captioner
-from showtell.inference.onnx_backend import OnnxBackend
+from showtell.inference.onnx_files import is_export
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import progress
-
-if TYPE_CHECKING:
-    from showtell.inference.torch_backend import TorchBackend
 
 
 @dataclass(frozen=True)
@@ -67,21 +64,25 @@ def evaluate(
         ShowtellError: captioner, data or split cannot be used.
     """
     path, data = find_checkpoint(captioner), Path(data)
-    backend = load_backend(path, encoder_weights=encoder_weights, device=device, threads=threads)
-    generation = override(backend.generation, **options)
-    if isinstance(backend, OnnxBackend):
+    if is_export(path):
         _check_export_options(
             path,
             {"--features": features, "--predictions": predictions, "--ensemble-with": ensemble_with or None},
         )
-        return _evaluate_images(backend, data, split, generation.model_dump(), meteor)
+        backend = load_backend(path, encoder_weights=encoder_weights, device=device, threads=threads)
+        return _evaluate_images(Captioner(backend), data, split, options, meteor)
+    require_torch()
+    from showtell.checkpoints.checkpoint import load_checkpoint
+    from showtell.training.device import resolve_device_config
     from showtell.training.evaluate import evaluate_checkpoint
 
+    compute = resolve_device_config(device, "auto", threads)
+    loaded = load_checkpoint(path, encoder_weights=encoder_weights, device=compute.device)
     found = evaluate_checkpoint(
-        cast("TorchBackend", backend).checkpoint,
+        loaded,
         data=data,
         split=split,
-        options=generation,
+        options=override(loaded.generation, **options),
         features=features,
         device=device,
         threads=threads,
@@ -102,15 +103,15 @@ def _check_export_options(export: Path, options: dict[str, Any]) -> None:
 
 
 def _evaluate_images(
-    backend: Backend, data: Path, split: str, options: dict[str, Any], meteor: MeteorScorer | None
+    captioner: Captioner, data: Path, split: str, options: dict[str, Any], meteor: MeteorScorer | None
 ) -> SplitEvaluation:
     started = time.monotonic()
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
+    stream = captioner.stream([prepared.image_path(row) for row in rows], **options)
     scorer = Scorer({prepared.key(row): prepared.captions(row) for row in rows}, meteor=meteor)
     texts: dict[str, str] = {}
     with progress("caption", len(rows), unit="images") as advance:
-        stream = Captioner(backend).stream([prepared.image_path(row) for row in rows], **options)
         for row, caption in zip(rows, stream, strict=True):
             if caption.error is not None:
                 raise DataError(

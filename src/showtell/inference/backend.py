@@ -65,6 +65,18 @@ class Backend(Protocol):
         """Write a checkpoint; see `Captioner.save_pretrained`."""
 
 
+def require_torch() -> None:
+    """Import torch before all modules that need it, so that a broken installation is reported as such.
+
+    Raises:
+        MissingExtraError: torch is not installed, or cannot be imported.
+    """
+    try:
+        importlib.import_module("torch")
+    except ImportError as error:
+        raise MissingExtraError("torch", extra="train", cause=str(error)) from error
+
+
 def load_backend(
     path: Path, *, encoder_weights: Path | None = None, device: str = "auto", threads: int = 0
 ) -> Backend:
@@ -76,11 +88,7 @@ def load_backend(
         ShowtellError: the files cannot be used.
     """
     if not is_export(path):
-        try:
-            # Before all modules that need it, so that a broken installation is reported as such.
-            importlib.import_module("torch")
-        except ImportError as error:
-            raise MissingExtraError("torch", extra="train", cause=str(error)) from error
+        require_torch()
         from showtell.inference.torch_backend import TorchBackend
 
         return TorchBackend.load(path, encoder_weights, device, threads)
