@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from showtell.encoders.encoder import Encoder, flip_averaged_features
 from showtell.encoders.features import Features
+from showtell.encoders.onednn_resnet import FusedResNet
 from showtell.errors import ExportError, MissingExtraError
 from showtell.export.state_axes import probe
 from showtell.inference.onnx_config import StateTensor
@@ -48,7 +49,8 @@ class _EncoderGraph(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.network = getattr(encoder.network, "plain", encoder.network)
+        network = encoder.network
+        self.network = network.plain if isinstance(network, FusedResNet) else network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         maps = flip_averaged_features(

@@ -21,6 +21,7 @@ from showtell.export.parity import MAX_LOGIT_DIFFERENCE, ParityCheck, compare
 from showtell.export.quantize import quantize
 from showtell.export.samples import draw_samples, read_samples
 from showtell.export.state_axes import describe_state
+from showtell.inference.backend import load_backend
 from showtell.inference.onnx_backend import OnnxBackend
 from showtell.inference.onnx_config import (
     ExportConfig,
@@ -30,7 +31,6 @@ from showtell.inference.onnx_config import (
     StateTensor,
 )
 from showtell.inference.onnx_files import FILES, HASHED
-from showtell.inference.onnx_sessions import OnnxSessionLoader
 from showtell.system.atomic import atomic_directory, sha256_file, write_json
 from showtell.system.console import progress
 
@@ -126,7 +126,8 @@ def export_checkpoint(
         loaded.tokenizer.save(new / TOKENIZER)
         config = _config(loaded, new, "float32" if ranges is None else "int8", state)
         write_json(new / CONFIG, config.model_dump(mode="json"))
-        exported = OnnxBackend.load(OnnxSessionLoader(new, device="cpu", threads=threads))
+        exported = load_backend(new, device="cpu", threads=threads)
+        assert isinstance(exported, OnnxBackend)
         comparison = compare(loaded, exported, samples)
         advance(1, "comparison")
         if ranges is None:
