@@ -44,7 +44,6 @@ class SmallCnn(nn.Module):
             *_stage(4 * narrow, width - 4),
             nn.MaxPool2d(2),
         )
-        self.width = width
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the last map [P, D, S/16, S/16]."""

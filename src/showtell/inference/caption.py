@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import html
 import io
 import math
 from dataclasses import dataclass, field
@@ -65,6 +64,8 @@ class Caption:
         return f"Caption({self.text!r}, log_prob={self.log_prob:.2f})"
 
     def _repr_html_(self) -> str:
+        import html  # only notebooks need it, and its table of entities takes time at a cold start
+
         if self.error is not None:
             return f"<p><b>error:</b> {html.escape(self.error)}</p>"
         ranked = self.alternatives or [self]
