@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 import showtell
 from showtell.data.prepared import PreparedSet
@@ -31,3 +32,14 @@ def test_options_are_checked_before_anything_is_captioned(exported: Exported, to
         showtell.evaluate(exported.directory, data=toy_set.directory, beam=2)
     with pytest.raises(ConfigError, match=r"--features cannot be used with .*: found an export"):
         showtell.evaluate(exported.directory, data=toy_set.directory, features=Path("x"))
+
+
+def test_a_checkpoint_is_loaded_on_the_device_that_evaluation_chooses(
+    tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.mps, "is_available", lambda: True)  # which captioning would choose
+    found = showtell.evaluate(tiny_checkpoint("lstm"), data=toy_set.directory)
+    assert (
+        found.texts == showtell.evaluate(tiny_checkpoint("lstm"), data=toy_set.directory, device="cpu").texts
+    )

@@ -37,7 +37,7 @@ class EnsembleState:
 
 
 class Ensemble(nn.Module):
-    """Decoders of one vocabulary and one encoder, with the interface of one (`showtell.decoders.base.Decoder`)."""
+    """Decoders of one vocabulary and one encoder, searched like one; see `showtell.decoders.base.BaseDecoder`."""
 
     def __init__(self, members: Sequence[nn.Module]) -> None:
         super().__init__()
