@@ -7,7 +7,15 @@ from typing import Annotated, Any
 
 import typer
 
-from showtell.cli.common_options import Device, EncoderWeights, Threads
+from showtell.cli.common_options import (
+    BeamSize,
+    Device,
+    EncoderWeights,
+    LengthPenalty,
+    MaxTokens,
+    NoRepeatNgramSize,
+    Threads,
+)
 
 
 def command(
@@ -18,7 +26,7 @@ def command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Image files and folders (natural sort order).")
     ],
-    beam_size: Annotated[int | None, typer.Option(help="Beam width. Default: the checkpoint's.")] = None,
+    beam_size: BeamSize = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the most likely token.")] = False,
     sample: Annotated[bool, typer.Option("--sample", help="Sample tokens by their probability.")] = False,
     temperature: Annotated[
@@ -32,14 +40,10 @@ def command(
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Sampling: captions per image, all written.")] = None,
     seed: Annotated[int | None, typer.Option(help="Sampling: the seed.")] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Maximum number of tokens.")] = None,
+    max_tokens: MaxTokens = None,
     min_tokens: Annotated[int | None, typer.Option(help="Minimum number of tokens.")] = None,
-    length_penalty: Annotated[
-        float | None, typer.Option(help="0: sum of log-probabilities, 1: mean.")
-    ] = None,
-    no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="N-grams of this size never repeat.")
-    ] = None,
+    length_penalty: LengthPenalty = None,
+    no_repeat_ngram_size: NoRepeatNgramSize = None,
     form: Annotated[
         str | None,
         typer.Option(

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import gc
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -43,12 +41,7 @@ def run(
     gc.freeze()
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
-    try:
-        report = caption_files(captioner, paths, **options)
-    except BrokenPipeError:
-        # The reader of the pipe is gone (``| head``); Python would complain at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    report = caption_files(captioner, paths, **options)
     return _print_problems(report.num_captioned, report.problems)
 
 

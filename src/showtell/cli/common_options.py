@@ -34,6 +34,15 @@ Overrides = Annotated[
     ),
 ]
 PreparedData = Annotated[Path, typer.Option("--data", help="Prepared dataset (output of showtell prepare).")]
+Split = Annotated[str, typer.Option(help="Split to evaluate, as a whole.")]
+BeamSize = Annotated[
+    int | None, typer.Option(help="Beam size; 1 is greedy search. Default: the checkpoint's.")
+]
+MaxTokens = Annotated[int | None, typer.Option(help="Maximum number of tokens of a caption.")]
+LengthPenalty = Annotated[float | None, typer.Option(help="0: sum of log-probabilities, 1: their mean.")]
+NoRepeatNgramSize = Annotated[
+    int | None, typer.Option(help="No n-gram of this size occurs twice in a caption.")
+]
 EncoderWeights = Annotated[
     Path | None, typer.Option(help="Local safetensors file with the encoder's weights, instead of the hub's.")
 ]

@@ -9,10 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from showtell.cli.common_options import (
+    BeamSize,
     Device,
     EncoderWeights,
     Features,
+    LengthPenalty,
+    MaxTokens,
+    NoRepeatNgramSize,
     PreparedData,
+    Split,
     Threads,
     WithMeteor,
 )
@@ -29,17 +34,11 @@ def command(
         Path, typer.Argument(help="Checkpoint, run (its best/ is used), export, or OWNER/NAME on the hub.")
     ],
     data: PreparedData,
-    split: Annotated[str, typer.Option(help="Split to evaluate, as a whole.")] = "dev",
-    beam_size: Annotated[
-        int | None, typer.Option(help="Beam size; 1 is greedy search. Default: the checkpoint's.")
-    ] = None,
-    max_tokens: Annotated[int | None, typer.Option(help="Maximum length of a caption.")] = None,
-    length_penalty: Annotated[
-        float | None, typer.Option(help="0: sum of log-probabilities, 1: their mean.")
-    ] = None,
-    no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="No n-gram of this size occurs twice in a caption.")
-    ] = None,
+    split: Split = "dev",
+    beam_size: BeamSize = None,
+    max_tokens: MaxTokens = None,
+    length_penalty: LengthPenalty = None,
+    no_repeat_ngram_size: NoRepeatNgramSize = None,
     meteor: WithMeteor = False,
     ensemble_with: Annotated[
         list[Path] | None, typer.Option(help="Another captioner to ensemble with. Repeatable.")

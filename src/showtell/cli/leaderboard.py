@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import Device, EncoderWeights, Features, Threads, WithMeteor
+from showtell.cli.common_options import (
+    Device,
+    EncoderWeights,
+    Features,
+    PreparedData,
+    Split,
+    Threads,
+    WithMeteor,
+)
 
 
 def command(
@@ -15,8 +23,8 @@ def command(
         list[Path],
         typer.Argument(help="Runs, directories of train --seeds, checkpoints, or OWNER/NAME on the hub."),
     ],
-    data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
-    split: Annotated[str, typer.Option(help="The split to evaluate on, whole.")] = "dev",
+    data: PreparedData,
+    split: Split = "dev",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The Markdown file. Default: standard output.")
     ] = None,
@@ -98,7 +106,7 @@ def command(
 
 
 def _command(runs: list[Path], given: dict[str, object]) -> str:
-    """Return the command, without options that do not change the table."""
+    """Return the command that the table shows: with what it was made from, not how it ran."""
     import shlex
 
     words = ["showtell", "leaderboard", *map(str, runs)]

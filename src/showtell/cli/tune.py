@@ -7,14 +7,19 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import Device, EncoderWeights, Features, Overrides
+from showtell.cli.common_options import (
+    Device,
+    EncoderWeights,
+    Features,
+    Overrides,
+    PreparedData,
+    RecipeName,
+)
 
 
 def command(
-    recipe: Annotated[
-        str, typer.Argument(help="A shipped recipe's name (showtell recipes), or a YAML file.")
-    ],
-    data: Annotated[Path, typer.Option("--data", help="The prepared set.")],
+    recipe: RecipeName,
+    data: PreparedData,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The tuning's directory; an interrupted one is resumed.")
     ],

@@ -109,7 +109,7 @@ def _decoding(options: DecodingOptions) -> str:
     if options.length_penalty != default.length_penalty:
         parts.append(f"length penalty {options.length_penalty:g}")
     if options.no_repeat_ngram_size:
-        parts.append(f"no {options.no_repeat_ngram_size}-gram twice")
+        parts.append(f"no repeated {options.no_repeat_ngram_size}-grams")
     return ", ".join(parts)
 
 
