@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 
@@ -70,9 +71,8 @@ def document(width: int, height: int, title: str, description: str, colors: Colo
     )
 
 
-def outputs(name: str, draw: object) -> dict[Path, str]:
+def outputs(name: str, draw: Callable[[Colors], str]) -> dict[Path, str]:
     """Return the text of both files of a drawing, by path."""
-    assert callable(draw)
     return {IMAGES / f"{name}-{theme}.svg": draw(colors) for theme, colors in THEMES.items()}
 
 
