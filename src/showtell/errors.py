@@ -4,8 +4,6 @@ Library code raises these; only the command line (and, per image, the captioner)
 file, option or key, what was found, what was expected and the next step.
 """
 
-from __future__ import annotations
-
 import difflib
 from collections.abc import Iterable
 

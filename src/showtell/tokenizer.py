@@ -9,8 +9,6 @@ and apostrophes inside words stay (``t-shirt``, ``man's``), and ``man 's``, as c
 word vocabulary ``'s`` is a token, as in Penn Treebank.
 """
 
-from __future__ import annotations
-
 import json
 from collections import Counter
 from collections.abc import Iterable
@@ -135,7 +133,7 @@ class Tokenizer:
     @classmethod
     def fit(
         cls, captions: Iterable[str], *, kind: Kind = "words", min_count: int = 5, max_size: int | None = None
-    ) -> Tokenizer:
+    ) -> "Tokenizer":
         """Learn a vocabulary; the order of the captions does not matter, ties are broken alphabetically.
 
         Args:
@@ -216,7 +214,7 @@ class Tokenizer:
         write_text(path, self._tokenizer.to_str(pretty=True) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> Tokenizer:
+    def load(cls, path: Path) -> "Tokenizer":
         """Read what `save` wrote.
 
         Raises:

@@ -1,7 +1,5 @@
 """Encoder and decoder as one module."""
 
-from __future__ import annotations
-
 import contextlib
 
 import torch

@@ -4,8 +4,6 @@ foreign files are refused. Neighboring captioners may share one file of encoder 
 (`showtell.checkpoints.shared_encoder`).
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass

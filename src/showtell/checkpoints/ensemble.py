@@ -3,8 +3,6 @@
 Probabilities are averaged, not logits: a token that one decoder excludes can still be generated if others are sure.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ name in a local folder (``runs/mine`` with ``runs/`` present, or a usual folder 
 stranger's repository, so the hub is not asked.
 """
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 

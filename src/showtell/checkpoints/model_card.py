@@ -4,8 +4,6 @@ All of it is read from the checkpoint's configuration; unknown facts are left ou
 metadata of the Hugging Face hub.
 """
 
-from __future__ import annotations
-
 import copy
 import re
 from collections.abc import Mapping

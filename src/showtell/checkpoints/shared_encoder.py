@@ -4,8 +4,6 @@ A checkpoint stores the file's path relative to its own directory, so they can b
 identity in the configuration is authoritative; the file must match it.
 """
 
-from __future__ import annotations
-
 import os
 from collections.abc import Mapping
 from pathlib import Path

@@ -5,8 +5,6 @@ fine-tuned from the same checkpoint is often better than each of them. The avera
 different initial weights is useless.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any

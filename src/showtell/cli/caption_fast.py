@@ -1,7 +1,5 @@
 """The work of ``showtell caption`` after parsing; without typer, so that a caption without options starts sooner."""
 
-from __future__ import annotations
-
 import gc
 from collections.abc import Sequence
 from pathlib import Path

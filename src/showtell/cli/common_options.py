@@ -1,7 +1,5 @@
 """Options that several verbs take, with the same name and help everywhere."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -1,7 +1,5 @@
 """``showtell demo``: prepare, train, evaluate and caption on drawn scenes."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated
 

@@ -4,8 +4,6 @@ Exit codes: 0 done, 1 failed, 2 misused, 3 done but some images failed. Importin
 the command line, takes longer than a caption, so ``caption`` without options skips it.
 """
 
-from __future__ import annotations
-
 import gc
 import sys
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """How every command ends: one-line errors and exit codes."""
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import os

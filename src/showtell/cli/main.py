@@ -1,7 +1,5 @@
 """The ``showtell`` command as typer parses it: its verbs and global options."""
 
-from __future__ import annotations
-
 import importlib
 import sys
 from typing import Annotated

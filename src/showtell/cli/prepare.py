@@ -1,7 +1,5 @@
 """``showtell prepare``: validate a captioned dataset once, for training and evaluation."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Annotated, Literal
 

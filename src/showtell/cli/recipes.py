@@ -1,7 +1,5 @@
 """``showtell recipes``."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

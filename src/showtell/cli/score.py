@@ -1,7 +1,5 @@
 """``showtell score``: candidates of a file against references of another, without a model."""
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Annotated, Literal

@@ -1,7 +1,5 @@
 """The strict model that every configuration is made of, and how its problems are described."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, get_args

@@ -1,7 +1,5 @@
 """Decoder architectures as recipe keys. Free of torch."""
 
-from __future__ import annotations
-
 from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator

@@ -1,7 +1,5 @@
 """The encoder section of recipes, checkpoints and cache keys. Free of torch."""
 
-from __future__ import annotations
-
 import re
 from typing import Any, Literal, Self
 

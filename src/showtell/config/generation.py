@@ -1,7 +1,5 @@
 """Decoding options: one class behind Python, the command line and recipes."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator

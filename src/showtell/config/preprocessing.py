@@ -1,7 +1,5 @@
 """How an image is resized and normalized for an encoder."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer

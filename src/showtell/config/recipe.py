@@ -4,8 +4,6 @@ A recipe is a YAML file; an unknown key is refused with the nearest known one. A
 defaults included. Free of torch, so that recipes are listed and checked without it.
 """
 
-from __future__ import annotations
-
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self

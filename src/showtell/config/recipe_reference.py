@@ -3,8 +3,6 @@
 python -m showtell.config.recipe_reference > docs/recipe-keys.md
 """
 
-from __future__ import annotations
-
 import json
 import types
 from collections.abc import Iterator

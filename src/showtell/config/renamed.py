@@ -1,7 +1,5 @@
 """Former names of recipe keys and values: an old recipe is answered by the new name, never read."""
 
-from __future__ import annotations
-
 RENAMED_KEYS = {
     "data.captions": "data.captions_per_image",
     "data.max_words": "data.max_tokens",

@@ -4,8 +4,6 @@ The order of an epoch, its captions and its flips are pure functions of (seed, e
 number: the step.
 """
 
-from __future__ import annotations
-
 import math
 import re
 from collections.abc import Callable, Iterator, Sequence
@@ -46,11 +44,11 @@ class Batch:
     inputs: EncoderInput
     tokens: Tensor
 
-    def to(self, device: torch.device) -> Batch:
+    def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""
         return Batch(self.rows, self.mirrored, self.inputs.to(device), self.tokens.to(device))
 
-    def split(self, size: int) -> Iterator[Batch]:
+    def split(self, size: int) -> "Iterator[Batch]":
         """Yield the batch in parts of at most ``size`` images (0: one part); an empty batch yields nothing."""
         size = size or max(1, len(self.rows))
         for start in range(0, len(self.rows), size):

@@ -1,7 +1,5 @@
 """Writes rows of features; a row is marked done only after it has reached the disk."""
 
-from __future__ import annotations
-
 import itertools
 import os
 import time
@@ -32,7 +30,7 @@ class FeatureWriter:
         self._unmarked: list[npt.NDArray[np.int64]] = []
         self._marked_at = time.monotonic()
 
-    def __enter__(self) -> FeatureWriter:
+    def __enter__(self) -> "FeatureWriter":
         self._files = {
             name: (self._directory / name).open("rb+", buffering=0) for name in (REGIONS, POOLED, BITMAP)
         }

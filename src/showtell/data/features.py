@@ -6,8 +6,6 @@ process may be killed at any byte and the next one resumes. Without regions, R i
 a fiftieth. Rows that are never extracted are holes in sparse files, which take no disk space.
 """
 
-from __future__ import annotations
-
 import contextlib
 import fcntl
 import hashlib

@@ -1,7 +1,5 @@
 """Images embedded in a dataset as bytes become files of the prepared set: ``images/``, named by content."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path

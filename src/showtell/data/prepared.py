@@ -5,8 +5,6 @@ IPC file) and ``problems.jsonl``. Images stay where they are, except embedded on
 *fingerprint* identifies the content, wherever the directory is.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os
@@ -70,7 +68,7 @@ class PreparedSet:
         self._splits: npt.NDArray[np.int8] = np.fromiter(map(SPLITS.index, names), np.int8, len(table))
 
     @classmethod
-    def load(cls, directory: str | Path) -> PreparedSet:
+    def load(cls, directory: str | Path) -> "PreparedSet":
         """Open a prepared set.
 
         Raises:

@@ -1,7 +1,5 @@
 """Everything that can be wrong with a captioned set, and its report: counts and first examples."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -11,8 +11,6 @@ No two objects of a scene share both color and kind, so a noun phrase identifies
 | it                                      | the first object of the caption                   |
 """
 
-from __future__ import annotations
-
 import random
 import re
 from collections.abc import Callable, Iterable

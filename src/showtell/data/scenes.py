@@ -6,8 +6,6 @@ one for the development split. Every development and test image shows at least o
 network that memorizes scenes or sentences fails.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

@@ -1,7 +1,5 @@
 """The captions of a split as token ids in flat arrays: 170 bytes for an image with five captions of 12.5 words."""
 
-from __future__ import annotations
-
 from array import array
 from collections.abc import Callable, Iterable
 from itertools import pairwise

@@ -5,8 +5,6 @@ problems; a single bad entry never raises. An image in two splits stays in the o
 dev).
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os

@@ -1,7 +1,5 @@
 """Feature sources of batches: cached features, crops of cached feature maps, or the images themselves."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -17,8 +17,6 @@ starts from zeros.
 Shapes: P images, K hypotheses of each, R regions, E word width, H LSTM width, A attention width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

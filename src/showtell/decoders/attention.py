@@ -19,8 +19,6 @@ Shapes: P images, K hypotheses of each, T tokens (N in all, without padding), R 
 channels, E embedding size, H LSTM size, A attention size, V vocabulary.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

@@ -21,8 +21,6 @@ By default there is one refining layer (six in the paper), so that it has about 
 Shapes: P images, K hypotheses of each, R regions, E word width, H LSTM width, M region width, N heads.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

@@ -6,8 +6,6 @@ Generation calls `init_state` once and `step` for each token; training calls `fo
 Shapes: P images, K hypotheses of each (K captions in training), T tokens, R regions, V tokens in the vocabulary.
 """
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from typing import Any
 

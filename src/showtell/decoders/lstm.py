@@ -10,8 +10,6 @@ classifier: a linear layer, alone or followed by batch norm (Ioffe and Szegedy 2
 Shapes: P images, K hypotheses of each, T tokens, E word width, H LSTM width, N = tokens that are not padding.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

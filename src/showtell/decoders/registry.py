@@ -1,7 +1,5 @@
 """The decoders by name."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from showtell.decoders.adaptive import AdaptiveDecoder

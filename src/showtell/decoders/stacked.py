@@ -15,8 +15,6 @@ whole captions.
 Shapes: P images, K hypotheses of each, T tokens, R regions, E word width, H LSTM width, M region width, N heads.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

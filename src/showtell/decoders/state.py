@@ -1,7 +1,5 @@
 """Decoder states: dataclasses of tensors, some per hypothesis, the others shared by all hypotheses of an image."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import ClassVar, Self

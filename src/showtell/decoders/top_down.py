@@ -16,8 +16,6 @@ a word, which costs less and overfits less than reading all of the encoder's cha
 Shapes: P images, K hypotheses of each, R regions, E word width, H LSTM width, M region width, A attention width.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 
 import torch

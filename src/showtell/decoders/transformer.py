@@ -15,8 +15,6 @@ Under teacher forcing all words pass at once. When decoding, the state caches th
 Shapes: P images, K hypotheses of each, T tokens, R regions, H width, N heads, L layers, M region width.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial

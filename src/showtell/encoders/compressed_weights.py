@@ -5,8 +5,6 @@ values that these bytes index. The header of the plain file is stored too, so al
 compressed file is identified by the SHA-256 of the plain one, computed from its contents and never only trusted.
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import math

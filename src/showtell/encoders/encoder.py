@@ -5,8 +5,6 @@ checkpoints store it, so features never meet another encoder. A frozen encoder t
 mode, and stays in eval mode when its parent trains, since batch-norm statistics move without any gradient.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self

@@ -1,7 +1,5 @@
 """Encoder output, shared by all hypotheses of an image."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -23,18 +21,18 @@ class Features:
     pooled: Tensor
     mask: Tensor
 
-    def to(self, device: torch.device) -> Features:
+    def to(self, device: torch.device) -> "Features":
         """Return the features on a device."""
         return Features(self.regions.to(device), self.pooled.to(device), self.mask.to(device))
 
-    def float(self) -> Features:
+    def float(self) -> "Features":
         """Return float16 features, as caches store them, in float32; other dtypes are kept."""
         regions, pooled = (
             part.float() if part.dtype == torch.float16 else part for part in (self.regions, self.pooled)
         )
         return Features(regions, pooled, self.mask)
 
-    def __getitem__(self, images: slice) -> Features:
+    def __getitem__(self, images: slice) -> "Features":
         """Return the features of some of the images."""
         return Features(self.regions[images], self.pooled[images], self.mask[images])
 
@@ -53,7 +51,7 @@ class WindowedFeatures:
     rows: Tensor
     columns: Tensor
 
-    def to(self, device: torch.device) -> WindowedFeatures:
+    def to(self, device: torch.device) -> "WindowedFeatures":
         """Return the windows on a device."""
         return WindowedFeatures(self.maps.to(device), self.rows.to(device), self.columns.to(device))
 
@@ -67,7 +65,7 @@ class WindowedFeatures:
         mask = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
         return Features(regions, regions.mean(1), mask)
 
-    def __getitem__(self, images: slice) -> WindowedFeatures:
+    def __getitem__(self, images: slice) -> "WindowedFeatures":
         """Return the windows of some of the images."""
         return WindowedFeatures(self.maps[images], self.rows[images], self.columns[images])
 

@@ -6,8 +6,6 @@ bfloat16 (batch 32, two cores with AMX), and closer to float32, since sums are r
 public: where they are missing, or off the CPU, the plain network runs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from threading import Lock
 from typing import Any
@@ -105,7 +103,7 @@ class FusedResNet(nn.Module):
             for module in convolutions
         }
 
-    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> FusedResNet:
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> "FusedResNet":
         self._packed = {}  # another device or dtype
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self

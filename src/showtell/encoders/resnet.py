@@ -6,8 +6,6 @@ al. 2015, "Deep Residual Learning for Image Recognition", table 1, and the weigh
 the wrong layout without an error and only give worse features.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -5,8 +5,6 @@ convolutional neural networks and the CoordConv solution") give the position: tw
 map. On drawn scenes, max pooling learned shapes in fewer steps than strided convolutions of the same width.
 """
 
-from __future__ import annotations
-
 from typing import ClassVar
 
 import torch

@@ -10,8 +10,6 @@ Both layouts run the same weights on the same photographs and are compared in on
   the logits of a photograph have a larger spread (a paired t statistic over the photographs).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

@@ -4,8 +4,6 @@ timm imports torchvision, and a torchvision binary that does not fit the install
 (``operator torchvision::nms does not exist``), not ImportError. The error names cause and fix of both.
 """
 
-from __future__ import annotations
-
 import difflib
 import math
 from dataclasses import replace

@@ -5,8 +5,6 @@ the plain file that it decompresses to. The file's metadata hold stride layout, 
 and batch-norm epsilon, so that they cannot drift from the weights.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Mapping

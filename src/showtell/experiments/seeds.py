@@ -3,8 +3,6 @@
 Each seed is a run of its own in ``OUT/seed-N``; finished ones are neither trained nor decoded again.
 """
 
-from __future__ import annotations
-
 import json
 import statistics
 from collections.abc import Mapping, Sequence

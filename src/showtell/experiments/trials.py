@@ -1,7 +1,5 @@
 """The trials of a tuning: its table on the terminal, in ``tuning.json`` and in ``trials.csv``."""
 
-from __future__ import annotations
-
 import csv
 import io
 from collections.abc import Mapping, Sequence

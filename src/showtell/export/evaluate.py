@@ -1,7 +1,5 @@
 """Evaluates a captioner on a split of a prepared set: a checkpoint with cached features, an export on the images."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass

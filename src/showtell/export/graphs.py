@@ -4,8 +4,6 @@ Torch's exporter traces them (``torch.export``, then ONNX) with dynamic axes. It
 traced code are removed: they name folders of this machine.
 """
 
-from __future__ import annotations
-
 import contextlib
 import importlib
 import io

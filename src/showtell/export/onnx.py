@@ -4,8 +4,6 @@ The graphs are written to a temporary directory, loaded from there like any expo
 their place only if they agree.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version

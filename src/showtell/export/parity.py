@@ -5,8 +5,6 @@ from itself in float32. If two tokens or captions are equally likely to within `
 counted apart from real differences.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any

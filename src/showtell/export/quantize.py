@@ -5,8 +5,6 @@ dequantize node on integers. The decoder, small beside the encoder, stays in flo
 a grid, which is not learned.
 """
 
-from __future__ import annotations
-
 import tempfile
 from pathlib import Path
 from typing import Any

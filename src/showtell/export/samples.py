@@ -1,7 +1,5 @@
 """Images for comparison and calibration: from folders, from a prepared set, or drawn."""
 
-from __future__ import annotations
-
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass

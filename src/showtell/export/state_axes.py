@@ -5,8 +5,6 @@ number's. The protocol defines the rest: a state is a dataclass of tensors, ``re
 and ``filter`` along the images, which is checked against the decoder's own methods.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields
 from typing import Any
 

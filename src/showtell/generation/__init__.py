@@ -1,7 +1,5 @@
 """Decoding: turns logits into captions. Knows logits and states, not networks; runs on torch and on numpy."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from showtell.config.generation import DecodingOptions

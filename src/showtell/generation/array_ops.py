@@ -4,8 +4,6 @@ All other code in this package uses the array API that both implement, so one se
 export, also where torch is not installed.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import array_api_compat

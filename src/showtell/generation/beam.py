@@ -6,8 +6,6 @@ none is alive, so a beam of one equals greedy search. Running hypotheses are ran
 have the same length; the length penalty is applied once, to complete hypotheses.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,12 +27,12 @@ class _Candidates(NamedTuple):
     parents: npt.NDArray[np.int64]
     tokens: npt.NDArray[np.int64]
 
-    def take(self, order: npt.NDArray[np.int64]) -> _Candidates:
+    def take(self, order: npt.NDArray[np.int64]) -> "_Candidates":
         """Return the candidates at these indices, int64 [P, N']."""
         parts: list[Any] = [np.take_along_axis(part, order, axis=1) for part in self]
         return _Candidates(*parts)
 
-    def top_k(self, wanted: npt.NDArray[np.bool_], count: int) -> _Candidates:
+    def top_k(self, wanted: npt.NDArray[np.bool_], count: int) -> "_Candidates":
         """Return the best ``count`` of the wanted candidates, bool [P, N]."""
         order = np.argsort(~wanted, axis=1, kind="stable")[:, :count]
         return self._replace(totals=np.where(wanted, self.totals, -np.inf)).take(order)

@@ -1,7 +1,5 @@
 """Constraints on the next token: banned tokens get log-probability -infinity, the others keep theirs."""
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

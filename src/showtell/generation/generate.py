@@ -1,7 +1,5 @@
 """Searches without backtracking: each of P x K sequences takes one token at a time. Greedy search is one of them."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from typing import Any

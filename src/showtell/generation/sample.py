@@ -5,8 +5,6 @@ The noise depends only on the seed, the sample's number and the step, so an imag
 batch and at every position in it.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The running hypotheses of a search: tokens so far for P images x K hypotheses, on the host."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -29,7 +27,7 @@ class RunningHypotheses:
     attention: npt.NDArray[np.float32] | None = None
 
     @classmethod
-    def empty(cls, num_images: int, num_hypotheses: int) -> RunningHypotheses:
+    def empty(cls, num_images: int, num_hypotheses: int) -> "RunningHypotheses":
         """Return P x K sequences without tokens."""
         shape = (num_images, num_hypotheses, 0)
         return cls(np.zeros(shape, np.int64), np.zeros(shape, np.float64))
@@ -39,21 +37,21 @@ class RunningHypotheses:
         """Tokens T so far."""
         return int(self.ids.shape[2])
 
-    def init_attention(self, weights: Array | None) -> RunningHypotheses:
+    def init_attention(self, weights: Array | None) -> "RunningHypotheses":
         """Return empty sequences that record attention weights like these, [P, 1, R] (None: not recorded)."""
         if weights is None:
             return self
         return replace(self, attention=np.zeros((*self.ids.shape, weights.shape[2]), np.float32))
 
-    def reorder(self, parents: npt.NDArray[np.int64]) -> RunningHypotheses:
+    def reorder(self, parents: npt.NDArray[np.int64]) -> "RunningHypotheses":
         """Return the sequences of the parents, int64 [P, K']."""
         return self._index((np.arange(len(parents))[:, None], parents))
 
-    def filter(self, images: npt.NDArray[np.int64]) -> RunningHypotheses:
+    def filter(self, images: npt.NDArray[np.int64]) -> "RunningHypotheses":
         """Return the sequences of these images, int64 [P']."""
         return self._index(images)
 
-    def _index(self, index: Any) -> RunningHypotheses:
+    def _index(self, index: Any) -> "RunningHypotheses":
         attention = None if self.attention is None else self.attention[index]
         return RunningHypotheses(self.ids[index], self.log_probs[index], attention)
 
@@ -62,7 +60,7 @@ class RunningHypotheses:
         tokens: npt.NDArray[np.int64],
         log_probs: npt.NDArray[np.float64],
         weights: npt.NDArray[np.float32] | None,
-    ) -> RunningHypotheses:
+    ) -> "RunningHypotheses":
         """Return the sequences plus a token each [P, K], its log-probability [P, K] and attention [P, K, R]."""
         attention = self.attention
         if attention is not None and weights is not None:

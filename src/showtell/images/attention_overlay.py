@@ -5,8 +5,6 @@ its own maximum, which keeps its colors in a warm tint while the rest turns gray
 share of the whole attention, so that flat maps are recognizable.
 """
 
-from __future__ import annotations
-
 import math
 import textwrap
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """Lists image files: paths as they are, folders as their images in natural order."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Iterable, Iterator

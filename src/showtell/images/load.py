@@ -5,8 +5,6 @@ Any source (a path, bytes, a PIL image, an array) becomes ``uint8 [H, W, 3]``, a
 then ordinary JPEGs go to simplejpeg (same pixels, faster), other files to Pillow.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import importlib

@@ -3,8 +3,6 @@
 The settings (`Preprocessing`) travel with the encoder's weights and are part of the identity of cached features.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

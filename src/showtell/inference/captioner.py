@@ -7,8 +7,6 @@ A repository of the Hugging Face hub is loaded by its name and pushed with `push
 `showtell.inference.backend.Backend` runs the networks; torch is imported only for one that needs it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
@@ -56,7 +54,7 @@ class Captioner:
         device: str = "auto",
         threads: int = 0,
         **hub_options: Any,
-    ) -> Captioner:
+    ) -> "Captioner":
         """Load a checkpoint, a run's best checkpoint or an export.
 
         Args:

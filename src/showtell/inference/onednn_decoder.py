@@ -7,8 +7,6 @@ minus the rounded first, and the sum has nearly the precision of float32. These 
 plain decoder is used.
 """
 
-from __future__ import annotations
-
 import copy
 from typing import TypeVar
 

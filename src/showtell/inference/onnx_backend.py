@@ -4,8 +4,6 @@ The exported decoder has the ``init_state`` and ``step`` of any decoder, on nump
 code. Its state is the named arrays that the configuration lists. Arrays that no step changes are never copied.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,16 +56,16 @@ class ArrayState:
     arrays: Mapping[str, Array]
     tensors: tuple[StateTensor, ...]
 
-    def reorder(self, beam_indices: npt.NDArray[np.int64]) -> ArrayState:
+    def reorder(self, beam_indices: npt.NDArray[np.int64]) -> "ArrayState":
         """Return the states of the hypotheses, int64 [P, K']."""
         rows = np.arange(len(beam_indices))[:, None]
         return self._gather("hypotheses", (rows, beam_indices))
 
-    def filter(self, batch_indices: npt.NDArray[np.int64]) -> ArrayState:
+    def filter(self, batch_indices: npt.NDArray[np.int64]) -> "ArrayState":
         """Return the states of these images, int64 [P']."""
         return self._gather("images", (batch_indices,))
 
-    def _gather(self, axis: str, index: tuple[Array, ...]) -> ArrayState:
+    def _gather(self, axis: str, index: tuple[Array, ...]) -> "ArrayState":
         gathered = {one.name: self.arrays[one.name][index] for one in self.tensors if axis in one.axes}
         return ArrayState({**self.arrays, **gathered}, self.tensors)
 
@@ -119,7 +117,7 @@ class OnnxBackend:
         self._encoder = graphs[ENCODER]
 
     @classmethod
-    def load(cls, loader: OnnxSessionLoader) -> OnnxBackend:
+    def load(cls, loader: OnnxSessionLoader) -> "OnnxBackend":
         """Load the export that ``loader`` opens.
 
         Raises:

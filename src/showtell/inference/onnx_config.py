@@ -3,8 +3,6 @@
 It holds every file's SHA-256, so that truncated or foreign files are refused (`showtell.inference.onnx_files`).
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Literal

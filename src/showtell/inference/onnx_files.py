@@ -5,8 +5,6 @@ are in files beside the graphs (ONNX's external data): onnxruntime memory-maps t
 graph.
 """
 
-from __future__ import annotations
-
 import json
 from pathlib import Path
 from typing import Any

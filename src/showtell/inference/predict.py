@@ -1,7 +1,5 @@
 """Captions image files and folders: list them, caption them, write rows. The function behind ``showtell caption``."""
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import os

@@ -1,7 +1,5 @@
 """Runs a checkpoint with torch."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +30,7 @@ class TorchBackend:
         self.networks = f"{encoder.spec.name} encoder, {checkpoint.model.decoder.spec.name} decoder"
 
     @classmethod
-    def load(cls, path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> TorchBackend:
+    def load(cls, path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> "TorchBackend":
         """Load a checkpoint; the device ``auto`` is a GPU if there is one."""
         set_num_threads(threads)
         return cls(load_checkpoint(path, encoder_weights=encoder_weights, device=choose_device(device)))

@@ -1,7 +1,5 @@
 """Captions as rows of text, JSON lines or CSV, safe for file names of any bytes. Needs no torch."""
 
-from __future__ import annotations
-
 import csv
 import io
 import json

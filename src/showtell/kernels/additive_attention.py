@@ -6,8 +6,6 @@ pairs only products and reciprocals: on the CPU a tenth of the time of as many t
 queries at a time, so that it stays in the processor's cache; the backward pass recomputes it.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from typing import Any
 

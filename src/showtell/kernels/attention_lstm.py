@@ -8,8 +8,6 @@ for all steps; and a step costs only as much as its running captions.
 `showtell.decoders.attention.AttentionDecoder.advance` is the plain form of one step.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple
 
 import torch
@@ -211,7 +209,7 @@ class _SavedForBackward(NamedTuple):
     gated_context: Tensor
 
     @classmethod
-    def empty(cls, gates: Tensor, sizes: list[int], num_regions: int) -> _SavedForBackward:
+    def empty(cls, gates: Tensor, sizes: list[int], num_regions: int) -> "_SavedForBackward":
         attention, context, width = sizes
         precise = torch.promote_types(gates.dtype, torch.float32)
         shapes = (
@@ -224,7 +222,7 @@ class _SavedForBackward(NamedTuple):
         )
         return cls(*(gates.new_empty(len(gates), channels, dtype=dtype) for channels, dtype in shapes))
 
-    def split_steps(self, batch_sizes: list[int]) -> list[_SavedForBackward]:
+    def split_steps(self, batch_sizes: list[int]) -> "list[_SavedForBackward]":
         return [_SavedForBackward(*parts) for parts in split_steps(batch_sizes, *self)]
 
 
@@ -242,7 +240,7 @@ class _RowIndex(NamedTuple):
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, batch: PackedBatch) -> _RowIndex:
+    def of(cls, batch: PackedBatch) -> "_RowIndex":
         num_images, num_captions, _ = batch.shape
         order = batch.nonempty
         return cls(order, order.div(max(1, num_captions), rounding_mode="floor"), (num_images, num_captions))

@@ -1,7 +1,5 @@
 """Dropout with masks that are cheap to draw on the CPU: one random byte per element, not a float."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional

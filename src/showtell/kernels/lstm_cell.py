@@ -4,8 +4,6 @@ All that does not depend on later gradients is computed for all time steps at on
 products alone for each step.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple, Self
 
 import torch

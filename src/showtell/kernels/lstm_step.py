@@ -3,8 +3,6 @@
 `torch.nn.LSTM` repacks its weights at every call: negligible for a whole caption, most of the time for one word.
 """
 
-from __future__ import annotations
-
 import contextlib
 from typing import Any
 

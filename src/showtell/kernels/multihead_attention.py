@@ -5,8 +5,6 @@ plain products: torch's fused attention is made for far more keys than an image 
 slower on the CPU.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """The abilities of oneDNN, PyTorch's library for products on the CPU, on this processor."""
 
-from __future__ import annotations
-
 import torch
 
 

@@ -6,8 +6,6 @@ hand-written gradients: torch has no fast kernel there for packed sequences, and
 time step where one product at the end suffices.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self

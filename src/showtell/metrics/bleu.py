@@ -4,8 +4,6 @@ Papineni et al. 2002, as in tylin/coco-caption ``bleu_scorer.py``. Instead of sm
 divisions defined, so a corpus score is the plain one while a single image without a common 4-gram is almost zero.
 """
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 
@@ -45,12 +43,12 @@ class BleuCounts:
     length: Integers
     reference: Integers
 
-    def total(self) -> BleuCounts:
+    def total(self) -> "BleuCounts":
         """Return the sums over all captions, as one."""
         columns = (self.correct, self.guess, self.length, self.reference)
         return BleuCounts(*(column.sum(axis=-1, keepdims=True) for column in columns))
 
-    def __add__(self, others: BleuCounts) -> BleuCounts:
+    def __add__(self, others: "BleuCounts") -> "BleuCounts":
         return BleuCounts(
             self.correct + others.correct,
             self.guess + others.guess,

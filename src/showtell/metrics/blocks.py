@@ -4,8 +4,6 @@ CIDEr-D weighs an n-gram by the number of images of the whole set that hold it, 
 counts, the second scores.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 

@@ -6,8 +6,6 @@ of the whole set. A captioner of several seeds counts with the mean of its seeds
 how seeds differ.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -40,7 +38,7 @@ class SegmentStats:
     reference: Integers
 
     @classmethod
-    def of(cls, scores: Iterable[BlockScores]) -> SegmentStats:
+    def of(cls, scores: Iterable[BlockScores]) -> "SegmentStats":
         """Join the blocks of a set, which must have BLEU and CIDEr-D."""
         rows = [(block.cider, *vars(block.bleu).values()) for block in scores]
         return cls(*(np.concatenate(columns, axis=-1) for columns in zip(*rows, strict=True)))

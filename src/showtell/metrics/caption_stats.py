@@ -11,8 +11,6 @@ human captions, which end on "on" as well ("a crowd watches on"). The tokens are
 ===============================  ==========================================================================
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass

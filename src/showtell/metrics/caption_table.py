@@ -4,8 +4,6 @@ At a million images with five references the numbers take about 100 MB; the toke
 from a temporary file without a name.
 """
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path

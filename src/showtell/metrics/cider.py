@@ -5,8 +5,6 @@ log N - log df, candidate weights clipped to the reference's, a Gaussian (sigma 
 over references and orders, times 10. As there, a length is a number of bigrams, and no stemming is done.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

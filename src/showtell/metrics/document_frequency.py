@@ -4,8 +4,6 @@ Each block of images writes its n-grams once, sorted, with the number of its ima
 all blocks are then in one range of keys, which is small enough to be added up in memory.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

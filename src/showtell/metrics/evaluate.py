@@ -3,8 +3,6 @@
 A `Scorer` tokenizes the references once and scores any number of candidate sets against them.
 """
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property

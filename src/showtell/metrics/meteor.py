@@ -7,8 +7,6 @@ METEOR writes a decimal comma in some locales.
 Denkowski and Lavie 2014, "Meteor Universal: Language Specific Translation Evaluation for Any Target Language".
 """
 
-from __future__ import annotations
-
 import importlib.util
 import shutil
 import subprocess

@@ -4,8 +4,6 @@ Words are integers, and an n-gram is one: its first n - 1 words' integer and its
 Candidates share the numbers of the references; their other n-grams get new numbers. Nothing is hashed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -35,7 +33,7 @@ class Captions:
     lengths: Integers
 
     @classmethod
-    def of(cls, captions: Sequence[Sequence[int]]) -> Captions:
+    def of(cls, captions: Sequence[Sequence[int]]) -> "Captions":
         """Concatenate captions."""
         lengths = np.fromiter(map(len, captions), np.int64, len(captions))
         return cls(np.fromiter(chain.from_iterable(captions), np.int64, int(lengths.sum())), lengths)

@@ -5,8 +5,6 @@ the rule that matches the longest text, lookahead included, and the earlier rule
 are part of every published score.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Callable

@@ -5,8 +5,6 @@ there. The text between two spaces, a chunk, is tokenized once and cached, unles
 of captions is split at its spaces at once, and is numbers afterwards.
 """
 
-from __future__ import annotations
-
 import re
 from array import array
 from collections.abc import Sequence

@@ -9,8 +9,6 @@ order, a sum over its words and its right n-grams (Tromble et al. 2008, "Lattice
 Statistical Machine Translation", equation 3). The reward is that sum, with the brevity penalty of the caption.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -5,8 +5,6 @@ integer per caption (Hyyro 2004, "Bit-parallel LCS-length computation revisited"
 thousands of pairs of captions at once.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import numpy.typing as npt
 

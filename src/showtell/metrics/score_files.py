@@ -1,7 +1,5 @@
 """Read references and candidates row by row from COCO's files or JSON lines, and score one file against the other."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Line charts as SVG: few series, one scale."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -125,7 +123,7 @@ class Chart:
             values["radius"] = 0
         return Markup(render("chart.svg", **values))
 
-    def _curve(self, series: Series, points: Sequence[Point], scale: _Scale) -> dict[str, object]:
+    def _curve(self, series: Series, points: Sequence[Point], scale: "_Scale") -> dict[str, object]:
         dots = [
             (scale.x(x), scale.y(value), f"{series.name}, {self.axis.name} {x:g}: {value:.4g}")
             for x, value in points

@@ -1,7 +1,5 @@
 """Several runs on one page, their curves in the same charts: the seeds of a recipe, or the trials of a tuning."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path

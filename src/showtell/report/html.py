@@ -1,7 +1,5 @@
 """The pages' templates: jinja2 with autoescape. A page is one file that fetches nothing."""
 
-from __future__ import annotations
-
 import re
 from functools import cache
 from pathlib import Path

@@ -1,7 +1,5 @@
 """Images and attention, small enough to embed in a page."""
 
-from __future__ import annotations
-
 import base64
 import io
 from pathlib import Path

@@ -4,8 +4,6 @@ User text (captions, paths, recipes) is escaped, or enters as JSON in a script e
 The page forbids all connections (Content-Security-Policy).
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path

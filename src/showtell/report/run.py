@@ -1,7 +1,5 @@
 """A run's recipe, numbers, scores and predictions, read from its directory."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

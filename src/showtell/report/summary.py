@@ -1,7 +1,5 @@
 """A run as a small folder of Markdown, charts and images, to keep when its weights are not."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ A directory of ours has a ``manifest.json`` with its ``kind``, format version, o
 one are neither read nor overwritten.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import fcntl

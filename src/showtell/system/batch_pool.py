@@ -4,8 +4,6 @@ Decoding consists of many small steps, which several cores share badly. Two batc
 cores, leave none idle: one is decoded while the other is encoded.
 """
 
-from __future__ import annotations
-
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator

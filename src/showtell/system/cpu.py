@@ -1,7 +1,5 @@
 """The number of usable cores and threads: a container may have fewer cores than the machine."""
 
-from __future__ import annotations
-
 import os
 from pathlib import Path
 

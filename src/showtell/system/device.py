@@ -1,7 +1,5 @@
 """The choice of device and threads, shared by training and captioning."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import partial
 from threading import Thread

@@ -4,8 +4,6 @@ The store is a temporary SQLite file without a name (in ``SQLITE_TMPDIR``, ``TMP
 when the process ends. Arrow files cannot replace it: their rows can be neither replaced nor found by a key.
 """
 
-from __future__ import annotations
-
 import json
 import sqlite3
 import weakref

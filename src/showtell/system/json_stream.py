@@ -1,7 +1,5 @@
 """Arrays of large JSON files, element by element: as objects, COCO's annotations take five times their size."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Writing of safetensors files, with a full disk raised as OSError, and rounding to half floats."""
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

@@ -1,7 +1,5 @@
 """Builds the components of a training: encoder, vocabulary, features, batches, model."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

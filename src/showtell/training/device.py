@@ -1,7 +1,5 @@
 """Device, precision and threads of a process."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import resource

@@ -4,8 +4,6 @@ Each process works on its shard of the images; sums and gathered results are the
 decisions. Only the main process (rank 0) writes files and messages.
 """
 
-from __future__ import annotations
-
 import atexit
 import contextlib
 import os

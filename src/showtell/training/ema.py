@@ -1,7 +1,5 @@
 """Exponential moving average (EMA) of the weights, which is evaluated and saved in place of the last step's."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 

@@ -1,7 +1,5 @@
 """Evaluation of a checkpoint on a split of a prepared set: the function behind ``showtell evaluate``."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Evaluation of a captioner: its loss under teacher forcing, and the scores of the captions it generates."""
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from functools import cached_property

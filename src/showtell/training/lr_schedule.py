@@ -1,7 +1,5 @@
 """The learning-rate schedule: a pure function of the step, and a scale that is reduced on a plateau."""
 
-from __future__ import annotations
-
 import math
 
 from showtell.config.recipe import ScheduleOptions

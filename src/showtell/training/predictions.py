@@ -1,7 +1,5 @@
 """The captions of a split as JSON lines, and the evaluation that is stored in a checkpoint."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import asdict
 from pathlib import Path

@@ -5,8 +5,6 @@ moments, counters. All randomness is a function of (seed, step), so no generator
 and resumed ends with the same bits as one that was not (on the CPU, with the same threads).
 """
 
-from __future__ import annotations
-
 import json
 import shutil
 from collections.abc import Mapping

@@ -4,8 +4,6 @@ The gradient of a step is that of the summed loss of all parts in all processes,
 tokens. However the batch is split, that is the same number.
 """
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from dataclasses import dataclass

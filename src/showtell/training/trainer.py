@@ -3,8 +3,6 @@
 `train` is the entry point; `Trainer` is one run. Read it from top to bottom: setup, fit, validate, save.
 """
 
-from __future__ import annotations
-
 import math
 import time
 from collections import Counter
@@ -441,7 +439,7 @@ class Trainer:
         with (self.out / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
-    def _log_step(self, result: StepResult, lr: float, meter: ThroughputMeter) -> None:
+    def _log_step(self, result: StepResult, lr: float, meter: "ThroughputMeter") -> None:
         sums, tokens = Counter[str](), max(1, result.num_tokens)
         for part in self.parts.processes.gather(result.sums):
             sums.update(part)

@@ -1,7 +1,5 @@
 """The state of a training: progress, weights, optimizer, and how it is saved and restored."""
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,5 @@
 """Warm start: train the decoder and vocabulary of an earlier checkpoint further (``training.init_from``)."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from torch import nn

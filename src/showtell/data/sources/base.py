@@ -4,8 +4,6 @@ A reader is a module with ``LAYOUT``, ``matches(path) -> bool`` and ``read(path)
 `showtell.data.sources.registry`. It reads texts and names only; ``prepare`` decodes the images.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

@@ -6,8 +6,6 @@ Any year is accepted. The validation images are the dev split. Keys include the 
 folders may contain the same name.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from pathlib import Path

@@ -7,8 +7,6 @@ The header names the columns (also file_name, text, caption_0 to caption_4, ...)
 caption is the last column, it may contain unquoted delimiters.
 """
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Iterator
 from itertools import chain

@@ -3,8 +3,6 @@
 1000092795.jpg#1<TAB>Two young , White males are outside near many bushes .
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, not_a

@@ -6,8 +6,6 @@
 The captions of an image are a JSON list in one field; the images (``flickr30k-images.zip``) are unpacked beside it.
 """
 
-from __future__ import annotations
-
 import csv
 import json
 from collections.abc import Iterator
@@ -48,7 +46,7 @@ def read(path: Path) -> Source:
     return group_rows(rows, problems, root=find_images(table.parent, FLICKR30K_FOLDERS), name="flickr30k-csv")
 
 
-def _rows(table: Path, reader: csv.DictReader[str], problems: list[Problem]) -> Iterator[Row]:
+def _rows(table: Path, reader: "csv.DictReader[str]", problems: list[Problem]) -> Iterator[Row]:
     while True:
         error = ""
         try:

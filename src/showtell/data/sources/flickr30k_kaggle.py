@@ -7,8 +7,6 @@
 Nothing is quoted, and one line lacks its second bar, as shown; it is read nevertheless.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
 from itertools import islice

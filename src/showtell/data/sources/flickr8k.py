@@ -6,8 +6,6 @@ The split lists define the dataset; images in no list are left out. The token fi
 ``2258277193_586949ec62.jpg.1``, an image that does not exist, which is reported as a problem.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -1,7 +1,5 @@
 """Flickr8k as on Kaggle: ``captions.txt`` (CSV, header image,caption) and ``Images/``; no split."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from showtell.data.sources import csv_table

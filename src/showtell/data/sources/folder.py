@@ -1,7 +1,5 @@
 """A folder of images, at any depth, each beside a text file: ``dog.jpg``, ``dog.txt``; one caption per line."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, is_image, read_lines

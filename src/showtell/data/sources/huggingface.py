@@ -9,8 +9,6 @@ row's own split (``nlphuji/flickr30k`` has all rows in "test") overrides that of
 with only one is ignored, unless it was requested by name.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """Finding the images of a dataset: archives are unpacked under many folder names."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path

@@ -8,8 +8,6 @@ Split folders may be one level deeper (``data/train/``) and contain subfolders; 
 split overrides its folder's; if all images are in one split's folder, the dataset has no split.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath

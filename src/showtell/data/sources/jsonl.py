@@ -4,8 +4,6 @@
 {"file_name": "dogs/2.jpg", "text": "A dog sleeps."}
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator
 from pathlib import Path

@@ -7,8 +7,6 @@ The images come from elsewhere under many names; COCO's have other names in the 
 of COCO's validation images, counts as train, as is usual.
 """
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Tables of (image, caption[, split]): column names, and rows grouped by image."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace

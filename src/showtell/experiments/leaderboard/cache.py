@@ -4,8 +4,6 @@ A file's name is a hash of all that its content depends on, and the file holds t
 changed has other weights, hence another name, and is decoded again.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 Nothing is decoded here: captioners that cannot be evaluated are refused before anything that takes time.
 """
 
-from __future__ import annotations
-
 import json
 import math
 from collections.abc import Mapping

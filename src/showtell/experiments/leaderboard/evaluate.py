@@ -1,7 +1,5 @@
 """The rows of the table: all captioners and a human baseline, evaluated on the same images."""
 
-from __future__ import annotations
-
 import contextlib
 import statistics
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,7 +1,5 @@
 """The tables as Markdown, the same bytes for the same runs: no date, no path of a machine."""
 
-from __future__ import annotations
-
 from showtell.experiments.leaderboard.evaluate import Leaderboard
 from showtell.experiments.leaderboard.tables import NOTHING, TextTable, build_tables, footnotes
 from showtell.report.summary import markdown_table

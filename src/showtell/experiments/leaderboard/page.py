@@ -1,7 +1,5 @@
 """The tables and some images with the captions of all captioners and a human, as one self-contained HTML page."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Rows as tables of text: the same cells for Markdown and for the page."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 

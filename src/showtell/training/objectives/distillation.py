@@ -5,8 +5,6 @@ A caption shows one of the possible next tokens; a teacher knows the probabiliti
 surpass it (Furlanello et al. 2018, "Born-Again Neural Networks"). Several teachers act as an ensemble.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Sequence
 from pathlib import Path

@@ -4,8 +4,6 @@ The gradient with respect to the logits is the target minus the softmax. In clos
 vocabulary; torch's chain of operations takes five, each over a matrix of its own. Blocks of rows stay in the cache.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

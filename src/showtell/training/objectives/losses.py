@@ -1,7 +1,5 @@
 """The loss of each kind of training phase."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 
 from torch import Tensor

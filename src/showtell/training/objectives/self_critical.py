@@ -5,8 +5,6 @@ baseline of a sample is the mean reward of the image's other samples (Luo 2020, 
 Sequence Training", equation 4), or the reward of the greedy caption, as in the first paper.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor

@@ -1,7 +1,5 @@
 """``metrics.jsonl``: every number of a run, one JSON object per line."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping
 from pathlib import Path
