@@ -10,7 +10,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from showtell.config.base import _models_in
+from showtell.config.base import models_in
 from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import (
@@ -128,7 +128,7 @@ def test_a_former_value_is_answered_with_its_new_name(old: str, new: str) -> Non
 def test_every_new_name_is_a_key() -> None:
     recipe = load_recipe("flickr8k-best").model_dump(mode="json")
     phase = set(CrossEntropy.model_fields) | set(SelfCritical.model_fields)
-    decoder = {name for kind in _models_in(DecoderSpec) for name in kind.model_fields}
+    decoder = {name for kind in models_in(DecoderSpec) for name in kind.model_fields}
     known = {
         *recipe,
         *(
@@ -167,7 +167,7 @@ def test_every_key_has_a_description() -> None:
         names = [
             f"{model.__name__}.{name}" for name, field in model.model_fields.items() if not field.description
         ]
-        inner = [kind for field in model.model_fields.values() for kind in _models_in(field.annotation)]
+        inner = [kind for field in model.model_fields.values() for kind in models_in(field.annotation)]
         return names + [name for kind in inner for name in missing(kind)]
 
     assert missing(Recipe) == []

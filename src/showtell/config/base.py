@@ -2,11 +2,16 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any, get_args
+from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from showtell.errors import ConfigError, did_you_mean
+
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
+Weight = Annotated[float, Field(ge=0.0, le=1.0)]
+Count = Annotated[int, Field(ge=0)]
 
 
 class StrictModel(BaseModel):
@@ -20,11 +25,7 @@ def describe_problems(
 ) -> ConfigError:
     """Turn pydantic's problems into one message: every bad key by its dotted name, with near names for typos.
 
-    Args:
-        error: What pydantic raised.
-        model: The model that refused the values.
-        where: What holds the values, for the message.
-        renamed: Former keys and values, see `showtell.config.renamed`.
+    ``where`` names the source of the values; ``renamed`` maps former keys and values, see `showtell.config.renamed`.
     """
     lines = [line for problem in error.errors() for line in _describe(problem, model, renamed or {})]
     return ConfigError(f"{where} cannot be used: " + " | ".join(lines))
@@ -97,14 +98,14 @@ def _resolve(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[t
             models = chosen
             continue
         shown.append(part)
-        reached = [kind for field in fields for kind in _models_in(field.annotation)]
+        reached = [kind for field in fields for kind in models_in(field.annotation)]
         if place < len(path) - 1:
             models = reached or models
     return shown, models
 
 
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
+def models_in(annotation: Any) -> list[type[BaseModel]]:
     """Return the models that an annotation names, itself or inside a union or a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [model for part in get_args(annotation) for model in _models_in(part)]
+    return [model for part in get_args(annotation) for model in models_in(part)]

@@ -4,7 +4,10 @@ from typing import Annotated, ClassVar, Literal, Self, get_args
 
 from pydantic import Field, model_validator
 
-from showtell.config.base import StrictModel
+from showtell.config.base import Rate, StrictModel
+
+Width = Annotated[int, Field(ge=1, le=8192)]
+Heads = Annotated[int, Field(ge=1, le=64)]
 
 
 class LstmSpec(StrictModel):
@@ -13,12 +16,10 @@ class LstmSpec(StrictModel):
     reads_regions: ClassVar[bool] = False
 
     name: Literal["lstm"] = Field("lstm", description="the decoder's architecture")
-    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
-    hidden: int = Field(512, ge=1, le=8192, description="width H of the LSTM state")
+    embedding: Width = Field(512, description="width E of the word embeddings")
+    hidden: Width = Field(512, description="width H of the LSTM state")
     layers: int = Field(1, ge=1, le=8, description="stacked LSTM layers")
-    dropout: float = Field(
-        0.5, ge=0.0, lt=1.0, description="dropout rate of image vector, word embeddings and output"
-    )
+    dropout: Rate = Field(0.5, description="dropout rate of image vector, word embeddings and output")
     image_head: Literal["linear", "batch-norm"] = Field(
         "linear",
         description="projection of the image vector to width E: a linear layer, alone or followed by batch norm and "
@@ -32,38 +33,40 @@ class AttentionSpec(StrictModel):
     reads_regions: ClassVar[bool] = True
 
     name: Literal["attention"] = Field("attention", description="the decoder's architecture")
-    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
-    hidden: int = Field(512, ge=1, le=8192, description="width H of the LSTM state")
-    attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    region_dim: int = Field(512, ge=1, le=8192, description="width of the projected regions")
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings and output")
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
+    embedding: Width = Field(512, description="width E of the word embeddings")
+    hidden: Width = Field(512, description="width H of the LSTM state")
+    attention: Width = Field(512, description="width of the additive attention's hidden layer")
+    region_dim: Width = Field(512, description="width of the projected regions")
+    dropout: Rate = Field(0.5, description="dropout rate of word embeddings and output")
+    region_dropout: Rate = Field(0.3, description="dropout rate of the projected regions")
 
 
-class StackedSpec(StrictModel):
-    """Two stacked LSTMs with multi-head attention between them (after Anderson et al. 2018)."""
+class _MultiHeadSpec(StrictModel):
+    """A decoder that splits a width into heads."""
 
     reads_regions: ClassVar[bool] = True
-
-    name: Literal["stacked"] = Field("stacked", description="the decoder's architecture")
-    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
-    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTM states")
-    region_dim: int = Field(
-        512, ge=1, le=8192, description="width of the projected regions, a multiple of heads"
-    )
-    heads: int = Field(8, ge=1, le=64, description="attention heads")
-    dropout: float = Field(
-        0.5,
-        ge=0.0,
-        lt=1.0,
-        description="dropout rate of word embeddings, image vector, upper LSTM's input and output",
-    )
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
+    split_width: ClassVar[str] = "region_dim"
 
     @model_validator(mode="after")
     def _width_divides_by_heads(self) -> Self:
-        _check_heads("region_dim", self.region_dim, self.heads)
+        width, heads = (getattr(self, name) for name in (self.split_width, "heads"))
+        if width % heads:
+            raise ValueError(f"{self.split_width} {width} is not a multiple of heads, {heads}")
         return self
+
+
+class StackedSpec(_MultiHeadSpec):
+    """Two stacked LSTMs with multi-head attention between them (after Anderson et al. 2018)."""
+
+    name: Literal["stacked"] = Field("stacked", description="the decoder's architecture")
+    embedding: Width = Field(512, description="width E of the word embeddings")
+    hidden: Width = Field(512, description="width H of both LSTM states")
+    region_dim: Width = Field(512, description="width of the projected regions, a multiple of heads")
+    heads: Heads = Field(8, description="attention heads")
+    dropout: Rate = Field(
+        0.5, description="dropout rate of word embeddings, image vector, upper LSTM's input and output"
+    )
+    region_dropout: Rate = Field(0.3, description="dropout rate of the projected regions")
 
 
 class AdaptiveSpec(StrictModel):
@@ -72,17 +75,11 @@ class AdaptiveSpec(StrictModel):
     reads_regions: ClassVar[bool] = True
 
     name: Literal["adaptive"] = Field("adaptive", description="the decoder's architecture")
-    embedding: int = Field(
-        512, ge=1, le=8192, description="width E of the word embeddings and of the image vector"
-    )
-    hidden: int = Field(
-        512, ge=1, le=8192, description="width H of LSTM state, sentinel and projected regions"
-    )
-    attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    dropout: float = Field(
-        0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings, image vector and output"
-    )
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
+    embedding: Width = Field(512, description="width E of the word embeddings and of the image vector")
+    hidden: Width = Field(512, description="width H of LSTM state, sentinel and projected regions")
+    attention: Width = Field(512, description="width of the additive attention's hidden layer")
+    dropout: Rate = Field(0.5, description="dropout rate of word embeddings, image vector and output")
+    region_dropout: Rate = Field(0.3, description="dropout rate of the projected regions")
 
 
 class TopDownSpec(StrictModel):
@@ -91,86 +88,53 @@ class TopDownSpec(StrictModel):
     reads_regions: ClassVar[bool] = True
 
     name: Literal["top-down"] = Field("top-down", description="the decoder's architecture")
-    embedding: int = Field(
-        512, ge=1, le=8192, description="width E of the word embeddings and of the image vector"
-    )
-    hidden: int = Field(512, ge=1, le=8192, description="width H of both LSTM states")
-    attention: int = Field(512, ge=1, le=8192, description="width of the additive attention's hidden layer")
-    region_dim: int = Field(512, ge=1, le=8192, description="width of the projected regions")
-    dropout: float = Field(
-        0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings, image vector and output"
-    )
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
+    embedding: Width = Field(512, description="width E of the word embeddings and of the image vector")
+    hidden: Width = Field(512, description="width H of both LSTM states")
+    attention: Width = Field(512, description="width of the additive attention's hidden layer")
+    region_dim: Width = Field(512, description="width of the projected regions")
+    dropout: Rate = Field(0.5, description="dropout rate of word embeddings, image vector and output")
+    region_dropout: Rate = Field(0.3, description="dropout rate of the projected regions")
 
 
-class AttentionOnAttentionSpec(StrictModel):
+class AttentionOnAttentionSpec(_MultiHeadSpec):
     """AoANet: the attention's result passes a gate that depends on the query (Huang et al. 2019)."""
-
-    reads_regions: ClassVar[bool] = True
 
     name: Literal["attention-on-attention"] = Field(
         "attention-on-attention", description="the decoder's architecture"
     )
-    embedding: int = Field(512, ge=1, le=8192, description="width E of the word embeddings")
-    hidden: int = Field(512, ge=1, le=8192, description="width H of the LSTM state")
-    region_dim: int = Field(
-        512, ge=1, le=8192, description="width of regions, queries and contexts, a multiple of heads"
-    )
-    heads: int = Field(
-        8, ge=1, le=64, description="attention heads, in the decoder and in the refining layers"
-    )
+    embedding: Width = Field(512, description="width E of the word embeddings")
+    hidden: Width = Field(512, description="width H of the LSTM state")
+    region_dim: Width = Field(512, description="width of regions, queries and contexts, a multiple of heads")
+    heads: Heads = Field(8, description="attention heads, in the decoder and in the refining layers")
     refine_layers: int = Field(
         1, ge=0, le=12, description="self-attention layers over the regions; the paper has 6"
     )
-    dropout: float = Field(0.5, ge=0.0, lt=1.0, description="dropout rate of word embeddings and output")
-    region_dropout: float = Field(
-        0.3,
-        ge=0.0,
-        lt=1.0,
-        description="dropout rate of the projected regions and of each refining layer",
+    dropout: Rate = Field(0.5, description="dropout rate of word embeddings and output")
+    region_dropout: Rate = Field(
+        0.3, description="dropout rate of the projected regions and of each refining layer"
     )
 
-    @model_validator(mode="after")
-    def _width_divides_by_heads(self) -> Self:
-        _check_heads("region_dim", self.region_dim, self.heads)
-        return self
 
-
-class TransformerSpec(StrictModel):
+class TransformerSpec(_MultiHeadSpec):
     """A small Transformer: self-attention over tokens, cross-attention to regions (Vaswani et al. 2017)."""
 
-    reads_regions: ClassVar[bool] = True
+    split_width: ClassVar[str] = "hidden"
 
     name: Literal["transformer"] = Field("transformer", description="the decoder's architecture")
-    hidden: int = Field(
-        512, ge=1, le=8192, description="width H of embeddings and layers, a multiple of heads"
-    )
+    hidden: Width = Field(512, description="width H of embeddings and layers, a multiple of heads")
     layers: int = Field(
         2,
         ge=1,
         le=12,
         description="layers, each with self-attention, cross-attention and a feed-forward block",
     )
-    heads: int = Field(8, ge=1, le=64, description="heads of each attention")
+    heads: Heads = Field(8, description="heads of each attention")
     feed_forward: int = Field(2048, ge=1, le=32768, description="inner width of the feed-forward blocks")
-    region_dim: int = Field(512, ge=1, le=8192, description="width of the projected regions")
-    dropout: float = Field(
-        0.3,
-        ge=0.0,
-        lt=1.0,
-        description="dropout rate of embeddings, of each residual block and of the output",
+    region_dim: Width = Field(512, description="width of the projected regions")
+    dropout: Rate = Field(
+        0.3, description="dropout rate of embeddings, of each residual block and of the output"
     )
-    region_dropout: float = Field(0.3, ge=0.0, lt=1.0, description="dropout rate of the projected regions")
-
-    @model_validator(mode="after")
-    def _width_divides_by_heads(self) -> Self:
-        _check_heads("hidden", self.hidden, self.heads)
-        return self
-
-
-def _check_heads(name: str, width: int, heads: int) -> None:
-    if width % heads:
-        raise ValueError(f"{name} {width} is not a multiple of heads, {heads}")
+    region_dropout: Rate = Field(0.3, description="dropout rate of the projected regions")
 
 
 DecoderSpec = Annotated[

@@ -23,7 +23,7 @@ class EncoderSpec(StrictModel):
         "resnet50",
         description="network: resnet18, resnet34, resnet50, resnet101, resnet152, timm:NAME, or small",
     )
-    stride_in: Literal["conv1", "conv2"] | None = Field(
+    stride_in: StrideIn | None = Field(
         None,
         description="convolution of a bottleneck block that has stride 2 (resnet50 and deeper): conv1 (the first "
         "1x1; Caffe, Keras, MSRA) or conv2 (the 3x3; torchvision, timm); null: from the weights' metadata, else "
@@ -61,8 +61,7 @@ class EncoderSpec(StrictModel):
     @classmethod
     def _is_known(cls, name: str) -> str:
         if name not in (*RESNETS, SMALL) and not re.fullmatch(r"timm:[\w.\-]+", name):
-            known = ", ".join((*RESNETS, "timm:NAME", SMALL))
-            raise ValueError(f"no such encoder; known: {known}")
+            raise ValueError(f"no such encoder; known: {', '.join((*RESNETS, 'timm:NAME', SMALL))}")
         return name
 
     @field_validator("stride_in")
@@ -93,5 +92,5 @@ class EncoderSpec(StrictModel):
 
     @property
     def has_stride_variants(self) -> bool:
-        """Whether the network has bottleneck blocks, whose stride is in one of two places."""
+        """Whether the network has bottleneck blocks, whose stride is in one of two convolutions."""
         return self.name in BOTTLENECKED

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from showtell.config.base import StrictModel, describe_problems
+from showtell.config.base import Count, Fraction, StrictModel, describe_problems
 from showtell.config.renamed import RENAMED_OPTIONS
 from showtell.errors import ConfigError
 
@@ -30,11 +30,9 @@ class DecodingOptions(StrictModel):
     )
     samples: int = Field(1, ge=1, le=64, description="captions drawn per image (method sample)")
     temperature: float = Field(1.0, gt=0.0, le=10.0, description="divisor of the logits (method sample)")
-    top_k: int = Field(0, ge=0, description="sample among this many most likely tokens; 0: all")
-    top_p: float = Field(
-        1.0, gt=0.0, le=1.0, description="nucleus sampling: smallest set of tokens with this probability"
-    )
-    seed: int = Field(42, ge=0, description="seed of the sampling generator")
+    top_k: Count = Field(0, description="sample among this many most likely tokens; 0: all")
+    top_p: Fraction = Field(1.0, description="nucleus sampling: smallest set of tokens with this probability")
+    seed: Count = Field(42, description="seed of the sampling generator")
 
     @field_validator("min_tokens")
     @classmethod
@@ -44,8 +42,10 @@ class DecodingOptions(StrictModel):
         return value
 
 
-_BEAM_ONLY = frozenset({"beam_size"})
-_SAMPLE_ONLY = frozenset({"samples", "temperature", "top_k", "top_p", "seed"})
+_METHOD_OF = {"beam_size": "beam"} | dict.fromkeys(
+    ("samples", "seed", "temperature", "top_k", "top_p"), "sample"
+)
+"""Options of a single method."""
 
 
 def build_options(**values: Any) -> DecodingOptions:
@@ -68,15 +68,14 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
     Raises:
         ConfigError: a keyword is unknown, of the wrong type or out of range, or the method is ambiguous.
     """
-    implied = {
-        method: sorted(names & values.keys())
-        for method, names in (("beam", _BEAM_ONLY), ("sample", _SAMPLE_ONLY))
-        if names & values.keys()
-    }
+    implied: dict[str, list[str]] = {}
+    for name, method in _METHOD_OF.items():
+        if name in values:
+            implied.setdefault(method, []).append(name)
     if "method" not in values and len(implied) > 1:
         found = "; ".join(f"{', '.join(names)} (method {method})" for method, names in implied.items())
         raise ConfigError(
             "conflicting decoding options", found=found, mend="Pass method=..., such as method='sample'"
         )
-    method = next(iter(implied), defaults.method)
-    return build_options(**{**defaults.model_dump(), "method": method, **values})
+    chosen = next(iter(implied), defaults.method)
+    return build_options(**{**defaults.model_dump(), "method": chosen, **values})

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, PositiveFloat, SerializerFunctionWrapHandler, model_serializer
 
-from showtell.config.base import StrictModel
+from showtell.config.base import Fraction, StrictModel
 
 
 class CornerCrop(StrictModel):
@@ -12,7 +12,7 @@ class CornerCrop(StrictModel):
 
     down: Literal[0, 1] = Field(description="0: top, 1: bottom")
     right: Literal[0, 1] = Field(description="0: left, 1: right")
-    fraction: float = Field(gt=0.0, le=1.0, description="its sides as a fraction of the whole view's sides")
+    fraction: Fraction = Field(description="its sides as a fraction of the whole view's sides")
 
 
 class Preprocessing(StrictModel):
@@ -24,9 +24,7 @@ class Preprocessing(StrictModel):
         description="squash: the whole image, its aspect ratio changed; crop: the short side resized to size/crop, "
         "then a center crop",
     )
-    crop: float = Field(
-        0.875, gt=0.0, le=1.0, description="fraction of the short side that is kept (resize: crop)"
-    )
+    crop: Fraction = Field(0.875, description="fraction of the short side that is kept (resize: crop)")
     interpolation: Literal["bilinear", "bicubic"] = Field(
         "bicubic", description="resampling filter, with antialiasing"
     )

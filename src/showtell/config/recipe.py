@@ -11,14 +11,13 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
-from showtell.config.base import StrictModel, describe_problems
+from showtell.config.base import Count, Fraction, Rate, StrictModel, Weight, describe_problems
 from showtell.config.decoders import AttentionSpec, DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
 from showtell.config.renamed import RENAMED
 from showtell.errors import ConfigError, did_you_mean
 
-Beta = Annotated[float, Field(ge=0.0, lt=1.0)]
 Tracker = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "trackio"]
 
 
@@ -31,10 +30,8 @@ class AugmentOptions(StrictModel):
         "corner_crops: the whole view half of the time, else one of its four corners, features cached; "
         "feature_windows: a window of the cached feature map, each side cropped half of the time",
     )
-    crop: float = Field(
+    crop: Fraction = Field(
         0.875,
-        gt=0.0,
-        le=1.0,
         description="side of the crop as a fraction: random_crop: of the short side (encoder.preprocessing.resize: "
         "crop) or of both sides (squash); corner_crops: of the view used for validation; feature_windows: the "
         "smallest fraction of either side of the map",
@@ -44,9 +41,8 @@ class AugmentOptions(StrictModel):
 class DataOptions(StrictModel):
     """Training data read from the prepared set."""
 
-    subset: int = Field(
+    subset: Count = Field(
         0,
-        ge=0,
         description="maximum number of training images, chosen by training.seed; 0: all. The vocabulary is built "
         "from the whole split",
     )
@@ -55,8 +51,7 @@ class DataOptions(StrictModel):
     )
     captions_per_image: int = Field(5, ge=1, le=64, description="captions K of each image in a batch")
     flip: bool = Field(
-        False,
-        description="flip half of the images horizontally and swap left and right in their captions",
+        False, description="flip half of the images horizontally and swap left and right in their captions"
     )
     augment: AugmentOptions | None = Field(
         None, description="additional training views; null: the view used for validation"
@@ -86,17 +81,13 @@ class CrossEntropy(StrictModel):
 
     name: Literal["cross-entropy"] = Field("cross-entropy", description="the phase's objective")
     epochs: int = Field(10, ge=1, le=10_000, description="passes over the training images")
-    label_smoothing: float = Field(
-        0.1, ge=0.0, lt=1.0, description="probability spread evenly over the vocabulary"
-    )
+    label_smoothing: Rate = Field(0.1, description="probability spread evenly over the vocabulary")
     teachers: tuple[str, ...] = Field(
         (),
         description="distillation: paths of checkpoints or runs of the same vocabulary and encoder, whose mean token "
         "probabilities are soft targets",
     )
-    distillation_weight: float = Field(
-        0.5, ge=0.0, le=1.0, description="weight of the teachers' soft targets in the target"
-    )
+    distillation_weight: Weight = Field(0.5, description="weight of the teachers' soft targets in the target")
     reinit: bool = Field(
         False,
         description="start the phase with new weights and the best checkpoint of the earlier phases as a teacher "
@@ -120,11 +111,8 @@ class SelfCritical(StrictModel):
     )
     cider: float = Field(1.0, ge=0.0, description="weight of CIDEr-D (0 to 10) in the reward")
     bleu: float = Field(0.0, ge=0.0, description="weight of linear BLEU (about -1 to 1) in the reward")
-    interpolate_init: float = Field(
-        0.0,
-        ge=0.0,
-        lt=1.0,
-        description="weight of the phase's initial weights in the evaluated and saved ones (WiSE-FT)",
+    interpolate_init: Rate = Field(
+        0.0, description="weight of the phase's initial weights in the evaluated and saved ones (WiSE-FT)"
     )
 
     @model_validator(mode="after")
@@ -144,10 +132,8 @@ class OptimizerOptions(StrictModel):
         "adamw", description="AdamW (decoupled weight decay), or plain Adam"
     )
     lr: float = Field(5e-4, gt=0.0, le=1.0, description="peak learning rate")
-    weight_decay: float = Field(
-        0.01, ge=0.0, le=1.0, description="weight decay of matrices; biases and norms have none"
-    )
-    betas: tuple[Beta, Beta] = Field((0.9, 0.98), description="decay rates of the first and second moment")
+    weight_decay: Weight = Field(0.01, description="weight decay of matrices; biases and norms have none")
+    betas: tuple[Rate, Rate] = Field((0.9, 0.98), description="decay rates of the first and second moment")
     max_grad_norm: float = Field(5.0, ge=0.0, description="gradients are clipped to this norm; 0: off")
 
 
@@ -155,12 +141,10 @@ class ScheduleOptions(StrictModel):
     """The learning-rate schedule."""
 
     name: Literal["constant", "cosine", "plateau"] = Field("cosine", description="shape after the warm-up")
-    warmup_steps: int = Field(200, ge=0, description="steps of linear warm-up from 0 to the peak")
-    min_lr_ratio: float = Field(
-        0.02, ge=0.0, le=1.0, description="smallest learning rate as a fraction of the peak"
-    )
+    warmup_steps: Count = Field(200, description="steps of linear warm-up from 0 to the peak")
+    min_lr_ratio: Weight = Field(0.02, description="smallest learning rate as a fraction of the peak")
     factor: float = Field(0.5, gt=0.0, lt=1.0, description="plateau: factor of each reduction")
-    patience: int = Field(1, ge=0, description="plateau: validations without improvement before a reduction")
+    patience: Count = Field(1, description="plateau: validations without improvement before a reduction")
 
 
 class TrainingOptions(StrictModel):
@@ -177,10 +161,8 @@ class TrainingOptions(StrictModel):
         "auto",
         description="precision of matrix products; auto: bf16 where the device has units for it, else fp32",
     )
-    ema_decay: float = Field(
+    ema_decay: Rate = Field(
         0.998,
-        ge=0.0,
-        lt=1.0,
         description="decay of the exponential moving average of the weights, which is evaluated and saved; 0: off",
     )
     seed: int = Field(0, ge=0, le=2**63 - 1, description="seed of weights, data order and dropout")
@@ -188,11 +170,11 @@ class TrainingOptions(StrictModel):
         None,
         description="path of a run or checkpoint whose decoder and vocabulary training starts from; null: new ones",
     )
-    early_stopping_patience: int = Field(
-        0, ge=0, description="validations without improvement before training stops; 0: off"
+    early_stopping_patience: Count = Field(
+        0, description="validations without improvement before training stops; 0: off"
     )
     save_steps: int = Field(200, ge=1, description="steps between saves of last/ within an epoch")
-    threads: int = Field(0, ge=0, description="CPU threads; 0: OMP_NUM_THREADS, else one per usable core")
+    threads: Count = Field(0, description="CPU threads; 0: OMP_NUM_THREADS, else one per usable core")
     trackers: list[Tracker] = Field([], description="experiment trackers in addition to metrics.jsonl")
 
 
@@ -200,8 +182,8 @@ class ValidationOptions(StrictModel):
     """Validation: decode and score a split after each epoch."""
 
     split: str = Field("dev", description="split to validate on")
-    subset: int = Field(
-        0, ge=0, description="maximum number of validation images, chosen by training.seed; 0: all"
+    subset: Count = Field(
+        0, description="maximum number of validation images, chosen by training.seed; 0: all"
     )
     metric: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "loss"] = Field(
         "CIDEr-D", description="metric that selects best/ and drives plateau and early stopping"
@@ -229,17 +211,13 @@ class Recipe(StrictModel):
     generation: DecodingOptions = Field(DecodingOptions(), description="decoding of captions")
 
     @model_validator(mode="after")
-    def _augmentation_fits_the_encoder(self) -> Self:
+    def _parts_fit_together(self) -> Self:
         mode = None if self.data.augment is None else self.data.augment.mode
         if self.encoder.trainable and mode not in (None, "random_crop"):
             raise ValueError(
                 f"data.augment.mode={mode} caches features, which change while the encoder is trained: set it to "
                 "random_crop"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _distillation_is_possible(self) -> Self:
         phases = [phase for phase in self.objective if isinstance(phase, CrossEntropy)]
         if self.encoder.trainable and any(phase.reinit or phase.teachers for phase in phases):
             raise ValueError("teachers need the features of a frozen encoder: set encoder.trainable to false")
@@ -254,11 +232,8 @@ class Recipe(StrictModel):
                 "reinit starts far below the best score, so that early stopping and the plateau schedule would give "
                 "up: set training.early_stopping_patience to 0 and choose another schedule.name"
             )
-        return self
-
-    @model_validator(mode="after")
-    def _rewards_need_a_score(self) -> Self:
-        if self.validation.metric == "loss" and any(isinstance(one, SelfCritical) for one in self.objective):
+        has_reward = any(isinstance(phase, SelfCritical) for phase in self.objective)
+        if has_reward and self.validation.metric == "loss":
             raise ValueError("self-critical training raises the loss: choose another validation.metric")
         return self
 
@@ -324,23 +299,23 @@ def _override(values: dict[str, Any], override: str) -> None:
     if not equals:
         raise ConfigError(cannot, expected="key=value, such as optimizer.lr=3e-4")
     *path, last = key.strip().split(".")
-    place: Any = values
+    node: Any = values
     for part in path:
-        if isinstance(place, list):
-            if not part.isdigit() or int(part) >= len(place):
-                raise ConfigError(cannot, found=f"no part {part}", expected=f"a number below {len(place)}")
-            place = place[int(part)]
+        if isinstance(node, list):
+            if not part.isdigit() or int(part) >= len(node):
+                raise ConfigError(cannot, found=f"no part {part}", expected=f"a number below {len(node)}")
+            node = node[int(part)]
         else:
-            place = place.setdefault(part, {})
-        if not isinstance(place, dict | list):
+            node = node.setdefault(part, {})
+        if not isinstance(node, dict | list):
             raise ConfigError(cannot, found=f"'{part}', which has no keys")
-    if isinstance(place, list):
+    if isinstance(node, list):
         raise ConfigError(cannot, found="a list", expected=f"{key}.KEY=value")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(cannot, found=" ".join(str(error).split())) from error
-    place[last] = _number(value) if isinstance(value, str) else value
+    node[last] = _number(value) if isinstance(value, str) else value
 
 
 def _number(text: str) -> float | str:
