@@ -26,12 +26,9 @@ from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig, resolve_device_config
-from showtell.training.distributed import DistributedContext
-from showtell.training.ema import WeightAverage
-from showtell.training.lr_schedule import ReduceOnPlateau
 from showtell.training.objectives.losses import build_objective
 from showtell.training.train_step import TrainStep
-from showtell.training.trainer_state import TrainerState, build_optimizer
+from showtell.training.trainer_state import build_trainer_state
 
 PICTURES, REGIONS, WIDTH = 256, 49, 2048
 SIDE, PRODUCTS = 2048, 8
@@ -76,23 +73,8 @@ class Ours:
         )
         self.batches = Batches(prepared, rows, self.tokenizer, memories, options)
         self.objective = build_objective(recipe.objective[0], self.batches)
-        moving = TrainerState(
-            model=model,
-            optimizer=build_optimizer(recipe.optimizer, model),
-            scaler=self.compute.scaler(),
-            ema=WeightAverage(model, training.ema_decay),
-            plateau=ReduceOnPlateau(recipe.schedule),
-        )
-        self.stepper = TrainStep(
-            model,
-            moving,
-            training,
-            recipe.optimizer.max_grad_norm,
-            training.batch_size * data.captions_per_image * (data.max_tokens + 1),
-            self.compute,
-            DistributedContext(),
-            self.tokenizer.pad_id,
-        )
+        state = build_trainer_state(recipe, model, self.compute.scaler())
+        self.stepper = TrainStep(recipe, model, state, self.compute)
 
     def learn(self, steps: int) -> None:
         """Load and learn from the first batches of an epoch."""

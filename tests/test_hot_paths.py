@@ -226,7 +226,7 @@ def test_an_optimizer_step_passes_the_network_once(name: str) -> None:
     model.decoder.init_state = _counting(init_state, "init_state", passes)  # type: ignore[method-assign]
     tokens = torch.cat((torch.full((3, 5, 1), SPECIALS.bos), token_ids(3, 5, 6)), dim=2)
     batch = Batch(np.arange(3), np.zeros(3, bool), features_of(3), tokens)
-    cross_entropy(model, batch, pad_id=SPECIALS.pad)
+    cross_entropy(model, batch)
     assert passes == {"init_state": 1}
 
 

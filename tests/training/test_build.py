@@ -25,8 +25,8 @@ from showtell.training.build import (
     build_components,
     build_recipe_encoder,
     open_feature_source,
-    resolve_device,
 )
+from showtell.training.device import resolve_device_config
 from showtell.training.distributed import DistributedContext
 from showtell.training.evaluate import evaluate_checkpoint
 from showtell.training.trainer import train
@@ -40,7 +40,7 @@ def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
 
 
 def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None) -> Components:
-    compute = resolve_device(recipe.training, "cpu")
+    compute = resolve_device_config("cpu", recipe.training.precision)
     encoder = build_recipe_encoder(recipe, compute)
     return build_components(recipe, prepared, encoder, compute, features, DistributedContext())
 
@@ -225,7 +225,7 @@ def test_all_references_count_in_the_loss_that_is_judged_however_few_are_shown(
 def test_the_layout_is_asked_where_no_cache_asks_it(
     toy_recipe: Recipe, toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    encoder = build_recipe_encoder(toy_recipe, resolve_device(toy_recipe.training, "cpu"))
+    encoder = build_recipe_encoder(toy_recipe, resolve_device_config("cpu", toy_recipe.training.precision))
     assert encoder.spec.trainable
     asked: list[torch.Size] = []
     monkeypatch.setattr(Encoder, "verify_stride_layout", lambda self, pictures: asked.append(pictures.shape))

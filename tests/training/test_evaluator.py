@@ -46,7 +46,7 @@ def captioner(toy_set: PreparedSet) -> tuple[CaptioningModel, Tokenizer]:
 
 def make_judge(toy_set: PreparedSet, tokenizer: Tokenizer, pictures: int = 64) -> Evaluator:
     memories = ImageSource(toy_set, Preprocessing(size=32))
-    return Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE, batch_size=pictures)
+    return Evaluator(toy_set, toy_set.split_rows("dev"), memories, tokenizer, COMPUTE, pictures)
 
 
 def test_what_is_scored_is_what_was_said(
@@ -76,7 +76,7 @@ def test_words_of_several_pieces_have_one_map_each(toy_set: PreparedSet, tmp_pat
         spec = AttentionSpec(embedding=8, hidden=8, attention=8, region_dim=8)
         decoder = build_decoder(spec, vocabulary=tokenizer.size, encoder_width=16, pad_id=tokenizer.pad_id)
     memories = ImageSource(toy_set, encoder.preprocessing)
-    evaluator = Evaluator(toy_set, "dev", memories, tokenizer, COMPUTE)
+    evaluator = Evaluator(toy_set, toy_set.split_rows("dev"), memories, tokenizer, COMPUTE)
     evaluation = evaluator.evaluate(
         CaptioningModel(decoder, encoder), DecodingOptions(max_tokens=6, min_tokens=6), attention=True
     )

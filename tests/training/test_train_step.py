@@ -15,7 +15,8 @@ from showtell.data.batches import Batch, Batches, BatchOptions
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import ImageSource
 from showtell.errors import TrainingError
-from showtell.training.build import Components, build_components, build_recipe_encoder, resolve_device
+from showtell.training.build import Components, build_components, build_recipe_encoder
+from showtell.training.device import resolve_device_config
 from showtell.training.distributed import DistributedContext
 from showtell.training.objectives.losses import Objective, build_objective
 from showtell.training.train_step import TrainStep
@@ -32,7 +33,7 @@ def frozen_recipe(toy_recipe: Recipe, **training: object) -> Recipe:
 
 def build(recipe: Recipe, prepared: PreparedSet) -> Components:
     """Parts whose encoder is left out of training: features are made once, by the untrained encoder."""
-    compute = resolve_device(recipe.training, "cpu")
+    compute = resolve_device_config("cpu", recipe.training.precision)
     parts = build_components(
         recipe, prepared, build_recipe_encoder(recipe, compute), compute, None, DistributedContext()
     )
@@ -42,17 +43,7 @@ def build(recipe: Recipe, prepared: PreparedSet) -> Components:
 def stepper_of(recipe: Recipe, parts: Components, processes: DistributedContext | None = None) -> TrainStep:
     parts = replace(parts, model=copy.deepcopy(parts.model))
     state = build_trainer_state(recipe, parts.model, parts.compute.scaler())
-    data, training = recipe.data, recipe.training
-    return TrainStep(
-        parts.model,
-        state,
-        training,
-        recipe.optimizer.max_grad_norm,
-        training.batch_size * data.captions_per_image * (data.max_tokens + 1),
-        parts.compute,
-        processes or DistributedContext(),
-        parts.tokenizer.pad_id,
-    )
+    return TrainStep(recipe, parts.model, state, parts.compute, processes or DistributedContext())
 
 
 def batches_of(
@@ -141,10 +132,10 @@ def test_a_float16_step_that_overflows_is_left_out_and_counted(
     batches = batches_of(recipe, toy_set, parts, process=0, processes=1)
     first = stepper.step(batches[0], overflow, 0.01)
     assert first.norm is not None
-    before = copy.deepcopy(stepper.state.snapshot().tensors)
+    before = copy.deepcopy(stepper.state.snapshot()[0])
     scale = stepper.state.scaler.get_scale()
     assert stepper.step(batches[1], overflow, 0.01).norm is None
-    for name, value in stepper.state.snapshot().tensors.items():
+    for name, value in stepper.state.snapshot()[0].items():
         assert torch.equal(value, before[name]), name
     assert stepper.state.scaler.get_scale() == scale / 2
     state = stepper.state.progress

@@ -14,7 +14,8 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.system.atomic import read_manifest, read_text, write_json, write_manifest
 from showtell.system.console import note, text_table
-from showtell.training.build import build_recipe_encoder, resolve_device
+from showtell.training.build import build_recipe_encoder
+from showtell.training.device import resolve_device_config
 from showtell.training.distributed import is_main_process
 from showtell.training.run_dir import check_run, provenance, with_encoder_weights
 from showtell.training.trainer import train
@@ -150,7 +151,10 @@ def _is_finished(run: Path) -> bool:
 def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | None, device: str) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
     recipe = with_encoder_weights(recipe, run, encoder_weights)
-    encoder = build_recipe_encoder(recipe, resolve_device(recipe.training, device))
+    training = recipe.training
+    encoder = build_recipe_encoder(
+        recipe, resolve_device_config(device, training.precision, training.threads)
+    )
     check_run(run, recipe, provenance(recipe, PreparedSet.load(data), encoder), restart=False)
 
 

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import torch
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
-from showtell.config.recipe import CrossEntropy, Recipe, TokenizerOptions, TrainingOptions
+from showtell.config.recipe import CrossEntropy, Recipe, TokenizerOptions
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
 from showtell.data.features import (
     AnyCache,
@@ -28,11 +29,10 @@ from showtell.encoders.encoder import Encoder, build_encoder
 from showtell.system.atomic import sha256_json
 from showtell.system.console import note
 from showtell.tokenizer import Tokenizer
-from showtell.training.device import DeviceConfig, resolve_device_config
+from showtell.training.device import DeviceConfig
 from showtell.training.distributed import DistributedContext
 from showtell.training.evaluator import Evaluator
 from showtell.training.objectives.distillation import load_teacher
-from showtell.training.train_step import derive_seed
 from showtell.training.warm_start import load_decoder_weights, load_init_checkpoint
 
 Rows = npt.NDArray[np.int64]
@@ -40,7 +40,7 @@ Rows = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Components:
-    """The components of a training; teachers by phase."""
+    """The components of a training."""
 
     compute: DeviceConfig
     prepared: PreparedSet
@@ -50,13 +50,8 @@ class Components:
     batches: Batches
     dev: Batches
     evaluator: Evaluator
-    teachers: Sequence[Sequence[CaptioningModel]]
+    teachers: Sequence[Sequence[CaptioningModel]]  # by phase
     processes: DistributedContext
-
-
-def resolve_device(options: TrainingOptions, device: str) -> DeviceConfig:
-    """Resolve precision and threads on a device."""
-    return resolve_device_config(device, options.precision, options.threads)
 
 
 def build_recipe_encoder(recipe: Recipe, compute: DeviceConfig) -> Encoder:
@@ -123,14 +118,7 @@ def build_components(
         batches=Batches(prepared, train_rows, tokenizer, train_source, options),
         dev=Batches(prepared, dev_rows, tokenizer, dev_source, dev_options),
         evaluator=Evaluator(
-            prepared,
-            validation.split,
-            dev_source,
-            tokenizer,
-            compute,
-            batch_size=validation.eval_batch_size,
-            rows=dev_rows,
-            processes=processes,
+            prepared, dev_rows, dev_source, tokenizer, compute, validation.eval_batch_size, processes
         ),
         teachers=teachers,
         processes=processes,
@@ -143,11 +131,6 @@ def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed:
     return build_decoder(
         spec, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
     )
-
-
-def phase_seed(seed: int, phase: int) -> int:
-    """Return the seed of a phase's new weights."""
-    return derive_seed(seed, phase) if phase else seed
 
 
 def fit_tokenizer(options: TokenizerOptions, prepared: PreparedSet) -> Tokenizer:
@@ -180,7 +163,7 @@ def _open_sources(
             device=encoder.mean.device,
             dtype=encoder.dtype,
         )
-        maps = _open_caches(prepared, full_map_encoder, features, train_rows, flipped)
+        maps = _open_caches(prepared, full_map_encoder, features, train_rows, flipped, regions=True)
         return WindowedFeatureSource(maps, grid=encoder.grid, crop=window), dev_source
     corner = data.crop_for("corner_crops")
     both = open_feature_source(
@@ -220,16 +203,12 @@ def open_feature_source(
     if encoder.spec.trainable:
         verify_stride_layout(prepared, encoder, rows)
         return ImageSource(prepared, encoder.preprocessing)
-    views = [_open_caches(prepared, encoder, features, rows, flipped, regions=regions)]
+    open_view = partial(_open_caches, prepared, encoder, features, flipped=flipped, regions=regions)
+    views = [open_view(rows)]
     if corners is not None:
         size, corner_rows = corners
-        for down, right in CORNERS:
-            corner = CornerCrop(down=down, right=right, fraction=size)
-            views.append(
-                _open_caches(
-                    prepared, encoder, features, corner_rows, flipped, regions=regions, corner=corner
-                )
-            )
+        crops = [CornerCrop(down=down, right=right, fraction=size) for down, right in CORNERS]
+        views += [open_view(corner_rows, corner=crop) for crop in crops]
     return CachedFeatures(*views)
 
 
@@ -240,7 +219,7 @@ def _open_caches(
     rows: Rows,
     flipped: Rows | None,
     *,
-    regions: bool = True,
+    regions: bool,
     **view: object,
 ) -> list[AnyCache]:
     """Return the cache of a view, and that of its horizontal flip where it is needed."""
@@ -249,9 +228,10 @@ def _open_caches(
     def open_cache(wanted: Rows, **view: object) -> FeatureCache:
         view_encoder = copy.copy(encoder)
         view_encoder.preprocessing = encoder.preprocessing.model_copy(update=view)
-        directory = folder / cache_name(view_encoder)
+        identity = view_encoder.identity()
+        directory = folder / f"{identity['name'].replace(':', '-')}-{sha256_json(identity)[:8]}"
         if not regions and not directory.exists():
-            directory = folder / f"{cache_name(view_encoder)}-pooled"
+            directory = directory.with_name(f"{directory.name}-pooled")
         cache = extract_features(prepared, view_encoder, directory, rows=wanted, regions=regions)
         if not regions:
             # The cache of one view may have regions and that of another none.
@@ -264,9 +244,3 @@ def _open_caches(
         upright = open_cache(np.union1d(rows, flipped), **view)
         return [upright, FlippedFeatureCache(upright)]
     return [open_cache(rows, **view), open_cache(flipped, **view, mirror=True)]
-
-
-def cache_name(encoder: Encoder) -> str:
-    """Return the directory name of an encoder's cache; it is unique to the encoder."""
-    identity = encoder.identity()
-    return f"{identity['name'].replace(':', '-')}-{sha256_json(identity)[:8]}"

@@ -47,7 +47,7 @@ class DeviceConfig:
         return f"{self.device}, {name}, {torch.get_num_threads()} threads"
 
 
-def resolve_device_config(device: str, precision: str, threads: int) -> DeviceConfig:
+def resolve_device_config(device: str, precision: str = "auto", threads: int = 0) -> DeviceConfig:
     """Turn ``auto`` into a device and a precision, and set the CPU threads.
 
     With several processes on a machine, each gets its own GPU, or its part of the cores.

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -24,10 +25,8 @@ T = TypeVar("T")
 
 TIMEOUT = timedelta(minutes=30)
 """A process that does not respond for this long hangs. One that ended is noticed at once."""
-
-CODE_LOCATION = re.compile(r"^\[[^]]*\] ")
-
 EXTRACTION_TIMEOUT = timedelta(days=7)
+CODE_LOCATION = re.compile(r"^\[[^]]*\] ")
 
 
 class ProcessError(ShowtellError):
@@ -36,14 +35,9 @@ class ProcessError(ShowtellError):
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """The processes of a training, from the view of one of them.
+    """The processes of a training, from the view of one of them."""
 
-    Attributes:
-        rank: Number of this process; 0 is the main process.
-        world_size: Number of processes.
-    """
-
-    rank: int = 0
+    rank: int = 0  # 0 is the main process
     world_size: int = 1
 
     @property
@@ -62,9 +56,8 @@ class DistributedContext:
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
         with _needs_other_processes():
             dist.all_reduce(flat)
-        for tensor, total in zip(
-            tensors, torch.split(flat, [tensor.numel() for tensor in tensors]), strict=True
-        ):
+        totals = torch.split(flat, [tensor.numel() for tensor in tensors])
+        for tensor, total in zip(tensors, totals, strict=True):
             tensor.copy_(total.view_as(tensor))
 
     def gather(self, own: T) -> list[T]:
@@ -85,11 +78,7 @@ class DistributedContext:
         return whole
 
     def broadcast_from_rank0(self, function: Callable[[], T]) -> T:
-        """Call a function in the main process only, and return its result in all.
-
-        Raises:
-            ProcessError: in the other processes, if it raised in the main one.
-        """
+        """Call a function in the main process only and return its result in all; if it raises, all raise."""
         if self.world_size == 1:
             return function()
         message: list[Any] = [None, None]  # result and error
@@ -118,16 +107,17 @@ class DistributedContext:
             yield
             return
         group = dist.new_group(backend="gloo", timeout=EXTRACTION_TIMEOUT)
+        wait = _needs_other_processes()(partial(dist.barrier, group))
         if not self.is_main_process:
-            with _needs_other_processes():
-                dist.barrier(group)
+            wait()
         yield
         if self.is_main_process:
-            with _needs_other_processes():
-                dist.barrier(group)
+            wait()
         # Machines without a shared disk do the work each for itself.
-        with _needs_other_processes():
-            dist.barrier(group)
+        wait()
+
+
+SINGLE_PROCESS = DistributedContext()
 
 
 def is_main_process() -> bool:
@@ -158,7 +148,7 @@ def distributed_context(device: torch.device) -> Iterator[DistributedContext]:
         )
     world_size = _world_size()
     if world_size == 1:
-        yield DistributedContext()
+        yield SINGLE_PROCESS
         return
     if not dist.is_initialized():
         backend = "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo"

@@ -9,6 +9,11 @@ from torch import Tensor, nn
 WARMUP = 10
 
 
+def trainable_weights(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the weights that are not frozen, by name."""
+    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+
+
 class WeightAverage:
     """EMA of the trainable weights (Polyak and Juditsky 1992, exponential form).
 
@@ -16,20 +21,13 @@ class WeightAverage:
     decoder's batch-norm statistics are averaged too: the mean of a linear layer's output is linear in its weights. A
     trained encoder keeps its latest statistics: the small one was measured with them.
 
-    The evaluated weights can be interpolated with the weights at the start of the phase, which is often better than
-    either (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3).
-
-    Args:
-        model: The model to average.
-        decay: Weight of the old average at each step; 0: no averaging.
-        init_weight: Weight of the phase's initial weights in the evaluated ones.
+    ``init_weight`` is the weight of the phase's initial weights in the evaluated ones: an interpolation is often
+    better than either (Wortsman et al. 2022, "Robust fine-tuning of zero-shot models", section 3).
     """
 
     def __init__(self, model: nn.Module, decay: float, init_weight: float = 0.0) -> None:
-        self.decay = decay
-        self._weights: dict[str, Tensor] = {
-            name: weight for name, weight in model.named_parameters() if weight.requires_grad
-        }
+        self.decay, self.first_step = decay, 0
+        self._weights: dict[str, Tensor] = {**trainable_weights(model)}
         self._weights |= {
             name: buffer
             for name, buffer in model.named_buffers()
@@ -38,7 +36,6 @@ class WeightAverage:
         self.average = self._copy_weights()
         self.init_weight = init_weight
         self.initial = self._copy_weights() if init_weight else {}
-        self.first_step = 0
 
     @torch.no_grad()
     def update(self, step: int) -> None:
@@ -51,14 +48,12 @@ class WeightAverage:
     def applied(self) -> Iterator[None]:
         """Give the model the evaluated weights inside the block, and its own again afterwards."""
         own = self._copy_weights()
-        self._set_weights(
-            {
-                name: torch.lerp(value, self.initial[name], self.init_weight)
-                for name, value in self.average.items()
+        values = self.average
+        if self.init_weight:
+            values = {
+                name: value.lerp(self.initial[name], self.init_weight) for name, value in values.items()
             }
-            if self.init_weight
-            else self.average
-        )
+        self._set_weights(values)
         try:
             yield
         finally:
@@ -67,9 +62,7 @@ class WeightAverage:
     def reset(self, init_weight: float = 0.0, first_step: int = 0) -> None:
         """Set the average and the phase's initial weights to the current weights.
 
-        Args:
-            init_weight: See above.
-            first_step: The step after which the weights are random, and forgotten as at the start.
+        Weights that are random after ``first_step`` are forgotten as at the start.
         """
         self.first_step = first_step
         now = {name: weight.detach() for name, weight in self._weights.items()}
@@ -78,11 +71,7 @@ class WeightAverage:
     def restore(
         self, average: Mapping[str, Tensor], initial: Mapping[str, Tensor], init_weight: float
     ) -> None:
-        """Restore a saved average, and the phase's initial weights where they have a weight.
-
-        Raises:
-            KeyError: an initial weight is missing.
-        """
+        """Restore a saved average, and the phase's initial weights (KeyError: one is missing) if they count."""
         for name, value in average.items():
             self.average[name].copy_(value)
         self.init_weight, self.initial = init_weight, {}

@@ -49,20 +49,16 @@ def evaluate_checkpoint(
     Raises:
         ShowtellError: checkpoint, data, weights or split cannot be used.
     """
-    compute = resolve_device_config(device, "auto", threads)
+    compute = resolve_device_config(device, threads=threads)
     prepared = PreparedSet.load(data)
-    loaded = (
-        checkpoint
-        if isinstance(checkpoint, Checkpoint)
-        else load_checkpoint(checkpoint, encoder_weights=encoder_weights, device=compute.device)
-    )
+    loaded = checkpoint
+    if not isinstance(loaded, Checkpoint):
+        loaded = load_checkpoint(loaded, encoder_weights=encoder_weights, device=compute.device)
     assert loaded.model.encoder is not None
     regions = loaded.model.decoder.spec.reads_regions
     rows = prepared.split_rows(split)
     source = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
-    evaluator = Evaluator(
-        prepared, split, source, loaded.tokenizer, compute, batch_size=batch_size, meteor=meteor
-    )
+    evaluator = Evaluator(prepared, rows, source, loaded.tokenizer, compute, batch_size, meteor=meteor)
     others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
     model = make_ensemble([loaded, *others]) if others else loaded.model
     evaluation = evaluator.evaluate(model, options or loaded.generation, attention=predictions is not None)

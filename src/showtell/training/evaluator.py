@@ -18,73 +18,47 @@ from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import progress
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig
-from showtell.training.distributed import DistributedContext
+from showtell.training.distributed import SINGLE_PROCESS, DistributedContext
 from showtell.training.objectives.losses import cross_entropy
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The captions of a split and their scores.
+    """The captions of a split and their scores."""
 
-    Attributes:
-        rows: Rows of the prepared set, in the split's order.
-        hypotheses: The best hypothesis of each image.
-        texts: Their text.
-        scores: Of the whole split and of each image.
-        seconds: Time of encoding, decoding and scoring.
-    """
-
-    rows: list[int]
-    hypotheses: list[Hypothesis]
+    rows: list[int]  # of the prepared set, in the split's order
+    hypotheses: list[Hypothesis]  # the best one of each image
     texts: list[str]
     scores: Scores
-    seconds: float
+    seconds: float  # time of encoding, decoding and scoring
 
 
+@dataclass(frozen=True)
 class Evaluator:
-    """Captions a split and scores the captions; tokenizes the references once.
+    """Captions images and scores the captions; tokenizes the references once."""
 
-    Args:
-        prepared: The captioned set.
-        split: The split to caption.
-        source: Provides the encoder inputs of its images.
-        tokenizer: The captioner's.
-        compute: Device and precision.
-        batch_size: Images decoded per batch.
-        rows: Images of the split to use, int64 [N]; None: all.
-        processes: Share the images; the main process has the references.
-        meteor: Computes METEOR in addition to the other scores.
-    """
+    prepared: PreparedSet
+    rows: np.ndarray  # the images, int64 [N]
+    source: FeatureSource
+    tokenizer: Tokenizer
+    compute: DeviceConfig
+    batch_size: int = 64  # images decoded per batch
+    processes: DistributedContext = SINGLE_PROCESS  # share the images; the main process has the references
+    meteor: MeteorScorer | None = None  # computes METEOR in addition to the other scores
 
-    def __init__(
-        self,
-        prepared: PreparedSet,
-        split: str,
-        source: FeatureSource,
-        tokenizer: Tokenizer,
-        compute: DeviceConfig,
-        *,
-        batch_size: int = 64,
-        rows: np.ndarray | None = None,
-        processes: DistributedContext | None = None,
-        meteor: MeteorScorer | None = None,
-    ) -> None:
-        self.prepared, self.source, self.tokenizer = prepared, source, tokenizer
-        self.compute, self.batch_size, self._meteor = compute, batch_size, meteor
-        self.rows = prepared.split_rows(split) if rows is None else rows
-        self.processes = processes or DistributedContext()
-        # Images without references are an error: raise it before the run's directory is touched.
+    def __post_init__(self) -> None:
+        """Raise the error of images without references now, before the run's directory is touched."""
         self.processes.broadcast_from_rank0(lambda: self._scorer and None)
 
     @cached_property
     def _scorer(self) -> Scorer:
         references = {self.prepared.key(int(row)): self.prepared.captions(int(row)) for row in self.rows}
-        return Scorer(references, meteor=self._meteor)
+        return Scorer(references, meteor=self.meteor)
 
     def evaluate(
         self, model: CaptioningModel, options: DecodingOptions, *, attention: bool = False
     ) -> Evaluation:
-        """Caption the whole split and score the captions."""
+        """Caption all images and score the captions."""
         started = time.monotonic()
         model.eval()
         specials = SpecialTokens.of(self.tokenizer)
@@ -109,33 +83,18 @@ class Evaluator:
         )
         return Evaluation(self.rows.tolist(), hypotheses, texts, scores, time.monotonic() - started)
 
+    @torch.no_grad()
+    def loss(self, model: CaptioningModel, batches: Batches, micro_batch_size: int) -> float:
+        """Return the mean cross-entropy per token (nats) under teacher forcing, without smoothing.
 
-@torch.no_grad()
-def validation_loss(
-    model: CaptioningModel,
-    batches: Batches,
-    compute: DeviceConfig,
-    *,
-    micro_batch_size: int = 0,
-    processes: DistributedContext | None = None,
-) -> float:
-    """Return the mean cross-entropy per token (nats) of a split under teacher forcing, without smoothing.
-
-    Args:
-        model: The captioner.
-        batches: This process's batches of the split.
-        compute: Device and precision.
-        micro_batch_size: Images per forward pass; 0: the whole batch.
-        processes: Processes whose losses are summed.
-    """
-    model.eval()
-    sums = torch.zeros(2, dtype=torch.float64)  # [loss, tokens]
-    for batch in batches.sequential():
-        for part in batch.split(micro_batch_size):
-            with compute.autocast():
-                loss, num_tokens = cross_entropy(
-                    model, part.to(compute.device), pad_id=batches.tokenizer.pad_id
-                )
-            sums += torch.tensor([float(loss), num_tokens])
-    (processes or DistributedContext()).all_reduce([sums])
-    return float(sums[0]) / max(1.0, float(sums[1]))
+        ``batches`` are those of this process, in parts of ``micro_batch_size`` images; 0: whole.
+        """
+        model.eval()
+        sums = torch.zeros(2, dtype=torch.float64)  # [loss, tokens]
+        for batch in batches.sequential():
+            for part in batch.split(micro_batch_size):
+                with self.compute.autocast():
+                    loss, num_tokens = cross_entropy(model, part.to(self.compute.device))
+                sums += torch.tensor([float(loss), num_tokens])
+        self.processes.all_reduce([sums])
+        return float(sums[0]) / max(1.0, float(sums[1]))

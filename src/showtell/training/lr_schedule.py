@@ -6,13 +6,10 @@ from showtell.config.recipe import ScheduleOptions
 
 
 def lr_scale(step: int, total: int, options: ScheduleOptions) -> float:
-    """Return the learning rate of a step as a fraction of the peak.
+    """Return the learning rate after ``step`` of a phase's ``total`` steps, as a fraction of the peak.
 
-    Args:
-        step: Steps of the phase before this one.
-        total: Steps of the whole phase.
-        options: ``cosine`` decays from 1 to ``min_lr_ratio`` (Loshchilov and Hutter 2017, equation 5, without
-            restarts); ``constant`` and ``plateau`` stay at 1. All have a linear warm-up of ``warmup_steps``.
+    ``cosine`` decays from 1 to ``min_lr_ratio`` (Loshchilov and Hutter 2017, equation 5, without restarts);
+    ``constant`` and ``plateau`` stay at 1. All have a linear warm-up of ``warmup_steps``.
     """
     warmup = min(1.0, (step + 1) / options.warmup_steps) if options.warmup_steps else 1.0
     if options.name != "cosine":
@@ -26,9 +23,7 @@ def lr_scale(step: int, total: int, options: ScheduleOptions) -> float:
 class ReduceOnPlateau:
     """Multiplies the learning rate by ``factor`` after more than ``patience`` validations without improvement.
 
-    Attributes:
-        lr_scale: Current factor of the learning rate.
-        bad_validations: Validations since the last improvement or reduction.
+    ``lr_scale`` is the product of the factors, ``bad_validations`` counts since the last improvement or reduction.
     """
 
     def __init__(self, options: ScheduleOptions) -> None:

@@ -5,13 +5,16 @@ moments, counters. All randomness is a function of (seed, step), so no generator
 and resumed ends with the same bits as one that was not (on the CPU, with the same threads).
 """
 
+import contextlib
 import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from showtell.config.recipe import Recipe, dump_recipe, parse_recipe
+from showtell.checkpoints.checkpoint import read_config
+from showtell.checkpoints.hub import DECODER
+from showtell.config.recipe import CrossEntropy, Recipe, dump_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder
 from showtell.errors import ConfigError, DataError, ShowtellError
@@ -22,8 +25,6 @@ from showtell.system.atomic import (
     write_manifest,
     write_text,
 )
-from showtell.training.objectives.distillation import teacher_hashes
-from showtell.training.warm_start import init_checkpoint_hash
 
 KIND, FORMAT = "showtell run", 2
 
@@ -44,12 +45,18 @@ def provenance(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[
     Raises:
         CheckpointError: ``training.init_from`` or a teacher is not a checkpoint.
     """
+
+    def decoder_hash(path: str) -> str:
+        return str(read_config(Path(path))[1]["files"][DECODER])
+
+    initial = recipe.training.init_from
     origin = {
         "data": {"fingerprint": prepared.fingerprint},
         "encoder": encoder.identity(),
-        "init_checkpoint": init_checkpoint_hash(recipe.training.init_from),
+        "init_checkpoint": None if initial is None else decoder_hash(initial),
     }
-    teachers = teacher_hashes(recipe.objective)
+    phases = [phase for phase in recipe.objective if isinstance(phase, CrossEntropy)]
+    teachers = [decoder_hash(path) for phase in phases for path in phase.teachers]
     return origin | {"teachers": teachers} if teachers else origin
 
 
@@ -69,13 +76,9 @@ def with_encoder_weights(recipe: Recipe, run: Path, weights: Path | None, *, res
 
 
 def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, restart: bool) -> bool:
-    """Return whether a directory holds this run, which can be resumed; change nothing.
+    """Return whether a directory holds the run of a resolved recipe and its `provenance`, and can be resumed.
 
-    Args:
-        directory: The run.
-        recipe: Its resolved recipe.
-        origin: Its `provenance`.
-        restart: Accept any run.
+    Changes nothing; with ``restart`` it accepts any run.
 
     Raises:
         ConfigError: the run has another recipe, data or encoder; names each difference.
@@ -99,40 +102,21 @@ def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, res
 
 
 def open_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, restart: bool) -> None:
-    """Create a run's directory, unless it holds this run already.
+    """Create a run's directory, unless it holds this run already; see `check_run` for the errors.
 
     A run that is restarted stays whole until the new one has its manifest.
-
-    Args:
-        directory: The run.
-        recipe: Its resolved recipe.
-        origin: Its `provenance`.
-        restart: Discard the run in the directory.
-
-    Raises:
-        ConfigError: the run has another recipe, data or encoder; names each difference.
-        DataError: the directory is not a run, or cannot be written.
     """
     if check_run(directory, recipe, origin, restart=restart):
         return
-    if directory.exists() and not any(directory.iterdir()):
-        # An empty directory may be a mount, which cannot be renamed.
-        _create(directory, recipe, origin)
-        return
-    with atomic_directory(directory) as fresh:
-        _create(fresh, recipe, origin)
+    # An empty directory may be a mount, which cannot be renamed.
+    is_empty = directory.exists() and not any(directory.iterdir())
+    with contextlib.nullcontext(directory) if is_empty else atomic_directory(directory) as fresh:
+        write_text(fresh / "recipe.yaml", dump_recipe(recipe))
+        write_manifest(fresh, KIND, FORMAT, _manifest(recipe, origin))
 
 
 def check_disk_space(run: Path, checkpoint_bytes: int) -> None:
-    """Refuse a run whose checkpoints do not fit on the disk.
-
-    Args:
-        run: Its directory.
-        checkpoint_bytes: Size of ``best/`` and ``last/`` together with a new copy of ``last/`` that is being written.
-
-    Raises:
-        DataError: there is too little free space.
-    """
+    """Raise a DataError if ``best/``, ``last/`` and a new copy of ``last/`` together do not fit on the run's disk."""
     stored = sum(path.stat().st_size for path in run.glob("*/*") if path.is_file())
     free = shutil.disk_usage(run).free
     if free < checkpoint_bytes - stored:
@@ -142,11 +126,6 @@ def check_disk_space(run: Path, checkpoint_bytes: int) -> None:
             expected=f"{(checkpoint_bytes - stored) / 1e6:,.1f} MB",
             mend="Free some space or choose another -o",
         )
-
-
-def _create(directory: Path, recipe: Recipe, origin: Mapping[str, Any]) -> None:
-    write_text(directory / "recipe.yaml", dump_recipe(recipe))
-    write_manifest(directory, KIND, FORMAT, _manifest(recipe, origin))
 
 
 def _manifest(recipe: Recipe, origin: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,11 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.config.recipe import TrainingOptions
+from showtell.config.recipe import Recipe
 from showtell.data.batches import Batch
 from showtell.errors import ShowtellError, TrainingError
 from showtell.training.device import DeviceConfig
-from showtell.training.distributed import DistributedContext, ProcessError
+from showtell.training.distributed import SINGLE_PROCESS, DistributedContext, ProcessError
+from showtell.training.ema import trainable_weights
 from showtell.training.objectives.losses import Objective
 from showtell.training.trainer_state import TrainerState, trained_state
 
@@ -28,51 +29,34 @@ MIN_LOSS_SCALE = 2.0**-10
 
 @dataclass(frozen=True)
 class StepResult:
-    """Result of a step over all processes.
+    """Result of a step over all processes."""
 
-    Attributes:
-        loss: Summed loss.
-        num_tokens: Its divisor.
-        norm: Gradient norm before clipping; None if it overflowed float16 and the step was skipped.
-        captions: Captions in the batch.
-        sums: The objective's other sums, of this process only; they are logged divided by the tokens too.
-    """
-
-    loss: float
+    loss: float  # summed over the tokens
     num_tokens: int
-    norm: float | None
+    norm: float | None  # of the gradient before clipping; None if float16 overflowed and the step was skipped
     captions: int
-    sums: Counter[str]
+    sums: Counter[str]  # the objective's other sums, of this process only
 
 
 @dataclass(frozen=True)
 class TrainStep:
-    """The optimizer steps of a run.
+    """The optimizer steps of a run: all that a step changes is in ``model`` and ``state``."""
 
-    Attributes:
-        model: The captioner.
-        state: All that a step changes.
-        options: Seed and micro-batch size.
-        max_grad_norm: Gradients are clipped to this norm; 0: off.
-        max_tokens: Upper bound of the tokens in a batch: the loss is divided by it first, since the real number is
-            known only after the last micro-batch.
-        compute: Device and precision.
-        processes: Share each batch.
-        pad_id: Padding of captions.
-    """
-
+    recipe: Recipe
     model: CaptioningModel
     state: TrainerState
-    options: TrainingOptions
-    max_grad_norm: float
-    max_tokens: int
     compute: DeviceConfig
-    processes: DistributedContext
-    pad_id: int
+    processes: DistributedContext = SINGLE_PROCESS
+
+    @cached_property
+    def _max_tokens(self) -> int:
+        """Upper bound of a batch's tokens: the loss's first divisor, as their number is known after the last part."""
+        data = self.recipe.data
+        return self.recipe.training.batch_size * data.captions_per_image * (data.max_tokens + 1)
 
     @cached_property
     def _weights(self) -> list[nn.Parameter]:
-        return [weight for weight in self.model.parameters() if weight.requires_grad]
+        return list(trainable_weights(self.model).values())
 
     @cached_property
     def _statistics(self) -> list[Tensor]:
@@ -93,7 +77,7 @@ class TrainStep:
         for group in state.optimizer.param_groups:
             group["lr"] = lr
         loss, num_tokens, parts = self._add_gradients(batch, objective)
-        captions = int((batch.tokens[:, :, :1] != self.pad_id).sum())
+        captions = int((batch.tokens[:, :, :1] != self.model.decoder.pad_id).sum())
         sums = torch.tensor([0.0, num_tokens, captions], device=self.compute.device)
         sums[0] = loss
         if self.processes.world_size > 1:
@@ -113,16 +97,17 @@ class TrainStep:
         return StepResult(value, num_tokens, norm, captions, parts)
 
     def _add_gradients(self, batch: Batch, objective: Objective) -> tuple[Tensor, int, Counter[str]]:
-        """Leave the gradient of the batch's summed loss over `max_tokens` in the weights."""
-        step = self.state.progress.step
-        _seed_step(self.options.seed, step, self.processes.rank)
+        """Leave the gradient of the batch's summed loss over `_max_tokens` in the weights."""
+        step, rank, training = self.state.progress.step, self.processes.rank, self.recipe.training
+        # A function of (seed, step, rank), so that resuming needs no generator state.
+        torch.manual_seed(derive_seed(training.seed, step, *([rank] if rank else [])))
         self.state.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.compute.device)
         num_tokens, sums = 0, Counter[str]()
-        for part in batch.split(self.options.micro_batch_size):
+        for part in batch.split(training.micro_batch_size):
             with self.compute.autocast():
                 loss, part_tokens, part_sums = objective(self.model, part.to(self.compute.device), step)
-            self.state.scaler.scale(loss / self.max_tokens).backward()  # type: ignore[no-untyped-call]
+            self.state.scaler.scale(loss / self._max_tokens).backward()  # type: ignore[no-untyped-call]
             total += loss.detach()
             num_tokens += part_tokens
             sums.update(part_sums)
@@ -143,14 +128,14 @@ class TrainStep:
         state, scaler = self.state, self.state.scaler
         gradients = [weight.grad for weight in self._weights if weight.grad is not None]
         scaler.unscale_(state.optimizer)
-        factor = self.max_tokens / max(1, num_tokens)
+        factor = self._max_tokens / max(1, num_tokens)
         norm = factor * float(nn.utils.get_total_norm(gradients))
         if not math.isfinite(norm):
             scaler.update()
             if not scaler.is_enabled() or scaler.get_scale() < MIN_LOSS_SCALE:
                 raise self.diverged(f"a gradient norm of {norm}")
             return None
-        limit = self.max_grad_norm
+        limit = self.recipe.optimizer.max_grad_norm
         torch._foreach_mul_(gradients, factor * min(1.0, limit / (norm + 1e-6)) if limit else factor)
         state.optimizer.step()
         scaler.update()
@@ -172,9 +157,3 @@ class TrainStep:
 def derive_seed(*words: int) -> int:
     """Return a seed, 0 to 2^63 - 1, that is a function of all the words and of their order."""
     return int(np.random.SeedSequence(words).generate_state(1, np.uint64)[0] >> 1)
-
-
-def _seed_step(seed: int, step: int, rank: int) -> None:
-    """Make a step's dropout a function of (seed, step, rank), so that resuming needs no generator state."""
-    words = (seed, step, rank) if rank else (seed, step)
-    torch.manual_seed(derive_seed(*words))

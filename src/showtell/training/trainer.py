@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -28,24 +28,25 @@ from showtell.training.build import (
     build_components,
     build_recipe_encoder,
     new_decoder,
-    phase_seed,
-    resolve_device,
 )
-from showtell.training.device import DeviceConfig
-from showtell.training.distributed import DistributedContext, distributed_context
-from showtell.training.evaluator import Evaluation, validation_loss
+from showtell.training.device import resolve_device_config
+from showtell.training.distributed import distributed_context
+from showtell.training.ema import trainable_weights
+from showtell.training.evaluator import Evaluation
 from showtell.training.lr_schedule import lr_scale
 from showtell.training.objectives.distillation import TEACHER, load_teacher, save_teacher
 from showtell.training.objectives.losses import Objective, build_objective
 from showtell.training.predictions import load_evaluation, save_evaluation
 from showtell.training.run_dir import check_disk_space, check_run, open_run, provenance, with_encoder_weights
 from showtell.training.tracking import Trackers, require_trackers
-from showtell.training.train_step import StepResult, TrainStep
+from showtell.training.train_step import StepResult, TrainStep, derive_seed
 from showtell.training.trainer_state import (
+    Snapshot,
     TrainerState,
-    TrainerStateDict,
     TrainProgress,
     build_trainer_state,
+    init_weight,
+    read_state,
     trained_state,
 )
 
@@ -53,19 +54,11 @@ OnValidation = Callable[[int, dict[str, float]], None]
 
 LOG_STEPS = 20
 LOGGED_SCORES = ("BLEU-4", "ROUGE-L", "CIDEr-D")
-WRITTEN_KEYS = {"kind", "format", "encoder", "decoder", "vocabulary", "generation", "files"}
-"""Keys of a checkpoint's configuration that `save_checkpoint` writes."""
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """The result of a training.
-
-    Attributes:
-        directory: The run.
-        progress: Its final progress.
-        evaluation: Of ``best/`` on the validation split.
-    """
+    """The result of a training: the run's directory, its progress, and the evaluation of ``best/``."""
 
     directory: Path
     progress: TrainProgress
@@ -103,11 +96,27 @@ def train(
         ShowtellError: bad data, weights or options, or a full disk. ``best/`` and ``last/`` stay as they were.
     """
     require_trackers(recipe.training.trackers)
-    compute = resolve_device(recipe.training, device)
+    compute = resolve_device_config(device, recipe.training.precision, recipe.training.threads)
     recipe = with_encoder_weights(recipe, out, encoder_weights, restart=restart)
     with distributed_context(compute.device) as processes:
         try:
-            trainer = Trainer.setup(recipe, data, out, features, compute, processes, include_encoder, restart)
+            # Failures come before the run's directory is touched.
+            started = time.monotonic()
+            prepared = PreparedSet.load(data)
+            encoder = build_recipe_encoder(recipe, compute)
+            origin = provenance(recipe, prepared, encoder)
+            processes.broadcast_from_rank0(lambda: check_run(out, recipe, origin, restart=restart))
+            parts = build_components(recipe, prepared, encoder, compute, features, processes)
+            state = build_trainer_state(recipe, parts.model, compute.scaler())
+
+            def load_or_create() -> Snapshot:
+                open_run(out, recipe, origin, restart=restart)
+                return read_state(out) or state.snapshot()
+
+            state.restore(processes.broadcast_from_rank0(load_or_create), out)
+            trainer = Trainer(out, recipe, parts, state, include_encoder)
+            processes.broadcast_from_rank0(trainer.start)
+            Stopwatch(state.progress, started).stop()
             return trainer.fit(on_validation)
         except KeyboardInterrupt:
             note("interrupted; run the same command again to resume")
@@ -124,48 +133,7 @@ class Trainer:
         self.include_encoder = include_encoder
         self._trackers = Trackers(recipe.training.trackers, resume_step=state.progress.step)
         self._objectives: dict[int, Objective] = {}
-        data, training = recipe.data, recipe.training
-        self.train_step = TrainStep(
-            parts.model,
-            state,
-            training,
-            recipe.optimizer.max_grad_norm,
-            training.batch_size * data.captions_per_image * (data.max_tokens + 1),
-            parts.compute,
-            parts.processes,
-            parts.tokenizer.pad_id,
-        )
-
-    @classmethod
-    def setup(
-        cls,
-        recipe: Recipe,
-        data: Path,
-        out: Path,
-        features: Path | None,
-        compute: DeviceConfig,
-        processes: DistributedContext,
-        include_encoder: bool,
-        restart: bool,
-    ) -> Self:
-        """Build all components, then open the run's directory: failures come before it is touched."""
-        started = time.monotonic()
-        prepared = PreparedSet.load(data)
-        encoder = build_recipe_encoder(recipe, compute)
-        origin = provenance(recipe, prepared, encoder)
-        processes.broadcast_from_rank0(lambda: check_run(out, recipe, origin, restart=restart))
-        parts = build_components(recipe, prepared, encoder, compute, features, processes)
-        state = build_trainer_state(recipe, parts.model, compute.scaler())
-
-        def load_or_create() -> TrainerStateDict:
-            open_run(out, recipe, origin, restart=restart)
-            return state.read(out) or state.snapshot()
-
-        state.restore(processes.broadcast_from_rank0(load_or_create), out)
-        trainer = cls(out, recipe, parts, state, include_encoder)
-        processes.broadcast_from_rank0(trainer.start)
-        Stopwatch(state.progress, started).stop()
-        return trainer
+        self.train_step = TrainStep(recipe, parts.model, state, parts.compute, parts.processes)
 
     def start(self) -> None:
         """Check the disk, start the trackers, log what is trained, and make sure that there is a ``last/``."""
@@ -173,7 +141,7 @@ class Trainer:
         if not state.finished:
             check_disk_space(self.out, self._checkpoint_bytes())
         self._trackers.start(self.out)
-        num_weights = sum(weight.numel() for weight in parts.model.parameters() if weight.requires_grad)
+        num_weights = sum(weight.numel() for weight in trainable_weights(parts.model).values())
         world_size = parts.processes.world_size
         together = f" in each of {world_size} processes" if world_size > 1 else ""
         sizes = f"{num_weights:,} trainable weights, {parts.tokenizer.size:,} tokens in the vocabulary"
@@ -189,13 +157,10 @@ class Trainer:
         """Return the size of ``best/`` and ``last/``, and of a new ``last/`` beside the old one."""
         parts = self.parts
         carried = self.include_encoder or parts.encoder.spec.trainable
-        captioner = _num_bytes(parts.model.decoder.state_dict()) + (
-            _num_bytes(parts.encoder.state_dict()) if carried else 0
-        )
+        encoder = _num_bytes(parts.encoder.state_dict()) if carried else 0
+        captioner = _num_bytes(parts.model.decoder.state_dict()) + encoder
         # Weights, average and two moments, and the initial weights of a phase that interpolates them.
-        interpolates = any(
-            isinstance(one, SelfCritical) and one.interpolate_init for one in self.recipe.objective
-        )
+        interpolates = any(init_weight(phase) for phase in self.recipe.objective)
         last = captioner + (4 + interpolates) * _num_bytes(trained_state(parts.model))
         return captioner + 2 * last
 
@@ -230,7 +195,7 @@ class Trainer:
         phase = self.recipe.objective[number]
         if isinstance(phase, CrossEntropy) and phase.reinit:
             parts.processes.broadcast_from_rank0(lambda: save_teacher(self.out))
-            seed = phase_seed(self.recipe.training.seed, number)
+            seed = derive_seed(self.recipe.training.seed, number)
             new = new_decoder(self.recipe.decoder, parts.tokenizer, parts.encoder, seed)
             parts.model.decoder.load_state_dict(new.state_dict())
         else:
@@ -303,13 +268,7 @@ class Trainer:
         recipe, parts, state = self.recipe, self.parts, self.state.progress
         with self.state.ema.applied():
             try:
-                dev_loss = validation_loss(
-                    parts.model,
-                    parts.dev,
-                    parts.compute,
-                    micro_batch_size=recipe.training.micro_batch_size,
-                    processes=parts.processes,
-                )
+                dev_loss = parts.evaluator.loss(parts.model, parts.dev, recipe.training.micro_batch_size)
             except EncoderError as error:
                 if not recipe.encoder.trainable:
                     raise
@@ -413,17 +372,9 @@ class Trainer:
         if (best / ENCODER).exists():
             return
         loaded = load_checkpoint(best, with_encoder=False)
+        self.parts.model.decoder.load_state_dict(loaded.model.decoder.state_dict())
         with atomic_directory(best) as directory:
-            save_checkpoint(
-                directory,
-                decoder=loaded.model.decoder.state_dict(),
-                decoder_spec=loaded.model.decoder.spec,
-                tokenizer=loaded.tokenizer,
-                encoder=self.parts.encoder,
-                include_encoder=True,
-                generation=loaded.generation,
-                about={key: value for key, value in loaded.config.items() if key not in WRITTEN_KEYS},
-            )
+            self.save_captioner(directory, {"scores": loaded.config["scores"]})
             self._save_evaluation(directory, evaluation)
 
     def log(self, event: str, row: Mapping[str, Any]) -> None:

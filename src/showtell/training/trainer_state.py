@@ -2,7 +2,7 @@
 
 import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,72 +16,38 @@ from showtell.config.recipe import CrossEntropy, OptimizerOptions, Phase, Recipe
 from showtell.errors import CheckpointError
 from showtell.system.atomic import recover_directory, sha256_file, write_json
 from showtell.system.safetensors import save_tensors
-from showtell.training.ema import WeightAverage
+from showtell.training.ema import WeightAverage, trainable_weights
 from showtell.training.lr_schedule import ReduceOnPlateau
 
 STATE, TENSORS = "trainer.json", "trainer.safetensors"
 
 
+Snapshot = tuple[dict[str, Tensor], dict[str, Any]]
+"""Weights, their average and the optimizer's moments by name; and JSON values: progress, plateau, scaler."""
+
+
 @dataclass
 class TrainProgress:
-    """How far a run is.
+    """How far a run is."""
 
-    Attributes:
-        step: Optimizer steps done.
-        epoch: Epochs done, over all phases.
-        phase: Phases done.
-        phase_epoch: Epochs done in the current phase.
-        batch_in_epoch: Batches done in the current epoch.
-        best_score: Best validation so far, in the metric's own scale.
-        best_epoch: Its epoch.
-        bad_validations: Validations since then.
-        loss: Summed loss over the tokens of the current epoch.
-        tokens: Number of these tokens.
-        skipped: Steps skipped because float16 gradients overflowed.
-        seconds: Time of feature extraction, training and validation.
-        finished: Nothing is left to do.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    phase: int = 0
-    phase_epoch: int = 0
-    batch_in_epoch: int = 0
-    best_score: float | None = None
+    step: int = 0  # optimizer steps done
+    epoch: int = 0  # epochs done, over all phases
+    phase: int = 0  # phases done
+    phase_epoch: int = 0  # epochs done in the current phase
+    batch_in_epoch: int = 0  # batches done in the current epoch
+    best_score: float | None = None  # best validation so far, in the metric's own scale
     best_epoch: int = 0
-    bad_validations: int = 0
-    loss: float = 0.0
+    bad_validations: int = 0  # validations since the best one
+    loss: float = 0.0  # summed over the tokens of the current epoch
     tokens: int = 0
-    skipped: int = 0
-    seconds: float = 0.0
+    skipped: int = 0  # steps skipped because float16 gradients overflowed
+    seconds: float = 0.0  # time of feature extraction, training and validation
     finished: bool = False
-
-
-@dataclass(frozen=True)
-class TrainerStateDict:
-    """A saved state.
-
-    Attributes:
-        tensors: Weights, their average and the optimizer's moments, by name.
-        state: JSON values: progress, plateau, scaler.
-    """
-
-    tensors: dict[str, Tensor]
-    state: dict[str, Any]
 
 
 @dataclass
 class TrainerState:
-    """Everything that changes in a training, saved and restored together.
-
-    Attributes:
-        model: The captioner.
-        optimizer: With its moments.
-        scaler: Loss scale of float16.
-        ema: Average of the weights.
-        plateau: Reductions of the learning rate.
-        progress: How far the run is.
-    """
+    """Everything that changes in a training, saved and restored together."""
 
     model: nn.Module
     optimizer: torch.optim.Optimizer
@@ -97,63 +63,75 @@ class TrainerState:
         self.optimizer.state.clear()
         self.plateau.reset()
 
-    def snapshot(self) -> TrainerStateDict:
+    def snapshot(self) -> Snapshot:
         """Return the current state; its tensors are not copied."""
         tensors = {f"model.{name}": value for name, value in trained_state(self.model).items()}
         tensors |= {f"ema.{name}": value for name, value in self.ema.average.items()}
         tensors |= {f"initial.{name}": value for name, value in self.ema.initial.items()}
-        for name, parameter in _parameters(self.model).items():
+        for name, parameter in trainable_weights(self.model).items():
             for key, value in self.optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer.{key}.{name}"] = value
-        state = {
+        values = {
             "progress": asdict(self.progress),
             "init_weight": self.ema.init_weight,
             "first_step": self.ema.first_step,
             "plateau": self.plateau.state(),
             "scaler": self.scaler.state_dict(),
         }
-        return TrainerStateDict(tensors, state)
+        return tensors, values
 
     def save(self, directory: Path) -> None:
         """Write the state into the directory of a new ``last/``."""
-        saved = self.snapshot()
-        save_tensors(saved.tensors, directory / TENSORS)
-        write_json(directory / STATE, {**saved.state, "sha256": sha256_file(directory / TENSORS)})
+        tensors, values = self.snapshot()
+        save_tensors(tensors, directory / TENSORS)
+        write_json(directory / STATE, {**values, "sha256": sha256_file(directory / TENSORS)})
 
-    def read(self, run: Path) -> TrainerStateDict | None:
-        """Return the state in ``last/``, None without one.
-
-        Raises:
-            CheckpointError: ``last/`` is broken, or missing in a run that has a ``best/``.
-        """
-        last = run / "last"
-        recover_directory(last)
-        if not (last / STATE).exists():
-            if (run / "best").exists():
-                raise CheckpointError(
-                    f"cannot resume {run}",
-                    found=f"best/ without last/{STATE}",
-                    mend="Put last/ back, or start over with --restart; best/ still captions",
-                )
-            return None
+    def restore(self, saved: Snapshot, run: Path) -> None:
+        """Restore a state from ``last/`` of a run; a CheckpointError says why it does not fit."""
+        tensors, values = saved
         with _errors_of(run):
-            state = json.loads((last / STATE).read_text(encoding="utf-8"))
-            if sha256_file(last / TENSORS) != state.pop("sha256"):
-                raise ValueError(f"{TENSORS} has other bytes than were saved (cut short?)")
-            return TrainerStateDict(load_file(last / TENSORS), state)
+            parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "initial": {}, "optimizer": {}}
+            for name, value in tensors.items():
+                kind, _, rest = name.partition(".")
+                parts[kind][rest] = value
+            current, weights = trained_state(self.model), trainable_weights(self.model)
+            with torch.no_grad():
+                for name, value in parts["model"].items():
+                    current[name].copy_(value)
+            self.ema.restore(parts["ema"], parts["initial"], values["init_weight"])
+            self.ema.first_step = values["first_step"]
+            for name, value in parts["optimizer"].items():
+                key, _, weight = name.partition(".")
+                # The step counter stays on the CPU; moments are on their weight's device and in its memory layout,
+                # since the fused step ignores strides.
+                moved = value if value.dim() == 0 else torch.empty_like(weights[weight]).copy_(value)
+                self.optimizer.state[weights[weight]][key] = moved.detach()
+            self.plateau.restore(values["plateau"])
+            self.scaler.load_state_dict(values["scaler"])
+            self.progress = TrainProgress(**values["progress"])
 
-    def restore(self, saved: TrainerStateDict, run: Path) -> None:
-        """Restore a state from ``last/`` of a run.
 
-        Raises:
-            CheckpointError: it does not fit.
-        """
-        with _errors_of(run):
-            _restore(saved.tensors, self.model, self.ema, self.optimizer, saved.state["init_weight"])
-            self.ema.first_step = saved.state["first_step"]
-            self.plateau.restore(saved.state["plateau"])
-            self.scaler.load_state_dict(saved.state["scaler"])
-            self.progress = TrainProgress(**saved.state["progress"])
+def read_state(run: Path) -> Snapshot | None:
+    """Return the state in ``last/`` of a run, None without one.
+
+    Raises:
+        CheckpointError: ``last/`` is broken, or missing in a run that has a ``best/``.
+    """
+    last = run / "last"
+    recover_directory(last)
+    if not (last / STATE).exists():
+        if (run / "best").exists():
+            raise CheckpointError(
+                f"cannot resume {run}",
+                found=f"best/ without last/{STATE}",
+                mend="Put last/ back, or start over with --restart; best/ still captions",
+            )
+        return None
+    with _errors_of(run):
+        values = json.loads((last / STATE).read_text(encoding="utf-8"))
+        if sha256_file(last / TENSORS) != values.pop("sha256"):
+            raise ValueError(f"{TENSORS} has other bytes than were saved (cut short?)")
+        return load_file(last / TENSORS), values
 
 
 @contextlib.contextmanager
@@ -186,13 +164,12 @@ def build_trainer_state(recipe: Recipe, model: nn.Module, scaler: torch.amp.Grad
 
 def build_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.Optimizer:
     """Return the optimizer of the trainable weights; matrices decay, vectors do not."""
-    trainable = [weight for weight in model.parameters() if weight.requires_grad]
+    trainable = trainable_weights(model).values()
+    matrices = [weight for weight in trainable if weight.dim() > 1]
+    vectors = [weight for weight in trainable if weight.dim() <= 1]
     groups = [
-        {
-            "params": [weight for weight in trainable if weight.dim() > 1],
-            "weight_decay": options.weight_decay,
-        },
-        {"params": [weight for weight in trainable if weight.dim() <= 1], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": options.weight_decay},
+        {"params": vectors, "weight_decay": 0.0},
     ]
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[options.name]
     # One pass over each weight; the results differ from the plain form's in the last bit only.
@@ -201,42 +178,12 @@ def build_optimizer(options: OptimizerOptions, model: nn.Module) -> torch.optim.
     return optimizer
 
 
-def _restore(
-    tensors: Mapping[str, Tensor],
-    model: nn.Module,
-    ema: WeightAverage,
-    optimizer: torch.optim.Optimizer,
-    initial_weight: float,
-) -> None:
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "ema": {}, "initial": {}, "optimizer": {}}
-    for name, value in tensors.items():
-        kind, _, rest = name.partition(".")
-        parts[kind][rest] = value
-    current = trained_state(model)
-    with torch.no_grad():
-        for name, value in parts["model"].items():
-            current[name].copy_(value)
-    ema.restore(parts["ema"], parts["initial"], initial_weight)
-    parameters = _parameters(model)
-    for name, value in parts["optimizer"].items():
-        key, _, weight = name.partition(".")
-        parameter = parameters[weight]
-        # The step counter stays on the CPU; moments are on their weight's device and in its memory layout, since the
-        # fused step ignores strides.
-        moved = value if value.dim() == 0 else torch.empty_like(parameter).copy_(value)
-        optimizer.state[parameter][key] = moved.detach()
-
-
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
     """Return what training changes: trainable weights, and the buffers of parts that have any."""
-    trainable = {name for name, weight in model.named_parameters() if weight.requires_grad}
+    trainable = trainable_weights(model)
     owners = {name.split(".", 1)[0] for name in trainable}
     return {
         name: value
         for name, value in model.state_dict(keep_vars=True).items()
         if name in trainable or (not isinstance(value, nn.Parameter) and name.split(".", 1)[0] in owners)
     }
-
-
-def _parameters(model: nn.Module) -> dict[str, nn.Parameter]:
-    return {name: weight for name, weight in model.named_parameters() if weight.requires_grad}

@@ -4,27 +4,12 @@ from pathlib import Path
 
 from torch import nn
 
-from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config
-from showtell.checkpoints.hub import DECODER
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from showtell.errors import ConfigError
 
 
-def init_checkpoint_hash(init_from: str | None) -> str | None:
-    """Return the SHA-256 of the initial weights; None for new weights.
-
-    Raises:
-        CheckpointError: ``init_from`` is not a checkpoint.
-    """
-    return None if init_from is None else str(read_config(Path(init_from))[1]["files"][DECODER])
-
-
 def load_init_checkpoint(init_from: str | None, decoder: str, encoder_width: int) -> Checkpoint | None:
-    """Return the checkpoint to start from; None for new weights.
-
-    Args:
-        init_from: A run or checkpoint.
-        decoder: The name of the recipe's decoder.
-        encoder_width: Channels per region of the recipe's encoder.
+    """Return the run or checkpoint to start from; None for new weights.
 
     Raises:
         CheckpointError: it is missing or broken.
@@ -53,11 +38,7 @@ def load_init_checkpoint(init_from: str | None, decoder: str, encoder_width: int
 
 
 def load_decoder_weights(decoder: nn.Module, checkpoint: Checkpoint, init_from: str | None) -> None:
-    """Copy the weights of a checkpoint's decoder into a new decoder.
-
-    Raises:
-        ConfigError: their sizes differ.
-    """
+    """Copy the weights of a checkpoint's decoder into a new decoder; a ConfigError says that their sizes differ."""
     try:
         decoder.load_state_dict(checkpoint.model.decoder.state_dict())
     except RuntimeError as error:

@@ -59,7 +59,7 @@ def small_captioner(seed: int) -> CaptioningModel:
 
 def test_the_mean_of_their_odds_is_taught_before_every_token() -> None:
     models = [small_captioner(seed) for seed in range(2)]
-    found = TeacherEnsemble(models, 0.4).teacher_probs(MEMORY, TOKENS, PAD)
+    found = TeacherEnsemble(models, 0.4).teacher_probs(MEMORY, TOKENS)
     real = TOKENS[:, :, 1:] != PAD
     with torch.no_grad():
         each = [model.eval()(MEMORY, TOKENS[:, :, :-1])[real].softmax(dim=1) for model in models]
@@ -71,7 +71,7 @@ def test_teachers_are_read_without_dropout() -> None:
     model = small_captioner(1)
     assert not torch.equal(*(model.train()(MEMORY, TOKENS[:, :, :-1]) for _ in range(2)))
     teachers = TeacherEnsemble([model], 1.0)
-    assert torch.equal(*(teachers.teacher_probs(MEMORY, TOKENS, PAD) for _ in range(2)))
+    assert torch.equal(*(teachers.teacher_probs(MEMORY, TOKENS) for _ in range(2)))
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0])
@@ -82,7 +82,7 @@ def test_who_agrees_with_the_teacher_learns_from_the_words_alone(share: float) -
 
     def gradients(teachers: TeacherEnsemble | None) -> torch.Tensor:
         model.zero_grad()
-        cross_entropy(model, batch, pad_id=PAD, label_smoothing=0.1, teachers=teachers)[0].backward()
+        cross_entropy(model, batch, label_smoothing=0.1, teachers=teachers)[0].backward()
         return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
 
     alone = gradients(None)

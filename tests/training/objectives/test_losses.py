@@ -57,7 +57,7 @@ def test_padding_changes_no_loss_and_no_gradient(model: CaptioningModel, smoothi
     found = []
     for pads in (0, 4):
         model.zero_grad()
-        loss, tokens = cross_entropy(model, make_batch(pads), pad_id=PAD, label_smoothing=smoothing)
+        loss, tokens = cross_entropy(model, make_batch(pads), label_smoothing=smoothing)
         loss.backward()
         gradients = {
             name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None
@@ -71,7 +71,7 @@ def test_padding_changes_no_loss_and_no_gradient(model: CaptioningModel, smoothi
 
 
 def test_the_pad_vector_gets_no_gradient(model: CaptioningModel) -> None:
-    loss, _ = cross_entropy(model, make_batch(3), pad_id=PAD)
+    loss, _ = cross_entropy(model, make_batch(3))
     loss.backward()
     gradient = model.decoder.word_embedding.weight.grad
     assert gradient is not None
@@ -80,9 +80,9 @@ def test_the_pad_vector_gets_no_gradient(model: CaptioningModel) -> None:
 
 
 def test_a_loss_is_the_sum_over_its_parts(model: CaptioningModel) -> None:
-    whole, tokens = cross_entropy(model, make_batch(), pad_id=PAD, label_smoothing=0.1)
+    whole, tokens = cross_entropy(model, make_batch(), label_smoothing=0.1)
     parts = [
-        cross_entropy(model, make_batch(pictures=slice(place, place + 1)), pad_id=PAD, label_smoothing=0.1)
+        cross_entropy(model, make_batch(pictures=slice(place, place + 1)), label_smoothing=0.1)
         for place in range(2)
     ]
     assert tokens == sum(count for _, count in parts)

@@ -13,9 +13,7 @@ import torch
 from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.checkpoints.checkpoint import load_checkpoint, read_config
-from showtell.checkpoints.hub import DECODER
-from showtell.config.recipe import CrossEntropy, Phase
+from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.encoders.encoder import Encoder, identity_differences
 from showtell.encoders.features import Features
 from showtell.errors import ConfigError
@@ -28,51 +26,25 @@ TEACHER = "teacher"
 
 
 class TeacherEnsemble:
-    """Teachers of one vocabulary.
-
-    Args:
-        models: At least one captioner; they are put into eval mode.
-        weight: Weight of their mean probabilities in the target, 0 to 1.
-    """
+    """Teachers of one vocabulary; ``weight``, 0 to 1, is that of their mean probabilities in the target."""
 
     def __init__(self, models: Sequence[CaptioningModel], weight: float) -> None:
         self._models, self._weight = [model.eval() for model in models], weight
 
     @torch.no_grad()
-    def teacher_probs(self, memory: Features, tokens: Tensor, pad_id: int) -> Tensor:
-        """Return the weighted mean probabilities before each of N real tokens, float32 [N, V].
-
-        Args:
-            memory: Encoder output of P images.
-            tokens: int64 [P, K, T + 1], see `teacher_forced_states`.
-            pad_id: The padding token.
-        """
+    def teacher_probs(self, memory: Features, tokens: Tensor) -> Tensor:
+        """Return the weighted mean probabilities, float32 [N, V], before each of N real tokens in int64 [P, K, T]."""
         total: Tensor | None = None
         for model in self._models:
-            hidden, _, _ = teacher_forced_states(model, memory, tokens, pad_id)
+            hidden, _, _ = teacher_forced_states(model, memory, tokens)
             probs = model.decoder.project(hidden).float().softmax(dim=1)  # [N, V]
             total = probs if total is None else total.add_(probs)
         assert total is not None, "an ensemble needs a teacher"
         return total.mul_(self._weight / len(self._models))
 
 
-def teacher_hashes(phases: Sequence[Phase]) -> list[str]:
-    """Return the SHA-256 of the weights of all teachers, phase by phase.
-
-    Raises:
-        CheckpointError: a teacher is not a checkpoint.
-    """
-    paths = [Path(path) for phase in phases if isinstance(phase, CrossEntropy) for path in phase.teachers]
-    return [str(read_config(path)[1]["files"][DECODER]) for path in paths]
-
-
 def load_teacher(path: Path, tokenizer: Tokenizer, encoder: Encoder, device: torch.device) -> CaptioningModel:
-    """Return a captioner as a teacher for a vocabulary and an encoder.
-
-    Raises:
-        CheckpointError: it is not a checkpoint, or it is broken.
-        ConfigError: it has another vocabulary or another encoder.
-    """
+    """Return a captioner as a teacher; a ConfigError says that it has another vocabulary or another encoder."""
     checkpoint = load_checkpoint(path, with_encoder=False, device=device)
     what = f"{path} cannot be a teacher"
     if checkpoint.tokenizer.sha256 != tokenizer.sha256:

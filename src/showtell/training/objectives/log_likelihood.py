@@ -73,20 +73,14 @@ def log_likelihood(
 
 
 def teacher_forced_states(
-    model: CaptioningModel, memory: Features, tokens: Tensor, pad_id: int
+    model: CaptioningModel, memory: Features, tokens: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the decoder's hidden states before each of N real tokens.
+    """Return the decoder's hidden states before each of N real tokens of captions int64 [P, K, T + 1].
 
-    Args:
-        model: The captioner.
-        memory: Encoder output of P images.
-        tokens: K captions per image, ``<bos>`` first, int64 [P, K, T + 1]; ``pad_id`` is padding.
-        pad_id: The padding token.
-
-    Returns:
-        Hidden states float [N, X], their tokens int64 [N], and the mask of real tokens, bool [P, K, T].
+    Captions begin with ``<bos>``. Returns hidden states float [N, X], their tokens int64 [N], and the mask of real
+    tokens, bool [P, K, T].
     """
-    targets = tokens[:, :, 1:]  # [P, K, T]
+    targets, pad_id = tokens[:, :, 1:], model.decoder.pad_id
     real = targets != pad_id
     # The end of a caption has no successor: it is skipped like padding.
     inputs = tokens[:, :, :-1].masked_fill(~real, pad_id)

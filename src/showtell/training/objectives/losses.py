@@ -22,11 +22,10 @@ def build_objective(
     if isinstance(phase, SelfCritical):
         return build_self_critical(phase, batches)
     ensemble = TeacherEnsemble(teachers, phase.distillation_weight) if teachers else None
-    pad_id = batches.tokenizer.pad_id
 
     def objective(model: CaptioningModel, batch: Batch, step: int) -> tuple[Tensor, int, dict[str, float]]:
         loss, num_tokens = cross_entropy(
-            model, batch, pad_id=pad_id, label_smoothing=phase.label_smoothing, teachers=ensemble
+            model, batch, label_smoothing=phase.label_smoothing, teachers=ensemble
         )
         return loss, num_tokens, {}
 
@@ -37,7 +36,6 @@ def cross_entropy(
     model: CaptioningModel,
     batch: Batch,
     *,
-    pad_id: int,
     label_smoothing: float = 0.0,
     teachers: TeacherEnsemble | None = None,
 ) -> tuple[Tensor, int]:
@@ -47,8 +45,8 @@ def cross_entropy(
     batch is split. Smoothing spreads ``label_smoothing`` over the vocabulary (Szegedy et al. 2016, section 7).
     """
     memory = model.encode(batch.inputs)
-    soft_targets = None if teachers is None else teachers.teacher_probs(memory, batch.tokens, pad_id)
-    hidden, targets, _ = teacher_forced_states(model, memory, batch.tokens, pad_id)
+    soft_targets = None if teachers is None else teachers.teacher_probs(memory, batch.tokens)
+    hidden, targets, _ = teacher_forced_states(model, memory, batch.tokens)
     likelihood = log_likelihood(
         model.decoder.project(hidden), targets, smoothing=label_smoothing, soft_targets=soft_targets
     )

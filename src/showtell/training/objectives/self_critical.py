@@ -8,6 +8,7 @@ Sequence Training", equation 4), or the reward of the greedy caption, as in the 
 import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -23,27 +24,23 @@ from showtell.generation.sequences import should_shrink_batch
 from showtell.metrics.reward import Rewards
 from showtell.training.objectives.log_likelihood import log_likelihood, teacher_forced_states
 
-Reward = Callable[
-    [Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[np.bool_]], npt.NDArray[np.float64]
-]
+Floats = npt.NDArray[np.float64]
+Reward = Callable[[Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[np.bool_]], Floats]
+"""Maps N samples, their images int64 [N], and whether each is flipped bool [N], to rewards [N]."""
 
 
+@dataclass(frozen=True)
 class SelfCriticalObjective:
     """Samples without dropout, then weights the log-probabilities of the samples by their advantage.
 
-    Args:
-        options: Samples per image, baseline, temperature.
-        reward: Scores N samples of images int64 [N], flipped where bool [N] is true.
-        specials: Ids of the special tokens.
-        max_tokens: A sample has at most one token more than this, its end included. A truncated sample has no end;
-            all its tokens count, or the gradient would not be that of the expected reward.
+    A sample has at most ``max_tokens`` and its end. A truncated sample has no end; all its tokens count, or the
+    gradient would not be that of the expected reward.
     """
 
-    def __init__(
-        self, options: SelfCritical, reward: Reward, specials: SpecialTokens, *, max_tokens: int
-    ) -> None:
-        self.options, self.specials, self.max_tokens = options, specials, max_tokens
-        self._reward = reward
+    options: SelfCritical
+    reward: Reward
+    specials: SpecialTokens
+    max_tokens: int
 
     def __call__(
         self, model: CaptioningModel, batch: Batch, step: int
@@ -61,7 +58,9 @@ class SelfCriticalObjective:
             rewards = worker.submit(self._advantages, batch, sampled, greedy)
             # A frozen encoder's output is reused; a trained encoder runs again for its gradient.
             trains_encoder = model.encoder is not None and model.encoder.spec.trainable
-            log_probs, real = self._log_probs(model, batch.inputs if trains_encoder else memory, sampled)
+            inputs: EncoderInput = batch.inputs if trains_encoder else memory
+            hidden, targets, real = teacher_forced_states(model, model.encode(inputs), sampled)
+            log_probs = log_likelihood(self._mask_banned(model.decoder.project(hidden)), targets)
             reward, advantage = rewards.result()
         weight = torch.as_tensor(advantage, dtype=log_probs.dtype, device=log_probs.device)  # [P, K]
         num_tokens = len(log_probs)
@@ -77,24 +76,24 @@ class SelfCriticalObjective:
         )
         sequences[:, 0] = specials.bos
         # Finished captions leave the batch from the end of their image's row: P' images x K' hypotheses are alive.
-        places = torch.arange(len(sequences), device=sequences.device).view(num_images, num_hypotheses)
+        positions = torch.arange(len(sequences), device=sequences.device).view(num_images, num_hypotheses)
         state = model.decoder.init_state(memory, num_hypotheses)
-        tokens = sequences[:, 0].view_as(places)
-        alive, length = torch.ones_like(places, dtype=torch.bool), 1
+        tokens = sequences[:, 0].view_as(positions)
+        alive, length = torch.ones_like(positions, dtype=torch.bool), 1
         while bool(alive.any()) and length < sequences.shape[1]:
             has_alive, most = alive.any(dim=1), int(alive.sum(dim=1).max())
             if most < alive.shape[1]:
                 first = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
                 state = state.reorder(first)
-                places, tokens, alive = (part.gather(1, first) for part in (places, tokens, alive))
+                positions, tokens, alive = (part.gather(1, first) for part in (positions, tokens, alive))
             if should_shrink_batch(int(has_alive.sum()), len(has_alive)):
                 state = state.filter(has_alive.nonzero().squeeze(1))
-                places, tokens, alive = places[has_alive], tokens[has_alive], alive[has_alive]
+                positions, tokens, alive = positions[has_alive], tokens[has_alive], alive[has_alive]
             logits, state, _ = model.decoder.step(tokens, state)  # type: ignore[arg-type]
             logits = self._mask_banned(logits.float())
             tokens = logits.argmax(dim=2) if greedy else _sample(logits / self.options.temperature)
             tokens = tokens.masked_fill(~alive, specials.pad)
-            sequences[places, length] = tokens
+            sequences[positions, length] = tokens
             alive = alive & (tokens != specials.eos)
             length += 1
         return sequences[:, :length].view(num_images, num_hypotheses, -1)
@@ -103,64 +102,43 @@ class SelfCriticalObjective:
         """Return logits [..., V] with -infinity for tokens that a caption never has."""
         return logits.index_fill(-1, torch.tensor(self.specials.banned_ids, device=logits.device), -math.inf)
 
-    def _log_probs(
-        self, model: CaptioningModel, memory: EncoderInput, sampled: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return log-probabilities float32 [N] of the N sampled tokens, and their mask, bool [P, K, T - 1]."""
-        hidden, targets, real = teacher_forced_states(model, model.encode(memory), sampled, self.specials.pad)
-        return log_likelihood(self._mask_banned(model.decoder.project(hidden)), targets), real
-
-    def _advantages(
-        self, batch: Batch, sampled: Tensor, greedy: Tensor | None
-    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    def _advantages(self, batch: Batch, sampled: Tensor, greedy: Tensor | None) -> tuple[Floats, Floats]:
         """Return rewards and advantages, float64 [P, K]."""
-        reward = reward_sequences(self._reward, batch, sampled, self.specials)
+        reward = self._rewards(batch, sampled)
         if greedy is not None:
-            return reward, reward - reward_sequences(self._reward, batch, greedy, self.specials)
-        samples = reward.shape[1]
-        others = (reward.sum(axis=1, keepdims=True) - reward) / (samples - 1)
+            return reward, reward - self._rewards(batch, greedy)
+        others = (reward.sum(axis=1, keepdims=True) - reward) / (reward.shape[1] - 1)
         return reward, reward - others
 
-
-def reward_sequences(
-    reward: Reward, batch: Batch, sequences: Tensor, specials: SpecialTokens
-) -> npt.NDArray[np.float64]:
-    """Return the rewards of captions int64 [P, K, T] of a batch's images, float64 [P, K]."""
-    num_images, num_hypotheses, _ = sequences.shape
-    captions = [
-        [token for token in ids if token not in (specials.pad, specials.bos)]
-        for ids in sequences.flatten(0, 1).tolist()
-    ]
-    rows, mirrored = (np.repeat(values, num_hypotheses) for values in (batch.rows, batch.mirrored))
-    return reward(captions, rows, mirrored).reshape(num_images, num_hypotheses)
+    def _rewards(self, batch: Batch, sequences: Tensor) -> Floats:
+        """Return the rewards of captions int64 [P, K, T] of a batch's images, float64 [P, K]."""
+        num_images, num_hypotheses, _ = sequences.shape
+        captions = [
+            [token for token in ids if token not in (self.specials.pad, self.specials.bos)]
+            for ids in sequences.flatten(0, 1).tolist()
+        ]
+        rows, mirrored = (np.repeat(values, num_hypotheses) for values in (batch.rows, batch.mirrored))
+        return self.reward(captions, rows, mirrored).reshape(num_images, num_hypotheses)
 
 
 def build_self_critical(options: SelfCritical, batches: Batches) -> SelfCriticalObjective:
-    """Return the self-critical objective on these batches."""
-    reward = make_reward(batches, cider=options.cider, bleu=options.bleu)
-    return SelfCriticalObjective(
-        options, reward, SpecialTokens.of(batches.tokenizer), max_tokens=batches.options.max_tokens
-    )
-
-
-def make_reward(batches: Batches, *, cider: float, bleu: float) -> Reward:
-    """Return the reward of captions against their image's training captions, see `showtell.metrics.reward`.
+    """Return the objective with rewards from the images' training captions, see `showtell.metrics.reward`.
 
     A flipped image counts as an image of its own, whose captions have left and right swapped. The document
     frequencies are then those of both; differences of their logarithms do not change.
     """
-    rows = batches.rows
     references = list(batches.references(mirrored=False))
     if batches.options.flip:
         references += batches.references(mirrored=True)
-    rewards = Rewards(references, cider=cider, bleu=bleu)
+    rewards = Rewards(references, cider=options.cider, bleu=options.bleu)
 
     def reward(
-        samples: Sequence[Sequence[int]], image_rows: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]
-    ) -> npt.NDArray[np.float64]:
-        return rewards(samples, np.searchsorted(rows, image_rows) + len(rows) * mirrored)
+        samples: Sequence[Sequence[int]], rows: npt.NDArray[np.int64], mirrored: npt.NDArray[np.bool_]
+    ) -> Floats:
+        return rewards(samples, np.searchsorted(batches.rows, rows) + len(batches.rows) * mirrored)
 
-    return reward
+    specials = SpecialTokens.of(batches.tokenizer)
+    return SelfCriticalObjective(options, reward, specials, batches.options.max_tokens)
 
 
 def _sample(logits: Tensor) -> Tensor:
