@@ -20,7 +20,7 @@ from showtell.config.decoders import (
     TopDownSpec,
     TransformerSpec,
 )
-from showtell.data.sources import flickr8k
+from showtell.data.sources.registry import open_source
 from showtell.decoders.registry import DECODERS, build_decoder
 from showtell.encoders.encoder import fast_dtype
 from showtell.encoders.features import Features
@@ -213,7 +213,7 @@ def test_bfloat16_costs_no_score_on_real_photographs(shared_data: Path) -> None:
     weights = shared_data / "weights/resnet50_imagenet.safetensors"
     loaded = load_checkpoint(run, encoder_weights=weights)
     assert loaded.model.encoder is not None
-    examples = flickr8k.read(shared_data / "data/flickr8k").examples
+    examples = open_source(shared_data / "data/flickr8k").examples
     dev = [example for example in examples if example.split == "dev"][:300]
     ready = {"plain": loaded.model.decoder, "packed": packed_decoder(loaded.model.decoder, torch.bfloat16)}
     said: dict[str, dict[str, str]] = {"plain": {}, "packed": {}}

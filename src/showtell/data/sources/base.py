@@ -1,15 +1,14 @@
-"""The output of a dataset reader: examples and problems.
+"""The output of a dataset reader (examples and problems), and what readers share to make it.
 
-A reader is a module with ``LAYOUT``, ``matches(path) -> bool`` and ``read(path) -> Source``, and a line in
-`showtell.data.sources.registry`. It reads texts and names only; ``prepare`` decodes the images.
+`showtell.data.sources.registry` says what a reader consists of. It reads texts and names only; ``prepare`` decodes the
+images.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from showtell.errors import DataError
 from showtell.images.load import IMAGE_SUFFIXES
 from showtell.system.atomic import text_lines
 from showtell.system.disk_store import DiskList
@@ -21,22 +20,18 @@ SPLIT_NAMES = {
 }
 """Split names of published datasets, and ours (``restval``: Karpathy's, of COCO)."""
 
+R = TypeVar("R")
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """An image with its captions.
+    """An image file with its captions, as in the source."""
 
-    Attributes:
-        key: Name of the image in its dataset; unique within a split.
-        image: The image file.
-        captions: As in the source.
-        split: As in the source ("train", "val", ...); empty if it has none.
-    """
-
-    key: str
+    key: str  # name of the image in its dataset; unique within a split
     image: Path
     captions: tuple[str, ...]
-    split: str = ""
+    split: str = ""  # "train", "val", ...; empty if the source has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +46,26 @@ class EmbeddedImageExample:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A problem of a dataset.
+    """A problem of a dataset."""
 
-    Attributes:
-        kind: One of `showtell.data.problems.KINDS`.
-        key: The image, or ``file:line``.
-        detail: Description.
-    """
-
-    kind: str
-    key: str
+    kind: str  # a key of `showtell.data.problems.KINDS`
+    key: str  # the image, or ``file:line``
     detail: str
 
 
-@dataclass(frozen=True)
+@dataclass
 class Source:
     """A published dataset, before its images are opened.
 
-    Attributes:
-        examples: In the order of the source; a one-time iterator where images are embedded, since they may not fit
-            into memory, and `examples_on_disk` for sets of any size: a million examples take gigabytes as objects.
-        problems: Entries that the reader left out; complete after ``examples`` has been iterated over.
-        name: The reader's name.
-        notes: Information for the user that is no problem.
+    Examples are in the order of the source: a one-time iterator where images are embedded, since they may not fit into
+    memory, and `examples_on_disk` for sets of any size (a million examples take gigabytes as objects). The problems
+    are complete after the examples have been iterated over.
     """
 
     examples: Sequence[Example] | Iterator[Example | EmbeddedImageExample]
     problems: list[Problem]
-    name: str
-    notes: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)  # information for the user that is no problem
+    name: str = ""  # the reader's
 
 
 def is_image(name: str) -> bool:
@@ -87,15 +73,35 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
-def not_a(name: str, path: Path, found: str, layout: str) -> DataError:
-    """Return the error of a path that is not a dataset of a format."""
-    return DataError(f"cannot read {path} as {name}", found=found, expected=layout, mend="Check the path")
+def files_named(path: Path, names: Sequence[str], *, forced: bool) -> list[Path]:
+    """Return the files of these relative names in a folder; or a file itself, by its name or if ``forced``."""
+    if path.is_file():
+        return [path] if forced or path.name in {Path(name).name for name in names} else []
+    return [path / name for name in names if (path / name).is_file()]
 
 
 def read_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a UTF-8 file (LF or CRLF); other Unicode line separators are text."""
     for line in text_lines(path):
         yield line.removesuffix("\n").removesuffix("\r")
+
+
+def filled_lines(path: Path, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield ``file:line`` and text of the lines that are not blank, as records for `parse_records`."""
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            yield f"{name or path.name}:{number}", line
+
+
+def parse_records(
+    records: Iterable[tuple[str, R]], parse: Callable[[R], T], problems: list[Problem]
+) -> Iterator[T]:
+    """Yield what ``parse`` returns for each record; if it raises a ValueError, that is a problem of the record."""
+    for position, record in records:
+        try:
+            yield parse(record)
+        except ValueError as error:
+            problems.append(Problem("unreadable-line", position, str(error)))
 
 
 def examples_on_disk(

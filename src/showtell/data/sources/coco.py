@@ -11,70 +11,59 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, not_a
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
 from showtell.errors import DataError
 from showtell.system.json_stream import read_array
 
 LAYOUT = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
+MISSING = "no annotations/captions_*.json"
 FILE = re.compile(r"captions_((?:train|val|test)\d{4})\.json")
 
 
-def matches(path: Path) -> bool:
-    """Return whether the folder has caption annotations."""
-    return bool(_files(path))
-
-
-def read(path: Path) -> Source:
-    """Read all annotation files."""
-    files = _files(path)
-    if not files:
-        raise not_a("coco", path, "no annotations/captions_*.json", LAYOUT)
-    examples = examples_on_disk()
-    problems: list[Problem] = []
-    for folder, file in files.items():
-        for example in _read_file(file, path / folder, problems):
-            examples.add(example)
-    return Source(examples, problems, "coco")
-
-
-def _files(path: Path) -> dict[str, Path]:
-    """Return the annotation files by image folder, train before val."""
+def find(path: Path, *, forced: bool) -> list[Path]:
+    """Return the annotation files, train before val."""
     found: dict[str, Path] = {}
-    for place in (path / "annotations", path):
-        if place.is_dir():
-            for file in sorted(place.iterdir()):
-                match = FILE.fullmatch(file.name)
-                if match and file.is_file():
-                    found.setdefault(match[1], file)
-    return found
+    for folder in (path / "annotations", path):
+        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if FILE.fullmatch(file.name) and file.is_file():
+                found.setdefault(file.name, file)
+    return list(found.values())
+
+
+def read(path: Path, files: list[Path]) -> Source:
+    examples, problems = examples_on_disk(), list[Problem]()
+    for file in files:
+        for example in _read_file(file, path / FILE.sub(r"\1", file.name), problems):
+            examples.add(example)
+    return Source(examples, problems)
 
 
 def _read_file(file: Path, folder: Path, problems: list[Problem]) -> Iterator[Example]:
     names: dict[Any, str] = {}
     captions: dict[Any, list[str]] = {}
 
-    def unreadable(where: str, detail: str) -> None:
-        problems.append(Problem("unreadable-line", f"{file.name}: {where}", detail))
+    def add_image(image: Any) -> None:
+        names[image["id"]] = str(image["file_name"])
 
-    number = -1
-    for number, image in enumerate(read_array(file, "images")):
-        try:
-            names[image["id"]] = str(image["file_name"])
-        except (TypeError, KeyError):
-            unreadable(f"images[{number}]", "an image without id and file_name")
-    annotation_number = -1
-    for annotation_number, annotation in enumerate(read_array(file, "annotations")):
-        where = f"annotations[{annotation_number}]"
-        try:
-            texts, caption = captions.setdefault(annotation["image_id"], []), annotation["caption"]
-        except (TypeError, KeyError):
-            unreadable(where, "an annotation without image_id and caption")
-            continue
-        if isinstance(caption, str):
-            texts.append(caption)
-        else:
-            unreadable(where, f"a caption of type {type(caption).__name__}, not text")
-    if number < 0 and annotation_number < 0:
+    def add_caption(annotation: Any) -> None:
+        texts, caption = captions.setdefault(annotation["image_id"], []), annotation["caption"]
+        if not isinstance(caption, str):
+            raise ValueError(f"a caption of type {type(caption).__name__}, not text")
+        texts.append(caption)
+
+    is_empty = True
+    for array, add, malformed in (
+        ("images", add_image, "an image without id and file_name"),
+        ("annotations", add_caption, "an annotation without image_id and caption"),
+    ):
+        for number, entry in enumerate(read_array(file, array)):
+            is_empty = False
+            try:
+                add(entry)
+            except (TypeError, KeyError, ValueError) as error:
+                detail = str(error) if isinstance(error, ValueError) else malformed
+                problems.append(Problem("unreadable-line", f"{file.name}: {array}[{number}]", detail))
+    if is_empty:
         raise DataError(
             f"{file} does not contain captions in COCO's format",
             expected="an object with the lists 'images' and 'annotations'",

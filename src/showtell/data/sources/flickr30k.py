@@ -5,32 +5,21 @@
 
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem, Source, not_a
+from showtell.data.sources.base import Problem, Source, files_named
 from showtell.data.sources.flickr8k import read_tokens
 from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
+from showtell.data.sources.table import group_rows
 
 LAYOUT = "a folder with results_20130124.token and flickr30k-images/, or the token file itself"
 TOKENS = ("results_20130124.token", "results.token", "flickr30k/results_20130124.token")
+MISSING = f"no {TOKENS[0]}"
 
 
-def matches(path: Path) -> bool:
-    """Return whether this is the token file or a folder with it."""
-    return _tokens(path) is not None
+def find(path: Path, *, forced: bool) -> list[Path]:
+    return files_named(path, TOKENS, forced=forced)
 
 
-def read(path: Path) -> Source:
-    """Read the dataset."""
-    tokens = path if path.is_file() else _tokens(path)
-    if tokens is None:
-        raise not_a("flickr30k", path, f"no {TOKENS[0]}", LAYOUT)
+def read(path: Path, files: list[Path]) -> Source:
     problems: list[Problem] = []
-    captions = read_tokens(tokens, problems)
-    images = find_images(tokens.parent if path.is_file() else path, FLICKR30K_FOLDERS)
-    examples = [Example(name, images / name, tuple(texts)) for name, texts in captions.items()]
-    return Source(examples, problems, "flickr30k")
-
-
-def _tokens(path: Path) -> Path | None:
-    if path.is_file():
-        return path if path.name in TOKENS else None
-    return next((path / name for name in TOKENS if (path / name).is_file()), None)
+    rows = read_tokens(files[0], problems)
+    return Source(group_rows(rows, find_images(path, FLICKR30K_FOLDERS)), problems)

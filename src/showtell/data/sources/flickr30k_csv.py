@@ -6,63 +6,48 @@
 The captions of an image are a JSON list in one field; the images (``flickr30k-images.zip``) are unpacked beside it.
 """
 
-import csv
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-from showtell.data.sources.base import Problem, Source, not_a
+from showtell.data.sources.base import Problem, Source, files_named, parse_records
 from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
-from showtell.data.sources.table import Row, group_rows
+from showtell.data.sources.table import Row, csv_records, group_rows
 from showtell.errors import DataError
 from showtell.system.atomic import text_lines
 
 LAYOUT = "a folder with flickr_annotations_30k.csv and flickr30k-images/, or that file"
 TABLE = "flickr_annotations_30k.csv"
+MISSING = f"no {TABLE}"
 COLUMNS = ("raw", "split", "filename")
 
 
-def matches(path: Path) -> bool:
-    """Return whether this is the table or a folder with it."""
-    return (path.name == TABLE and path.is_file()) or (path / TABLE).is_file()
+def find(path: Path, *, forced: bool) -> list[Path]:
+    return files_named(path, (TABLE,), forced=forced)
 
 
-def read(path: Path) -> Source:
-    """Read the dataset."""
-    table = path if path.is_file() else path / TABLE
-    if not table.is_file():
-        raise not_a("flickr30k-csv", path, f"no {TABLE}", LAYOUT)
-    reader = csv.DictReader(text_lines(table, newline=""))
-    if not set(COLUMNS) <= set(reader.fieldnames or ()):
-        found = ", ".join(reader.fieldnames or ()) or "no header"
+def read(path: Path, files: list[Path]) -> Source:
+    [table], problems = files, list[Problem]()
+    records = csv_records(text_lines(table, newline=""), problems, table.name)
+    _, header = next(records, ("", []))
+    if not set(COLUMNS) <= set(header):
         raise DataError(
             f"cannot read {table}",
-            found=found[:80],
+            found=", ".join(header)[:80] or "no header",
             expected=f"the columns {', '.join(COLUMNS)}",
             mend="Download it again, or pass another --format",
         )
-    problems: list[Problem] = []
-    rows = _rows(table, reader, problems)
-    return group_rows(rows, problems, root=find_images(table.parent, FLICKR30K_FOLDERS), name="flickr30k-csv")
 
-
-def _rows(table: Path, reader: "csv.DictReader[str]", problems: list[Problem]) -> Iterator[Row]:
-    while True:
-        error = ""
+    def parse(fields: list[str]) -> Row:
+        values = dict(zip(header, fields, strict=False))
         try:
-            record = next(reader)
-            captions = json.loads(record["raw"])
-            if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-                error = "raw is not a list of texts"
-            elif not (record["filename"] or "").strip():
-                error = "no filename"
-            else:
-                yield Row(record["filename"].strip(), tuple(captions), (record["split"] or "").strip())
-        except StopIteration:
-            return
-        except csv.Error as failure:
-            error = str(failure)
-        except (TypeError, ValueError, RecursionError) as failure:
-            error = f"raw is not a JSON list: {failure}"
-        if error:
-            problems.append(Problem("unreadable-line", f"{table.name}:{reader.line_num}", error))
+            captions = json.loads(values.get("raw", ""))
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"raw is not a JSON list: {error}") from error
+        if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
+            raise ValueError("raw is not a list of texts")
+        if not values.get("filename", "").strip():
+            raise ValueError("no filename")
+        return Row(values["filename"].strip(), tuple(captions), values.get("split", "").strip())
+
+    rows = parse_records(records, parse, problems)
+    return Source(group_rows(rows, find_images(path, FLICKR30K_FOLDERS)), problems)

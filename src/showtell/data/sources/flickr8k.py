@@ -7,36 +7,41 @@ The split lists define the dataset; images in no list are left out. The token fi
 """
 
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem, Source, is_image, not_a, read_lines
+from showtell.data.sources.base import (
+    Example,
+    Problem,
+    Source,
+    files_named,
+    filled_lines,
+    is_image,
+    parse_records,
+)
 from showtell.data.sources.image_index import FLICKR8K_FOLDERS, find_images
+from showtell.data.sources.table import Row, group_rows
 
 LAYOUT = "a folder with Flickr8k.token.txt, Flickr_8k.trainImages.txt and Flicker8k_Dataset/"
 TOKENS = "Flickr8k.token.txt"
+MISSING = f"no {TOKENS}"
 LISTS = {split: f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "test")}
-TEXT_FOLDERS = (".", "Flickr8k_text")
 
 
-def matches(path: Path) -> bool:
-    """Return whether the token file exists."""
-    return _texts(path) is not None
+def find(path: Path, *, forced: bool) -> list[Path]:
+    return files_named(path, (TOKENS, f"Flickr8k_text/{TOKENS}"), forced=forced)
 
 
-def read(path: Path) -> Source:
-    """Read the dataset."""
-    texts = _texts(path)
-    if texts is None:
-        raise not_a("flickr8k", path, f"no {TOKENS}", LAYOUT)
-    images = find_images(path, FLICKR8K_FOLDERS)
+def read(path: Path, files: list[Path]) -> Source:
     problems: list[Problem] = []
-    captions = read_tokens(texts / TOKENS, problems)
-    splits = _splits(texts, problems)
+    images = find_images(path, FLICKR8K_FOLDERS)
+    captioned = group_rows(read_tokens(files[0], problems), images)
+    splits = _splits(files[0].parent, problems)
     if not splits:
-        examples = [Example(name, images / name, tuple(group)) for name, group in captions.items()]
-        return Source(examples, problems, "flickr8k")
+        return Source(captioned, problems)
+    captions = {example.key: example.captions for example in captioned}
     examples = [
-        Example(name, images / name, tuple(captions.get(name, ())), split)
+        Example(name, images / name, captions.get(name, ()), split)
         for split, names in splits.items()
         for name in names
     ]
@@ -48,37 +53,31 @@ def read(path: Path) -> Source:
             problems.append(Problem("captions-without-image", name, detail))
     unlisted = ({name for name in captions if is_image(name)} | on_disk) - listed
     notes = [f"{len(unlisted):,} images are in no split list and were left out"] if unlisted else []
-    return Source(examples, problems, "flickr8k", notes)
+    return Source(examples, problems, notes)
 
 
-def _texts(path: Path) -> Path | None:
-    return next((path / folder for folder in TEXT_FOLDERS if (path / folder / TOKENS).is_file()), None)
+def read_tokens(tokens: Path, problems: list[Problem]) -> Iterator[Row]:
+    """Yield the rows of a token file."""
 
-
-def read_tokens(tokens: Path, problems: list[Problem]) -> dict[str, list[str]]:
-    """Return the captions of a token file by image; malformed lines are problems."""
-    captions: dict[str, list[str]] = {}
-    for number, line in enumerate(read_lines(tokens), start=1):
-        if not line.strip():
-            continue
+    def parse(line: str) -> Row:
         mark, tab, caption = line.partition("\t")
         name, hash_sign, _ = mark.rpartition("#")
         if not (tab and hash_sign and name.strip()):
-            detail = f"'{line[:60]}' is not NAME#NUMBER<TAB>CAPTION"
-            problems.append(Problem("unreadable-line", f"{tokens.name}:{number}", detail))
-            continue
-        captions.setdefault(name.strip(), []).append(caption)
-    return captions
+            raise ValueError(f"'{line[:60]}' is not NAME#NUMBER<TAB>CAPTION")
+        return Row(name.strip(), (caption,))
+
+    return parse_records(filled_lines(tokens), parse, problems)
 
 
-def _splits(texts: Path, problems: list[Problem]) -> dict[str, list[str]]:
+def _splits(folder: Path, problems: list[Problem]) -> dict[str, list[str]]:
     """Return the distinct names of each split list that exists."""
     splits = {}
     for split, file in LISTS.items():
-        if (texts / file).is_file():
-            counts = Counter(name for line in read_lines(texts / file) if (name := line.strip()))
+        if (folder / file).is_file():
+            counts = Counter(line.strip() for _, line in filled_lines(folder / file))
             splits[split] = list(counts)
-            for name, count in counts.items():
-                if count > 1:
-                    problems.append(Problem("listed-twice", name, f"{count} times in {file}"))
+            repeated = {name: count for name, count in counts.items() if count > 1}
+            problems += [
+                Problem("listed-twice", name, f"{count} times in {file}") for name, count in repeated.items()
+            ]
     return splits

@@ -2,26 +2,24 @@
 
 from pathlib import Path
 
-from showtell.data.sources import csv_table
-from showtell.data.sources.base import Problem, Source, is_image
-from showtell.data.sources.image_index import find_images
+from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.image_index import find_images, report_unmentioned
+from showtell.data.sources.table import group_rows, read_csv
 
 LAYOUT = "a folder with captions.txt (image,caption) and Images/"
 TABLE = "captions.txt"
+MISSING = f"no {TABLE}"
 IMAGE_FOLDERS = ("Images", "images")
 
 
-def matches(path: Path) -> bool:
-    """Return whether table and folder exist."""
-    return (path / TABLE).is_file() and any((path / folder).is_dir() for folder in IMAGE_FOLDERS)
+def find(path: Path, *, forced: bool) -> list[Path]:
+    has_images = any((path / folder).is_dir() for folder in IMAGE_FOLDERS)
+    return [path / TABLE] if (path / TABLE).is_file() and (forced or has_images) else []
 
 
-def read(path: Path) -> Source:
-    """Read the dataset; images that the table does not mention are problems."""
+def read(path: Path, files: list[Path]) -> Source:
+    problems: list[Problem] = []
     images = find_images(path, IMAGE_FOLDERS)
-    source = csv_table.read_table(path / TABLE, root=images, name="flickr8k-kaggle")
-    known = {example.key for example in source.examples}
-    for name in sorted(file.name for file in images.iterdir()):
-        if is_image(name) and name not in known:
-            source.problems.append(Problem("no-captions", name, f"not in {TABLE}"))
-    return source
+    examples = group_rows(read_csv(files[0], problems, TABLE), images)
+    report_unmentioned(sorted(images.iterdir()), images, examples, problems, f"not in {TABLE}")
+    return Source(examples, problems)

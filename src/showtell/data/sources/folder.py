@@ -8,15 +8,15 @@ from showtell.errors import DataError
 from showtell.system.disk_store import text_list
 
 LAYOUT = "a folder of images, each beside a .txt with one caption per line"
+MISSING = "no folder"
 
 
-def matches(path: Path) -> bool:
-    """Return whether an image has a text file beside it."""
-    return any(file.with_suffix(".txt").is_file() for file in files_below(path) if is_image(file.name))
+def find(path: Path, *, forced: bool) -> list[Path]:
+    images = (file for file in files_below(path) if is_image(file.name))
+    return [path] if forced or any(image.with_suffix(".txt").is_file() for image in images) else []
 
 
-def read(path: Path) -> Source:
-    """Read the folder; keys are paths relative to it."""
+def read(path: Path, files: list[Path]) -> Source:
     problems: list[Problem] = []
     examples, expected = examples_on_disk(), text_list()
     for image in filter(lambda file: is_image(file.name), files_below(path)):
@@ -36,4 +36,4 @@ def read(path: Path) -> Source:
         if file.suffix.lower() == ".txt" and expected.find(str(file)) is None:
             key = file.relative_to(path).as_posix()
             problems.append(Problem("captions-without-image", key, "no image of this name beside it"))
-    return Source(examples, problems, "folder")
+    return Source(examples, problems)

@@ -11,11 +11,11 @@ with only one is ignored, unless it was requested by name.
 
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
-from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source, not_a
+from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
 from showtell.data.sources.table import (
     CAPTION_COLUMNS,
     IMAGE_COLUMNS,
@@ -28,6 +28,7 @@ from showtell.errors import ConfigError, DataError, MissingExtraError
 from showtell.system.disk_store import DiskList
 
 LAYOUT = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
+MISSING = "neither dataset_info.json nor a .parquet file"
 ADDRESS = re.compile(
     r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<config>[^@:/]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>\w+))?"
 )
@@ -41,25 +42,25 @@ ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "__key__")
 T = TypeVar("T")
 
 
-def matches(path: Path) -> bool:
-    """Return whether this is a saved dataset, or a folder of Parquet files."""
+def find(path: Path, *, forced: bool) -> list[Path]:
+    """Return a saved dataset, or a file or folder of Parquet files."""
     if path.is_file():
-        return path.suffix == ".parquet"
-    return _is_saved(path) or any(next(path.glob(pattern), None) for pattern in PARQUET_FOLDERS)
+        return [path] if path.suffix == ".parquet" else []
+    found = _is_saved(path) or any(next(path.glob(pattern), None) for pattern in PARQUET_FOLDERS)
+    return [path] if found else []
 
 
-def read(path: Path) -> Source:
+def read(path: Path, files: list[Path]) -> Source:
     """Read a local dataset; its images are read one by one."""
-    if not matches(path):
-        raise not_a("huggingface", path, "neither dataset_info.json nor a .parquet file", LAYOUT)
     library = _library()
-    if _is_saved(path):
-        loaded = _call(str(path), lambda: library.load_from_disk(str(path)))
-    else:
-        options = {"data_files": path.name} if path.is_file() else {}
-        place = str(path.parent if path.is_file() else path)
-        loaded = _call(str(path), lambda: library.load_dataset(place, streaming=True, **options))
-    return _source(str(path), loaded, path if path.is_dir() else path.parent, keep_split=False)
+    folder, options = (path.parent, {"data_files": path.name}) if path.is_file() else (path, {})
+
+    def load() -> Any:
+        if _is_saved(path):
+            return library.load_from_disk(str(path))
+        return library.load_dataset(str(folder), streaming=True, **options)
+
+    return _source(str(path), _call(str(path), load), folder, keep_split=False)
 
 
 def read_hub(address: str) -> Source:
@@ -75,7 +76,7 @@ def read_hub(address: str) -> Source:
     if match is None:
         raise ConfigError(f"cannot read {dataset}", expected="hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]")
     library = _library()
-    name, config, revision, split = match["name"], match["config"], match["revision"], match["split"]
+    name, config, revision, split = match.group("name", "config", "revision", "split")
 
     def load(revision: str | None) -> Any:
         return library.load_dataset(name, config, split=split, revision=revision, streaming=True)
@@ -89,7 +90,9 @@ def read_hub(address: str) -> Source:
             raise
         loaded = _call(dataset, lambda: load(CONVERTED))
         notes = [f"{name} is a script; its conversion to Parquet on the hub ({CONVERTED}) was read"]
-    return _source(dataset, loaded, Path(), keep_split=split is not None, notes=notes)
+    source = _source(dataset, loaded, Path(), keep_split=split is not None)
+    source.name, source.notes = "huggingface", notes + source.notes
+    return source
 
 
 def _is_saved(path: Path) -> bool:
@@ -106,11 +109,7 @@ def _library() -> Any:
 
 
 def _call(dataset: str, function: Callable[[], T]) -> T:
-    """Call the library, whose errors of all types are the dataset's or the network's.
-
-    Raises:
-        DataError: it raised an error.
-    """
+    """Call the library, whose errors of all types are the dataset's or the network's."""
     try:
         return function()
     except Exception as error:
@@ -119,32 +118,25 @@ def _call(dataset: str, function: Callable[[], T]) -> T:
         raise DataError(f"cannot read {dataset}", found=first, mend=mend) from error
 
 
-def _source(
-    dataset: str, loaded: Any, folder: Path, *, keep_split: bool, notes: Sequence[str] = ()
-) -> Source:
+def _source(dataset: str, loaded: Any, folder: Path, *, keep_split: bool) -> Source:
     splits = dict(loaded) if isinstance(loaded, Mapping) else {str(loaded.split or ""): loaded}
-    notes, problems = list(notes), list[Problem]()
     parts = [_DatasetSplit(dataset, name, rows) for name, rows in splits.items()]
+    source = Source((), [])
     if len(parts) == 1 and not keep_split and parts[0].split_column is None:
         if parts[0].split:
-            notes.append(f"all rows are in '{parts[0].split}', which is not used as a split")
+            source.notes.append(f"all rows are in '{parts[0].split}', which is not used as a split")
         parts[0].split = ""
-    return Source(_examples(parts, folder, problems), problems, "huggingface", notes)
+    source.examples = _examples(parts, folder, source.problems)
+    return source
 
 
 class _DatasetSplit:
-    """One split of a dataset: its rows with encoded images, and the roles of its columns.
-
-    Raises:
-        DataError: there is no image or no caption column.
-    """
+    """One split of a dataset: its rows with encoded images, and the roles of its columns."""
 
     def __init__(self, dataset: str, split: str, rows: Any) -> None:
         self.dataset, self.split = dataset, split
         features = rows.features
-        columns = (
-            list(features) if features is not None else list(_call(dataset, lambda: next(iter(rows), {})))
-        )
+        columns = list(_call(dataset, lambda: next(iter(rows), {})) if features is None else features)
         images = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
         image = images[0] if images else find_column(columns, EMBEDDED_COLUMNS)
         if image is None or not find_captions(columns):
@@ -165,39 +157,41 @@ class _DatasetSplit:
         while (record := _call(self.dataset, lambda: next(rows, None))) is not None:
             yield record
 
-    def text(self, record: dict[str, Any], column: str | None) -> str:
-        """Return a field as text; empty if there is no such column or no value."""
-        value = record[column] if column else None
-        return "" if value is None else str(value).strip()
+
+def _text(record: dict[str, Any], column: str | None) -> str:
+    """Return a field as text; empty if there is no such column or no value."""
+    value = record[column] if column else None
+    return "" if value is None else str(value).strip()
 
 
 def _examples(
-    parts: Sequence[_DatasetSplit], folder: Path, problems: list[Problem]
+    parts: list[_DatasetSplit], folder: Path, problems: list[Problem]
 ) -> Iterator[Example | EmbeddedImageExample]:
     names = _UniqueNames()
     for part in parts:
         for number, record in enumerate(part):
-            place = f"{part.split or 'row'}[{number}]"
-            captions = caption_texts(record)
-            if isinstance(captions, str):
-                problems.append(Problem("unreadable-line", place, captions))
+            position = f"{part.split or 'row'}[{number}]"
+            try:
+                captions = caption_texts(record)
+            except ValueError as error:
+                problems.append(Problem("unreadable-line", position, str(error)))
                 continue
-            split = part.text(record, part.split_column) or part.split
-            name = part.text(record, part.name_column)
+            split = _text(record, part.split_column) or part.split
+            name = _text(record, part.name_column)
             data, path = _image(record[part.image])
-            if data is None and path and "://" in path:
+            if data is None and "://" in path:
                 try:
                     data = _fetch(part.dataset, path)
                 except DataError as error:
-                    problems.append(Problem("missing-image", name or place, error.found))
+                    problems.append(Problem("missing-image", name or position, error.found))
                     continue
             if data is not None:
-                key = names.key(data, name or PurePosixPath(path).name, part.text(record, part.id_column))
+                key = names.key(data, name or PurePosixPath(path).name, _text(record, part.id_column))
                 yield EmbeddedImageExample(key, data, captions, split)
             elif path:
                 yield Example(name or path, folder / path, captions, split)
             else:
-                problems.append(Problem("missing-image", name or place, f"nothing in '{part.image}'"))
+                problems.append(Problem("missing-image", name or position, f"nothing in '{part.image}'"))
 
 
 def _image(value: Any) -> tuple[bytes | None, str]:

@@ -4,8 +4,9 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from showtell.data.sources.base import is_image
+from showtell.data.sources.base import Example, Problem, is_image
 from showtell.errors import DataError
+from showtell.system.disk_store import text_list
 
 FLICKR8K_FOLDERS = (
     *("Flicker8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset", "Flickr8k_Dataset"),
@@ -18,20 +19,18 @@ FLICKR30K_FOLDERS = (
 
 
 def find_images(path: Path, folders: Sequence[str]) -> Path:
-    """Return the first of ``folders`` that contains images, else the first that exists.
+    """Return the first of ``folders`` (in ``path`` or beside that file) that contains images, else that exists.
 
     Raises:
         DataError: none exists.
     """
-    existing = [path / folder for folder in folders if (path / folder).is_dir()]
+    root = path if path.is_dir() else path.parent
+    existing = [root / folder for folder in folders if (root / folder).is_dir()]
     with_images = (folder for folder in existing if any(is_image(file.name) for file in folder.iterdir()))
-    found = next(with_images, None) or next((folder for folder in existing if folder != path), None)
+    found = next(with_images, None) or next((folder for folder in existing if folder != root), None)
     if found is None:
-        raise DataError(
-            f"no image folder in {path}",
-            expected=f"one of {', '.join(folders)}",
-            mend="Unpack the images there, or link the folder",
-        )
+        expected, mend = f"one of {', '.join(folders)}", "Unpack the images there, or link the folder"
+        raise DataError(f"no image folder in {root}", expected=expected, mend=mend)
     return found
 
 
@@ -45,12 +44,19 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(path, name) for name in sorted(names) if not name.startswith("."))
 
 
-class ImageIndex:
-    """Finds images whose dataset may be spread over several folders.
+def report_unmentioned(
+    files: Iterable[Path], root: Path, examples: Iterable[Example], problems: list[Problem], detail: str
+) -> None:
+    """Append a problem for each image file whose path relative to ``root`` is not the key of an example."""
+    keys = text_list(example.key for example in examples)
+    for file in files:
+        key = file.relative_to(root).as_posix()
+        if is_image(file.name) and keys.find(key) is None:
+            problems.append(Problem("no-captions", key, detail))
 
-    Args:
-        folders: Folders to search; missing ones are ignored.
-    """
+
+class ImageIndex:
+    """Finds images whose dataset may be spread over several folders; missing folders are ignored."""
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
@@ -58,12 +64,12 @@ class ImageIndex:
 
     def find(self, names: Sequence[str]) -> Path:
         """Return the first existing file (names before folders), else its most likely path."""
-        for place, folder in enumerate(self._folders):
+        for number, folder in enumerate(self._folders):
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118 - a hundred thousand times
                 if os.path.isfile(path):  # noqa: PTH113
                     self.found += 1
                     # The next image is most likely in the same folder.
-                    self._folders.insert(0, self._folders.pop(place))
+                    self._folders.insert(0, self._folders.pop(number))
                     return Path(path)
         return Path(self._folders[0] if self._folders else ".", names[0])

@@ -12,54 +12,19 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from showtell.data.sources import csv_table, jsonl
-from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, is_image, not_a
-from showtell.data.sources.image_index import files_below
-from showtell.data.sources.table import Row, group_rows, record_row
+from showtell.data.sources.base import SPLIT_NAMES, Problem, Source
+from showtell.data.sources.image_index import files_below, report_unmentioned
+from showtell.data.sources.table import Row, group_rows, read_csv, read_jsonl, read_parquet
 from showtell.errors import DataError
-from showtell.system.disk_store import text_list
 
 LAYOUT = (
     "a folder with metadata.jsonl (or .csv, .parquet) beside its images, or folders train/, ... with one each"
 )
-METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
+METADATA = {"metadata.jsonl": read_jsonl, "metadata.csv": read_csv, "metadata.parquet": read_parquet}
+MISSING = "no metadata.jsonl here, nor in a folder train/, validation/ or test/"
 
 
-def matches(path: Path) -> bool:
-    """Return whether there is metadata here or in a split's folder."""
-    return bool(_tables(path))
-
-
-def read(path: Path) -> Source:
-    """Read the folder; keys are paths relative to it."""
-    tables = _tables(path)
-    if not tables:
-        found = f"no {METADATA[0]} here, nor in a folder train/, validation/ or test/"
-        raise not_a("imagefolder", path, found, LAYOUT)
-    problems: list[Problem] = []
-    # Two passes, since the first row's split may depend on the last row; that is cheaper than holding all rows.
-    splits = {(row.split, _split_folder(row.image)) for table in tables for row in _rows(table, path, [])}
-    folders = {folder for _, folder in splits}
-    rows = (row for table in tables for row in _rows(table, path, problems))
-    notes = []
-    if len(folders) == 1 and not any(split for split, _ in splits):
-        notes = [f"all images are in {folder}/, which is not used as a split" for folder in folders if folder]
-    else:
-        rows = (replace(row, split=row.split or _split_folder(row.image)) for row in rows)
-    source = group_rows(rows, problems, root=path, name="imagefolder")
-    source.notes.extend(notes)
-    known = text_list(example.key for example in source.examples)
-    for file in filter(lambda file: is_image(file.name), files_below(path)):
-        key = file.relative_to(path).as_posix()
-        if known.find(key) is None:
-            problems.append(Problem("no-captions", key, "in no metadata file"))
-    return source
-
-
-def _tables(path: Path) -> list[Path]:
+def find(path: Path, *, forced: bool) -> list[Path]:
     """Return the metadata files here, in split folders, and in those one level deeper."""
     folders = [path, *(folder for depth in ("*", "*/*") for folder in sorted(path.glob(depth)))]
     tables = []
@@ -74,27 +39,29 @@ def _tables(path: Path) -> list[Path]:
     return tables
 
 
-def _rows(table: Path, root: Path, problems: list[Problem]) -> Iterator[Row]:
-    """Yield the rows of a metadata file, with image paths relative to ``root``."""
-    name = table.relative_to(root).as_posix()
-    read_rows = {".jsonl": jsonl.read_rows, ".csv": csv_table.read_rows, ".parquet": _parquet_rows}
-    folder = PurePosixPath(name).parent
-    for row in read_rows[table.suffix](table, problems, name):
-        yield replace(row, image=str(folder / row.image))
+def read(path: Path, files: list[Path]) -> Source:
+    """Read the folder; keys are paths relative to it."""
+    problems: list[Problem] = []
+    # Two passes, since the first row's split may depend on the last row; that is cheaper than holding all rows.
+    splits = {(row.split, _split_folder(row.image)) for row in _rows(files, path, [])}
+    folders = {folder for _, folder in splits}
+    rows = _rows(files, path, problems)
+    notes = []
+    if len(folders) == 1 and not any(split for split, _ in splits):
+        notes = [f"all images are in {folder}/, which is not used as a split" for folder in folders if folder]
+    else:
+        rows = (replace(row, split=row.split or _split_folder(row.image)) for row in rows)
+    examples = group_rows(rows, path)
+    report_unmentioned(files_below(path), path, examples, problems, "in no metadata file")
+    return Source(examples, problems, notes)
 
 
-def _parquet_rows(table: Path, problems: list[Problem], name: str) -> Iterator[Row]:
-    try:
-        with pq.ParquetFile(table) as file:
-            records = (record for batch in file.iter_batches() for record in batch.to_pylist())
-            for number, record in enumerate(records, start=1):
-                row = record_row(record)
-                if isinstance(row, Row):
-                    yield row
-                else:
-                    problems.append(Problem("unreadable-line", f"{name}:{number}", row))
-    except (OSError, pa.ArrowException) as error:
-        raise DataError(f"cannot read {table}", found=str(error), mend="Download it again") from error
+def _rows(tables: list[Path], root: Path, problems: list[Problem]) -> Iterator[Row]:
+    """Yield the rows of metadata files, with image paths relative to ``root``."""
+    for table in tables:
+        name = table.relative_to(root).as_posix()
+        for row in METADATA[table.name](table, problems, name):
+            yield replace(row, image=str(PurePosixPath(name).parent / row.image))
 
 
 def _split_folder(image: str) -> str:

@@ -1,48 +1,22 @@
-"""JSON lines with image, caption (or a list of captions) and optionally split.
+"""JSON lines with image, caption (or a list of captions) and optionally split; image paths are relative to the file.
 
 {"image": "dogs/1.jpg", "captions": ["A dog runs.", "A brown dog."], "split": "train"}
 {"file_name": "dogs/2.jpg", "text": "A dog sleeps."}
 """
 
-import json
-from collections.abc import Iterator
 from pathlib import Path
 
-from showtell.data.sources.base import Problem, Source, read_lines
-from showtell.data.sources.table import Row, group_rows, record_row
+from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.table import group_rows, read_jsonl
 
 LAYOUT = "a .jsonl file of objects with image, caption and optionally split"
+MISSING = "no file"
 
 
-def matches(path: Path) -> bool:
-    """Return whether this is a JSON lines file."""
-    return path.is_file() and path.suffix.lower() in (".jsonl", ".ndjson")
+def find(path: Path, *, forced: bool) -> list[Path]:
+    return [path] if path.is_file() and (forced or path.suffix.lower() in (".jsonl", ".ndjson")) else []
 
 
-def read(path: Path) -> Source:
-    """Read a file of JSON lines; image paths are relative to it."""
+def read(path: Path, files: list[Path]) -> Source:
     problems: list[Problem] = []
-    return group_rows(read_rows(path, problems, path.name), problems, root=path.parent, name="jsonl")
-
-
-def read_rows(file: Path, problems: list[Problem], name: str) -> Iterator[Row]:
-    """Yield the rows of a file, which problems call ``name``."""
-    for number, line in enumerate(read_lines(file), start=1):
-        if not line.strip():
-            continue
-        row = _row(line)
-        if isinstance(row, Row):
-            yield row
-        else:
-            problems.append(Problem("unreadable-line", f"{name}:{number}", row))
-
-
-def _row(line: str) -> Row | str:
-    """Return the row of a line, or an error text."""
-    try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        return f"not JSON: {error}"
-    if not isinstance(record, dict):
-        return f"expected an object, found {type(record).__name__}"
-    return record_row(record)
+    return Source(group_rows(read_jsonl(path, problems, path.name), path.parent), problems)

@@ -10,7 +10,7 @@ of COCO's validation images, counts as train, as is usual.
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, not_a
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, files_named
 from showtell.data.sources.image_index import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, ImageIndex
 from showtell.errors import DataError
 from showtell.system.json_stream import read_array
@@ -19,30 +19,28 @@ LAYOUT = (
     "dataset_coco.json, dataset_flickr8k.json or dataset_flickr30k.json, or a folder with it and the images"
 )
 FILES = tuple(f"dataset_{name}.json" for name in ("coco", "flickr8k", "flickr30k"))
+MISSING = f"none of {', '.join(FILES)}"
 TEXT_FOLDERS = (".", "caption_datasets", "karpathy", "annotations")
 IMAGE_FOLDERS = tuple(
     dict.fromkeys((".", "images", "coco", "coco/images", *FLICKR30K_FOLDERS, *FLICKR8K_FOLDERS))
 )
 
 
-def matches(path: Path) -> bool:
-    """Return whether this is one of the three files, or a folder with one."""
-    return bool(_files(path))
+def find(path: Path, *, forced: bool) -> list[Path]:
+    names = [f"{folder}/{name}" for folder in TEXT_FOLDERS for name in FILES]
+    return files_named(path, names, forced=forced)
 
 
-def read(path: Path) -> Source:
+def read(path: Path, files: list[Path]) -> Source:
     """Read the file; of several in a folder, the one whose images exist."""
-    files = [path] if path.is_file() else _files(path)
-    if not files:
-        raise not_a("karpathy", path, f"none of {', '.join(FILES)}", LAYOUT)
-    read_here = {file: _read_file(file, path) for file in files}
-    complete = {file: source for file, (source, found) in read_here.items() if found}
+    sources = {file: _read_file(file, path) for file in files}
+    complete = {file: source for file, (source, found) in sources.items() if found}
     if len(complete) > 1:
         names = ", ".join(file.name for file in complete)
         raise DataError(f"{path} contains several datasets", found=names, mend="Give the file itself")
     for source in complete.values():
         return source
-    file, (source, _) = next(iter(read_here.items()))
+    file, (source, _) = next(iter(sources.items()))
     wanted = next((example.key for example in source.examples), "images")
     raise DataError(
         f"no image of {file} exists",
@@ -51,19 +49,11 @@ def read(path: Path) -> Source:
     )
 
 
-def _files(path: Path) -> list[Path]:
-    if path.is_file():
-        return [path] if path.name in FILES else []
-    places = (path / folder / name for folder in TEXT_FOLDERS for name in FILES)
-    return [place for place in places if place.is_file()]
-
-
 def _read_file(file: Path, path: Path) -> tuple[Source, int]:
     """Return the dataset of a file, and how many of its images exist."""
     roots = dict.fromkeys((file.parent, path if path.is_dir() else file.parent.parent))
     index = ImageIndex(root / folder for folder in IMAGE_FOLDERS for root in roots)
-    examples = examples_on_disk()
-    problems: list[Problem] = []
+    examples, problems = examples_on_disk(), list[Problem]()
     number = -1
     for number, image in enumerate(read_array(file, "images")):
         try:
@@ -82,7 +72,7 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
             expected="an object with the list 'images'",
             mend="Give dataset_coco.json or a similar file, or pass another --format",
         )
-    return Source(examples, problems, "karpathy"), index.found
+    return Source(examples, problems), index.found
 
 
 def _caption(sentence: Any) -> str:

@@ -1,7 +1,7 @@
 """The dataset readers, and detection of the reader for a path.
 
-A new reader is a module with ``LAYOUT``, ``matches`` and ``read``, and a line in `READERS`. Modules are imported on
-demand: the command line lists their names in its help.
+A new reader is a module as `Reader` describes it, and a line in `READERS`. Modules are imported on demand: the command
+line lists their names in its help.
 """
 
 from __future__ import annotations
@@ -17,15 +17,19 @@ if TYPE_CHECKING:
 
 
 class Reader(Protocol):
-    """The module of a reader."""
+    """The module of a reader: the texts are for error messages."""
 
-    LAYOUT: str
+    LAYOUT: str  # a dataset of this format
+    MISSING: str  # why a path is none
 
-    def matches(self, path: Path) -> bool:
-        """Return whether a path is such a dataset, by names only."""
+    def find(self, path: Path, *, forced: bool) -> list[Path]:
+        """Return the dataset's text files by names only; empty if ``path`` is of another format.
 
-    def read(self, path: Path) -> Source:
-        """Read the dataset; problems of single entries are collected, not raised.
+        With ``forced``, the user named this format, and a file is accepted under any name.
+        """
+
+    def read(self, path: Path, files: list[Path]) -> Source:
+        """Read the files found under ``path``; problems of single entries are collected, not raised.
 
         Raises:
             DataError: files, columns or images that the format needs are missing.
@@ -64,21 +68,18 @@ def find_reader(name: str) -> Reader:
 
 
 def open_source(path: str | Path, format: str | None = None) -> Source:
-    """Read a published dataset with the named reader, or the first one that matches.
-
-    Args:
-        path: A file, a folder, or ``hf:OWNER/NAME`` for a dataset on the Hugging Face hub.
-        format: Name of a reader.
+    """Read a published dataset (a file, a folder, or ``hf:OWNER/NAME``) with the named or the first fitting reader.
 
     Raises:
         ConfigError: no reader of that name.
         DataError: the path does not exist, no reader matches, or the dataset cannot be read.
     """
-    forced = find_reader(format) if format is not None else None
+    names = list(READERS) if format is None else [format]
+    readers = {name: find_reader(name) for name in names}
     if str(path).startswith(HUB):
         from showtell.data.sources.huggingface import read_hub
 
-        if format not in (None, "huggingface"):
+        if "huggingface" not in readers:
             raise ConfigError(
                 f"{path} cannot be read as {format}", expected="huggingface", mend="Omit --format"
             )
@@ -87,15 +88,20 @@ def open_source(path: str | Path, format: str | None = None) -> Source:
     if not path.exists():
         raise DataError(f"cannot read {path}", found="no such file or directory", mend="Check the path")
     try:
-        if forced is not None:
-            return forced.read(path)
-        for reader in map(find_reader, READERS):
-            if reader.matches(path):
-                return reader.read(path)
+        for name, reader in readers.items():
+            if files := reader.find(path, forced=format is not None):
+                source = reader.read(path, files)
+                source.name = name
+                return source
     except OSError as error:
         reason = error.strerror or str(error)
         raise DataError(f"cannot read {path}", found=reason, mend="Check path and permissions") from error
-    known = "\n".join(f"  {name}: {find_reader(name).LAYOUT}" for name in READERS)
+    if format is not None:
+        layout, missing = readers[format].LAYOUT, readers[format].MISSING
+        raise DataError(
+            f"cannot read {path} as {format}", found=missing, expected=layout, mend="Check the path"
+        )
+    known = "\n".join(f"  {name}: {reader.LAYOUT}" for name, reader in readers.items())
     raise DataError(
         f"unknown dataset format of {path}", expected=f"one of\n{known}\nTo choose one, pass --format"
     )
