@@ -13,8 +13,8 @@ No two objects of a scene share both color and kind, so a noun phrase identifies
 
 import random
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple")
 KINDS = ("circle", "square", "triangle", "star", "ring")
@@ -29,21 +29,23 @@ RELATIONS = {
 }
 OPPOSITE = {"left": "right", "right": "left", "above": "below", "below": "above"}
 ROWS, COLUMNS = ("top", "middle", "bottom"), ("left", "centre", "right")
-# All places have four words: ranking by mean log-probability would prefer longer ones.
-PLACES = {(row, column): f"at the {ROWS[row]} {COLUMNS[column]}" for row in range(3) for column in range(3)}
+# All positions have four words: ranking by mean log-probability would prefer longer ones.
+POSITIONS = {
+    (row, column): f"at the {ROWS[row]} {COLUMNS[column]}" for row in range(3) for column in range(3)
+}
+WORDINGS = (
+    "{first} is {relation} {second}",
+    "{first} {relation} {second}",
+    "{relation} {second} there is {first}",
+    "{inverse} {first} there is {second}",
+    "there is {first} {position} and {second} {inverse} it",
+    "{position} there is {first} {relation} {second}",
+)
 
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object of a scene.
-
-    Attributes:
-        kind: One of `KINDS`.
-        color: One of `COLORS`.
-        size: One of `SIZES`.
-        row: 0 top, 1 middle, 2 bottom.
-        column: 0 left, 1 middle, 2 right.
-    """
+    """One object of a scene: its `KINDS`, `COLORS`, `SIZES`, row (0: top) and column (0: left) of the 3 x 3 board."""
 
     kind: str
     color: str
@@ -55,6 +57,11 @@ class SceneObject:
     def name(self) -> str:
         """Color and kind: no two objects of a scene share both."""
         return f"{self.color} {self.kind}"
+
+    @property
+    def position(self) -> str:
+        """Row and column in words."""
+        return POSITIONS[self.row, self.column]
 
 
 @dataclass(frozen=True)
@@ -75,32 +82,6 @@ def relations(first: SceneObject, second: SceneObject) -> list[str]:
     return found
 
 
-# -- writing -----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Words:
-    """The phrases of a wording."""
-
-    first: str
-    second: str
-    first_place: str
-    relation: str  # first to second
-    inverse: str  # second to first
-
-
-Wording = Callable[[_Words], str]
-
-WORDINGS: tuple[Wording, ...] = (
-    lambda w: f"{w.first} is {w.relation} {w.second}",
-    lambda w: f"{w.first} {w.relation} {w.second}",
-    lambda w: f"{w.relation} {w.second} there is {w.first}",
-    lambda w: f"{w.inverse} {w.first} there is {w.second}",
-    lambda w: f"there is {w.first} {w.first_place} and {w.second} {w.inverse} it",
-    lambda w: f"{w.first_place} there is {w.first} {w.relation} {w.second}",
-)
-
-
 def write_captions(scene: Scene, generator: random.Random) -> list[str]:
     """Return five differently worded captions that are true of the scene and name all its objects.
 
@@ -109,20 +90,18 @@ def write_captions(scene: Scene, generator: random.Random) -> list[str]:
     first. With a random order, networks merged two objects or repeated one for several times as many steps.
     """
     captions = []
+    first, *others, second = scene.objects
+    relation = relations(first, second)[0]
     for wording in generator.sample(WORDINGS, CAPTIONS_PER_SCENE):
-        first, *others, second = scene.objects
-        relation = relations(first, second)[0]
-        text = wording(
-            _Words(
-                first=_noun_phrase(first, generator),
-                second=_noun_phrase(second, generator),
-                first_place=_place(first),
-                relation=generator.choice(RELATIONS[relation]),
-                inverse=generator.choice(RELATIONS[OPPOSITE[relation]]),
-            )
+        text = wording.format(
+            first=_noun_phrase(first, generator),
+            second=_noun_phrase(second, generator),
+            position=first.position,
+            relation=generator.choice(RELATIONS[relation]),
+            inverse=generator.choice(RELATIONS[OPPOSITE[relation]]),
         )
         for other in others:
-            text += f" {generator.choice(('and', 'with'))} {_noun_phrase(other, generator)} {_place(other)}"
+            text += f" {generator.choice(('and', 'with'))} {_noun_phrase(other, generator)} {other.position}"
         captions.append(text[0].upper() + text[1:] + ".")
     return captions
 
@@ -132,132 +111,82 @@ def _noun_phrase(item: SceneObject, generator: random.Random) -> str:
     return f"an {phrase}" if phrase[0] in "aeiou" else f"a {phrase}"
 
 
-def _place(item: SceneObject) -> str:
-    return PLACES[item.row, item.column]
-
-
-# -- reading -----------------------------------------------------------------------------------------
-
-_RELATION_OF = {words: name for name, wordings in RELATIONS.items() for words in wordings}
-_CELL_OF = {words: cell for cell, words in PLACES.items()}
-
-
 def _any_of(words: Iterable[str]) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
 
-# One letter per phrase: N noun phrase, R relation, P place, I "it", J conjunction; L (lead, "is") claims nothing.
-_PHRASE = re.compile(
-    rf"(?P<N>(?:an?|the) (?:(?P<size>{_any_of(SIZES)}) )?"
-    rf"(?P<name>(?:{_any_of(COLORS)}) (?:{_any_of(KINDS)})))"
-    rf"|(?P<R>{_any_of(_RELATION_OF)})|(?P<P>{_any_of(_CELL_OF)})|(?P<I>it)|(?P<J>and|with)"
-    r"|(?P<L>there is|is)"
-)
+_RELATION_OF = {words: name for name, wordings in RELATIONS.items() for words in wordings}
+_NAME = f"(?:{_any_of(COLORS)}) (?:{_any_of(KINDS)})"
+_NOUN = f"(?:an?|the) (?:(?:{_any_of(SIZES)}) )?{_NAME}"
+_RELATION, _POSITION = f"(?:{_any_of(_RELATION_OF)})", f"(?:{_any_of(POSITIONS.values())})"
+_GAP = " (?:(?:there )?is )*"  # these words claim nothing
+_RELATED = f"{_RELATION}{_GAP}(?:{_NOUN}|it)"
 _CLAUSE = re.compile(
-    r"(?P<relation_first>RNN)"  # left of a red ring there is a blue star
-    r"|(?P<place_first>PN(?:R[NI])?)"  # at the top left there is a red ring (above a blue star)
-    r"|(?P<object_first>N(?:P|P?R[NI]))"  # a red ring at the top left; a red ring is above a blue star
+    r"(?:(?:there )?is )*(?:"
+    f"{_RELATION}{_GAP}{_NOUN}{_GAP}{_NOUN}"  # left of a red ring there is a blue star
+    f"|{_POSITION}{_GAP}{_NOUN}(?:{_GAP}{_RELATED})?"  # at the top left there is a red ring (above a blue star)
+    f"|{_NOUN}{_GAP}(?:{_POSITION}|{_RELATED})"  # a red ring at the top left; a red ring is above a blue star
+    r")(?: (?:there )?is)*"
 )
+_SIZE_AND_NAME = re.compile(rf"(?:(?P<size>{_any_of(SIZES)}) )?(?P<name>{_NAME})|\bit\b")
 
 
-@dataclass(frozen=True)
-class _Phrase:
-    letter: str
-    words: str
-    name: str = ""
-    size: str = ""
-
-
-@dataclass(frozen=True)
+@dataclass
 class _Claims:
-    """The claims of a caption: noun phrases, (object, place) pairs and (object, relation, object) triples."""
+    """The claims of a caption about objects, which it names by color and kind."""
 
-    nouns: list[_Phrase]
-    places: list[tuple[_Phrase, str]]
-    relations: list[tuple[_Phrase, str, _Phrase]]
+    sizes: list[tuple[str, str]] = field(default_factory=list)  # of each object named, or an empty text
+    positions: list[tuple[str, str]] = field(default_factory=list)
+    relations: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 def check_caption(caption: str, scene: Scene, *, details: bool = True) -> list[str]:
     """Return the errors of a caption of this scene, in words; empty if it is true.
 
-    It checks objects, colors, kinds and relations, and as ``details`` sizes and places. A caption outside the grammar
-    is an error.
+    It checks objects, colors, kinds and relations, and as ``details`` sizes and positions. A caption outside the
+    grammar is an error.
     """
     claims = _read(caption)
     if claims is None:
         return ["it is not a sentence about a scene"]
     truth = {item.name: item for item in scene.objects}
-    wrong = [f"there is no {noun.name}" for noun in claims.nouns if noun.name not in truth]
-    names = [noun.name for noun in claims.nouns]
+    names = [name for name, _ in claims.sizes]
+    wrong = [f"there is no {name}" for name in names if name not in truth]
     wrong += [f"the {name} is named twice" for name in sorted(set(names)) if names.count(name) > 1]
-    for noun in claims.nouns:
-        if details and noun.size and noun.name in truth and truth[noun.name].size != noun.size:
-            wrong.append(f"the {noun.name} is not {noun.size}")
-    for noun, place in claims.places:
-        if details and noun.name in truth and not _is_at(truth[noun.name], place):
-            wrong.append(f"the {noun.name} is not {place}")
+    for name, size in claims.sizes if details else ():
+        if size and name in truth and truth[name].size != size:
+            wrong.append(f"the {name} is not {size}")
+    for name, position in claims.positions if details else ():
+        if name in truth and truth[name].position != position:
+            wrong.append(f"the {name} is not {position}")
     for first, words, second in claims.relations:
-        if first.name in truth and second.name in truth:
-            found = relations(truth[first.name], truth[second.name])
-            if _RELATION_OF[words] not in found:
-                wrong.append(f"the {first.name} is not {words} the {second.name}")
+        known = first in truth and second in truth
+        if known and _RELATION_OF[words] not in relations(truth[first], truth[second]):
+            wrong.append(f"the {first} is not {words} the {second}")
     return wrong
 
 
 def named_objects(caption: str) -> set[str]:
     """Return the names ("red ring") of all objects in a caption; empty for one outside the grammar."""
     claims = _read(caption)
-    return set() if claims is None else {noun.name for noun in claims.nouns}
-
-
-def _is_at(item: SceneObject, place: str) -> bool:
-    return _CELL_OF[place] == (item.row, item.column)
+    return set() if claims is None else {name for name, _ in claims.sizes}
 
 
 def _read(caption: str) -> _Claims | None:
-    phrases = _phrases(caption)
-    if phrases is None:
-        return None
-    letters = "".join(phrase.letter for phrase in phrases)
-    claims = _Claims(nouns=[phrase for phrase in phrases if phrase.letter == "N"], places=[], relations=[])
-    position = 0
-    while True:
-        clause = _CLAUSE.match(letters, position)
-        if clause is None:
-            return None
-        _collect(phrases[clause.start() : clause.end()], claims)
-        position = clause.end()
-        if position == len(letters):
-            return claims
-        if letters[position] != "J":
-            return None
-        position += 1
-
-
-def _collect(clause: list[_Phrase], claims: _Claims) -> None:
-    by_letter = {phrase.letter: phrase for phrase in clause}
-    nouns = [
-        claims.nouns[0] if phrase.letter == "I" else phrase for phrase in clause if phrase.letter in "NI"
-    ]
-    if clause[0].letter == "R":
-        nouns.reverse()
-    if "P" in by_letter:
-        claims.places.append((nouns[0], by_letter["P"].words))
-    if "R" in by_letter:
-        claims.relations.append((nouns[0], by_letter["R"].words, nouns[1]))
-
-
-def _phrases(caption: str) -> list[_Phrase] | None:
-    """Split a caption into phrases without leads and "is"; None if a word belongs to no phrase."""
+    """Return the claims of a caption, or None if it is outside the grammar."""
+    claims = _Claims()
     text = " ".join(re.findall(r"[a-z]+|[^a-z\s.,]", caption.lower()))
-    phrases, position = [], 0
-    while position < len(text):
-        match = _PHRASE.match(text, position)
-        end = match.end() if match else 0
-        if match is None or (end < len(text) and text[end] != " "):
+    for clause in re.split(" (?:and|with) ", text):
+        if _CLAUSE.fullmatch(clause) is None:
             return None
-        if match.lastgroup != "L":
-            letter = next(letter for letter in "NRPIJ" if match[letter])
-            phrases.append(_Phrase(letter, match[0], match["name"] or "", match["size"] or ""))
-        position = end + 1
-    return phrases
+        nouns = []
+        for noun in _SIZE_AND_NAME.finditer(clause):
+            if noun["name"]:
+                claims.sizes.append((noun["name"], noun["size"] or ""))
+            nouns.append(noun["name"] or claims.sizes[0][0])
+        if position := re.search(_POSITION, clause):
+            claims.positions.append((nouns[0], position[0]))
+        if relation := re.search(_RELATION, clause):
+            first, second = nouns if relation.start() > clause.index(nouns[0]) else reversed(nouns)
+            claims.relations.append((first, relation[0], second))
+    return claims

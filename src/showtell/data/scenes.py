@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import asdict
 from itertools import combinations
 from pathlib import Path
@@ -37,8 +36,14 @@ _RGB = {
     "purple": (140, 64, 184),
 }
 _RADIUS_PX = {"small": (9.0, 10.0), "large": (14.0, 15.0)}
+_TURN = 2 * math.pi
+# The corners of a kind: angles (0 up, clockwise, in radians) and fractions of the radius.
+_OUTLINES = {
+    "square": [(_TURN * (corner + 0.5) / 4, 1.1) for corner in range(4)],
+    "triangle": [(_TURN * corner / 3, 1.12) for corner in range(3)],
+    "star": [(_TURN * corner / 10, 1.15 if corner % 2 == 0 else 0.46) for corner in range(10)],
+}
 _KIND, _FORMAT = "set of drawn scenes", 2
-_REDRAW = "Draw the scenes again"
 
 
 def pair_split(first: str, second: str) -> str:
@@ -79,7 +84,7 @@ def _cells(count: int, generator: random.Random) -> list[int]:
 
 
 def draw(scene: Scene, generator: random.Random) -> Image.Image:
-    """Draw a scene, RGB 96 x 96, antialiased, with small variations of background, place, size, tilt and tint."""
+    """Draw a scene, RGB 96 x 96, antialiased, with small variations of background, position, size, tilt and tint."""
     image = _background(generator).resize((SIZE_PX * OVERSAMPLING,) * 2, Image.Resampling.BILINEAR)
     pen = ImageDraw.Draw(image)
     for item in scene.objects:
@@ -89,7 +94,22 @@ def draw(scene: Scene, generator: random.Random) -> Image.Image:
         y = (item.row + 0.5) * CELL_PX + generator.uniform(-slack, slack)
         tint = tuple(min(255, max(0, value + generator.randint(-14, 14))) for value in _RGB[item.color])
         tilt = math.radians(generator.uniform(-12, 12))
-        _draw_kind(pen, item.kind, center=(x, y), radius=radius, tilt=tilt, tint=tint)
+        if item.kind in _OUTLINES:
+            corners = [
+                (
+                    (x + length * radius * math.sin(angle + tilt)) * OVERSAMPLING,
+                    (y - length * radius * math.cos(angle + tilt)) * OVERSAMPLING,
+                )
+                for angle, length in _OUTLINES[item.kind]
+            ]
+            pen.polygon(corners, fill=tint)
+            continue
+        middle_x, middle_y, reach = x * OVERSAMPLING, y * OVERSAMPLING, radius * OVERSAMPLING
+        box = (middle_x - reach, middle_y - reach, middle_x + reach, middle_y + reach)
+        if item.kind == "circle":
+            pen.ellipse(box, fill=tint)
+        else:
+            pen.ellipse(box, outline=tint, width=round(0.32 * reach))
     return image.resize((SIZE_PX, SIZE_PX), Image.Resampling.BOX)
 
 
@@ -101,105 +121,32 @@ def _background(generator: random.Random) -> Image.Image:
     return Image.fromarray(np.array(rows, dtype=np.uint8).reshape(2, 2, 3))
 
 
-def _draw_kind(
-    pen: ImageDraw.ImageDraw,
-    kind: str,
-    *,
-    center: tuple[float, float],
-    radius: float,
-    tilt: float,
-    tint: tuple[int, ...],
-) -> None:
-    def place(angle: float, length: float) -> tuple[float, float]:
-        """Return the point at an angle (0 up, clockwise) and a fraction of the radius, on the large canvas."""
-        x = center[0] + length * radius * math.sin(angle + tilt)
-        y = center[1] - length * radius * math.cos(angle + tilt)
-        return x * OVERSAMPLING, y * OVERSAMPLING
-
-    if kind in ("circle", "ring"):
-        middle, reach = place(0.0, 0.0), radius * OVERSAMPLING
-        box = (middle[0] - reach, middle[1] - reach, middle[0] + reach, middle[1] + reach)
-        if kind == "circle":
-            pen.ellipse(box, fill=tint)
-        else:
-            pen.ellipse(box, outline=tint, width=round(0.32 * reach))
-        return
-    pen.polygon([place(angle, length) for angle, length in _outline(kind)], fill=tint)
-
-
-def _outline(kind: str) -> list[tuple[float, float]]:
-    """Return the corners of a kind as (angle from up in radians, fraction of the radius)."""
-    turn = 2 * math.pi
-    if kind == "square":
-        return [(turn * (corner + 0.5) / 4, 1.1) for corner in range(4)]
-    if kind == "triangle":
-        return [(turn * corner / 3, 1.12) for corner in range(3)]
-    return [(turn * corner / 10, 1.15 if corner % 2 == 0 else 0.46) for corner in range(10)]  # the star
-
-
-def draw_scenes(directory: Path, *, train: int, dev: int, test: int, seed: int) -> list[Scene]:
-    """Draw a captioned set; the same numbers and seed give the same bytes.
+def draw_scenes(directory: Path, *, train: int, dev: int, test: int, seed: int) -> dict[str, Scene]:
+    """Draw a captioned set and return its scenes by key; the same numbers and seed give the same bytes.
 
     Writes ``pictures/KEY.png``, ``captions.jsonl`` (image, caption, split; five rows per image, for ``showtell
-    prepare``), ``scenes.json`` (the truth) and ``manifest.json``.
-
-    Args:
-        directory: Output; an existing set of drawn scenes is replaced.
-        train: Number of training images.
-        dev: Number of development images.
-        test: Number of test images.
-        seed: Seed of everything.
-
-    Returns:
-        All scenes, in the order train, dev, test.
+    prepare``), ``scenes.json`` (the truth) and ``manifest.json``; an existing set of drawn scenes is replaced.
 
     Raises:
         DataError: the directory contains something else, or cannot be written.
     """
-    _check_replaceable(directory)
-    counts = {"train": train, "dev": dev, "test": test}
-    scenes, rows = [], []
-    total = sum(counts.values())
-    with atomic_directory(directory) as place, progress("drawing", total, unit="scenes") as advance:
-        (place / "pictures").mkdir()
-        for split, key in _keys(counts):
-            generator = random.Random(f"{seed} {key}")
-            scene = make_scene(key, split, generator)
-            draw(scene, generator).save(place / "pictures" / f"{key}.png")
-            scenes.append(scene)
-            row = {"image": f"pictures/{key}.png", "split": split}
-            rows += [row | {"caption": caption} for caption in write_captions(scene, generator)]
-            advance(1, "")
-        write_text(place / "captions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
-        write_text(place / "scenes.json", json.dumps([asdict(scene) for scene in scenes]) + "\n")
-        write_manifest(place, _KIND, _FORMAT, {"seed": seed, "images": counts})
-    return scenes
-
-
-def load_scenes(directory: Path) -> dict[str, Scene]:
-    """Return the drawn scenes of a directory, by key.
-
-    Raises:
-        DataError: the directory has no drawn scenes, or they are broken or of an older format.
-    """
-    read_manifest(directory, _KIND, _FORMAT, outdated=_REDRAW)
-    path = directory / "scenes.json"
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-        scenes = [Scene(row["key"], tuple(SceneObject(**item) for item in row["objects"])) for row in rows]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"cannot read {path}", found=str(error), mend=_REDRAW) from error
-    return {scene.key: scene for scene in scenes}
-
-
-def _keys(counts: dict[str, int]) -> Iterator[tuple[str, str]]:
-    for split, count in counts.items():
-        for number in range(count):
-            yield split, f"{split}-{number:05d}"
-
-
-def _check_replaceable(directory: Path) -> None:
     if directory.is_dir() and any(directory.iterdir()):
         read_manifest(directory, _KIND, _FORMAT, outdated="Delete it, or choose another directory")
     elif directory.exists() and not directory.is_dir():
         raise DataError(f"cannot draw scenes into {directory}", found="a file", expected="a directory")
+    counts = {"train": train, "dev": dev, "test": test}
+    keys = [(split, f"{split}-{number:05d}") for split, count in counts.items() for number in range(count)]
+    scenes, rows = {}, []
+    with atomic_directory(directory) as temporary, progress("drawing", len(keys), unit="scenes") as advance:
+        (temporary / "pictures").mkdir()
+        for split, key in keys:
+            generator = random.Random(f"{seed} {key}")
+            scenes[key] = make_scene(key, split, generator)
+            draw(scenes[key], generator).save(temporary / "pictures" / f"{key}.png")
+            row = {"image": f"pictures/{key}.png", "split": split}
+            rows += [row | {"caption": caption} for caption in write_captions(scenes[key], generator)]
+            advance(1, "")
+        write_text(temporary / "captions.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+        write_text(temporary / "scenes.json", json.dumps([asdict(scene) for scene in scenes.values()]) + "\n")
+        write_manifest(temporary, _KIND, _FORMAT, {"seed": seed, "images": counts})
+    return scenes

@@ -16,38 +16,27 @@ from showtell.errors import ConfigError, ImageError, ShowtellError
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from showtell.data.prepared import PreparedSet
     from showtell.data.scene_captions import Scene
     from showtell.inference.captioner import Captioner
     from showtell.report.page import ExamplePhoto
-    from showtell.training.evaluator import Evaluation
 
 NUM_TRAIN, NUM_DEV, NUM_TEST = 3000, 200, 500
 MIN_ACCURACY = 0.9
 NUM_PRINTED = 6
 THUMBNAIL_COLUMNS = 20
 PHOTO_COLUMNS = 44
+PREDICTIONS = "test-predictions.jsonl"
 
 
 @dataclass(frozen=True)
 class DemoResult:
-    """The result of a demo.
+    """The result of a demo: how many captions of held-out images are right, and the report."""
 
-    Attributes:
-        right: Held-out images whose caption names no wrong object, color or relation.
-        exact: Those of them whose caption names no wrong size or position either.
-        complete: Those of them whose caption names every object.
-        num_images: Held-out images.
-        seconds: Time of training and scoring.
-        report: The page.
-        photos: Photographs with captions, if a captioner was named.
-    """
-
-    right: int
-    exact: int
-    complete: int
+    right: int  # no wrong object, color or relation
+    exact: int  # nor a wrong size or position
+    complete: int  # and every object is named
     num_images: int
-    seconds: float
+    seconds: float  # of training and scoring
     report: Path
     photos: Sequence[ExamplePhoto] = ()
 
@@ -75,36 +64,35 @@ def run_demo(
 ) -> DemoResult:
     """Draw scenes, prepare them, train, score on compositions that are not in the training set, write the report.
 
-    Args:
-        out: Holds ``scenes/``, ``set/`` and ``run/`` afterwards; those of an earlier demo are replaced.
-        seed: Of the scenes and of the training.
-        num_train: Scenes to train on; ``num_dev`` choose the best epoch, ``num_test`` are held out.
-        overrides: Changes to the recipe ``demo``, as ``showtell train --set`` takes them.
-        min_accuracy: The fraction of held-out images that must be right.
-        captioner: A captioner of photographs, to end with.
-        images: A folder of JPEGs for it; each file's comment is shown as its credit.
+    ``out`` holds ``scenes/``, ``set/`` and ``run/`` afterwards; those of an earlier demo are replaced. ``overrides``
+    change the recipe ``demo``, as ``showtell train --set`` does. With a ``captioner`` and ``images`` (a folder of
+    JPEGs whose comments are shown as credits), the demo ends with real photographs.
 
     Raises:
-        ShowtellError: fewer are right (the report is written all the same), or something could not be written.
+        ShowtellError: less than the fraction ``min_accuracy`` of the held-out images is right (the report is written
+            all the same), or something could not be written.
     """
     from showtell.config.recipe import load_recipe
     from showtell.data.prepared import prepare
-    from showtell.data.scenes import draw_scenes, load_scenes
+    from showtell.data.scenes import draw_scenes
     from showtell.training.evaluate import evaluate_checkpoint
     from showtell.training.trainer import train
 
     # First, so that a missing file is an error before minutes are spent.
     loaded = _load_captioner(captioner, images)
     recipe = load_recipe("demo", [f"training.seed={seed}", *(overrides or [])])
-    draw_scenes(out / "scenes", train=num_train, dev=num_dev, test=num_test, seed=seed)
+    scenes = draw_scenes(out / "scenes", train=num_train, dev=num_dev, test=num_test, seed=seed)
     prepared = prepare(out / "scenes" / "captions.jsonl", out / "set")
     started = time.monotonic()
     run = train(recipe, data=out / "set", out=out / "run", restart=(out / "run").exists()).directory
-    predictions = run / "test-predictions.jsonl"
-    evaluation = evaluate_checkpoint(run, data=out / "set", split="test", predictions=predictions)
+    evaluation = evaluate_checkpoint(run, data=out / "set", split="test", predictions=run / PREDICTIONS)
     seconds = time.monotonic() - started
+    captions = {
+        prepared.key(row): (prepared.image_path(row), text)
+        for row, text in zip(evaluation.rows, evaluation.texts, strict=True)
+    }
     photos = _caption_photos(*loaded) if loaded is not None else []
-    result = _report(run, predictions, prepared, evaluation, load_scenes(out / "scenes"), seconds, photos)
+    result = _report(run, captions, scenes, seconds, photos)
     if result.right < min_accuracy * result.num_images:
         raise ShowtellError(
             "the demo's captions are not good enough",
@@ -116,12 +104,7 @@ def run_demo(
 
 
 def _load_captioner(captioner: Path | None, images: Path | None) -> tuple[Captioner, list[Path]] | None:
-    """Load a captioner of photographs, and list some for it.
-
-    Raises:
-        ConfigError: one is named without the other, or no JPEG is in the folder.
-        ShowtellError: the captioner cannot be loaded.
-    """
+    """Load a captioner of photographs, and list some for it; None: neither is named."""
     if captioner is None and images is None:
         return None
     if captioner is None or images is None:
@@ -156,32 +139,27 @@ def _caption_photos(captioner: Captioner, paths: list[Path]) -> list[ExamplePhot
 
 def _report(
     run: Path,
-    predictions: Path,
-    prepared: PreparedSet,
-    evaluation: Evaluation,
+    captions: dict[str, tuple[Path, str]],
     scenes: dict[str, Scene],
     seconds: float,
     photos: Sequence[ExamplePhoto],
 ) -> DemoResult:
+    """Check the captions of images by key, write the report and print some of them."""
     from rich.text import Text
 
     from showtell.data.scene_captions import check_caption, named_objects
     from showtell.report import write_report
 
-    captions = {
-        prepared.key(row): (prepared.image_path(row), text)
-        for row, text in zip(evaluation.rows, evaluation.texts, strict=True)
-    }
     verdicts = {key: check_caption(text, scenes[path.stem]) for key, (path, text) in captions.items()}
+    right = [not check_caption(text, scenes[path.stem], details=False) for path, text in captions.values()]
+    complete = [
+        not verdicts[key] and len(named_objects(text)) == len(scenes[path.stem].objects)
+        for key, (path, text) in captions.items()
+    ]
     result = DemoResult(
-        right=sum(
-            not check_caption(text, scenes[path.stem], details=False) for path, text in captions.values()
-        ),
+        right=sum(right),
         exact=sum(not wrong for wrong in verdicts.values()),
-        complete=sum(
-            not verdicts[key] and len(named_objects(text)) == len(scenes[path.stem].objects)
-            for key, (path, text) in captions.items()
-        ),
+        complete=sum(complete),
         num_images=len(captions),
         seconds=seconds,
         report=run / "report.html",
@@ -189,7 +167,7 @@ def _report(
     )
     write_report(
         run,
-        predictions=predictions,
+        predictions=run / PREDICTIONS,
         title="showtell demo",
         headline=f"{result.headline} Trained and scored in {seconds:.0f} seconds.",
         verdicts=verdicts,

@@ -1,7 +1,7 @@
-"""The output of a dataset reader (examples and problems), and what readers share to make it.
+"""The output of a dataset reader: examples and problems.
 
-`showtell.data.sources.registry` says what a reader consists of. It reads texts and names only; ``prepare`` decodes the
-images.
+A reader is a module as `showtell.data.sources.registry.Reader` describes it. It reads texts and names only, by means
+of `files` and `table`; ``prepare`` decodes the images.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from showtell.images.load import IMAGE_SUFFIXES
-from showtell.system.atomic import text_lines
 from showtell.system.disk_store import DiskList
 
 SPLIT_NAMES = {
@@ -57,40 +55,15 @@ class Problem:
 class Source:
     """A published dataset, before its images are opened.
 
-    Examples are in the order of the source: a one-time iterator where images are embedded, since they may not fit into
-    memory, and `examples_on_disk` for sets of any size (a million examples take gigabytes as objects). The problems
-    are complete after the examples have been iterated over.
+    Examples are in the order of the source: a one-time iterator where images are embedded, since they may not fit
+    into memory, and `examples_on_disk` for sets of any size (a million examples take gigabytes as objects). The
+    problems are complete after the examples have been iterated over.
     """
 
     examples: Sequence[Example] | Iterator[Example | EmbeddedImageExample]
     problems: list[Problem]
     notes: list[str] = field(default_factory=list)  # information for the user that is no problem
     name: str = ""  # the reader's
-
-
-def is_image(name: str) -> bool:
-    """Return whether a file is an image, by its name."""
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
-
-
-def files_named(path: Path, names: Sequence[str], *, forced: bool) -> list[Path]:
-    """Return the files of these relative names in a folder; or a file itself, by its name or if ``forced``."""
-    if path.is_file():
-        return [path] if forced or path.name in {Path(name).name for name in names} else []
-    return [path / name for name in names if (path / name).is_file()]
-
-
-def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file (LF or CRLF); other Unicode line separators are text."""
-    for line in text_lines(path):
-        yield line.removesuffix("\n").removesuffix("\r")
-
-
-def filled_lines(path: Path, name: str = "") -> Iterator[tuple[str, str]]:
-    """Yield ``file:line`` and text of the lines that are not blank, as records for `parse_records`."""
-    for number, line in enumerate(read_lines(path), start=1):
-        if line.strip():
-            yield f"{name or path.name}:{number}", line
 
 
 def parse_records(

@@ -5,9 +5,9 @@
 
 from pathlib import Path
 
-from showtell.data.sources.base import Problem, Source, files_named
+from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.files import FLICKR30K_FOLDERS, files_named, find_images
 from showtell.data.sources.flickr8k import read_tokens
-from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
 from showtell.data.sources.table import group_rows
 
 LAYOUT = "a folder with results_20130124.token and flickr30k-images/, or the token file itself"

@@ -9,8 +9,8 @@ The captions of an image are a JSON list in one field; the images (``flickr30k-i
 import json
 from pathlib import Path
 
-from showtell.data.sources.base import Problem, Source, files_named, parse_records
-from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
+from showtell.data.sources.base import Problem, Source, parse_records
+from showtell.data.sources.files import FLICKR30K_FOLDERS, files_named, find_images
 from showtell.data.sources.table import Row, csv_records, group_rows
 from showtell.errors import DataError
 from showtell.system.atomic import text_lines

@@ -11,8 +11,8 @@ import re
 from itertools import islice
 from pathlib import Path
 
-from showtell.data.sources.base import Problem, Source, filled_lines, parse_records
-from showtell.data.sources.image_index import FLICKR30K_FOLDERS, find_images
+from showtell.data.sources.base import Problem, Source, parse_records
+from showtell.data.sources.files import FLICKR30K_FOLDERS, filled_lines, find_images
 from showtell.data.sources.table import Row, group_rows
 
 LAYOUT = "a folder with results.csv (image_name| comment_number| comment) and flickr30k_images/, or that file"

@@ -10,16 +10,8 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from showtell.data.sources.base import (
-    Example,
-    Problem,
-    Source,
-    files_named,
-    filled_lines,
-    is_image,
-    parse_records,
-)
-from showtell.data.sources.image_index import FLICKR8K_FOLDERS, find_images
+from showtell.data.sources.base import Example, Problem, Source, parse_records
+from showtell.data.sources.files import FLICKR8K_FOLDERS, files_named, filled_lines, find_images, is_image
 from showtell.data.sources.table import Row, group_rows
 
 LAYOUT = "a folder with Flickr8k.token.txt, Flickr_8k.trainImages.txt and Flicker8k_Dataset/"

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
-from showtell.data.sources.image_index import find_images, report_unmentioned
+from showtell.data.sources.files import find_images, report_unmentioned
 from showtell.data.sources.table import group_rows, read_csv
 
 LAYOUT = "a folder with captions.txt (image,caption) and Images/"

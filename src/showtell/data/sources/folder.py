@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, is_image, read_lines
-from showtell.data.sources.image_index import files_below
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
+from showtell.data.sources.files import files_below, is_image, read_lines
 from showtell.errors import DataError
 from showtell.system.disk_store import text_list
 

@@ -9,11 +9,12 @@ row's own split (``nlphuji/flickr30k`` has all rows in "test") overrides that of
 with only one is ignored, unless it was requested by name.
 """
 
+import contextlib
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import Any
 
 from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
 from showtell.data.sources.table import (
@@ -39,8 +40,6 @@ EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLU
 NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file")
 ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "__key__")
 
-T = TypeVar("T")
-
 
 def find(path: Path, *, forced: bool) -> list[Path]:
     """Return a saved dataset, or a file or folder of Parquet files."""
@@ -54,13 +53,12 @@ def read(path: Path, files: list[Path]) -> Source:
     """Read a local dataset; its images are read one by one."""
     library = _library()
     folder, options = (path.parent, {"data_files": path.name}) if path.is_file() else (path, {})
-
-    def load() -> Any:
+    with _library_errors(str(path)):
         if _is_saved(path):
-            return library.load_from_disk(str(path))
-        return library.load_dataset(str(folder), streaming=True, **options)
-
-    return _source(str(path), _call(str(path), load), folder, keep_split=False)
+            loaded = library.load_from_disk(str(path))
+        else:
+            loaded = library.load_dataset(str(folder), streaming=True, **options)
+    return _source(str(path), loaded, folder, keep_split=False)
 
 
 def read_hub(address: str) -> Source:
@@ -79,16 +77,17 @@ def read_hub(address: str) -> Source:
     name, config, revision, split = match.group("name", "config", "revision", "split")
 
     def load(revision: str | None) -> Any:
-        return library.load_dataset(name, config, split=split, revision=revision, streaming=True)
+        with _library_errors(dataset):
+            return library.load_dataset(name, config, split=split, revision=revision, streaming=True)
 
     notes: list[str] = []
     try:
-        loaded = _call(dataset, lambda: load(revision))
+        loaded = load(revision)
     except DataError as error:
         # Dataset scripts are no longer supported; the hub has their output as Parquet.
         if revision is not None or not SCRIPT.search(str(error.__cause__)):
             raise
-        loaded = _call(dataset, lambda: load(CONVERTED))
+        loaded = load(CONVERTED)
         notes = [f"{name} is a script; its conversion to Parquet on the hub ({CONVERTED}) was read"]
     source = _source(dataset, loaded, Path(), keep_split=split is not None)
     source.name, source.notes = "huggingface", notes + source.notes
@@ -108,10 +107,11 @@ def _library() -> Any:
     return datasets
 
 
-def _call(dataset: str, function: Callable[[], T]) -> T:
-    """Call the library, whose errors of all types are the dataset's or the network's."""
+@contextlib.contextmanager
+def _library_errors(dataset: str) -> Iterator[None]:
+    """Convert the library's errors of all types, which are the dataset's or the network's."""
     try:
-        return function()
+        yield
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).split("\n")[0]
         mend = "Check name, configuration and split, and the network"
@@ -136,7 +136,8 @@ class _DatasetSplit:
     def __init__(self, dataset: str, split: str, rows: Any) -> None:
         self.dataset, self.split = dataset, split
         features = rows.features
-        columns = list(_call(dataset, lambda: next(iter(rows), {})) if features is None else features)
+        with _library_errors(dataset):
+            columns = list(next(iter(rows), {}) if features is None else features)
         images = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
         image = images[0] if images else find_column(columns, EMBEDDED_COLUMNS)
         if image is None or not find_captions(columns):
@@ -153,9 +154,8 @@ class _DatasetSplit:
         self._rows = rows.cast_column(image, _library().Image(decode=False)) if images else rows
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        rows = iter(self._rows)
-        while (record := _call(self.dataset, lambda: next(rows, None))) is not None:
-            yield record
+        with _library_errors(self.dataset):
+            yield from self._rows
 
 
 def _text(record: dict[str, Any], column: str | None) -> str:
@@ -181,7 +181,7 @@ def _examples(
             data, path = _image(record[part.image])
             if data is None and "://" in path:
                 try:
-                    data = _fetch(part.dataset, path)
+                    data = _fetch(path, part.dataset)
                 except DataError as error:
                     problems.append(Problem("missing-image", name or position, error.found))
                     continue
@@ -203,15 +203,12 @@ def _image(value: Any) -> tuple[bytes | None, str]:
     return None, str(value or "")
 
 
-def _fetch(dataset: str, address: str) -> bytes:
+def _fetch(address: str, dataset: str) -> bytes:
     """Return the bytes of an image file on the hub."""
     from datasets.utils.file_utils import xopen
 
-    def read() -> bytes:
-        with xopen(address, "rb") as file:
-            return bytes(file.read())
-
-    return _call(dataset, read)
+    with _library_errors(dataset), xopen(address, "rb") as file:
+        return bytes(file.read())
 
 
 class _UniqueNames:

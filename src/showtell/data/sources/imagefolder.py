@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source
-from showtell.data.sources.image_index import files_below, report_unmentioned
+from showtell.data.sources.files import files_below, report_unmentioned
 from showtell.data.sources.table import Row, group_rows, read_csv, read_jsonl, read_parquet
 from showtell.errors import DataError
 

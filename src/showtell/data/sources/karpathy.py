@@ -10,8 +10,8 @@ of COCO's validation images, counts as train, as is usual.
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, files_named
-from showtell.data.sources.image_index import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, ImageIndex
+from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
+from showtell.data.sources.files import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, ImageIndex, files_named
 from showtell.errors import DataError
 from showtell.system.json_stream import read_array
 

@@ -1,7 +1,7 @@
 """The dataset readers, and detection of the reader for a path.
 
-A new reader is a module as `Reader` describes it, and a line in `READERS`. Modules are imported on demand: the command
-line lists their names in its help.
+A new reader is a module as `Reader` describes it, and its name in `READERS`. Modules are imported on demand: the
+command line lists their names in its help.
 """
 
 from __future__ import annotations
@@ -37,22 +37,11 @@ class Reader(Protocol):
         """
 
 
-# Modules in the order of detection: the most specific first, a dataset's own texts before Karpathy's.
-READERS: dict[str, str] = {
-    "flickr8k": "flickr8k",
-    "flickr8k-kaggle": "flickr8k_kaggle",
-    "flickr30k": "flickr30k",
-    "flickr30k-kaggle": "flickr30k_kaggle",
-    "flickr30k-csv": "flickr30k_csv",
-    "coco": "coco",
-    "karpathy": "karpathy",
-    "imagefolder": "imagefolder",
-    "huggingface": "huggingface",
-    "csv": "csv_table",
-    "jsonl": "jsonl",
-    "folder": "folder",
-}
-
+READERS = (
+    *("flickr8k", "flickr8k-kaggle", "flickr30k", "flickr30k-kaggle", "flickr30k-csv"),
+    *("coco", "karpathy", "imagefolder", "huggingface", "csv", "jsonl", "folder"),
+)
+"""In the order of detection: the most specific first, a dataset's own texts before Karpathy's."""
 HUB = "hf:"
 
 
@@ -64,7 +53,7 @@ def find_reader(name: str) -> Reader:
     """
     if name not in READERS:
         raise ConfigError(f"unknown format '{name}'", mend=did_you_mean(name, READERS))
-    return cast(Reader, importlib.import_module(f"showtell.data.sources.{READERS[name]}"))
+    return cast(Reader, importlib.import_module(f"showtell.data.sources.{name.replace('-', '_')}"))
 
 
 def open_source(path: str | Path, format: str | None = None) -> Source:
@@ -74,8 +63,7 @@ def open_source(path: str | Path, format: str | None = None) -> Source:
         ConfigError: no reader of that name.
         DataError: the path does not exist, no reader matches, or the dataset cannot be read.
     """
-    names = list(READERS) if format is None else [format]
-    readers = {name: find_reader(name) for name in names}
+    readers = {name: find_reader(name) for name in (READERS if format is None else [format])}
     if str(path).startswith(HUB):
         from showtell.data.sources.huggingface import read_hub
 

@@ -15,7 +15,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from showtell.data.sources.base import Example, Problem, examples_on_disk, filled_lines, parse_records
+from showtell.data.sources.base import Example, Problem, examples_on_disk, parse_records
+from showtell.data.sources.files import filled_lines
 from showtell.errors import DataError
 from showtell.system.atomic import text_lines
 from showtell.system.disk_store import DiskList

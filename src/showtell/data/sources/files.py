@@ -1,11 +1,13 @@
-"""Finding the images of a dataset: archives are unpacked under many folder names."""
+"""Finding the files of a dataset (archives are unpacked under many folder names), and reading lines of text."""
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem, is_image
+from showtell.data.sources.base import Example, Problem
 from showtell.errors import DataError
+from showtell.images.load import IMAGE_SUFFIXES
+from showtell.system.atomic import text_lines
 from showtell.system.disk_store import text_list
 
 FLICKR8K_FOLDERS = (
@@ -16,6 +18,18 @@ FLICKR30K_FOLDERS = (
     *("flickr30k-images", "flickr30k_images", "flickr30k_images/flickr30k_images"),
     *("Images", "images", "."),
 )
+
+
+def is_image(name: str) -> bool:
+    """Return whether a file is an image, by its name."""
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def files_named(path: Path, names: Sequence[str], *, forced: bool) -> list[Path]:
+    """Return the files of these relative names in a folder; or a file itself, by its name or if ``forced``."""
+    if path.is_file():
+        return [path] if forced or path.name in {Path(name).name for name in names} else []
+    return [path / name for name in names if (path / name).is_file()]
 
 
 def find_images(path: Path, folders: Sequence[str]) -> Path:
@@ -73,3 +87,16 @@ class ImageIndex:
                     self._folders.insert(0, self._folders.pop(number))
                     return Path(path)
         return Path(self._folders[0] if self._folders else ".", names[0])
+
+
+def read_lines(path: Path) -> Iterator[str]:
+    """Yield the lines of a UTF-8 file (LF or CRLF); other Unicode line separators are text."""
+    for line in text_lines(path):
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def filled_lines(path: Path, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield ``file:line`` and text of the lines that are not blank, as records for `parse_records`."""
+    for number, line in enumerate(read_lines(path), start=1):
+        if line.strip():
+            yield f"{name or path.name}:{number}", line
