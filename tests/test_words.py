@@ -95,7 +95,9 @@ def problems_of(path: Path, text: str) -> list[str]:
 
 def rooms(root: Path) -> dict[str, list[Path]]:
     """Return the files that are held to the list, relative to the root, by room."""
-    package = (path for path in (root / PACKAGE).rglob("*") if path.suffix in {".py", ".yaml", ".html"})
+    package = (
+        path for path in (root / PACKAGE).rglob("*") if path.suffix in {".py", ".yaml", ".html", ".md"}
+    )
     documents = (root / name for name in DOCUMENTS)
     found: dict[str, list[Path]] = {}
     for path in sorted((*package, *documents, *(root / "docs").rglob("*.md"))):

@@ -14,11 +14,7 @@ INSTALL = "pip install -e '.[{extra}]'"
 class ShowtellError(Exception):
     """The base of all errors caused by a user or a file.
 
-    Args:
-        what: The failed action, with the name of the file, key or option.
-        found: The value or state that caused it.
-        expected: A correct value or state.
-        mend: The next step.
+    It says ``what`` failed, the value ``found``, the one ``expected``, and the next step to ``mend`` it.
     """
 
     def __init__(self, what: str, *, found: str = "", expected: str = "", mend: str = "") -> None:

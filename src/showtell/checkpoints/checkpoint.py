@@ -32,28 +32,29 @@ from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder, check_identity, save_encoder
 from showtell.errors import CheckpointError, EncoderError
-from showtell.system.atomic import atomic_directory, resolve_swapped, sha256_file, write_json, write_text
+from showtell.system.atomic import (
+    atomic_directory,
+    check_replaceable,
+    resolve_swapped,
+    sha256_file,
+    write_json,
+    write_text,
+)
 from showtell.system.safetensors import halve_tensors, save_tensors
 from showtell.tokenizer import Tokenizer
 
 KIND, FORMAT = "showtell checkpoint", 2
+COPY_AGAIN = "Copy the whole checkpoint again, or use best/ or last/ of the run"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A loaded captioner.
-
-    Attributes:
-        model: Decoder and encoder (None where features come from a cache), in eval mode.
-        tokenizer: The vocabulary.
-        generation: The default decoding options.
-        config: All of ``config.json``.
-    """
+    """A loaded captioner, its networks in eval mode."""
 
     model: CaptioningModel
     tokenizer: Tokenizer
     generation: DecodingOptions
-    config: dict[str, Any]
+    config: dict[str, Any]  # all of config.json
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -75,15 +76,8 @@ def save_checkpoint(
 ) -> None:
     """Write a checkpoint's files into an empty directory (see `showtell.system.atomic.atomic_directory`).
 
-    Args:
-        directory: An empty directory.
-        decoder: The decoder's weights by name.
-        decoder_spec: Its spec.
-        tokenizer: The vocabulary.
-        encoder: The encoder; a fine-tuned one is always written.
-        include_encoder: Write a frozen one too, so that the checkpoint needs nothing else.
-        generation: The default decoding options.
-        about: JSON values for the configuration and the model card: recipe, data, scores.
+    A fine-tuned encoder is always written; ``include_encoder`` writes a frozen one too, so that the checkpoint needs
+    nothing else. ``about`` has JSON values for the configuration and the model card: recipe, data, scores.
     """
     config = {
         "kind": KIND,
@@ -119,11 +113,10 @@ def save_portable(
     Args:
         loaded: The captioner, with its encoder.
         directory: A new or empty directory, or a checkpoint, which is replaced.
-        include_encoder: Write a frozen encoder too; without it, loading needs the same weights. A fine-tuned one is
-            always written.
+        include_encoder: Write a frozen encoder too; a fine-tuned one is always written.
         shared_encoder: Write a frozen encoder, compressed, to this file and not to the directory. An existing file
             must hold the same weights and is not changed.
-        half: Store the decoder in float16, half the size.
+        half: Store the decoder in float16.
         card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`) that replace the current ones.
         repository: For the model card: the repository on the hub, or a directory.
 
@@ -137,7 +130,9 @@ def save_portable(
     encoder = loaded.model.encoder
     if encoder is None:
         raise ValueError("a checkpoint loaded without its encoder cannot be saved")
-    _check_target(directory)
+    check_replaceable(
+        directory, FILES, failed="cannot save a captioner in", error=CheckpointError, marker=CONFIG
+    )
     if shared_encoder is not None:
         check_shared(encoder, loaded.config, shared_encoder, directory)
     fields = card_fields({**loaded.config.get("card", {}), **(card or {})})
@@ -159,18 +154,6 @@ def save_portable(
             check_unchanged(included, fresh / ENCODER)
 
 
-def _check_target(directory: Path) -> None:
-    """Refuse a directory that holds anything but a checkpoint."""
-    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    foreign = sorted(names - set(FILES)) or (sorted(names) if CONFIG not in names else [])
-    if foreign or (directory.exists() and not directory.is_dir()):
-        raise CheckpointError(
-            f"cannot save a captioner in {directory}",
-            found=f"other files ({foreign[0]})" if foreign else "a file",
-            mend="Name an empty or new directory",
-        )
-
-
 def _write(
     directory: Path,
     config: dict[str, Any],
@@ -179,12 +162,11 @@ def _write(
     encoder: Encoder | None,
     repository: str | None = None,
 ) -> None:
-    """Write all files; the configuration holds the SHA-256 of the others."""
     save_tensors(decoder, directory / DECODER)
     tokenizer.save(directory / TOKENIZER)
     if encoder is not None:
         save_encoder(encoder, directory / ENCODER)
-    names = (DECODER, TOKENIZER, *((ENCODER,) if encoder is not None else ()))
+    names = (DECODER, TOKENIZER) if encoder is None else (DECODER, TOKENIZER, ENCODER)
     config = {**config, "files": {name: sha256_file(directory / name) for name in names}}
     write_json(directory / CONFIG, config)
     write_text(directory / CARD, model_card(strip_config_paths(config), repository=repository))
@@ -239,11 +221,8 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
         )
     files = config.get("files")
     if not isinstance(files, dict) or not {DECODER, TOKENIZER} <= files.keys():
-        raise CheckpointError(
-            f"{directory} cannot be used",
-            found=f"a {CONFIG} without the list of files",
-            mend="Copy the whole checkpoint again, or use best/ or last/ of the run",
-        )
+        found = f"a {CONFIG} without the list of files"
+        raise CheckpointError(f"{directory} cannot be used", found=found, mend=COPY_AGAIN)
     for name, digest in files.items():
         file = directory / name
         if not file.is_file() or sha256_file(file) != digest:
@@ -251,7 +230,7 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
             raise CheckpointError(
                 f"{file} is not the file that this checkpoint was saved with",
                 found=other if file.is_file() else "no such file",
-                mend="Copy the whole checkpoint again, or use best/ or last/ of the run",
+                mend=COPY_AGAIN,
             )
     return dict(config)
 
@@ -271,8 +250,8 @@ def load_checkpoint(
         encoder_weights: A local file with the encoder weights it was trained with; None: those in the checkpoint or
             shared with it, else the file the run was trained with, else the hub's.
         with_encoder: False omits the encoder, for use with cached features.
-        device: The device of both networks.
-        encoder_dtype: The precision of a frozen encoder; None: the fastest that the device supports.
+        device: Of both networks.
+        encoder_dtype: Of a frozen encoder; None: the fastest that the device supports.
 
     Raises:
         CheckpointError: broken, inconsistent, or weights are given for a fine-tuned encoder.
@@ -288,7 +267,7 @@ def load_checkpoint(
             raise CheckpointError(
                 f"{directory / TOKENIZER} does not fit the decoder",
                 found=f"{tokenizer.size} tokens",
-                expected=f"{config['vocabulary']}",
+                expected=str(config["vocabulary"]),
                 mend="Copy the whole checkpoint again",
             )
         decoder = build_decoder(
@@ -299,16 +278,13 @@ def load_checkpoint(
         )
         decoder.load_state_dict(load_file(directory / DECODER))
     except (ValidationError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        found = " ".join(str(error).split())
         raise CheckpointError(
-            f"{directory} cannot be loaded",
-            found=" ".join(str(error).split()),
-            mend="Copy the checkpoint again",
+            f"{directory} cannot be loaded", found=found, mend="Copy the checkpoint again"
         ) from error
-    encoder = (
-        _load_encoder(directory, config, encoder_spec, encoder_weights, device, encoder_dtype)
-        if with_encoder
-        else None
-    )
+    encoder = None
+    if with_encoder:
+        encoder = _load_encoder(directory, config, encoder_spec, encoder_weights, device, encoder_dtype)
     model = CaptioningModel(decoder.to(device), encoder).eval()
     return Checkpoint(model, tokenizer, generation, config)
 

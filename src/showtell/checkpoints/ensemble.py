@@ -43,12 +43,13 @@ class Ensemble(nn.Module):
 
     def init_state(self, features: Features, num_hypotheses: int) -> EnsembleState:
         """Return the state of K hypotheses of each image before the first token."""
-        return EnsembleState(tuple(member.init_state(features, num_hypotheses) for member in self.members))  # type: ignore[operator]
+        states = (member.init_state(features, num_hypotheses) for member in self.members)  # type: ignore[operator]
+        return EnsembleState(tuple(states))
 
     def step(self, tokens: Tensor, state: EnsembleState) -> tuple[Tensor, EnsembleState, Tensor | None]:
-        """Read tokens int64 [P, K]; return log-probabilities float32 [P, K, V], the new state, mean attention.
+        """Read tokens int64 [P, K]; return log-probabilities float32 [P, K, V], the new state, attention [P, K, R].
 
-        Attention is None if one member has none.
+        Attention is the mean of the members', or None if one has none.
         """
         steps = [
             member.step(tokens, one)  # type: ignore[operator]
@@ -67,22 +68,14 @@ def mean_probability(logits: Sequence[Tensor]) -> Tensor:
 
 
 def make_ensemble(checkpoints: Sequence[Checkpoint]) -> CaptioningModel:
-    """Return captioners as one model with the first one's encoder.
-
-    Raises:
-        CheckpointError: they differ in vocabulary or encoder.
-    """
+    """Return captioners of one vocabulary and encoder, else a CheckpointError, as one model."""
     check_compatible(checkpoints, action="join an ensemble with the first")
     ensemble = Ensemble([checkpoint.model.decoder for checkpoint in checkpoints])
     return CaptioningModel(ensemble, checkpoints[0].model.encoder).eval()  # type: ignore[arg-type]
 
 
 def check_compatible(checkpoints: Sequence[Checkpoint], *, action: str) -> None:
-    """Check that captioners have the same vocabulary and encoder as the first one.
-
-    Raises:
-        CheckpointError: one that does not cannot do the ``action``.
-    """
+    """Raise a CheckpointError that names the ``action`` if one has another vocabulary or encoder than the first."""
     first = checkpoints[0]
     for number, other in enumerate(checkpoints[1:], start=2):
         cannot = f"captioner {number} cannot {action}"

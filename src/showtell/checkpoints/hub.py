@@ -11,13 +11,8 @@ from pathlib import Path
 from showtell.errors import CheckpointError, ConfigError, ShowtellError, reason
 from showtell.system.atomic import resolve_swapped
 
-CONFIG, DECODER, TOKENIZER, ENCODER, CARD = (
-    "config.json",
-    "decoder.safetensors",
-    "tokenizer.json",
-    "encoder.safetensors",
-    "README.md",
-)
+CONFIG, DECODER, TOKENIZER = "config.json", "decoder.safetensors", "tokenizer.json"
+ENCODER, CARD = "encoder.safetensors", "README.md"
 FILES = (CONFIG, DECODER, TOKENIZER, ENCODER, CARD)
 """All files of a checkpoint; no others are fetched or pushed."""
 
@@ -44,10 +39,7 @@ def find_checkpoint(
     Args:
         name: A local checkpoint or run, or ``OWNER/NAME`` or ``OWNER/NAME@REVISION``.
         revision: Branch, tag or commit of the repository; None: the one in the name, else its main branch.
-        cache_dir: The cache; None: the hub's default.
         token: For private repositories; None: that of ``hf auth login``.
-        force_download: Download it again.
-        local_files_only: Use the cache only.
 
     Raises:
         ConfigError: a revision of a name that is not a repository.
@@ -72,17 +64,15 @@ def find_checkpoint(
 
     repository = match["repository"]
     try:
-        return Path(
-            snapshot_download(
-                repository,
-                revision=revision,
-                cache_dir=cache_dir,
-                token=token,
-                force_download=force_download,
-                local_files_only=local_files_only,
-                allow_patterns=list(FILES),
-                library_name="showtell",
-            )
+        directory = snapshot_download(
+            repository,
+            revision=revision,
+            cache_dir=cache_dir,
+            token=token,
+            force_download=force_download,
+            local_files_only=local_files_only,
+            allow_patterns=list(FILES),
+            library_name="showtell",
         )
     except Exception as error:  # the hub's client passes on errors of any HTTP library
         where = repository if revision is None else f"{repository}@{revision}"
@@ -91,6 +81,7 @@ def find_checkpoint(
             found=reason(error),
             mend="Check the name and the network; a private repository needs: hf auth login",
         ) from error
+    return Path(directory)
 
 
 def push_directory(
@@ -103,19 +94,15 @@ def push_directory(
     commit_message: str | None = None,
     create_pr: bool = False,
 ) -> str:
-    """Upload a checkpoint's files as one commit; the repository is created if it is missing.
+    """Upload a checkpoint's files as one commit and return its URL.
 
     Args:
         directory: The checkpoint.
-        repository: ``OWNER/NAME``, or ``NAME`` of the logged-in user.
+        repository: ``OWNER/NAME``, or ``NAME`` of the logged-in user; created if it is missing.
         private: Whether a new repository is private; None: its owner's default.
         token: None: that of ``hf auth login``.
         revision: A branch, created if it is missing; None: main.
-        commit_message: None: a default.
         create_pr: Open a pull request instead of committing.
-
-    Returns:
-        The URL of the commit.
 
     Raises:
         ConfigError: not a repository name.
@@ -149,11 +136,7 @@ def push_directory(
 
 
 def check_repository(name: str) -> None:
-    """Refuse a name that no repository of the hub can have.
-
-    Raises:
-        ConfigError: it is refused.
-    """
+    """Raise a ConfigError for a name that no repository of the hub can have."""
     if not re.fullmatch(rf"(?:{_PART}/)?{_PART}", name):
         raise ConfigError(
             f"cannot push to '{name}'",

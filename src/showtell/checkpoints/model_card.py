@@ -1,7 +1,6 @@
-"""The model card of a checkpoint, ``README.md``: architecture, training, scores and limits.
+"""The model card of a checkpoint, from the template ``model_card.md`` and the checkpoint's configuration.
 
-All of it is read from the checkpoint's configuration; unknown facts are left out, never guessed. The header is the
-metadata of the Hugging Face hub.
+Unknown facts are left out, never guessed. The header is the metadata of the Hugging Face hub.
 """
 
 import copy
@@ -40,11 +39,7 @@ class CardFields(StrictModel):
 
 
 def card_fields(values: Mapping[str, Any]) -> CardFields:
-    """Check the fields of a model card.
-
-    Raises:
-        ConfigError: an unknown field ("did you mean"), or one of the wrong type.
-    """
+    """Check the fields of a model card; an unknown one or one of the wrong type is a ConfigError."""
     try:
         return CardFields.model_validate(values)
     except ValidationError as error:
@@ -52,43 +47,57 @@ def card_fields(values: Mapping[str, Any]) -> CardFields:
 
 
 def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> str:
-    """Return the model card of a checkpoint.
+    """Return the model card of a checkpoint from its ``config.json``.
 
-    Args:
-        config: Its ``config.json``.
-        repository: Its repository on the hub or its directory; None: not known yet.
+    Its name and the commands on it are those of its ``repository`` on the hub or its directory, if that is known.
     """
+    from jinja2 import Environment, StrictUndefined
+
     fields = CardFields.model_validate(config.get("card", {}))
     name = repository.rsplit("/", maxsplit=1)[-1] if repository else "captioner"
-    parts = [
-        f"---\n{_header(config, fields, name)}\n---",
-        f"# {name}",
-        _architecture(config),
-        _use(repository or "DIRECTORY"),
-        _training(config),
-        _scores(config),
-        _limits(config, fields),
-        _command(fields),
-        _recipe(config),
-    ]
-    return "\n\n".join(part for part in parts if part) + "\n"
+    scores, recipe = _scores(config), config.get("recipe")
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    return environment.from_string(template).render(
+        {"data": None, "recipe": None, "dtype": None, "merged_from": None, **config},
+        header=_header(fields, scores, name),
+        name=name,
+        install=INSTALL.format(extra="train"),
+        path=repository or "DIRECTORY",
+        decoding=_decoding(config["generation"]),
+        phases=[_phase(phase) for phase in recipe["objective"]] if recipe else [],
+        scores=scores,
+        notes=_notes(config, fields),
+        command=fields.command,
+        recipe_yaml=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
+    )
 
 
-def _header(config: Mapping[str, Any], fields: CardFields, name: str) -> str:
+def _scores(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the scores with the names of data and split, unless the set that they were measured on is not known."""
+    scores, data, recipe = (config.get(key) for key in ("scores", "data", "recipe"))
+    if not (scores and scores["values"] and data and recipe):
+        return None
+    trained = {"data": data["name"], "split": recipe["validation"]["split"]}
+    return {**trained, **scores, "of_these_files": "split" in scores}
+
+
+def _header(fields: CardFields, scores: Mapping[str, Any] | None, name: str) -> str:
     from huggingface_hub import EvalResult, ModelCardData
 
-    values = _score_values(config)
+    values = scores["values"] if scores else {}
     results = None
-    if values:
-        data_name, split = _evaluated_on(config)
-        slug = re.sub(r"[^a-z0-9._-]+", "-", data_name.lower()).strip("-") or "set"
+    if scores:
+        slug = re.sub(r"[^a-z0-9._-]+", "-", scores["data"].lower()).strip("-") or "set"
         results = [
             EvalResult(
                 task_type="image-to-text",
                 task_name="Image captioning",
                 dataset_type=fields.datasets[0] if fields.datasets else slug,
-                dataset_name=data_name,
-                dataset_split=split,
+                dataset_name=scores["data"],
+                dataset_split=scores["split"],
                 metric_type=_metric_id(metric),
                 metric_name=metric,
                 metric_value=round(100 * value, 2),
@@ -110,55 +119,8 @@ def _header(config: Mapping[str, Any], fields: CardFields, name: str) -> str:
     return card.to_yaml()
 
 
-def _score_values(config: Mapping[str, Any]) -> dict[str, float]:
-    """Return the scores, unless the set that they were measured on is not known."""
-    known = config.get("data") and config.get("recipe") and config.get("scores")
-    return dict(config["scores"]["values"]) if known else {}
-
-
-def _evaluated_on(config: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the names of the set and the split that a checkpoint's scores were measured on."""
-    scores = config["scores"]
-    return (
-        scores.get("data") or config["data"]["name"],
-        scores.get("split") or config["recipe"]["validation"]["split"],
-    )
-
-
 def _metric_id(metric: str) -> str:
     return METRIC_IDS.get(metric.split("-", maxsplit=1)[0], metric.lower())
-
-
-def _architecture(config: Mapping[str, Any]) -> str:
-    encoder, decoder = config["encoder"], config["decoder"]
-    spec, weights = encoder["spec"], encoder["identity"]["weights"]
-    rows, columns = encoder["grid"]
-    sizes = ", ".join(f"{key} {value}" for key, value in decoder.items() if key != "name")
-    dtype = f", stored as {config['dtype']} and computed in float32" if "dtype" in config else ""
-    lines = [
-        "An image captioning model: it describes an image in one sentence. Made with showtell.",
-        "",
-        f"- **Encoder**: `{spec['name']}`, {'fine-tuned' if spec['trainable'] else 'frozen'}"
-        f"{', stride in ' + spec['stride_in'] if spec['stride_in'] else ''}; "
-        f"{rows}x{columns} regions of {encoder['width']} channels"
-        f"{', averaged over the image and its horizontal flip' if spec.get('flip_average') else ''}.",
-    ]
-    if weights:
-        when = " before training" if spec["trainable"] else ""
-        lines.append(f"- **Encoder weights{when}**: SHA-256 `{weights}`.")
-    if encoder.get("origin"):
-        lines.append(f"- **Encoder source and license**, from its metadata: {encoder['origin']}.")
-    if encoder.get("file"):
-        lines.append(f"- **Encoder file**: `{encoder['file']}`, shared with the captioners beside this one.")
-    lines.append(f"- **Decoder**: `{decoder['name']}` ({sizes}){dtype}.")
-    if parts := [f"{one['weight']:.3g} of `{one['decoder'][:12]}`" for one in config.get("merged_from", [])]:
-        lines.append(f"- **Weights**: the average of {len(parts)} decoders, {', '.join(parts)} (SHA-256).")
-    lines += [
-        f"- **Vocabulary**: {config['vocabulary']:,} tokens.",
-        f"- **Decoding**: {_decoding(config['generation'])}.",
-        f"- **Files**: safetensors and JSON only; `{'`, `'.join(config['files'])}`.",
-    ]
-    return "\n".join(lines)
 
 
 def _decoding(generation: Mapping[str, Any]) -> str:
@@ -167,44 +129,6 @@ def _decoding(generation: Mapping[str, Any]) -> str:
     no_repeat = f", no repeated {size}-grams" if size else ""
     penalty = generation["length_penalty"]
     return f"{how}, at most {generation['max_tokens']} tokens, length penalty {penalty}{no_repeat}"
-
-
-def _use(path: str) -> str:
-    return f"""## Use
-
-In a clone of showtell:
-
-```
-{INSTALL.format(extra="train")}
-showtell caption {path} photo.jpg
-```
-
-```python
-from showtell import Captioner
-
-captioner = Captioner.from_pretrained("{path}")
-print(captioner.caption("photo.jpg").text)
-```"""
-
-
-def _training(config: Mapping[str, Any]) -> str:
-    data, recipe = config.get("data"), config.get("recipe")
-    if data is None or recipe is None:
-        return ""
-    source = f" (format {data['format']})" if data.get("format") else ""
-    epochs = sum(phase["epochs"] for phase in recipe["objective"])
-    optimizer, training, tokenizer = recipe["optimizer"], recipe["training"], recipe["tokenizer"]
-    flipped = ", half of them flipped" if recipe["data"]["flip"] else ""
-    return f"""## Training
-
-- **Data**: {data["name"]}{source}; {data["pictures"]:,} training images{flipped}.
-  Fingerprint of images, captions and splits: `{data["fingerprint"]}`.
-- **Captions**: at most {recipe["data"]["max_tokens"]} tokens; tokens with fewer than {tokenizer["min_count"]}
-  occurrences are unknown.
-- **Objective**: {", then ".join(_phase(phase) for phase in recipe["objective"])}, up to {epochs} epochs, batch size
-  {training["batch_size"]}; the best epoch by {recipe["validation"]["metric"]} on `{recipe["validation"]["split"]}`.
-- **Optimizer**: {optimizer["name"]}, learning rate {optimizer["lr"]:g}, schedule {recipe["schedule"]["name"]},
-  precision {training["precision"]}, seed {training["seed"]}."""
 
 
 def _phase(phase: Mapping[str, Any]) -> str:
@@ -219,32 +143,8 @@ def _phase(phase: Mapping[str, Any]) -> str:
     return f"{phase['name']}{reinit} (distilled from {' and '.join(teachers)}, {weight})"
 
 
-def _scores(config: Mapping[str, Any]) -> str:
-    values = _score_values(config)
-    if not values:
-        return ""
-    rows = "\n".join(f"| {metric} | {100 * value:.2f} |" for metric, value in values.items())
-    name, split = _evaluated_on(config)
-    selection = config["recipe"]["validation"]["split"]
-    if "split" in config["scores"]:
-        note = " Measured on these files with the decoding above."
-    elif "dtype" in config:
-        note = f" Measured in float32, before conversion to {config['dtype']}."
-    else:
-        note = ""
-    same = "the same split" if split == selection else f"the split `{selection}`"
-    return f"""## Scores
-
-Split `{split}` of {name}, times 100. The epoch was chosen on {same}.{note}
-
-| metric | score |
-| --- | --- |
-{rows}
-
-Signature: `{config["scores"]["signature"]}`"""
-
-
-def _limits(config: Mapping[str, Any], fields: CardFields) -> str:
+def _notes(config: Mapping[str, Any], fields: CardFields) -> list[str]:
+    """Return the limits of this captioner, beside those of all."""
     data_format = str((config.get("data") or {}).get("format") or "")
     notes = [note for beginning, note in DATA_NOTES.items() if data_format.startswith(beginning)]
     if preprocessing := config["encoder"]["spec"].get("preprocessing"):
@@ -253,45 +153,7 @@ def _limits(config: Mapping[str, Any], fields: CardFields) -> str:
     notes += fields.notes
     if fields.language == "en":
         notes.append("It writes English only.")
-    listed = "".join(f"\n- {note}" for note in notes)
-    return f"""## Intended use
-
-For study and comparison, for first drafts of alternative text that a human corrects, and for searching one's own
-images.
-
-## Limits
-
-- It knows only the words of its training captions, does not read text, counts badly, and names neither people nor
-  places.
-- It is confident when it is wrong: it makes up objects, colors, numbers and actions that are common in captions.
-- It repeats the habits and prejudices of those captions, above all about the gender, age, skin color and actions of
-  people. It must not be used to identify or to rate anybody.
-- On images unlike its training images (drawings, screenshots, medical or aerial images) its captions are useless.
-- Not for decisions about safety, health, law or rights, nor for users who cannot check the captions.{listed}"""
-
-
-def _command(fields: CardFields) -> str:
-    if fields.command is None:
-        return ""
-    return f"""## Reproduce
-
-Trains such a captioner with the encoder weights of the Hugging Face hub:
-
-```
-{fields.command}
-```"""
-
-
-def _recipe(config: Mapping[str, Any]) -> str:
-    if "recipe" not in config:
-        return ""
-    text = yaml.safe_dump(config["recipe"], sort_keys=False, allow_unicode=True)
-    return f"""## Recipe
-
-All options, for `showtell train RECIPE.yaml`:
-
-```yaml
-{text}```"""
+    return notes
 
 
 def strip_recipe_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:

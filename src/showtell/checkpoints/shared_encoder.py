@@ -19,12 +19,7 @@ SHARED = "file"
 
 
 def check_shared(encoder: Encoder, config: Mapping[str, Any], file: Path, directory: Path) -> None:
-    """Refuse a file that the encoder of a checkpoint for ``directory`` cannot be shared in; nothing is written.
-
-    Raises:
-        ConfigError: the encoder was fine-tuned, or the file is inside the directory.
-        EncoderError: the file holds other weights.
-    """
+    """Refuse a file that cannot be shared: of a fine-tuned encoder, inside ``directory``, or with other weights."""
     failed = f"the encoder cannot be shared in {file}"
     if config["encoder"]["spec"]["trainable"]:
         raise ConfigError(
@@ -33,11 +28,8 @@ def check_shared(encoder: Encoder, config: Mapping[str, Any], file: Path, direct
             mend="Name no file: the checkpoint holds such an encoder",
         )
     if file.resolve().is_relative_to(directory.resolve()):
-        raise ConfigError(
-            failed,
-            found=f"a path inside {directory}",
-            mend="Name a file beside the captioner's directory",
-        )
+        mend = "Name a file beside the captioner's directory"
+        raise ConfigError(failed, found=f"a path inside {directory}", mend=mend)
     if file.exists() and read_weights(file).sha256 != encoder.weights_sha256:
         raise EncoderError(
             f"{file} holds the weights of another encoder",
@@ -47,12 +39,7 @@ def check_shared(encoder: Encoder, config: Mapping[str, Any], file: Path, direct
 
 
 def write_shared(encoder: Encoder, file: Path, directory: Path) -> str:
-    """Write an encoder's weights in compressed form if the file is missing; return its path from the directory.
-
-    Raises:
-        CheckpointError: the source of the weights was replaced since they were loaded.
-        DataError: the file cannot be written.
-    """
+    """Write an encoder's weights in compressed form if the file is missing; return its path from the directory."""
     if not file.exists():
         assert encoder.weights is not None, "frozen encoders come from a file"
         write_compressed(encoder.weights, file)
@@ -61,11 +48,7 @@ def write_shared(encoder: Encoder, file: Path, directory: Path) -> str:
 
 
 def check_unchanged(encoder: Encoder, written: Path) -> None:
-    """Check that the written weights are those that the encoder was loaded with.
-
-    Raises:
-        CheckpointError: their source was replaced since.
-    """
+    """Raise a CheckpointError if the written weights are not those that the encoder was loaded with."""
     changed = CheckpointError(
         f"{encoder.weights} was changed after the captioner was loaded",
         mend="Load the captioner again, then save it",
@@ -79,11 +62,7 @@ def check_unchanged(encoder: Encoder, written: Path) -> None:
 
 
 def find_shared(directory: Path, relative_path: str) -> Path:
-    """Return the shared file of a checkpoint's directory.
-
-    Raises:
-        EncoderError: it is missing.
-    """
+    """Return the shared file of a checkpoint's directory; an EncoderError if it is missing."""
     file = directory / relative_path
     if not file.is_file():
         raise EncoderError(

@@ -25,11 +25,8 @@ def average_checkpoints(
 ) -> Checkpoint:
     """Return the captioner with the weighted mean of the decoders.
 
-    It has the first one's encoder, and the last one's configuration without its scores.
-
-    Args:
-        checkpoints: At least two, of one decoder, vocabulary and encoder.
-        weights: The weight of each, not negative, divided by their sum; None: equal weights.
+    It has the first one's encoder, and the last one's configuration without its scores. Weights are not negative
+    and are divided by their sum; None: equal.
 
     Raises:
         CheckpointError: decoders, vocabularies or encoders differ, or an encoder was fine-tuned.

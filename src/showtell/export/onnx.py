@@ -29,7 +29,7 @@ from showtell.inference.onnx_config import (
     StateTensor,
 )
 from showtell.inference.onnx_files import FILES, HASHED
-from showtell.system.atomic import atomic_directory, sha256_file, write_json
+from showtell.system.atomic import atomic_directory, check_replaceable, sha256_file, write_json
 from showtell.system.console import progress
 
 MAX_DIFFERENCES = 5
@@ -95,7 +95,7 @@ def export_checkpoint(
         ShowtellError: checkpoint, weights or images cannot be used.
     """
     check_exporter()
-    _check_target(directory)
+    check_replaceable(directory, FILES, failed="cannot export into", error=ExportError)
     if num_compare < 1 or (calibration is not None and calibration.num_images < 1):
         raise ConfigError("the number of images is out of range", found="0 or less", expected="1 or more")
     loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, encoder_dtype=torch.float32)
@@ -134,16 +134,6 @@ def export_checkpoint(
         write_json(new / CONFIG, config.model_dump(mode="json"))
         sizes = {name: (new / name).stat().st_size for name in FILES}
     return Exported(directory, config, comparison, sizes)
-
-
-def _check_target(directory: Path) -> None:
-    foreign = sorted({path.name for path in directory.iterdir()} - set(FILES)) if directory.is_dir() else []
-    if foreign or (directory.exists() and not directory.is_dir()):
-        raise ExportError(
-            f"cannot export into {directory}",
-            found=f"other files ({foreign[0]})" if foreign else "a file",
-            mend="Name an empty or new directory",
-        )
 
 
 def _config(

@@ -3,8 +3,8 @@
     captioner = Captioner.load("runs/attention/best")
     print(captioner.caption("photo.jpg").text)
 
-A repository of the Hugging Face hub is loaded by its name and pushed with `push_to_hub`. A
-`showtell.inference.backend.Backend` runs the networks; torch is imported only for one that needs it.
+A repository of the Hugging Face hub is loaded by its name and pushed with `push_to_hub`. Torch is imported only for
+a checkpoint, not for an export.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast, overload
@@ -22,10 +23,8 @@ import numpy.typing as npt
 
 from showtell.checkpoints.hub import check_repository, find_checkpoint, push_directory
 from showtell.config.generation import DecodingOptions, override
-from showtell.config.preprocessing import Preprocessing
 from showtell.errors import ConfigError, ImageError
 from showtell.generation import Hypothesis
-from showtell.images.listing import list_images
 from showtell.images.load import ImageSource
 from showtell.images.preprocess import load_and_preprocess
 from showtell.inference.backend import Backend, load_backend
@@ -34,13 +33,21 @@ from showtell.system.cpu import usable_cores
 
 BATCH_SIZE = 32
 _Array = npt.NDArray[np.uint8]
+_Batch = list[tuple[ImageSource, Future[_Array]]]
 
 
 class Captioner:
-    """Captions images; made by `Captioner.load`, which is also called `from_pretrained`."""
+    """Captions images; made by `Captioner.load`, which is also called `from_pretrained`.
+
+    Attributes:
+        options: The default decoding options.
+        preprocessing: The preprocessing of images.
+        grid: Rows and columns of the regions of attention.
+    """
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
+        self.options, self.preprocessing, self.grid = backend.generation, backend.preprocessing, backend.grid
 
     def __repr__(self) -> str:
         return f"Captioner({self._backend.networks}, {self.place})"
@@ -60,8 +67,8 @@ class Captioner:
         Args:
             path: A directory, or a repository of the Hugging Face hub: ``OWNER/NAME``, ``OWNER/NAME@REVISION``.
                 Local paths take precedence.
-            encoder_weights: A local file with the encoder's weights; None: those in the checkpoint, else the file
-                it was trained with, else the hub's.
+            encoder_weights: A local file; None: those in the checkpoint, else the file it was trained with, else
+                the hub's.
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
             threads: CPU threads of the networks; 0: ``OMP_NUM_THREADS``, else one per usable core (with torch, for
                 the whole process).
@@ -100,7 +107,7 @@ class Captioner:
             ConfigError: an unknown field of the model card.
             DataError: the directory cannot be written.
         """
-        self._backend.save(Path(save_directory), include_encoder=include_encoder, card=card, repository=None)
+        self._backend.save(Path(save_directory), include_encoder=include_encoder, card=card)
 
     def push_to_hub(
         self,
@@ -110,12 +117,12 @@ class Captioner:
         card: Mapping[str, Any] | None = None,
         **hub_options: Any,
     ) -> str:
-        """Push the captioner with its model card to a repository of the hub and return the URL of the commit.
+        """Push the captioner, as `save_pretrained` writes it, to the hub and return the URL of the commit.
 
         Args:
             repo_id: ``OWNER/NAME``; created if it is missing.
-            include_encoder: As for `save_pretrained`, as is ``card``.
-            card: Fields of the model card's header.
+            include_encoder: As for `save_pretrained`.
+            card: As for `save_pretrained`.
             hub_options: ``private``, ``token``, ``revision``, ``commit_message``, ``create_pr``; see
                 `showtell.checkpoints.hub.push_directory`.
 
@@ -130,24 +137,9 @@ class Captioner:
             return push_directory(directory, repo_id, **hub_options)
 
     @property
-    def options(self) -> DecodingOptions:
-        """The default decoding options."""
-        return self._backend.generation
-
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The preprocessing of images."""
-        return self._backend.preprocessing
-
-    @property
     def place(self) -> str:
         """Device, precision and threads."""
         return self._backend.place
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Rows and columns of the regions of attention."""
-        return self._backend.grid
 
     @overload
     def caption(
@@ -189,12 +181,8 @@ class Captioner:
             one = images.ndim != 4
         else:
             one = isinstance(images, bytes | bytearray | memoryview) or not isinstance(images, Iterable)
-        listed = [cast(ImageSource, images)] if one or isinstance(images, str | Path) else images
-        captions = list(
-            self.stream(
-                cast(Sequence[ImageSource], listed), attention=attention, batch_size=batch_size, **options
-            )
-        )
+        sources = cast(Sequence[ImageSource], [images] if one or isinstance(images, str | Path) else images)
+        captions = list(self.stream(sources, attention=attention, batch_size=batch_size, **options))
         if not one:
             return captions
         if captions[0].error is not None:
@@ -224,11 +212,11 @@ class Captioner:
     ) -> Iterator[Caption]:
         with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as threads:
 
-            def batches() -> Iterator[list[tuple[ImageSource, Future[_Array]]]]:
-                while batch := [self._submit(threads, one) for one in islice(images, batch_size)]:
+            def batches() -> Iterator[_Batch]:
+                while batch := [self._submit(threads, source) for source in islice(images, batch_size)]:
                     yield batch
 
-            def work(batch: list[tuple[ImageSource, Future[_Array]]]) -> list[Caption]:
+            def work(batch: _Batch) -> list[Caption]:
                 return self._caption_batch(batch, attention, options)
 
             with contextlib.closing(self._backend.batch_pool.map(work, batches())) as captioned:
@@ -249,9 +237,7 @@ class Captioner:
             loaded.set_exception(error)
         return source, loaded
 
-    def _caption_batch(
-        self, batch: list[tuple[ImageSource, Future[_Array]]], attention: bool, options: DecodingOptions
-    ) -> list[Caption]:
+    def _caption_batch(self, batch: _Batch, attention: bool, options: DecodingOptions) -> list[Caption]:
         images: list[_Array] = []
         errors: list[str | None] = []
         for _, future in batch:
@@ -267,21 +253,19 @@ class Captioner:
                 found="a decoder that does not attend to regions",
                 mend="Omit it, or use a checkpoint of an attention decoder",
             )
-        found = iter(generated)
+        remaining = iter(generated)
         return [
             Caption("", -math.inf, path=_path(source), error=error)
             if error is not None
-            else self._caption(next(found), source)
+            else self._best_caption(next(remaining), source)
             for (source, _), error in zip(batch, errors, strict=True)
         ]
 
-    def _caption(self, hypotheses: list[Hypothesis], source: ImageSource) -> Caption:
-        alternatives = [self._to_caption(hypothesis, source, []) for hypothesis in hypotheses]
-        return self._to_caption(hypotheses[0], source, alternatives)
+    def _best_caption(self, hypotheses: list[Hypothesis], source: ImageSource) -> Caption:
+        alternatives = [self._to_caption(hypothesis, source) for hypothesis in hypotheses]
+        return replace(alternatives[0], alternatives=alternatives)
 
-    def _to_caption(
-        self, hypothesis: Hypothesis, source: ImageSource, alternatives: list[Caption]
-    ) -> Caption:
+    def _to_caption(self, hypothesis: Hypothesis, source: ImageSource) -> Caption:
         """Turn tokens into words; a word of several tokens has the sum of their log-probabilities."""
         tokenizer = self._backend.tokenizer
         groups = tokenizer.word_groups(hypothesis.ids)
@@ -291,7 +275,6 @@ class Captioner:
             score=hypothesis.score,
             words=tokenizer.words(hypothesis.ids),
             word_log_probs=[sum(hypothesis.token_log_probs[index] for index in group) for group in groups],
-            alternatives=alternatives,
             attention=attention,
             path=_path(source),
             log_prob=hypothesis.log_prob,
@@ -312,6 +295,8 @@ def _expand_folders(images: Iterable[ImageSource]) -> Iterator[ImageSource]:
     """Yield images, and in place of a folder its images; one without images is itself the image in error."""
     for source in images:
         if isinstance(source, str | Path) and _is_folder(source):
+            from showtell.images.listing import list_images  # its sqlite3 takes time at a cold start
+
             yield from list_images([Path(source)])[0] or [source]
         else:
             yield source

@@ -97,7 +97,7 @@ class OnnxDecoder:
 
 
 class OnnxBackend:
-    """Runs an export; see `showtell.inference.backend.Backend`."""
+    """Runs an export as `showtell.inference.torch_backend.TorchBackend` runs a checkpoint."""
 
     def __init__(
         self,
@@ -118,47 +118,39 @@ class OnnxBackend:
 
     @classmethod
     def load(cls, loader: OnnxSessionLoader) -> "OnnxBackend":
-        """Load the export that ``loader`` opens.
-
-        Raises:
-            CheckpointError: a file is missing, truncated or foreign, or the configuration cannot be used.
-        """
+        """Return the backend of the export that ``loader`` opens, or raise a CheckpointError."""
         directory, config = loader.directory, read_config(loader.directory)
+        # Before the graphs, as a broken file is the reason if one cannot be run.
         loader.check()
         tokenizer = Tokenizer.load(directory / TOKENIZER)
         if tokenizer.size != config.vocabulary:
             raise CheckpointError(
                 f"{directory / TOKENIZER} does not fit the decoder",
                 found=f"{tokenizer.size} tokens",
-                expected=f"{config.vocabulary}",
+                expected=str(config.vocabulary),
                 mend=EXPORT_AGAIN,
             )
         place = f"{loader.place}, onnxruntime, {config.encoder.precision} encoder, {loader.threads} threads"
         return cls(directory, config, tokenizer, loader.graphs(), place)
 
     def encode(self, images: npt.NDArray[np.uint8]) -> ArrayFeatures:
-        """Return features of images, uint8 [P, S, S, 3].
-
-        Raises:
-            EncoderError: values that half floats cannot hold.
-        """
+        """Return features of images, uint8 [P, S, S, 3]; values that half floats cannot hold are an EncoderError."""
         # Few at once, for the memory of their activations; an image's features do not depend on it.
         at_once = max(1, ENCODER_PIXELS // self.preprocessing.size**2)
         parts = [
             self._encoder({IMAGES: images[start : start + at_once]})
             for start in range(0, max(1, len(images)), at_once)
         ]
-        joined = {
-            name: np.concatenate([part[name] for part in parts]) if len(parts) > 1 else parts[0][name]
-            for name in FEATURES
-        }
-        if not np.isfinite(joined["regions"]).all():
+        features = parts[0]
+        if len(parts) > 1:
+            features = {name: np.concatenate([part[name] for part in parts]) for name in FEATURES}
+        if not np.isfinite(features["regions"]).all():
             raise EncoderError(
                 f"the features of {self.config.encoder.name} cannot be used",
                 found="values that are not finite or too large",
                 mend=f"The export may be broken. {EXPORT_AGAIN}",
             )
-        return ArrayFeatures(**joined)
+        return ArrayFeatures(**features)
 
     def generate(
         self, images: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
@@ -168,11 +160,7 @@ class OnnxBackend:
         return search(self.decoder, self.encode(images), options, specials, attention=attention)
 
     def save(self, directory: Path, **options: Any) -> None:
-        """Refuse to write a checkpoint.
-
-        Raises:
-            ConfigError: always.
-        """
+        """Raise a ConfigError, as an export cannot be trained."""
         raise ConfigError(
             f"{self.directory} cannot be saved as a checkpoint",
             found="an export, whose weights can no longer be trained",

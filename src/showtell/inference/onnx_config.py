@@ -80,14 +80,9 @@ class ExportConfig(StrictModel):
 
 
 def read_config(directory: Path) -> ExportConfig:
-    """Return an export's configuration.
-
-    Raises:
-        CheckpointError: not an export, of another format, or a key is missing, unknown or out of range.
-    """
-    values = read_outline(directory)
+    """Return an export's configuration; a CheckpointError if a key is missing, unknown or out of range."""
     try:
-        return ExportConfig.model_validate_json(json.dumps(values))
+        return ExportConfig.model_validate_json(json.dumps(read_outline(directory)))
     except ValidationError as error:
         problems = describe_problems(error, ExportConfig, str(directory / CONFIG))
         raise CheckpointError(str(problems), mend=EXPORT_AGAIN) from error

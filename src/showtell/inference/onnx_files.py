@@ -52,11 +52,7 @@ def is_export(path: Path) -> bool:
 
 
 def read_outline(directory: Path) -> dict[str, Any]:
-    """Return the JSON values of an export's configuration; only kind, format and files are checked.
-
-    Raises:
-        CheckpointError: not an export, of another format, or a file's SHA-256 is missing.
-    """
+    """Return the JSON values of an export's configuration; a CheckpointError if kind, format or files are wrong."""
     path = directory / CONFIG
     try:
         values: Any = json.loads(path.read_text(encoding="utf-8"))
@@ -79,19 +75,14 @@ def read_outline(directory: Path) -> dict[str, Any]:
 
 
 def check_file(path: Path, digest: str) -> None:
-    """Check a file of an export against the SHA-256 of the file that was written.
-
-    Raises:
-        CheckpointError: it is missing, or has other bytes.
-    """
+    """Raise a CheckpointError if a file of an export is missing or has another SHA-256 than the file written."""
     mend = f"Copy the whole export again. {EXPORT_AGAIN}"
     try:
         found = sha256_file(path)
     except OSError as error:
         raise CheckpointError(f"cannot read {path}", found=error.strerror or str(error), mend=mend) from error
     if found != digest:
+        other = "other bytes (cut short, or of another export)"
         raise CheckpointError(
-            f"{path} is not the file that this export was written with",
-            found="other bytes (cut short, or of another export)",
-            mend=mend,
+            f"{path} is not the file that this export was written with", found=other, mend=mend
         )

@@ -12,15 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from showtell.errors import CheckpointError, ConfigError, MissingExtraError
-from showtell.inference.onnx_files import (
-    ENCODER,
-    EXPORT_AGAIN,
-    GRAPHS,
-    INIT,
-    STEP,
-    check_file,
-    read_outline,
-)
+from showtell.inference.onnx_files import ENCODER, EXPORT_AGAIN, INIT, STEP, check_file, read_outline
 from showtell.system.atomic import resolve_swapped
 from showtell.system.cpu import thread_count
 
@@ -53,11 +45,6 @@ class OnnxSessionLoader:
         device: ``cpu``, ``cuda``, ``cuda:1``; ``auto`` is a GPU if onnxruntime can use one.
         threads: CPU threads of a graph; see `showtell.system.cpu.thread_count`.
 
-    Attributes:
-        directory: The directory of the files.
-        place: ``cpu`` or ``cuda``.
-        threads: CPU threads of a graph.
-
     Raises:
         CheckpointError: not an export, or of another format.
         ConfigError: no such device.
@@ -67,7 +54,12 @@ class OnnxSessionLoader:
     def __init__(self, path: Path, *, device: str = "auto", threads: int = 0) -> None:
         self.directory, self.threads = resolve_swapped(path), thread_count(threads)
         outline = read_outline(self.directory)
-        self._check = _Thread(lambda: self._check_files(outline["files"]))
+
+        def check_files() -> None:
+            for name, digest in outline["files"].items():
+                check_file(self.directory / name, digest)
+
+        self._check = _Task(check_files)
         # The slowest import of all, while the other thread reads the files.
         self._onnxruntime = _import_onnxruntime()
         providers = _providers(device, self._onnxruntime.get_available_providers())
@@ -80,35 +72,20 @@ class OnnxSessionLoader:
             return {name: self._open(name, options, providers) for name in names}
 
         # The encoder takes longer than both others.
-        self._opening = [_Thread(lambda: open_graphs(ENCODER)), _Thread(lambda: open_graphs(INIT, STEP))]
+        self._opening = [_Task(lambda: open_graphs(ENCODER)), _Task(lambda: open_graphs(INIT, STEP))]
 
     def check(self) -> None:
-        """Wait until all files are checked.
-
-        Raises:
-            CheckpointError: one is missing, truncated or foreign.
-        """
+        """Wait until all files are checked; a CheckpointError if one is missing, truncated or foreign."""
         self._check.result()
 
     def graphs(self) -> dict[str, Graph]:
-        """Return the graphs by name, when all are open and checked.
-
-        Raises:
-            CheckpointError: a file is missing, truncated or foreign, or a graph cannot be run.
-        """
-        # First, as a broken file is the reason if both fail.
-        self.check()
-        opened = {name: graph for thread in self._opening for name, graph in thread.result().items()}
-        return {name: opened[name] for name in GRAPHS}
+        """Return the graphs by name, when all are open; a CheckpointError if one cannot be run."""
+        return {name: graph for thread in self._opening for name, graph in thread.result().items()}
 
     def wait(self) -> None:
         """Wait until no thread runs, also after errors."""
         for thread in (self._check, *self._opening):
-            thread.wait()
-
-    def _check_files(self, digests: Mapping[str, str]) -> None:
-        for name, digest in digests.items():
-            check_file(self.directory / name, digest)
+            thread.join()
 
     def _open(self, name: str, options: Any, providers: list[Any]) -> Graph:
         path = self.directory / name
@@ -122,27 +99,23 @@ class OnnxSessionLoader:
             ) from error
 
 
-class _Thread:
+class _Task(Thread):
     """Runs a function in a thread; importing concurrent.futures would take longer."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
-        self._function = function
-        self._result: Any = None
+        super().__init__()
+        self._function, self._result = function, None
         self._error: Exception | None = None
-        self._thread = Thread(target=self._run)
-        self._thread.start()
+        self.start()
 
-    def _run(self) -> None:
+    def run(self) -> None:
         try:
             self._result = self._function()
         except Exception as error:
             self._error = error
 
-    def wait(self) -> None:
-        self._thread.join()
-
     def result(self) -> Any:
-        self.wait()
+        self.join()
         if self._error is not None:
             raise self._error
         return self._result
@@ -186,12 +159,7 @@ def _providers(device: str, available: list[str]) -> list[Any]:
 
 
 def int8_overflows(machine: str, cpu_info: Path) -> bool:
-    """Return whether sums of 8-bit products may overflow: on x86 that is not known to have VNNI or AMX.
-
-    Args:
-        machine: The architecture, as `platform.machine` names it.
-        cpu_info: Linux's description of the processor.
-    """
+    """Return whether sums of 8-bit products may overflow: on x86 whose Linux description has neither VNNI nor AMX."""
     if machine.lower() not in {"x86_64", "amd64"}:
         return False
     try:

@@ -42,15 +42,12 @@ def caption_files(
     """Caption images into rows, in the order given, each as soon as its batch is done.
 
     Args:
-        captioner: The captioner.
-        paths: Files, and folders of images.
+        captioner: Captions them with ``options``, fields of `DecodingOptions`, in batches of ``batch_size``.
+        paths: Files, and folders of images; those inside them too if ``recursive``.
         output: A file, complete when it appears (``NAME.partial`` until then); None: standard output.
-        form: ``text``, ``jsonl`` or ``csv`` (`showtell.inference.writers`).
+        form: See `showtell.inference.writers`.
         all_hypotheses: Write all hypotheses of the beam, or all samples.
         attention: A folder for one attention drawing per image.
-        batch_size: Images per batch.
-        recursive: Include the folders of folders.
-        options: Fields of `DecodingOptions`.
 
     Raises:
         DataError: no images at all, or an output that cannot be written.
@@ -125,12 +122,7 @@ class AttentionWriter:
         self._inputs = text_list(os.path.realpath(path) for path in images)
 
     def __call__(self, caption: Caption) -> str:
-        """Draw the attention of an image file's caption and return the drawing's path.
-
-        Raises:
-            ImageError: the image can no longer be read.
-            DataError: the drawing cannot be written.
-        """
+        """Draw the attention of a caption and return the path; an ImageError if the image can no longer be read."""
         drawing = caption.draw_attention()
         target = self._folder / self._name(Path(caption.path or "").stem)
         with atomic_path(target) as temporary:

@@ -1,6 +1,5 @@
 """Runs a checkpoint with torch."""
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from showtell.system.device import choose_device, make_batch_pool, set_num_threa
 
 
 class TorchBackend:
-    """Runs a checkpoint with its encoder; see `showtell.inference.backend.Backend`."""
+    """Runs a checkpoint with its encoder."""
 
     def __init__(self, checkpoint: Checkpoint) -> None:
         encoder = checkpoint.model.encoder
@@ -55,15 +54,6 @@ class TorchBackend:
             features = self._encoder(torch.from_numpy(images))
             return search(self._decoder, features, options, specials, attention=attention)
 
-    def save(
-        self,
-        directory: Path,
-        *,
-        include_encoder: bool,
-        card: Mapping[str, Any] | None,
-        repository: str | None,
-    ) -> None:
-        """Write the checkpoint for use elsewhere."""
-        save_portable(
-            self.checkpoint, directory, include_encoder=include_encoder, card=card, repository=repository
-        )
+    def save(self, directory: Path, **options: Any) -> None:
+        """Write the checkpoint for use elsewhere; see `save_portable`."""
+        save_portable(self.checkpoint, directory, **options)

@@ -12,26 +12,15 @@ from showtell.inference.caption import Caption
 Format = Literal["text", "jsonl", "csv"]
 FORMATS: tuple[Format, ...] = get_args(Format)
 
-_SUFFIXES: dict[str, Format] = {
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".txt": "text",
-    ".tsv": "text",
-    "": "text",
-}
+_SUFFIXES: dict[str, Format] = {".csv": "csv", ".jsonl": "jsonl", ".txt": "text", ".tsv": "text", "": "text"}
 _ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
 
 
 def choose_format(name: str | None, output: Path | None) -> Format:
-    """Return the format that is named, else that of the output's suffix, else text.
-
-    Raises:
-        ConfigError: no such format, or another suffix.
-    """
+    """Return the format that is named, else that of the output's suffix, else text; a ConfigError for others."""
+    if name in FORMATS:
+        return name
     if name is not None:
-        for known in FORMATS:
-            if name == known:
-                return known
         raise ConfigError(f"--format {name} cannot be used", mend=did_you_mean(name, FORMATS))
     suffix = "" if output is None else output.suffix.lower()
     if suffix not in _SUFFIXES:
@@ -54,13 +43,9 @@ def header(form: Format, *, all_hypotheses: bool = False) -> bytes:
 def rows(
     caption: Caption, form: Format, *, all_hypotheses: bool = False, drawing: str | None = None
 ) -> bytes:
-    """Return the row or rows of an image in UTF-8.
+    """Return the row or rows of an image in UTF-8; those of text are path, tab and caption (empty for an error).
 
-    Args:
-        caption: The caption of an image file, or its error.
-        form: ``text``: path, tab, caption, with backslash escapes; empty after the tab for an error.
-        all_hypotheses: Write all alternatives: a row each, or one list in JSON.
-        drawing: The path of its attention drawing (JSON only).
+    All hypotheses are a row each, or one list in JSON. Only JSON names the ``drawing`` of attention.
     """
     path, listed = caption.path or "", caption.alternatives if all_hypotheses else [caption]
     if form == "jsonl":

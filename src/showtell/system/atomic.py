@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def sha256_json(value: Any) -> str:
 
 
 def _file_mode() -> int:
-    """Return the default mode of new files; temporary files are private."""
+    """The default mode of new files; temporary files are private."""
     umask = os.umask(0)
     os.umask(umask)
     return 0o666 & ~umask
@@ -62,8 +62,7 @@ def _sync_directory(path: Path) -> None:
 def atomic_path(path: Path) -> Iterator[Path]:
     """Yield a temporary path in the same directory; rename it to ``path`` if the block succeeds.
 
-    Raises:
-        DataError: the file cannot be written (full disk, no permission); an existing file is unchanged.
+    If not, or if the file cannot be written (DataError: full disk, no permission), an existing file is unchanged.
     """
     temporary: Path | None = None
     try:
@@ -85,17 +84,11 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, without its byte order mark.
-
-    Raises:
-        DataError: it cannot be read, or has another encoding.
-    """
+    """Return the text of a UTF-8 file, without its byte order mark; a DataError if it is not one."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DataError(
-            f"cannot read {path}", found=error.strerror or str(error), mend="Check the path"
-        ) from error
+        raise cannot_read(path, error) from error
     except UnicodeDecodeError as error:
         raise DataError(
             f"cannot read {path}",
@@ -106,15 +99,7 @@ def read_text(path: Path) -> str:
 
 
 def text_lines(path: Path, *, newline: str = "\n") -> Iterator[str]:
-    """Yield the lines of a UTF-8 file with their ends, without its byte order mark.
-
-    Args:
-        path: The file.
-        newline: Line end; empty: LF, CR or both.
-
-    Raises:
-        DataError: as `read_text`.
-    """
+    """Yield the lines of a UTF-8 file with their ends, as `read_text`; ``newline=""`` ends them at LF, CR or both."""
     try:
         with path.open(encoding="utf-8-sig", newline=newline) as file:
             yield from file
@@ -124,14 +109,9 @@ def text_lines(path: Path, *, newline: str = "\n") -> Iterator[str]:
 
 
 def read_json_lines(path: Path, *, may_be_cut: bool = False) -> list[dict[str, Any]]:
-    """Return the objects of a JSON lines file; empty if there is no file.
+    """Return the objects of a JSON lines file, none if it does not exist; a DataError if a line is no object.
 
-    Args:
-        path: The file.
-        may_be_cut: Ignore a truncated last line, since an appending process may have been killed.
-
-    Raises:
-        DataError: the file cannot be read, or a line is no JSON object.
+    If it ``may_be_cut``, a broken last line is left out: a process may have been killed while it appended.
     """
     if not path.exists():
         return []
@@ -169,8 +149,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     `recover_directory` restores and `resolve_swapped` finds. The temporary directory is locked, so that no other
     process takes it for the leftover of a killed one.
     """
-    path = with_file_name(path)
-    old = path.with_name(f".{path.name}.old")
+    path, old = with_file_name(path), _backup(path)
     temporary: Path | None = None
     lock: int | None = None
     try:
@@ -199,8 +178,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
         if lock is not None:
             os.close(lock)
-        if not path.exists() and old.exists():
-            old.rename(path)
+        _restore(path)
 
 
 def recover_directory(path: Path) -> None:
@@ -210,9 +188,7 @@ def recover_directory(path: Path) -> None:
     directories of running writers stay.
     """
     path = with_file_name(path)
-    old = path.with_name(f".{path.name}.old")
-    if not path.exists() and old.exists():
-        old.rename(path)
+    _restore(path)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         lock = lock_directory(leftover)
         if lock is not None:
@@ -225,13 +201,24 @@ def resolve_swapped(path: Path) -> Path:
 
     Nothing on disk is changed.
     """
-    absolute = with_file_name(path)
-    old = absolute.with_name(f".{absolute.name}.old")
+    old = _backup(path)
     if path.exists() or not old.exists():
         return path
     # A swap may be in progress, which takes a moment.
     time.sleep(SWAP_SECONDS)
     return path if path.exists() or not old.exists() else old
+
+
+def _backup(path: Path) -> Path:
+    """Where `atomic_directory` keeps the old directory while it swaps in the new one."""
+    path = with_file_name(path)
+    return path.with_name(f".{path.name}.old")
+
+
+def _restore(path: Path) -> None:
+    old = _backup(path)
+    if not path.exists() and old.exists():
+        old.rename(path)
 
 
 def with_file_name(path: Path) -> Path:
@@ -253,7 +240,26 @@ def lock_directory(directory: Path) -> int | None:
     return descriptor
 
 
-def cannot_write(path: Path, error: OSError) -> ShowtellError:
+def check_replaceable(
+    directory: Path, files: Collection[str], *, failed: str, error: type[ShowtellError], marker: str = ""
+) -> None:
+    """Raise ``error`` unless a directory is missing, empty, or has only ``files``, with ``marker`` among them."""
+    names = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    foreign = sorted(names - set(files)) or (sorted(names) if marker and marker not in names else [])
+    if foreign or (directory.exists() and not directory.is_dir()):
+        raise error(
+            f"{failed} {directory}",
+            found=f"other files ({foreign[0]})" if foreign else "a file",
+            mend="Name an empty or new directory",
+        )
+
+
+def cannot_read(path: Path, error: OSError) -> DataError:
+    """Return the error of a path that cannot be read."""
+    return DataError(f"cannot read {path}", found=error.strerror or str(error), mend="Check the path")
+
+
+def cannot_write(path: Path, error: OSError) -> DataError:
     """Return the error of a path that cannot be written."""
     advice = _ADVICE.get(error.errno or 0, "Choose another place")
     return DataError(
@@ -271,32 +277,21 @@ def write_manifest(directory: Path, kind: str, version: int, content: dict[str, 
 def read_manifest(
     directory: Path, kind: str, version: int, *, missing: str = "Check the path", outdated: str = ""
 ) -> dict[str, Any]:
-    """Return the manifest of a directory of this kind and format version.
+    """Return the manifest of a directory of this kind and format version; a DataError if it is none.
 
-    Args:
-        directory: The directory.
-        kind: What it must be.
-        version: Its format version.
-        missing: Advice for a directory without a manifest.
-        outdated: Advice for a directory of another version.
-
-    Raises:
-        DataError: no such directory, no manifest, another kind, or another version.
+    ``missing`` and ``outdated`` are the advice for a directory without a manifest and for one of another version.
     """
     path = directory / MANIFEST
-    outdated = outdated or f"Make the {kind} again with this version of showtell"
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         found_kind, found_version = manifest["kind"], manifest["format"]
     except FileNotFoundError as error:
-        absolute = with_file_name(directory)
-        old = absolute.with_name(f".{absolute.name}.old")
-        mend = missing if directory.is_dir() else "Check the path"
-        raise DataError(
-            f"{directory} is not a {kind}",
-            found=f"no {MANIFEST}" if directory.is_dir() else "no such directory",
-            mend=f"A killed process left it as a backup: mv {old} {directory}" if old.is_dir() else mend,
-        ) from error
+        found, mend = (
+            (f"no {MANIFEST}", missing) if directory.is_dir() else ("no such directory", "Check the path")
+        )
+        if (old := _backup(directory)).is_dir():
+            mend = f"A killed process left it as a backup: mv {old} {directory}"
+        raise DataError(f"{directory} is not a {kind}", found=found, mend=mend) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"cannot read {path}", found=str(error), mend=f"Make the {kind} again") from error
     if found_kind != kind:
@@ -306,6 +301,6 @@ def read_manifest(
             f"cannot use {directory}",
             found=f"{kind}, format {found_version}",
             expected=f"format {version}",
-            mend=outdated,
+            mend=outdated or f"Make the {kind} again with this version of showtell",
         )
     return dict(manifest)

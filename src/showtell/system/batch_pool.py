@@ -42,10 +42,7 @@ def map_ahead(
 
 
 def check_cancelled() -> None:
-    """Raise `Cancelled` if this worker was cancelled; otherwise return.
-
-    Long work calls it regularly, so that an interrupted stream ends as fast as work in the caller's thread.
-    """
+    """Raise `Cancelled` if this worker was cancelled; long work calls it regularly, so that a stream ends at once."""
     event = _cancel_event.get()
     if event is not None and event.is_set():
         raise Cancelled
@@ -60,12 +57,7 @@ def cancellable(parts: Iterable[B]) -> Iterator[B]:
 
 @dataclass(frozen=True)
 class BatchPool:
-    """The number of batches that may be processed at once.
-
-    Attributes:
-        count: Number of workers; 1: in the caller's thread.
-        enter: Called first in each worker's thread.
-    """
+    """Processes ``count`` batches at once, in threads that call ``enter`` first; one in the caller's thread."""
 
     count: int = 1
     enter: Callable[[], object] = lambda: None

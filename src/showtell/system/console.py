@@ -42,13 +42,7 @@ def note(message: str) -> None:
 
 @contextlib.contextmanager
 def progress(description: str, total: int | None, *, unit: str = "") -> Iterator[Callable[[int, str], None]]:
-    """Yield ``advance(count, detail)``: a live bar on a terminal, a line every 15 seconds elsewhere.
-
-    Args:
-        description: Name of the task.
-        total: Number of units; None if unknown.
-        unit: What is counted ("images").
-    """
+    """Yield ``advance(count, detail)``: a live bar on a terminal, a line every 15 seconds elsewhere."""
     console = _console()
     if sys.stderr.isatty() if console is None else console.is_terminal:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -84,18 +78,15 @@ def progress(description: str, total: int | None, *, unit: str = "") -> Iterator
 
 
 def text_table(rows: Sequence[Sequence[str]], *, left: int = 0, least: int = 6) -> str:
-    """Return rows of cells as aligned lines, two spaces apart.
+    """Return rows of cells as aligned lines: the first ``left`` columns to the left, the others to the right.
 
-    Args:
-        rows: Of the same length.
-        left: Number of first columns that are aligned to the left; the others are aligned to the right.
-        least: Minimum width of a column.
+    Columns are two spaces apart and at least ``least`` wide.
     """
     widths = [max(least, *map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(
-            cell.ljust(width) if place < left else cell.rjust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.ljust(width) if column < left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     )

@@ -19,17 +19,12 @@ def usable_cores() -> int:
 def thread_count(requested: int) -> int:
     """Return the number of threads for a requested number; 0: ``OMP_NUM_THREADS``, else all usable cores.
 
-    Never more than `usable_cores`: with one more, the others wait for it and take many times as long.
-
-    Raises:
-        ConfigError: the number is negative.
+    Never more than `usable_cores`: with one more, the others wait for it and take many times as long. A negative
+    number is a ConfigError.
     """
     if requested < 0:
-        raise ConfigError(
-            "threads is out of range",
-            found=str(requested),
-            expected="1 or more, or 0: one for each usable core",
-        )
+        expected = "1 or more, or 0: one for each usable core"
+        raise ConfigError("threads is out of range", found=str(requested), expected=expected)
     # The first number of a list is for the outermost parallel region.
     variable = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     wanted = requested or (int(variable) if variable.isdecimal() else 0)

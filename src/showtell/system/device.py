@@ -15,14 +15,9 @@ WORKERS = 2
 
 
 def choose_device(name: str, *, auto: Sequence[str] = ("cuda", "mps")) -> torch.device:
-    """Return a device after checking that it works.
+    """Return a device (``cpu``, ``cuda``, ``cuda:1``, ``mps``) after checking that it works; ConfigError if not.
 
-    Args:
-        name: ``cpu``, ``cuda``, ``cuda:1``, ``mps``; ``auto`` is the first available one of ``auto``, else the CPU.
-        auto: Candidates of ``auto``.
-
-    Raises:
-        ConfigError: the device is not available.
+    The name ``auto`` is the first available one of the candidates ``auto``, else the CPU.
     """
     if name == "auto":
         available = {"cuda": torch.cuda.is_available, "mps": torch.mps.is_available}
@@ -40,14 +35,9 @@ def choose_device(name: str, *, auto: Sequence[str] = ("cuda", "mps")) -> torch.
 
 
 def set_num_threads(requested: int, *, processes: int = 1) -> int:
-    """Set torch's number of CPU threads and return it.
+    """Set torch's number of CPU threads by `thread_count`, where 0 keeps a smaller number, and return it.
 
-    Args:
-        requested: See `showtell.system.cpu.thread_count`; 0 keeps a smaller number that is already set.
-        processes: Number of processes that share the cores.
-
-    Raises:
-        ConfigError: the number is negative.
+    Several ``processes`` share the cores.
     """
     count = max(1, min(thread_count(requested), usable_cores() // processes))
     if requested or torch.get_num_threads() > count:

@@ -21,11 +21,8 @@ _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 class DiskList(Sequence[T], Generic[T]):
     """Records in the order in which their keys first appear, like the values of a dict.
 
-    Args:
-        items: Initial records.
-        pack: Converts a record to JSON values; lone surrogates are allowed.
-        unpack: Converts them back.
-        key: Returns the text that identifies a record; None: records have no key and all are kept.
+    ``pack`` converts a record to JSON values, with lone surrogates allowed, and ``unpack`` converts them back.
+    ``key`` returns the text that identifies a record; without it all are kept.
     """
 
     def __init__(
@@ -48,25 +45,23 @@ class DiskList(Sequence[T], Generic[T]):
 
     def add(self, item: T) -> T | None:
         """Append a record; if its key exists, keep the earlier record and return that."""
-        key = None if self._key is None else to_bytes(self._key(item))
-        if not self._run(_INSERT, (key, self._content(item))).rowcount:
-            return self._find(key)
+        key = None if self._key is None else self._key(item)
+        added = self._run(_INSERT, (None if key is None else to_bytes(key), self._content(item))).rowcount
+        if key is not None and not added:
+            return self.find(key)
         self._count += 1
         return None
 
     def replace(self, item: T, *, last: bool = False) -> None:
-        """Replace the record of the same key, in its place or (``last``) at the end.
-
-        Raises:
-            KeyError: no record has this key.
-        """
+        """Replace the record of the same key, in its place or (``last``) at the end; a KeyError if there is none."""
         key = "" if self._key is None else self._key(item)
         if not self._run(_MOVE if last else _UPDATE, (self._content(item), to_bytes(key))).rowcount:
             raise KeyError(key)
 
     def find(self, key: str) -> T | None:
         """Return the record of a key, or None."""
-        return self._find(to_bytes(key))
+        row = self._run("SELECT content FROM record WHERE key = ?", (to_bytes(key),)).fetchone()
+        return None if row is None else self._read(row)
 
     def __len__(self) -> int:
         return self._count
@@ -74,17 +69,13 @@ class DiskList(Sequence[T], Generic[T]):
     def __iter__(self) -> Iterator[T]:
         return map(self._read, self._run("SELECT content FROM record ORDER BY place"))
 
-    def __getitem__(self, place: Any) -> Any:
+    def __getitem__(self, index: Any) -> Any:
         """Return a record or a list of them; each access reads all records before it."""
-        if isinstance(place, slice):
-            return [self[at] for at in range(*place.indices(self._count))]
-        if not -self._count <= place < self._count:
-            raise IndexError(place)
-        return next(islice(self, place % self._count, None))
-
-    def _find(self, key: bytes | None) -> T | None:
-        row = self._run("SELECT content FROM record WHERE key = ?", (key,)).fetchone()
-        return None if row is None else self._read(row)
+        if isinstance(index, slice):
+            return [self[number] for number in range(*index.indices(self._count))]
+        if not -self._count <= index < self._count:
+            raise IndexError(index)
+        return next(islice(self, index % self._count, None))
 
     def _content(self, item: T) -> bytes:
         return to_bytes(_encode(self._pack(item)))

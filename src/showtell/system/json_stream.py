@@ -7,20 +7,16 @@ from typing import Any
 import ijson
 
 from showtell.errors import DataError
+from showtell.system.atomic import cannot_read
 
 _BUFFER = 2**20
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 def read_array(file: Path, name: str) -> Iterator[Any]:
-    """Yield the elements of an array of a UTF-8 JSON file; nothing if the file has no such array.
+    """Yield the elements of the array ``name`` of the top-level object in a UTF-8 JSON file; none if there is none.
 
-    Args:
-        file: With or without a byte order mark.
-        name: Key of the array in the top-level object.
-
-    Raises:
-        DataError: the file cannot be read, is truncated, or is not JSON.
+    A file that cannot be read, is truncated or is not JSON is a DataError; a byte order mark is skipped.
     """
     try:
         with file.open("rb") as content:
@@ -28,10 +24,8 @@ def read_array(file: Path, name: str) -> Iterator[Any]:
                 content.seek(0)
             yield from ijson.items(content, f"{name}.item", use_float=True, buf_size=_BUFFER)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise DataError(f"cannot read {file}", found=reason, mend="Check the path") from error
+        raise cannot_read(file, error) from error
     except ijson.JSONError as error:
         found = " ".join(str(error).split())
-        raise DataError(
-            f"{file} is not JSON in UTF-8", found=found[:200], mend="Download the file again"
-        ) from error
+        mend = "Download the file again"
+        raise DataError(f"{file} is not JSON in UTF-8", found=found[:200], mend=mend) from error

@@ -14,32 +14,20 @@ from showtell.errors import CheckpointError
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write tensors of any device and stride to a safetensors file.
-
-    Raises:
-        OSError: the file cannot be written; `showtell.system.atomic` converts it to a DataError.
-    """
+    """Write tensors of any device and stride; an OSError, which `showtell.system.atomic` converts, if that fails."""
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
         save_file(contiguous, path, metadata=metadata)
     except SafetensorError as error:
         # The library includes the system's error as text only.
-        number = re.search(r"\(os error (\d+)\)", str(error))
-        if number is None:
+        match = re.search(r"\(os error (\d+)\)", str(error))
+        if match is None:
             raise
-        raise OSError(int(number[1]), os.strerror(int(number[1])), str(path)) from error
+        raise OSError(int(match[1]), os.strerror(int(match[1])), str(path)) from error
 
 
 def halve_tensors(tensors: Mapping[str, Tensor], *, what: str) -> dict[str, Tensor]:
-    """Return tensors with floating-point ones rounded to float16.
-
-    Args:
-        tensors: By name.
-        what: What they are, for the error message.
-
-    Raises:
-        CheckpointError: a value is not finite or exceeds float16.
-    """
+    """Return tensors with floating-point ones rounded to float16; a CheckpointError about ``what`` if one cannot."""
     halves = {
         name: value.to(torch.float16) if value.is_floating_point() else value
         for name, value in tensors.items()
