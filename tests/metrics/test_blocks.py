@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.metrics import oracle
 
 from showtell.errors import ScoreError
-from showtell.metrics import Scorer, Scores, blocks, caption_table, document_frequency, evaluate
+from showtell.metrics import Scorer, Scores, blocks, caption_table, evaluate
 from showtell.metrics import ptb_tokenizer as ptb
 from showtell.metrics.ngrams import Captions
 from showtell.metrics.rouge import rouge_l
@@ -67,8 +67,8 @@ def write(folder: Path, references: Mapping[str, Sequence[str]], candidates: Map
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every part that is in memory at once small."""
     monkeypatch.setattr(blocks, "BLOCK_IMAGES", 7)
-    monkeypatch.setattr(document_frequency, "KEYS_AT_ONCE", 100)
-    monkeypatch.setattr(document_frequency, "_STRIDE", 8)
+    monkeypatch.setattr(blocks, "KEYS_AT_ONCE", 100)
+    monkeypatch.setattr(blocks, "_STRIDE", 8)
     monkeypatch.setattr(caption_table, "CAPTIONS_AT_ONCE", 9)
 
 
@@ -80,22 +80,22 @@ def test_scores_are_those_of_the_definitions(corpus: dict[str, tuple[list[str], 
 
 
 @pytest.mark.parametrize("block_images", [1, 2, 3, 10, 1000])
-@pytest.mark.parametrize("few_words", [document_frequency.FEW_WORDS, 0])
+@pytest.mark.parametrize("few_words", [blocks.FEW_WORDS, 0])
 def test_neither_blocks_nor_the_size_of_the_vocabulary_change_a_digit(
     block_images: int, few_words: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     references, candidates = made_up(23)
     monkeypatch.setattr(blocks, "BLOCK_IMAGES", block_images)
-    monkeypatch.setattr(document_frequency, "FEW_WORDS", few_words)
+    monkeypatch.setattr(blocks, "FEW_WORDS", few_words)
     assert_same(evaluate(references, candidates), oracle.scores(references, candidates))
 
 
 @pytest.mark.usefixtures("small")
 def test_segment_stats_are_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     references, candidates = made_up(23)
-    parts = vars(Scorer(references).segment_stats(candidates))
+    parts = Scorer(references).segment_stats(candidates)
     monkeypatch.setattr(blocks, "BLOCK_IMAGES", 100)
-    for name, column in vars(Scorer(references).segment_stats(candidates)).items():
+    for name, column in Scorer(references).segment_stats(candidates).items():
         np.testing.assert_allclose(parts[name], column, atol=1e-12)
 
 
@@ -199,8 +199,8 @@ def test_scoring_files_keeps_a_few_numbers_of_an_image_in_memory_not_its_ngrams(
 ) -> None:
     monkeypatch.setattr(blocks, "BLOCK_IMAGES", 50)
     monkeypatch.setattr(caption_table, "CAPTIONS_AT_ONCE", 150)
-    monkeypatch.setattr(document_frequency, "KEYS_AT_ONCE", 5_000)
-    monkeypatch.setattr(document_frequency, "_STRIDE", 64)
+    monkeypatch.setattr(blocks, "KEYS_AT_ONCE", 5_000)
+    monkeypatch.setattr(blocks, "_STRIDE", 64)
     peaks = []
     for num_images in (100, 300, 1200):  # the first also makes what is made once
         folder = tmp_path / str(num_images)

@@ -6,42 +6,17 @@ of the whole set. A captioner of several seeds counts with the mean of its seeds
 how seeds differ.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from showtell.metrics.bleu import bleu_of
-from showtell.metrics.blocks import BlockScores
-from showtell.metrics.ngrams import Floats, Integers
+from showtell.metrics.bleu import bleu_scores
+from showtell.metrics.blocks import SegmentStats
+from showtell.metrics.ngrams import Floats
 
 DRAWS, LEVEL = 2_000, 0.95
 _DRAWS_AT_ONCE, _CELLS = 200, 4_000_000
-
-
-@dataclass(frozen=True)
-class SegmentStats:
-    """The statistics of one captioner that its corpus scores are sums of, image by image.
-
-    Attributes:
-        cider: CIDEr-D of each image, float64 [P].
-        correct: Right n-grams of each order, int64 [4, P].
-        guess: All n-grams, int64 [4, P].
-        length: Words, int64 [P].
-        reference: Words of the nearest reference, int64 [P].
-    """
-
-    cider: Floats
-    correct: Integers
-    guess: Integers
-    length: Integers
-    reference: Integers
-
-    @classmethod
-    def of(cls, scores: Iterable[BlockScores]) -> "SegmentStats":
-        """Join the blocks of a set, which must have BLEU and CIDEr-D."""
-        rows = [(block.cider, *vars(block.bleu).values()) for block in scores]
-        return cls(*(np.concatenate(columns, axis=-1) for columns in zip(*rows, strict=True)))
 
 
 @dataclass(frozen=True)
@@ -58,13 +33,10 @@ def paired_bootstrap(
 ) -> dict[str, ScoreDelta]:
     """Return our CIDEr-D and BLEU-4 less theirs, on coco-caption's scale, with their intervals.
 
-    Args:
-        ours: Of each seed, on the same images in the same order.
-        theirs: The same of the other captioner.
-        draws: Number of draws.
-        seed: Of the draws.
+    Both have the statistics of each of their seeds, on the same images in the same order; ``seed`` is that of the
+    draws.
     """
-    num_images = len(ours[0].cider)
+    num_images = len(ours[0]["cider"])
     generator = np.random.default_rng(seed)
     columns = []
     # Batches of draws that fit into memory; the draws do not depend on their size.
@@ -75,21 +47,18 @@ def paired_bootstrap(
         drawn = generator.multinomial(num_images, np.full(num_images, 1 / num_images), size).astype(float)
         columns.append(_scores(ours, drawn) - _scores(theirs, drawn))
     whole = np.ones((1, num_images))
-    found = (_scores(ours, whole) - _scores(theirs, whole))[:, 0]
+    values = (_scores(ours, whole) - _scores(theirs, whole))[:, 0]
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(np.concatenate(columns, axis=1), [tail, 100 - tail], axis=1)
-    return {
-        name: ScoreDelta(float(found[place]), float(low[place]), float(high[place]))
-        for place, name in enumerate(("CIDEr-D", "BLEU-4"))
-    }
+    deltas = zip(values.tolist(), low.tolist(), high.tolist(), strict=True)
+    return {name: ScoreDelta(*delta) for name, delta in zip(("CIDEr-D", "BLEU-4"), deltas, strict=True)}
 
 
 def _scores(seeds: Sequence[SegmentStats], drawn: Floats) -> Floats:
     """Return the mean over seeds of CIDEr-D and BLEU-4 of each draw: [draws, P] -> [2, draws]."""
     scores = np.zeros((2, len(drawn)))
     for stats in seeds:
-        scores[0] += drawn @ stats.cider / drawn.shape[1]
-        counts = (stats.correct, stats.guess, stats.length, stats.reference)
-        scores[1] += bleu_of(*(values.astype(float) @ drawn.T for values in counts))[-1]
+        scores[0] += drawn @ stats["cider"] / drawn.shape[1]
+        scores[1] += bleu_scores(stats["bleu"].astype(float) @ drawn.T)[-1]
     mean: Floats = scores / len(seeds)
     return mean

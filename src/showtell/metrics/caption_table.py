@@ -34,11 +34,7 @@ class DiskArray:
             self._file.close()
 
     def append(self, values: Array) -> None:
-        """Write values at the end.
-
-        Raises:
-            DataError: the disk is full.
-        """
+        """Write values at the end; a full disk is a DataError."""
         rest = np.ascontiguousarray(values, self.dtype).view(np.uint8).data
         try:
             while rest:
@@ -56,15 +52,9 @@ class DiskArray:
 
 
 class CaptionTable:
-    """The captions of each image, in any order of rows.
+    """The captions of each image, from rows of an image id and captions, in any order; a row may have no caption.
 
-    Args:
-        rows: Image ids with captions; the rows of an image may be anywhere, and may hold no caption.
-        vocab: Numbers the tokens.
-
-    Attributes:
-        ids: Image ids in the order of their first rows, as UTF-8. [P]
-        per_image: Captions of each image, int64 [P].
+    Image ids are numbered by their first rows: ``ids`` are UTF-8 [P], ``per_image`` counts their captions, int64 [P].
 
     Raises:
         DataError: the disk is full.
@@ -83,8 +73,8 @@ class CaptionTable:
             lengths.append(captions.lengths.astype(np.int32))
             ids.append(pa.array([key.encode("utf-8", "surrogatepass") for key in keys], pa.binary()))
             counts.append(np.array(numbers, np.int32))
-            for one in (keys, texts, numbers):
-                one.clear()
+            for buffer in (keys, texts, numbers):
+                buffer.clear()
 
         for key, captions in rows:
             if keys and keys[-1] == key:
@@ -115,8 +105,8 @@ class CaptionTable:
         """Return the captions of some images, image by image, each image's in the order of their rows."""
         captions = self._captions(images)
         lengths = self._lengths[captions].astype(np.int64)
-        places = np.repeat(self._starts[captions], lengths) + ragged_arange(lengths)
-        return Captions(self._tokens[places].astype(np.int64), lengths)
+        positions = np.repeat(self._starts[captions], lengths) + ragged_arange(lengths)
+        return Captions(self._tokens[positions].astype(np.int64), lengths)
 
     def lengths(self, images: Integers) -> Array:
         """Return the tokens of each caption of some images. int32 [captions]"""

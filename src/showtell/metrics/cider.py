@@ -6,7 +6,6 @@ over references and orders, times 10. As there, a length is a number of bigrams,
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,47 +14,26 @@ from showtell.metrics.ngrams import CandRefPairs, Floats, Integers, NgramIndex, 
 _SIGMA = 6.0
 
 
-@dataclass(frozen=True)
-class DocumentFrequency:
-    """The number of images that hold each n-gram.
-
-    Args:
-        num_images: All images.
-        holding: For each order how many images' references hold each n-gram, by its number; n-grams without a
-            number are in none. int64 [n-grams]
-    """
-
-    num_images: int
-    holding: Sequence[Integers]
-
-
 class CiderD:
     """CIDEr-D against one set of references.
 
-    Args:
-        index: The references' n-grams.
-        frequencies: Of the set that these references are a part of; None: they are the whole set.
+    If these are a part of a larger set, ``num_images`` counts its images, and ``frequencies`` has for each order the
+    number of its images that hold each n-gram, int64 [n-grams]; n-grams without a number are in none.
     """
 
-    def __init__(self, index: NgramIndex, frequencies: DocumentFrequency | None = None) -> None:
+    def __init__(
+        self, index: NgramIndex, *, num_images: int = 0, frequencies: Sequence[Integers] = ()
+    ) -> None:
         self._index = index
-        frequencies = frequencies or DocumentFrequency(index.num_images, index.frequencies())
-        self._log_num_images = float(np.log(float(frequencies.num_images)))
+        self._log_num_images = float(np.log(float(num_images or index.num_images)))
         self._log_frequency = [
-            np.log(np.maximum(holding, 1).astype(np.float64)) for holding in frequencies.holding
+            np.log(np.maximum(holding, 1).astype(np.float64))
+            for holding in frequencies or index.frequencies()
         ]
         self._weights, self._norms = self._weigh(index.references)
 
     def score_each(self, candidates: NgramTable, images: Integers) -> Floats:
-        """Score any number of candidates.
-
-        Args:
-            candidates: N captions.
-            images: Number of the image of each candidate, int64 [N].
-
-        Returns:
-            float64 [N], 0..10.
-        """
+        """Return the score, float64 [N], 0..10, of N candidates of the images with these numbers, int64 [N]."""
         index = self._index
         per_candidate = index.references_per_image[images]  # [N]
         pairs = CandRefPairs(index, images)

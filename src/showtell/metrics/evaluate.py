@@ -1,9 +1,6 @@
-"""Score candidates against references: the entry to all caption metrics.
+"""Score candidates against references: the entry to all caption metrics."""
 
-A `Scorer` tokenizes the references once and scores any number of candidate sets against them.
-"""
-
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -14,8 +11,7 @@ import pyarrow as pa
 
 from showtell.errors import ConfigError, ScoreError, did_you_mean
 from showtell.metrics.bleu import NAMES as BLEU
-from showtell.metrics.blocks import CIDER, ROUGE, Block, BlockScores, score_blocks, summarize
-from showtell.metrics.bootstrap import SegmentStats
+from showtell.metrics.blocks import MEAN_SCORES, Block, SegmentStats, score_blocks, summarize
 from showtell.metrics.caption_table import CaptionTable, decode_ids
 from showtell.metrics.meteor import NAME as METEOR
 from showtell.metrics.meteor import VERSION as METEOR_VERSION
@@ -27,7 +23,7 @@ from showtell.system.console import text_table
 from showtell.version import __version__
 
 METRICS = ("bleu", "rouge", "cider")
-_ORDER = (*BLEU, METEOR, ROUGE, CIDER)
+_ORDER = (*BLEU, METEOR, *MEAN_SCORES.values())
 _SIGNED = {"bleu": "bleu4", "meteor": METEOR_VERSION, "rouge": "rouge-l", "cider": "cider-d"}
 _SHOWN = 10
 _T = TypeVar("_T")
@@ -35,12 +31,7 @@ Rows = Iterable[tuple[str, Sequence[str]]]
 
 
 class ImageScores(Mapping[str, Mapping[str, float]]):
-    """Scores of each image by its id.
-
-    Args:
-        ids: Of the images, as UTF-8. [P]
-        columns: Their scores by metric, float64 [P].
-    """
+    """Scores of each image by its id, kept as columns, float64 [P], by metric; ``ids`` are UTF-8 [P]."""
 
     def __init__(self, ids: pa.Array, columns: Mapping[str, Floats]) -> None:
         self._ids, self._columns = ids, columns
@@ -64,23 +55,17 @@ class ImageScores(Mapping[str, Mapping[str, float]]):
 class Scores:
     """Scores on the scale of coco-caption's code: CIDEr-D from 0 to 10, all others from 0 to 1.
 
-    Args:
-        values: Score of the corpus by metric ("BLEU-1" to "BLEU-4", "METEOR" if requested, "ROUGE-L", "CIDEr-D").
-        per_image: The same for each image by its id. BLEU and METEOR of a corpus are not the mean over images.
-        signature: Everything that the scores depend on, in one line.
-        num_images: Images scored.
-        references: Fewest and most references of an image.
-        empty_candidates: Candidates without a token; they are scored like all others.
-        notes: Remarks for the reader of the scores.
+    ``values`` are those of the corpus by metric ("BLEU-1" to "BLEU-4", "METEOR" if requested, "ROUGE-L", "CIDEr-D"),
+    ``per_image`` those of each image by its id. BLEU and METEOR of a corpus are not the mean over images.
     """
 
     values: dict[str, float]
     per_image: Mapping[str, Mapping[str, float]]
-    signature: str
+    signature: str  # everything that the scores depend on, in one line
     num_images: int
-    references: tuple[int, int]
-    empty_candidates: int
-    notes: list[str]
+    references: tuple[int, int]  # fewest and most of an image
+    empty_candidates: int  # without a token; they are scored like all others
+    notes: list[str]  # remarks for the reader of the scores
 
     def table(self) -> str:
         """Return the corpus scores times 100 as two aligned lines, and the signature below."""
@@ -94,10 +79,7 @@ class Scorer:
     Args:
         references: Captions of each image by its id, at least one each; or rows of an id and captions in any order.
         metrics: Of "bleu", "rouge", "cider".
-        meteor: Computes METEOR as well; None: no METEOR.
-
-    Attributes:
-        signature: Everything that its scores depend on, in one line.
+        meteor: Computes METEOR as well.
 
     Raises:
         ScoreError: no image, or images without a reference (all listed).
@@ -126,7 +108,7 @@ class Scorer:
         if without:
             raise ScoreError(
                 "an image needs a list of references",
-                found=f"{len(without)} without ({shorten(without)})",
+                found=f"{len(without)} without ({_shorten(without)})",
                 expected="at least one caption for each image",
                 mend="Leave these images out, or give them captions",
             )
@@ -143,29 +125,33 @@ class Scorer:
             ScoreError: an image without a candidate, with several, or a candidate for an image without references,
                 all listed; or METEOR's program does not work.
         """
-        table, images, places = self._match(candidates, subset=subset)
-        values, columns = summarize(self._score(table, images, places))
+        table, images, captioned = self._match(candidates, subset=subset)
+        values, columns = summarize(self._score(table, images, captioned))
+        per_image = self._table.per_image[images]
         if self._meteor:
             flat = iter(self._vocab.detokenize_ids(self._table.read(images)))
-            references = [list(islice(flat, count)) for count in self._table.per_image[images].tolist()]
-            values[METEOR], column = self._meteor.score(
-                references, self._vocab.detokenize_ids(table.read(places))
-            )
+            references = [list(islice(flat, count)) for count in per_image.tolist()]
+            tokens = self._vocab.detokenize_ids(table.read(captioned))
+            values[METEOR], column = self._meteor.score(references, tokens)
             columns[METEOR] = np.array(column)
-        per_image = self._table.per_image[images]
-        empty = int(np.sum(table.lengths(places) == 0))
+        empty = int(np.sum(table.lengths(captioned) == 0))
+        notes = []
+        if "cider" in self._metrics and len(images) == 1:
+            notes.append("CIDEr-D of a single image is 0 by definition: every n-gram occurs in every image")
+        if empty:
+            notes.append(f"{empty} of {len(images)} candidates are empty; they count, and score 0")
         return Scores(
-            values=sort_metrics(values),
-            per_image=ImageScores(self._table.ids.take(pa.array(images)), sort_metrics(columns)),
+            values=_sort_metrics(values),
+            per_image=ImageScores(self._table.ids.take(pa.array(images)), _sort_metrics(columns)),
             signature=self._sign(per_image),
             num_images=len(images),
             references=(int(per_image.min()), int(per_image.max())),
             empty_candidates=empty,
-            notes=_notes(self._metrics, num_images=len(images), empty=empty),
+            notes=notes,
         )
 
     def segment_stats(self, candidates: Mapping[str, str]) -> SegmentStats:
-        """Return the statistics that CIDEr-D and BLEU-4 are sums of, image by image in the references' order.
+        """Return the statistics of BLEU and CIDEr-D, image by image in the references' order.
 
         Raises:
             ScoreError: as `score`.
@@ -173,19 +159,22 @@ class Scorer:
         """
         if not {"bleu", "cider"} <= set(self._metrics):
             raise ConfigError("no segment statistics", expected="a Scorer with the metrics bleu and cider")
-        return SegmentStats.of(self._score(*self._match(candidates)))
+        blocks = list(self._score(*self._match(candidates)))
+        return {
+            name: np.concatenate([block[name] for block in blocks], axis=-1) for name in ("bleu", "cider")
+        }
 
-    def _score(self, table: CaptionTable, images: Integers, places: Integers) -> Iterator[BlockScores]:
-        def read(start: int, stop: int) -> Block:
-            some = images[start:stop]
-            return Block(self._table.read(some), self._table.per_image[some], table.read(places[start:stop]))
+    def _score(self, table: CaptionTable, images: Integers, captioned: Integers) -> Iterator[SegmentStats]:
+        def read(rows: slice) -> Block:
+            some = images[rows]
+            return self._table.read(some), self._table.per_image[some], table.read(captioned[rows])
 
         return score_blocks(read, len(images), vocab=self._vocab, metrics=self._metrics)
 
     def _match(
         self, candidates: Mapping[str, str] | Rows, *, subset: bool = False
     ) -> tuple[CaptionTable, Integers, Integers]:
-        """Return the candidates, the images to score, int64 [P], and the place of each one's candidate, int64 [P]."""
+        """Return the candidates, the images to score, and their numbers among the candidates, int64 [P] each."""
         table = CaptionTable(
             _one_each(candidates) if isinstance(candidates, Mapping) else candidates, self._vocab
         )
@@ -194,22 +183,22 @@ class Scorer:
             counts = zip(table.names(doubled), table.per_image[doubled].tolist(), strict=True)
             raise ScoreError(
                 "several candidates for one image",
-                found=f"{len(doubled)} such images ({shorten(f'{key}: {n}' for key, n in counts)})",
+                found=f"{len(doubled)} such images ({_shorten(f'{key}: {n}' for key, n in counts)})",
                 expected="one candidate for each image",
                 mend="Keep one caption of each, for example the best one",
             )
         captioned = np.flatnonzero(table.per_image)
         image = self._table.find(table.ids.take(pa.array(captioned)))
-        place = np.full(len(self._table), -1)
-        place[image[image >= 0]] = captioned[image >= 0]
-        missing = [] if subset else self._table.names(np.flatnonzero(place < 0))
+        candidate = np.full(len(self._table), -1)  # of each image
+        candidate[image[image >= 0]] = captioned[image >= 0]
+        missing = [] if subset else self._table.names(np.flatnonzero(candidate < 0))
         extra = table.names(captioned[image < 0])
-        if missing or extra:
-            found = [f"{len(missing)} of {len(place)} images have no candidate ({shorten(missing)})"] * bool(
-                missing
-            ) + [f"{len(extra)} candidates are for images without references ({shorten(extra)})"] * bool(
-                extra
-            )
+        found = []
+        if missing:
+            found.append(f"{len(missing)} of {len(candidate)} images have no candidate ({_shorten(missing)})")
+        if extra:
+            found.append(f"{len(extra)} candidates are for images without references ({_shorten(extra)})")
+        if found:
             raise ScoreError(
                 "candidates and references do not fit together",
                 found=" and ".join(found),
@@ -218,10 +207,10 @@ class Scorer:
                 if extra
                 else "Caption the missing images, or score only the others (--subset, or subset=True)",
             )
-        images = np.flatnonzero(place >= 0)
+        images = np.flatnonzero(candidate >= 0)
         if not len(images):
             raise ScoreError("nothing to score", found="no candidates", mend="Check the file of candidates")
-        return table, images, place[images]
+        return table, images, candidate[images]
 
     def _sign(self, per_image: Integers) -> str:
         """Return the signature of scores of images with these numbers of references.
@@ -229,9 +218,9 @@ class Scorer:
         showtell:0.2.0|tok:ptb-3.4.1|refs:5|images:1000|metrics:bleu4+rouge-l+cider-d|df:evaluated
         """
         fewest, most, total = per_image.min(), per_image.max(), len(self._table)
-        # METEOR follows BLEU, as in coco-caption.
-        after_bleu = sum(metric == "bleu" for metric in self._metrics)
-        signed = [*self._metrics[:after_bleu], *["meteor"] * bool(self._meteor), *self._metrics[after_bleu:]]
+        signed = list(self._metrics)
+        if self._meteor:  # behind BLEU, as in coco-caption
+            signed.insert(int("bleu" in signed), "meteor")
         parts = [
             f"showtell:{__version__}",
             f"tok:{TOKENIZER}",
@@ -257,14 +246,14 @@ def evaluate(
     return Scorer(references, metrics=metrics).score(candidates)
 
 
-def shorten(names: Iterable[str]) -> str:
+def _shorten(names: Iterable[str]) -> str:
     """Return the first ten names, and how many more there are."""
     listed = list(names)
     more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
     return ", ".join(listed[:_SHOWN]) + more
 
 
-def sort_metrics(metrics: Mapping[str, _T]) -> dict[str, _T]:
+def _sort_metrics(metrics: Mapping[str, _T]) -> dict[str, _T]:
     """Return the values of metrics in coco-caption's order."""
     return {name: metrics[name] for name in _ORDER if name in metrics}
 
@@ -274,17 +263,8 @@ def _one_each(candidates: Mapping[str, str]) -> Rows:
     if wrong:
         raise ScoreError(
             "a candidate must be one caption",
-            found=f"{type(candidates[wrong[0]]).__name__} for {len(wrong)} images ({shorten(wrong)})",
+            found=f"{type(candidates[wrong[0]]).__name__} for {len(wrong)} images ({_shorten(wrong)})",
             expected="str",
             mend="Choose one caption for each image",
         )
     return ((key, (caption,)) for key, caption in candidates.items())
-
-
-def _notes(metrics: Collection[str], *, num_images: int, empty: int) -> list[str]:
-    notes = []
-    if "cider" in metrics and num_images == 1:
-        notes.append("CIDEr-D of a single image is 0 by definition: every n-gram occurs in every image")
-    if empty:
-        notes.append(f"{empty} of {num_images} candidates are empty; they count, and score 0")
-    return notes

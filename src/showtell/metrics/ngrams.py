@@ -22,15 +22,10 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Captions:
-    """Many captions, concatenated.
+    """Many captions, concatenated."""
 
-    Args:
-        words: Their words, as numbers below 2^24. int64 [words]
-        lengths: Words of each. int64 [captions]
-    """
-
-    words: Integers
-    lengths: Integers
+    words: Integers  # numbers below 2^24 [words]
+    lengths: Integers  # words of each caption [captions]
 
     @classmethod
     def of(cls, captions: Sequence[Sequence[int]]) -> "Captions":
@@ -44,20 +39,14 @@ class Captions:
 
 @dataclass(frozen=True)
 class NgramCounts:
-    """How often each caption holds each n-gram of one order.
+    """How often each caption holds each n-gram of one order."""
 
-    Args:
-        caption: Number of the caption. int64 [entries]
-        ngram: Number of the n-gram. int64 [entries]
-        count: Its occurrences, at least 1. int64 [entries]
-        fresh: Where in the captions' words the newly numbered n-grams begin, in the order of their numbers; none for
-            single words. int64 [new n-grams]
-    """
-
-    caption: Integers
-    ngram: Integers
-    count: Integers
-    fresh: Integers
+    caption: Integers  # number of the caption [entries]
+    ngram: Integers  # number of the n-gram [entries]
+    count: Integers  # at least 1 [entries]
+    fresh: (
+        Integers  # where the newly numbered n-grams begin in the captions' words; none for single words [new]
+    )
 
 
 @dataclass(frozen=True)
@@ -75,29 +64,18 @@ class NgramTable:
 
 @dataclass(frozen=True)
 class RefNgramGroups:
-    """Which entries of the references are one n-gram of one image.
+    """The entries of the references that are the same n-gram of the same image, for one order."""
 
-    Args:
-        key: Image and n-gram, see `join`; ascending. int64 [groups]
-        start: Where each begins among the entries. int64 [groups]
-        size: How many entries it has: references that hold the n-gram. int64 [groups]
-    """
-
-    key: Integers
-    start: Integers
-    size: Integers
+    key: Integers  # image and n-gram, see `join`; ascending [groups]
+    start: Integers  # where each group begins among the entries [groups]
+    size: Integers  # its entries: references that hold the n-gram [groups]
+    most: Integers  # highest count of the n-gram in one of them [groups]
 
 
 class NgramIndex:
-    """The n-grams of all references, numbered, and the image of each reference.
+    """The numbered n-grams of all references, which come image by image; ``per_image`` int64 [P] counts them.
 
-    Args:
-        references: Every reference of every image, image by image.
-        per_image: References of each image. int64 [P]
-
-    Attributes:
-        references: Their counts, by image, n-gram and caption.
-        groups: For each order.
+    The entries of ``references`` are sorted by image, n-gram and caption; ``groups`` has an element for each order.
     """
 
     def __init__(self, references: Captions, per_image: Integers) -> None:
@@ -116,7 +94,8 @@ class NgramIndex:
             key, count = _count((join(image[caption], ngram) << bits) | slot[caption])
             slots, key = key & ((1 << bits) - 1), key >> bits
             start = group_starts(key)
-            self.groups.append(RefNgramGroups(key[start], start, run_lengths(start, len(key))))
+            most = np.maximum.reduceat(count, start) if len(start) else start
+            self.groups.append(RefNgramGroups(key[start], start, run_lengths(start, len(key)), most))
             entries = self.first_reference[key >> NGRAM_BITS] + slots
             orders.append(NgramCounts(entries, key & NGRAM_MASK, count, fresh))
         self.references = NgramTable(tuple(orders), references)
@@ -134,19 +113,13 @@ class NgramIndex:
         return [np.bincount(groups.key & NGRAM_MASK) for groups in self.groups]
 
     def find(self, candidates: NgramTable, order: int, images: Integers) -> tuple[Integers, Integers]:
-        """Return the entries of candidates that their images' references hold, and their groups.
+        """Return the entries of N candidates that references of their images [N] hold, and their groups. [found] each
 
-        Args:
-            candidates: N captions.
-            order: Of the n-grams, less one.
-            images: Number of the image of each candidate, int64 [N].
-
-        Returns:
-            int64 [found], [found].
+        ``order`` is that of the n-grams, less one.
         """
         entries, keys = candidates.orders[order], self.groups[order].key
         if not len(keys):
-            return np.zeros((2, 0), np.int64)[0], np.zeros(0, np.int64)
+            return keys, keys
         wanted = join(images[entries.caption], entries.ngram)
         place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
         found = np.flatnonzero(keys[place] == wanted)
@@ -173,23 +146,13 @@ class NgramIndex:
 
 
 class CandRefPairs:
-    """Every candidate with each reference of its image.
-
-    Args:
-        index: The references.
-        images: Number of the image of each candidate, int64 [N].
-
-    Attributes:
-        candidate: Its number, ascending, int64 [pairs].
-        reference: Number of the reference among all, int64 [pairs].
-        first: Where each candidate's pairs begin, int64 [N].
-    """
+    """Every candidate with each reference of its image, given the number of that image, int64 [N]."""
 
     def __init__(self, index: NgramIndex, images: Integers) -> None:
         number, starts = index.references_per_image[images], index.first_reference[images]
-        self.first: Integers = np.cumsum(number) - number
-        self.candidate: Integers = np.repeat(np.arange(len(images)), number)
-        self.reference: Integers = np.repeat(starts, number) + ragged_arange(number)
+        self.first: Integers = np.cumsum(number) - number  # where each candidate's pairs begin [N]
+        self.candidate: Integers = np.repeat(np.arange(len(images)), number)  # ascending [pairs]
+        self.reference: Integers = np.repeat(starts, number) + ragged_arange(number)  # among all [pairs]
         self._shift = self.first - starts
 
     def place(self, candidate: Integers, reference: Integers) -> Integers:

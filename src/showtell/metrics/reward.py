@@ -13,9 +13,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from showtell.metrics.bleu import Bleu
+from showtell.metrics.bleu import bleu_counts
 from showtell.metrics.cider import CiderD
-from showtell.metrics.ngrams import ORDERS, Captions, Floats, Integers, NgramIndex, NgramTable
+from showtell.metrics.ngrams import ORDERS, Captions, Floats, Integers, NgramIndex
 
 # Precision of single words, and the ratio of the precision of each order to that of the order below, of a captioner
 # on Flickr8k's development photographs (precisions 0.60, 0.29, 0.13, 0.064).
@@ -26,10 +26,7 @@ _USUAL_LENGTH = 10.0
 class Rewards:
     """A weighted sum of CIDEr-D (0..10) and linear BLEU (about -1 for a wrong caption, 0 for usual ones).
 
-    Args:
-        references: Token ids of the captions of every training image, ``<eos>`` included.
-        cider: Weight of CIDEr-D.
-        bleu: Weight of linear BLEU.
+    The references are token ids of the captions of every training image, ``<eos>`` included.
     """
 
     def __init__(
@@ -38,8 +35,8 @@ class Rewards:
         per_image = np.array([len(captions) for captions in references], np.int64)
         captions = Captions.of([caption for captions in references for caption in captions])
         self._index = NgramIndex(captions, per_image)
-        self._cider = (cider, CiderD(self._index)) if cider else None
-        self._bleu = (bleu, Bleu(self._index)) if bleu else None
+        self._weights = cider, bleu
+        self._cider = CiderD(self._index) if cider else None
 
     def __call__(self, samples: Sequence[Sequence[int]], images: Integers) -> Floats:
         """Return the reward of each sample, float64 [N].
@@ -49,21 +46,22 @@ class Rewards:
             images: Number of the training image of each, int64 [N].
         """
         table = self._index.count(Captions.of(samples))
+        cider, bleu = self._weights
         total = np.zeros(len(samples))
         if self._cider:
-            total += self._cider[0] * self._cider[1].score_each(table, images)
-        if self._bleu:
-            total += self._bleu[0] * _linear(self._bleu[1], table, images)
+            total += cider * self._cider.score_each(table, images)
+        if bleu:
+            total += bleu * _linear_bleu(bleu_counts(self._index, table, images))
         return total
 
 
-def _linear(bleu: Bleu, table: NgramTable, images: Integers) -> Floats:
+def _linear_bleu(counts: Integers) -> Floats:
     """Return the contribution of each caption to the logarithm of the corpus's BLEU-4, times the images. [N]
 
     The brevity penalty is per caption: the corpus's would let all become short together.
     """
-    counts = bleu.count(table, images)
+    correct, (length, reference) = counts[:ORDERS], counts[-2:]
     gain_of_order = 1.0 / (ORDERS * _PRECISION * _RATIO ** np.arange(ORDERS))
-    brevity = np.minimum(0.0, 1.0 - counts.reference / np.maximum(counts.length, 1))
-    gain: Floats = (gain_of_order @ counts.correct - counts.length) / _USUAL_LENGTH + brevity
+    brevity = np.minimum(0.0, 1.0 - reference / np.maximum(length, 1))
+    gain: Floats = (gain_of_order @ correct - length) / _USUAL_LENGTH + brevity
     return gain

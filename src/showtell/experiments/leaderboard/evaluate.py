@@ -14,7 +14,8 @@ from showtell.experiments.leaderboard.cache import EvaluationCache
 from showtell.experiments.leaderboard.entries import LeaderboardEntry, Model, distinct_names, open_entry
 from showtell.experiments.seeds import MeanStd, mean_std
 from showtell.metrics import Scorer
-from showtell.metrics.bootstrap import ScoreDelta, SegmentStats, paired_bootstrap
+from showtell.metrics.blocks import SegmentStats
+from showtell.metrics.bootstrap import ScoreDelta, paired_bootstrap
 from showtell.metrics.caption_stats import measure
 from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import note
