@@ -1,7 +1,7 @@
 """Measure everything and print one table.
 
-python -m benchmarks                                     # random weights, made-up pictures and captions
-python -m benchmarks --captioner runs/attention --data data/flickr8k --pictures photos/
+python -m benchmarks                                     # random weights, made-up images and captions
+python -m benchmarks --captioner runs/attention --data data/flickr8k --images photos/
 python -m benchmarks --only search --only training --quick
 python -m benchmarks --markdown benchmarks/results/FILE.json
 """
@@ -52,7 +52,7 @@ def main() -> None:
             captioner=options.captioner,
             encoder_weights=options.encoder_weights,
             data=options.data,
-            pictures=options.pictures,
+            images=options.images,
             references=options.references,
         )
         failed = [name for name in options.only or GROUPS if not _measured(name, setting, rows)]
@@ -64,7 +64,7 @@ def main() -> None:
         "made_up": {
             "captioner": options.captioner is None,
             "captions": options.data is None,
-            "pictures": options.pictures is None,
+            "images": options.images is None,
             "references": options.references is None,
         },
         "groups": options.only or list(GROUPS),
@@ -79,22 +79,22 @@ def main() -> None:
 
 
 def _measured(name: str, setting: Setting, rows: list[Row]) -> bool:
-    """Add the rows of a group, told on stderr as they come; return whether it came to its end."""
+    """Add the rows of a group, printed to stderr as they are measured; return whether all were."""
     started = time.monotonic()
     try:
         group: Group = importlib.import_module(f"benchmarks.{name}").measure
         for row in group(setting):
             rows.append(row)
             figure = "-" if row.figure is None else f"{row.figure:.2f}"
-            _tell(f"{name}: {row.work} | {row.against} | {figure} | {row.measured}")
+            _report(f"{name}: {row.work} | {row.against} | {figure} | {row.measured}")
     except Exception:  # an hour of other rows is not thrown away for one
         traceback.print_exc()
         return False
-    _tell(f"{name}: {time.monotonic() - started:.0f} s")
+    _report(f"{name}: {time.monotonic() - started:.0f} s")
     return True
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
@@ -104,11 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--only", action="append", choices=GROUPS, metavar="NAME", help=", ".join(GROUPS))
     parser.add_argument("--quick", action="store_true", help="fewer rounds of less: rough figures")
-    parser.add_argument("--full", action="store_true", help="growth up to a million pictures")
+    parser.add_argument("--full", action="store_true", help="growth up to a million images")
     parser.add_argument("--captioner", type=Path, help="a checkpoint or run; else one of random weights")
     parser.add_argument("--encoder-weights", type=Path, help="its encoder's weights")
     parser.add_argument("--data", type=Path, help="a prepared set; else captions are made up")
-    parser.add_argument("--pictures", type=Path, help="a folder of photographs; else noise like photographs")
+    parser.add_argument("--images", type=Path, help="a folder of photographs; else noise like photographs")
     parser.add_argument("--references", type=Path, help="captions to score against; else made up")
     parser.add_argument("--folder", type=Path, help="where temporary files go (some GB)")
     parser.add_argument("--results", type=Path, default=FOLDER, help="where the JSON goes")

@@ -55,7 +55,7 @@ def status(name: str) -> int:
     for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
         if line.startswith(f"{name}:"):
             return 1024 * int(line.split()[1])
-    raise RuntimeError(f"this system does not tell {name}; the benchmarks need Linux")
+    raise RuntimeError(f"this system does not report {name}; the benchmarks need Linux")
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ WORK = "caption JPEGs of {}, beam 3, batch 32"
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """Yield two rows for each size of picture."""
+    """Yield two rows for each size of image."""
     subject = open_subject(setting)
     encoder = subject.checkpoint.model.encoder
     assert encoder is not None
@@ -32,9 +32,9 @@ def measure(setting: Setting) -> Iterator[Row]:
             bare |= other_forms(encoder, batches, compiled=setting.full)
 
         def caption(paths: list[Path] = paths) -> None:
-            for told in subject.captioner.stream(paths, batch_size=BATCH, **subject.decoding):
-                if told.error is not None:
-                    raise RuntimeError(told.error)
+            for caption in subject.captioner.stream(paths, batch_size=BATCH, **subject.decoding):
+                if caption.error is not None:
+                    raise RuntimeError(caption.error)
 
         timings = take_turns({"captions": caption, **bare}, setting.rounds(3), warm_up=False)
         forms = {form: timing.median for form, timing in timings.items() if form != "captions"}
@@ -44,7 +44,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             "ours": "captions",
             "unit": "%",
             "count": count,
-            "of": "pictures",
+            "of": "images",
         }
         dtype = str(encoder.dtype).removeprefix("torch.")
         yield compare(

@@ -12,33 +12,33 @@ from benchmarks.apart import Memory
 from showtell.inference.captioner import Captioner
 
 BATCH = 32
-BEAMS = 3
+BEAM_SIZE = 3
 WORDS = 20
-"""Tokens of every caption, ours and theirs: as many as ``generate`` says unless told otherwise."""
+"""Tokens of every caption, ours and theirs: as many as ``generate`` says by default."""
 FIRST_WORDS = 3
-"""Of theirs, where their better batch is looked for and their memory measured, which more words could only raise.
+"""Of theirs, where their best batch is searched and their memory measured, which more words could only raise.
 On slow cores a whole caption of a batch takes a minute."""
 
 
-def caption(captioner: Captioner, pictures: list[Path]) -> None:
-    """Caption pictures as both are measured."""
-    captioner.caption(pictures, batch_size=BATCH, beam_size=BEAMS, min_tokens=WORDS, max_tokens=WORDS)
+def caption(captioner: Captioner, images: list[Path]) -> None:
+    """Caption images as both are measured."""
+    captioner.caption(images, batch_size=BATCH, beam_size=BEAM_SIZE, min_tokens=WORDS, max_tokens=WORDS)
 
 
-def of_ours(path: str, weights: str | None, pictures: list[str]) -> dict[str, Any]:
+def of_ours(path: str, weights: str | None, images: list[str]) -> dict[str, Any]:
     """Load a captioner and caption; return the peaks of this process from then on, in bytes."""
     captioner = Captioner.load(path, encoder_weights=weights)
     with Memory().watched() as memory:
-        caption(captioner, [Path(picture) for picture in pictures])
+        caption(captioner, [Path(image) for image in images])
     return {"peak": memory.peak, "anonymous": memory.anonymous}
 
 
-def of_theirs(name: str, batch: int, pictures: list[str]) -> dict[str, Any]:
+def of_theirs(name: str, batch: int, images: list[str]) -> dict[str, Any]:
     """The same with the first words of one of Hugging Face's."""
     from benchmarks.rivals.hugging_face import HuggingFace
 
     rival = HuggingFace(name)
-    paths = [Path(picture) for picture in pictures]
+    paths = [Path(image) for image in images]
     with Memory().watched() as memory:
-        rival.caption(paths, batch=batch, beam_size=BEAMS, words=FIRST_WORDS)
+        rival.caption(paths, batch=batch, beam_size=BEAM_SIZE, words=FIRST_WORDS)
     return {"peak": memory.peak, "anonymous": memory.anonymous}

@@ -18,12 +18,12 @@ SHOWTELL = (sys.executable, "-m", "showtell")
 def measure(setting: Setting) -> Iterator[Row]:
     """Yield the first caption with torch and with ONNX Runtime, and the help."""
     checkpoint = setting.captioner or random_checkpoint(setting.folder)
-    picture = str(jpeg_files(setting, SMALL, 1)[0])
+    image = str(jpeg_files(setting, SMALL, 1)[0])
     weights = ["--encoder-weights", str(setting.encoder_weights)] if setting.encoder_weights else []
     rounds = setting.rounds(3)
     timings = take_turns(
         {
-            "first caption": partial(_run, *SHOWTELL, "caption", str(checkpoint), picture, *weights),
+            "first caption": partial(_run, *SHOWTELL, "caption", str(checkpoint), image, *weights),
             "import torch": partial(_run, sys.executable, "-c", "import torch"),
             "help": partial(_run, *SHOWTELL, "--help"),
         },
@@ -45,7 +45,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         export = exported(setting, int8=False)
         both = take_turns(
             {
-                "first caption": partial(_run, *SHOWTELL, "caption", str(export), picture),
+                "first caption": partial(_run, *SHOWTELL, "caption", str(export), image),
                 "import onnxruntime": partial(_run, sys.executable, "-c", "import onnxruntime"),
             },
             rounds,
@@ -76,7 +76,7 @@ def _run(*command: str) -> None:
     """Run a command to its end.
 
     Raises:
-        RuntimeError: it failed; tells what it said.
+        RuntimeError: it failed; the message has its output.
     """
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     if done.returncode:

@@ -24,9 +24,9 @@ BATCH = 32
 
 
 def prepared_batches(encoder: Encoder, paths: Sequence[Path]) -> list[Tensor]:
-    """Return normalised pictures float [P, 3, S, S] as the network takes them, in batches of 32."""
-    pictures = [preprocess_image(load_image(path), encoder.preprocessing) for path in paths]
-    chunks = (pictures[start : start + BATCH] for start in range(0, len(pictures), BATCH))
+    """Return normalized images float [P, 3, S, S] as the network takes them, in batches of 32."""
+    images = [preprocess_image(load_image(path), encoder.preprocessing) for path in paths]
+    chunks = (images[start : start + BATCH] for start in range(0, len(images), BATCH))
     return [encoder.normalize(torch.from_numpy(np.stack(chunk))) for chunk in chunks]
 
 
@@ -37,16 +37,16 @@ def plain_network(encoder: Encoder) -> nn.Module:
 
 
 def passes(network: Callable[[Tensor], Any], batches: Sequence[Tensor]) -> Work:
-    """Return the work of looking at all batches."""
+    """Return the work of encoding all batches."""
 
-    def look() -> None:
+    def encode() -> None:
         with torch.inference_mode():
             for batch in batches:
                 network(batch)
         if batches[0].is_cuda:
             torch.cuda.synchronize()
 
-    return look
+    return encode
 
 
 def other_forms(encoder: Encoder, batches: Sequence[Tensor], *, compiled: bool) -> dict[str, Work]:
@@ -72,14 +72,14 @@ def _openvino(plain: nn.Module, batches: Sequence[Tensor]) -> Work:
         hints["INFERENCE_PRECISION_HINT"] = "bf16"
     network = openvino.compile_model(model, "CPU", hints)
 
-    def look() -> None:
+    def encode() -> None:
         # Several requests at once: its fastest way.
         queue = openvino.AsyncInferQueue(network)
         for batch in precise:
             queue.start_async(batch)
         queue.wait_all()
 
-    return look
+    return encode
 
 
 def _in_float32(network: nn.Module) -> nn.Module:

@@ -1,8 +1,8 @@
-"""How much kept features tell of the words that people use: a linear map, fitted in closed form.
+"""How well cached features predict the words that people use: a linear map, fitted in closed form.
 
     python -m benchmarks.feature_probe --data data/flickr8k data/flickr8k-features/resnet50-*
 
-Kernel ridge regression from a picture's pooled vector (of length 1) to the share of its captions that name each
+Kernel ridge regression from an image's pooled vector (of length 1) to the share of its captions that name each
 common word. It takes seconds where a training takes an hour, and says whether other features are worth that hour.
 """
 
@@ -24,12 +24,12 @@ from showtell.system.console import text_table
 
 Floats = npt.NDArray[np.float32]
 
-LEAST_PICTURES = 30
+MIN_IMAGES = 30
 MOST_WORDS = 600
 NAMED_BY = 0.35
-"""The share of a picture's captions that must name a word for it to count as there."""
+"""The share of an image's captions that must name a word for it to count as there."""
 
-COLOURS = frozenset(
+COLORS = frozenset(
     ["black", "white", "red", "blue", "brown", "green", "yellow", "pink", "orange", "purple", "gray", "grey"]
 )
 _FUNCTION_WORDS = """
@@ -38,11 +38,11 @@ has some he she they him them be there or who 's
 """
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
 RIDGES = (1.0, 2.0, 4.0, 8.0)
-"""Added to the kernel, whose diagonal is about 1; the best of them on the judged photographs is told."""
+"""Added to the kernel, whose diagonal is about 1; the best of them on the evaluated photographs is reported."""
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Print a table: for each cache, and for the mean of the kernels of those joined by ``+``, what it tells."""
+    """Print a table: for each cache, and for the mean of the kernels of those joined by ``+``."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -52,25 +52,25 @@ def main(arguments: list[str] | None = None) -> None:
     prepared = PreparedSet.load(options.data)
     train, dev = prepared.split_rows("train"), prepared.split_rows("dev")
     words, named = count_words(prepared, train, np.concatenate((train, dev)))
-    rows = [["features", "R2", "mAP", "mAP of colours"]]
+    rows = [["features", "R2", "mAP", "mAP of colors"]]
     for names in options.caches:
         kernels = [pooled_kernel(Path(name), train, dev) for name in names.split("+")]
-        told, precision, colours = judge(np.mean(kernels, axis=0), named, len(train), words)
-        rows.append([names, f"{100 * told:.2f}", f"{100 * precision:.2f}", f"{100 * colours:.2f}"])
+        explained, precision, colors = evaluate(np.mean(kernels, axis=0), named, len(train), words)
+        rows.append([names, f"{100 * explained:.2f}", f"{100 * precision:.2f}", f"{100 * colors:.2f}"])
     print(text_table(rows, left=1))
 
 
 def count_words(
     prepared: PreparedSet, train: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
 ) -> tuple[list[str], Floats]:
-    """Return the content words [W] of enough training pictures, and the share of captions that name each [N, W]."""
-    said = [[set(tokens) for tokens in tokenize(prepared.captions(int(row)))] for row in rows]
-    pictures = Counter(word for captions in said[: len(train)] for word in set().union(*captions))
-    frequent = [word for word, count in pictures.most_common() if count >= LEAST_PICTURES]
+    """Return the content words [W] of enough training images, and the share of captions that name each [N, W]."""
+    tokens_of_captions = [[set(tokens) for tokens in tokenize(prepared.captions(int(row)))] for row in rows]
+    images = Counter(word for captions in tokens_of_captions[: len(train)] for word in set().union(*captions))
+    frequent = [word for word, count in images.most_common() if count >= MIN_IMAGES]
     words = [word for word in frequent if word not in FUNCTION_WORDS][:MOST_WORDS]
     place = {word: number for number, word in enumerate(words)}
     named = np.zeros((len(rows), len(words)), np.float32)
-    for row, captions in zip(named, said, strict=True):
+    for row, captions in zip(named, tokens_of_captions, strict=True):
         for caption in captions:
             for word in caption & place.keys():
                 row[place[word]] += 1 / len(captions)
@@ -84,7 +84,7 @@ def pooled_kernel(cache: Path, train: npt.NDArray[np.int64], dev: npt.NDArray[np
     kept = FeatureCache(cache, manifest, read_bitmap(cache, manifest))
     if not kept.done[rows].all():
         raise DataError(
-            f"{cache} cannot be judged", found="pictures without features", expected="both splits"
+            f"{cache} cannot be evaluated", found="images without features", expected="both splits"
         )
     vectors = kept.pooled[rows].astype(np.float32)  # [N, D]
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -94,25 +94,25 @@ def pooled_kernel(cache: Path, train: npt.NDArray[np.int64], dev: npt.NDArray[np
     return scaled
 
 
-def judge(kernel: Floats, named: Floats, count: int, words: list[str]) -> tuple[float, float, float]:
-    """Return explained variance, and mean average precision of words and of colours, on rows after ``count``."""
-    seen, mean = named[:count], named[:count].mean(axis=0)
-    judged = named[count:]
-    colours = [number for number, word in enumerate(words) if word in COLOURS]
+def evaluate(kernel: Floats, named: Floats, count: int, words: list[str]) -> tuple[float, float, float]:
+    """Return explained variance, and mean average precision of words and of colors, on rows after ``count``."""
+    fitted, mean = named[:count], named[:count].mean(axis=0)
+    targets = named[count:]
+    colors = [number for number, word in enumerate(words) if word in COLORS]
     found = []
     for ridge in RIDGES:
         weights = np.linalg.solve(
-            kernel[:count, :count] + ridge * np.eye(count, dtype=np.float32), seen - mean
+            kernel[:count, :count] + ridge * np.eye(count, dtype=np.float32), fitted - mean
         )
         guessed = kernel[count:, :count] @ weights + mean  # [M, W]
-        told = 1 - ((guessed - judged) ** 2).sum() / ((judged - mean) ** 2).sum()
-        each = average_precision(guessed, judged >= NAMED_BY)
-        found.append((float(told), float(np.nanmean(each)), float(np.nanmean(each[colours]))))
+        explained = 1 - ((guessed - targets) ** 2).sum() / ((targets - mean) ** 2).sum()
+        each = average_precision(guessed, targets >= NAMED_BY)
+        found.append((float(explained), float(np.nanmean(each)), float(np.nanmean(each[colors]))))
     return max(found)
 
 
 def average_precision(scores: Floats, there: npt.NDArray[np.bool_]) -> Floats:
-    """Return the average precision of each word [W] over pictures ranked by score [M, W]; NaN if never there."""
+    """Return the average precision of each word [W] over images ranked by score [M, W]; NaN if never there."""
     order = np.argsort(-scores, axis=0)
     hits = np.take_along_axis(there, order, axis=0)
     precision = hits.cumsum(axis=0) / np.arange(1, len(hits) + 1)[:, None]

@@ -1,4 +1,4 @@
-"""Features from files on the disk to features on the disk, against the network alone on the same pictures."""
+"""Features from files on the disk to features on the disk, against the network alone on the same images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         extract_features(prepared, encoder, directory, batch_size=BATCH, rows=rows)
         shutil.rmtree(directory)
 
-    console.stderr.quiet = True  # or every round would tell what a cache takes
+    console.stderr.quiet = True  # or every round would report the size of its cache
     rounds = setting.rounds(3)
     for _ in range(rounds):
         lay_out()
@@ -63,12 +63,12 @@ def measure(setting: Setting) -> Iterator[Row]:
             target=0.9,
             unit="%",
             count=len(rows),
-            of="pictures",
+            of="images",
         )
 
 
 def _photographs(setting: Setting, count: int) -> PreparedSet:
-    """Return a prepared set of JPEGs of 640×480; the same photograph stands in it under several names."""
+    """Return a prepared set of JPEGs of 640×480; the same photographs occur in it under several names."""
     source = setting.folder / "features"
     source.mkdir()
     lines = []

@@ -1,8 +1,8 @@
-"""Time and memory as a set grows twofold, to twenty thousand pictures, or with ``--full`` to a million.
+"""Time and memory as a set doubles, to twenty thousand images, or with ``--full`` to a million.
 
 Pictures are tiny and networks too, so that what is measured is what the package does around them; each size of each
-work has a process of its own. Memory is judged by the process's anonymous pages: those of mapped files do not count,
-for the kernel takes them back when it needs them; the row tells both.
+work has a process of its own. Memory is the anonymous pages of the process: those of mapped files do not count, since
+the kernel takes them back when it needs them; the row has both.
 """
 
 from __future__ import annotations
@@ -29,31 +29,31 @@ SIDE = 32
 def measure(setting: Setting) -> Iterator[Row]:
     """Yield for each work how time and memory grow from a smaller to the largest size."""
     sizes = FULL if setting.full else QUICK if setting.quick else USUAL
-    told: dict[str, dict[int, dict[str, float]]] = {work: {} for work in WORKS}
+    measured: dict[str, dict[int, dict[str, float]]] = {work: {} for work in WORKS}
     for count in sizes:
         folder = setting.folder / f"growth-{count}"
         folder.mkdir()
-        _write_pictures(folder / "pictures", count)
+        _write_images(folder / "images", count)
         # Not where scoring is measured: its process would hold all captions for nothing.
         with (folder / "candidates.jsonl").open("w", encoding="utf-8") as file:
             for key, text in _captions(count).candidates.items():
                 file.write(json.dumps({"image": f"{key}.jpg", "caption": text}) + "\n")
         for work in WORKS:
-            told[work][count] = apart("benchmarks.growth:run", work=work, folder=str(folder), count=count)
+            measured[work][count] = apart("benchmarks.growth:run", work=work, folder=str(folder), count=count)
     most = sizes[-1]
     before = COMPARED[most]
     for work in WORKS:
-        small, large = told[work][before], told[work][most]
+        small, large = measured[work][before], measured[work][most]
         growth = (large["seconds"] / most) / (small["seconds"] / before)
-        name, against = f"{work} of {most:,} pictures", f"of {before:,}"
+        name, against = f"{work} of {most:,} images", f"of {before:,}"
         yield Row(
-            f"{name}, time of a picture",
+            f"{name}, time of an image",
             against,
             growth,
             1.2,
             at_most=True,
             measured=f"{1e6 * large['seconds'] / most:.0f} against {1e6 * small['seconds'] / before:.0f} µs",
-            details={"sizes": told[work]},
+            details={"sizes": measured[work]},
         )
         yield Row(
             f"{name}, more memory, of {EXTRA_BYTES / 1e6:.0f} MB",
@@ -64,7 +64,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             at_most=True,
             measured=f"{large['memory'] / 1e6:.0f} against {small['memory'] / 1e6:.0f} MB anonymous, "
             f"with mapped files {large['peak'] / 1e6:.0f} against {small['peak'] / 1e6:.0f} MB",
-            details={"sizes": told[work]},
+            details={"sizes": measured[work]},
         )
 
 
@@ -81,7 +81,7 @@ def run(work: str, folder: str, count: int) -> dict[str, float]:
 def _prepare(folder: Path, count: int) -> Any:
     from showtell.data.prepared import prepare
 
-    return lambda: prepare(folder / "pictures" / "captions.jsonl", folder / "set")
+    return lambda: prepare(folder / "images" / "captions.jsonl", folder / "set")
 
 
 def _features(folder: Path, count: int) -> Any:
@@ -121,13 +121,13 @@ def _caption(folder: Path, count: int) -> Any:
 
     captioner = Captioner.load(_tiny_checkpoint(folder), device="cpu")
     out = folder / "captions.tsv"
-    return lambda: caption_files(captioner, [folder / "pictures"], output=out, batch_size=64)
+    return lambda: caption_files(captioner, [folder / "images"], output=out, batch_size=64)
 
 
 def _score(folder: Path, count: int) -> Any:
     from showtell.metrics.score_files import score_files
 
-    return lambda: score_files(folder / "pictures" / "captions.jsonl", folder / "candidates.jsonl")
+    return lambda: score_files(folder / "images" / "captions.jsonl", folder / "candidates.jsonl")
 
 
 _WORKS = {
@@ -146,7 +146,7 @@ def _captions(count: int) -> Any:
     return made_up_corpus(count, references=REFERENCES)
 
 
-def _write_pictures(folder: Path, count: int) -> None:
+def _write_images(folder: Path, count: int) -> None:
     """Write tiny JPEGs, different ones by a comment in each, and their captions beside them."""
     from PIL import Image
 

@@ -34,7 +34,7 @@ class Setting:
         captioner: A checkpoint; None: one of random weights.
         encoder_weights: Its encoder's weights, where they are not in it.
         data: A prepared set with real captions; None: made up.
-        pictures: A folder of photographs that files of real sizes are made of; None: noise like photographs.
+        images: A folder of photographs that files of real sizes are made of; None: noise like photographs.
         references: A file of captions as `showtell score` reads them; None: made up.
     """
 
@@ -44,7 +44,7 @@ class Setting:
     captioner: Path | None = None
     encoder_weights: Path | None = None
     data: Path | None = None
-    pictures: Path | None = None
+    images: Path | None = None
     references: Path | None = None
 
     def rounds(self, usual: int) -> int:
@@ -123,9 +123,9 @@ class Row:
         work: What is done.
         against: What it is compared with.
         figure: What came out; None where it could not be measured.
-        target: What it shall reach.
+        target: The figure to reach.
         unit: Of both: times, per cent (of 1.0), seconds, points.
-        at_most: The figure shall not be above the target; else not below.
+        at_most: Whether the target is an upper bound; else a lower one.
         measured: Seconds and rates, in words; why, where nothing was measured.
         details: All that was measured, for the results.
     """
@@ -165,7 +165,7 @@ def compare(
     of: str = "",
     **details: Any,
 ) -> Row:
-    """Return the row that tells how our seconds and theirs compare.
+    """Return the row that compares our seconds with theirs.
 
     Args:
         work: What is done.
@@ -176,8 +176,8 @@ def compare(
         target: Theirs over ours at least, or (``at_most``) ours over theirs at most.
         at_most: Which of the two.
         unit: Of the figure.
-        count: How many of something both do; 0: tell seconds.
-        of: Of what ("pictures").
+        count: How many of something both do; 0: report seconds.
+        of: Of what ("images").
         details: More for the results.
     """
     one, other = (timings[theirs], timings[ours]) if at_most else (timings[ours], timings[theirs])
@@ -211,7 +211,7 @@ def apart(function: str, **arguments: Any) -> dict[str, Any]:
         arguments: JSON values.
 
     Raises:
-        RuntimeError: the process failed; tells the end of what it said.
+        RuntimeError: the process failed; the message has the end of its output.
     """
     command = [sys.executable, "-m", "benchmarks.apart", function, json.dumps(arguments)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)

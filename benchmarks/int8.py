@@ -35,16 +35,16 @@ def measure(setting: Setting) -> Iterator[Row]:
     paths, options = jpeg_files(setting, SMALL, count), decoding(setting)
 
     def caption(captioner: Captioner) -> None:
-        for told in captioner.stream(paths, batch_size=BATCH, **options):
-            if told.error is not None:
-                raise RuntimeError(told.error)
+        for captions in captioner.stream(paths, batch_size=BATCH, **options):
+            if captions.error is not None:
+                raise RuntimeError(captions.error)
 
     timings = take_turns(
         {"INT8": lambda: caption(onnx_side), dtype: lambda: caption(torch_side)},
         setting.rounds(3),
         warm_up=False,
     )
-    yield compare(work, against, timings, ours="INT8", theirs=dtype, target=1.0, count=count, of="pictures")
+    yield compare(work, against, timings, ours="INT8", theirs=dtype, target=1.0, count=count, of="images")
     if setting.captioner is None or setting.data is None:
         why = "random weights lose nothing; name --captioner and --data"
         yield skipped(loss, dtype, 0.5, why, unit="points", at_most=True)
@@ -61,8 +61,8 @@ def _loss(
     references = {prepared.key(row): prepared.captions(row) for row in rows}
     scored = []
     for captioner in (torch_side, onnx_side):
-        told = captioner.caption([prepared.image_path(row) for row in rows])
-        candidates = {prepared.key(row): one.text for row, one in zip(rows, told, strict=True)}
+        captions = captioner.caption([prepared.image_path(row) for row in rows])
+        candidates = {prepared.key(row): one.text for row, one in zip(rows, captions, strict=True)}
         scored.append({name: 100 * value for name, value in evaluate(references, candidates).values.items()})
     before, after = (scores["CIDEr-D"] for scores in scored)
     return Row(
@@ -81,15 +81,15 @@ def exported(setting: Setting, *, int8: bool) -> Path:
     """Return the export of the captioner that is measured; made once.
 
     Raises:
-        RuntimeError: ``showtell export`` failed; tells what it said.
+        RuntimeError: ``showtell export`` failed; the message has its output.
     """
     directory = setting.folder / ("export-int8" if int8 else "export")
     if not directory.exists():
         checkpoint = setting.captioner or random_checkpoint(setting.folder)
         command = [sys.executable, "-m", "showtell", "export", str(checkpoint), "-o", str(directory)]
-        # On pictures like those that it will see: the development photographs, or those whose speed is measured.
-        seen = setting.data or jpeg_files(setting, SMALL, 1)[0].parent
-        command += ["--int8", "--calibrate", str(seen)] if int8 else []
+        # On images like those that it will see: the development photographs, or those whose speed is measured.
+        calibration = setting.data or jpeg_files(setting, SMALL, 1)[0].parent
+        command += ["--int8", "--calibrate", str(calibration)] if int8 else []
         command += ["--encoder-weights", str(setting.encoder_weights)] if setting.encoder_weights else []
         done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         if done.returncode:

@@ -49,7 +49,7 @@ class Subject:
         path: Its checkpoint.
         checkpoint: Loaded.
         captioner: The same behind the facade.
-        decoding: Options that make captions as long as they shall be; none for a trained captioner.
+        decoding: Options that make captions of a fixed length; none for a trained captioner.
     """
 
     path: Path
@@ -124,7 +124,7 @@ def jpeg_files(setting: Setting, size: tuple[int, int], count: int) -> list[Path
     folder = setting.folder / f"{size[0]}x{size[1]}"
     if not folder.exists():
         folder.mkdir()
-        _write_jpegs(folder, _photographs(setting.pictures, DISTINCT[size]), size)
+        _write_jpegs(folder, _photographs(setting.images, DISTINCT[size]), size)
     paths = sorted(folder.iterdir())
     return list(itertools.islice(itertools.cycle(paths), count))
 
@@ -166,14 +166,14 @@ def _noise_like_a_photograph(seed: int) -> Image.Image:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Captions of pictures: five references each, and one candidate."""
+    """Captions of images: five references each, and one candidate."""
 
     references: dict[str, list[str]]
     candidates: dict[str, str]
 
 
-def made_up_corpus(pictures: int, *, references: int = 5, seed: int = 0) -> Corpus:
-    """Return captions whose words are as unevenly common as in English and shared within a picture.
+def made_up_corpus(images: int, *, references: int = 5, seed: int = 0) -> Corpus:
+    """Return captions whose words are as unevenly common as in English and shared within an image.
 
     A capital at the start, a full stop at the end, now and then a comma, a genitive or a hyphen: the tokenizer has
     the usual work.
@@ -181,30 +181,28 @@ def made_up_corpus(pictures: int, *, references: int = 5, seed: int = 0) -> Corp
     generator = np.random.default_rng(seed)
     words = np.array(made_up_words(8_000))
     each = references + 1
-    lengths = np.clip(generator.normal(10.5, 2.5, pictures * each), 5, 24).astype(np.int64)
+    lengths = np.clip(generator.normal(10.5, 2.5, images * each), 5, 24).astype(np.int64)
     ends = np.cumsum(lengths)
-    picture = np.repeat(np.arange(pictures * each) // each, lengths)  # [words said]
-    common = words[generator.choice(COMMON, len(picture), p=_zipf(COMMON))]
-    topics = words[
-        COMMON + generator.choice(len(words) - COMMON, (pictures, 14), p=_zipf(len(words) - COMMON))
-    ]
-    special = topics[picture, np.minimum(generator.geometric(0.2, len(picture)) - 1, 13)]
-    said = np.where(generator.random(len(picture)) < 0.55, common, special).tolist()
+    image = np.repeat(np.arange(images * each) // each, lengths)  # [words]
+    common = words[generator.choice(COMMON, len(image), p=_zipf(COMMON))]
+    topics = words[COMMON + generator.choice(len(words) - COMMON, (images, 14), p=_zipf(len(words) - COMMON))]
+    special = topics[image, np.minimum(generator.geometric(0.2, len(image)) - 1, 13)]
+    chosen = np.where(generator.random(len(image)) < 0.55, common, special).tolist()
     marks, stops = (
         generator.integers(8, size=len(ends)).tolist(),
         generator.integers(3, size=len(ends)).tolist(),
     )
     captions = []
     for length, end, mark, stop in zip(lengths.tolist(), ends.tolist(), marks, stops, strict=True):
-        caption = said[end - length : end]
+        caption = chosen[end - length : end]
         caption[2] += ("", "", "", "", ",", "'s", "-up", "")[mark]
         captions.append(" ".join(caption).capitalize() + (" .", ".", "")[stop])
     return Corpus(
-        {str(row): captions[row * each : row * each + references] for row in range(pictures)},
-        {str(row): captions[row * each + references] for row in range(pictures)},
+        {str(row): captions[row * each : row * each + references] for row in range(images)},
+        {str(row): captions[row * each + references] for row in range(images)},
     )
 
 
 def _zipf(count: int) -> npt.NDArray[np.float64]:
-    shares = 1.0 / np.arange(1, count + 1)
-    return shares / shares.sum()
+    weights = 1.0 / np.arange(1, count + 1)
+    return weights / weights.sum()

@@ -39,7 +39,7 @@ def table(results: dict[str, Any]) -> str:
 
 
 def markdown(results: dict[str, Any]) -> str:
-    """Return the table as Markdown, to stand in the README."""
+    """Return the table as Markdown."""
     lines = [COLUMNS, ("---", "---", "--:", "--:", ":-:", "---"), *_cells(results["rows"])]
     rows = ["| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines]
     return "\n".join([*rows, "", _made_on(results)])

@@ -12,13 +12,13 @@ from benchmarks.rivals import coco_caption
 from showtell.metrics.ptb_tokenizer import tokenize
 from showtell.metrics.reward import Rewards
 
-PICTURES, SAMPLES, TRAINED = 64, 5, 6_000
+NUM_IMAGES, SAMPLES, TRAINED = 64, 5, 6_000
 SAME = 1e-9
 
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Yield the comparison, after a check that both say the same where document frequencies are the same."""
-    work, against = f"CIDEr-D reward of {PICTURES} × {SAMPLES} samples", "pycocoevalcap's CIDEr-D"
+    work, against = f"CIDEr-D reward of {NUM_IMAGES} × {SAMPLES} samples", "pycocoevalcap's CIDEr-D"
     why = coco_caption.missing(java=False)
     if why:
         yield skipped(work, against, 20.0, why)
@@ -26,27 +26,27 @@ def measure(setting: Setting) -> Iterator[Row]:
     corpus = made_up_corpus(setting.size(TRAINED, 600))
     references = [tokenize(texts) for texts in corpus.references.values()]
     texts = [[" ".join(tokens) for tokens in captions] for captions in references]
-    pictures = np.repeat(np.arange(PICTURES), SAMPLES)
+    images = np.repeat(np.arange(NUM_IMAGES), SAMPLES)
     samples = [
         tokens
-        for captions in list(made_up_corpus(PICTURES, seed=1).references.values())
+        for captions in list(made_up_corpus(NUM_IMAGES, seed=1).references.values())
         for tokens in tokenize(captions)
     ]
-    said = [" ".join(tokens) for tokens in samples]
-    # One sample a picture: that many pictures are what pycocoevalcap then counts.
+    sampled = [" ".join(tokens) for tokens in samples]
+    # One sample an image: that many images are what pycocoevalcap then counts.
     numbers: dict[str, int] = {}
     known = [[_numbered(tokens, numbers) for tokens in captions] for captions in references]
     drawn = [_numbered(tokens, numbers) for tokens in samples]
-    alone = Rewards(known[:PICTURES])(drawn[::SAMPLES], np.arange(PICTURES))
-    theirs = coco_caption.cider_of_samples(texts, said[::SAMPLES], range(PICTURES))
+    alone = Rewards(known[:NUM_IMAGES])(drawn[::SAMPLES], np.arange(NUM_IMAGES))
+    theirs = coco_caption.cider_of_samples(texts, sampled[::SAMPLES], range(NUM_IMAGES))
     difference = float(np.abs(alone - theirs).max())
     if difference > SAME:
         raise RuntimeError(f"the rewards differ by {difference}")
     rewards = Rewards(known)
     timings = take_turns(
         {
-            "ours": lambda: rewards(drawn, pictures),
-            "pycocoevalcap": lambda: coco_caption.cider_of_samples(texts, said, pictures.tolist()),
+            "ours": lambda: rewards(drawn, images),
+            "pycocoevalcap": lambda: coco_caption.cider_of_samples(texts, sampled, images.tolist()),
         },
         setting.rounds(9),
     )

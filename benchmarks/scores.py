@@ -1,4 +1,4 @@
-"""BLEU, ROUGE-L and CIDEr-D with tokenisation, against ``pycocoevalcap`` and its Java tokenizer."""
+"""BLEU, ROUGE-L and CIDEr-D with tokenization, against ``pycocoevalcap`` and its Java tokenizer."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def measure(setting: Setting) -> Iterator[Row]:
     ours: dict[int, Timing] = {}
     for count, rounds in ((few, 3), (many, 1)):
         corpus = _corpus(setting, count)
-        work = f"BLEU, ROUGE-L, CIDEr-D of {count:,} pictures, tokenisation included"
+        work = f"BLEU, ROUGE-L, CIDEr-D of {count:,} images, tokenization included"
         against = "pycocoevalcap with its Java tokenizer"
         why = coco_caption.missing()
-        told: dict[str, dict[str, float]] = {}
-        works = {"ours": partial(_score, corpus, told)}
+        scores: dict[str, dict[str, float]] = {}
+        works = {"ours": partial(_score, corpus, scores)}
         if not why:
-            works["pycocoevalcap"] = partial(_score_theirs, corpus, told)
+            works["pycocoevalcap"] = partial(_score_theirs, corpus, scores)
         timings = take_turns(works, setting.rounds(rounds), warm_up=False)
         if why:
             yield skipped(work, against, 5.0, why)
@@ -42,12 +42,12 @@ def measure(setting: Setting) -> Iterator[Row]:
                 ours="ours",
                 theirs="pycocoevalcap",
                 target=5.0,
-                largest_difference=_difference(told),
+                largest_difference=_difference(scores),
             )
         ours[count] = timings["ours"]
     growth = ours[few].ratio(Timing(ours[many].rounds * len(ours[few].rounds))) / (many / few)
     yield Row(
-        f"the same, {many:,} pictures",
+        f"the same, {many:,} images",
         f"{many // few} times the time of {few:,}",
         growth,
         1.2,
@@ -56,21 +56,21 @@ def measure(setting: Setting) -> Iterator[Row]:
     )
 
 
-def _score(corpus: Corpus, told: dict[str, dict[str, float]]) -> None:
-    told["ours"] = evaluate(corpus.references, corpus.candidates).values
+def _score(corpus: Corpus, scores: dict[str, dict[str, float]]) -> None:
+    scores["ours"] = evaluate(corpus.references, corpus.candidates).values
 
 
-def _score_theirs(corpus: Corpus, told: dict[str, dict[str, float]]) -> None:
-    told["pycocoevalcap"] = coco_caption.scores(corpus.references, corpus.candidates)
+def _score_theirs(corpus: Corpus, scores: dict[str, dict[str, float]]) -> None:
+    scores["pycocoevalcap"] = coco_caption.scores(corpus.references, corpus.candidates)
 
 
-def _difference(told: dict[str, dict[str, float]]) -> float:
+def _difference(scores: dict[str, dict[str, float]]) -> float:
     """Return the largest difference between our scores and theirs.
 
     Raises:
         RuntimeError: they differ.
     """
-    ours, theirs = told["ours"], told["pycocoevalcap"]
+    ours, theirs = scores["ours"], scores["pycocoevalcap"]
     difference = max(abs(ours[name] - theirs[name]) for name in theirs)
     if difference > SAME:
         raise RuntimeError(f"the scores differ by {difference}: ours {ours}, pycocoevalcap's {theirs}")
@@ -84,7 +84,7 @@ def _corpus(setting: Setting, count: int) -> Corpus:
     keys = list(given)
     references, candidates = {}, {}
     for number in range(count):
-        # One of a picture's captions plays the candidate, another one each time the pictures come round again.
+        # One of an image's captions plays the candidate, another one each time the images come round again.
         key, turn = keys[number % len(keys)], number // len(keys)
         texts = list(given[key])
         candidates[f"{number}"] = texts.pop(turn % len(texts))

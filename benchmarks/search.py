@@ -1,4 +1,4 @@
-"""Beam search alone: 32 pictures, 5 beam_size, 20 words, a vocabulary of 10,000."""
+"""Beam search alone: 32 images, beam size 5, 20 words, a vocabulary of 10,000."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.generation import SpecialTokens, search
 
-PICTURES, BEAMS, WORDS = 32, 5, 20
+NUM_IMAGES, BEAM_SIZE, WORDS = 32, 5, 20
 REGIONS, WIDTH = 49, 2048
 SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 
 
 def measure(setting: Setting) -> Iterator[Row]:
-    """Yield beam search against greedy search and against loops over pictures."""
+    """Yield beam search against greedy search and against loops over images."""
     torch.manual_seed(0)
     decoder = build_decoder(AttentionSpec(), vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).eval()
-    regions = torch.rand(PICTURES, REGIONS, WIDTH)
-    features = Features(regions, regions.mean(1), torch.ones(PICTURES, REGIONS, dtype=torch.bool))
+    regions = torch.rand(NUM_IMAGES, REGIONS, WIDTH)
+    features = Features(regions, regions.mean(1), torch.ones(NUM_IMAGES, REGIONS, dtype=torch.bool))
     length = {"min_tokens": WORDS, "max_tokens": WORDS}
 
     def ours(options: DecodingOptions) -> None:
@@ -34,34 +34,34 @@ def measure(setting: Setting) -> Iterator[Row]:
 
     def loop(rival) -> None:  # type: ignore[no-untyped-def]
         with torch.inference_mode():
-            rival(decoder, features, SPECIALS, beam_size=BEAMS, **length)
+            rival(decoder, features, SPECIALS, beam_size=BEAM_SIZE, **length)
 
     timings = take_turns(
         {
-            "beam search": lambda: ours(DecodingOptions(beam_size=BEAMS, **length)),
+            "beam search": lambda: ours(DecodingOptions(beam_size=BEAM_SIZE, **length)),
             "greedy": lambda: ours(DecodingOptions(method="greedy", **length)),
         },
         setting.rounds(5),
     )
-    work = f"beam search, {PICTURES} pictures × {BEAMS} beam_size × {WORDS} words, vocabulary 10,000"
+    work = f"beam search, {NUM_IMAGES} images × {BEAM_SIZE} beams × {WORDS} words, vocabulary 10,000"
     yield compare(
         work, "greedy search", timings, ours="beam search", theirs="greedy", target=5.0, at_most=True
     )
     timings = take_turns(
         {
-            "beam search": lambda: ours(DecodingOptions(beam_size=BEAMS, **length)),
+            "beam search": lambda: ours(DecodingOptions(beam_size=BEAM_SIZE, **length)),
             "a loop with lists": lambda: loop(list_beam),
         },
         setting.rounds(2),
         warm_up=False,
     )
-    told = timings["a loop with lists"].median / seconds_of(lambda: loop(batched_beam))
+    speedup = timings["a loop with lists"].median / seconds_of(lambda: loop(batched_beam))
     yield compare(
         work,
-        "a loop over pictures with lists",
+        "a loop over images with lists",
         timings,
         ours="beam search",
         theirs="a loop with lists",
         target=20.0,
-        lists_over_batched=told,
+        lists_over_batched=speedup,
     )

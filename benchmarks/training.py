@@ -30,14 +30,14 @@ from showtell.training.objectives.losses import build_objective
 from showtell.training.train_step import TrainStep
 from showtell.training.trainer_state import build_trainer_state
 
-PICTURES, REGIONS, WIDTH = 256, 49, 2048
+NUM_IMAGES, REGIONS, WIDTH = 256, 49, 2048
 SIDE, PRODUCTS = 2048, 8
 SHOWN_OPERATIONS = 15
 ATTENTION, STACKED = "flickr8k-attention", "flickr8k-stacked-attention"
 
 
 class KeptFeatures:
-    """Features of some pictures as a cache holds them, float16, in memory."""
+    """Features of some images as a cache holds them, float16, in memory."""
 
     def __init__(self, count: int) -> None:
         self.regions = np.random.default_rng(0).random((count, REGIONS, WIDTH), np.float32).astype(np.float16)
@@ -102,7 +102,7 @@ def measure(setting: Setting) -> Iterator[Row]:
             "tutorial": tutorial,
         }
         timings = take_turns(works, setting.rounds(3), warm_up=False)
-        work = f"train {name}, {batch.tokens.shape[0]} pictures × {batch.tokens.shape[1]} captions"
+        work = f"train {name}, {batch.tokens.shape[0]} images × {batch.tokens.shape[1]} captions"
         projected = seconds_of(with_projection) / timings["ours"].median
         row = compare(
             work,
@@ -117,17 +117,17 @@ def measure(setting: Setting) -> Iterator[Row]:
         )
         note = f"{row.measured}; {projected:.1f}× where it projects regions as ours"
         yield replace(row, measured=note)
-        yield _share_of_the_bound(work, ours, timings, steps)
+        yield _fraction_of_the_bound(work, ours, timings, steps)
 
 
 def _captions(folder: Path) -> PreparedSet:
-    """Return a prepared set of made-up captions; its pictures are one file, and never looked at."""
+    """Return a prepared set of made-up captions; its images are one file, which is never read."""
     from PIL import Image
 
     source = folder / "training"
     source.mkdir()
     lines = []
-    for key, references in made_up_corpus(PICTURES).references.items():
+    for key, references in made_up_corpus(NUM_IMAGES).references.items():
         Image.new("RGB", (16, 16), (int(key) % 256, int(key) // 256, 0)).save(source / f"{key}.png")
         lines += [
             json.dumps({"image": f"{key}.png", "caption": text, "split": "train"}) for text in references
@@ -163,16 +163,16 @@ def _learn_as_tutorial(
         )
 
 
-def _share_of_the_bound(work: str, ours: Ours, timings: dict[str, Timing], steps: int) -> Row:
+def _fraction_of_the_bound(work: str, ours: Ours, timings: dict[str, Timing], steps: int) -> Row:
     """Return how much of the steps' time their matrix products would take alone, at the rate of large ones."""
     flops, large = _flops(ours, steps), PRODUCTS * 2 * SIDE**3
-    share = timings["ours"].ratio(timings["products"]) * flops / large
+    fraction = timings["ours"].ratio(timings["products"]) * flops / large
     seconds, rate = timings["ours"].median / steps, large / timings["products"].median
     dtype = str(ours.compute.dtype).removeprefix("torch.")
     return Row(
         work,
         f"bound of its matrix products in {dtype}",
-        share,
+        fraction,
         0.4,
         unit="%",
         measured=f"{seconds * 1e3:.0f} ms a step ({flops / steps / 1e9:.1f} GFLOP; {rate / 1e12:.2f} TFLOP/s)",

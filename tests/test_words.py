@@ -11,6 +11,7 @@ import re
 import tokenize
 import tomllib
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -100,7 +101,8 @@ def rooms(root: Path) -> dict[str, list[Path]]:
     )
     documents = (root / name for name in DOCUMENTS)
     found: dict[str, list[Path]] = {}
-    for path in sorted((*package, *documents, *(root / "docs").rglob("*.md"))):
+    others = ((root / "benchmarks").rglob("*.py"), (root / "docs").rglob("*.md"))
+    for path in sorted(chain(package, documents, *others)):
         relative = path.relative_to(root)
         if path.is_file() and not QUOTED.fullmatch(relative.as_posix()):
             room = relative.relative_to(PACKAGE if relative.is_relative_to(PACKAGE) else Path()).parts[0]

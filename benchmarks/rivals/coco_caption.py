@@ -20,7 +20,7 @@ def missing(*, java: bool = True) -> str:
 
 
 def scores(references: Mapping[str, Sequence[str]], candidates: Mapping[str, str]) -> dict[str, float]:
-    """Tokenise and score a corpus."""
+    """Tokenize and score a corpus."""
     from pycocoevalcap.bleu.bleu import Bleu
     from pycocoevalcap.cider.cider import Cider
     from pycocoevalcap.rouge.rouge import Rouge
@@ -30,20 +30,20 @@ def scores(references: Mapping[str, Sequence[str]], candidates: Mapping[str, str
     truth = tokenizer.tokenize(
         {key: [{"caption": text} for text in texts] for key, texts in references.items()}
     )
-    said = tokenizer.tokenize({key: [{"caption": text}] for key, text in candidates.items()})
+    candidate_tokens = tokenizer.tokenize({key: [{"caption": text}] for key, text in candidates.items()})
     with contextlib.redirect_stdout(io.StringIO()):
-        bleu, _ = Bleu(4).compute_score(truth, said, verbose=0)
-        rouge, _ = Rouge().compute_score(truth, said)
-        cider, _ = Cider().compute_score(truth, said)
+        bleu, _ = Bleu(4).compute_score(truth, candidate_tokens, verbose=0)
+        rouge, _ = Rouge().compute_score(truth, candidate_tokens)
+        cider, _ = Cider().compute_score(truth, candidate_tokens)
     return dict(zip(NAMES, map(float, [*bleu, rouge, cider]), strict=True))
 
 
 def cider_of_samples(
-    references: Sequence[Sequence[str]], samples: Sequence[str], pictures: Sequence[int]
+    references: Sequence[Sequence[str]], samples: Sequence[str], images: Sequence[int]
 ) -> list[float]:
-    """Return CIDEr-D of each sample against the references of its picture; all are tokens between spaces."""
+    """Return CIDEr-D of each sample against the references of its image; all are tokens between spaces."""
     from pycocoevalcap.cider.cider import Cider
 
-    truth: dict[int, Any] = {place: references[picture] for place, picture in enumerate(pictures)}
+    truth: dict[int, Any] = {place: references[image] for place, image in enumerate(images)}
     _, each = Cider().compute_score(truth, {place: [text] for place, text in enumerate(samples)})
     return [float(value) for value in each]

@@ -55,22 +55,22 @@ class HuggingFace:
         return sum(weight.numel() for weight in self.model.parameters())
 
     def caption(self, paths: Sequence[Path], *, batch: int, beam_size: int, words: int) -> int:
-        """Caption files; return how many tokens were said."""
-        said = 0
+        """Caption files; return the number of generated tokens."""
+        num_tokens = 0
         with torch.inference_mode():
-            for pictures in self._batches(paths, batch):
+            for images in self._batches(paths, batch):
                 tokens = self.model.generate(
-                    pixel_values=pictures,
+                    pixel_values=images,
                     num_beams=beam_size,
                     do_sample=False,
                     min_new_tokens=words,
                     max_new_tokens=words,
                 )
-                said += tokens.numel()
-        return said
+                num_tokens += tokens.numel()
+        return num_tokens
 
     def _batches(self, paths: Sequence[Path], batch: int) -> Iterator[Tensor]:
-        """Yield normalised pictures [P, 3, S, S], the next batch decoded meanwhile."""
+        """Yield normalized images [P, 3, S, S], the next batch decoded meanwhile."""
         starts = [*range(0, len(paths), batch), len(paths)]
         mean, std = (
             255 * torch.tensor(values) for values in (self.preprocessing.mean, self.preprocessing.std)
@@ -79,8 +79,8 @@ class HuggingFace:
             pending = [[threads.submit(self._open, path) for path in paths[:batch]]]
             for _, end in pairwise(starts):
                 pending.append([threads.submit(self._open, path) for path in paths[end : end + batch]])
-                pictures = torch.from_numpy(np.stack([future.result() for future in pending.pop(0)]))
-                yield ((pictures - mean) / std).to(self.dtype).permute(0, 3, 1, 2)
+                images = torch.from_numpy(np.stack([future.result() for future in pending.pop(0)]))
+                yield ((images - mean) / std).to(self.dtype).permute(0, 3, 1, 2)
 
     def _open(self, path: Path) -> Any:
         return preprocess_image(load_image(path), self.preprocessing)
@@ -92,7 +92,7 @@ def _vit_gpt2() -> tuple[Any, int]:
     decoder = GPT2Config(is_decoder=True, add_cross_attention=True)
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(), decoder)
     config.decoder_start_token_id = config.eos_token_id = decoder.eos_token_id
-    config.pad_token_id = decoder.eos_token_id - 1  # never said, for all captions have the same length
+    config.pad_token_id = decoder.eos_token_id - 1  # never generated, since all captions have the same length
     model = VisionEncoderDecoderModel(config=config)
     model.generation_config.decoder_start_token_id = decoder.bos_token_id
     model.generation_config.bos_token_id = decoder.bos_token_id

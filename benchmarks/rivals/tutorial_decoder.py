@@ -1,6 +1,6 @@
 """An attention captioner as tutorials write it: an LSTM cell a word, additive attention, float32.
 
-Every caption is a row of its own, with a copy of its picture's features; at each word all rows look at all regions,
+Every caption is a row of its own, with a copy of its image's features; at each word all rows attend to all regions,
 padding included. Sizes and dropout are those of the package's attention decoder. Tutorials attend to the encoder's
 own 2,048 channels; with ``memory`` the regions are first projected, as the package does it, which is less work.
 """
@@ -22,7 +22,7 @@ class AdditiveAttention(nn.Module):
         self.energy = nn.Linear(attention, 1)
 
     def forward(self, regions: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Return what was seen [N, D] and the weights [N, R]."""
+        """Return the context [N, D] and the weights [N, R]."""
         energy = self.energy(torch.tanh(self.of_regions(regions) + self.of_hidden(hidden).unsqueeze(1)))
         weights = functional.softmax(energy.squeeze(2), dim=1)
         return (regions * weights.unsqueeze(2)).sum(dim=1), weights
@@ -63,9 +63,9 @@ class TutorialDecoder(nn.Module):
         hidden, cell = torch.tanh(self.initial_hidden(mean)), torch.tanh(self.initial_cell(mean))
         predictions = []
         for time in range(tokens.shape[1]):
-            seen, _ = self.attention(regions, hidden)
-            seen = torch.sigmoid(self.gate(hidden)) * seen
-            hidden, cell = self.cell(torch.cat([words[:, time], seen], dim=1), (hidden, cell))
+            context, _ = self.attention(regions, hidden)
+            context = torch.sigmoid(self.gate(hidden)) * context
+            hidden, cell = self.cell(torch.cat([words[:, time], context], dim=1), (hidden, cell))
             predictions.append(self.output(self.dropout(hidden)))
         return torch.stack(predictions, dim=1)
 

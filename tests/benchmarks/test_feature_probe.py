@@ -1,10 +1,10 @@
-"""The probe ranks features by what they tell of words, and refuses what it cannot judge."""
+"""The probe ranks features by what they tell of words, and refuses what it cannot evaluate."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from benchmarks.feature_probe import average_precision, count_words, judge
+from benchmarks.feature_probe import average_precision, count_words, evaluate
 
 from benchmarks import feature_probe
 from showtell.data.prepared import PreparedSet
@@ -28,8 +28,8 @@ def test_features_that_hold_the_words_tell_more_than_features_of_chance() -> Non
         product = vectors @ vectors.T
         return (product / np.trace(product) * len(product)).astype(np.float32)
 
-    told = judge(kernel(named + 0.1 * generator.normal(size=named.shape)), named, 200, words)
-    chance = judge(kernel(generator.normal(size=(300, 50))), named, 200, words)
+    told = evaluate(kernel(named + 0.1 * generator.normal(size=named.shape)), named, 200, words)
+    chance = evaluate(kernel(generator.normal(size=(300, 50))), named, 200, words)
     assert told[0] > 0.9
     assert chance[0] < 0.1
     assert min(told[1:]) > 0.95
@@ -39,7 +39,7 @@ def test_features_that_hold_the_words_tell_more_than_features_of_chance() -> Non
 def test_words_are_counted_by_the_captions_that_name_them(
     toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feature_probe, "LEAST_PICTURES", 1)
+    monkeypatch.setattr(feature_probe, "MIN_IMAGES", 1)
     train, dev = toy_set.split_rows("train"), toy_set.split_rows("dev")
     words, named = count_words(toy_set, train, np.concatenate((train, dev)))
     assert named.shape == (len(train) + len(dev), len(words))

@@ -138,7 +138,7 @@ def test_pictures_have_the_size_that_was_asked_for(
         Image.new("RGB", (50, 40), (200, 10, 10)).save(photographs / "one.png")
     folder = tmp_path / "made"
     folder.mkdir()
-    setting = Setting(folder, pictures=photographs if given else None)
+    setting = Setting(folder, images=photographs if given else None)
     paths = jpeg_files(setting, (640, 480), 70)
     assert len(paths) == 70
     picture = load_image(paths[0])
