@@ -34,7 +34,8 @@ from showtell.config.recipe import SelfCritical
 from showtell.data.batches import Batch
 from showtell.data.features import extract_features
 from showtell.data.prepared import PreparedSet
-from showtell.decoders.registry import AnyDecoder, build_decoder
+from showtell.decoders.base import BaseDecoder
+from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.encoders.features import Features
 from showtell.generation import SpecialTokens, search
@@ -111,7 +112,7 @@ def name(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def decoder_of(name: str) -> AnyDecoder:
+def decoder_of(name: str) -> BaseDecoder:
     torch.manual_seed(0)
     return build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=SPECIALS.pad).eval()
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import DecoderState
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def test_what_lies_behind_a_caption_changes_nothing_in_it() -> None:
 @pytest.mark.parametrize("width", [6, 7])
 def test_positions_are_sines_and_cosines_of_ever_longer_waves(width: int) -> None:
     half = math.ceil(width / 2)
-    found = sinusoidal_positions(3, width, torch.zeros(0, dtype=torch.float64))
+    found = sinusoidal_positions(3, torch.zeros(width, dtype=torch.float64))
     assert found.shape == (3, width)
     for place in range(3):
         for channel in range(width):

@@ -5,7 +5,7 @@ import contextlib
 import torch
 from torch import Tensor, nn
 
-from showtell.decoders.registry import AnyDecoder
+from showtell.decoders.base import BaseDecoder
 from showtell.encoders.encoder import Encoder
 from showtell.encoders.features import EncoderInput, Features
 
@@ -13,7 +13,7 @@ from showtell.encoders.features import EncoderInput, Features
 class CaptioningModel(nn.Module):
     """A decoder and its encoder, which is None where features come from a cache."""
 
-    def __init__(self, decoder: AnyDecoder, encoder: Encoder | None = None) -> None:
+    def __init__(self, decoder: BaseDecoder, encoder: Encoder | None = None) -> None:
         super().__init__()
         self.decoder = decoder
         self.encoder = encoder

@@ -23,46 +23,29 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import AdaptiveSpec
-from showtell.decoders.base import RecurrentDecoder, check_regions
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import DecoderState, RecurrentDecoder, check_regions
 from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.lstm_step import StepLstm
+from showtell.kernels.lstm_cell import StepLstm
 
 
 @dataclass(frozen=True)
 class AdaptiveState(DecoderState):
-    """The LSTM's state of each hypothesis, and the image, which all hypotheses share.
-
-    Attributes:
-        hidden: h_t, float [P, K, H].
-        cell: m_t, float [P, K, H].
-        image: The projected pooled vector, float [P, E].
-        values: Projected regions V, float [P, R, H].
-        keys: W_v V, float [P, R, A].
-        mask: Real regions, bool [P, R].
-    """
+    """The LSTM's state of each hypothesis, and the image, which all hypotheses share."""
 
     PER_HYPOTHESIS = ("hidden", "cell")
 
-    hidden: Tensor
-    cell: Tensor
-    image: Tensor
-    values: Tensor
-    keys: Tensor
-    mask: Tensor
+    hidden: Tensor  # h_t, float [P, K, H]
+    cell: Tensor  # m_t, float [P, K, H]
+    image: Tensor  # the projected pooled vector, float [P, E]
+    values: Tensor  # projected regions V, float [P, R, H]
+    keys: Tensor  # W_v V, float [P, R, A]
+    mask: Tensor  # real regions, bool [P, R]
 
 
 class AdaptiveDecoder(RecurrentDecoder):
-    """The decoder named ``adaptive``.
-
-    Args:
-        spec: Sizes and dropout.
-        vocabulary: Number of tokens V.
-        encoder_width: Channels D of the encoder's regions and pooled vector.
-        pad_id: The token whose vector is zero.
-    """
+    """The decoder named ``adaptive``."""
 
     def __init__(self, spec: AdaptiveSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()

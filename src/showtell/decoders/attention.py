@@ -25,8 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import AttentionSpec
-from showtell.decoders.base import RecurrentDecoder, check_regions
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import DecoderState, RecurrentDecoder, check_regions
 from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
 from showtell.kernels.attention_lstm import AttentionLstmLayers, attention_lstm
@@ -36,34 +35,19 @@ from showtell.kernels.packed_lstm import PackedBatch
 
 @dataclass(frozen=True)
 class AttentionState(DecoderState):
-    """The LSTM's state of each hypothesis, and the regions, which all hypotheses of an image share.
-
-    Attributes:
-        hidden: h_t, float [P, K, H].
-        cell: c_t, float [P, K, H].
-        values: Projected regions a_i, float [P, R, M].
-        keys: W_a a_i, float [P, R, A].
-        mask: Real regions, bool [P, R].
-    """
+    """The LSTM's state of each hypothesis, and the regions, which all hypotheses of an image share."""
 
     PER_HYPOTHESIS = ("hidden", "cell")
 
-    hidden: Tensor
-    cell: Tensor
-    values: Tensor
-    keys: Tensor
-    mask: Tensor
+    hidden: Tensor  # h_t, float [P, K, H]
+    cell: Tensor  # c_t, float [P, K, H]
+    values: Tensor  # projected regions a_i, float [P, R, M]
+    keys: Tensor  # W_a a_i, float [P, R, A]
+    mask: Tensor  # real regions, bool [P, R]
 
 
 class AttentionDecoder(RecurrentDecoder):
-    """The decoder named ``attention``.
-
-    Args:
-        spec: Sizes and dropout.
-        vocabulary: Number of tokens V.
-        encoder_width: Channels D of the encoder's regions and pooled vector.
-        pad_id: Id of the padding token, whose embedding is zero.
-    """
+    """The decoder named ``attention``."""
 
     def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()

@@ -28,58 +28,38 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from showtell.config.decoders import AttentionOnAttentionSpec
-from showtell.decoders.base import RecurrentDecoder, check_regions
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import DecoderState, RecurrentDecoder, check_regions
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.lstm_step import lstm_update
+from showtell.kernels.lstm_cell import lstm_update
 from showtell.kernels.multihead_attention import attend, split_heads, split_heads_contiguous
 
 
 @dataclass(frozen=True)
 class AttentionOnAttentionState(DecoderState):
-    """The LSTM's state and context of each hypothesis, and the image, which all hypotheses share.
-
-    Attributes:
-        hidden: h_t, float [P, K, H].
-        cell: float [P, K, H].
-        context: c_t, float [P, K, M].
-        image: mean(A), float [P, M].
-        keys: W_K A, float [P, N, R, M/N].
-        values: W_V A, float [P, N, R, M/N].
-        mask: Real regions, bool [P, R].
-    """
+    """The LSTM's state and context of each hypothesis, and the image, which all hypotheses share."""
 
     PER_HYPOTHESIS = ("hidden", "cell", "context")
 
-    hidden: Tensor
-    cell: Tensor
-    context: Tensor
-    image: Tensor
-    keys: Tensor
-    values: Tensor
-    mask: Tensor
+    hidden: Tensor  # h_t, float [P, K, H]
+    cell: Tensor  # float [P, K, H]
+    context: Tensor  # c_t, float [P, K, M]
+    image: Tensor  # mean(A), float [P, M]
+    keys: Tensor  # W_K A, float [P, N, R, M/N]
+    values: Tensor  # W_V A, float [P, N, R, M/N]
+    mask: Tensor  # real regions, bool [P, R]
 
 
 def attention_on_attention(context: Tensor, query: Tensor, aoa_proj: nn.Module) -> Tensor:
-    """Return AoA [..., M] of an attention's context [..., M] for queries [..., M] (equations 3 to 5).
+    """Return AoA [..., M] of an attention's context f [..., M] for queries Q [..., M] (equations 3 to 5).
 
-    Args:
-        context: f(Q, K, V).
-        query: Q.
-        aoa_proj: [..., 2M] -> [..., 2M], the information, then the gate.
+    ``aoa_proj`` maps both together, [..., 2M], to the information and its gate.
     """
     return functional.glu(aoa_proj(torch.cat((context.to(query.dtype), query), dim=-1)), dim=-1)
 
 
 class AoARefiner(nn.Module):
-    """A layer in which regions attend to each other (equation 10).
-
-    Args:
-        width: Of the regions, M.
-        heads: N.
-        dropout: Probability of zeros in what is added to the regions.
-    """
+    """A layer in which regions of width M attend to each other (equation 10); dropout is of what it adds to them."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()
@@ -97,21 +77,13 @@ class AoARefiner(nn.Module):
         keys = split_heads(self.key_proj(regions), self.heads)
         values = split_heads(self.value_proj(regions), self.heads)
         context, _ = attend(query, keys, values, mask[:, None, None])
-        refined: Tensor = self.norm(
-            regions + self.dropout(attention_on_attention(context, query, self.aoa_proj))
-        )
+        change = attention_on_attention(context, query, self.aoa_proj)
+        refined: Tensor = self.norm(regions + self.dropout(change))
         return refined
 
 
 class AttentionOnAttentionDecoder(RecurrentDecoder):
-    """The decoder named ``attention-on-attention``.
-
-    Args:
-        spec: Sizes and dropout.
-        vocabulary: Number of tokens V.
-        encoder_width: Channels D of the encoder's regions.
-        pad_id: The token whose vector is zero.
-    """
+    """The decoder named ``attention-on-attention``."""
 
     def __init__(
         self, spec: AttentionOnAttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int

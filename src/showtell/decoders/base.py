@@ -7,7 +7,9 @@ Shapes: P images, K hypotheses of each (K captions in training), T tokens, R reg
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +18,33 @@ from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
 
 
+@dataclass(frozen=True)
+class DecoderState:
+    """A dataclass of tensors [P, ...]; subclasses name those of them that are [P, K, ...]."""
+
+    PER_HYPOTHESIS: ClassVar[tuple[str, ...]]
+
+    def reorder(self, beam_indices: Tensor) -> Self:
+        """Return the states of the hypotheses int64 [P, K'], each an index into K; shared tensors are not copied."""
+        return self._map(self.PER_HYPOTHESIS, lambda tensor: reorder_hypotheses(tensor, beam_indices))
+
+    def filter(self, batch_indices: Tensor) -> Self:
+        """Return the states of these images alone, int64 [P']."""
+        return self._map((field.name for field in fields(self)), lambda tensor: tensor[batch_indices])
+
+    def _map(self, names: Iterable[str], function: Callable[[Tensor], Tensor]) -> Self:
+        return replace(self, **{name: function(getattr(self, name)) for name in names})
+
+
 class BaseDecoder(nn.Module, ABC):
     """A decoder: ``<bos>`` is the first token that it reads, ``<eos>`` the last one that it predicts.
 
-    States are dataclasses of tensors, see `showtell.decoders.state.DecoderState`.
+    Every decoder takes its ``spec`` (sizes and dropout), the number of tokens ``vocabulary``, the channels D of the
+    encoder's features as ``encoder_width``, and ``pad_id``, the token whose word vector is zero.
     """
 
+    spec: Any
+    pad_id: int
     word_embedding: nn.Embedding
     dropout: Dropout
     output: nn.Linear
@@ -32,11 +55,7 @@ class BaseDecoder(nn.Module, ABC):
 
     @abstractmethod
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
-        """Read one token per hypothesis.
-
-        Args:
-            tokens: int64 [P, K].
-            state: From `init_state` or the previous step.
+        """Read one token per hypothesis, int64 [P, K].
 
         Returns:
             Logits of the next token float32 [P, K, V], the new state, and the attention weights float32 [P, K, R]
@@ -74,8 +93,7 @@ class RecurrentDecoder(BaseDecoder):
     def advance(self, words: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
         """Read one word vector per hypothesis, float [P, K, E].
 
-        Returns:
-            The hidden states float [P, K, X] that `project` takes, the new state, and the attention weights.
+        Return the hidden states float [P, K, X] that `project` takes, the new state, and the attention weights.
         """
 
     def step(self, tokens: Tensor, state: Any) -> tuple[Tensor, Any, Tensor | None]:
@@ -95,11 +113,7 @@ class RecurrentDecoder(BaseDecoder):
 
 
 def check_regions(features: Features) -> None:
-    """Refuse images without regions: their attention, a softmax over nothing, is NaN.
-
-    Raises:
-        ValueError: an image has no real region.
-    """
+    """Raise ValueError for an image without a real region: its attention, a softmax over nothing, is NaN."""
     # An exported graph cannot branch on values; the encoders that feed it give every image a region.
     if not torch.compiler.is_exporting() and not bool(features.mask.any(dim=1).all()):
         raise ValueError("an image without a real region cannot be attended to")

@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from showtell.config.decoders import LstmSpec
-from showtell.decoders.base import RecurrentDecoder
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import DecoderState, RecurrentDecoder
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.lstm_step import run_lstm
-from showtell.kernels.packed_lstm import PackedBatch, packed_lstm
+from showtell.kernels.packed_lstm import PackedBatch, packed_lstm, run_lstm
 
 
 @dataclass(frozen=True)
@@ -40,9 +38,6 @@ class ImageBatchNorm(nn.Module):
 
     The statistics are per image, however many captions an image has. A batch of one image has no variance: it is
     normalized by the running statistics and does not update them.
-
-    Args:
-        width: Channels E of the vectors.
     """
 
     def __init__(self, width: int) -> None:
@@ -57,20 +52,12 @@ class ImageBatchNorm(nn.Module):
             if self.training and len(images) > 1:
                 return functional.relu(norm(images))
             mean, var = norm.running_mean, norm.running_var
-            return functional.relu(
-                functional.batch_norm(images, mean, var, norm.weight, norm.bias, eps=norm.eps)
-            )
+            images = functional.batch_norm(images, mean, var, norm.weight, norm.bias, eps=norm.eps)
+            return functional.relu(images)
 
 
 class LstmDecoder(RecurrentDecoder):
-    """The decoder named ``lstm``.
-
-    Args:
-        spec: Sizes and dropout.
-        vocabulary: Number of tokens V.
-        encoder_width: Channels D of the encoder's pooled vector.
-        pad_id: The token whose vector is zero.
-    """
+    """The decoder named ``lstm``."""
 
     def __init__(self, spec: LstmSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
@@ -97,9 +84,7 @@ class LstmDecoder(RecurrentDecoder):
         """Read one word per hypothesis, float [P, K, E]; return the last layer's hidden state [P, K, H]."""
         num_images, num_hypotheses, _ = words.shape
         inputs = words.flatten(0, 1).unsqueeze(1)  # [P*K, 1, E]
-        outputs, layers = run_lstm(
-            self.lstm, inputs, self._by_layer(state)
-        )  # [P*K, 1, H], 2 x [layers, P*K, H]
+        outputs, layers = run_lstm(self.lstm, inputs, self._by_layer(state))
         hidden, cell = (
             part.transpose(0, 1).reshape(num_images, num_hypotheses, *part.shape[::2]) for part in layers
         )

@@ -5,20 +5,11 @@ from typing import Any
 from showtell.decoders.adaptive import AdaptiveDecoder
 from showtell.decoders.attention import AttentionDecoder
 from showtell.decoders.attention_on_attention import AttentionOnAttentionDecoder
+from showtell.decoders.base import BaseDecoder
 from showtell.decoders.lstm import LstmDecoder
 from showtell.decoders.stacked import StackedDecoder
 from showtell.decoders.top_down import TopDownDecoder
 from showtell.decoders.transformer import TransformerDecoder
-
-AnyDecoder = (
-    LstmDecoder
-    | AttentionDecoder
-    | StackedDecoder
-    | AdaptiveDecoder
-    | TopDownDecoder
-    | AttentionOnAttentionDecoder
-    | TransformerDecoder
-)
 
 DECODERS: dict[str, Any] = {
     "lstm": LstmDecoder,
@@ -31,9 +22,9 @@ DECODERS: dict[str, Any] = {
 }
 
 
-def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> AnyDecoder:
+def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> BaseDecoder:
     """Return a new decoder for a spec of `showtell.config.decoders`, with initial weights."""
-    decoder: AnyDecoder = DECODERS[spec.name](
+    decoder: BaseDecoder = DECODERS[spec.name](
         spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id
     )
     return decoder

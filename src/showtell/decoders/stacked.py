@@ -21,47 +21,30 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import StackedSpec
-from showtell.decoders.base import RecurrentDecoder, check_regions
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import DecoderState, RecurrentDecoder, check_regions
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.lstm_step import StepLstm
+from showtell.kernels.lstm_cell import StepLstm
 from showtell.kernels.multihead_attention import attend, split_heads_contiguous
 from showtell.kernels.packed_lstm import PackedBatch, packed_lstm
 
 
 @dataclass(frozen=True)
 class StackedState(DecoderState):
-    """The state of both LSTMs for each hypothesis, and the image, which all hypotheses share.
-
-    Attributes:
-        hidden: h1_t and h2_t, float [P, K, 2, H].
-        cell: Their cells, float [P, K, 2, H].
-        image: The projected pooled vector v, float [P, E].
-        keys: W_K a, float [P, N, R, M/N].
-        values: W_V a, float [P, N, R, M/N].
-        mask: Real regions, bool [P, R].
-    """
+    """The state of both LSTMs for each hypothesis, and the image, which all hypotheses share."""
 
     PER_HYPOTHESIS = ("hidden", "cell")
 
-    hidden: Tensor
-    cell: Tensor
-    image: Tensor
-    keys: Tensor
-    values: Tensor
-    mask: Tensor
+    hidden: Tensor  # h1_t and h2_t, float [P, K, 2, H]
+    cell: Tensor  # their cells, float [P, K, 2, H]
+    image: Tensor  # the projected pooled vector v, float [P, E]
+    keys: Tensor  # W_K a, float [P, N, R, M/N]
+    values: Tensor  # W_V a, float [P, N, R, M/N]
+    mask: Tensor  # real regions, bool [P, R]
 
 
 class StackedDecoder(RecurrentDecoder):
-    """The decoder named ``stacked``.
-
-    Args:
-        spec: Sizes and dropout.
-        vocabulary: Number of tokens V.
-        encoder_width: Channels D of the encoder's regions and pooled vector.
-        pad_id: The token whose vector is zero.
-    """
+    """The decoder named ``stacked``."""
 
     def __init__(self, spec: StackedSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()

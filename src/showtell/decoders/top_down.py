@@ -22,46 +22,29 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import TopDownSpec
-from showtell.decoders.base import RecurrentDecoder, check_regions
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import DecoderState, RecurrentDecoder, check_regions
 from showtell.encoders.features import Features
 from showtell.kernels.additive_attention import additive_energy
 from showtell.kernels.dropout import Dropout
-from showtell.kernels.lstm_step import lstm_update
+from showtell.kernels.lstm_cell import lstm_update
 
 
 @dataclass(frozen=True)
 class TopDownState(DecoderState):
-    """The state of both LSTMs for each hypothesis, and the image, which all hypotheses share.
-
-    Attributes:
-        hidden: h1_t and h2_t, float [P, K, 2, H].
-        cell: Their cells, float [P, K, 2, H].
-        image_gates: The image's part of the attention LSTM's gates, float [P, 4H].
-        values: Projected regions v_i, float [P, R, M].
-        keys: W_va v_i, float [P, R, A].
-        mask: Real regions, bool [P, R].
-    """
+    """The state of both LSTMs for each hypothesis, and the image, which all hypotheses share."""
 
     PER_HYPOTHESIS = ("hidden", "cell")
 
-    hidden: Tensor
-    cell: Tensor
-    image_gates: Tensor
-    values: Tensor
-    keys: Tensor
-    mask: Tensor
+    hidden: Tensor  # h1_t and h2_t, float [P, K, 2, H]
+    cell: Tensor  # their cells, float [P, K, 2, H]
+    image_gates: Tensor  # the image's part of the attention LSTM's gates, float [P, 4H]
+    values: Tensor  # projected regions v_i, float [P, R, M]
+    keys: Tensor  # W_va v_i, float [P, R, A]
+    mask: Tensor  # real regions, bool [P, R]
 
 
 class TopDownDecoder(RecurrentDecoder):
-    """The decoder named ``top-down``.
-
-    Args:
-        spec: Sizes and dropout.
-        vocabulary: Number of tokens V.
-        encoder_width: Channels D of the encoder's regions and pooled vector.
-        pad_id: The token whose vector is zero.
-    """
+    """The decoder named ``top-down``."""
 
     def __init__(self, spec: TopDownSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()

@@ -23,8 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.config.decoders import TransformerSpec
-from showtell.decoders.base import BaseDecoder, check_regions
-from showtell.decoders.state import DecoderState
+from showtell.decoders.base import BaseDecoder, DecoderState, check_regions
 from showtell.encoders.features import Features
 from showtell.kernels.dropout import Dropout
 from showtell.kernels.multihead_attention import attend, attend_cached, split_heads, split_heads_contiguous
@@ -36,29 +35,18 @@ MAX_WAVELENGTH = 10_000.0
 
 @dataclass(frozen=True)
 class TransformerState(DecoderState):
-    """Keys and values of the T words so far for each hypothesis, and of the regions, which all hypotheses share.
-
-    Attributes:
-        past: Self-attention's keys and values, layer by layer, float [P, K, N, T, 2L, H/N].
-        keys: Cross-attention's keys, float [P, N, R, L, H/N].
-        values: Cross-attention's values, float [P, N, R, L, H/N].
-        mask: Real regions, bool [P, R].
-    """
+    """Keys and values of the T words so far for each hypothesis, and of the regions, which all hypotheses share."""
 
     PER_HYPOTHESIS = ("past",)
 
-    past: Tensor
-    keys: Tensor
-    values: Tensor
-    mask: Tensor
+    past: Tensor  # self-attention's keys and values, layer by layer, float [P, K, N, T, 2L, H/N]
+    keys: Tensor  # cross-attention's keys, float [P, N, R, L, H/N]
+    values: Tensor  # cross-attention's values, float [P, N, R, L, H/N]
+    mask: Tensor  # real regions, bool [P, R]
 
 
 class TransformerLayer(nn.Module):
-    """One layer; the caller provides both attentions, which differ between training and decoding.
-
-    Args:
-        spec: Sizes and dropout.
-    """
+    """One layer; the caller provides both attentions, which differ between training and decoding."""
 
     def __init__(self, spec: TransformerSpec) -> None:
         super().__init__()
@@ -93,14 +81,7 @@ class TransformerLayer(nn.Module):
 
 
 class TransformerDecoder(BaseDecoder):
-    """The decoder named ``transformer``.
-
-    Args:
-        spec: Sizes and dropout.
-        vocabulary: Number of tokens V.
-        encoder_width: Channels D of the encoder's regions.
-        pad_id: The token whose vector is zero.
-    """
+    """The decoder named ``transformer``."""
 
     def __init__(self, spec: TransformerSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
@@ -131,8 +112,8 @@ class TransformerDecoder(BaseDecoder):
 
     def step(self, tokens: Tensor, state: TransformerState) -> tuple[Tensor, TransformerState, Tensor]:
         """See `BaseDecoder.step`; the attention is the mean over the heads of the last layer."""
-        position = self._positions(state.past.shape[3] + 1)[-1]  # [H]
-        x = self.dropout(self.word_embedding(tokens) + position).flatten(0, 1)  # [P*K, H]
+        positions = sinusoidal_positions(state.past.shape[3] + 1, self.word_embedding.weight)
+        x = self.dropout(self.word_embedding(tokens) + positions[-1]).flatten(0, 1)  # [P*K, H]
         new: list[Tensor] = []
         attentions: list[Tensor] = []
 
@@ -158,7 +139,9 @@ class TransformerDecoder(BaseDecoder):
         length = tokens.shape[2]
         state = self.init_state(features, tokens.shape[1])
         batch = PackedBatch.of(tokens, self.pad_id)  # X tokens that are not padding
-        positions = self._positions(length)[batch.positions.remainder(length)]
+        positions = sinusoidal_positions(length, self.word_embedding.weight)[
+            batch.positions.remainder(length)
+        ]
         x = self.dropout(self.word_embedding(batch.pack(tokens)) + positions)  # [X, H]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
 
@@ -176,21 +159,19 @@ class TransformerDecoder(BaseDecoder):
             x = layer(x, self_attend, partial(cross_attend, number))
         return batch.unpack(self.final_norm(x))
 
-    def _positions(self, count: int) -> Tensor:
-        return sinusoidal_positions(count, self.spec.hidden, self.word_embedding.weight)
-
     def _cross_attend(self, number: int, query: Tensor, state: TransformerState) -> tuple[Tensor, Tensor]:
         """Attend to the regions with queries [P, X, H] of a layer -> context [P, X, H], attention [P, N, X, R]."""
         keys, values = state.keys[..., number, :], state.values[..., number, :]
         return attend(query, keys, values, state.mask[:, None, None])
 
 
-def sinusoidal_positions(count: int, width: int, like: Tensor) -> Tensor:
-    """Return the encodings of the first positions [count, width], in the dtype and on the device of ``like``.
+def sinusoidal_positions(count: int, like: Tensor) -> Tensor:
+    """Return the encodings of the first positions [count, H], in the dtype and on the device of ``like`` [..., H].
 
     Sines, then cosines, of wavelengths from 2 pi to 10,000 times that (section 3.5; the paper's alternate, which is
     the same to the layers that read them).
     """
+    width = like.shape[-1]
     half = (width + 1) // 2
     channels = torch.arange(half, dtype=like.dtype, device=like.device)
     rates = torch.pow(MAX_WAVELENGTH, -channels / half)

@@ -9,17 +9,11 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Features:
-    """Features of P images, stored once per image and never copied per hypothesis.
+    """Features of P images, stored once per image and never copied per hypothesis."""
 
-    Attributes:
-        regions: Grid of feature vectors, float [P, R, D].
-        pooled: Mean over the regions, float [P, D].
-        mask: Which regions are real, bool [P, R], True = real.
-    """
-
-    regions: Tensor
-    pooled: Tensor
-    mask: Tensor
+    regions: Tensor  # grid of feature vectors, float [P, R, D]
+    pooled: Tensor  # mean over the regions, float [P, D]
+    mask: Tensor  # which regions are real, bool [P, R], True = real
 
     def to(self, device: torch.device) -> "Features":
         """Return the features on a device."""
@@ -39,17 +33,11 @@ class Features:
 
 @dataclass(frozen=True)
 class WindowedFeatures:
-    """Random windows of P fine feature maps, pooled to a coarser grid: crops in feature space, for augmentation.
+    """Random windows of P fine feature maps, pooled to a coarser grid: crops in feature space, for augmentation."""
 
-    Attributes:
-        maps: Feature maps, float [P, h, w, D].
-        rows: Weight of each of a map's h rows in each of the grid's G rows, float32 [P, G, h]; sums to 1 over h.
-        columns: The same for its w columns, float32 [P, G, w].
-    """
-
-    maps: Tensor
-    rows: Tensor
-    columns: Tensor
+    maps: Tensor  # feature maps, float [P, h, w, D]
+    rows: Tensor  # weight of each of a map's h rows in each of the grid's G rows, float32 [P, G, h]; sums to 1 over h
+    columns: Tensor  # the same for its w columns, float32 [P, G, w]
 
     def to(self, device: torch.device) -> "WindowedFeatures":
         """Return the windows on a device."""

@@ -27,19 +27,12 @@ HUB_REPOSITORIES = {f"resnet{depth}": f"timm/resnet{depth}.tv_in1k" for depth in
 
 @dataclass(frozen=True)
 class EncoderWeights:
-    """The tensors and metadata of a safetensors file.
+    """The tensors and metadata of a safetensors file."""
 
-    Attributes:
-        path: The file.
-        sha256: Of the plain file's bytes, hexadecimal.
-        tensors: By name; floating-point tensors are float32, whatever the file holds.
-        metadata: The file's metadata, as text.
-    """
-
-    path: Path
-    sha256: str
-    tensors: dict[str, Tensor]
-    metadata: dict[str, str]
+    path: Path  # the file
+    sha256: str  # of the plain file's bytes, hexadecimal
+    tensors: dict[str, Tensor]  # by name; floating-point tensors are float32, whatever the file holds
+    metadata: dict[str, str]  # the file's metadata, as text
 
     @property
     def stride_in(self) -> StrideIn | None:

@@ -37,32 +37,20 @@ MAX_DIFFERENCES = 5
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export.
+    """A finished export."""
 
-    Attributes:
-        directory: Its directory.
-        config: Its configuration.
-        comparison: Its comparison with torch.
-        sizes: Bytes of each file.
-    """
-
-    directory: Path
-    config: ExportConfig
-    comparison: ParityCheck
-    sizes: dict[str, int]
+    directory: Path  # its directory
+    config: ExportConfig  # its configuration
+    comparison: ParityCheck  # its comparison with torch
+    sizes: dict[str, int]  # bytes of each file
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """The images that define the ranges of an 8-bit encoder.
+    """The images that define the ranges of an 8-bit encoder."""
 
-    Attributes:
-        paths: Images, folders, or prepared sets (their training split).
-        num_images: The number of images to use.
-    """
-
-    paths: Sequence[Path]
-    num_images: int = 128
+    paths: Sequence[Path]  # images, folders, or prepared sets (their training split)
+    num_images: int = 128  # the number of images to use
 
 
 def export_checkpoint(

@@ -32,17 +32,11 @@ BATCH_SIZE = 16
 
 @dataclass
 class ParityCheck:
-    """The result of a comparison.
+    """The result of a comparison."""
 
-    Attributes:
-        report: Its numbers.
-        ties: Images whose captions differ only by a tie.
-        differences: One line for each other caption that differs.
-    """
-
-    report: ParityReport
-    ties: int = 0
-    differences: list[str] = field(default_factory=list)
+    report: ParityReport  # its numbers
+    ties: int = 0  # images whose captions differ only by a tie
+    differences: list[str] = field(default_factory=list)  # one line for each other caption that differs
 
 
 def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> ParityCheck:

@@ -21,17 +21,11 @@ from showtell.system.console import note
 
 @dataclass(frozen=True)
 class Samples:
-    """Preprocessed images.
+    """Preprocessed images."""
 
-    Attributes:
-        images: uint8 [P, S, S, 3].
-        names: Their names for messages.
-        synthetic: They are drawn scenes.
-    """
-
-    images: npt.NDArray[np.uint8]
-    names: list[str]
-    synthetic: bool = False
+    images: npt.NDArray[np.uint8]  # uint8 [P, S, S, 3]
+    names: list[str]  # their names for messages
+    synthetic: bool = False  # they are drawn scenes
 
 
 def draw_samples(count: int, preprocessing: Preprocessing) -> Samples:

@@ -30,21 +30,13 @@ class Sizes:
 
 @dataclass(frozen=True)
 class StateProbe:
-    """A run of a decoder.
+    """A run of a decoder."""
 
-    Attributes:
-        features: The input features.
-        state: The state after some steps.
-        after: The state after one more.
-        tokens: The tokens of that step, int64 [P, K].
-        attends: Whether the step returned attention.
-    """
-
-    features: Features
-    state: Any
-    after: Any
-    tokens: Tensor
-    attends: bool
+    features: Features  # the input features
+    state: Any  # the state after some steps
+    after: Any  # the state after one more
+    tokens: Tensor  # the tokens of that step, int64 [P, K]
+    attends: bool  # whether the step returned attention
 
 
 def probe(decoder: Any, width: int, sizes: Sizes | None = None) -> StateProbe:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from showtell.encoders.encoder import fast_dtype
-from showtell.kernels.lstm_step import StepLstm, lstm_update
+from showtell.kernels.lstm_cell import StepLstm, lstm_update
 from showtell.kernels.onednn import can_compute
 
 EXACT = ("output",)

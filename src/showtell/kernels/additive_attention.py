@@ -28,10 +28,8 @@ def plain_additive_energy(keys: Tensor, query: Tensor, weight: Tensor) -> Tensor
 def additive_energy(keys: Tensor, query: Tensor, weight: Tensor) -> Tensor:
     """Return energies float32 [P, K, R] (float64 for float64), Bahdanau et al. 2015, appendix A.1.2.
 
-    Args:
-        keys: Projected regions, float [P, R, A].
-        query: Projected hidden states, float [P, K, A].
-        weight: v, float [A].
+    ``keys`` are projected regions, float [P, R, A], ``query`` projected hidden states, float [P, K, A]; ``weight`` is
+    v, float [A].
     """
     if torch.compiler.is_exporting():
         # The number of blocks would fix the axes of an exported graph.
@@ -74,13 +72,9 @@ def exp2x(values: Tensor) -> Tensor:
 
 
 def energies(keys: Tensor, query: Tensor, images: Tensor, weight: Tensor) -> Tensor:
-    """Return energies [N, R] of N queries, each with the regions of its image.
+    """Return energies [N, R] of N queries, each with the regions of its image, int64 [N].
 
-    Args:
-        keys: `exp2x`, [P, R, A].
-        query: `exp2x`, [N, A].
-        images: Image of each query, int64 [N].
-        weight: v, `to_float32`, [A].
+    Keys [P, R, A] and queries [N, A] are `exp2x` of the projected ones; ``weight`` is v, `to_float32`, [A].
     """
     energy = query.new_empty(len(query), keys.shape[1])
     for rows, block in _blocks(keys, query, images):
@@ -89,12 +83,7 @@ def energies(keys: Tensor, query: Tensor, images: Tensor, weight: Tensor) -> Ten
 
 
 class EnergyGradients:
-    """Accumulates the gradients of keys and weight over queries that come in parts.
-
-    Args:
-        keys: `exp2x`, [P, R, A].
-        weight: v, `to_float32`, [A].
-    """
+    """Accumulates the gradients of keys and weight (see `energies`) over queries that come in parts."""
 
     def __init__(self, keys: Tensor, weight: Tensor) -> None:
         self._keys, self._weight = keys, weight

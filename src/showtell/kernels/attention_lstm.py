@@ -21,19 +21,12 @@ GATE_ORDER = GateOrder(forget=0, input=1, output=2, cell=3)
 
 
 class AttentionLstmLayers(NamedTuple):
-    """The layers of the recurrence.
+    """The layers of the recurrence; only the context's gate has a bias."""
 
-    Attributes:
-        query: Of the hidden state, [H] -> [A], no bias.
-        context_gate: Of the hidden state, [H] -> [M].
-        context: The LSTM's gates of context and hidden state, [M + H] -> [4H] in `GATE_ORDER`, no bias.
-        energy: The attention's last layer, [A] -> [1], no bias.
-    """
-
-    query: nn.Linear
-    context_gate: nn.Linear
-    context: nn.Linear
-    energy: nn.Linear
+    query: nn.Linear  # of the hidden state, [H] -> [A]
+    context_gate: nn.Linear  # of the hidden state, [H] -> [M]
+    context: nn.Linear  # the LSTM's gates of context and hidden state, [M + H] -> [4H] in `GATE_ORDER`
+    energy: nn.Linear  # the attention's last layer, [A] -> [1]
 
 
 def attention_lstm(
@@ -49,15 +42,10 @@ def attention_lstm(
 ) -> tuple[Tensor, Tensor]:
     """Return hidden states [N, H] and gated contexts [N, M], in the precision of the gates.
 
-    Args:
-        gates: The words' part of the LSTM's gates, float [N, 4H], in `GATE_ORDER`.
-        batch: The layout of the captions.
-        layers: Weights of any precision; products are computed in that of the gates.
-        hidden: Initial hidden state, float [P, K, H].
-        cell: Initial cell, float [P, K, H].
-        keys: The regions' part of the attention's hidden layer, float [P, R, A].
-        values: The regions, float [P, R, M].
-        mask: Real regions, bool [P, R].
+    ``gates`` float [N, 4H] is the words' part of the LSTM's gates, in `GATE_ORDER`; hidden state and cell, float
+    [P, K, H], are the initial ones; ``keys`` float [P, R, A] is the regions' part of the attention's hidden layer,
+    ``values`` float [P, R, M] the regions, and ``mask`` bool [P, R] is True for real ones. Products are computed in
+    the precision of the gates, whatever that of the weights.
     """
     hidden, cell = (part.flatten(0, 1).index_select(0, batch.nonempty) for part in (hidden, cell))
     context_weight, recurrent_weight = torch.split(
@@ -97,27 +85,25 @@ class _AttentionLstmFunction(torch.autograd.Function):
         batch: PackedBatch,
     ) -> tuple[Tensor, Tensor]:
         with torch.autocast(gates.device.type, enabled=False):
-            batch_sizes, rows = batch.batch_sizes, _RowIndex.of(batch)
+            batch_sizes, images = batch.batch_sizes, batch.images[: len(hidden)]  # [n]
             sizes = [keys.shape[2], values.shape[2], gates.shape[1]]
             keys_exp2x, energy_float = exp2x(keys), to_float32(energy_weight)
-            padding = ~mask.index_select(0, rows.images)  # [n, R]
+            padding = ~mask.index_select(0, images)  # [n, R]
             saved = _SavedForBackward.empty(gates, sizes, mask.shape[1])
             h, c = hidden, cell.to(saved.cells.dtype)
-            for (gates_now,), now in zip(
-                split_steps(batch_sizes, gates), saved.split_steps(batch_sizes), strict=True
-            ):
+            steps = zip(torch.split(gates, batch_sizes), saved.split_steps(batch_sizes), strict=True)
+            for gates_now, now in steps:
                 size = len(gates_now)
                 query, gate, recurrent = torch.split(h[:size] @ hidden_weight.t(), sizes, dim=1)
                 now.query.copy_(exp2x(query))
-                energy = energies(keys_exp2x, now.query, rows.images[:size], energy_float)
+                energy = energies(keys_exp2x, now.query, images[:size], energy_float)
                 energy.masked_fill_(padding[:size], float("-inf"))
                 torch.softmax(energy, dim=1, out=now.attention)  # [n, R]
-                now.context.copy_(rows.bmm(now.attention, values))  # [n, M]
+                now.context.copy_(batch.bmm(now.attention, values))  # [n, M]
                 now.gate.copy_((gate + gate_bias).sigmoid_())
                 torch.mul(now.gate, now.context, out=now.gated_context)
-                raw = to_float32(
-                    torch.addmm(recurrent, now.gated_context, context_weight.t()).add_(gates_now)
-                )
+                raw = torch.addmm(recurrent, now.gated_context, context_weight.t()).add_(gates_now)
+                raw = to_float32(raw)
                 now.hidden.copy_(update_cells(raw, c[:size], now.cells, GATE_ORDER))
                 now.active.copy_(raw)
                 h, c = now.hidden, now.cells
@@ -133,8 +119,13 @@ class _AttentionLstmFunction(torch.autograd.Function):
         hidden, cell, values, keys_exp2x, hidden_weight, context_weight, energy_float, *tensors = (
             ctx.saved_tensors
         )
-        saved, sizes, batch_sizes = _SavedForBackward(*tensors), ctx.sizes, ctx.batch.batch_sizes
-        rows = _RowIndex.of(ctx.batch)
+        batch: PackedBatch = ctx.batch
+        saved, sizes, batch_sizes, images = (
+            _SavedForBackward(*tensors),
+            ctx.sizes,
+            batch.batch_sizes,
+            batch.images,
+        )
         derivatives = GateDerivatives.of(
             saved.active, saved.cells, shift_steps(saved.cells, cell, batch_sizes), GATE_ORDER
         )
@@ -161,12 +152,12 @@ class _AttentionLstmFunction(torch.autograd.Function):
             grad_gated = to_float32(torch.addmm(contexts, grad_gates, context_weight))  # [n, M]
             torch.mul(grad_gated, d_gate, out=grad_gate)
             torch.mul(grad_gated, now.gate, out=grad_context_now)
-            grad_attention = to_float32(rows.bmm(grad_context_now, values.transpose(1, 2)))  # [n, R]
+            grad_attention = to_float32(batch.bmm(grad_context_now, values.transpose(1, 2)))  # [n, R]
             grad_energy = torch._softmax_backward_data(grad_attention, now.attention, 1, grad_attention.dtype)
-            grad_query.copy_(energy_gradients.add(now.query, rows.images[:size], grad_energy))
+            grad_query.copy_(energy_gradients.add(now.query, images[:size], grad_energy))
             grad_h[:size] = products @ hidden_weight
         attention, grad_context = (
-            ctx.batch.unpack(part).flatten(1, 2).to(values.dtype) for part in (saved.attention, grad_context)
+            batch.unpack(part).flatten(1, 2).to(values.dtype) for part in (saved.attention, grad_context)
         )
         grad_gates = grad_products[:, -sizes[2] :]
         keys_dtype, energy_dtype = ctx.dtypes
@@ -186,27 +177,16 @@ class _AttentionLstmFunction(torch.autograd.Function):
 
 
 class _SavedForBackward(NamedTuple):
-    """Values of each of the N words.
+    """Values of each of the N words."""
 
-    Attributes:
-        active: The LSTM's activated gates [N, 4H].
-        hidden: [N, H].
-        cells: float32 at least [N, H].
-        query: `exp2x`, float32 at least [N, A].
-        attention: float32 at least [N, R].
-        gate: The context's [N, M].
-        context: Before the gate [N, M].
-        gated_context: [N, M].
-    """
-
-    active: Tensor
-    hidden: Tensor
-    cells: Tensor
-    query: Tensor
-    attention: Tensor
-    gate: Tensor
-    context: Tensor
-    gated_context: Tensor
+    active: Tensor  # the LSTM's activated gates [N, 4H]
+    hidden: Tensor  # [N, H]
+    cells: Tensor  # float32 at least [N, H]
+    query: Tensor  # `exp2x`, float32 at least [N, A]
+    attention: Tensor  # float32 at least [N, R]
+    gate: Tensor  # the context's [N, M]
+    context: Tensor  # before the gate [N, M]
+    gated_context: Tensor  # [N, M]
 
     @classmethod
     def empty(cls, gates: Tensor, sizes: list[int], num_regions: int) -> "_SavedForBackward":
@@ -224,32 +204,3 @@ class _SavedForBackward(NamedTuple):
 
     def split_steps(self, batch_sizes: list[int]) -> "list[_SavedForBackward]":
         return [_SavedForBackward(*parts) for parts in split_steps(batch_sizes, *self)]
-
-
-class _RowIndex(NamedTuple):
-    """The n captions that are not empty, longest first.
-
-    Attributes:
-        order: Their indices among the P*K, int64 [n].
-        images: Their images, int64 [n].
-        shape: P and K.
-    """
-
-    order: Tensor
-    images: Tensor
-    shape: tuple[int, int]
-
-    @classmethod
-    def of(cls, batch: PackedBatch) -> "_RowIndex":
-        num_images, num_captions, _ = batch.shape
-        order = batch.nonempty
-        return cls(order, order.div(max(1, num_captions), rounding_mode="floor"), (num_images, num_captions))
-
-    def bmm(self, rows: Tensor, matrices: Tensor) -> Tensor:
-        """Return [m, Y]: rows [m, X] of the first captions times the matrices [P, X, Y] of their images."""
-        order = self.order[: len(rows)]
-        num_images, num_captions = self.shape
-        by_image = matrices.new_zeros(num_images * num_captions, rows.shape[1])
-        by_image.index_copy_(0, order, rows.to(matrices.dtype))
-        products = torch.bmm(by_image.view(num_images, num_captions, -1), matrices)
-        return products.flatten(0, 1).index_select(0, order)

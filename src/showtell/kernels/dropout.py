@@ -11,10 +11,7 @@ class Dropout(nn.Module):
     """Zero elements at random while training and scale up the rest (Srivastava et al. 2014, section 4).
 
     On the CPU the probability is rounded to a multiple of 1/256, and the scale fits the rounded one; each 64-bit
-    random number gives eight masks. Elsewhere it is torch's dropout.
-
-    Args:
-        p: Probability of zeros, 0 to below 1.
+    random number gives eight masks. Elsewhere it is torch's dropout. The probability p of zeros is 0 to below 1.
     """
 
     def __init__(self, p: float) -> None:

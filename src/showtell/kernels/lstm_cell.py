@@ -1,13 +1,42 @@
-"""The cell update of an LSTM, forward and backward, for kernels with hand-written gradients.
+"""The cell update of an LSTM: plain, and forward and backward for kernels with hand-written gradients.
 
-All that does not depend on later gradients is computed for all time steps at once (`GateDerivatives`), which leaves
-products alone for each step.
+In the kernels all that does not depend on later gradients is computed for all time steps at once (`GateDerivatives`),
+which leaves products alone for each step.
 """
 
 from typing import NamedTuple, Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class StepLstm(nn.LSTM):
+    """An `nn.LSTM` of one layer that can also advance by a single step.
+
+    `nn.LSTM` repacks its weights at every call: negligible for a whole caption, most of the time for one word.
+    """
+
+    def __init__(self, input_size: int, hidden_size: int) -> None:
+        super().__init__(input_size, hidden_size, batch_first=True)
+
+    def step(self, inputs: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the new hidden state and cell [..., H] for inputs [..., X], hidden state and cell [..., H]."""
+        input_weight, hidden_weight, input_bias, hidden_bias = self.parameters()  # torch's order
+        # As matrices: torch multiplies a strided [P, K, H] image by image.
+        gates = functional.linear(inputs.flatten(0, -2), input_weight, input_bias)
+        gates = gates + functional.linear(hidden.flatten(0, -2), hidden_weight, hidden_bias)
+        return lstm_update(gates.view(*inputs.shape[:-1], -1), cell)
+
+
+def lstm_update(gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the new hidden state and cell [..., H] for a cell [..., H], in its precision.
+
+    ``gates`` float [..., 4H] holds the inputs of the input, forget, cell and output gates (torch's order).
+    """
+    input_gate, forget_gate, cell_gate, output_gate = gates.to(cell.dtype).chunk(4, dim=-1)
+    cell = torch.sigmoid(forget_gate) * cell + torch.sigmoid(input_gate) * torch.tanh(cell_gate)
+    return torch.sigmoid(output_gate) * torch.tanh(cell), cell
 
 
 class GateOrder(NamedTuple):
@@ -28,13 +57,9 @@ TORCH_ORDER = GateOrder(input=0, forget=1, cell=2, output=3)
 
 
 def update_cells(gates: Tensor, previous: Tensor, cells: Tensor, order: GateOrder) -> Tensor:
-    """Return the hidden states [N, H] after one update.
+    """Return the hidden states [N, H] after an update of the ``previous`` cells [N, H], and write the new ``cells``.
 
-    Args:
-        gates: float [N, 4H], activated in place.
-        previous: The cells before the update [N, H].
-        cells: Receives the updated ones [N, H].
-        order: Of the gates.
+    The gates, float [N, 4H], are activated in place.
     """
     input_gate, forget_gate, cell_gate, output_gate = order.split(gates)
     for gate in (input_gate, forget_gate, output_gate):
@@ -45,18 +70,11 @@ def update_cells(gates: Tensor, previous: Tensor, cells: Tensor, order: GateOrde
 
 
 class GateDerivatives(NamedTuple):
-    """Local derivatives of cell updates.
+    """Local derivatives of cell updates; those by the output gate's input are of the hidden state, not the cell."""
 
-    Attributes:
-        gates: float [N, 4H]: of the cell by the gates' inputs; for the output gate, of the hidden state.
-        cells: Of the hidden state by the cell, float [N, H].
-        forget: Of the cell by the previous one, float [N, H].
-        order: Of the gates.
-    """
-
-    gates: Tensor
-    cells: Tensor
-    forget: Tensor
+    gates: Tensor  # of the cell by the gates' inputs, float [N, 4H]
+    cells: Tensor  # of the hidden state by the cell, float [N, H]
+    forget: Tensor  # of the cell by the previous one, float [N, H]
     order: GateOrder
 
     @classmethod
@@ -74,15 +92,13 @@ class GateDerivatives(NamedTuple):
     def split_steps(self, batch_sizes: list[int]) -> list[Self]:
         """Return those of each time step."""
         parts = split_steps(batch_sizes, self.gates, self.cells, self.forget)
-        return [self._replace(gates=gates, cells=cells, forget=forget) for gates, cells, forget in parts]
+        return [type(self)(gates, cells, forget, self.order) for gates, cells, forget in parts]
 
     def backward_step(self, grad_hidden: Tensor, grad_cell: Tensor, grad_gates: Tensor) -> None:
-        """Propagate gradients back through one update.
+        """Propagate gradients by hidden states and cells [N, H] after an update back through it.
 
-        Args:
-            grad_hidden: By the hidden states after it [N, H].
-            grad_cell: By the cells after it [N, H]; becomes that by the cells before it.
-            grad_gates: Receives that by the gates' inputs [N, 4H].
+        ``grad_cell`` becomes the gradient by the cells before the update, ``grad_gates`` [N, 4H] receives that by the
+        gates' inputs.
         """
         grad_cell.addcmul_(grad_hidden, self.cells)
         parts = zip(self.order.split(self.gates), self.order.split(grad_gates), strict=True)
@@ -94,7 +110,7 @@ class GateDerivatives(NamedTuple):
 
 def split_steps(batch_sizes: list[int], *values: Tensor) -> list[tuple[Tensor, ...]]:
     """Return the rows of packed values [N, ...] that belong to each time step."""
-    return list(zip(*(torch.split(one, batch_sizes) for one in values), strict=True))
+    return list(zip(*(torch.split(value, batch_sizes) for value in values), strict=True))
 
 
 def _sigmoid_derivative(gate: Tensor, *, out: Tensor) -> Tensor:

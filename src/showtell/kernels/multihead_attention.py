@@ -22,13 +22,10 @@ def split_heads_contiguous(values: Tensor, heads: int) -> Tensor:
 
 
 def attend(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the context float [B, X, M] and the attention, float32 at least [B, N, X, R].
+    """Return the context float [B, X, M] and the attention, float32 at least [B, N, X, R], of N heads.
 
-    Args:
-        query: float [B, X, M].
-        keys: float [B, N, R, M/N], N heads.
-        values: float [B, N, R, M/N].
-        mask: True where a query may attend, bool, broadcastable to [B, N, X, R]; somewhere for each query.
+    Queries are float [B, X, M], keys and values float [B, N, R, M/N]; the mask, bool, broadcastable to [B, N, X, R],
+    is True where a query may attend: somewhere for each query.
     """
     queries = split_heads(query, keys.shape[1])  # [B, N, X, M/N]
     energy = queries @ keys.transpose(2, 3) / math.sqrt(queries.shape[-1])  # [B, N, X, R]

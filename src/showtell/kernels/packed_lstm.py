@@ -6,7 +6,6 @@ hand-written gradients: torch has no fast kernel there for packed sequences, and
 time step where one product at the end suffices.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,24 +15,16 @@ from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence
 
 from showtell.kernels.lstm_cell import TORCH_ORDER, GateDerivatives, split_steps, update_cells
-from showtell.kernels.lstm_step import run_lstm
 
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """The layout of P x K sequences of at most T tokens as N packed tokens.
+    """The layout of P x K sequences of at most T tokens as N packed tokens."""
 
-    Attributes:
-        order: The sequences, longest first, int64 [P*K].
-        batch_sizes: Number of running sequences at each time step, none of them 0.
-        positions: Of each packed token among the P*K*T, int64 [N].
-        shape: P, K and T.
-    """
-
-    order: Tensor
-    batch_sizes: list[int]
-    positions: Tensor
-    shape: tuple[int, int, int]
+    order: Tensor  # the sequences, longest first, int64 [P*K]
+    batch_sizes: list[int]  # number of running sequences at each time step, none of them 0
+    positions: Tensor  # of each packed token among the P*K*T, int64 [N]
+    shape: tuple[int, int, int]  # P, K and T
 
     @classmethod
     def of(cls, tokens: Tensor, pad_id: int) -> Self:
@@ -66,17 +57,42 @@ class PackedBatch:
         values = packed.new_zeros(num_images * num_captions * length, packed.shape[1])
         return values.index_copy(0, self.positions, packed).view(*self.shape, -1)
 
+    def bmm(self, rows: Tensor, matrices: Tensor) -> Tensor:
+        """Return [m, Y]: rows [m, X] of the m longest sequences times the matrices [P, X, Y] of their images."""
+        order = self.order[: len(rows)]
+        num_images, num_captions, _ = self.shape
+        by_image = matrices.new_zeros(num_images * num_captions, rows.shape[1])
+        by_image.index_copy_(0, order, rows.to(matrices.dtype))
+        products = torch.bmm(by_image.view(num_images, num_captions, -1), matrices)
+        return products.flatten(0, 1).index_select(0, order)
+
+
+def run_lstm(
+    lstm: nn.LSTM, inputs: Any, state: tuple[Tensor, Tensor] | None = None
+) -> tuple[Any, tuple[Tensor, Tensor]]:
+    """Call an LSTM on inputs float [B, T, X] or a packed sequence, on a GPU in the precision of its weights.
+
+    Under autocast cuDNN computes LSTMs in float16 even if bfloat16 is requested: small gradients become zero.
+
+    Returns:
+        Outputs in the form of the inputs; the last hidden state and cell, float [layers, B, H] like the initial ones.
+    """
+    weight = next(lstm.parameters())
+    if weight.device.type == "cpu":
+        return lstm(inputs, state)  # type: ignore[no-any-return]
+    if state is not None:
+        state = state[0].to(weight.dtype), state[1].to(weight.dtype)
+    with torch.autocast(weight.device.type, enabled=False):
+        return lstm(inputs.to(weight.dtype), state)  # type: ignore[no-any-return]
+
 
 def packed_lstm(
     lstm: nn.LSTM, inputs: Tensor, batch: PackedBatch, state: tuple[Tensor, Tensor] | None = None
 ) -> Tensor:
-    """Return the last layer's hidden states of an LSTM, float [N, H] in the precision of the inputs.
+    """Return the last layer's hidden states float [N, H] for packed inputs float [N, X], in their precision.
 
-    Args:
-        lstm: One direction, with biases.
-        inputs: float [N, X], from `PackedBatch.pack`.
-        batch: The layout of the tokens.
-        state: Initial hidden state and cell, float [layers, P*K, H]; None: zeros.
+    The LSTM has one direction and biases; ``state`` is the initial hidden state and cell, float [layers, P*K, H], or
+    None for zeros.
     """
     if state is None:
         zeros = inputs.new_zeros(lstm.num_layers, len(batch.nonempty), lstm.hidden_size)
@@ -90,19 +106,16 @@ def packed_lstm(
     for layer, weights in enumerate(lstm.all_weights):
         if layer:
             inputs = functional.dropout(inputs, lstm.dropout, lstm.training)
-        inputs = _packed_layer(weights, inputs, hidden[layer], cell[layer], batch.batch_sizes)
+        input_weight, hidden_weight, input_bias, hidden_bias = weights  # torch's order
+        gates = functional.linear(inputs, input_weight, input_bias + hidden_bias)  # [N, 4H]
+        inputs = _PackedRecurrence.apply(  # type: ignore[no-untyped-call]
+            gates,
+            hidden_weight.to(gates.dtype),
+            hidden[layer].to(gates.dtype),
+            cell[layer],
+            batch.batch_sizes,
+        )
     return inputs
-
-
-def _packed_layer(
-    weights: Sequence[Tensor], inputs: Tensor, hidden: Tensor, cell: Tensor, batch_sizes: list[int]
-) -> Tensor:
-    input_weight, hidden_weight, input_bias, hidden_bias = weights  # torch's order
-    gates = functional.linear(inputs, input_weight, input_bias + hidden_bias)  # [N, 4H]
-    outputs: Tensor = _PackedRecurrence.apply(  # type: ignore[no-untyped-call]
-        gates, hidden_weight.to(gates.dtype), hidden.to(gates.dtype), cell, batch_sizes
-    )
-    return outputs
 
 
 class _PackedRecurrence(torch.autograd.Function):
@@ -135,12 +148,9 @@ class _PackedRecurrence(torch.autograd.Function):
         batch_sizes, grad_gates = ctx.batch_sizes, torch.empty_like(active)
         derivatives = GateDerivatives.of(active, cells, shift_steps(cells, cell, batch_sizes), TORCH_ORDER)
         grad_h, grad_c = (torch.zeros_like(cell, dtype=cells.dtype) for _ in range(2))  # from later steps
-        steps = zip(
-            derivatives.split_steps(batch_sizes),
-            split_steps(batch_sizes, grad_outputs, grad_gates),
-            strict=True,
-        )
-        for derivative, (grad_now, grad_gates_now) in reversed(list(steps)):
+        grads = split_steps(batch_sizes, grad_outputs, grad_gates)
+        steps = list(zip(derivatives.split_steps(batch_sizes), grads, strict=True))
+        for derivative, (grad_now, grad_gates_now) in reversed(steps):
             size = len(grad_now)
             grad_h[:size] += grad_now
             derivative.backward_step(grad_h[:size], grad_c[:size], grad_gates_now)

@@ -24,7 +24,8 @@ from showtell.data.features import (
 )
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFeatureSource
-from showtell.decoders.registry import AnyDecoder, build_decoder
+from showtell.decoders.base import BaseDecoder
+from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder
 from showtell.system.atomic import sha256_json
 from showtell.system.console import note
@@ -125,7 +126,7 @@ def build_components(
     )
 
 
-def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed: int) -> AnyDecoder:
+def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed: int) -> BaseDecoder:
     """Return a decoder with new weights, a function of the seed."""
     torch.manual_seed(seed)
     return build_decoder(

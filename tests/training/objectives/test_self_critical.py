@@ -17,8 +17,8 @@ from showtell.config.decoders import LstmSpec, StackedSpec, TransformerSpec
 from showtell.config.preprocessing import Preprocessing
 from showtell.config.recipe import SelfCritical
 from showtell.data.batches import Batch
+from showtell.decoders.base import DecoderState
 from showtell.decoders.registry import build_decoder
-from showtell.decoders.state import DecoderState
 from showtell.encoders.encoder import EncoderSpec, build_encoder
 from showtell.encoders.features import Features
 from showtell.generation import SpecialTokens

@@ -89,7 +89,7 @@ class SelfCriticalObjective:
             if should_shrink_batch(int(has_alive.sum()), len(has_alive)):
                 state = state.filter(has_alive.nonzero().squeeze(1))
                 positions, tokens, alive = positions[has_alive], tokens[has_alive], alive[has_alive]
-            logits, state, _ = model.decoder.step(tokens, state)  # type: ignore[arg-type]
+            logits, state, _ = model.decoder.step(tokens, state)
             logits = self._mask_banned(logits.float())
             tokens = logits.argmax(dim=2) if greedy else _sample(logits / self.options.temperature)
             tokens = tokens.masked_fill(~alive, specials.pad)
