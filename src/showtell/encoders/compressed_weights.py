@@ -28,6 +28,7 @@ FORM, SOURCE = "compact", "source_sha256"
 VERSION = "1"
 HEADER = "header"
 MASK, CODES, VALUES = "mask:", "codes:", "values:"
+UNCHANGED = "compressed weights as they were written"
 
 MAX_VALUES = 256
 MIN_SAVING = 512
@@ -49,9 +50,7 @@ def write_compressed(source: Path, out: Path) -> None:
             plain = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         header = _read_header(source)
     except (SafetensorError, OSError) as error:
-        raise EncoderError(
-            f"cannot read encoder weights {source}", found=str(error), expected="a complete safetensors file"
-        ) from error
+        raise unreadable(source, str(error), "a complete safetensors file") from error
     with atomic_path(out) as temporary:
         if FORM not in metadata:
             tensors = {HEADER: torch.frombuffer(bytearray(header), dtype=torch.uint8)}
@@ -78,12 +77,8 @@ def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str]
     """
     metadata = file.metadata()
     if metadata[FORM] != VERSION:
-        raise EncoderError(
-            f"cannot read encoder weights {path}",
-            found=f"compression format {metadata[FORM]}",
-            expected=VERSION,
-            mend="Use the version of showtell that wrote it",
-        )
+        mend = "Use the version of showtell that wrote it"
+        raise unreadable(path, f"compression format {metadata[FORM]}", VERSION, mend)
     try:
         header = file.get_tensor(HEADER).numpy().tobytes()
         entries = json.loads(header[8:])
@@ -95,19 +90,15 @@ def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str]
             tensors[name] = _restore(file, name, entries[name]["shape"], packed=MASK + name in names)
             digest.update(_elements(tensors[name], 1).data)
     except (SafetensorError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
-        raise _corrupt(path, " ".join(str(error).split())) from error
+        raise unreadable(path, " ".join(str(error).split()), UNCHANGED, "Copy the file again") from error
     if digest.hexdigest() != metadata.get(SOURCE):
-        raise _corrupt(path, "other values than were written")
+        raise unreadable(path, "other values than were written", UNCHANGED, "Copy the file again")
     return tensors, plain_metadata, digest.hexdigest()
 
 
-def _corrupt(path: Path, found: str) -> EncoderError:
-    return EncoderError(
-        f"cannot read encoder weights {path}",
-        found=found,
-        expected="compressed weights as they were written",
-        mend="Copy the file again",
-    )
+def unreadable(path: Path, found: str, expected: str, mend: str = "") -> EncoderError:
+    """Return the error for a weights file that cannot be read."""
+    return EncoderError(f"cannot read encoder weights {path}", found=found, expected=expected, mend=mend)
 
 
 def _read_header(path: Path) -> bytes:

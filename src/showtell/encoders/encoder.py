@@ -35,15 +35,10 @@ PIXELS_PER_CORE = 8 * 224 * 224
 class Encoder(nn.Module):
     """A network with its preprocessing. Build one with `build_encoder`.
 
-    Attributes:
-        spec: The spec, with stride layout and preprocessing filled in.
-        preprocessing: How images are resized and normalized.
-        width: Channels D of a region.
-        grid: Rows and columns of regions.
-        weights: The file that the weights came from; None for a network that is not trained yet.
-        weights_sha256: Hash of that file.
-        origin: Source and license of the weights, where the file names them.
-        stride_known: Whether the spec or the weights' metadata named the stride layout.
+    Its ``spec`` has stride layout and preprocessing filled in; ``grid`` is the number of rows and columns of regions,
+    ``width`` the channels D of a region. ``weights`` is the file that the weights came from, with its SHA-256 and
+    ``origin`` (source and license, where it names them); None for a network that is not trained yet. ``stride_known``
+    is False if neither the spec nor the file named the stride layout.
     """
 
     def __init__(
@@ -56,7 +51,7 @@ class Encoder(nn.Module):
         stride_known: bool = True,
     ):
         super().__init__()
-        self.spec = spec
+        self.spec = spec.model_copy(update={"preprocessing": preprocessing})
         self.preprocessing = preprocessing
         self.weights = None if weights is None else weights.path
         self.weights_sha256 = None if weights is None else weights.sha256
@@ -107,15 +102,10 @@ class Encoder(nn.Module):
         return super().train(mode and self.spec.trainable)
 
     def forward(self, images: Tensor) -> Features:
-        """Encode images.
+        """Encode images: uint8 [P, S, S, 3] from `preprocess_image`, or normalized float [P, 3, S, S].
 
-        Args:
-            images: uint8 [P, S, S, 3] from `showtell.images.preprocess.preprocess_image`, or normalized float
-                [P, 3, S, S].
-
-        Returns:
-            Regions float32 [P, R, D], row by row from the top left, and their mean float32 [P, D]. In eval mode both
-            are rounded to float16, so live features equal cached ones.
+        Regions are float32 [P, R, D], row by row from the top left, and their mean float32 [P, D]. In eval mode both
+        are rounded to float16, so live features equal cached ones.
 
         Raises:
             EncoderError: wrong shape, or values outside the range of float16 (broken weights).
@@ -125,9 +115,8 @@ class Encoder(nn.Module):
         else:
             with torch.inference_mode():
                 parts = [self._encode(self.normalize(part)) for part in self._split(images)]
-                # [P, R, D] and [P, D]
-                regions, pooled = (
-                    parts[0] if len(parts) == 1 else (torch.cat(each) for each in zip(*parts, strict=True))
+                regions, pooled = (  # [P, R, D] and [P, D]
+                    parts[0] if len(parts) == 1 else map(torch.cat, zip(*parts, strict=True))
                 )
         mask = torch.ones(regions.shape[:2], dtype=torch.bool, device=regions.device)
         # Converted outside inference mode: tensors made inside cannot enter a graph that is trained.
@@ -149,8 +138,9 @@ class Encoder(nn.Module):
             return
         what = f"{self.weights} seems to have stride layout {evidence.stride_in}, not {self.spec.stride_in}"
         if not self.stride_known:
-            mend = f"Set encoder.stride_in to {evidence.stride_in}"
-            raise EncoderError(what, found=evidence.reason, mend=mend)
+            raise EncoderError(
+                what, found=evidence.reason, mend=f"Set encoder.stride_in to {evidence.stride_in}"
+            )
         note(f"warning: {what}: {evidence.reason}")
 
     def normalize(self, images: Tensor) -> Tensor:
@@ -204,19 +194,14 @@ class Encoder(nn.Module):
 
 
 def flip_averaged_features(network: nn.Module, images: Tensor, *, flip_average: bool) -> Tensor:
-    """Return a network's feature maps; with ``flip_average``, the mean over each image and its horizontal flip.
+    """Return a network's feature maps [P, D, h, w] of normalized images float [P, 3, S, S].
 
-    The flip's map is flipped back, so every region keeps its place (Simonyan & Zisserman 2015, section 3.2, average a
-    classifier's predictions in the same way).
-
-    Args:
-        network: Maps images to feature maps [P, D, h, w].
-        images: float [P, 3, S, S].
-        flip_average: Average, in float32; mirrored images then have mirrored maps, to the bit.
+    With ``flip_average``, the mean over each image and its horizontal flip, in float32 (Simonyan & Zisserman 2015,
+    section 3.2, average a classifier's predictions in the same way). The flip's map is flipped back, so every region
+    keeps its position, and mirrored images have mirrored maps, to the bit.
     """
     if not flip_average:
-        maps: Tensor = network(images)
-        return maps
+        return network(images)  # type: ignore[no-any-return]
     batch_size = images.shape[0]
     both = network(torch.cat([images, images.flip(3)])).float()  # [2P, D, h, w]
     return torch.stack([both[:batch_size], both[batch_size:].flip(3)]).mean(0)
@@ -259,7 +244,7 @@ def build_encoder(
     Args:
         spec: Stride layout and preprocessing may be left to the weights' metadata.
         weights: A local safetensors file, which overrides ``spec.weights``; with neither, the hub's weights.
-        device: Device to run on.
+        device: Where it runs.
         dtype: Of a frozen network; None: `fast_dtype`, but float32 for ``small``, as in its training. Trainable
             networks are float32.
 
@@ -289,12 +274,8 @@ def build_encoder(
         if spec.has_stride_variants:
             stride_known = (spec.stride_in or source.stride_in) is not None
             spec = spec.model_copy(update={"stride_in": _resolve_stride(spec, source)})
-        network = ResNet(
-            int(spec.name.removeprefix("resnet")),
-            spec.stride_in or "conv2",
-            stages=spec.out_stages,
-            grid=spec.region_grid,
-        )
+        depth = int(spec.name.removeprefix("resnet"))
+        network = ResNet(depth, spec.stride_in or "conv2", stages=spec.out_stages, grid=spec.region_grid)
         load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
         if not stride_known:
             note(
@@ -302,7 +283,6 @@ def build_encoder(
                 "For weights from Caffe, Keras or MSRA, set encoder.stride_in to conv1."
             )
     preprocessing = _resolve_preprocessing(spec, source)
-    spec = spec.model_copy(update={"preprocessing": preprocessing})
     network.eval()
     if not spec.trainable:
         if isinstance(network, ResNet):
@@ -317,12 +297,8 @@ def build_encoder(
 def _resolve_stride(spec: EncoderSpec, source: EncoderWeights) -> StrideIn:
     """Return the stride layout of spec and metadata; conv2 where neither names one."""
     if spec.stride_in and source.stride_in and spec.stride_in != source.stride_in:
-        raise EncoderError(
-            f"{source.path} has another stride layout than requested",
-            found=f"{source.stride_in} in the weights' metadata",
-            expected=f"{spec.stride_in} (encoder.stride_in)",
-            mend="Leave the key out",
-        )
+        expected = f"{spec.stride_in} (encoder.stride_in)"
+        raise _contradiction(source, "another stride layout", source.stride_in, expected)
     return spec.stride_in or source.stride_in or "conv2"
 
 
@@ -332,17 +308,23 @@ def _resolve_preprocessing(spec: EncoderSpec, source: EncoderWeights | None) -> 
     if spec.preprocessing is None:
         default = Preprocessing() if spec.name != SMALL else SmallCnn.preprocessing
         return default.model_copy(update=metadata)
-    requested = {name: getattr(spec.preprocessing, name) for name in spec.preprocessing.model_fields_set}
+    requested = spec.preprocessing.model_fields_set
     for name in ("mean", "std"):
-        if name in requested and name in metadata and requested[name] != metadata[name]:
-            raise EncoderError(
-                f"{source.path if source else spec.name} has other preprocessing than requested",
-                found=f"{name} {metadata[name]} in the weights' metadata",
-                expected=f"{requested[name]} (encoder.preprocessing.{name})",
-                mend="Leave the key out",
-            )
+        value = getattr(spec.preprocessing, name)
+        if source and name in requested and value != metadata.get(name, value):
+            expected = f"{value} (encoder.preprocessing.{name})"
+            raise _contradiction(source, "other preprocessing", f"{name} {metadata[name]}", expected)
     return spec.preprocessing.model_copy(
         update={name: value for name, value in metadata.items() if name not in requested}
+    )
+
+
+def _contradiction(source: EncoderWeights, differs: str, found: str, expected: str) -> EncoderError:
+    return EncoderError(
+        f"{source.path} has {differs} than requested",
+        found=f"{found} in the weights' metadata",
+        expected=expected,
+        mend="Leave the key out",
     )
 
 
@@ -358,13 +340,13 @@ def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, wha
 
 
 def identity_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Return one line for each field, nested ones dotted, whose values differ; lists equal tuples."""
+    """Return one line for each field, nested ones dotted, whose values differ."""
     lines = []
     for name in sorted(found.keys() | expected.keys()):
         old, new = found.get(name), expected.get(name)
         if isinstance(old, Mapping) and isinstance(new, Mapping):
             lines += [f"{name}.{line}" for line in identity_differences(old, new)]
-        elif (list(old) if isinstance(old, tuple) else old) != (list(new) if isinstance(new, tuple) else new):
+        elif old != new:
             lines.append(f"{name} is {old}, not {new}")
     return lines
 

@@ -36,11 +36,7 @@ def can_fuse(dtype: torch.dtype) -> bool:
 
 
 class FusedResNet(nn.Module):
-    """A frozen `ResNet` with folded batch norms, fused where possible.
-
-    Args:
-        plain: The network after `showtell.encoders.resnet.fold_batch_norms`.
-    """
+    """A frozen `ResNet` after `showtell.encoders.resnet.fold_batch_norms`, fused where possible."""
 
     def __init__(self, plain: ResNet):
         super().__init__()
@@ -50,8 +46,7 @@ class FusedResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Return the map [P, D, h, w] of normalized images float [P, 3, H, W]."""
         if images.device.type != "cpu" or torch.is_grad_enabled() or not can_fuse(images.dtype):
-            unfused: Tensor = self.plain(images)
-            return unfused
+            return self.plain(images)  # type: ignore[no-any-return]
         if not self._packed:
             with _PACKING:
                 if not self._packed:
@@ -78,10 +73,9 @@ class FusedResNet(nn.Module):
 
     def _convolve(self, convolution: nn.Conv2d, x: Tensor, activation: str) -> Tensor:
         weight, bias = self._packed[convolution], convolution.bias
-        convolved: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
             x, weight, bias, *_geometry(convolution), activation, [], ""
         )
-        return convolved
 
     def _pack(self, images: Tensor) -> None:
         """Reorder the weights for the input sizes that these images give."""
@@ -121,8 +115,7 @@ def max_pool_3x3(x: Tensor) -> Tensor:
     """
     rows, columns = x.shape[2:]
     if rows % 2 or columns % 2 or x.dtype != torch.bfloat16:
-        pooled: Tensor = functional.max_pool2d(x, 3, 2, padding=1)
-        return pooled
+        return functional.max_pool2d(x, 3, 2, padding=1)
     bits = x.permute(0, 2, 3, 1).view(torch.int16)  # [P, H, W, C]
     by_rows = torch.maximum(bits[:, 0::2], bits[:, 1::2])  # [P, H/2, W, C]
     torch.maximum(by_rows[:, 1:], bits[:, 1:-1:2], out=by_rows[:, 1:])

@@ -49,9 +49,8 @@ class _Block(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.downsample: nn.Module | None = None
         if total_stride > 1 or inputs != channels:
-            self.downsample = nn.Sequential(
-                _conv(inputs, channels, 1, total_stride), nn.BatchNorm2d(channels)
-            )
+            shortcut = _conv(inputs, channels, 1, total_stride)
+            self.downsample = nn.Sequential(shortcut, nn.BatchNorm2d(channels))
 
     def forward(self, x: Tensor) -> Tensor:
         shortcut = x if self.downsample is None else self.downsample(x)
@@ -70,16 +69,11 @@ def _block(depth: int, stride_in: StrideIn, inputs: int, width: int, stride: int
 
 
 class ResNet(nn.Module):
-    """The network without its classifier.
+    """The network of depth 18, 34, 50, 101 or 152, without its classifier.
 
-    Args:
-        depth: 18, 34, 50, 101 or 152.
-        stride_in: The stride layout; depths 18 and 34 have one only.
-        stages: Stages whose maps are concatenated, ascending; the last is 4.
-        grid: Rows and columns of the map; None: those of the last stage.
-
-    Attributes:
-        width: Channels D of these stages together: 512 or 2048 for the last stage alone.
+    The maps of ``stages``, ascending to 4, are concatenated: ``width`` channels D, 512 or 2048 for the last stage
+    alone. ``grid`` are the rows and columns of the result; None: those of the last stage. Depths 18 and 34 have a
+    single stride layout.
     """
 
     def __init__(

@@ -24,8 +24,7 @@ def _stage(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> li
 class SmallCnn(nn.Module):
     """Normalized images float [P, 3, S, S] to a map [P, D, S/16, S/16] with four coordinate channels.
 
-    Args:
-        width: Channels D of the map, a multiple of 8.
+    Its ``width`` D is a multiple of 8.
     """
 
     preprocessing: ClassVar[Preprocessing] = Preprocessing(size=96, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5))

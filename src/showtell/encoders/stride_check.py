@@ -46,12 +46,10 @@ class _StrideStats(NamedTuple):
 
 
 def compare_strides(depth: int, weights: EncoderWeights, images: Tensor) -> StrideEvidence:
-    """Return which stride layout weights belong to.
+    """Return the stride layout of weights of a ResNet with bottlenecks (``depth`` 50 or more).
 
-    Args:
-        depth: Of the ResNet, 50 or more; 18 and 34 have one layout.
-        weights: With the classifier, if the file has it.
-        images: Normalized photographs float [P, 3, S, S], a few dozen.
+    The weights keep their classifier, if the file has it; images are a few dozen normalized photographs, float
+    [P, 3, S, S].
     """
     stored = [weights.tensors[f"{name}.running_var"] for name in NORMS]
     conv1, conv2 = (_run_layout(depth, layout, weights, images) for layout in ("conv1", "conv2"))

@@ -63,11 +63,9 @@ def import_timm() -> Any:
 
 
 def build_timm_network(name: str, source: EncoderWeights | None) -> tuple[TimmNetwork, EncoderWeights]:
-    """Build a timm model and load its weights.
+    """Build a timm model, optionally named with a tag ("densenet169.tv_in1k"), and load its weights.
 
-    Args:
-        name: timm's name, optionally with a tag after a dot ("densenet169.tv_in1k").
-        source: Local weights; None: timm's own from the hub.
+    Without local ones, timm's own come from the hub.
 
     Raises:
         MissingExtraError: timm does not work.

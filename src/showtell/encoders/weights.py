@@ -1,4 +1,4 @@
-"""Encoder weights: safetensors files with their metadata, loaded strictly.
+"""Encoder weights: safetensors files, loaded strictly.
 
 A file is identified by the SHA-256 of its bytes; a compressed one (`showtell.encoders.compressed_weights`) by that of
 the plain file that it decompresses to. The file's metadata hold stride layout, mean, standard deviation, image size
@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from showtell.config.encoder import StrideIn
-from showtell.encoders.compressed_weights import decompress, is_compressed
+from showtell.encoders.compressed_weights import decompress, is_compressed, unreadable
 from showtell.errors import EncoderError, reason
 from showtell.system.atomic import sha256_file
 
@@ -29,10 +29,10 @@ HUB_REPOSITORIES = {f"resnet{depth}": f"timm/resnet{depth}.tv_in1k" for depth in
 class EncoderWeights:
     """The tensors and metadata of a safetensors file."""
 
-    path: Path  # the file
+    path: Path
     sha256: str  # of the plain file's bytes, hexadecimal
-    tensors: dict[str, Tensor]  # by name; floating-point tensors are float32, whatever the file holds
-    metadata: dict[str, str]  # the file's metadata, as text
+    tensors: dict[str, Tensor]  # floating-point tensors are float32, whatever the file holds
+    metadata: dict[str, str]
 
     @property
     def stride_in(self) -> StrideIn | None:
@@ -41,16 +41,14 @@ class EncoderWeights:
         Raises:
             EncoderError: the key is there but names no layout.
         """
-        text = next(
-            (self.metadata[key] for key in ("stride_in", "layout", "stride") if key in self.metadata), None
-        )
-        if text is None:
+        texts = [self.metadata[key] for key in ("stride_in", "layout", "stride") if key in self.metadata]
+        if not texts:
             return None
-        match = re.match(r"(conv1|conv2)\b", text.strip())
+        match = re.match(r"(conv1|conv2)\b", texts[0].strip())
         if match is None:
             raise EncoderError(
                 f"the metadata of {self.path} has no valid stride layout",
-                found=f"'{text}'",
+                found=f"'{texts[0]}'",
                 expected="conv1 or conv2 first",
                 mend="Remove this metadata from the file, and set encoder.stride_in",
             )
@@ -100,12 +98,8 @@ def read_weights(path: Path) -> EncoderWeights:
             its contents changed.
     """
     if not path.is_file():
-        raise EncoderError(
-            f"cannot read encoder weights {path}",
-            found="a directory" if path.is_dir() else "no such file",
-            expected="a safetensors file",
-            mend="Check the path",
-        )
+        found = "a directory" if path.is_dir() else "no such file"
+        raise unreadable(path, found, "a safetensors file", "Check the path")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
@@ -117,33 +111,23 @@ def read_weights(path: Path) -> EncoderWeights:
         tensors = {name: each.float() if each.is_floating_point() else each for name, each in tensors.items()}
         return EncoderWeights(path, sha256, tensors, metadata)
     except (SafetensorError, OSError) as error:
-        raise EncoderError(
-            f"cannot read encoder weights {path}",
-            found=str(error),
-            expected="a complete safetensors file",
-            mend="Download it again; convert other formats (.pth, .bin, .h5) to safetensors first",
-        ) from error
+        mend = "Download it again; convert other formats (.pth, .bin, .h5) to safetensors first"
+        raise unreadable(path, str(error), "a complete safetensors file", mend) from error
 
 
 def load_state_dict_strict(
     network: nn.Module, weights: EncoderWeights, *, name: str, classifier: str
 ) -> None:
-    """Copy weights into a network; all keys and shapes must match.
+    """Copy weights into the network ``name``; all keys and shapes must match.
 
-    Args:
-        network: Receives the weights.
-        weights: The classifier's keys are dropped; ``num_batches_tracked`` may be missing.
-        name: The network's name, for the message.
-        classifier: Prefix of the classifier's keys ("fc.").
+    Keys with the prefix ``classifier`` ("fc.") are dropped; ``num_batches_tracked`` may be missing.
 
     Raises:
         EncoderError: keys are missing or unexpected, or shapes differ; names the network that the weights fit.
     """
     wanted = network.state_dict()
-    given = {key: value for key, value in weights.tensors.items() if not key.startswith(classifier)}
-    for key, value in wanted.items():
-        if key.endswith("num_batches_tracked"):
-            given.setdefault(key, value)
+    given = {key: value for key, value in wanted.items() if key.endswith("num_batches_tracked")}
+    given |= {key: value for key, value in weights.tensors.items() if not key.startswith(classifier)}
     problems = [f"{key} is missing" for key in wanted if key not in given]
     problems += [f"{key} is unexpected" for key in given if key not in wanted]
     problems += [
@@ -207,12 +191,7 @@ def download_weights(name: str) -> EncoderWeights:
 
 
 def fetch_from_hub(repository: str, file: str, *, name: str) -> Path:
-    """Return a file of a hub repository, from the hub's cache or by downloading it.
-
-    Args:
-        repository: ``OWNER/NAME``.
-        file: The file's name.
-        name: The encoder that it belongs to, for the message.
+    """Return a file of a hub repository of the encoder ``name``, from the hub's cache or by downloading it.
 
     Raises:
         EncoderError: the file is not cached and the hub does not answer; at the first failed request.

@@ -9,7 +9,7 @@ import importlib
 import io
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +51,8 @@ class _EncoderGraph(nn.Module):
         self.network = network.plain if isinstance(network, FusedResNet) else network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        maps = flip_averaged_features(
-            self.network, self.encoder.normalize(images), flip_average=self.encoder.spec.flip_average
-        )  # [P, D, h, w]
+        normalized, flip_average = self.encoder.normalize(images), self.encoder.spec.flip_average
+        maps = flip_averaged_features(self.network, normalized, flip_average=flip_average)  # [P, D, h, w]
         grid = maps.flatten(2).transpose(1, 2)  # [P, R, D]
         # Rounded to half floats, as are the features that decoders are trained on.
         regions, pooled = (part.to(torch.float16).float() for part in (grid, grid.mean(1)))
@@ -63,7 +62,7 @@ class _EncoderGraph(nn.Module):
 class _InitGraph(nn.Module):
     def __init__(self, decoder: Any, state: Sequence[StateTensor]) -> None:
         super().__init__()
-        self.decoder, self.names = decoder, [one.name for one in state]
+        self.decoder, self.names = decoder, [field.name for field in state]
 
     def forward(self, regions: Tensor, pooled: Tensor, mask: Tensor) -> tuple[Tensor, ...]:
         state = self.decoder.init_state(Features(regions, pooled, mask), 1)
@@ -77,18 +76,14 @@ class _StepGraph(nn.Module):
         self.decoder, self.kind, self.state = decoder, kind, state
 
     def forward(self, tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        named = {one.name: tensor for one, tensor in zip(self.state, state, strict=True)}
+        named = {field.name: tensor for field, tensor in zip(self.state, state, strict=True)}
         logits, after, attention = self.decoder.step(tokens, self.kind(**named))
         weights = () if attention is None else (attention.float(),)
-        return logits, *weights, *(getattr(after, one.name) for one in self.state if not one.constant)
+        return logits, *weights, *(getattr(after, field.name) for field in self.state if not field.constant)
 
 
 def check_exporter() -> None:
-    """Fail early if a package that writes graphs is missing.
-
-    Raises:
-        MissingExtraError: onnx, onnxscript or onnxruntime.
-    """
+    """Raise MissingExtraError early if a package that writes graphs is missing."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
         try:
             importlib.import_module(package)
@@ -97,11 +92,7 @@ def check_exporter() -> None:
 
 
 def write_encoder(encoder: Encoder, directory: Path) -> None:
-    """Write ``encoder.onnx``: images uint8 [P, S, S, 3] to features.
-
-    Args:
-        encoder: In float32, on the CPU.
-        directory: The export.
+    """Write ``encoder.onnx``: images uint8 [P, S, S, 3] to features; the encoder is in float32, on the CPU.
 
     Raises:
         ExportError: torch cannot trace the network, or it is too large for an ONNX file.
@@ -113,13 +104,10 @@ def write_encoder(encoder: Encoder, directory: Path) -> None:
 
 
 def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], directory: Path) -> None:
-    """Write ``init.onnx`` and ``step.onnx``.
+    """Write ``init.onnx`` and ``step.onnx`` of a decoder in float32 and eval mode, on the CPU.
 
-    Args:
-        decoder: In float32 and eval mode, on the CPU.
-        width: Channels D of its features.
-        state: From `showtell.export.state_axes.describe_state`; defines the dynamic axes.
-        directory: The export.
+    Its features have ``width`` channels; ``state``, from `showtell.export.state_axes.describe_state`, defines the
+    dynamic axes.
 
     Raises:
         ExportError: torch cannot trace the decoder.
@@ -129,23 +117,24 @@ def write_decoder(decoder: Any, width: int, state: Sequence[StateTensor], direct
     # Not named: its size after the step differs, which a name would forbid.
     axes["length"] = torch.export.Dim.DYNAMIC
     grid = {0: axes["images"], 1: axes["regions"]}
+    inputs = [state_input(field.name) for field in state]
     _write(
         _InitGraph(decoder, state),
         (example.features.regions, example.features.pooled, example.features.mask),
         (grid, {0: axes["images"]}, grid),
         list(FEATURES),
-        [state_input(one.name) for one in state],
+        inputs,
         directory / INIT,
     )
     shapes = tuple(
-        {index: axes[axis] for index, axis in enumerate(one.axes) if axis in axes} for one in state
+        {index: axes[axis] for index, axis in enumerate(field.axes) if axis in axes} for field in state
     )
-    changed = [state_output(one.name) for one in state if not one.constant]
+    changed = [state_output(field.name) for field in state if not field.constant]
     _write(
         _StepGraph(decoder, type(example.state), state),
-        (example.tokens, tuple(getattr(example.state, one.name) for one in state)),
+        (example.tokens, tuple(getattr(example.state, field.name) for field in state)),
         ({0: axes["images"], 1: axes["hypotheses"]}, shapes),
-        [TOKENS, *(state_input(one.name) for one in state)],
+        [TOKENS, *inputs],
         [LOGITS, *([ATTENTION] if example.attends else []), *changed],
         directory / STEP,
     )
@@ -189,10 +178,7 @@ def _write(
 
 
 def move_weights_out(path: Path) -> None:
-    """Move a graph's weights into the file beside it, see `showtell.inference.onnx_files.weights_of`.
-
-    Small tensors stay: shape inference needs them.
-    """
+    """Move a graph's weights into the file beside it, except small ones, which shape inference needs."""
     import onnx
 
     model = onnx.load(path)
@@ -219,24 +205,18 @@ def _remove_origins(model: Any) -> None:
     for graph in graphs:
         values += [*graph.inputs, *graph.outputs, *getattr(graph, "initializers", {}).values()]
     for part in [model, *graphs, *nodes, *values]:
-        properties: Mapping[str, str] | None = getattr(part, "metadata_props", None)
-        if properties:
-            part.metadata_props.clear()
-        if getattr(part, "doc_string", None):
-            part.doc_string = None
+        part.metadata_props.clear()
+        part.doc_string = None
 
 
 @contextlib.contextmanager
 def quiet(*names: str) -> Iterator[None]:
     """Suppress warnings, output and the named loggers of a library that raises its errors."""
-    loggers = [logging.getLogger(name) for name in names]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    with contextlib.ExitStack() as stack:
+        for name in names:
+            logger = logging.getLogger(name)
+            stack.callback(logger.setLevel, logger.level)
+            logger.setLevel(logging.ERROR)
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(warnings.catch_warnings(action="ignore"))
+        yield

@@ -37,12 +37,12 @@ MAX_DIFFERENCES = 5
 
 @dataclass(frozen=True)
 class Exported:
-    """A finished export."""
+    """A finished export: its directory, configuration and comparison with torch, and the bytes of each file."""
 
-    directory: Path  # its directory
-    config: ExportConfig  # its configuration
-    comparison: ParityCheck  # its comparison with torch
-    sizes: dict[str, int]  # bytes of each file
+    directory: Path
+    config: ExportConfig
+    comparison: ParityCheck
+    sizes: dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Calibration:
     """The images that define the ranges of an 8-bit encoder."""
 
     paths: Sequence[Path]  # images, folders, or prepared sets (their training split)
-    num_images: int = 128  # the number of images to use
+    num_images: int = 128
 
 
 def export_checkpoint(

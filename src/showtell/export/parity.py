@@ -34,19 +34,13 @@ BATCH_SIZE = 16
 class ParityCheck:
     """The result of a comparison."""
 
-    report: ParityReport  # its numbers
+    report: ParityReport
     ties: int = 0  # images whose captions differ only by a tie
     differences: list[str] = field(default_factory=list)  # one line for each other caption that differs
 
 
 def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> ParityCheck:
-    """Caption images with torch and with an export, by greedy and by beam search.
-
-    Args:
-        loaded: The checkpoint in float32, on the CPU, with its encoder.
-        exported: Its export.
-        samples: At least one image.
-    """
+    """Caption images with a checkpoint (float32, on the CPU) and with its export, by greedy and by beam search."""
     assert loaded.model.encoder is not None
     beam_size = loaded.generation.beam_size
     methods = {

@@ -18,21 +18,13 @@ OPERATIONS = ("Conv", "Gemm", "MatMul", "Add", "Relu", "MaxPool")
 
 
 def quantize(directory: Path, calibration: Samples) -> None:
-    """Replace a directory's ``encoder.onnx`` by one in 8 bits.
+    """Replace the ``encoder.onnx`` of a directory by one in 8 bits.
 
-    Args:
-        directory: Holds the graphs.
-        calibration: Images like those it will encode; their activations define the ranges.
+    The activations of the calibration images, which are like those it will encode, define the ranges.
     """
-    from onnxruntime.quantization import (
-        CalibrationDataReader,
-        CalibrationMethod,
-        QuantFormat,
-        QuantType,
-        quantize_static,
-    )
+    from onnxruntime import quantization
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc]
         def __init__(self) -> None:
             self.starts = iter(range(0, len(calibration.images), BATCH_SIZE))
 
@@ -43,17 +35,17 @@ def quantize(directory: Path, calibration: Samples) -> None:
     # onnxruntime's root logger advises to preprocess a graph that is folded and has its shapes already.
     with quiet(""), tempfile.TemporaryDirectory(prefix="showtell-") as folder:
         quantized = Path(folder) / ENCODER
-        quantize_static(
+        quantization.quantize_static(
             directory / ENCODER,
             quantized,
             Reader(),
-            quant_format=QuantFormat.QDQ,
+            quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=list(OPERATIONS),
             nodes_to_exclude=_pooling_products(directory / ENCODER),
             per_channel=True,
-            activation_type=QuantType.QUInt8,
-            weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+            calibrate_method=quantization.CalibrationMethod.MinMax,
         )
         (directory / ENCODER).write_bytes(quantized.read_bytes())
         move_weights_out(directory / ENCODER)
@@ -69,6 +61,6 @@ def _pooling_products(path: Path) -> list[str]:
 
     graph = load_model(path, load_external_data=False).graph
     products = [node for node in graph.node if node.op_type == "MatMul"]
-    constants = {one.name for one in graph.initializer}
+    constants = {tensor.name for tensor in graph.initializer}
     outputs = {node.output[0] for node in products if node.input[0] in constants}
     return [node.name for node in products if node.input[0] in constants | outputs]

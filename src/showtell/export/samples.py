@@ -23,9 +23,9 @@ from showtell.system.console import note
 class Samples:
     """Preprocessed images."""
 
-    images: npt.NDArray[np.uint8]  # uint8 [P, S, S, 3]
-    names: list[str]  # their names for messages
-    synthetic: bool = False  # they are drawn scenes
+    images: npt.NDArray[np.uint8]  # [P, S, S, 3]
+    names: list[str]  # for messages
+    synthetic: bool = False  # drawn scenes
 
 
 def draw_samples(count: int, preprocessing: Preprocessing) -> Samples:
@@ -41,11 +41,7 @@ def draw_samples(count: int, preprocessing: Preprocessing) -> Samples:
 def read_samples(paths: Sequence[Path], count: int, preprocessing: Preprocessing, *, split: str) -> Samples:
     """Read at most ``count`` images, evenly spaced over all of them; problems are printed.
 
-    Args:
-        paths: Images, folders of images, or prepared sets.
-        count: The maximum.
-        preprocessing: The encoder's.
-        split: The split of prepared sets.
+    The paths are images, folders of images, or prepared sets, of which one split is read.
 
     Raises:
         DataError: no image, or none that can be read.

@@ -5,8 +5,8 @@ number's. The protocol defines the rest: a state is a dataclass of tensors, ``re
 and ``filter`` along the images, which is checked against the decoder's own methods.
 """
 
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -15,66 +15,50 @@ from showtell.encoders.features import Features
 from showtell.errors import ExportError
 from showtell.inference.onnx_config import Axis, StateTensor
 
+SIZES: dict[Axis, int] = {"images": 3, "hypotheses": 2, "regions": 5, "length": 2}
+"""Sizes of a probe; at least two of each, as torch takes an axis of one for a fixed one."""
+
 _LEADING: dict[str, int] = {"images": 0, "hypotheses": 1}
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Sizes of a probe; at least two of each, as torch takes an axis of one for a fixed one."""
+class StateProbe(NamedTuple):
+    """A run of a decoder on features."""
 
-    images: int = 3
-    hypotheses: int = 2
-    regions: int = 5
-    steps: int = 2
-
-
-@dataclass(frozen=True)
-class StateProbe:
-    """A run of a decoder."""
-
-    features: Features  # the input features
-    state: Any  # the state after some steps
-    after: Any  # the state after one more
-    tokens: Tensor  # the tokens of that step, int64 [P, K]
+    features: Features
+    state: Any  # after some steps
+    after: Any  # after one more
+    tokens: Tensor  # of that step, int64 [P, K]
     attends: bool  # whether the step returned attention
 
 
-def probe(decoder: Any, width: int, sizes: Sizes | None = None) -> StateProbe:
-    """Run a decoder in eval mode for some steps on random features of ``width`` channels."""
-    sizes = sizes or Sizes()
-    generator = torch.Generator().manual_seed(0)
-    regions = torch.rand(sizes.images, sizes.regions, width, generator=generator)
-    features = Features(regions, regions.mean(1), torch.ones(sizes.images, sizes.regions, dtype=torch.bool))
+def probe(decoder: Any, width: int, **sizes: int) -> StateProbe:
+    """Run a decoder in eval mode for some steps on random features of ``width`` channels; `SIZES` by default."""
+    images, hypotheses, regions, steps = (sizes.get(axis, size) for axis, size in SIZES.items())
+    grid = torch.rand(images, regions, width, generator=torch.Generator().manual_seed(0))
+    features = Features(grid, grid.mean(1), torch.ones(images, regions, dtype=torch.bool))
     # Different tokens for each hypothesis, of those that every vocabulary has, so that their states differ.
-    tokens = 1 + torch.arange(sizes.images * sizes.hypotheses).view(sizes.images, -1) % 3
+    tokens = 1 + torch.arange(images * hypotheses).view(images, -1) % 3
     with torch.no_grad():
-        state = decoder.init_state(features, sizes.hypotheses)
-        for _ in range(sizes.steps):
+        state = decoder.init_state(features, hypotheses)
+        for _ in range(steps):
             _, state, _ = decoder.step(tokens, state)
         _, after, attention = decoder.step(tokens, state)
     return StateProbe(features, state, after, tokens, attention is not None)
 
 
 def describe_state(decoder: Any, width: int) -> tuple[StateTensor, ...]:
-    """Return the tensors of a decoder's state with their axes.
-
-    Args:
-        decoder: In eval mode.
-        width: Channels D of its features.
+    """Return the tensors of the state of a decoder in eval mode, for features of ``width`` channels, with their axes.
 
     Raises:
         ExportError: the state is not a dataclass of tensors, or images and hypotheses are not its first axes.
     """
-    name, base = type(decoder).__name__, Sizes()
-    plain = probe(decoder, width, base)
+    name = type(decoder).__name__
+    plain = probe(decoder, width)
     tensors, after = (state_tensors(state, name) for state in (plain.state, plain.after))
-    larger = {
-        "images": Sizes(images=base.images + 1),
-        "hypotheses": Sizes(hypotheses=base.hypotheses + 1),
-        "regions": Sizes(regions=base.regions + 1),
-        "length": Sizes(steps=base.steps + 1),
+    others = {
+        axis: state_tensors(probe(decoder, width, **{axis: size + 1}).state, name)
+        for axis, size in SIZES.items()
     }
-    others = {axis: state_tensors(probe(decoder, width, sizes).state, name) for axis, sizes in larger.items()}
     described = tuple(
         StateTensor(
             name=field,
@@ -88,24 +72,13 @@ def describe_state(decoder: Any, width: int) -> tuple[StateTensor, ...]:
 
 
 def state_tensors(state: Any, decoder: str) -> dict[str, Tensor]:
-    """Return a state's tensors by the names of its fields.
-
-    Raises:
-        ExportError: a field is not a tensor.
-    """
+    """Return a state's tensors by the names of its fields; raise ExportError for a field that is not a tensor."""
     values = {field.name: getattr(state, field.name) for field in fields(state)}
-    others = [
-        f"{field} ({type(value).__name__})"
-        for field, value in values.items()
-        if not isinstance(value, Tensor)
-    ]
+    others = {name: type(value).__name__ for name, value in values.items() if not isinstance(value, Tensor)}
     if others:
-        raise _error(
-            decoder,
-            ", ".join(others),
-            "a dataclass of tensors",
-            "Keep numbers as tensors, and the tensors of several layers stacked in one",
-        )
+        found = ", ".join(f"{name} ({kind})" for name, kind in others.items())
+        mend = "Keep numbers as tensors, and the tensors of several layers stacked in one"
+        raise _error(decoder, found, "a dataclass of tensors", mend)
     return values
 
 
@@ -119,32 +92,26 @@ def _axes(field: str, tensor: Tensor, others: dict[str, Tensor], decoder: str) -
             if size == larger:
                 continue
             if larger != size + 1 or isinstance(axes[index], str) or index != _LEADING.get(axis, index):
-                raise _error(
-                    decoder,
-                    f"{field}: axis {index} changes from {size} to {larger} with one more of {axis}",
-                    expected,
-                )
+                found = f"{field}: axis {index} changes from {size} to {larger} with one more of {axis}"
+                raise _error(decoder, found, expected)
             axes[index] = axis
     return tuple(axes)
 
 
 def _check_gathers(state: Any, described: tuple[StateTensor, ...], decoder: str) -> None:
     """Compare the decoder's own ``reorder`` and ``filter`` with gathering along the axes."""
-    num_images = Sizes().images
+    num_images = SIZES["images"]
     parents = torch.tensor([[1, 0, 0]] * num_images)
     kept = torch.tensor([2, 0])
     reordered = state_tensors(state.reorder(parents), decoder)
     filtered = state_tensors(state.filter(kept), decoder)
-    for one in described:
-        tensor = getattr(state, one.name)
-        wide = tensor[torch.arange(num_images)[:, None], parents] if "hypotheses" in one.axes else tensor
-        few = tensor[kept] if "images" in one.axes else tensor
-        if not (torch.equal(reordered[one.name], wide) and torch.equal(filtered[one.name], few)):
-            raise _error(
-                decoder,
-                f"{one.name}: reorder or filter do more than gather",
-                "reorder gathers along the hypotheses, filter along the images",
-            )
+    for field in described:
+        tensor = getattr(state, field.name)
+        wide = tensor[torch.arange(num_images)[:, None], parents] if "hypotheses" in field.axes else tensor
+        few = tensor[kept] if "images" in field.axes else tensor
+        if not (torch.equal(reordered[field.name], wide) and torch.equal(filtered[field.name], few)):
+            found = f"{field.name}: reorder or filter do more than gather"
+            raise _error(decoder, found, "reorder gathers along the hypotheses, filter along the images")
 
 
 def _error(decoder: str, found: str, expected: str, mend: str = "") -> ExportError:
