@@ -12,8 +12,6 @@ from showtell.cli.common_options import EncoderWeights
 if TYPE_CHECKING:
     from showtell.export.onnx import Exported
 
-MAX_DIFFERENCES = 5
-
 
 def command(
     checkpoint: Annotated[
@@ -81,7 +79,4 @@ def _report(exported: Exported) -> list[str]:
     ]
     if comparison.ties:
         lines.append(f"{comparison.ties} captions differ where two tokens are equally likely")
-    lines += [f"  {line}" for line in comparison.differences[:MAX_DIFFERENCES]]
-    if len(comparison.differences) > MAX_DIFFERENCES:
-        lines.append(f"  and {len(comparison.differences) - MAX_DIFFERENCES} more")
-    return lines
+    return [*lines, *(f"  {line}" for line in comparison.first_differences())]

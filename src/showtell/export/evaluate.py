@@ -63,10 +63,17 @@ def evaluate(
     """
     path, data = find_checkpoint(captioner), Path(data)
     if is_export(path):
-        _check_export_options(
-            path,
-            {"--features": features, "--predictions": predictions, "--ensemble-with": ensemble_with or None},
-        )
+        needs_torch = {
+            "--features": features,
+            "--predictions": predictions,
+            "--ensemble-with": ensemble_with or None,
+        }
+        if given := [name for name, value in needs_torch.items() if value is not None]:
+            raise ConfigError(
+                f"{', '.join(given)} cannot be used with {path}",
+                found="an export, which encodes the images",
+                mend="Omit it; showtell caption --format jsonl writes the caption of each image",
+            )
         backend = load_backend(path, encoder_weights=encoder_weights, device=device, threads=threads)
         return _evaluate_images(Captioner(backend), data, split, options, meteor)
     require_torch()
@@ -91,15 +98,6 @@ def evaluate(
     return SplitEvaluation(found.texts, found.scores, found.seconds)
 
 
-def _check_export_options(export: Path, options: dict[str, Any]) -> None:
-    if given := [name for name, value in options.items() if value is not None]:
-        raise ConfigError(
-            f"{', '.join(given)} cannot be used with {export}",
-            found="an export, which encodes the images",
-            mend="Omit it; showtell caption --format jsonl writes the caption of each image",
-        )
-
-
 def _evaluate_images(
     captioner: Captioner, data: Path, split: str, options: dict[str, Any], meteor: MeteorScorer | None
 ) -> SplitEvaluation:
@@ -112,11 +110,8 @@ def _evaluate_images(
     with progress("caption", len(rows), unit="images") as advance:
         for row, caption in zip(rows, stream, strict=True):
             if caption.error is not None:
-                raise DataError(
-                    f"{data} does not match its source any more",
-                    found=caption.error,
-                    mend="Prepare it again",
-                )
+                what = f"{data} does not match its source any more"
+                raise DataError(what, found=caption.error, mend="Prepare it again")
             texts[prepared.key(row)] = caption.text
             advance(1, "")
     scores = scorer.score(texts)

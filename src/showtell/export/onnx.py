@@ -32,8 +32,6 @@ from showtell.inference.onnx_files import FILES, HASHED
 from showtell.system.atomic import atomic_directory, check_replaceable, sha256_file, write_json
 from showtell.system.console import progress
 
-MAX_DIFFERENCES = 5
-
 
 @dataclass(frozen=True)
 class Exported:
@@ -149,9 +147,7 @@ def _config(
 
 
 def _check_parity(comparison: ParityCheck, checkpoint: Path) -> None:
-    found = comparison.differences[:MAX_DIFFERENCES]
-    if len(comparison.differences) > MAX_DIFFERENCES:
-        found.append(f"and {len(comparison.differences) - MAX_DIFFERENCES} more")
+    found = comparison.first_differences()
     if comparison.report.logits > MAX_LOGIT_DIFFERENCE:
         found.append(f"logits differ by {comparison.report.logits:.3g}")
     if found:

@@ -28,6 +28,7 @@ MAX_LOGIT_DIFFERENCE = 1e-3
 """In float32: well above rounding (3e-5 with a ResNet-50), far below a change of tokens that are not tied."""
 
 BATCH_SIZE = 16
+MAX_DIFFERENCES = 5
 
 
 @dataclass
@@ -37,6 +38,13 @@ class ParityCheck:
     report: ParityReport
     ties: int = 0  # images whose captions differ only by a tie
     differences: list[str] = field(default_factory=list)  # one line for each other caption that differs
+
+    def first_differences(self) -> list[str]:
+        """Return some of the differences, and the number of the others."""
+        shown = self.differences[:MAX_DIFFERENCES]
+        if len(self.differences) > MAX_DIFFERENCES:
+            shown.append(f"and {len(self.differences) - MAX_DIFFERENCES} more")
+        return shown
 
 
 def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> ParityCheck:
@@ -64,13 +72,13 @@ def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> Pari
                 logits = _logit_difference(loaded, exported, features, others, ours)
                 largest["logits"] = max(largest["logits"], logits)
             names = samples.names[start : start + BATCH_SIZE]
-            for name, one, other in zip(names, ours, theirs, strict=True):
-                if one.ids == other.ids:
+            for name, our, their in zip(names, ours, theirs, strict=True):
+                if our.ids == their.ids:
                     equal[method] += 1
-                elif _is_tie(method, one, other):
+                elif _is_tie(method, our, their):
                     ties += 1
                 else:
-                    first, second = (loaded.tokenizer.decode(found.ids) for found in (one, other))
+                    first, second = (loaded.tokenizer.decode(caption.ids) for caption in (our, their))
                     differences.append(f"{name} ({method}): '{first}' with torch, '{second}' with the export")
     report = ParityReport(
         num_images=count,
@@ -97,9 +105,9 @@ def _logit_difference(
 ) -> float:
     """Return the largest difference of logits while both read the same captions."""
     bos, eos = loaded.tokenizer.bos_id, loaded.tokenizer.eos_id
-    length = max(len(one.ids) for one in captions)
+    length = max(len(caption.ids) for caption in captions)
     # Steps after the end of a shorter caption are compared too: both must agree on any input.
-    tokens = np.array([[bos, *one.ids, *[eos] * (length - len(one.ids))] for one in captions])
+    tokens = np.array([[bos, *caption.ids, *[eos] * (length - len(caption.ids))] for caption in captions])
     largest = 0.0
     with torch.inference_mode():
         decoder: Any = loaded.model.decoder
@@ -116,13 +124,13 @@ def _difference(ours: torch.Tensor, theirs: npt.NDArray[np.float32]) -> float:
     return float(np.abs(ours.numpy() - theirs).max())
 
 
-def _is_tie(method: str, one: Hypothesis, other: Hypothesis) -> bool:
+def _is_tie(method: str, ours: Hypothesis, theirs: Hypothesis) -> bool:
     """Return whether two captions differ by a tie: at the first different token (greedy), or as a whole (beam)."""
     if method == "beam":
-        return abs(one.score - other.score) <= TIE
-    shorter = min(len(one.ids), len(other.ids))
-    index = next((index for index in range(shorter) if one.ids[index] != other.ids[index]), shorter)
-    return abs(_log_prob_at(one, index) - _log_prob_at(other, index)) <= TIE
+        return abs(ours.score - theirs.score) <= TIE
+    shorter = min(len(ours.ids), len(theirs.ids))
+    index = next((index for index in range(shorter) if ours.ids[index] != theirs.ids[index]), shorter)
+    return abs(_log_prob_at(ours, index) - _log_prob_at(theirs, index)) <= TIE
 
 
 def _log_prob_at(caption: Hypothesis, index: int) -> float:

@@ -119,13 +119,8 @@ class _AttentionLstmFunction(torch.autograd.Function):
         hidden, cell, values, keys_exp2x, hidden_weight, context_weight, energy_float, *tensors = (
             ctx.saved_tensors
         )
-        batch: PackedBatch = ctx.batch
-        saved, sizes, batch_sizes, images = (
-            _SavedForBackward(*tensors),
-            ctx.sizes,
-            batch.batch_sizes,
-            batch.images,
-        )
+        batch, sizes = ctx.batch, ctx.sizes
+        saved, batch_sizes, images = _SavedForBackward(*tensors), batch.batch_sizes, batch.images
         derivatives = GateDerivatives.of(
             saved.active, saved.cells, shift_steps(saved.cells, cell, batch_sizes), GATE_ORDER
         )
