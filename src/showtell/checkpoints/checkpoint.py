@@ -30,7 +30,7 @@ from showtell.config.decoders import DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
-from showtell.encoders.encoder import Encoder, build_encoder, check_identity, save_encoder
+from showtell.encoders.encoder import Encoder, build_encoder, identity_differences, save_encoder
 from showtell.errors import CheckpointError, EncoderError
 from showtell.system.atomic import (
     atomic_directory,
@@ -322,10 +322,11 @@ def _load_encoder(
             mend="Name their file: --encoder-weights FILE (encoder_weights= in Python)",
         ) from error
     if not spec.trainable:
-        check_identity(
-            encoder.identity(),
-            config["encoder"]["identity"],
-            what=f"{weights or spec.weights or spec.name}, given to {directory},",
-            mend="Name the weights it was trained with: --encoder-weights FILE (encoder_weights=)",
-        )
+        differences = identity_differences(encoder.identity(), config["encoder"]["identity"])
+        if differences:
+            raise EncoderError(
+                f"{weights or spec.weights or spec.name}, given to {directory}, belongs to another encoder",
+                found="; ".join(differences),
+                mend="Name the weights it was trained with: --encoder-weights FILE (encoder_weights=)",
+            )
     return encoder

@@ -7,7 +7,6 @@ Shapes: P images, K hypotheses of each (K captions in training), T tokens, R reg
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar, Self
 
@@ -26,14 +25,12 @@ class DecoderState:
 
     def reorder(self, beam_indices: Tensor) -> Self:
         """Return the states of the hypotheses int64 [P, K'], each an index into K; shared tensors are not copied."""
-        return self._map(self.PER_HYPOTHESIS, lambda tensor: reorder_hypotheses(tensor, beam_indices))
+        moved = {name: reorder_hypotheses(getattr(self, name), beam_indices) for name in self.PER_HYPOTHESIS}
+        return replace(self, **moved)
 
     def filter(self, batch_indices: Tensor) -> Self:
         """Return the states of these images alone, int64 [P']."""
-        return self._map((field.name for field in fields(self)), lambda tensor: tensor[batch_indices])
-
-    def _map(self, names: Iterable[str], function: Callable[[Tensor], Tensor]) -> Self:
-        return replace(self, **{name: function(getattr(self, name)) for name in names})
+        return type(self)(*(getattr(self, field.name)[batch_indices] for field in fields(self)))
 
 
 class BaseDecoder(nn.Module, ABC):

@@ -11,7 +11,7 @@ from showtell.decoders.stacked import StackedDecoder
 from showtell.decoders.top_down import TopDownDecoder
 from showtell.decoders.transformer import TransformerDecoder
 
-DECODERS: dict[str, Any] = {
+DECODERS: dict[str, type[BaseDecoder]] = {
     "lstm": LstmDecoder,
     "attention": AttentionDecoder,
     "stacked": StackedDecoder,
@@ -24,7 +24,5 @@ DECODERS: dict[str, Any] = {
 
 def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> BaseDecoder:
     """Return a new decoder for a spec of `showtell.config.decoders`, with initial weights."""
-    decoder: BaseDecoder = DECODERS[spec.name](
-        spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id
-    )
-    return decoder
+    kind = DECODERS[spec.name]
+    return kind(spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id)

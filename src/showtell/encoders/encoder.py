@@ -26,7 +26,7 @@ from showtell.system.batch_pool import cancellable
 from showtell.system.console import note
 from showtell.system.safetensors import save_tensors
 
-__all__ = ["Encoder", "EncoderSpec", "build_encoder", "check_identity", "fast_dtype", "save_encoder"]
+__all__ = ["Encoder", "EncoderSpec", "build_encoder", "fast_dtype", "identity_differences", "save_encoder"]
 
 PIXELS_PER_CORE = 8 * 224 * 224
 """Pixels that one core encodes at a time, so that activations stay in its cache: 8 images of 224 x 224."""
@@ -328,19 +328,8 @@ def _contradiction(source: EncoderWeights, differs: str, found: str, expected: s
     )
 
 
-def check_identity(found: Mapping[str, Any], expected: Mapping[str, Any], *, what: str, mend: str) -> None:
-    """Compare two encoder identities.
-
-    Raises:
-        EncoderError: they differ; names each field with both values.
-    """
-    differences = identity_differences(found, expected)
-    if differences:
-        raise EncoderError(f"{what} belongs to another encoder", found="; ".join(differences), mend=mend)
-
-
 def identity_differences(found: Mapping[str, Any], expected: Mapping[str, Any]) -> list[str]:
-    """Return one line for each field, nested ones dotted, whose values differ."""
+    """Return one line for each field of two encoder identities, nested ones dotted, whose values differ."""
     lines = []
     for name in sorted(found.keys() | expected.keys()):
         old, new = found.get(name), expected.get(name)
