@@ -30,19 +30,14 @@ SIDES = re.compile(r"\b(?:left|right)\b")
 class Batch:
     """P images with K captions each.
 
-    Attributes:
-        rows: Rows of the prepared set, int64 [P].
-        mirrored: True where the image is flipped left to right, bool [P].
-        inputs: Features of the images, or the images themselves, uint8 [P, H, W, 3].
-        tokens: int64 [P, K, T]: ``<bos>``, words, ``<eos>``, then ``<pad>``; a missing caption is ``<pad>`` only.
-            A truncated caption has no ``<eos>``. The captions of an image are sorted by length, longest first, so
-            that decoders can skip padding.
+    ``tokens`` are ``<bos>``, words, ``<eos>``, then ``<pad>``; a missing caption is ``<pad>`` only, a truncated one
+    has no ``<eos>``. The captions of an image are sorted by length, longest first, so that decoders can skip padding.
     """
 
-    rows: np.ndarray
-    mirrored: np.ndarray
-    inputs: EncoderInput
-    tokens: Tensor
+    rows: np.ndarray  # of the prepared set, int64 [P]
+    mirrored: np.ndarray  # true where the image is flipped left to right, bool [P]
+    inputs: EncoderInput  # features of the images, or the images themselves, uint8 [P, H, W, 3]
+    tokens: Tensor  # int64 [P, K, T]
 
     def to(self, device: torch.device) -> "Batch":
         """Return the batch with its tensors on a device."""
@@ -59,16 +54,14 @@ class Batch:
 class FeatureSource(Protocol):
     """Provides encoder inputs of images: cached features, or the images themselves."""
 
-    def load(self, rows: np.ndarray, mirrored: np.ndarray, places: np.ndarray | None = None) -> EncoderInput:
-        """Return the encoder input of some images.
+    def load(
+        self, rows: np.ndarray, mirrored: np.ndarray, positions: np.ndarray | None = None
+    ) -> EncoderInput:
+        """Return the encoder input of rows int64 [P], flipped left to right where ``mirrored`` bool [P] is true.
 
-        Args:
-            rows: Rows of the prepared set, int64 [P].
-            mirrored: True where to flip left to right, bool [P].
-            places: Vertical and horizontal position of a random crop, float64 [P, 2] in 0..1, for sources that crop;
-                None: the view used for validation.
+        Sources that crop do so at ``positions`` float64 [P, 2] (vertical and horizontal, 0 to 1); None: they return
+        the view that is used for validation.
         """
-        ...
 
 
 @dataclass(frozen=True)
@@ -90,15 +83,7 @@ class BatchOptions:
 
 
 class Batches:
-    """All batches of some images, by epoch and position.
-
-    Args:
-        prepared: The captioned set.
-        rows: Rows to use, int64 [N], ascending.
-        tokenizer: Turns captions into ids.
-        source: Provides the encoder inputs.
-        options: Sizes and seed.
-    """
+    """All batches of the images in ``rows`` (int64 [N], ascending), by epoch and position."""
 
     def __init__(
         self,
@@ -119,8 +104,8 @@ class Batches:
     def references(self, *, mirrored: bool) -> Iterator[list[list[int]]]:
         """Yield the caption ids of each image, as in batches but without ``<bos>``, row by row."""
         captions = self._mirrored if mirrored else self._captions
-        for place in range(len(self.rows)):
-            yield [ids[1:].tolist() for ids in captions[place]]
+        for index in range(len(self.rows)):
+            yield [ids[1:].tolist() for ids in captions[index]]
 
     def _encode(self, text: str) -> list[int]:
         """Return ``<bos>``, at most ``max_tokens`` words, and ``<eos>`` unless the caption is truncated."""
@@ -135,23 +120,21 @@ class Batches:
 
     def epoch(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Yield the shuffled batches of an epoch from position ``start``, loading ahead."""
-        order = np.random.default_rng((self.options.seed, epoch)).permutation(self.rows)
-        return self._load_ahead(
-            order, start, lambda position: np.random.default_rng((self.options.seed, epoch, position))
-        )
+        seed = self.options.seed
+        order = np.random.default_rng((seed, epoch)).permutation(self.rows)
+        return self._load_ahead(order, start, lambda number: np.random.default_rng((seed, epoch, number)))
 
     def sequential(self) -> Iterator[Batch]:
         """Yield the images in order, unflipped, with the first K captions of each (or all)."""
-        return self._load_ahead(self.rows, 0, None)
+        return self._load_ahead(self.rows, 0, lambda number: None)
 
     def _load_ahead(
-        self, order: np.ndarray, start: int, generator: Callable[[int], np.random.Generator] | None
+        self, order: np.ndarray, start: int, generator: Callable[[int], np.random.Generator | None]
     ) -> Iterator[Batch]:
         size = self.options.batch_size
 
-        def load(position: int) -> Batch:
-            rows = order[position * size : (position + 1) * size]
-            return self._batch(rows, generator(position) if generator else None)
+        def load(number: int) -> Batch:
+            return self._batch(order[number * size : (number + 1) * size], generator(number))
 
         return map_ahead(load, range(start, len(self)), workers=BATCHES_AHEAD, ahead=BATCHES_AHEAD + 1)
 
@@ -162,27 +145,27 @@ class Batches:
         if generator is not None and self.options.flip:
             mirrored = generator.random(len(rows)) < 0.5
         chosen = []
-        for place, is_mirrored in zip(np.searchsorted(self.rows, rows), mirrored, strict=True):
-            captions = (self._mirrored if is_mirrored else self._captions)[int(place)]
+        for index, is_mirrored in zip(np.searchsorted(self.rows, rows), mirrored, strict=True):
+            captions = (self._mirrored if is_mirrored else self._captions)[int(index)]
             if 0 < limit < len(captions):
                 picks = generator.choice(len(captions), limit, replace=False) if generator else range(limit)
                 captions = [captions[pick] for pick in picks]
             chosen.append(captions)
-        places = None if generator is None else generator.random((len(rows), 2))
+        positions = None if generator is None else generator.random((len(rows), 2))
         own = slice(self.options.rank, None, self.options.world_size)
         rows, mirrored, chosen = rows[own], mirrored[own], chosen[own]
         if not len(rows):
             return Batch(rows, mirrored, torch.empty(0), torch.empty((0, 0, 0), dtype=torch.int64))
-        inputs = self.source.load(rows, mirrored, None if places is None else places[own])
+        inputs = self.source.load(rows, mirrored, None if positions is None else positions[own])
         return Batch(rows, mirrored, inputs, self._pad(chosen))
 
     def _pad(self, captions: Sequence[Sequence[np.ndarray]]) -> Tensor:
         most = max(len(group) for group in captions)
         length = max(len(ids) for group in captions for ids in group)
         tokens = np.full((len(captions), most, length), self.tokenizer.pad_id)  # [P, K, T]
-        for place, group in enumerate(captions):
+        for image, group in enumerate(captions):
             for number, ids in enumerate(sorted(group, key=len, reverse=True)):
-                tokens[place, number, : len(ids)] = ids
+                tokens[image, number, : len(ids)] = ids
         return torch.from_numpy(tokens)
 
 

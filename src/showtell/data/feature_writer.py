@@ -1,5 +1,6 @@
 """Writes rows of features; a row is marked done only after it has reached the disk."""
 
+import contextlib
 import itertools
 import os
 import time
@@ -31,10 +32,13 @@ class FeatureWriter:
         self._marked_at = time.monotonic()
 
     def __enter__(self) -> "FeatureWriter":
-        self._files = {
-            name: (self._directory / name).open("rb+", buffering=0) for name in (REGIONS, POOLED, BITMAP)
-        }
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="write")
+        with contextlib.ExitStack() as stack:
+            self._files = {
+                name: stack.enter_context((self._directory / name).open("rb+", buffering=0))
+                for name in (REGIONS, POOLED, BITMAP)
+            }
+            self._pool = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="write"))
+            self._opened = stack.pop_all()
         self._last: Future[None] | None = None
         return self
 
@@ -43,33 +47,25 @@ class FeatureWriter:
         self._wait()
         self._last = self._pool.submit(self._write, rows, regions, pooled)
 
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        try:
+    def __exit__(self, *error: object) -> None:
+        with self._opened:
             try:
                 self._wait()
             finally:
-                self._pool.submit(self._mark).result()  # written rows count, whatever failed
-        except OSError as failure:
-            raise self._write_error(failure) from failure
-        finally:
-            self._pool.shutdown(wait=True)
-            for file in self._files.values():
-                file.close()
+                self._last = self._pool.submit(self._mark)  # written rows count, whatever failed
+                self._wait()
 
     def _wait(self) -> None:
-        if self._last is not None:
-            last, self._last = self._last, None
-            try:
+        last, self._last = self._last, None
+        try:
+            if last is not None:
                 last.result()
-            except OSError as failure:
-                raise self._write_error(failure) from failure
-
-    def _write_error(self, failure: OSError) -> DataError:
-        return DataError(
-            f"cannot write features to {self._directory}",
-            found=failure.strerror or str(failure),
-            mend="Free some space and run the same command again: it resumes",
-        )
+        except OSError as error:
+            raise DataError(
+                f"cannot write features to {self._directory}",
+                found=error.strerror or str(error),
+                mend="Free some space and run the same command again: it resumes",
+            ) from error
 
     def _write(self, rows: npt.NDArray[np.int64], regions: torch.Tensor, pooled: torch.Tensor) -> None:
         # Consecutive rows are written at once.

@@ -7,6 +7,7 @@ a fiftieth. Rows that are never extracted are holes in sparse files, which take 
 """
 
 import contextlib
+import copy
 import fcntl
 import hashlib
 import os
@@ -14,7 +15,7 @@ import shutil
 from collections.abc import Generator, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -45,44 +46,31 @@ _Batch = tuple[Rows, Images, list[str]]  # rows, their images, and errors of ima
 
 
 class FeatureCache:
-    """Cached features of a prepared set, read-only; see `extract_features`.
+    """Cached features of a prepared set, memory-mapped and read-only; see `extract_features`.
 
-    Attributes:
-        directory: The cache.
-        manifest: Content of its manifest.
-        regions: float16 [N, R, D], memory-mapped.
-        pooled: float16 [N, D], memory-mapped.
-        done: True where a row has features, bool [N].
+    ``regions`` float16 [N, R, D], ``pooled`` float16 [N, D], and ``done`` bool [N], true where a row has features.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
         self.directory, self.manifest, self.done = directory, manifest, done
         rows, regions, width = (int(manifest[name]) for name in ("rows", "regions", "width"))
-        self.regions: npt.NDArray[np.float16] = (
-            np.memmap(directory / REGIONS, np.float16, "r", shape=(rows, regions, width))
-            if regions
-            else np.empty((rows, 0, width), np.float16)  # an empty file cannot be mapped
-        )
-        self.pooled: npt.NDArray[np.float16] = np.memmap(
-            directory / POOLED, np.float16, "r", shape=(rows, width)
-        )
+        # An empty file cannot be mapped.
+        self.regions: npt.NDArray[np.float16] = np.empty((rows, 0, width), np.float16)
+        if regions:
+            self.regions = np.memmap(directory / REGIONS, np.float16, "r", shape=(rows, regions, width))
+        self.pooled = np.memmap(directory / POOLED, np.float16, "r", shape=(rows, width))
 
-
-class FlippedFeatureCache:
-    """Features of horizontally flipped images: the flipped maps of an encoder with ``flip_average``.
-
-    Attributes:
-        manifest: The cache's.
-        regions: float16 [N, R, D], read by row, each map flipped.
-        pooled: float16 [N, D], the cache's.
-    """
-
-    def __init__(self, cache: FeatureCache) -> None:
-        self.manifest, self.pooled = cache.manifest, cache.pooled
-        self.regions = _FlippedRows(cache.regions, cache.manifest["grid"][1])
+    def flipped(self) -> "FeatureCache":
+        """Return the features of the flipped images, for an encoder with ``flip_average``: each map is flipped."""
+        flipped = copy.copy(self)
+        columns = self.manifest["grid"][1]
+        flipped.regions = cast(npt.NDArray[np.float16], _FlippedRows(self.regions, columns))
+        return flipped
 
 
 class _FlippedRows:
+    """Regions float16 [N, R, D] that are flipped left to right when a row is read."""
+
     def __init__(self, regions: npt.NDArray[np.float16], columns: int) -> None:
         self._regions, self._columns = regions, columns
 
@@ -90,9 +78,6 @@ class _FlippedRows:
         regions = self._regions[row]  # [R, D], where R may be 0
         flipped: npt.NDArray[np.float16] = regions.reshape(-1, self._columns, regions.shape[1])[:, ::-1]
         return flipped.reshape(regions.shape)
-
-
-AnyCache = FeatureCache | FlippedFeatureCache
 
 
 def extract_features(
@@ -106,16 +91,9 @@ def extract_features(
 ) -> FeatureCache:
     """Encode the images of a prepared set and cache the features; resume an interrupted extraction.
 
-    An image that cannot be read or has changed since it was prepared stops nothing: the others are encoded, then all
-    such images are reported.
-
-    Args:
-        prepared: The set.
-        encoder: A frozen encoder.
-        directory: The cache, existing or new.
-        batch_size: Images per forward pass.
-        rows: Rows to encode, int64, ascending; None: all.
-        regions: Whether regions are needed; if not, a new cache holds pooled vectors only.
+    ``rows``, int64, ascending, are to be encoded (None: all). Unless ``regions`` are needed, a new cache holds pooled
+    vectors only. An image that cannot be read or has changed since it was prepared stops nothing: the others are
+    encoded, then all such images are reported.
 
     Raises:
         DataError: the cache is stale, the disk is full, or images cannot be read.
@@ -136,9 +114,9 @@ def extract_features(
         if manifest is None:
             verify_stride_layout(prepared, encoder, wanted)
             manifest = _create(prepared, encoder, directory, regions=num_regions)
-        errors = (
-            _fill(prepared, encoder, directory, manifest, done, missing, batch_size) if len(missing) else []
-        )
+        errors: list[str] = []
+        if len(missing):
+            errors = _fill(prepared, encoder, directory, manifest, done, missing, batch_size)
     if errors:
         more = f" and {len(errors) - SHOWN_ERRORS:,} more" if len(errors) > SHOWN_ERRORS else ""
         raise DataError(
@@ -175,33 +153,32 @@ def cache_bytes(rows: int, regions: int, width: int) -> int:
 
 
 def verify_stride_layout(prepared: PreparedSet, encoder: Encoder, rows: Rows) -> None:
-    """Check the encoder's stride layout on a sample of images.
-
-    Raises:
-        EncoderError: the weights are of the other layout, and none was specified.
-    """
+    """Check the encoder's stride layout on some images; EncoderError: the weights are of the other one."""
     if not encoder.has_stride_variants or len(rows) == 0:
         return
     sample = rows[np.unique(np.linspace(0, len(rows) - 1, LAYOUT_IMAGES).astype(np.int64))]
-    with contextlib.closing(
-        _decoded_batches(prepared, encoder.preprocessing, sample, len(sample))
-    ) as batches:
-        for good, images, _ in batches:
-            if len(good) > 1:
-                encoder.verify_stride_layout(torch.from_numpy(images))
+    for good, images, _ in _decoded_batches(prepared, encoder.preprocessing, sample, len(sample)):
+        if len(good) > 1:
+            encoder.verify_stride_layout(torch.from_numpy(images))
 
 
 def _open_manifest(
     prepared: PreparedSet, encoder: Encoder, directory: Path, *, regions: bool
 ) -> dict[str, Any] | None:
-    """Return the manifest of an existing cache, or None.
-
-    Raises:
-        DataError: the cache is stale or of an older format, or other files are there.
-    """
+    """Return the manifest of an existing cache after checking that it is of this set and encoder, or None."""
     if (directory / MANIFEST).exists():
         manifest = read_manifest(directory, KIND, FORMAT, outdated="Delete the cache; it is extracted again")
-        _refuse_stale(directory, manifest, prepared, encoder, regions=regions)
+        found: dict[str, Any] = {"encoder": manifest["encoder"], "prepared set": manifest["prepared"]}
+        expected: dict[str, Any] = {"encoder": encoder.identity(), "prepared set": prepared.fingerprint}
+        if regions:
+            found["regions"], expected["regions"] = manifest["regions"], encoder.regions
+        differences = identity_differences(found, expected)
+        if differences:
+            raise DataError(
+                f"the feature cache {directory} is stale",
+                found="; ".join(differences),
+                mend="Delete it or choose another directory",
+            )
         return manifest
     # A process killed before it wrote the manifest leaves some of these.
     own = (REGIONS, POOLED, BITMAP)
@@ -271,34 +248,15 @@ def _megabytes(count: int) -> str:
     return f"{count / 1e6:,.1f} MB"
 
 
-def _refuse_stale(
-    directory: Path, manifest: dict[str, Any], prepared: PreparedSet, encoder: Encoder, *, regions: bool
-) -> None:
-    found: dict[str, Any] = {"encoder": manifest["encoder"], "prepared set": manifest["prepared"]}
-    expected: dict[str, Any] = {"encoder": encoder.identity(), "prepared set": prepared.fingerprint}
-    if regions:
-        found["regions"], expected["regions"] = manifest["regions"], encoder.regions
-    differences = identity_differences(found, expected)
-    if differences:
-        raise DataError(
-            f"the feature cache {directory} is stale",
-            found="; ".join(differences),
-            mend="Delete it or choose another directory",
-        )
-
-
 def read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.bool_]:
-    """Return which rows are done, bool [N].
-
-    Raises:
-        DataError: a file of the cache is missing or has another size than the manifest implies.
-    """
+    """Return which rows are done, bool [N]; DataError: a file is missing or of another size than it should be."""
     for name, size in _file_sizes(manifest).items():
         path = directory / name
-        if not path.is_file() or path.stat().st_size != size:
+        found_size = path.stat().st_size if path.is_file() else None
+        if found_size != size:
             raise DataError(
                 f"the feature cache {directory} is broken",
-                found=f"{name} of {path.stat().st_size:,} bytes" if path.is_file() else f"no {name}",
+                found=f"no {name}" if found_size is None else f"{name} of {found_size:,} bytes",
                 expected=f"{size:,} bytes",
                 mend="Delete the directory and extract again",
             )
@@ -343,35 +301,31 @@ def _decoded_batches(
 ) -> Generator[_Batch, None, None]:
     """Yield rows, images uint8 [P, S, S, 3] and errors, decoding in threads two batches ahead."""
 
-    def load(row: int) -> tuple[int, Images | ImageError]:
-        try:
-            return row, _load(prepared, row, preprocessing)
-        except ImageError as error:
-            return row, error
+    def load(row: int) -> tuple[int, Images | str]:
+        return row, _load(prepared, row, preprocessing)
 
     ahead = BATCHES_AHEAD * batch_size
     with contextlib.closing(map_ahead(load, map(int, rows), workers=usable_cores(), ahead=ahead)) as loaded:
         while group := list(islice(loaded, batch_size)):
-            good = {row: image for row, image in group if not isinstance(image, ImageError)}
+            good = {row: image for row, image in group if not isinstance(image, str)}
             images = np.stack(list(good.values())) if good else np.empty((0,), np.uint8)
-            errors = [str(error) for _, error in group if isinstance(error, ImageError)]
-            yield np.array(list(good), np.int64), images, errors
+            yield (
+                np.array(list(good), np.int64),
+                images,
+                [error for _, error in group if isinstance(error, str)],
+            )
 
 
-def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Images:
-    """Return one preprocessed image.
-
-    Raises:
-        ImageError: it cannot be read, or its bytes are not those that were prepared.
-    """
+def _load(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Images | str:
+    """Return a preprocessed image, or the error of one that cannot be read or is not the one that was prepared."""
     path = prepared.image_path(row)
     try:
         content = path.read_bytes()
         if hashlib.sha256(content).hexdigest() != prepared.sha256(row):
-            raise ImageError(f"{path} has changed since the set was prepared")
-    except OSError as error:
-        raise ImageError(f"cannot read {path}", found=error.strerror or str(error)) from error
-    try:
+            return f"{path} has changed since the set was prepared"
         return load_and_preprocess(content, preprocessing)
+    except OSError as error:
+        found = error.strerror or str(error)
     except ImageError as error:
-        raise ImageError(f"cannot read {path}", found=str(error)) from error
+        found = str(error)
+    return str(ImageError(f"cannot read {path}", found=found))

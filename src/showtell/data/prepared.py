@@ -9,7 +9,8 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -39,6 +40,7 @@ from showtell.system.disk_store import DiskList
 KIND, FORMAT = "prepared set", 2
 EXAMPLES, PROBLEMS = "examples.arrow", "problems.jsonl"
 ROWS_PER_BATCH = 2_048
+FINGERPRINTED = ("key", "sha256", "split", "captions")
 REMAKE = "Run showtell prepare again"
 
 SCHEMA = pa.schema(
@@ -69,11 +71,7 @@ class PreparedSet:
 
     @classmethod
     def load(cls, directory: str | Path) -> "PreparedSet":
-        """Open a prepared set.
-
-        Raises:
-            DataError: there is none, its format is older, or a file is truncated or changed.
-        """
+        """Open a prepared set; DataError: there is none, of this format, or a file is truncated or changed."""
         directory = with_file_name(Path(directory)).absolute()
         unprepared = f"Run `showtell prepare {directory} -o SET` first, then give SET"
         manifest = read_manifest(directory, KIND, FORMAT, missing=unprepared, outdated=REMAKE)
@@ -84,9 +82,8 @@ class PreparedSet:
             with pa.memory_map(str(path)) as file:
                 return cls(directory, manifest, pa.ipc.open_file(file).read_all())
         except (OSError, KeyError, ValueError, pa.ArrowException) as error:
-            raise DataError(
-                f"cannot read {path}", found=f"{type(error).__name__}: {error}", mend=REMAKE
-            ) from error
+            found = f"{type(error).__name__}: {error}"
+            raise DataError(f"cannot read {path}", found=found, mend=REMAKE) from error
 
     def __len__(self) -> int:
         return len(self._keys)
@@ -97,12 +94,7 @@ class PreparedSet:
         return [str(key) for key in self._keys.to_pylist()]
 
     def split_rows(self, split: str, *, subset: int = 0, seed: int = 0) -> npt.NDArray[np.int64]:
-        """Return the row numbers of a split, ascending.
-
-        Args:
-            split: Name of the split.
-            subset: Maximum number of rows; 0: all. Subsets of the same seed are nested.
-            seed: Seed of the choice.
+        """Return the row numbers of a split, int64, ascending: at most ``subset`` (0: all), nested for one seed.
 
         Raises:
             ConfigError: no such split, or it has no images.
@@ -115,9 +107,7 @@ class PreparedSet:
                 f"{self.directory} has no images in split '{split}'", expected=f"one of {expected}"
             )
         rows = rows.astype(np.int64)
-        if not subset:
-            return rows
-        return np.sort(np.random.default_rng(seed).permutation(rows)[:subset])
+        return np.sort(np.random.default_rng(seed).permutation(rows)[:subset]) if subset else rows
 
     def key(self, row: int) -> str:
         """Return the image's name in its source."""
@@ -173,9 +163,9 @@ def prepare(
     """
     out = with_file_name(Path(out)).absolute()
     on_hub = str(source_path).startswith(HUB)
-    place = str(source_path) if on_hub else str(Path(source_path).absolute())
+    origin = str(source_path) if on_hub else str(Path(source_path).absolute())
     _check_fractions(max_problem_fraction, dev_fraction, test_fraction)
-    _check_replaceable(out, place, overwrite=overwrite)
+    _check_replaceable(out, origin, overwrite=overwrite)
     source = open_source(source_path, format)
     with atomic_directory(out) as temporary:
         found, problems = _validate(
@@ -190,7 +180,7 @@ def prepare(
             if make_split != "none":
                 generated["make_split"] = make_split
         content = {
-            "source": {"path": place, "format": source.name},
+            "source": {"path": origin, "format": source.name},
             "options": {"max_problem_fraction": max_problem_fraction},
             "generated_split": generated,
             "notes": source.notes,
@@ -204,21 +194,19 @@ def _validate(
 ) -> tuple[DiskList[CheckedExample], list[Problem]]:
     """Return the usable examples of a source and all of its problems; embedded images go to ``directory``.
 
-    Raises:
-        DataError: more than the fraction ``limit`` of the entries has problems.
+    More than the fraction ``limit`` of entries with problems is an error.
     """
     examples = source.examples
     if not isinstance(examples, Sequence):
         examples = examples_on_disk(write_embedded_images(examples, directory))
-    found: list[Problem] = []
-    clean = check_texts(examples, found, ignore_splits=ignore_splits)
-    checked = check_images(clean, found)
-    problems = [printable(problem) for problem in [*source.problems, *found]]
+    clean = check_texts(examples, source.problems, ignore_splits=ignore_splits)
+    checked = check_images(clean, source.problems)
+    problems = [printable(problem) for problem in source.problems]
     _refuse_too_many(path, clean, problems, limit, left=len(checked))
 
     def is_used(image: Path) -> bool:
-        one = checked.find(image.stem)  # embedded images are named by their SHA-256
-        return one is not None and one.example.image == image
+        found = checked.find(image.stem)  # embedded images are named by their SHA-256
+        return found is not None and found.example.image == image
 
     remove_unreferenced(directory, is_used)
     return checked, problems
@@ -233,19 +221,17 @@ def _write(
     """
     digest = hashlib.sha256()
     images, lengths = Counter[str](), {split: Counter[int]() for split in SPLITS}
+    remaining = (_row(example, directory) for example in checked)
     with pa.ipc.new_file(str(directory / EXAMPLES), SCHEMA) as writer:
-        for rows in _row_batches(checked, directory):
+        while rows := list(islice(remaining, ROWS_PER_BATCH)):
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
             for row in rows:
                 line = json.dumps([row[name] for name in FINGERPRINTED], ensure_ascii=False)
                 digest.update(line.encode() + b"\n")
                 images[row["split"]] += 1
                 lengths[row["split"]].update(len(caption.split()) for caption in row["captions"])
-    lines = [
-        json.dumps({"kind": one.kind, "key": one.key, "detail": one.detail}, ensure_ascii=False)
-        for one in problems
-    ]
-    write_text(directory / PROBLEMS, "".join(line + "\n" for line in lines))
+    lines = [json.dumps(asdict(problem), ensure_ascii=False) + "\n" for problem in problems]
+    write_text(directory / PROBLEMS, "".join(lines))
     counted = {
         "fingerprint": digest.hexdigest(),
         "examples_sha256": sha256_file(directory / EXAMPLES),
@@ -259,27 +245,19 @@ def _write(
     write_manifest(directory, KIND, FORMAT, counted | content)
 
 
-FINGERPRINTED = ("key", "sha256", "split", "captions")
-
-
-def _row_batches(checked: Iterable[CheckedExample], directory: Path) -> Iterator[list[dict[str, Any]]]:
-    rows = (_row(one, directory) for one in checked)
-    while batch := list(islice(rows, ROWS_PER_BATCH)):
-        yield batch
-
-
-def _row(one: CheckedExample, directory: Path) -> dict[str, Any]:
-    image = one.example.image
-    stored = image.is_relative_to(directory)
+def _row(checked: CheckedExample, directory: Path) -> dict[str, Any]:
+    example, info = checked.example, checked.info
+    # Relative where the image moves with the set; unlike absolute(), abspath() drops '..'.
+    stored = example.image.is_relative_to(directory)
+    path = example.image.relative_to(directory).as_posix() if stored else os.path.abspath(example.image)  # noqa: PTH100
     return {
-        "key": one.example.key,
-        # Relative where the image moves with the set.
-        "path": image.relative_to(directory).as_posix() if stored else os.path.abspath(image),  # noqa: PTH100 - unlike absolute() it drops '..'
-        "sha256": one.info.sha256,
-        "width": one.info.width,
-        "height": one.info.height,
-        "split": one.example.split,
-        "captions": list(one.example.captions),
+        "key": example.key,
+        "path": path,
+        "sha256": info.sha256,
+        "width": info.width,
+        "height": info.height,
+        "split": example.split,
+        "captions": list(example.captions),
     }
 
 
@@ -294,19 +272,12 @@ def _check_fractions(problems: float, dev: float, test: float) -> None:
         if not 0.0 <= fraction <= 1.0:
             raise ConfigError(f"--{option} is out of range", found=str(fraction), expected="0 to 1")
     if dev + test >= 1.0:
-        raise ConfigError(
-            "--dev-fraction and --test-fraction leave no training images",
-            found=f"{dev} + {test}",
-            expected="a sum below 1",
-        )
+        what = "--dev-fraction and --test-fraction leave no training images"
+        raise ConfigError(what, found=f"{dev} + {test}", expected="a sum below 1")
 
 
 def _check_replaceable(out: Path, source: str, *, overwrite: bool) -> None:
-    """Refuse to replace anything but an empty directory or a prepared set, of the same source unless ``overwrite``.
-
-    Raises:
-        DataError: something else is there.
-    """
+    """Refuse to replace anything but an empty directory or a prepared set: of this source, or with ``overwrite``."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:

@@ -9,13 +9,7 @@ import numpy.typing as npt
 
 
 class TokenTable:
-    """Token ids of captions, grouped by image.
-
-    Args:
-        groups: The captions of each image, in order.
-        encode: Turns a caption into ids.
-        vocabulary: Number of tokens V; up to 65,536, an id takes two bytes.
-    """
+    """Token ids of captions, grouped by image; with a ``vocabulary`` up to 65,536, an id takes two bytes."""
 
     def __init__(
         self, groups: Iterable[Iterable[str]], encode: Callable[[str], list[int]], *, vocabulary: int
@@ -35,9 +29,9 @@ class TokenTable:
         """Return the number of images."""
         return len(self._group_ends) - 1
 
-    def __getitem__(self, place: int) -> list[npt.NDArray[np.uint16 | np.int32]]:
-        """Return the ids of each caption of the image at a place."""
-        first, last = self._group_ends[place : place + 2].tolist()
+    def __getitem__(self, image: int) -> list[npt.NDArray[np.uint16 | np.int32]]:
+        """Return the ids of each caption of an image."""
+        first, last = self._group_ends[image : image + 2].tolist()
         ends = self._caption_ends[first : last + 1].tolist()
         return [self._ids[start:end] for start, end in pairwise(ends)]
 

@@ -11,7 +11,7 @@ import os
 from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -49,12 +49,7 @@ def check_texts(
     """Return the examples with clean captions, a known split and a unique key, found by key.
 
     Captions keep their wording: line breaks become spaces, surrounding white space is stripped. Either all images of
-    a set have a split or none: in a set with splits, an entry without one is a problem.
-
-    Args:
-        examples: Iterated over twice.
-        problems: Appended to.
-        ignore_splits: Discard the source's own splits.
+    a set have a split or none (as with ``ignore_splits``): in a set with splits, an entry without one is a problem.
     """
     has_splits = not ignore_splits and any(example.split for example in examples)
     checked, repeats = examples_on_disk(key=lambda example: example.key), False
@@ -85,7 +80,7 @@ def check_texts(
 
 def check_images(examples: Sequence[Example], problems: list[Problem]) -> DiskList[CheckedExample]:
     """Return the examples with decodable images of distinct bytes, in order, found by SHA-256."""
-    checked = DiskList[CheckedExample](pack=_pack, unpack=_unpack, key=lambda one: one.info.sha256)
+    checked = DiskList[CheckedExample](pack=_pack, unpack=_unpack, key=lambda checked: checked.info.sha256)
     for example, info in _inspect(examples):
         if isinstance(info, Problem):
             problems.append(info)
@@ -107,8 +102,8 @@ def check_images(examples: Sequence[Example], problems: list[Problem]) -> DiskLi
     return checked
 
 
-def _pack(one: CheckedExample) -> list[Any]:
-    return [pack_example(one.example), one.info.sha256, one.info.width, one.info.height]
+def _pack(checked: CheckedExample) -> list[Any]:
+    return [pack_example(checked.example), *astuple(checked.info)]
 
 
 def _unpack(values: Sequence[Any]) -> CheckedExample:
@@ -121,36 +116,29 @@ def assign_splits(
 ) -> Iterator[CheckedExample]:
     """Assign images to splits by a hash of their bytes and the seed: names and order do not matter.
 
-    The fractions are exact up to rounding; a fraction above 0 gets at least one image where there are enough. Of
-    images that have a split, only training images are reassigned.
-
-    Args:
-        checked: Iterated over twice.
-        dev_fraction: Of the images that are assigned.
-        test_fraction: Likewise.
-        seed: Seed of the hash.
+    The fractions (of the images that are assigned) are exact up to rounding; a fraction above 0 gets at least one
+    image where there are enough. Of images that have a split, only training images are reassigned.
     """
-    ranks = np.frombuffer(
-        array("Q", (_rank(one, seed) for one in checked if one.example.split in _ASSIGNABLE)), np.uint64
-    )
+    assignable = (each for each in checked if each.example.split in _ASSIGNABLE)
+    ranks = np.frombuffer(array("Q", (_rank(each, seed) for each in assignable)), np.uint64)
     ends, spare = [0], len(ranks) - 1
     for fraction in (test_fraction, dev_fraction):
         count = min(spare, max(round(fraction * len(ranks)), 1 if fraction > 0 else 0))
         ends.append(ends[-1] + count)
         spare -= count
     test, dev = np.sort(ranks)[ends[1:]].tolist() if len(ranks) else (0, 0)
-    for one in checked:
-        if one.example.split in _ASSIGNABLE:
-            rank = _rank(one, seed)
+    for each in checked:
+        if each.example.split in _ASSIGNABLE:
+            rank = _rank(each, seed)
             split = "test" if rank < test else "dev" if rank < dev else "train"
-            yield replace(one, example=replace(one.example, split=split))
+            yield replace(each, example=replace(each.example, split=split))
         else:
-            yield one
+            yield each
 
 
-def _rank(one: CheckedExample, seed: int) -> int:
+def _rank(checked: CheckedExample, seed: int) -> int:
     """Return 64 bits of a hash: few enough to collide at a split's edge in one of 10¹³ sets of a million images."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{one.info.sha256}".encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(f"{seed}:{checked.info.sha256}".encode()).digest()[:8], "big")
 
 
 def _clean_captions(example: Example, problems: list[Problem]) -> tuple[str, ...]:
@@ -194,8 +182,8 @@ def _inspect(examples: Sequence[Example]) -> Iterator[tuple[Example, ImageInfo |
         progress("checking images", len(examples), unit="images") as advance,
         contextlib.closing(map_ahead(inspect, examples, workers=workers, ahead=IN_FLIGHT)) as inspected,
     ):
-        for one in inspected:
-            yield one
+        for result in inspected:
+            yield result
             advance(1, "")
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.data.features import AnyCache
+from showtell.data.features import FeatureCache
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.features import Features, WindowedFeatures
 from showtell.images.load import load_image
@@ -22,30 +22,29 @@ CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
 Rows = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
-Places = npt.NDArray[np.float64] | None
+Positions = npt.NDArray[np.float64] | None
 
 
 class CachedFeatures:
     """Reads cached features.
 
-    Args:
-        views: For each view, the cache of the images and (only where images are flipped) that of the flipped ones:
-            first the whole view, then (only where there are such) its four corner crops, as in `CORNERS`.
+    Each view is the cache of the images and (only where images are flipped) that of the flipped ones: first the whole
+    view, then (only where there are such) its four corner crops, as in `CORNERS`.
     """
 
-    def __init__(self, *views: Sequence[AnyCache]) -> None:
+    def __init__(self, *views: Sequence[FeatureCache]) -> None:
         self._views = views
 
-    def load(self, rows: Rows, mirrored: Mask, places: Places = None) -> Features:
+    def load(self, rows: Rows, mirrored: Mask, positions: Positions = None) -> Features:
         """Return features float16 of rows int64 [P], the flipped ones where ``mirrored`` bool [P] is true.
 
-        With corner crops, ``places`` float64 [P, 2] (vertical and horizontal, 0 to 1) choose the view whose middle is
-        nearest: the whole view for half of the unit square, else a corner (of the image before it is flipped).
+        With corner crops, ``positions`` float64 [P, 2] (vertical and horizontal, 0 to 1) choose the view whose middle
+        is nearest: the whole view for half of the unit square, else a corner (of the image before it is flipped).
         """
         chosen = np.zeros(len(rows), np.int64)
-        if places is not None and len(self._views) > 1:
-            central = np.abs(places - 0.5).sum(axis=1) < 0.5
-            bottom, right = (places >= 0.5).T
+        if positions is not None and len(self._views) > 1:
+            central = np.abs(positions - 0.5).sum(axis=1) < 0.5
+            bottom, right = (positions >= 0.5).T
             chosen = np.where(central, 0, 1 + 2 * bottom + right)
         caches = [self._views[view][int(flip)] for view, flip in zip(chosen.tolist(), mirrored, strict=True)]
         # numpy stays in this thread, where torch's threads would compete with the network's. The result stays
@@ -62,29 +61,27 @@ class WindowedFeatureSource:
     """Reads random windows of cached feature maps: unlimited crops without encoding again.
 
     Vertically and horizontally, half of the windows cover the whole side, the others a run of at least the fraction
-    ``crop`` of its cells, all positions equally likely.
-
-    Args:
-        views: The cache of the encoder's last feature maps, then (only where images are flipped) the flipped one.
-        grid: Rows and columns of regions that a window is pooled to, as the encoder pools the whole map.
-        crop: Smallest fraction of a side.
+    ``crop`` of its cells, all positions equally likely. A window is pooled to the rows and columns of ``grid``, as
+    the encoder pools the whole map. ``caches`` are those of the encoder's last feature maps and (only where images
+    are flipped) of the flipped ones.
     """
 
-    def __init__(self, views: Sequence[AnyCache], *, grid: tuple[int, int], crop: float) -> None:
-        self._views = views
-        self._shape: tuple[int, int] = tuple(views[0].manifest["grid"])
+    def __init__(self, caches: Sequence[FeatureCache], *, grid: tuple[int, int], crop: float) -> None:
+        self._caches = caches
+        self._shape: tuple[int, int] = tuple(caches[0].manifest["grid"])
         self._sides = [
             window_weights(cells, regions, crop) for cells, regions in zip(self._shape, grid, strict=True)
         ]
 
-    def load(self, rows: Rows, mirrored: Mask, places: Places = None) -> WindowedFeatures:
-        """Return the windows of rows int64 [P] at ``places`` float64 [P, 2], or the whole maps."""
+    def load(self, rows: Rows, mirrored: Mask, positions: Positions = None) -> WindowedFeatures:
+        """Return the windows of rows int64 [P] at ``positions`` float64 [P, 2], or the whole maps."""
         maps = np.stack(
-            [self._views[int(flip)].regions[row] for row, flip in zip(rows, mirrored, strict=True)]
+            [self._caches[int(flip)].regions[row] for row, flip in zip(rows, mirrored, strict=True)]
         )
-        chosen = np.zeros((len(rows), 2)) if places is None else places
+        chosen = np.zeros((len(rows), 2)) if positions is None else positions
         vertical, horizontal = (
-            side[_random_window(place, len(side))] for side, place in zip(self._sides, chosen.T, strict=True)
+            side[_random_window(numbers, len(side))]
+            for side, numbers in zip(self._sides, chosen.T, strict=True)
         )
         maps = maps.reshape(-1, *self._shape, maps.shape[2])
         return WindowedFeatures(*(torch.from_numpy(part) for part in (maps, vertical, horizontal)))
@@ -106,20 +103,16 @@ def window_weights(cells: int, regions: int, crop: float) -> npt.NDArray[np.floa
     return weights
 
 
-def _random_window(places: npt.NDArray[np.float64], windows: int) -> Rows:
+def _random_window(numbers: npt.NDArray[np.float64], windows: int) -> Rows:
     """Return the windows that numbers in 0..1 choose: the first one below a half, the others above."""
-    others = 1 + np.floor((2 * places - 1) * (windows - 1))
-    return np.where((places < 0.5) | (windows == 1), 0, others).astype(np.int64)
+    others = 1 + np.floor((2 * numbers - 1) * (windows - 1))
+    return np.where((numbers < 0.5) | (windows == 1), 0, others).astype(np.int64)
 
 
 class ImageSource:
     """Decodes images on each access, for trainable encoders and random crops.
 
-    Args:
-        prepared: The set.
-        preprocessing: The encoder's preprocessing.
-        crop: Size of the training crop, see `showtell.images.preprocess.random_crop_box`; None: the whole view.
-        threads: Decoding threads (decoders release the GIL); None: one per core.
+    ``crop`` is the size of the training crop, see `showtell.images.preprocess.random_crop_box`; None: the whole view.
     """
 
     def __init__(
@@ -128,15 +121,16 @@ class ImageSource:
         preprocessing: Preprocessing,
         *,
         crop: float | None = None,
-        threads: int | None = None,
+        threads: int = 0,
     ) -> None:
         self._prepared, self._preprocessing, self._crop = prepared, preprocessing, crop
+        # Decoders release the GIL.
         self._pool = ThreadPoolExecutor(threads or usable_cores(), thread_name_prefix="decode")
 
-    def load(self, rows: Rows, mirrored: Mask, places: Places = None) -> Tensor:
-        """Return images uint8 [P, S, S, 3] of rows int64 [P], or their crops at ``places`` float64 [P, 2]."""
-        positions = [None] * len(rows) if places is None or self._crop is None else places.tolist()
-        images = np.stack(list(self._pool.map(self._decode, rows.tolist(), positions)))  # [P, S, S, 3]
+    def load(self, rows: Rows, mirrored: Mask, positions: Positions = None) -> Tensor:
+        """Return images uint8 [P, S, S, 3] of rows int64 [P], or their crops at ``positions`` float64 [P, 2]."""
+        crops = [None] * len(rows) if positions is None or self._crop is None else positions.tolist()
+        images = np.stack(list(self._pool.map(self._decode, rows.tolist(), crops)))  # [P, S, S, 3]
         images[mirrored] = images[mirrored][:, :, ::-1]
         return torch.from_numpy(images)
 

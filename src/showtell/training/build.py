@@ -15,13 +15,7 @@ from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import CrossEntropy, Recipe, TokenizerOptions
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
-from showtell.data.features import (
-    AnyCache,
-    FeatureCache,
-    FlippedFeatureCache,
-    extract_features,
-    verify_stride_layout,
-)
+from showtell.data.features import FeatureCache, extract_features, verify_stride_layout
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFeatureSource
 from showtell.decoders.base import BaseDecoder
@@ -222,7 +216,7 @@ def _open_caches(
     *,
     regions: bool,
     **view: object,
-) -> list[AnyCache]:
+) -> list[FeatureCache]:
     """Return the cache of a view, and that of its horizontal flip where it is needed."""
     folder = features or prepared.directory.with_name(f"{prepared.directory.name}-features")
 
@@ -243,5 +237,5 @@ def _open_caches(
         return [open_cache(rows, **view)]
     if encoder.spec.flip_average:
         upright = open_cache(np.union1d(rows, flipped), **view)
-        return [upright, FlippedFeatureCache(upright)]
+        return [upright, upright.flipped()]
     return [open_cache(rows, **view), open_cache(flipped, **view, mirror=True)]
