@@ -9,7 +9,7 @@ from benchmarks.harness import Row, Setting, Timing, compare, skipped, take_turn
 from benchmarks.material import Corpus, made_up_corpus
 from benchmarks.rivals import coco_caption
 from showtell.metrics import evaluate
-from showtell.metrics.score_files import read_references
+from showtell.metrics.score_files import read_captions
 
 FEW, MANY = 5_000, 40_000
 SAME = 1e-5
@@ -80,8 +80,10 @@ def _difference(scores: dict[str, dict[str, float]]) -> float:
 def _corpus(setting: Setting, count: int) -> Corpus:
     if setting.references is None:
         return made_up_corpus(count)
-    given = {key: texts for key, texts in read_references(setting.references).items() if len(texts) > 1}
-    keys = list(given)
+    given: dict[str, list[str]] = {}
+    for key, texts in read_captions(setting.references):
+        given.setdefault(key, []).extend(texts)
+    keys = [key for key, texts in given.items() if len(texts) > 1]
     references, candidates = {}, {}
     for number in range(count):
         # One of an image's captions plays the candidate, another one each time the images come round again.

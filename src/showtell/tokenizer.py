@@ -134,13 +134,10 @@ class Tokenizer:
     def fit(
         cls, captions: Iterable[str], *, kind: Kind = "words", min_count: int = 5, max_size: int | None = None
     ) -> "Tokenizer":
-        """Learn a vocabulary; the order of the captions does not matter, ties are broken alphabetically.
+        """Learn a vocabulary of words, or of byte-level pieces of any text (``bpe``, Sennrich et al. 2016).
 
-        Args:
-            captions: The captions of the training split only.
-            kind: ``words``, or ``bpe``: byte-level pieces (Sennrich et al. 2016), which can encode any text.
-            min_count: Minimum count of a word (of a merge).
-            max_size: Maximum number of tokens, specials included; None: no limit for words, 4,000 for ``bpe``.
+        The order of the captions does not matter, ties are broken alphabetically. ``min_count`` is that of a word or
+        a merge; ``max_size`` includes the specials, None means no limit for words and 4,000 for ``bpe``.
 
         Raises:
             ConfigError: an argument is out of range.
@@ -150,9 +147,8 @@ class Tokenizer:
         if kind not in _MODELS.values():
             raise ConfigError(f"unknown tokenizer kind '{kind}'", expected="'words' or 'bpe'")
         if min_count < 1:
-            raise ConfigError(
-                "tokenizer min_count is out of range", found=str(min_count), expected="1 or more"
-            )
+            what = "tokenizer min_count is out of range"
+            raise ConfigError(what, found=str(min_count), expected="1 or more")
         if max_size is not None and max_size < min_size:
             expected = f"{min_size} or more for kind '{kind}'"
             raise ConfigError("tokenizer max_size is out of range", found=str(max_size), expected=expected)

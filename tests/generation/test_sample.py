@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.sample import filter_top_k_top_p, gumbel_noise
+from showtell.generation.generate import filter_top_k_top_p, gumbel_noise
 
 
 def keep_by_hand(row: Any, options: DecodingOptions) -> set[int]:

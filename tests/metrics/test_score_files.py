@@ -10,7 +10,7 @@ import pytest
 
 from showtell.errors import DataError, ScoreError
 from showtell.metrics import evaluate
-from showtell.metrics.score_files import read_captions, read_references, score_files
+from showtell.metrics.score_files import read_captions, score_files
 
 REFERENCES = {
     "1": ["a dog runs on the grass", "a brown dog"],
@@ -23,6 +23,13 @@ CANDIDATES = {"1": "a dog runs", "2": "a red bus", "3": "two women"}
 def write(path: Path, content: Any) -> Path:
     path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
     return path
+
+
+def read_references(path: Path) -> dict[str, list[str]]:
+    captions: dict[str, list[str]] = {}
+    for key, texts in read_captions(path):
+        captions.setdefault(key, []).extend(texts)
+    return captions
 
 
 @pytest.fixture

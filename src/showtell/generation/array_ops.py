@@ -1,7 +1,6 @@
-"""The few array operations that differ between torch and numpy.
+"""The few array operations that differ between torch and numpy; all other code here uses the array API of both.
 
-All other code in this package uses the array API that both implement, so one search serves the network and its ONNX
-export, also where torch is not installed.
+So one search serves the network and its ONNX export, also where torch is not installed.
 """
 
 from typing import Any

@@ -52,19 +52,13 @@ def _candidates(totals: npt.NDArray[np.float64], allowed: Any, beam_size: int) -
 
 
 class _Beam:
-    """The running hypotheses of the images that are not done, and the finished ones of all images.
-
-    Attributes:
-        rows: The image of each row of the batch [P].
-        sequences: The running hypotheses, P x K.
-        totals: Their summed log-probabilities [P, K]; -infinity: none.
-    """
+    """The running hypotheses, P x K, of the images that are not done, and the finished ones of all images."""
 
     def __init__(self, batch_size: int, options: DecodingOptions, specials: SpecialTokens) -> None:
         self.options, self.specials = options, specials
-        self.rows = np.arange(batch_size)
+        self.rows = np.arange(batch_size)  # the image of each row of the batch [P]
         self.sequences = RunningHypotheses.empty(batch_size, 1)
-        self.totals = np.zeros((batch_size, 1))
+        self.totals = np.zeros((batch_size, 1))  # summed log-probabilities [P, K]; -infinity: none
         self.finished: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
         self.truncated: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
 

@@ -1,39 +1,32 @@
-"""Searches without backtracking: each of P x K sequences takes one token at a time. Greedy search is one of them."""
+"""Greedy search and sampling: each of P x K sequences takes one token at a time, without backtracking.
+
+Tokens are drawn by the Gumbel trick: the argmax of log-probability plus Gumbel noise is a sample of the distribution.
+The noise depends only on the seed, the sample's number and the step, so an image gets the same captions in every
+batch and at every position in it.
+"""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import Array, like, log_softmax, top_k
+from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, top_k
 from showtell.generation.constraints import apply_constraints
 from showtell.generation.hypothesis import Hypothesis, SpecialTokens, ranked
 from showtell.generation.sequences import RunningHypotheses, gather_attention, should_shrink_batch
 from showtell.system.batch_pool import cancellable
 
-SelectToken = Callable[[Array, int], tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]]
-
 
 def generate(
-    decoder: Any,
-    features: Any,
-    options: DecodingOptions,
-    specials: SpecialTokens,
-    *,
-    num_hypotheses: int,
-    select: SelectToken,
-    attention: bool = False,
+    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
-    """Return K hypotheses of each image, best score first.
+    """Return K hypotheses of each image, best score first: the greedy one, or ``samples`` independent ones.
 
-    Args:
-        num_hypotheses: K.
-        select: Maps log-probabilities [P, K, V] (-infinity: banned) and the number of tokens so far to the
-            log-probabilities [P, K] and ids int64 [P, K] of the next tokens.
+    Two samples may be equal. Log-probabilities are the decoder's, before temperature, top-k and top-p.
     """
+    num_hypotheses = options.samples if options.method == "sample" else 1
     batch_size = features.pooled.shape[0]
     rows = np.arange(batch_size)  # the image of each row of the batch
     state = decoder.init_state(features, 1)
@@ -50,9 +43,8 @@ def generate(
             sequences = sequences.init_attention(weights)
             log_probs = log_probs[like(rows[:, None], log_probs), like(first, log_probs)]
             state = state.reorder(like(first, features.pooled))
-        chosen, tokens = select(
-            apply_constraints(log_probs, sequences.ids, options, specials), step
-        )  # [P, K]
+        log_probs = apply_constraints(log_probs, sequences.ids, options, specials)
+        chosen, tokens = _select(log_probs, options, step)  # [P, K]
         ends = tokens == specials.eos
         truncated = (chosen == -math.inf) | (~ends & (step == options.max_tokens))
         for row, index in np.argwhere(alive & (truncated | ends)):
@@ -70,16 +62,41 @@ def generate(
     return [ranked(hypotheses) for hypotheses in finished]
 
 
-def greedy_search(
-    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
-) -> list[list[Hypothesis]]:
-    """Return one hypothesis of each image: the most likely token at every step."""
+def _select(
+    log_probs: Array, options: DecodingOptions, step: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
+    """Return log-probabilities and ids of the next tokens, [P, K] each, of log-probabilities [P, K, V]."""
+    if options.method == "sample":
+        noise = gumbel_noise(options.seed, options.samples, step, log_probs.shape[-1])
+        _, tokens = top_k(filter_top_k_top_p(log_probs, options) + like(noise, log_probs), 1)
+        return take(log_probs, tokens)[..., 0], tokens[..., 0]
+    # Two, as a beam of one requests, so that both resolve equal logits the same way.
+    values, tokens = top_k(log_probs, 2)
+    return values[..., 0], tokens[..., 0]
 
-    def select(log_probs: Array, step: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-        # Two, as a beam of one requests, so that both resolve equal logits the same way.
-        values, tokens = top_k(log_probs, 2)
-        return values[..., 0], tokens[..., 0]
 
-    return generate(
-        decoder, features, options, specials, num_hypotheses=1, select=select, attention=attention
-    )
+def gumbel_noise(seed: int, samples: int, step: int, vocabulary: int) -> npt.NDArray[np.float32]:
+    """Return Gumbel noise [K, V]; a sample's noise does not depend on the number of samples."""
+    rows = [np.random.default_rng((seed, step, index)).gumbel(size=vocabulary) for index in range(samples)]
+    return np.stack(rows).astype(np.float32)
+
+
+def filter_top_k_top_p(log_probs: Array, options: DecodingOptions) -> Array:
+    """Return log-probabilities [P, K, V] over the temperature, -infinity where top-k or top-p exclude a token.
+
+    Top-p keeps the most likely tokens that top-k left until their mass reaches ``top_p`` (Holtzman et al. 2020).
+    """
+    xp = namespace(log_probs)
+    scaled = log_probs / options.temperature
+    if not options.top_k and options.top_p == 1:
+        return scaled
+    ordered = xp.flip(xp.sort(scaled, axis=-1), axis=-1)
+    if 0 < options.top_k < scaled.shape[-1]:
+        ordered[..., options.top_k :] = -math.inf
+    best = ordered[..., :1]
+    # The mass of a row whose tokens are all banned is 0, not NaN.
+    mass = xp.exp(ordered - xp.where(best > -math.inf, best, 0.0))
+    before = xp.cumulative_sum(mass, axis=-1) - mass
+    kept = (before < options.top_p * xp.sum(mass, axis=-1, keepdims=True)) & (ordered > -math.inf)
+    least = xp.min(xp.where(kept, ordered, math.inf), axis=-1, keepdims=True)
+    return xp.where(scaled >= least, scaled, -math.inf)

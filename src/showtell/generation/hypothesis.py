@@ -35,30 +35,19 @@ class SpecialTokens:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One generated caption.
+    """One generated caption of T tokens."""
 
-    Attributes:
-        ids: Its T tokens, without special tokens.
-        score: ``log_prob / length ** length_penalty``; length counts the tokens, and the end if it was generated.
-        log_prob: Sum of the decoder's log-probabilities (natural log) of the tokens, and of the end if generated.
-        token_log_probs: One for each of the T tokens; ``log_prob`` minus their sum belongs to the end.
-        truncated: No end within ``max_tokens``, or all tokens were banned before it.
-        attention: Attention weights of each token, float32 [T, R]; None if not requested or not available.
-    """
-
-    ids: list[int]
-    score: float
-    log_prob: float
-    token_log_probs: list[float]
-    truncated: bool
-    attention: npt.NDArray[np.float32] | None
+    ids: list[int]  # without special tokens
+    score: float  # log_prob / length ** length_penalty; length counts the tokens, and the end if it was generated
+    log_prob: float  # sum of the decoder's log-probabilities (natural log) of the tokens, and of the end if generated
+    token_log_probs: list[float]  # of the T tokens; log_prob minus their sum belongs to the end
+    truncated: bool  # no end within max_tokens, or all tokens were banned before it
+    attention: (
+        npt.NDArray[np.float32] | None
+    )  # weights of each token [T, R]; None: not requested or not available
 
     def word_attention(self, groups: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
-        """Return attention weights of each word, float32 [words, R]: the mean over the word's tokens.
-
-        Args:
-            groups: For each word the positions of its tokens, see `Tokenizer.word_groups`.
-        """
+        """Return the mean attention weights of each word's tokens (`Tokenizer.word_groups`), float32 [words, R]."""
         if self.attention is None:
             return None
         weights = [self.attention[list(group)].mean(axis=0) for group in groups]
@@ -67,4 +56,4 @@ class Hypothesis:
 
 def ranked(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:
     """Return hypotheses by score, best first; equal scores are ordered by their tokens."""
-    return sorted(hypotheses, key=lambda one: (-one.score, one.ids))
+    return sorted(hypotheses, key=lambda hypothesis: (-hypothesis.score, hypothesis.ids))

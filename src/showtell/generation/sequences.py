@@ -14,17 +14,11 @@ _SHRINK_BELOW = 0.75
 
 @dataclass
 class RunningHypotheses:
-    """P x K sequences of T tokens each.
+    """P x K sequences of T tokens each."""
 
-    Attributes:
-        ids: int64 [P, K, T].
-        log_probs: Of each token, float64 [P, K, T].
-        attention: Attention weights of each token, float32 [P, K, T, R]; None: not recorded.
-    """
-
-    ids: npt.NDArray[np.int64]
-    log_probs: npt.NDArray[np.float64]
-    attention: npt.NDArray[np.float32] | None = None
+    ids: npt.NDArray[np.int64]  # [P, K, T]
+    log_probs: npt.NDArray[np.float64]  # of each token [P, K, T]
+    attention: npt.NDArray[np.float32] | None = None  # of each token [P, K, T, R]; None: not recorded
 
     @classmethod
     def empty(cls, num_images: int, num_hypotheses: int) -> "RunningHypotheses":
@@ -72,13 +66,9 @@ class RunningHypotheses:
         )
 
     def hypothesis(self, image: int, index: int, end: float | None, length_penalty: float) -> Hypothesis:
-        """Return one sequence as a hypothesis; the length penalty is applied here and nowhere else.
+        """Return one sequence of an image as a hypothesis; the length penalty is applied here and nowhere else.
 
-        Args:
-            image: Its image.
-            index: Its index among the image's hypotheses.
-            end: Log-probability of the end token; None if it was not generated.
-            length_penalty: The exponent of the length.
+        ``end`` is the log-probability of the end token, None if it was not generated.
         """
         ids, log_probs = self.ids[image, index], self.log_probs[image, index]
         total = float(log_probs.sum()) + (end or 0.0)

@@ -27,13 +27,10 @@ def upsample_attention(
     window: tuple[float, float, float, float],
     size: tuple[int, int],
 ) -> npt.NDArray[np.float32]:
-    """Return attention over an image, float32 [H, W] in 0..1, maximum 1; 0 outside the encoder's view.
+    """Return attention over an image of ``size`` H, W, float32 [H, W] in 0..1, maximum 1; 0 outside the view.
 
-    Args:
-        weights: Of each region, row by row [R].
-        grid: Rows and columns, R = rows x columns.
-        window: Left, top, right and bottom of the encoder's view, in pixels of an image of ``size``.
-        size: Height and width H, W.
+    The weights [R] are those of the regions of ``grid``, rows and columns, row by row. The window is left, top, right
+    and bottom of the encoder's view, in pixels of an image of ``size``.
     """
     height, width = size
     left, top, right, bottom = window
@@ -54,15 +51,10 @@ def draw_attention(
     window: tuple[float, float, float, float],
     title: str = "",
 ) -> Image.Image:
-    """Draw an image and, for each word, its attention map.
+    """Draw an upright image, uint8 [H, W, 3], and, for each of T words, its attention map, with a heading.
 
-    Args:
-        image: The upright image, uint8 [H, W, 3].
-        words: T words.
-        attention: float32 [T, R], regions row by row.
-        grid: Rows and columns of regions.
-        window: The encoder's view of the image (`showtell.images.preprocess.crop_box`).
-        title: Heading, wrapped.
+    The attention is float32 [T, R], for the regions of ``grid``, rows and columns, row by row. The window is the
+    encoder's view of the image (`showtell.images.preprocess.crop_box`).
     """
     height, width = image.shape[:2]
     scale = TILE / max(height, width)

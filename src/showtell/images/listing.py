@@ -19,11 +19,10 @@ def list_images(paths: Iterable[Path], *, recursive: bool = False) -> tuple[Disk
     problems: list[str] = []
     for path in paths:
         try:
-            if not path.is_dir():
-                found.add(path)
-                continue
-        except OSError:
-            # A name that is too long or a closed folder: loading the image reports it.
+            is_folder = path.is_dir()
+        except OSError:  # a name that is too long or a closed folder: loading the image reports it
+            is_folder = False
+        if not is_folder:
             found.add(path)
             continue
         try:

@@ -30,11 +30,7 @@ RgbArray: TypeAlias = npt.NDArray[np.uint8]
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
 """Supported formats, whatever the file's name. Pillow could read more, but EPS runs a program."""
 
-# fmt: off
-IMAGE_SUFFIXES = (
-    ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif",
-)
-# fmt: on
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
 """Names of image files in a folder."""
 
 _EXPECTED = ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]}"
@@ -47,15 +43,10 @@ _FRACTIONS = (8, 4, 2)  # the fast ones of libjpeg, which are exact means of pix
 
 @dataclass(frozen=True)
 class Limits:
-    """Maximum size of an image, checked before anything is decoded.
+    """Maximum size of an image, checked before anything is decoded."""
 
-    Args:
-        max_pixels: Width times height. The default is Pillow's own limit, half a GiB when decoded.
-        max_bytes: Size of the file.
-    """
-
-    max_pixels: int = 178_956_970
-    max_bytes: int = 256 * 2**20
+    max_pixels: int = 178_956_970  # Pillow's own limit, half a GiB when decoded
+    max_bytes: int = 256 * 2**20  # of the file
 
 
 def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: int = 0) -> RgbArray:
@@ -64,11 +55,7 @@ def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: i
     Transparent images are blended with white, 16 bits are scaled to 8, gray is repeated three times, CMYK is
     converted as Pillow does (color profiles are not applied).
 
-    Args:
-        source: A path, bytes, a PIL image or an array.
-        limits: Maximum size.
-        at_least: Decode a JPEG file at 1/2, 1/4 or 1/8 of its size, as long as both sides keep this many pixels;
-            0: at its size.
+    With ``at_least`` a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size if both sides keep this many pixels.
 
     Raises:
         ImageError: the image cannot be read; no other error, whatever the bytes.
@@ -84,10 +71,8 @@ def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: i
         return _decode(bytes(source), "image (bytes)", limits, at_least)
     if isinstance(source, str | Path):
         return _decode(_read(Path(source), limits), str(source), limits, at_least)
-    raise ImageError(
-        f"cannot read image ({type(source).__name__})",
-        expected="a path, bytes, a PIL image or a uint8 array [H, W, 3]",
-    )
+    expected = "a path, bytes, a PIL image or a uint8 array [H, W, 3]"
+    raise _refused(f"image ({type(source).__name__})", "", expected)
 
 
 @dataclass(frozen=True)
@@ -100,11 +85,7 @@ class ImageInfo:
 
 
 def inspect_image(path: Path, *, limits: Limits | None = None) -> ImageInfo:
-    """Read and fully decode an image file, and return its facts.
-
-    Raises:
-        ImageError: the image cannot be read.
-    """
+    """Read and fully decode an image file, and return its facts; raises the errors of `load_image`."""
     limits = limits or Limits()
     data = _read(path, limits)
     height, width = _decode(data, str(path), limits).shape[:2]
@@ -127,9 +108,8 @@ def _read(path: Path, limits: Limits) -> bytes:
     except PermissionError as error:
         raise _refused(str(path), "no permission to read it", "", f"Run: chmod +r {path}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise _refused(
-            str(path), getattr(error, "strerror", None) or str(error), "", "Check the path"
-        ) from error
+        found = getattr(error, "strerror", None) or str(error)
+        raise _refused(str(path), found, "", "Check the path") from error
 
 
 def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
@@ -188,10 +168,8 @@ def _to_rgb(image: Image.Image, name: str) -> RgbArray:
     if image.mode.startswith("I"):
         return np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)
     if image.mode == "F":
-        found, mend = (
-            "floating-point pixels, whose range is unknown",
-            "Scale it to 0..255 and convert it to 8 bits",
-        )
+        found = "floating-point pixels, whose range is unknown"
+        mend = "Scale it to 0..255 and convert it to 8 bits"
         raise _refused(name, found, "8 or 16 bits per channel", mend)
     if image.has_transparency_data:
         # Pillow cannot convert premultiplied gray to RGBA directly.
@@ -239,16 +217,16 @@ def _upright(pixels: RgbArray, orientation: int) -> RgbArray:
 
 
 def _from_array(array: RgbArray, limits: Limits) -> RgbArray:
-    what, expected = "cannot read image (array)", "uint8 [H, W, 3], or [H, W], [H, W, 1], [H, W, 4]"
+    name, expected = "image (array)", "uint8 [H, W, 3], or [H, W], [H, W, 1], [H, W, 4]"
     if array.dtype != np.uint8:
         mend = "Scale it to 0..255 and convert it to uint8"
-        raise ImageError(what, found=f"dtype {array.dtype}", expected=expected, mend=mend)
+        raise _refused(name, f"dtype {array.dtype}", expected, mend)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         mend = "Move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
-        raise ImageError(what, found=f"shape {list(array.shape)}", expected=expected, mend=mend)
-    _check_size("image (array)", array.shape[0], array.shape[1], limits)
+        raise _refused(name, f"shape {list(array.shape)}", expected, mend)
+    _check_size(name, array.shape[0], array.shape[1], limits)
     if array.shape[2] == 4:
         return _over_white(array)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array.copy(order="C")

@@ -1,7 +1,4 @@
-"""Resize and crop images for an encoder: from pixels of any size to uint8 squares.
-
-The settings (`Preprocessing`) travel with the encoder's weights and are part of the identity of cached features.
-"""
+"""Resize and crop images for an encoder: from pixels of any size to uint8 squares."""
 
 import math
 
@@ -33,12 +30,7 @@ def load_and_preprocess(
 
 
 def min_decode_size(preprocessing: Preprocessing, *, fraction: float = 1.0) -> int:
-    """Return how many pixels the shorter side of an image needs.
-
-    Args:
-        preprocessing: The encoder's.
-        fraction: Side of the window that the encoder gets, as a fraction of the image's side.
-    """
+    """Return how many pixels the shorter side of an image needs if the encoder gets this fraction of each side."""
     visible = preprocessing.crop if preprocessing.resize == "crop" else 1.0
     if preprocessing.corner is not None:
         fraction *= preprocessing.corner.fraction
@@ -53,12 +45,8 @@ def preprocess_image(
 ) -> npt.NDArray[np.uint8]:
     """Resize ``uint8 [H, W, 3]`` to ``uint8 [S, S, 3]``; an image that has this size already (squash) is returned.
 
-    The result stays uint8: the encoder applies mean and standard deviation on its device.
-
-    Args:
-        image: From `load_image`.
-        preprocessing: The encoder's.
-        window: Left, top, right and bottom of the crop, in pixels; None: `crop_box`.
+    The result stays uint8: the encoder applies mean and standard deviation on its device. The window is left, top,
+    right and bottom of the crop, in pixels; None: `crop_box`.
     """
     size = preprocessing.size
     height, width = image.shape[:2]
@@ -96,15 +84,10 @@ def crop_box(height: int, width: int, preprocessing: Preprocessing) -> tuple[flo
 def random_crop_box(
     down: float, right: float, height: int, width: int, preprocessing: Preprocessing, *, fraction: float
 ) -> tuple[float, float, float, float]:
-    """Return left, top, right and bottom of a crop, in pixels, for augmentation.
+    """Return left, top, right and bottom of a crop, in pixels of the upright image, for augmentation.
 
-    Args:
-        down: Vertical position, 0 at the top, 1 at the bottom.
-        right: Horizontal position, 0 at the left, 1 at the right.
-        height: Of the upright image, in pixels.
-        width: Of the upright image, in pixels.
-        preprocessing: ``resize: crop`` gives a square crop, ``squash`` one of the image's shape.
-        fraction: The crop's side as a fraction of the image's short side (crop), or of both sides (squash).
+    ``resize: crop`` gives a square crop whose side is a fraction of the image's short side, ``squash`` one of the
+    image's shape, a fraction of both sides. Its position is ``down`` and ``right``, 0 (top, left) to 1.
     """
     sides = (height, width) if preprocessing.resize == "squash" else (min(height, width),) * 2
     crop_height, crop_width = fraction * sides[0], fraction * sides[1]

@@ -36,25 +36,15 @@ _JOINING = BAD_ENDINGS.union(_ALSO_JOINING.split())
 
 @dataclass(frozen=True)
 class CaptionStats:
-    """Statistics of the captions of a set, one for each image.
+    """Statistics of the captions of a set, one for each image; all are fractions but the numbers of words."""
 
-    Attributes:
-        repeated: Share of captions in which a word or phrase repeats.
-        bad_ending: Share of captions whose last word needs another.
-        unknown: Share of captions with ``<unk>`` or a word of no training caption; None without training captions.
-        words: Mean length in words.
-        distinct_words: Different words in all captions together.
-        distinct_captions: Share of captions that differ from all before them.
-        unseen: Share of captions that no training caption equals word for word; None without training captions.
-    """
-
-    repeated: float
-    bad_ending: float
-    unknown: float | None
-    words: float
-    distinct_words: float
-    distinct_captions: float
-    unseen: float | None
+    repeated: float  # a word or phrase repeats
+    bad_ending: float  # the last word needs another
+    unknown: float | None  # <unk>, or a word of no training caption; None without training captions
+    words: float  # mean length in words
+    distinct_words: float  # in all captions together
+    distinct_captions: float  # different from all before
+    unseen: float | None  # no training caption is equal word for word; None without training captions
 
     def cells(self) -> dict[str, str]:
         """Return each figure as text by its heading; shares are percentages."""
@@ -73,11 +63,7 @@ TITLES = {
 
 
 class TrainingCaptions:
-    """The words and the captions that a captioner was trained on.
-
-    Args:
-        captions: Of the training split.
-    """
+    """The words and the captions that a captioner was trained on."""
 
     def __init__(self, captions: Iterable[str]) -> None:
         self.captions = frozenset(_tokens(captions))
@@ -85,12 +71,7 @@ class TrainingCaptions:
 
 
 def measure(captions: Sequence[str], training: TrainingCaptions | None) -> CaptionStats:
-    """Return the statistics of captions.
-
-    Args:
-        captions: One of each image; at least one.
-        training: Captions that their author was trained on; None: unknown.
-    """
+    """Return the statistics of captions, one of each image; ``training`` is what their author was trained on."""
     distinct = Counter(_tokens(captions))
 
     def mean(test: Callable[[Tokens], float]) -> float:
@@ -99,11 +80,11 @@ def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Capti
     return CaptionStats(
         repeated=mean(repeats),
         bad_ending=mean(ends_badly),
-        unknown=None if training is None else mean(lambda one: not training.words.issuperset(one)),
+        unknown=None if training is None else mean(lambda caption: not training.words.issuperset(caption)),
         words=mean(len),
         distinct_words=len({word for caption in distinct for word in caption}),
         distinct_captions=len(distinct) / len(captions),
-        unseen=None if training is None else mean(lambda one: one not in training.captions),
+        unseen=None if training is None else mean(lambda caption: caption not in training.captions),
     )
 
 

@@ -1,8 +1,8 @@
-"""METEOR 1.5 by Java's own program, for those who have it: the only score computed by another program.
+"""METEOR 1.5 by its own program in Java, which reads our Penn Treebank tokens line by line.
 
-Its synonyms and paraphrases are megabytes of tables. The package pycocoevalcap brings the program, which reads our
-Penn Treebank tokens line by line. Java starts once, when it is first needed. Language and encoding are set because
-METEOR writes a decimal comma in some locales.
+Its synonyms and paraphrases are megabytes of tables, so this score needs the program that pycocoevalcap brings. Java
+starts once, when it is first needed. Language and encoding are set because METEOR writes a decimal comma in some
+locales.
 
 Denkowski and Lavie 2014, "Meteor Universal: Language Specific Translation Evaluation for Any Target Language".
 """
@@ -12,9 +12,9 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
-from typing import IO, Protocol, Self
+from typing import IO, Protocol
 
 from showtell.errors import MissingExtraError, ScoreError
 from showtell.system.console import progress
@@ -42,10 +42,9 @@ def find_program() -> tuple[str, Path]:
         ScoreError: there is no Java.
     """
     package = importlib.util.find_spec("pycocoevalcap")
-    places = [
-        Path(place) / "meteor" / PROGRAM for place in (package and package.submodule_search_locations) or []
-    ]
-    program = next((place for place in places if place.is_file()), None)
+    folders = (package and package.submodule_search_locations) or []
+    programs = [Path(folder, "meteor", PROGRAM) for folder in folders]
+    program = next(filter(Path.is_file, programs), None)
     if program is None:
         cause = "no package pycocoevalcap" if package is None else f"a pycocoevalcap without {PROGRAM}"
         raise MissingExtraError("METEOR's program", extra="meteor", cause=cause)
@@ -59,33 +58,19 @@ def find_program() -> tuple[str, Path]:
     return java, program
 
 
-class Meteor:
-    """METEOR's program, which runs until it is closed.
-
-    Raises:
-        MissingExtraError: pycocoevalcap is not installed.
-        ScoreError: there is no Java.
-    """
+class Meteor(AbstractContextManager["Meteor"]):
+    """METEOR's program, which runs until it is closed; raises the errors of `find_program`."""
 
     def __init__(self) -> None:
         self._java, self._program = find_program()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def start(self) -> None:
-        """Start Java, unless it runs, and check that it answers, which takes seconds.
-
-        Raises:
-            ScoreError: it does not start.
-        """
+        """Start Java, unless it runs, and check that it answers, which takes seconds; a ScoreError if it does not."""
         if self._process is not None:
             return
         # A file, not a pipe: a full pipe that nobody reads would block the program.
@@ -102,14 +87,7 @@ class Meteor:
     def score(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
     ) -> tuple[float, list[float]]:
-        """Score one candidate per image.
-
-        Args:
-            references: Tokens of every reference of every image.
-            candidates: Tokens of each image's candidate.
-
-        Returns:
-            The score of the corpus, from the counts of all images, and that of each image; 0..1.
+        """Return the score of the corpus, from the counts of all images, and of each image's candidate; 0..1.
 
         Raises:
             ScoreError: Java does not start, or ended.

@@ -8,7 +8,6 @@ are part of every published score.
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import resources
 
 ABBREVIATIONS = (
@@ -35,19 +34,6 @@ STARTERS = (
     "yet you"
 )
 ASSIMILATED = {"can": "not", "gim": "me", "gon": "na", "got": "ta", "lem": "me", "wan": "na"}
-
-
-@dataclass(frozen=True)
-class Rule:
-    """One way to take a token.
-
-    Args:
-        token: The text, as the group ``token``, and a lookahead.
-        normal: Normalizes the token, before lower-casing.
-    """
-
-    token: re.Pattern[str]
-    normal: Callable[[str], str]
 
 
 def _choice(words: str) -> str:
@@ -111,11 +97,8 @@ _QUOTES = {
     **dict.fromkeys("\u0094\u201d\u00bb", "''"),
     **{mark: mark for mark in "\u201a\u201e\u201f"},
 }
+_FRACTIONS = {"\u00bc": "1/4", "\u00bd": "1/2", "\u00be": "3/4", "\u2153": "1/3", "\u2154": "2/3"}
 _BRACKETS = {"(": "-LRB-", ")": "-RRB-", "[": "-LSB-", "]": "-RSB-", "{": "-LCB-", "}": "-RCB-"}
-
-
-def _keep(token: str) -> str:
-    return token
 
 
 def _word(token: str) -> str:
@@ -146,63 +129,58 @@ def _quotes(token: str) -> str:
     return "".join(_QUOTES[character] for character in token)
 
 
-def _nothing(token: str) -> str:
-    del token
-    return ""
-
-
 def _becomes(text: str) -> Callable[[str], str]:
     return lambda token: text
 
 
-# Token, lookahead, normalization
+# Token, lookahead, normalization before lower-casing
 _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     # Tags
     (_TAG, "", _spaced),
     # Contractions
     *((f"(?i:{first})", f"(?i:{second})", _word) for first, second in ASSIMILATED.items()),
-    ("'[Tt]", "(?i:is|was)", _keep),
+    ("'[Tt]", "(?i:is|was)", str),
     (f"[A-Za-z{_SOFT}]*[A-MO-Za-mo-z]{_SOFT}*", f"[Nn]{_TICK}[Tt]", _word),
     (f"[Nn]{_TICK}[Tt]", "", _straight),
     (_DOTTABLE, _ENDING, _word),
     (_ENDING, "[^A-Za-z]", _straight),
-    (f"[Yy]{_APOSTROPHE}", f"[{_L}]", _keep),
+    (f"[Yy]{_APOSTROPHE}", f"[{_L}]", str),
     # Addresses
-    (r"(?i:https?)://[^ \t\n\f\r\"<>|(){}]+[^ \t\n\f\r\"<>|.!?(){},\-]", "", _keep),
-    (rf"www\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\.)+[a-zA-Z]{{2,4}}(?:{_PATH})?", "", _keep),
+    (r"(?i:https?)://[^ \t\n\f\r\"<>|(){}]+[^ \t\n\f\r\"<>|.!?(){},\-]", "", str),
+    (rf"www\.(?:[^ \t\n\f\r\"<>|.!?(){{}},]+\.)+[a-zA-Z]{{2,4}}(?:{_PATH})?", "", str),
     (rf"(?:[^ \t\n\f\r\"`'<>|.!?(){{}},-_$]+\.)+(?i:com|net|org|edu)(?:{_PATH})?", "", _solid),
     (
         rf"(?:<|&lt;)?[A-Za-z0-9][^ \t\n\f\r\"<>|(){{}}{_NBSP}]*@(?:[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+\.)*"
         rf"[^ \t\n\f\r\"<>|(){{}}.{_NBSP}]+(?:>|&gt;)?",
         "",
-        _keep,
+        str,
     ),
     # Abbreviations
     (_DOTTABLE, "", _word),
-    (_ENDING_ABBREVIATION, r"[\s\S]{2}", _keep),
-    (_ABBREVIATION, "", _keep),
-    (rf"(?i:{_choice(BEFORE_NUMBER)})\.", f"{_SPACE}?[{_D}]", _keep),
-    (r"(?:[A-Za-z]\.)+|[Pp][Hh]\.[Dd]\.", "", _keep),
-    (r"[A-Za-z]", rf"\.(?:{_SPACES}*\n|{_SPACES}+{_STARTER})", _keep),
+    (_ENDING_ABBREVIATION, r"[\s\S]{2}", str),
+    (_ABBREVIATION, "", str),
+    (rf"(?i:{_choice(BEFORE_NUMBER)})\.", f"{_SPACE}?[{_D}]", str),
+    (r"(?:[A-Za-z]\.)+|[Pp][Hh]\.[Dd]\.", "", str),
+    (r"[A-Za-z]", rf"\.(?:{_SPACES}*\n|{_SPACES}+{_STARTER})", str),
     # Words with an apostrophe
     (
         f"{_APOSTROPHE}[Nn]{_APOSTROPHE}?|[lLdDjJ]{_APOSTROPHE}|[oO]{_APOSTROPHE}[oO]|(?i:ol|dunkin|somethin){_APOSTROPHE}",
         "",
-        _keep,
+        str,
     ),
     (
         f"(?i:li{_APOSTROPHE}l|nat{_APOSTROPHE}l|cap{_APOSTROPHE}n|ev{_APOSTROPHE}ry|e{_APOSTROPHE}er)",
         "",
-        _keep,
+        str,
     ),
-    (f"{_APOSTROPHE}(?i:em|till?|cause)", "", _keep),
+    (f"{_APOSTROPHE}(?i:em|till?|cause)", "", str),
     (f"[A-HJ-XZn]{_TICK}[{_L}]{{2}}[{_L}]*", "", _word),
     (f"[{_L}]+[aeiouyAEIOUY]{_TICK}[aeiouA-Z][{_L}]*", "", _word),
-    (f"{_APOSTROPHE}[2-9]0[sS]", "", _keep),
-    (f"{_APOSTROPHE}[{_D}]{{2}}", f"(?:{_SPACE}|\n)", _keep),
+    (f"{_APOSTROPHE}[2-9]0[sS]", "", str),
+    (f"{_APOSTROPHE}[{_D}]{{2}}", f"(?:{_SPACE}|\n)", str),
     # Tags of messages, and files
-    (f"@[A-Za-z_][A-Za-z0-9_]*|#(?:[{_L}{_SOFT}]|{_ENTITY})+", "", _keep),
-    (rf"[{_L}{_D}{_SOFT}]+(?:\.[{_L}{_D}{_SOFT}]+)*\.(?i:{_EXTENSION})", rf"(?:{_SPACE}|[\n.?!,])", _keep),
+    (f"@[A-Za-z_][A-Za-z0-9_]*|#(?:[{_L}{_SOFT}]|{_ENTITY})+", "", str),
+    (rf"[{_L}{_D}{_SOFT}]+(?:\.[{_L}{_D}{_SOFT}]+)*\.(?i:{_EXTENSION})", rf"(?:{_SPACE}|[\n.?!,])", str),
     # Words
     (f"{_JOINED}|{_WORD}", "", _word),
     (f"{_HYPHENED}", "", _word),
@@ -215,7 +193,7 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
         "[,;:]",
         _word,
     ),
-    ("[cC]\\+\\+|[cCfF]#|(?i:anti|pro)-", "", _keep),
+    ("[cC]\\+\\+|[cCfF]#|(?i:anti|pro)-", "", str),
     # Numbers
     (f"[{_D}]{{1,2}}[/\\-][{_D}]{{1,2}}[/\\-][{_D}]{{2,4}}", "", _word),
     (rf"[+\-]?(?:{_SOFT}?{_NUMBER}|[.,:\u066b\u066c]{_NUMBER})(?:[.,:\u066b\u066c]{_NUMBER})*", "", _word),
@@ -226,44 +204,39 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
         "",
         _spaced,
     ),
-    (r"(?:(?:\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}", "", _keep),
-    ("\u00bc", "", _becomes("1/4")),
-    ("\u00bd", "", _becomes("1/2")),
-    ("\u00be", "", _becomes("3/4")),
-    ("\u2153", "", _becomes("1/3")),
-    ("\u2154", "", _becomes("2/3")),
+    (r"(?:(?:\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}", "", str),
+    *((mark, "", _becomes(text)) for mark, text in _FRACTIONS.items()),
     # Money
-    (r"[A-Z]*\$", "", _keep),
+    (r"[A-Z]*\$", "", str),
     ("[\u0080\u00a4\u20a0\u20ac]", "", _becomes("$")),
     ("\u00a2", "", _becomes("cents")),
     ("\u00a3", "", _becomes("#")),
     # Smileys
     (r"[<>]?[:;=][\-o*']?[()DPdpO\\{@|\[\]]", _AFTER_SMILEY, _smiley),
-    (r"[\^x=~<>\-']_[\^x=~<>\-']", "", _keep),
+    (r"[\^x=~<>\-']_[\^x=~<>\-']", "", str),
     (r"\((?!.--)[\-'<=>^~x][_.\-]?[\-'<=>^~x]\)", "", _bracketed),
     # Marks
-    (f"{_SPACE}+", "", _nothing),
-    ("&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|QUOT|APOS|#[0-9]+);", "", _keep),
+    (f"{_SPACE}+", "", _becomes("")),
+    ("&(?:HT|TL|UR|LR|QC|QL|QR|odq|cdq|QUOT|APOS|#[0-9]+);", "", str),
     ("&(?i:lt);", "", _becomes("<")),
     ("&(?i:gt);", "", _becomes(">")),
     ("&(?i:amp);", "", _becomes("&")),
-    ("&(?i:nbsp);", "", _nothing),
+    ("&(?i:nbsp);", "", _becomes("")),
     ("&(?:(?i:mdash|ndash)|quot|apos);", "", _becomes("--")),
     (r"\.{3,5}|\.(?: \.){2,4}|[\u0085\u2026]", "", _becomes("...")),
     ('"', "", _becomes("''")),
     ("[`\u0091-\u0094\u2018-\u201f\u2039\u203a\u00ab\u00bb]{1,2}", "", _quotes),
     ("-{2,4}|[\u0096\u0097\u2013-\u2015]", "", _becomes("--")),
-    ("'", f"[{_L}][^\n{_SPACE[1:]}", _keep),
+    ("'", f"[{_L}][^\n{_SPACE[1:]}", str),
     (_ENDING, "", _straight),
-    (r"[?!]+|_+|\*+|(?:\\\*)+|@+|#+|-+|<<|>>|''|``", "", _keep),
+    (r"[?!]+|_+|\*+|(?:\\\*)+|@+|#+|-+|<<|>>|''|``", "", str),
     (r"[(){}\[\]]", "", _bracketed),
-    (f"[{_CLASSES['symbols']}{_LM}{_D}*<>`',:;.!?$%&#@+/\\-_\u2044]", "", _keep),
-    ("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+|[\u2080-\u2089]+", "", _keep),
+    (f"[{_CLASSES['symbols']}{_LM}{_D}*<>`',:;.!?$%&#@+/\\-_\u2044]", "", str),
+    ("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+|[\u2080-\u2089]+", "", str),
 ]
 
 RULES = [
-    Rule(re.compile(f"(?P<token>{token})(?:{lookahead})", re.ASCII), normal)
-    for token, lookahead, normal in _ROWS
+    (re.compile(f"(?P<token>{token})(?:{lookahead})", re.ASCII), normal) for token, lookahead, normal in _ROWS
 ]
 
 # Texts in which a rule may match beyond a space

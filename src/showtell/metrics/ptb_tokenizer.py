@@ -32,14 +32,10 @@ def tokenize(captions: Sequence[str]) -> list[list[str]]:
 
 
 class TokenVocab:
-    """Numbers of tokens, in the order of their first occurrence; 0 is the empty token.
-
-    Attributes:
-        texts: The token of each number.
-    """
+    """Numbers of tokens, in the order of their first occurrence; 0 is the empty token."""
 
     def __init__(self) -> None:
-        self.texts = [""]
+        self.texts = [""]  # the token of each number
         self._numbers = {"": 0}
         self._words: dict[int, list[int]] = {}
         self._chunks = _Chunks(self)
@@ -143,18 +139,17 @@ class _Chunks(dict[str, int]):
 
 def _lex(text: str) -> list[str]:
     tokens: list[str] = []
-    place, end = 0, len(text)
+    start, end = 0, len(text)
     text += "\n"
-    while place < end:
-        longest, token, normal = 0, text[place], None
-        for rule in RULES:
-            match = rule.token.match(text, place)
-            if match and match.end() - place > longest:
-                longest, token, normal = match.end() - place, match["token"], rule.normal
-        place += len(token)
-        text_of_token = normal(token).lower() if normal else ""
-        if text_of_token:
-            tokens.append(text_of_token)
+    while start < end:
+        longest, token, normal = 0, text[start], None
+        for pattern, normalize in RULES:
+            match = pattern.match(text, start)
+            if match and match.end() - start > longest:
+                longest, token, normal = match.end() - start, match["token"], normalize
+        start += len(token)
+        if normal and (normalized := normal(token).lower()):
+            tokens.append(normalized)
     if tokens:
         # The reference's wrapper strips its line, and a token may end in a space that is not plain
         tokens[-1] = tokens[-1].rstrip()

@@ -16,16 +16,10 @@ _PAIRS_AT_ONCE = 2_048
 
 
 def rouge_l(candidates: Captions, references: Captions, per_image: Integers) -> Floats:
-    """Score one candidate per image.
+    """Return the score of each image's candidate, float64 [P], 0..1; the score of a corpus is their mean.
 
-    Args:
-        candidates: Their tokens. A caption without tokens counts as one empty word, as in coco-caption: two empty
-            captions agree.
-        references: Of every image, image by image.
-        per_image: References of each, at least one. int64 [P]
-
-    Returns:
-        float64 [P], 0..1; the score of a corpus is their mean.
+    The references come image by image; ``per_image`` int64 [P] counts them, at least one each. A caption without
+    tokens counts as one empty word, as in coco-caption: two empty captions agree.
     """
     candidates, references = _never_empty(candidates), _never_empty(references)
     image = np.repeat(np.arange(len(candidates)), per_image)
@@ -80,28 +74,25 @@ def _padded(words: Integers, first: Integers, lengths: Integers, pad: int) -> np
 def _common_bits(ours: npt.NDArray[np.int32], theirs: npt.NDArray[np.int32], lengths: Integers) -> Integers:
     """Return the length of the longest common subsequence of each row of two arrays, the first at most 64 wide."""
     same = np.packbits(theirs.T[:, :, None] == ours[None], axis=2, bitorder="little")
-    places = np.zeros((*same.shape[:2], _BITS // 8), np.uint8)
-    places[:, :, : same.shape[2]] = same
+    positions = np.zeros((*same.shape[:2], _BITS // 8), np.uint8)
+    positions[:, :, : same.shape[2]] = same
     whole = ~np.uint64(0) >> (_BITS - lengths).astype(np.uint64)
-    open_places = whole
-    for word in places.view(np.dtype("<u8"))[:, :, 0]:
-        matched = open_places & word
-        open_places = (open_places + matched | open_places - matched) & whole
-    left = np.unpackbits(open_places.astype("<u8")[:, None].view(np.uint8), axis=1).sum(
-        axis=1, dtype=np.int64
-    )
-    common: Integers = lengths - left
+    unmatched = whole
+    for word in positions.view(np.dtype("<u8"))[:, :, 0]:
+        matched = unmatched & word
+        unmatched = (unmatched + matched | unmatched - matched) & whole
+    left = np.unpackbits(unmatched.astype("<u8")[:, None].view(np.uint8), axis=1)
+    common: Integers = lengths - left.sum(axis=1, dtype=np.int64)
     return common
 
 
 def _common_long(ours: list[int], theirs: list[int]) -> int:
     """Return the same for one pair of any length."""
-    places: dict[int, int] = {}
-    for place, word in enumerate(ours):
-        places[word] = places.get(word, 0) | 1 << place
-    whole = (1 << len(ours)) - 1
-    open_places = whole
+    positions: dict[int, int] = {}
+    for position, word in enumerate(ours):
+        positions[word] = positions.get(word, 0) | 1 << position
+    unmatched = whole = (1 << len(ours)) - 1
     for word in theirs:
-        matched = open_places & places.get(word, 0)
-        open_places = (open_places + matched | open_places - matched) & whole
-    return len(ours) - open_places.bit_count()
+        matched = unmatched & positions.get(word, 0)
+        unmatched = (unmatched + matched | unmatched - matched) & whole
+    return len(ours) - unmatched.bit_count()

@@ -23,31 +23,15 @@ _EXPECTED = (
 def score_files(
     references: Path, candidates: Path, *, subset: bool = False, metrics: Sequence[str] = METRICS
 ) -> Scores:
-    """Score the candidates of one file against the references of another.
+    """Score the candidates of one file against the references of another: COCO's JSON, or JSON lines.
 
-    Args:
-        references: COCO annotations, or JSON lines.
-        candidates: COCO results, or JSON lines; one caption for each image.
-        subset: Score only the images that have a candidate; the signature names both numbers.
-        metrics: Of "bleu", "rouge", "cider".
+    With ``subset`` only the images that have a candidate are scored; the signature names both numbers.
 
     Raises:
         DataError: a file cannot be read or is neither COCO's nor JSON lines; file and line are named.
         ScoreError: the files do not hold the same images, or an image has several candidates.
     """
     return Scorer(read_captions(references), metrics=metrics).score(read_captions(candidates), subset=subset)
-
-
-def read_references(path: Path) -> dict[str, list[str]]:
-    """Return the captions of each image of a file; images listed without a caption have none.
-
-    Raises:
-        DataError: as `read_captions`.
-    """
-    captions: dict[str, list[str]] = {}
-    for key, texts in read_captions(path):
-        captions.setdefault(key, []).extend(texts)
-    return captions
 
 
 def read_captions(path: Path) -> Iterator[tuple[str, list[str]]]:
