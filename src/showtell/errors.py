@@ -5,7 +5,9 @@ file, option or key, what was found, what was expected and the next step.
 """
 
 import difflib
+import importlib
 from collections.abc import Iterable
+from typing import Any
 
 INSTALL = "pip install -e '.[{extra}]'"
 """Installs an extra from a clone: the package is not published on any index, where the name could be another's."""
@@ -61,6 +63,14 @@ class MissingExtraError(ShowtellError):
 
     def __init__(self, need: str, *, extra: str, cause: str = "") -> None:
         super().__init__(f"{need} is not available", found=cause, mend=install_hint(extra))
+
+
+def import_extra(package: str, *, extra: str, need: str = "") -> Any:
+    """Import a package of an extra; a MissingExtraError of what is needed if it is missing or broken."""
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise MissingExtraError(need or package, extra=extra, cause=str(error)) from error
 
 
 def install_hint(extra: str) -> str:

@@ -184,7 +184,7 @@ def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
         ]
     )
     whole, narrow = (
-        OnnxBackend.load(OnnxSessionLoader(place)).encode(seen).regions
+        OnnxBackend(OnnxSessionLoader(place)).encode(seen).regions
         for place in (ready_graphs, tmp_path / "out")
     )
     error = np.sqrt(((whole - narrow) ** 2).sum() / (whole**2).sum())

@@ -32,7 +32,7 @@ def picture(seed: int) -> Picture:
 
 
 def load(directory: Path) -> OnnxBackend:
-    return OnnxBackend.load(OnnxSessionLoader(directory))
+    return OnnxBackend(OnnxSessionLoader(directory))
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,7 @@ import numpy as np
 
 from showtell.config.recipe import Recipe, load_recipe
 from showtell.data.prepared import PreparedSet
-from showtell.errors import ConfigError, MissingExtraError, TrainingError
+from showtell.errors import ConfigError, TrainingError, import_extra
 from showtell.experiments.search_space import Build, SearchDimension, build_space, expand_grid, to_overrides
 from showtell.experiments.trials import Trial, TuningResult, write_tables
 from showtell.system.atomic import lock_directory, read_manifest, write_manifest
@@ -133,10 +133,7 @@ def _check_environment() -> None:
             found="several",
             mend="Start it without accelerate launch or torchrun",
         )
-    try:
-        import optuna
-    except ImportError as error:
-        raise MissingExtraError("optuna", extra="tune", cause=str(error)) from error
+    optuna = import_extra("optuna", extra="tune")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 from showtell.checkpoints.hub import find_checkpoint
 from showtell.config.generation import override
 from showtell.data.prepared import PreparedSet
-from showtell.errors import ConfigError, DataError
-from showtell.inference.backend import load_backend, require_torch
+from showtell.errors import ConfigError, DataError, import_extra
+from showtell.inference.backend import load_backend
 from showtell.inference.captioner import Captioner
 from showtell.inference.onnx_files import is_export
 from showtell.metrics import Scorer, Scores
@@ -76,7 +76,7 @@ def evaluate(
             )
         backend = load_backend(path, encoder_weights=encoder_weights, device=device, threads=threads)
         return _evaluate_images(Captioner(backend), data, split, options, meteor)
-    require_torch()
+    import_extra("torch", extra="train")
     from showtell.checkpoints.checkpoint import load_checkpoint
     from showtell.training.device import resolve_device_config
     from showtell.training.evaluate import evaluate_checkpoint

@@ -5,7 +5,6 @@ traced code are removed: they name folders of this machine.
 """
 
 import contextlib
-import importlib
 import io
 import logging
 import warnings
@@ -19,7 +18,7 @@ from torch import Tensor, nn
 from showtell.encoders.encoder import Encoder, flip_averaged_features
 from showtell.encoders.features import Features
 from showtell.encoders.onednn_resnet import FusedResNet
-from showtell.errors import ExportError, MissingExtraError
+from showtell.errors import ExportError, import_extra
 from showtell.export.state_axes import probe
 from showtell.inference.onnx_config import StateTensor
 from showtell.inference.onnx_files import (
@@ -85,10 +84,7 @@ class _StepGraph(nn.Module):
 def check_exporter() -> None:
     """Raise MissingExtraError early if a package that writes graphs is missing."""
     for package in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise MissingExtraError(f"{package}, for exports,", extra="export", cause=str(error)) from error
+        import_extra(package, extra="export", need=f"{package}, for exports,")
 
 
 def write_encoder(encoder: Encoder, directory: Path) -> None:

@@ -9,7 +9,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from showtell.errors import ConfigError, MissingExtraError
+from showtell.errors import ConfigError, import_extra
 from showtell.inference.onnx_files import is_export
 
 if TYPE_CHECKING:
@@ -17,14 +17,6 @@ if TYPE_CHECKING:
     from showtell.inference.torch_backend import TorchBackend
 
 Backend: TypeAlias = "OnnxBackend | TorchBackend"
-
-
-def require_torch() -> None:
-    """Import torch before all modules that need it, so that a broken installation is a MissingExtraError."""
-    try:
-        importlib.import_module("torch")
-    except ImportError as error:
-        raise MissingExtraError("torch", extra="train", cause=str(error)) from error
 
 
 def load_backend(
@@ -38,7 +30,7 @@ def load_backend(
         ShowtellError: the files cannot be used.
     """
     if not is_export(path):
-        require_torch()
+        import_extra("torch", extra="train")
         from showtell.inference.torch_backend import TorchBackend
 
         return TorchBackend.load(path, encoder_weights, device, threads)
@@ -56,6 +48,6 @@ def load_backend(
         importlib.import_module("showtell.inference.predict")
         from showtell.inference.onnx_backend import OnnxBackend
 
-        return OnnxBackend.load(loader)
+        return OnnxBackend(loader)
     finally:
         loader.wait()

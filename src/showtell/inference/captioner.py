@@ -238,14 +238,7 @@ class Captioner:
         return source, loaded
 
     def _caption_batch(self, batch: _Batch, attention: bool, options: DecodingOptions) -> list[Caption]:
-        images: list[_Array] = []
-        errors: list[str | None] = []
-        for _, future in batch:
-            try:
-                images.append(future.result())
-                errors.append(None)
-            except ImageError as error:
-                errors.append(str(error))
+        images = [future.result() for _, future in batch if not isinstance(future.exception(), ImageError)]
         generated = self._backend.generate(np.stack(images), options, attention=attention) if images else []
         if attention and generated and generated[0][0].attention is None:
             raise ConfigError(
@@ -255,10 +248,10 @@ class Captioner:
             )
         remaining = iter(generated)
         return [
-            Caption("", -math.inf, path=_path(source), error=error)
-            if error is not None
-            else self._best_caption(next(remaining), source)
-            for (source, _), error in zip(batch, errors, strict=True)
+            self._best_caption(next(remaining), source)
+            if future.exception() is None
+            else Caption("", -math.inf, path=_path(source), error=str(future.exception()))
+            for source, future in batch
         ]
 
     def _best_caption(self, hypotheses: list[Hypothesis], source: ImageSource) -> Caption:

@@ -47,11 +47,8 @@ def packed_decoder(decoder: D, dtype: torch.dtype | None = None) -> D:
     """Return a decoder that steps faster, or the same one on other devices and in unsupported precisions.
 
     It is for generation alone: it has no gradients and no `forward_hidden`. It shares the parameters that are not
-    packed, and does not follow later changes of the others.
-
-    Args:
-        decoder: In eval mode, float32.
-        dtype: Of products, float32 or bfloat16; None: `showtell.encoders.encoder.fast_dtype`.
+    packed, and does not follow later changes of the others. The decoder is in eval mode and float32; products are in
+    float32 or bfloat16, by default in `showtell.encoders.encoder.fast_dtype`.
     """
     first = next(decoder.parameters())
     dtype = dtype or fast_dtype("cpu")
@@ -77,13 +74,9 @@ def _pack(name: str, module: nn.Module, dtype: torch.dtype) -> nn.Module:
 
 
 class PackedLinear(nn.Module):
-    """A linear layer whose weights are reordered once; takes and returns float32.
+    """A linear layer with weights float [N, X] that are reordered once; takes and returns float32.
 
-    Args:
-        weight: float [N, X].
-        bias: float [N], or None.
-        dtype: Of the products.
-        exact: Keep the precision of float32 for products in bfloat16.
+    If ``exact``, products in bfloat16 keep the precision of float32.
     """
 
     def __init__(
@@ -131,12 +124,7 @@ def _pad_rows(rows: Tensor, count: int) -> Tensor:
 
 
 class PackedLstm(nn.Module):
-    """A `StepLstm` that takes a step by one product.
-
-    Args:
-        lstm: In float32.
-        dtype: Of the products.
-    """
+    """A `StepLstm` in float32 that takes a step by one product."""
 
     def __init__(self, lstm: StepLstm, dtype: torch.dtype) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from showtell.checkpoints.hub import TOKENIZER
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError, ConfigError, EncoderError
 from showtell.generation import Hypothesis, SpecialTokens, search
-from showtell.inference.onnx_config import ExportConfig, StateTensor, read_config
+from showtell.inference.onnx_config import StateTensor, read_config
 from showtell.inference.onnx_files import (
     ATTENTION,
     ENCODER,
@@ -99,39 +99,28 @@ class OnnxDecoder:
 class OnnxBackend:
     """Runs an export as `showtell.inference.torch_backend.TorchBackend` runs a checkpoint."""
 
-    def __init__(
-        self,
-        directory: Path,
-        config: ExportConfig,
-        tokenizer: Tokenizer,
-        graphs: Mapping[str, Graph],
-        place: str,
-    ) -> None:
-        self.directory, self.config, self.place = directory, config, place
-        self.tokenizer, self.generation = tokenizer, config.generation
-        self.preprocessing, self.grid = config.encoder.preprocessing, config.encoder.grid
-        self.networks = f"{config.encoder.name} encoder, {config.decoder.name} decoder"
-        self.decoder = OnnxDecoder(graphs[INIT], graphs[STEP], config.decoder.state)
-        # onnxruntime's sessions have their own threads, which several batches would only compete for.
-        self.batch_pool = BatchPool()
-        self._encoder = graphs[ENCODER]
-
-    @classmethod
-    def load(cls, loader: OnnxSessionLoader) -> "OnnxBackend":
-        """Return the backend of the export that ``loader`` opens, or raise a CheckpointError."""
-        directory, config = loader.directory, read_config(loader.directory)
+    def __init__(self, loader: OnnxSessionLoader) -> None:
+        """Wait for the export that ``loader`` opens; a CheckpointError if its files or configuration are unusable."""
+        self.directory, self.config = loader.directory, read_config(loader.directory)
+        encoder, decoder = self.config.encoder, self.config.decoder
         # Before the graphs, as a broken file is the reason if one cannot be run.
         loader.check()
-        tokenizer = Tokenizer.load(directory / TOKENIZER)
-        if tokenizer.size != config.vocabulary:
+        self.tokenizer, self.generation = Tokenizer.load(self.directory / TOKENIZER), self.config.generation
+        if self.tokenizer.size != self.config.vocabulary:
             raise CheckpointError(
-                f"{directory / TOKENIZER} does not fit the decoder",
-                found=f"{tokenizer.size} tokens",
-                expected=str(config.vocabulary),
+                f"{self.directory / TOKENIZER} does not fit the decoder",
+                found=f"{self.tokenizer.size} tokens",
+                expected=str(self.config.vocabulary),
                 mend=EXPORT_AGAIN,
             )
-        place = f"{loader.place}, onnxruntime, {config.encoder.precision} encoder, {loader.threads} threads"
-        return cls(directory, config, tokenizer, loader.graphs(), place)
+        self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
+        self.networks = f"{encoder.name} encoder, {decoder.name} decoder"
+        self.place = f"{loader.place}, onnxruntime, {encoder.precision} encoder, {loader.threads} threads"
+        # onnxruntime's sessions have their own threads, which several batches would only compete for.
+        self.batch_pool = BatchPool()
+        graphs = loader.graphs()
+        self._encoder = graphs[ENCODER]
+        self.decoder = OnnxDecoder(graphs[INIT], graphs[STEP], decoder.state)
 
     def encode(self, images: npt.NDArray[np.uint8]) -> ArrayFeatures:
         """Return features of images, uint8 [P, S, S, 3]; values that half floats cannot hold are an EncoderError."""

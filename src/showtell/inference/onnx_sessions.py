@@ -11,7 +11,7 @@ from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-from showtell.errors import CheckpointError, ConfigError, MissingExtraError
+from showtell.errors import CheckpointError, ConfigError, import_extra
 from showtell.inference.onnx_files import ENCODER, EXPORT_AGAIN, INIT, STEP, check_file, read_outline
 from showtell.system.atomic import resolve_swapped
 from showtell.system.cpu import thread_count
@@ -61,7 +61,7 @@ class OnnxSessionLoader:
 
         self._check = _Task(check_files)
         # The slowest import of all, while the other thread reads the files.
-        self._onnxruntime = _import_onnxruntime()
+        self._onnxruntime = import_extra("onnxruntime", extra="onnx", need="onnxruntime, for exports,")
         providers = _providers(device, self._onnxruntime.get_available_providers())
         self.place = "cpu" if providers == [_PROVIDERS["cpu"]] else "cuda"
         encoder = outline.get("encoder")
@@ -119,14 +119,6 @@ class _Task(Thread):
         if self._error is not None:
             raise self._error
         return self._result
-
-
-def _import_onnxruntime() -> Any:
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise MissingExtraError("onnxruntime, for exports,", extra="onnx", cause=str(error)) from error
-    return onnxruntime
 
 
 def _session_options(onnxruntime: Any, threads: int, *, int8: bool) -> Any:

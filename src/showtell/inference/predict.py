@@ -42,12 +42,13 @@ def caption_files(
     """Caption images into rows, in the order given, each as soon as its batch is done.
 
     Args:
-        captioner: Captions them with ``options``, fields of `DecodingOptions`, in batches of ``batch_size``.
-        paths: Files, and folders of images; those inside them too if ``recursive``.
+        captioner: The captioner.
+        paths: Files, and folders of images, with the folders in them if ``recursive``.
         output: A file, complete when it appears (``NAME.partial`` until then); None: standard output.
         form: See `showtell.inference.writers`.
         all_hypotheses: Write all hypotheses of the beam, or all samples.
         attention: A folder for one attention drawing per image.
+        options: Fields of `DecodingOptions`.
 
     Raises:
         DataError: no images at all, or an output that cannot be written.

@@ -25,7 +25,7 @@ from showtell.data.sources.table import (
     find_captions,
     find_column,
 )
-from showtell.errors import ConfigError, DataError, MissingExtraError
+from showtell.errors import ConfigError, DataError, import_extra
 from showtell.system.disk_store import DiskList
 
 LAYOUT = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
@@ -100,11 +100,7 @@ def _is_saved(path: Path) -> bool:
 
 
 def _library() -> Any:
-    try:
-        import datasets
-    except ImportError as error:
-        raise MissingExtraError("the package 'datasets'", extra="datasets", cause=str(error)) from error
-    return datasets
+    return import_extra("datasets", extra="datasets", need="the package 'datasets'")
 
 
 @contextlib.contextmanager
