@@ -59,7 +59,7 @@ def attention_on_attention(context: Tensor, query: Tensor, aoa_proj: nn.Module) 
 
 
 class AoARefiner(nn.Module):
-    """A layer in which regions of width M attend to each other (equation 10); dropout is of what it adds to them."""
+    """A layer in which regions of width M attend to each other (equation 10), with dropout of what is added."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         super().__init__()

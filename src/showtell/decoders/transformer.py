@@ -139,9 +139,8 @@ class TransformerDecoder(BaseDecoder):
         length = tokens.shape[2]
         state = self.init_state(features, tokens.shape[1])
         batch = PackedBatch.of(tokens, self.pad_id)  # X tokens that are not padding
-        positions = sinusoidal_positions(length, self.word_embedding.weight)[
-            batch.positions.remainder(length)
-        ]
+        positions = sinusoidal_positions(length, self.word_embedding.weight)  # [T, H]
+        positions = positions[batch.positions.remainder(length)]
         x = self.dropout(self.word_embedding(batch.pack(tokens)) + positions)  # [X, H]
         causal = torch.ones(length, length, dtype=torch.bool, device=tokens.device).tril()
 

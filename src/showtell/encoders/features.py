@@ -13,7 +13,7 @@ class Features:
 
     regions: Tensor  # grid of feature vectors, float [P, R, D]
     pooled: Tensor  # mean over the regions, float [P, D]
-    mask: Tensor  # which regions are real, bool [P, R], True = real
+    mask: Tensor  # True for real regions, bool [P, R]
 
     def to(self, device: torch.device) -> "Features":
         """Return the features on a device."""
@@ -36,7 +36,7 @@ class WindowedFeatures:
     """Random windows of P fine feature maps, pooled to a coarser grid: crops in feature space, for augmentation."""
 
     maps: Tensor  # feature maps, float [P, h, w, D]
-    rows: Tensor  # weight of each of a map's h rows in each of the grid's G rows, float32 [P, G, h]; sums to 1 over h
+    rows: Tensor  # weight of each of a map's h rows in the grid's G rows, float32 [P, G, h]; sums to 1 over h
     columns: Tensor  # the same for its w columns, float32 [P, G, w]
 
     def to(self, device: torch.device) -> "WindowedFeatures":

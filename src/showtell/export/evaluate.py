@@ -63,12 +63,12 @@ def evaluate(
     """
     path, data = find_checkpoint(captioner), Path(data)
     if is_export(path):
-        needs_torch = {
+        of_checkpoints = {
             "--features": features,
             "--predictions": predictions,
             "--ensemble-with": ensemble_with or None,
         }
-        if given := [name for name, value in needs_torch.items() if value is not None]:
+        if given := [name for name, value in of_checkpoints.items() if value is not None]:
             raise ConfigError(
                 f"{', '.join(given)} cannot be used with {path}",
                 found="an export, which encodes the images",

@@ -95,9 +95,9 @@ class GateDerivatives(NamedTuple):
         return [type(self)(gates, cells, forget, self.order) for gates, cells, forget in parts]
 
     def backward_step(self, grad_hidden: Tensor, grad_cell: Tensor, grad_gates: Tensor) -> None:
-        """Propagate gradients by hidden states and cells [N, H] after an update back through it.
+        """Propagate the gradients of hidden states and cells [N, H] after an update back through it.
 
-        ``grad_cell`` becomes the gradient by the cells before the update, ``grad_gates`` [N, 4H] receives that by the
+        ``grad_cell`` becomes the gradient of the cells before the update; ``grad_gates`` [N, 4H] receives that of the
         gates' inputs.
         """
         grad_cell.addcmul_(grad_hidden, self.cells)
