@@ -15,9 +15,8 @@ import yaml
 
 from showtell.config.recipe import Recipe, dump_recipe
 from showtell.errors import MissingExtraError, ShowtellError
-from showtell.training.tracking import Trackers, read_metrics, require_trackers
-from showtell.training.tracking import trackers as tracking
-from showtell.training.tracking.trackers import flatten
+from showtell.training import tracking
+from showtell.training.tracking import Trackers, flatten, read_metrics, require_trackers
 
 SCORES = {"BLEU-4": 0.19, "CIDEr-D": 0.48}
 

@@ -1,4 +1,4 @@
-"""Experiment trackers, by `accelerate.tracking`: TensorBoard, Weights & Biases, MLflow, Comet, Aim, Trackio.
+"""Where the numbers of a run go: ``metrics.jsonl``, and the experiment trackers of `accelerate.tracking`.
 
 ``metrics.jsonl`` is the run's own record and must be written. A tracker is a copy: what it cannot do at the start is
 an error, and what fails later (a network outage) is reported once and ends no training.
@@ -13,20 +13,19 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import yaml
 
 from showtell.errors import MissingExtraError, ShowtellError
-from showtell.system.atomic import read_text, write_json
+from showtell.system.atomic import read_json_lines, read_text, write_json, write_text
 from showtell.system.console import note
-from showtell.training.tracking.jsonl import MetricsFile, read_metrics
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
 
+METRICS, IDS = "metrics.jsonl", "trackers.json"
 PROJECT = "showtell"
-IDS = "trackers.json"
 MODULES = {
     "tensorboard": "torch.utils.tensorboard.writer",
     "wandb": "wandb",
@@ -55,31 +54,32 @@ def require_trackers(names: Sequence[str]) -> None:
             ) from error
 
 
-class Trackers:
-    """``metrics.jsonl`` and the trackers of a run, as one.
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the rows of ``metrics.jsonl`` without a last line that a crash cut short; none without a file."""
+    return read_json_lines(run / METRICS, may_be_cut=True)
 
-    Args:
-        names: Trackers in addition to ``metrics.jsonl``.
-        resume_step: The step that the run resumes from.
-    """
+
+class Trackers:
+    """``metrics.jsonl`` and the named trackers of a run that resumes from a step, as one."""
 
     def __init__(self, names: Sequence[str], *, resume_step: int) -> None:
         self._names, self._resume_step = names, resume_step
-        self._file: MetricsFile | None = None
+        self._file: TextIO | None = None
         self._trackers: dict[str, GeneralTracker] = {}
         self._logged: set[tuple[str, int]] = set()
 
     def start(self, run: Path) -> None:
-        """Open ``metrics.jsonl`` and start all trackers.
+        """Open ``metrics.jsonl``, without rows of later steps than the resumed one, and start all trackers.
 
         Raises:
             ShowtellError: a tracker refuses (no key, an unknown server).
         """
+        rows = read_metrics(run)
+        kept = [row for row in rows if row["step"] <= self._resume_step]
         # Repeated steps give the same numbers: only TensorBoard, which drops the old ones, needs them again.
-        self._logged = {
-            (str(row["event"]), row["step"]) for row in read_metrics(run) if row["step"] > self._resume_step
-        }
-        self._file = MetricsFile(run, self._resume_step)
+        self._logged = {(str(row["event"]), row["step"]) for row in rows if row["step"] > self._resume_step}
+        write_text(run / METRICS, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = (run / METRICS).open("a", encoding="utf-8")
         for name in self._names:
             try:
                 self._trackers[name] = _start_tracker(name, run, self._resume_step)
@@ -95,7 +95,8 @@ class Trackers:
         """Log a row; ``values["event"]`` is step, epoch or validation."""
         assert self._file is not None
         event = str(values["event"])
-        self._file.log(step, values)
+        self._file.write(json.dumps({"event": event, "step": step, **values}) + "\n")
+        self._file.flush()
         numbers = {
             f"{event}/{name}": value for name, value in values.items() if isinstance(value, int | float)
         }
@@ -134,18 +135,17 @@ def _start_tracker(name: str, run: Path, resume_step: int) -> GeneralTracker:
 
     PartialState()  # accelerate's loggers need it
     project, run_name = os.environ.get(f"{name.upper()}_PROJECT") or PROJECT, run.resolve().name
-    id_ = _run_id(run, name)
     arguments: dict[str, Any] = {"run_name": project}
     if name == "tensorboard":
         arguments = {"run_name": "tensorboard", "logging_dir": str(run), "purge_step": resume_step + 1}
     elif name == "wandb":
-        arguments |= {"id": id_, "name": run_name, "resume": "allow", "dir": str(run)}
+        arguments |= {"id": _run_id(run, name), "name": run_name, "resume": "allow", "dir": str(run)}
         # stdout is for results only.
         arguments["settings"] = {"silent": True, "console": "off"}
     elif name == "mlflow":
         arguments = {"experiment_name": project, "run_name": run_name, "run_id": _mlflow_run(run)}
     elif name == "comet_ml":
-        arguments["experiment_key"] = id_
+        arguments["experiment_key"] = _run_id(run, name)
     elif name == "aim":
         arguments["logging_dir"] = str(run)
     elif name == "trackio":
@@ -186,8 +186,7 @@ def _mlflow_run(run: Path) -> str | None:
 def _run_id(run: Path, name: str) -> str:
     """Return the id of the run at a service that lets us choose it, stored before the service knows it."""
     id_ = _read_ids(run).get(name) or secrets.token_hex(16)
-    if name in {"wandb", "comet_ml"}:
-        _save_id(run, name, id_)
+    _save_id(run, name, id_)
     return id_
 
 
