@@ -89,19 +89,17 @@ def _resolve(model: type[BaseModel], path: list[str]) -> tuple[list[str], list[t
     """
     shown: list[str] = []
     models: list[type[BaseModel]] = [model]
-    for place, part in enumerate(path):
+    for part in path[:-1]:
         fields = [field for current in models if (field := current.model_fields.get(part)) is not None]
         chosen = [
             current for current in models if (tag := current.model_fields.get("name")) and tag.default == part
         ]
-        if chosen and (len(models) > 1 or not fields) and place < len(path) - 1:
+        if chosen and (len(models) > 1 or not fields):
             models = chosen
-            continue
-        shown.append(part)
-        reached = [kind for field in fields for kind in models_in(field.annotation)]
-        if place < len(path) - 1:
-            models = reached or models
-    return shown, models
+        else:
+            shown.append(part)
+            models = [kind for field in fields for kind in models_in(field.annotation)] or models
+    return [*shown, *path[-1:]], models
 
 
 def models_in(annotation: Any) -> list[type[BaseModel]]:

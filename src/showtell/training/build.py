@@ -143,15 +143,16 @@ def _open_sources(
     dev_rows: Rows,
 ) -> tuple[FeatureSource, FeatureSource]:
     """Return the sources of the training and of the validation images."""
-    data, regions = recipe.data, recipe.decoder.reads_regions
-    random_crop, window = data.crop_for("random_crop"), data.crop_for("feature_windows")
+    data = recipe.data
     flipped = train_rows if data.flip else None
-    if random_crop is not None or window is not None:
-        # Validation always has the same view, which is worth caching.
-        dev_source = open_feature_source(prepared, encoder, features, rows=dev_rows, regions=regions)
-        if random_crop is not None:
-            return ImageSource(prepared, encoder.preprocessing, crop=random_crop), dev_source
-        assert window is not None
+    open_source = partial(
+        open_feature_source, prepared, encoder, features, regions=recipe.decoder.reads_regions
+    )
+    # Validation always has the same view, which is worth caching.
+    if (crop := data.crop_for("random_crop")) is not None:
+        return ImageSource(prepared, encoder.preprocessing, crop=crop), open_source(rows=dev_rows)
+    if (crop := data.crop_for("feature_windows")) is not None:
+        dev_source = open_source(rows=dev_rows)
         full_map_encoder = build_encoder(
             encoder.spec.model_copy(update={"region_grid": None}),
             weights=encoder.weights,
@@ -159,17 +160,10 @@ def _open_sources(
             dtype=encoder.dtype,
         )
         maps = _open_caches(prepared, full_map_encoder, features, train_rows, flipped, regions=True)
-        return WindowedFeatureSource(maps, grid=encoder.grid, crop=window), dev_source
-    corner = data.crop_for("corner_crops")
-    both = open_feature_source(
-        prepared,
-        encoder,
-        features,
-        rows=np.union1d(train_rows, dev_rows),
-        flipped=flipped,
-        corners=None if corner is None else (corner, train_rows),
-        regions=regions,
-    )
+        return WindowedFeatureSource(maps, grid=encoder.grid, crop=crop), dev_source
+    crop = data.crop_for("corner_crops")
+    corners = None if crop is None else (crop, train_rows)
+    both = open_source(rows=np.union1d(train_rows, dev_rows), flipped=flipped, corners=corners)
     return both, both
 
 
@@ -186,8 +180,6 @@ def open_feature_source(
     """Return the images for a trainable encoder, cached features otherwise; missing features are extracted.
 
     Args:
-        prepared: The set.
-        encoder: The encoder.
         features: Folder of feature caches, one per encoder and view; None: beside the prepared set.
         rows: Images to provide, ascending.
         flipped: Images whose horizontal flip is needed too.

@@ -30,21 +30,14 @@ def evaluate_checkpoint(
     meteor: MeteorScorer | None = None,
     ensemble_with: Sequence[Path] = (),
 ) -> Evaluation:
-    """Caption a whole split and score the captions, as validation does in training.
+    """Caption a whole split and score the captions, as validation does in training; see `showtell.evaluate`.
 
     Args:
         checkpoint: A checkpoint, or a run (its ``best/``); or one that is loaded with its encoder.
-        data: A prepared set.
-        split: One of its splits.
+        data: A prepared set. Missing features of the split are extracted.
         options: Decoding options; None: the checkpoint's.
-        encoder_weights: A local file with the encoder's weights.
-        features: Folder of feature caches; None: beside the prepared set. Missing features are extracted.
-        device: ``auto``, ``cpu``, ``cuda``...
-        threads: CPU threads; 0: one per usable core.
         batch_size: Images decoded per batch.
         predictions: JSON lines file to write captions, references, scores and attention to.
-        meteor: Computes METEOR in addition to the other scores.
-        ensemble_with: Further checkpoints or runs of an ensemble, see `showtell.checkpoints.ensemble`.
 
     Raises:
         ShowtellError: checkpoint, data, weights or split cannot be used.

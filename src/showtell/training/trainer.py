@@ -1,7 +1,4 @@
-"""Training a captioner from a recipe: set up, fit epoch by epoch, validate, save.
-
-`train` is the entry point; `Trainer` is one run. Read it from top to bottom: setup, fit, validate, save.
-"""
+"""Training a captioner from a recipe: `train` sets up, `Trainer` fits epoch by epoch, validates and saves."""
 
 import math
 import time
@@ -23,12 +20,7 @@ from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress
-from showtell.training.build import (
-    Components,
-    build_components,
-    build_recipe_encoder,
-    new_decoder,
-)
+from showtell.training.build import Components, build_components, build_recipe_encoder, new_decoder
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import distributed_context
 from showtell.training.ema import trainable_weights
@@ -116,7 +108,7 @@ def train(
             state.restore(processes.broadcast_from_rank0(load_or_create), out)
             trainer = Trainer(out, recipe, parts, state, include_encoder)
             processes.broadcast_from_rank0(trainer.start)
-            Stopwatch(state.progress, started).stop()
+            state.progress.seconds += time.monotonic() - started
             return trainer.fit(on_validation)
         except KeyboardInterrupt:
             note("interrupted; run the same command again to resume")
@@ -231,13 +223,14 @@ class Trainer:
                 result = self.train_step.step(batch, self.objective, lr)
                 meter.add(result)
                 if state.step % LOG_STEPS == 0 or state.step == 1 or step_in_phase + 1 == steps:
-                    self._log_step(result, lr, meter)
+                    rates, meter = meter.rates(), ThroughputMeter()
+                    self._log_step(result, lr, rates)
                 advance(1, f"loss {state.loss / max(1, state.tokens):.3f}")
                 if state.step % recipe.training.save_steps == 0 and state.batch_in_epoch < batches:
                     clock.stop()
                     self.save_last()
                     parts.model.train()
-                    meter.restart()
+                    meter = ThroughputMeter()
         clock.stop()
 
     def end_epoch(self) -> dict[str, float] | None:
@@ -302,20 +295,15 @@ class Trainer:
         return is_better
 
     def evaluate_best(self) -> Evaluation:
-        """Evaluate ``best/`` with attention and store the result in it, unless it has one.
-
-        The model has the weights of ``best/`` afterwards.
-        """
+        """Evaluate ``best/`` with attention and store the result in it, unless it has one."""
         best, parts, run_once = self.out / "best", self.parts, self.parts.processes.broadcast_from_rank0
-        stored = run_once(lambda: load_evaluation(best, parts.prepared))
-        if stored is None:
+        evaluation = run_once(lambda: load_evaluation(best, parts.prepared))
+        if evaluation is None:
             self.restore_best()
             evaluation = parts.evaluator.evaluate(parts.model, self.recipe.generation, attention=True)
-            run_once(lambda: self._save_evaluation(best, evaluation))
-        else:
-            evaluation = stored
+            run_once(partial(self._save_evaluation, best, evaluation))
         if self.include_encoder:
-            run_once(lambda: self._add_encoder(best, evaluation))
+            run_once(partial(self._add_encoder, best, evaluation))
         return evaluation
 
     def restore_best(self) -> None:
@@ -390,7 +378,7 @@ class Trainer:
         with (self.out / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {line}\n")
 
-    def _log_step(self, result: StepResult, lr: float, meter: "ThroughputMeter") -> None:
+    def _log_step(self, result: StepResult, lr: float, rates: Mapping[str, float]) -> None:
         sums, tokens = Counter[str](), max(1, result.num_tokens)
         for part in self.parts.processes.gather(result.sums):
             sums.update(part)
@@ -400,7 +388,7 @@ class Trainer:
             **{name: value / tokens for name, value in sums.items()},
             "lr": lr,
             "grad_norm": result.norm,
-            **meter.take(),
+            **rates,
             "peak_memory_gb": self.parts.compute.peak_memory_gb(),
         }
         if self.state.scaler.is_enabled():
@@ -410,13 +398,9 @@ class Trainer:
 
 
 class ThroughputMeter:
-    """Captions and tokens per second, from one logged step to the next."""
+    """Captions and tokens per second since its creation."""
 
     def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        """Start a new interval."""
         self._started, self._captions, self._tokens = time.monotonic(), 0, 0
 
     def add(self, result: StepResult) -> None:
@@ -424,19 +408,17 @@ class ThroughputMeter:
         self._captions += result.captions
         self._tokens += result.num_tokens
 
-    def take(self) -> dict[str, float]:
-        """Return the throughput, and start a new interval."""
+    def rates(self) -> dict[str, float]:
+        """Return the throughput."""
         seconds = time.monotonic() - self._started
-        rates = {"captions_per_s": self._captions / seconds, "tokens_per_s": self._tokens / seconds}
-        self.restart()
-        return rates
+        return {"captions_per_s": self._captions / seconds, "tokens_per_s": self._tokens / seconds}
 
 
 class Stopwatch:
-    """Adds the time since its last stop, or since a moment, to a run's seconds."""
+    """Adds the time since its start or its last stop to a run's seconds."""
 
-    def __init__(self, state: TrainProgress, started: float | None = None) -> None:
-        self._state, self._started = state, time.monotonic() if started is None else started
+    def __init__(self, state: TrainProgress) -> None:
+        self._state, self._started = state, time.monotonic()
 
     def stop(self) -> None:
         """Add the time since the last stop."""
