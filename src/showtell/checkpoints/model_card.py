@@ -135,7 +135,7 @@ def _phase(phase: Mapping[str, Any]) -> str:
     if "lr" in phase:
         return f"{phase['name']} (learning rate {phase['lr']:g})"
     itself = ["the captioner so far"] if phase.get("reinit") else []
-    teachers = itself + [f"`{one}`" for one in phase.get("teachers", ())]
+    teachers = itself + [f"`{name}`" for name in phase.get("teachers", ())]
     if not teachers:
         return str(phase["name"])
     reinit = ", from new weights" if phase.get("reinit") else ""

@@ -35,21 +35,21 @@ def average_checkpoints(
     weights = _normalized(weights, len(checkpoints))
     first, last = checkpoints[0], checkpoints[-1]
     check_compatible(checkpoints, action="be averaged with the first")
-    for number, one in enumerate(checkpoints, start=1):
-        _check_decoder(one, first, number)
+    for number, checkpoint in enumerate(checkpoints, start=1):
+        _check_decoder(checkpoint, first, number)
     decoder = build_decoder(
         first.model.decoder.spec,
         vocabulary=first.tokenizer.size,
         encoder_width=first.config["encoder"]["width"],
         pad_id=first.tokenizer.pad_id,
     )
-    states = [one.model.decoder.state_dict() for one in checkpoints]
+    states = [checkpoint.model.decoder.state_dict() for checkpoint in checkpoints]
     decoder.load_state_dict(average_state_dicts(states, weights))
     config = {key: value for key, value in last.config.items() if key not in {"scores", "dtype", "card"}}
     config["encoder"] = first.config["encoder"]
     config["merged_from"] = [
-        {"decoder": one.config["files"][DECODER], "weight": weight}
-        for one, weight in zip(checkpoints, weights, strict=True)
+        {"decoder": checkpoint.config["files"][DECODER], "weight": weight}
+        for checkpoint, weight in zip(checkpoints, weights, strict=True)
     ]
     model = CaptioningModel(decoder, first.model.encoder).eval()
     return replace(last, model=model, config=config)
@@ -80,12 +80,12 @@ def _normalized(weights: Sequence[float] | None, count: int) -> list[float]:
     return [weight / sum(given) for weight in given]
 
 
-def _check_decoder(one: Checkpoint, first: Checkpoint, number: int) -> None:
+def _check_decoder(checkpoint: Checkpoint, first: Checkpoint, number: int) -> None:
     failed = f"captioner {number} cannot be averaged with the first"
-    expected, found = (_sizes(checkpoint.config) for checkpoint in (first, one))
+    expected, found = (_sizes(each.config) for each in (first, checkpoint))
     if found != expected:
         raise CheckpointError(failed, found=f"the decoder {found}", expected=f"{expected}, as the first has")
-    if one.config["encoder"]["spec"]["trainable"]:
+    if checkpoint.config["encoder"]["spec"]["trainable"]:
         raise CheckpointError(failed, found="a fine-tuned encoder", expected="a frozen one, the same for all")
 
 

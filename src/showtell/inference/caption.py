@@ -69,7 +69,7 @@ class Caption:
         if self.error is not None:
             return f"<p><b>error:</b> {html.escape(self.error)}</p>"
         ranked = self.alternatives or [self]
-        rows = [f"<tr><td>{html.escape(one.text)}</td><td>{one.log_prob:.2f}</td></tr>" for one in ranked]
+        rows = [f"<tr><td>{html.escape(each.text)}</td><td>{each.log_prob:.2f}</td></tr>" for each in ranked]
         table = f"<table><tr><th>caption</th><th>log-probability</th></tr>{''.join(rows)}</table>"
         if self.attention is None:
             return table

@@ -176,14 +176,16 @@ class Captioner:
             ImageError: the only image cannot be read.
         """
         if isinstance(images, str | Path):
-            one = not _is_folder(images)
+            single = not _is_folder(images)
         elif isinstance(images, np.ndarray):
-            one = images.ndim != 4
+            single = images.ndim != 4
         else:
-            one = isinstance(images, bytes | bytearray | memoryview) or not isinstance(images, Iterable)
-        sources = cast(Sequence[ImageSource], [images] if one or isinstance(images, str | Path) else images)
+            single = isinstance(images, bytes | bytearray | memoryview) or not isinstance(images, Iterable)
+        sources = cast(
+            Sequence[ImageSource], [images] if single or isinstance(images, str | Path) else images
+        )
         captions = list(self.stream(sources, attention=attention, batch_size=batch_size, **options))
-        if not one:
+        if not single:
             return captions
         if captions[0].error is not None:
             raise ImageError(captions[0].error)

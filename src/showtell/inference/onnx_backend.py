@@ -66,7 +66,9 @@ class ArrayState:
         return self._gather("images", (batch_indices,))
 
     def _gather(self, axis: str, index: tuple[Array, ...]) -> "ArrayState":
-        gathered = {one.name: self.arrays[one.name][index] for one in self.tensors if axis in one.axes}
+        gathered = {
+            tensor.name: self.arrays[tensor.name][index] for tensor in self.tensors if axis in tensor.axes
+        }
         return ArrayState({**self.arrays, **gathered}, self.tensors)
 
 
@@ -79,7 +81,7 @@ class OnnxDecoder:
     def init_state(self, features: ArrayFeatures, num_hypotheses: int) -> ArrayState:
         """Return the state of K hypotheses of each image before the first token."""
         outputs = self._init({name: getattr(features, name) for name in FEATURES})
-        arrays = {one.name: outputs[state_input(one.name)] for one in self._tensors}
+        arrays = {tensor.name: outputs[state_input(tensor.name)] for tensor in self._tensors}
         state = ArrayState(arrays, self._tensors)
         if num_hypotheses == 1:
             return state
@@ -91,7 +93,9 @@ class OnnxDecoder:
         """Read tokens int64 [P, K]; return logits float32 [P, K, V], the new state, attention [P, K, R] or None."""
         inputs = {state_input(name): array for name, array in state.arrays.items()}
         outputs = self._step({TOKENS: tokens, **inputs})
-        changed = {one.name: outputs[state_output(one.name)] for one in self._tensors if not one.constant}
+        changed = {
+            tensor.name: outputs[state_output(tensor.name)] for tensor in self._tensors if not tensor.constant
+        }
         new_state = ArrayState({**state.arrays, **changed}, self._tensors)
         return outputs[LOGITS], new_state, outputs.get(ATTENTION)
 

@@ -28,8 +28,8 @@ class Graph:
 
     def __init__(self, session: Any) -> None:
         self._session = session
-        self.inputs = {one.name for one in session.get_inputs()}
-        self.outputs = [one.name for one in session.get_outputs()]
+        self.inputs = {tensor.name for tensor in session.get_inputs()}
+        self.outputs = [tensor.name for tensor in session.get_outputs()]
 
     def __call__(self, values: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Return the outputs by name; values that are not inputs are ignored."""

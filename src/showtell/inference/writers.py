@@ -47,17 +47,17 @@ def rows(
 
     All hypotheses are a row each, or one list in JSON. Only JSON names the ``drawing`` of attention.
     """
-    path, listed = caption.path or "", caption.alternatives if all_hypotheses else [caption]
+    path, captions = caption.path or "", caption.alternatives if all_hypotheses else [caption]
     if form == "jsonl":
         return _json(caption, all_hypotheses, drawing)
     if form == "csv":
         if caption.error is not None:
             return _csv([path, *([""] if all_hypotheses else []), "", "", caption.error])
         return b"".join(
-            _csv([path, *([str(rank)] if all_hypotheses else []), one.text, f"{one.score:.6f}", ""])
-            for rank, one in enumerate(listed, start=1)
+            _csv([path, *([str(rank)] if all_hypotheses else []), each.text, f"{each.score:.6f}", ""])
+            for rank, each in enumerate(captions, start=1)
         )
-    texts = [one.text for one in listed] if caption.error is None else [""]
+    texts = [each.text for each in captions] if caption.error is None else [""]
     return "".join(f"{escape(path)}\t{escape(text)}\n" for text in texts).encode()
 
 
@@ -85,7 +85,7 @@ def _json(caption: Caption, all_hypotheses: bool, drawing: str | None) -> bytes:
         row.update(caption=caption.text, score=round(caption.score, 6))
         if all_hypotheses:
             row["alternatives"] = [
-                {"caption": one.text, "score": round(one.score, 6)} for one in caption.alternatives
+                {"caption": other.text, "score": round(other.score, 6)} for other in caption.alternatives
             ]
         if drawing is not None:
             row["attention"] = drawing
@@ -100,6 +100,6 @@ def _csv(cells: list[str]) -> bytes:
     csv.writer(buffer, lineterminator="\n").writerow(cells)
     # Odd bytes of a file name are written as they are; other lone surrogates become a question mark.
     return "".join(
-        one if not "\ud800" <= one <= "\udfff" or "\udc80" <= one <= "\udcff" else "?"
-        for one in buffer.getvalue()
+        character if not "\ud800" <= character <= "\udfff" or "\udc80" <= character <= "\udcff" else "?"
+        for character in buffer.getvalue()
     ).encode("utf-8", "surrogateescape")
