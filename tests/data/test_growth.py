@@ -17,8 +17,8 @@ import pytest
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.data import features, prepared, validate
+from showtell.data.batches import TokenTable
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.data.token_table import TokenTable
 from showtell.images.listing import list_images
 from showtell.images.load import ImageInfo
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import shutil
 import subprocess
@@ -19,8 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.data import prepared as prepared_module
-from showtell.data.prepared import PreparedSet, prepare
+from showtell.data.prepared import PreparedSet, prepare, write_embedded_images
 from showtell.data.problems import describe, read_problems
+from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.errors import ConfigError, DataError
 from showtell.system.atomic import sha256_file
 
@@ -449,3 +451,43 @@ def test_a_smaller_subset_is_within_a_larger_one_and_depends_on_the_seed_alone(
     assert set(choose(5)) < set(choose(9)) < set(whole)
     assert choose(5) != choose(5, seed=4)
     assert choose(0) == choose(16) == choose(1000) == whole
+
+
+# ---- embedded images
+
+
+@pytest.mark.parametrize(
+    ("data", "suffix"),
+    [(b"\xff\xd8\xff\xe0", ".jpg"), (b"\x89PNG", ".png"), (b"RIFF..WEBP", ".webp"), (b"", ""), (b"?", "")],
+)
+def test_bytes_become_a_file_named_by_them(tmp_path: Path, data: bytes, suffix: str) -> None:
+    [example] = write_embedded_images([EmbeddedImageExample("a", data, ("x",), "train")], tmp_path)
+    digest = hashlib.sha256(data).hexdigest()
+    path = tmp_path / "images" / digest[:2] / (digest + suffix)
+    assert example == Example("a", path, ("x",), "train")
+    assert path.read_bytes() == data
+
+
+def test_equal_bytes_are_one_file_and_files_stay_where_they_are(tmp_path: Path) -> None:
+    file = Example("b", Path("elsewhere/b.jpg"), ("x",))
+    stored = list(
+        write_embedded_images(
+            [EmbeddedImageExample("a", b"1", ("x",)), file, EmbeddedImageExample("c", b"1", ("y",))], tmp_path
+        )
+    )
+    assert stored[0].image == stored[2].image
+    assert stored[1] is file
+    assert [example.key for example in stored] == ["a", "b", "c"]
+
+
+def test_one_image_is_checked_for_at_a_time(tmp_path: Path) -> None:
+    asked = []
+
+    def held() -> object:
+        for number in range(3):
+            asked.append(number)
+            yield EmbeddedImageExample(str(number), bytes([number]), ("x",))
+
+    stored = write_embedded_images(held(), tmp_path)
+    next(stored)
+    assert asked == [0]

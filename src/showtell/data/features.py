@@ -114,9 +114,8 @@ def extract_features(
         if manifest is None:
             verify_stride_layout(prepared, encoder, wanted)
             manifest = _create(prepared, encoder, directory, regions=num_regions)
-        errors: list[str] = []
-        if len(missing):
-            errors = _fill(prepared, encoder, directory, manifest, done, missing, batch_size)
+        cache = FeatureCache(directory, manifest, done)
+        errors = _fill(cache, prepared, encoder, missing, batch_size) if len(missing) else []
     if errors:
         more = f" and {len(errors) - SHOWN_ERRORS:,} more" if len(errors) > SHOWN_ERRORS else ""
         raise DataError(
@@ -124,7 +123,7 @@ def extract_features(
             found="; ".join(errors[:SHOWN_ERRORS]) + more,
             mend="Restore the images, or prepare the set again",
         )
-    return FeatureCache(directory, manifest, done)
+    return cache
 
 
 @contextlib.contextmanager
@@ -265,17 +264,11 @@ def read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.boo
 
 
 def _fill(
-    prepared: PreparedSet,
-    encoder: Encoder,
-    directory: Path,
-    manifest: dict[str, Any],
-    done: npt.NDArray[np.bool_],
-    missing: Rows,
-    batch_size: int,
+    cache: FeatureCache, prepared: PreparedSet, encoder: Encoder, missing: Rows, batch_size: int
 ) -> list[str]:
     """Extract the missing rows; return the errors of images that cannot be read."""
-    if done.any() and manifest["dtype"] != _dtype(encoder):
-        note(f"{directory} was started in {manifest['dtype']} and continues in {_dtype(encoder)}")
+    if cache.done.any() and cache.manifest["dtype"] != _dtype(encoder):
+        note(f"{cache.directory} was started in {cache.manifest['dtype']} and continues in {_dtype(encoder)}")
     errors: list[str] = []
 
     def encode(batch: _Batch) -> tuple[Rows, Features | None, list[str]]:
@@ -283,14 +276,14 @@ def _fill(
         return rows, encoder(torch.from_numpy(images)) if len(rows) else None, unreadable
 
     with (
-        FeatureWriter(directory, manifest, done) as writer,
+        FeatureWriter(cache.directory, cache.manifest, cache.done) as writer,
         progress("features", len(missing), unit="images") as advance,
         contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
         contextlib.closing(make_batch_pool(encoder.mean.device).map(encode, batches)) as encoded,
     ):
         for rows, features, unreadable in encoded:
             if features is not None:
-                writer.put(rows, features.regions[:, : manifest["regions"]], features.pooled)
+                writer.put(rows, features.regions[:, : cache.manifest["regions"]], features.pooled)
             errors += unreadable
             advance(len(rows) + len(unreadable), "")
     return errors

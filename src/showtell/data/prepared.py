@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -19,9 +19,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from showtell.data.image_store import remove_unreferenced, write_embedded_images
 from showtell.data.problems import HARMLESS, by_kind, printable, report
-from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
+from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source, examples_on_disk
 from showtell.data.sources.registry import HUB, open_source
 from showtell.data.validate import SPLITS, CheckedExample, assign_splits, check_images, check_texts
 from showtell.errors import ConfigError, DataError
@@ -34,11 +33,12 @@ from showtell.system.atomic import (
     write_manifest,
     write_text,
 )
-from showtell.system.console import note
+from showtell.system.console import note, progress
 from showtell.system.disk_store import DiskList
 
 KIND, FORMAT = "prepared set", 2
-EXAMPLES, PROBLEMS = "examples.arrow", "problems.jsonl"
+EXAMPLES, PROBLEMS, IMAGES = "examples.arrow", "problems.jsonl", "images"
+SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 ROWS_PER_BATCH = 2_048
 FINGERPRINTED = ("key", "sha256", "split", "captions")
 REMAKE = "Run showtell prepare again"
@@ -203,13 +203,30 @@ def _validate(
     checked = check_images(clean, source.problems)
     problems = [printable(problem) for problem in source.problems]
     _refuse_too_many(path, clean, problems, limit, left=len(checked))
-
-    def is_used(image: Path) -> bool:
-        found = checked.find(image.stem)  # embedded images are named by their SHA-256
-        return found is not None and found.example.image == image
-
-    remove_unreferenced(directory, is_used)
+    for image in (directory / IMAGES).glob("*/*"):
+        found = checked.find(image.stem)  # named by its SHA-256
+        if found is None or found.example.image != image:
+            image.unlink()
     return checked, problems
+
+
+def write_embedded_images(
+    examples: Iterable[Example | EmbeddedImageExample], directory: Path
+) -> Iterator[Example]:
+    """Yield all examples, writing embedded images unchanged to ``images/``, named by content, one at a time."""
+    with progress("reading images", None, unit="images") as advance:
+        for example in examples:
+            if isinstance(example, Example):
+                yield example
+                continue
+            digest = hashlib.sha256(example.data).hexdigest()
+            suffix = next((suffix for mark, suffix in SUFFIXES.items() if example.data.startswith(mark)), "")
+            path = directory / IMAGES / digest[:2] / f"{digest}{suffix}"
+            if not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(example.data)
+            advance(1, "")
+            yield Example(example.key, path, example.captions, example.split)
 
 
 def _write(

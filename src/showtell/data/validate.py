@@ -16,14 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from showtell.data.sources.base import (
-    SPLIT_NAMES,
-    Example,
-    Problem,
-    examples_on_disk,
-    pack_example,
-    unpack_example,
-)
+from showtell.data.sources.base import SPLIT_NAMES, Example, Problem, examples_on_disk
 from showtell.errors import ImageError
 from showtell.images.load import ImageInfo, inspect_image
 from showtell.system.batch_pool import map_ahead
@@ -103,12 +96,12 @@ def check_images(examples: Sequence[Example], problems: list[Problem]) -> DiskLi
 
 
 def _pack(checked: CheckedExample) -> list[Any]:
-    return [pack_example(checked.example), *astuple(checked.info)]
+    return [checked.example.pack(), *astuple(checked.info)]
 
 
 def _unpack(values: Sequence[Any]) -> CheckedExample:
     example, *info = values
-    return CheckedExample(unpack_example(example), ImageInfo(*info))
+    return CheckedExample(Example.unpack(example), ImageInfo(*info))
 
 
 def assign_splits(

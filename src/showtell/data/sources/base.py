@@ -31,6 +31,16 @@ class Example:
     captions: tuple[str, ...]
     split: str = ""  # "train", "val", ...; empty if the source has none
 
+    def pack(self) -> list[Any]:
+        """Return the example as JSON values."""
+        return [self.key, str(self.image), self.captions, self.split]
+
+    @staticmethod
+    def unpack(values: Sequence[Any]) -> "Example":
+        """Return the example of these JSON values."""
+        key, image, captions, split = values
+        return Example(key, Path(image), tuple(captions), split)
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedImageExample:
@@ -81,15 +91,4 @@ def examples_on_disk(
     examples: Iterable[Example] = (), *, key: Callable[[Example], str] | None = None
 ) -> DiskList[Example]:
     """Return examples on disk, found by ``key`` if given."""
-    return DiskList(examples, pack=pack_example, unpack=unpack_example, key=key)
-
-
-def pack_example(example: Example) -> list[Any]:
-    """Return an example as JSON values."""
-    return [example.key, str(example.image), example.captions, example.split]
-
-
-def unpack_example(values: Sequence[Any]) -> Example:
-    """Return the example of these JSON values."""
-    key, image, captions, split = values
-    return Example(key, Path(image), tuple(captions), split)
+    return DiskList(examples, pack=Example.pack, unpack=Example.unpack, key=key)

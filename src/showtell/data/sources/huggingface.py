@@ -16,15 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from showtell.data.sources import table
 from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
-from showtell.data.sources.table import (
-    CAPTION_COLUMNS,
-    IMAGE_COLUMNS,
-    SPLIT_COLUMNS,
-    caption_texts,
-    find_captions,
-    find_column,
-)
 from showtell.errors import ConfigError, DataError, import_extra
 from showtell.system.disk_store import DiskList
 
@@ -36,7 +29,7 @@ ADDRESS = re.compile(
 PARQUET_FOLDERS = ("*.parquet", "data/*.parquet", "*/*.parquet", "*/*/*.parquet")
 SCRIPT = re.compile(r"dataset scripts|custom code", re.IGNORECASE)
 CONVERTED = "refs/convert/parquet"
-EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLUMNS)
+EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *table.IMAGE_COLUMNS)
 NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file")
 ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "__key__")
 
@@ -135,18 +128,18 @@ class _DatasetSplit:
         with _library_errors(dataset):
             columns = list(next(iter(rows), {}) if features is None else features)
         images = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
-        image = images[0] if images else find_column(columns, EMBEDDED_COLUMNS)
-        if image is None or not find_captions(columns):
+        image = images[0] if images else table.find_column(columns, EMBEDDED_COLUMNS)
+        if image is None or not table.find_captions(columns):
             raise DataError(
                 f"cannot read {dataset}",
                 found=f"the columns {', '.join(columns) or '(none)'}",
-                expected=f"an image column and a caption column ({', '.join(CAPTION_COLUMNS)})",
+                expected=f"an image column and a caption column ({', '.join(table.CAPTION_COLUMNS)})",
                 mend="Rename the dataset's columns (rename_column) and save it again",
             )
         self.image = image
-        self.name_column = find_column([name for name in columns if name != image], NAME_COLUMNS)
-        self.id_column = find_column(columns, ID_COLUMNS)
-        self.split_column = find_column(columns, SPLIT_COLUMNS)
+        self.name_column = table.find_column([name for name in columns if name != image], NAME_COLUMNS)
+        self.id_column = table.find_column(columns, ID_COLUMNS)
+        self.split_column = table.find_column(columns, table.SPLIT_COLUMNS)
         self._rows = rows.cast_column(image, _library().Image(decode=False)) if images else rows
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -168,7 +161,7 @@ def _examples(
         for number, record in enumerate(part):
             position = f"{part.split or 'row'}[{number}]"
             try:
-                captions = caption_texts(record)
+                captions = table.caption_texts(record)
             except ValueError as error:
                 problems.append(Problem("unreadable-line", position, str(error)))
                 continue

@@ -169,13 +169,10 @@ def caption_texts(record: dict[str, Any]) -> tuple[str, ...]:
         value = record[column]
         if value is None and len(columns) > 1:
             continue
-        values = [_raw(text) for text in (value if isinstance(value, list) else [value])]
+        values = value if isinstance(value, list) else [value]
+        # Some datasets keep sentences in Karpathy's format.
+        values = [text.get("raw") if isinstance(text, dict) else text for text in values]
         if not all(isinstance(text, str) for text in values):
             raise ValueError(f"{column} is neither text nor a list of texts")
         texts += values
     return tuple(texts)
-
-
-def _raw(text: Any) -> Any:
-    """Return the text of a sentence in Karpathy's format, which some datasets keep."""
-    return text.get("raw") if isinstance(text, dict) else text
