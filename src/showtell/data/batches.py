@@ -108,9 +108,9 @@ class TokenTable:
         """Return the number of images."""
         return len(self._group_ends) - 1
 
-    def __getitem__(self, image: int) -> list[npt.NDArray[np.uint16 | np.int32]]:
-        """Return the ids of each caption of an image."""
-        first, last = self._group_ends[image : image + 2].tolist()
+    def __getitem__(self, index: int) -> list[npt.NDArray[np.uint16 | np.int32]]:
+        """Return the ids of each caption of the image at an index."""
+        first, last = self._group_ends[index : index + 2].tolist()
         ends = self._caption_ends[first : last + 1].tolist()
         return [self._ids[start:end] for start, end in pairwise(ends)]
 
@@ -201,9 +201,9 @@ class Batches:
         most = max(len(group) for group in captions)
         length = max(len(ids) for group in captions for ids in group)
         tokens = np.full((len(captions), most, length), self.tokenizer.pad_id)  # [P, K, T]
-        for image, group in enumerate(captions):
+        for index, group in enumerate(captions):
             for number, ids in enumerate(sorted(group, key=len, reverse=True)):
-                tokens[image, number, : len(ids)] = ids
+                tokens[index, number, : len(ids)] = ids
         return torch.from_numpy(tokens)
 
 
