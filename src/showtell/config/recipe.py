@@ -6,7 +6,7 @@ defaults included. Free of torch, so that recipes are listed and checked without
 
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
@@ -79,6 +79,8 @@ class TokenizerOptions(StrictModel):
 class CrossEntropy(StrictModel):
     """Teacher forcing: predict each token of a caption from those before it."""
 
+    interpolate_init: ClassVar[float] = 0.0  # only the other kind of phase has this key
+
     name: Literal["cross-entropy"] = Field("cross-entropy", description="the phase's objective")
     epochs: int = Field(10, ge=1, le=10_000, description="passes over the training images")
     label_smoothing: Rate = Field(0.1, description="probability spread evenly over the vocabulary")
@@ -97,6 +99,9 @@ class CrossEntropy(StrictModel):
 
 class SelfCritical(StrictModel):
     """Self-critical training: raise the probability of sampled captions with a high reward."""
+
+    teachers: ClassVar[tuple[str, ...]] = ()  # only the other kind of phase has these keys
+    reinit: ClassVar[bool] = False
 
     name: Literal["self-critical"] = Field("self-critical", description="the phase's objective")
     epochs: int = Field(2, ge=1, le=10_000, description="passes over the training images")
@@ -218,16 +223,14 @@ class Recipe(StrictModel):
                 f"data.augment.mode={mode} caches features, which change while the encoder is trained: set it to "
                 "random_crop"
             )
-        phases = [phase for phase in self.objective if isinstance(phase, CrossEntropy)]
-        if self.encoder.trainable and any(phase.reinit or phase.teachers for phase in phases):
+        if self.encoder.trainable and any(phase.reinit or phase.teachers for phase in self.objective):
             raise ValueError("teachers need the features of a frozen encoder: set encoder.trainable to false")
-        first = self.objective[0]
-        if isinstance(first, CrossEntropy) and first.reinit:
+        if self.objective[0].reinit:
             raise ValueError(
                 "objective.0.reinit: there is no earlier phase to distill; set objective.0.teachers instead"
             )
         has_patience = self.training.early_stopping_patience or self.schedule.name == "plateau"
-        if has_patience and any(phase.reinit for phase in phases):
+        if has_patience and any(phase.reinit for phase in self.objective):
             raise ValueError(
                 "reinit starts far below the best score, so that early stopping and the plateau schedule would give "
                 "up: set training.early_stopping_patience to 0 and choose another schedule.name"

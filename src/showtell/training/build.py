@@ -13,7 +13,7 @@ import torch
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
-from showtell.config.recipe import CrossEntropy, Recipe, TokenizerOptions
+from showtell.config.recipe import Recipe, TokenizerOptions
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
 from showtell.data.features import FeatureCache, extract_features, verify_stride_layout
 from showtell.data.prepared import PreparedSet
@@ -78,8 +78,6 @@ def build_components(
         load_decoder_weights(decoder, initial, training.init_from)
     teachers = [
         [load_teacher(Path(path), tokenizer, encoder, compute.device) for path in phase.teachers]
-        if isinstance(phase, CrossEntropy)
-        else []
         for phase in recipe.objective
     ]
     encodes = recipe.encoder.trainable or recipe.data.crop_for("random_crop") is not None

@@ -14,7 +14,7 @@ from typing import Any
 
 from showtell.checkpoints.checkpoint import read_config
 from showtell.checkpoints.hub import DECODER
-from showtell.config.recipe import CrossEntropy, Recipe, dump_recipe, parse_recipe
+from showtell.config.recipe import Recipe, dump_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder
 from showtell.errors import ConfigError, DataError, ShowtellError
@@ -55,8 +55,7 @@ def provenance(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[
         "encoder": encoder.identity(),
         "init_checkpoint": None if initial is None else decoder_hash(initial),
     }
-    phases = [phase for phase in recipe.objective if isinstance(phase, CrossEntropy)]
-    teachers = [decoder_hash(path) for phase in phases for path in phase.teachers]
+    teachers = [decoder_hash(path) for phase in recipe.objective for path in phase.teachers]
     return origin | {"teachers": teachers} if teachers else origin
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from showtell.checkpoints.hub import ENCODER
-from showtell.config.recipe import CrossEntropy, Recipe, SelfCritical
+from showtell.config.recipe import Recipe, SelfCritical
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
@@ -37,7 +37,6 @@ from showtell.training.trainer_state import (
     TrainerState,
     TrainProgress,
     build_trainer_state,
-    init_weight,
     read_state,
     trained_state,
 )
@@ -152,7 +151,7 @@ class Trainer:
         encoder = _num_bytes(parts.encoder.state_dict()) if carried else 0
         captioner = _num_bytes(parts.model.decoder.state_dict()) + encoder
         # Weights, average and two moments, and the initial weights of a phase that interpolates them.
-        interpolates = any(init_weight(phase) for phase in self.recipe.objective)
+        interpolates = any(phase.interpolate_init for phase in self.recipe.objective)
         last = captioner + (4 + interpolates) * _num_bytes(trained_state(parts.model))
         return captioner + 2 * last
 
@@ -185,7 +184,7 @@ class Trainer:
         """Begin a later phase: from the best weights so far, or from new ones with the best as a teacher."""
         number, parts = self.state.progress.phase, self.parts
         phase = self.recipe.objective[number]
-        if isinstance(phase, CrossEntropy) and phase.reinit:
+        if phase.reinit:
             parts.processes.broadcast_from_rank0(lambda: save_teacher(self.out))
             seed = derive_seed(self.recipe.training.seed, number)
             new = new_decoder(self.recipe.decoder, parts.tokenizer, parts.encoder, seed)
@@ -200,7 +199,7 @@ class Trainer:
         number, parts = self.state.progress.phase, self.parts
         if number not in self._objectives:
             phase, teachers = self.recipe.objective[number], list(parts.teachers[number])
-            if isinstance(phase, CrossEntropy) and phase.reinit:
+            if phase.reinit:
                 path = self.out / TEACHER
                 teachers.append(load_teacher(path, parts.tokenizer, parts.encoder, parts.compute.device))
             self._objectives[number] = build_objective(phase, parts.batches, teachers)

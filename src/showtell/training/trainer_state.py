@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from showtell.config.recipe import CrossEntropy, OptimizerOptions, Phase, Recipe, SelfCritical
+from showtell.config.recipe import OptimizerOptions, Phase, Recipe
 from showtell.errors import CheckpointError
 from showtell.system.atomic import recover_directory, sha256_file, write_json
 from showtell.system.safetensors import save_tensors
@@ -58,8 +58,7 @@ class TrainerState:
 
     def reset(self, phase: Phase) -> None:
         """Start a phase from the model's current weights: reset average, moments and learning rate."""
-        has_new_weights = isinstance(phase, CrossEntropy) and phase.reinit
-        self.ema.reset(init_weight(phase), self.progress.step if has_new_weights else 0)
+        self.ema.reset(phase.interpolate_init, self.progress.step if phase.reinit else 0)
         self.optimizer.state.clear()
         self.plateau.reset()
 
@@ -146,18 +145,13 @@ def _errors_of(run: Path) -> Iterator[None]:
         ) from error
 
 
-def init_weight(phase: Phase) -> float:
-    """Return the weight of a phase's initial weights in the evaluated ones."""
-    return phase.interpolate_init if isinstance(phase, SelfCritical) else 0.0
-
-
 def build_trainer_state(recipe: Recipe, model: nn.Module, scaler: torch.amp.GradScaler) -> TrainerState:
     """Return the state at the start of a training."""
     return TrainerState(
         model=model,
         optimizer=build_optimizer(recipe.optimizer, model),
         scaler=scaler,
-        ema=WeightAverage(model, recipe.training.ema_decay, init_weight(recipe.objective[0])),
+        ema=WeightAverage(model, recipe.training.ema_decay, recipe.objective[0].interpolate_init),
         plateau=ReduceOnPlateau(recipe.schedule),
     )
 

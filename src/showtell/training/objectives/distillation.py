@@ -63,6 +63,4 @@ def load_teacher(path: Path, tokenizer: Tokenizer, encoder: Encoder, device: tor
 def save_teacher(run: Path) -> None:
     """Copy ``best/`` of a run to its teacher folder: the next phase replaces ``best/``."""
     with atomic_directory(run / TEACHER) as directory:
-        for file in (run / "best").iterdir():
-            if file.is_file():
-                shutil.copyfile(file, directory / file.name)
+        shutil.copytree(run / "best", directory, copy_function=shutil.copyfile, dirs_exist_ok=True)
