@@ -45,7 +45,7 @@ class DecodingOptions(StrictModel):
 _METHOD_OF = {"beam_size": "beam"} | dict.fromkeys(
     ("samples", "seed", "temperature", "top_k", "top_p"), "sample"
 )
-"""Options of a single method."""
+"""Method by option, for options of a single method."""
 
 
 def build_options(**values: Any) -> DecodingOptions:
