@@ -13,7 +13,7 @@ from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.table import group_rows, read_csv
 
 LAYOUT = "a .csv or .tsv file with the columns image, caption and optionally split"
-MISSING = "no file"
+MISSING = "a folder"
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:

@@ -21,7 +21,7 @@ LISTS = {split: f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "te
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    return files_named(path, (TOKENS, f"Flickr8k_text/{TOKENS}"), forced=forced)
+    return files_named(path, (TOKENS, f"Flickr8k_text/{TOKENS}"), forced=False)
 
 
 def read(path: Path, files: list[Path]) -> Source:

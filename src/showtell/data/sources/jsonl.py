@@ -10,7 +10,7 @@ from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.table import group_rows, read_jsonl
 
 LAYOUT = "a .jsonl file of objects with image, caption and optionally split"
-MISSING = "no file"
+MISSING = "a folder"
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:

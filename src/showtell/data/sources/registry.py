@@ -20,7 +20,7 @@ class Reader(Protocol):
     """The module of a reader: the texts are for error messages."""
 
     LAYOUT: str  # a dataset of this format
-    MISSING: str  # why a path is none
+    MISSING: str  # what a path is, or lacks, that is none
 
     def find(self, path: Path, *, forced: bool) -> list[Path]:
         """Return the dataset's text files by names only; empty if ``path`` is of another format.
