@@ -52,12 +52,12 @@ class Ensemble(nn.Module):
         Attention is the mean of the members', or None if one has none.
         """
         steps = [
-            member.step(tokens, one)  # type: ignore[operator]
-            for member, one in zip(self.members, state.members, strict=True)
+            member.step(tokens, member_state)  # type: ignore[operator]
+            for member, member_state in zip(self.members, state.members, strict=True)
         ]
         weights = [attention for _, _, attention in steps if attention is not None]
         attention = torch.stack(weights).mean(dim=0) if len(weights) == len(steps) else None  # [P, K, R]
-        states = tuple(one for _, one, _ in steps)
+        states = tuple(member_state for _, member_state, _ in steps)
         return mean_probability([logits for logits, _, _ in steps]), EnsembleState(states), attention
 
 
@@ -68,7 +68,7 @@ def mean_probability(logits: Sequence[Tensor]) -> Tensor:
 
 
 def make_ensemble(checkpoints: Sequence[Checkpoint]) -> CaptioningModel:
-    """Return captioners of one vocabulary and encoder, else a CheckpointError, as one model."""
+    """Return captioners as one model with the first one's encoder; a CheckpointError if one does not fit it."""
     check_compatible(checkpoints, action="join an ensemble with the first")
     ensemble = Ensemble([checkpoint.model.decoder for checkpoint in checkpoints])
     return CaptioningModel(ensemble, checkpoints[0].model.encoder).eval()  # type: ignore[arg-type]

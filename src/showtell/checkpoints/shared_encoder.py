@@ -19,7 +19,7 @@ SHARED = "file"
 
 
 def check_shared(encoder: Encoder, config: Mapping[str, Any], file: Path, directory: Path) -> None:
-    """Refuse a file that cannot be shared: of a fine-tuned encoder, inside ``directory``, or with other weights."""
+    """Raise an error if an encoder was fine-tuned, or the file is inside ``directory`` or has other weights."""
     failed = f"the encoder cannot be shared in {file}"
     if config["encoder"]["spec"]["trainable"]:
         raise ConfigError(

@@ -57,7 +57,7 @@ def cancellable(parts: Iterable[B]) -> Iterator[B]:
 
 @dataclass(frozen=True)
 class BatchPool:
-    """Processes ``count`` batches at once, in threads that call ``enter`` first; one in the caller's thread."""
+    """Processes ``count`` batches at once: one in the caller's thread, more in threads that call ``enter`` first."""
 
     count: int = 1
     enter: Callable[[], object] = lambda: None
