@@ -325,7 +325,7 @@ def test_attention_is_none_unless_asked_for(method: dict[str, Any]) -> None:
 def test_a_batch_takes_one_step_per_word_and_the_first_with_one_hypothesis(
     options: dict[str, Any], width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("showtell.generation.sequences._SHRINK_BELOW", 0.0)
+    monkeypatch.setattr("showtell.generation.hypothesis._SHRINK_BELOW", 0.0)
     decoder = TableDecoder()
     find(decoder, pictures(*range(30)), max_tokens=5, **options)
     assert len(decoder.steps) <= 6
@@ -341,7 +341,7 @@ def test_pictures_that_are_done_leave_and_nothing_changes(
     features = Pictures(make(np.linspace(0, 60, 24)[:, None]))
     staying, leaving = TableDecoder(), TableDecoder()
     found = find(leaving, features, attention=True, max_tokens=15, **method)
-    monkeypatch.setattr("showtell.generation.sequences._SHRINK_BELOW", 0.0)
+    monkeypatch.setattr("showtell.generation.hypothesis._SHRINK_BELOW", 0.0)
     expected = find(staying, features, attention=True, max_tokens=15, **method)
     assert [[one.ids for one in listed] for listed in found] == [
         [one.ids for one in listed] for listed in expected

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, log_softmax, top_k
 from showtell.generation.constraints import apply_constraints
-from showtell.generation.hypothesis import Hypothesis, SpecialTokens, ranked
-from showtell.generation.sequences import RunningHypotheses, gather_attention, should_shrink_batch
+from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, SpecialTokens, ranked, should_shrink
 from showtell.system.batch_pool import check_cancelled
 
 
@@ -83,9 +82,8 @@ class _Beam:
         self._truncate(np.isfinite(self.totals) & ~extended)
         done = np.array([[len(self.finished[row]) >= beam_size] for row in self.rows])
         self.totals = np.where(extended & ~done, running.totals, -np.inf)
-        gathered = gather_attention(weights, running.parents)
         self.sequences = sequences.reorder(running.parents).append(
-            running.tokens, running.log_probs, gathered
+            running.tokens, running.log_probs, weights, running.parents
         )
         return running.parents
 
@@ -136,7 +134,7 @@ def beam_search(
         if not alive.size:
             return beam.best()
         state = state.reorder(like(parents, features.pooled))
-        if should_shrink_batch(alive.size, len(beam.rows)):
+        if should_shrink(alive.size, len(beam.rows)):
             state = state.filter(like(alive, features.pooled))
             beam.filter(alive)
         tokens = beam.sequences.ids[:, :, -1]

@@ -14,8 +14,7 @@ import numpy.typing as npt
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, top_k
 from showtell.generation.constraints import apply_constraints
-from showtell.generation.hypothesis import Hypothesis, SpecialTokens, ranked
-from showtell.generation.sequences import RunningHypotheses, gather_attention, should_shrink_batch
+from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, SpecialTokens, ranked, should_shrink
 from showtell.system.batch_pool import cancellable
 
 
@@ -54,9 +53,9 @@ def generate(
         if not alive.any():
             break
         parents = np.tile(np.arange(num_hypotheses), (len(rows), 1)) if step else first  # [P, K]
-        sequences = sequences.append(tokens, chosen, gather_attention(weights, parents))
+        sequences = sequences.append(tokens, chosen, weights, parents)
         kept = np.flatnonzero(alive.any(axis=1))
-        if should_shrink_batch(kept.size, len(rows)):
+        if should_shrink(kept.size, len(rows)):
             state, sequences = state.filter(like(kept, features.pooled)), sequences.filter(kept)
             rows, alive, tokens = rows[kept], alive[kept], tokens[kept]
     return [ranked(hypotheses) for hypotheses in finished]

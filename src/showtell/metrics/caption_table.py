@@ -5,6 +5,7 @@ from a temporary file without a name.
 """
 
 import tempfile
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,7 @@ class DiskArray:
     def __init__(self, dtype: npt.DTypeLike) -> None:
         self.dtype, self.length = np.dtype(dtype), 0
         self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - lives as long as the object
-
-    def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+        weakref.finalize(self, self._file.close)
 
     def append(self, values: Array) -> None:
         """Write values at the end; a full disk is a DataError."""

@@ -44,9 +44,7 @@ class NgramCounts:
     caption: Integers  # number of the caption [entries]
     ngram: Integers  # number of the n-gram [entries]
     count: Integers  # at least 1 [entries]
-    fresh: (
-        Integers  # where the newly numbered n-grams begin in the captions' words; none for single words [new]
-    )
+    fresh: Integers  # where newly numbered n-grams begin in the captions' words; none for single words [new]
 
 
 @dataclass(frozen=True)
@@ -113,9 +111,9 @@ class NgramIndex:
         return [np.bincount(groups.key & NGRAM_MASK) for groups in self.groups]
 
     def find(self, candidates: NgramTable, order: int, images: Integers) -> tuple[Integers, Integers]:
-        """Return the entries of N candidates that references of their images [N] hold, and their groups. [found] each
+        """Return the entries of candidates that references of their images hold, and their groups. [found], [found]
 
-        ``order`` is that of the n-grams, less one.
+        The images are int64 [N], one for each candidate; ``order`` is that of the n-grams, less one.
         """
         entries, keys = candidates.orders[order], self.groups[order].key
         if not len(keys):

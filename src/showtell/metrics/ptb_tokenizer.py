@@ -42,7 +42,7 @@ class TokenVocab:
 
     def tokens(self, captions: Sequence[str]) -> Captions:
         """Return the numbers of each caption's tokens."""
-        if self._chunks.full:
+        if len(self._chunks) > MAX_CHUNKS:
             self._chunks = _Chunks(self)
         return self._chunks.tokens(captions)
 
@@ -85,10 +85,6 @@ class _Chunks(dict[str, int]):
         # For each chunk: where its tokens begin, their number, and its marks
         self._pieces, self._start, self._many = array("q"), array("q", [0]), array("q", [0])
         self._marks = array("b", [0])
-
-    @property
-    def full(self) -> bool:
-        return len(self) > MAX_CHUNKS
 
     def __missing__(self, chunk: str) -> int:
         word = chunk[:-1] if chunk[-1:] in (".", ",") else chunk

@@ -58,10 +58,9 @@ def _rows(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
     if head.startswith(b"["):
         yield from _elements(path, file, "item", "entry {}")
     elif head.startswith(b"{") and _is_annotations(head):
-        for number, (where, image) in enumerate(_elements(path, file, "images.item", "images[{}]")):
-            if not isinstance(image, dict):
-                raise _unknown(path, where, f"{str(image)[:60]!r}, which names no image")
-            yield f"images[{number}]", {"image_id": image.get("id"), "captions": []}
+        for where, image in _elements(path, file, "images.item", "images[{}]"):
+            is_image = isinstance(image, dict)
+            yield where, {"image_id": image.get("id"), "captions": []} if is_image else image
         file.seek(start)
         yield from _elements(path, file, "annotations.item", "annotations[{}]")
     else:

@@ -20,7 +20,7 @@ from showtell.config.recipe import SelfCritical
 from showtell.data.batches import Batch, Batches
 from showtell.encoders.features import EncoderInput, Features
 from showtell.generation import SpecialTokens
-from showtell.generation.sequences import should_shrink_batch
+from showtell.generation.hypothesis import should_shrink
 from showtell.metrics.reward import Rewards
 from showtell.training.objectives.log_likelihood import log_likelihood, teacher_forced_states
 
@@ -86,7 +86,7 @@ class SelfCriticalObjective:
                 first = alive.byte().argsort(dim=1, descending=True, stable=True)[:, :most]
                 state = state.reorder(first)
                 positions, tokens, alive = (part.gather(1, first) for part in (positions, tokens, alive))
-            if should_shrink_batch(int(has_alive.sum()), len(has_alive)):
+            if should_shrink(int(has_alive.sum()), len(has_alive)):
                 state = state.filter(has_alive.nonzero().squeeze(1))
                 positions, tokens, alive = positions[has_alive], tokens[has_alive], alive[has_alive]
             logits, state, _ = model.decoder.step(tokens, state)
