@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import CardDatasets, CardLicense, EncoderWeights
+from showtell.cli import common_options as common
 
 
 def command(
@@ -49,40 +49,34 @@ def command(
         ),
     ] = None,
     recipe: Annotated[
-        str | None,
-        typer.Option(help="For the model card: the shipped recipe that trains such a captioner."),
+        str | None, typer.Option(help="For the model card: the shipped recipe that trains such a captioner.")
     ] = None,
-    license_: CardLicense = None,
-    datasets: CardDatasets = None,
+    license_: common.CardLicense = None,
+    datasets: common.CardDatasets = None,
     notes: Annotated[
         list[str] | None,
         typer.Option("--card-note", help="For the model card: a known limitation. Repeatable."),
     ] = None,
-    encoder_weights: EncoderWeights = None,
+    encoder_weights: common.EncoderWeights = None,
 ) -> None:
     """Bundle a captioner, or the mean of several, for a repository: float16 weights and a model card."""
     from showtell.experiments.bundle import make_bundle
 
-    card = {"license": license_, "datasets": datasets, "notes": notes}
-    generation = {
-        "beam_size": beam_size,
-        "length_penalty": length_penalty,
-        "no_repeat_ngram_size": no_repeat_ngram_size,
-    }
-    bundle = make_bundle(
+    generation = common.given(
+        beam_size=beam_size, length_penalty=length_penalty, no_repeat_ngram_size=no_repeat_ngram_size
+    )
+    files = make_bundle(
         checkpoint,
         out,
         weights=weights or None,
         encoder=encoder,
         encoder_weights=encoder_weights,
         recipe=recipe,
-        card={name: value for name, value in card.items() if value},
-        generation={name: value for name, value in generation.items() if value is not None},
+        card=common.given(license=license_, datasets=datasets, notes=notes),
+        generation=generation,
         flip_average=flip_average,
         data=data,
         split=split,
     )
-    for name, size in bundle.sizes.items():
-        typer.echo(f"{bundle.directory / name}: {size / 1e6:.2f} MB")
-    if bundle.encoder is not None:
-        typer.echo(f"{bundle.encoder}: {bundle.encoder.stat().st_size / 1e6:.2f} MB")
+    for path in files:
+        typer.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

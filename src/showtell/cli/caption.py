@@ -1,19 +1,12 @@
 """``showtell caption``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import (
-    BeamSize,
-    Device,
-    EncoderWeights,
-    LengthPenalty,
-    MaxTokens,
-    NoRepeatNgramSize,
-    Threads,
-)
+from showtell.cli import common_options as common
+from showtell.errors import ConfigError
 
 
 def command(
@@ -24,7 +17,7 @@ def command(
     paths: Annotated[
         list[Path], typer.Argument(metavar="PATH", help="Image files and folders (natural sort order).")
     ],
-    beam_size: BeamSize = None,
+    beam_size: common.BeamSize = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the most likely token.")] = False,
     sample: Annotated[bool, typer.Option("--sample", help="Sample tokens by their probability.")] = False,
     temperature: Annotated[
@@ -38,10 +31,10 @@ def command(
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Sampling: captions per image, all written.")] = None,
     seed: Annotated[int | None, typer.Option(help="Sampling: the seed.")] = None,
-    max_tokens: MaxTokens = None,
+    max_tokens: common.MaxTokens = None,
     min_tokens: Annotated[int | None, typer.Option(help="Minimum number of tokens.")] = None,
-    length_penalty: LengthPenalty = None,
-    no_repeat_ngram_size: NoRepeatNgramSize = None,
+    length_penalty: common.LengthPenalty = None,
+    no_repeat_ngram_size: common.NoRepeatNgramSize = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -54,31 +47,35 @@ def command(
         bool, typer.Option("--all-hypotheses", help="Write the whole beam or all samples, best first.")
     ] = False,
     attention: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Draw the attention of each word, one PNG per image."),
+        Path | None, typer.Option(metavar="DIR", help="Draw the attention of each word, one PNG per image.")
     ] = None,
-    encoder_weights: EncoderWeights = None,
+    encoder_weights: common.EncoderWeights = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")] = False,
-    device: Device = "auto",
-    threads: Threads = 0,
+    device: common.Device = "auto",
+    threads: common.Threads = 0,
 ) -> None:
     """Caption images: one line per image, in the order given. Exit code 3: some could not be captioned."""
-    sampling = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "samples": samples, "seed": seed}
-    values = {
-        "beam_size": beam_size,
-        **sampling,
-        "max_tokens": max_tokens,
-        "min_tokens": min_tokens,
-        "length_penalty": length_penalty,
-        "no_repeat_ngram_size": no_repeat_ngram_size,
-    }
-    options = {name: value for name, value in values.items() if value is not None}
-    samples_tokens = sample or not options.keys().isdisjoint(sampling)
-    options.update(_method(beam=beam_size is not None, greedy=greedy, sample=samples_tokens))
-
     from showtell.cli.caption_fast import run
     from showtell.inference.writers import choose_format
+
+    sampling = common.given(temperature=temperature, top_k=top_k, top_p=top_p, samples=samples, seed=seed)
+    requested = {"beam": beam_size is not None, "greedy": greedy, "sample": sample or bool(sampling)}
+    methods = [name for name, is_requested in requested.items() if is_requested]
+    if len(methods) > 1:
+        raise ConfigError(
+            "conflicting decoding options",
+            found=" and ".join(methods),
+            expected="--beam-size, --greedy, or --sample with its options",
+        )
+    others = common.given(
+        method=methods[0] if methods else None,
+        beam_size=beam_size,
+        max_tokens=max_tokens,
+        min_tokens=min_tokens,
+        length_penalty=length_penalty,
+        no_repeat_ngram_size=no_repeat_ngram_size,
+    )
 
     code = run(
         checkpoint,
@@ -92,21 +89,8 @@ def command(
         attention=attention,
         batch_size=batch_size,
         recursive=recursive,
-        **options,
+        **sampling,
+        **others,
     )
     if code:
         raise typer.Exit(code)
-
-
-def _method(**requested: bool) -> dict[str, Any]:
-    """Return the requested decoding method, if there is one."""
-    from showtell.errors import ConfigError
-
-    methods = [name for name, is_requested in requested.items() if is_requested]
-    if len(methods) > 1:
-        raise ConfigError(
-            "conflicting decoding options",
-            found=" and ".join(methods),
-            expected="--beam-size, --greedy, or --sample with its options",
-        )
-    return {"method": methods[0]} if methods else {}

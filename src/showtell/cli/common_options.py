@@ -1,11 +1,17 @@
 """Options that several verbs take, with the same name and help everywhere."""
 
+from __future__ import annotations
+
+import contextlib
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from showtell.errors import INSTALL, ConfigError
+
+if TYPE_CHECKING:
+    from showtell.metrics.meteor import Meteor
 
 
 def _check_overrides(overrides: list[str] | None) -> list[str] | None:
@@ -17,6 +23,20 @@ def _check_overrides(overrides: list[str] | None) -> list[str] | None:
                 mend=f"Write: --set {override}=VALUE",
             )
     return overrides
+
+
+def given(**options: Any) -> dict[str, Any]:
+    """Return the options that have a value on the command line."""
+    return {name: value for name, value in options.items() if value not in (None, [])}
+
+
+def open_meteor(wanted: bool) -> contextlib.AbstractContextManager[Meteor | None]:
+    """Return METEOR's program for ``--meteor``, so that a missing one is an error before anything is decoded."""
+    if not wanted:
+        return contextlib.nullcontext()
+    from showtell.metrics.meteor import Meteor
+
+    return Meteor()
 
 
 RecipeName = Annotated[

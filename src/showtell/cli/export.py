@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from showtell.cli.common_options import EncoderWeights
+from showtell.cli import common_options as common
+from showtell.errors import ConfigError
 
 if TYPE_CHECKING:
     from showtell.export.onnx import Exported
@@ -18,8 +19,7 @@ def command(
         Path, typer.Argument(help="A checkpoint, a run (its best/ is used), or OWNER/NAME on the hub.")
     ],
     out: Annotated[
-        Path,
-        typer.Option("--out", "-o", help="A new or empty directory, or an export, which is replaced."),
+        Path, typer.Option("--out", "-o", help="A new or empty directory, or an export, which is replaced.")
     ],
     form: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     int8: Annotated[
@@ -37,12 +37,9 @@ def command(
     data: Annotated[Path | None, typer.Option(help="Compare on a prepared set.")] = None,
     split: Annotated[str, typer.Option(help="--data: its split.")] = "dev",
     num_compare: Annotated[int, typer.Option(help="The number of images to compare on.")] = 32,
-    encoder_weights: EncoderWeights = None,
+    encoder_weights: common.EncoderWeights = None,
 ) -> None:
     """Export a captioner to run without torch, and compare its captions with torch."""
-    from showtell.checkpoints.hub import find_checkpoint
-    from showtell.errors import ConfigError
-
     if form != "onnx":
         raise ConfigError(f"--format {form} cannot be used", expected="onnx")
     if int8 != bool(calibrate):
@@ -51,6 +48,7 @@ def command(
             found="--int8 alone" if int8 else "--calibrate alone",
             mend="Name images like those to caption: --int8 --calibrate FOLDER",
         )
+    from showtell.checkpoints.hub import find_checkpoint
     from showtell.export.onnx import Calibration, export_checkpoint
 
     exported = export_checkpoint(

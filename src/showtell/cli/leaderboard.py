@@ -1,19 +1,12 @@
 """``showtell leaderboard``."""
 
+import shlex
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from showtell.cli.common_options import (
-    Device,
-    EncoderWeights,
-    Features,
-    PreparedData,
-    Split,
-    Threads,
-    WithMeteor,
-)
+from showtell.cli import common_options as common
 
 
 def command(
@@ -21,15 +14,15 @@ def command(
         list[Path],
         typer.Argument(help="Runs, directories of train --seeds, checkpoints, or OWNER/NAME on the hub."),
     ],
-    data: PreparedData,
-    split: Split = "dev",
+    data: common.PreparedData,
+    split: common.Split = "dev",
     out: Annotated[
         Path | None, typer.Option("-o", "--out", help="The Markdown file. Default: standard output.")
     ] = None,
     title: Annotated[
         str | None, typer.Option(help="Its heading. Default: the set's name and the split.")
     ] = None,
-    meteor: WithMeteor = False,
+    meteor: common.WithMeteor = False,
     baseline: Annotated[
         Path | None, typer.Option(help="The run to compare the others with (paired bootstrap).")
     ] = None,
@@ -39,35 +32,31 @@ def command(
     num_images: Annotated[int, typer.Option(min=1, help="Number of images on the page.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed for choosing them.")] = 0,
     evaluations: Annotated[
-        Path | None,
-        typer.Option(help="Folder of cached captions. Default: beside the prepared set."),
+        Path | None, typer.Option(help="Folder of cached captions. Default: beside the prepared set.")
     ] = None,
     allow_other_dataset: Annotated[
         bool,
         typer.Option("--allow-other-dataset", help="Accept captioners that were trained on another set."),
     ] = False,
-    encoder_weights: EncoderWeights = None,
-    features: Features = None,
-    device: Device = "auto",
-    threads: Threads = 0,
+    encoder_weights: common.EncoderWeights = None,
+    features: common.Features = None,
+    device: common.Device = "auto",
+    threads: common.Threads = 0,
 ) -> None:
     """Compare captioners: scores with confidence intervals, caption statistics and a human baseline."""
     from showtell.experiments.leaderboard.evaluate import collect
-    from showtell.experiments.leaderboard.markdown import to_markdown
-    from showtell.experiments.leaderboard.page import write_page
-    from showtell.metrics.meteor import Meteor
+    from showtell.experiments.leaderboard.pages import to_markdown, write_page
     from showtell.system.atomic import write_text
     from showtell.system.console import note
 
     heading = title or f"{data.resolve().name}, {split}"
-    scorer = Meteor() if meteor else None
-    try:
+    with common.open_meteor(meteor) as program:
         results = collect(
             runs,
             data=data,
             split=split,
             baseline=baseline,
-            meteor=scorer,
+            meteor=program,
             evaluations=evaluations,
             allow_other_dataset=allow_other_dataset,
             encoder_weights=encoder_weights,
@@ -75,22 +64,12 @@ def command(
             device=device,
             threads=threads,
         )
-    finally:
-        if scorer is not None:
-            scorer.close()
-    given: dict[str, object] = {
-        "--data": data,
-        "--split": split,
-        "--meteor": meteor,
-        "--baseline": baseline,
-        "--allow-other-dataset": allow_other_dataset,
-        "--title": title,
-        "-o": out,
-        "--html": html,
-    }
+    # The options that the table depends on; the others change how fast it is made.
+    shown: dict[str, Any] = {"--data": data, "--split": split, "--meteor": meteor, "--baseline": baseline}
+    shown |= {"--allow-other-dataset": allow_other_dataset, "--title": title, "-o": out, "--html": html}
     if html is not None:
-        given |= {"--num-images": num_images, "--seed": seed}
-    text = to_markdown(results, title=heading, command=_command(runs, given))
+        shown |= {"--num-images": num_images, "--seed": seed}
+    text = to_markdown(results, title=heading, command=_command(runs, shown))
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -103,12 +82,9 @@ def command(
         raise typer.Exit(3)
 
 
-def _command(runs: list[Path], given: dict[str, object]) -> str:
-    """Return the command that the table shows: with what it was made from, not how it ran."""
-    import shlex
-
+def _command(runs: list[Path], options: dict[str, Any]) -> str:
     words = ["showtell", "leaderboard", *map(str, runs)]
-    for name, value in given.items():
+    for name, value in options.items():
         if value is True:
             words.append(name)
         elif value is not None and value is not False:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import CardDatasets, CardLicense, EncoderWeights
+from showtell.cli import common_options as common
 
 
 def command(
@@ -17,13 +17,12 @@ def command(
     ] = None,
     revision: Annotated[str | None, typer.Option(help="A branch. Default: main.")] = None,
     message: Annotated[str | None, typer.Option(help="The commit message.")] = None,
-    license_: CardLicense = None,
-    datasets: CardDatasets = None,
+    license_: common.CardLicense = None,
+    datasets: common.CardDatasets = None,
     language: Annotated[str | None, typer.Option(help="For the model card. Default: en.")] = None,
-    encoder_weights: EncoderWeights = None,
+    encoder_weights: common.EncoderWeights = None,
     include_encoder: Annotated[
-        bool,
-        typer.Option("--include-encoder/--no-encoder", help="Whether to push the frozen encoder too."),
+        bool, typer.Option("--include-encoder/--no-encoder", help="Whether to push the frozen encoder too.")
     ] = True,
 ) -> None:
     """Push a captioner with its model card to the Hugging Face hub; log in first: hf auth login."""
@@ -31,7 +30,6 @@ def command(
     from showtell.inference.captioner import Captioner
 
     check_repository(repository)
-    card = {"license": license_, "datasets": datasets or None, "language": language}
     captioner = Captioner.load(checkpoint, encoder_weights=encoder_weights, device="cpu")
     url = captioner.push_to_hub(
         repository,
@@ -39,6 +37,6 @@ def command(
         revision=revision,
         commit_message=message,
         include_encoder=include_encoder,
-        card={name: value for name, value in card.items() if value is not None},
+        card=common.given(license=license_, datasets=datasets, language=language),
     )
     typer.echo(url)

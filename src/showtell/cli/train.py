@@ -5,26 +5,19 @@ from typing import Annotated, Any
 
 import typer
 
-from showtell.cli.common_options import (
-    Device,
-    EncoderWeights,
-    Features,
-    Overrides,
-    PreparedData,
-    RecipeName,
-)
+from showtell.cli import common_options as common
 
 
 def command(
-    recipe: RecipeName,
-    data: PreparedData,
+    recipe: common.RecipeName,
+    data: common.PreparedData,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Run directory; an interrupted run in it resumes.")
     ],
-    encoder_weights: EncoderWeights = None,
-    set_: Overrides = None,
-    features: Features = None,
-    device: Device = "auto",
+    encoder_weights: common.EncoderWeights = None,
+    set_: common.Overrides = None,
+    features: common.Features = None,
+    device: common.Device = "auto",
     include_encoder: Annotated[
         bool, typer.Option("--include-encoder", help="Save the encoder in the checkpoints too.")
     ] = False,
@@ -49,15 +42,8 @@ def command(
     from showtell.training.distributed import is_main_process
     from showtell.training.trainer import train
 
-    options: dict[str, Any] = {
-        "data": data,
-        "out": out,
-        "encoder_weights": encoder_weights,
-        "features": features,
-        "device": device,
-        "include_encoder": include_encoder,
-        "restart": restart,
-    }
+    options: dict[str, Any] = {"encoder_weights": encoder_weights, "features": features, "device": device}
+    options |= {"data": data, "out": out, "include_encoder": include_encoder, "restart": restart}
     if seeds is None:
         table = train(resolved, **options).evaluation.scores.table()
         if is_main_process():

@@ -5,19 +5,12 @@ from typing import Annotated
 
 import typer
 
-from showtell.cli.common_options import (
-    Device,
-    EncoderWeights,
-    Features,
-    Overrides,
-    PreparedData,
-    RecipeName,
-)
+from showtell.cli import common_options as common
 
 
 def command(
-    recipe: RecipeName,
-    data: PreparedData,
+    recipe: common.RecipeName,
+    data: common.PreparedData,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="The tuning's directory; an interrupted one is resumed.")
     ],
@@ -46,10 +39,10 @@ def command(
             help="Stop trials that are worse than the median at the same epoch. Default: unless --grid.",
         ),
     ] = None,
-    set_: Overrides = None,
-    encoder_weights: EncoderWeights = None,
-    features: Features = None,
-    device: Device = "auto",
+    set_: common.Overrides = None,
+    encoder_weights: common.EncoderWeights = None,
+    features: common.Features = None,
+    device: common.Device = "auto",
 ) -> None:
     """Search hyper-parameters by short trainings, and print the best."""
     from showtell.config.recipe import load_recipe

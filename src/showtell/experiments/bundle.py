@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,15 +28,6 @@ FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "thr
 """Keys of a recipe that do not change the captioner: where files are, which trackers, how many cores."""
 
 
-@dataclass(frozen=True)
-class Bundle:
-    """A written bundle: its directory, the encoder's file (None: it has its own), and bytes by file name."""
-
-    directory: Path
-    encoder: Path | None
-    sizes: dict[str, int]
-
-
 def make_bundle(
     checkpoint: str | Path | Sequence[str | Path],
     out: Path,
@@ -50,14 +41,13 @@ def make_bundle(
     flip_average: bool = False,
     data: Path | None = None,
     split: str = "dev",
-) -> Bundle:
-    """Write a captioner in float16, with its model card, ready to be kept in a repository.
+) -> list[Path]:
+    """Write a captioner in float16, with its model card, ready to be kept in a repository; return the files.
 
     Args:
-        checkpoint: A checkpoint, a run (its ``best/``), or a name on the hub; several: the mean of their weights
-            (`showtell.checkpoints.soup`).
+        checkpoint: A checkpoint, a run (its ``best/``), or a name on the hub; several: the mean of their weights,
+            with ``weights`` or equal ones.
         out: A directory that is new or empty, or holds a bundle, which is replaced.
-        weights: The weight of each of several in the mean; None: equal.
         encoder: A file outside ``out`` with the frozen encoder's weights, for several captioners: written in
             compressed form if it does not exist. None: the captioner carries its encoder.
         encoder_weights: The encoder's weights now; None: where the checkpoint names them.
@@ -65,9 +55,8 @@ def make_bundle(
         card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`).
         generation: Decoding options that replace its own: ``{"beam_size": 5}``.
         flip_average: Average features over horizontal flips, however it was trained.
-        data: A prepared set: the bundle is evaluated on a split of it, for the card. None: the card has the
-            checkpoint's scores, unless it decodes differently now.
-        split: That split.
+        data: A prepared set: the bundle is evaluated on ``split``, for the card. None: the card has the checkpoint's
+            scores, unless it decodes differently now.
 
     Raises:
         ConfigError: no such recipe, a checkpoint that does not know its own, an unknown field of the card or
@@ -103,8 +92,8 @@ def make_bundle(
     write(loaded, card=fields)
     if data is not None:
         write(_with_scores(out, data, split))
-    sizes = {name: (out / name).stat().st_size for name in FILES if (out / name).exists()}
-    return Bundle(out, encoder, sizes)
+    written = [out / name for name in FILES if (out / name).exists()]
+    return written if encoder is None else [*written, encoder]
 
 
 def _with_generation(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint:
@@ -139,12 +128,8 @@ def _with_scores(directory: Path, data: Path, split: str) -> Checkpoint:
 
     scores = evaluate_checkpoint(directory, data=data, split=split).scores
     loaded = load_checkpoint(directory)
-    described = {
-        "values": scores.values,
-        "signature": scores.signature,
-        "split": split,
-        "data": data.resolve().name,
-    }
+    described = {"values": scores.values, "signature": scores.signature, "split": split}
+    described["data"] = data.resolve().name
     return replace(loaded, config={**loaded.config, "scores": described})
 
 

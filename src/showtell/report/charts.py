@@ -1,5 +1,6 @@
 """Line charts as SVG: few series, one scale."""
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +9,7 @@ from functools import cached_property
 from markupsafe import Markup
 
 from showtell.errors import DataError
-from showtell.report.html import render
+from showtell.report.templates import render
 
 WIDTH, HEIGHT = 360, 230
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 34
@@ -43,14 +44,10 @@ class Series:
 
 @dataclass(frozen=True)
 class Axis:
-    """The horizontal axis.
+    """The horizontal axis: ``is_whole`` has ticks at whole numbers, ``is_log`` is logarithmic for positive values.
 
-    Attributes:
-        name: Shown under the axis and beside values.
-        is_whole: Ticks are whole numbers.
-        is_log: Logarithmic; all values are positive.
-        form: ``dots`` on lines, ``dense`` for lines of many points (more than 30 have no dots, and are downsampled to
-            120 means), ``apart`` for dots that no line joins.
+    ``form`` is ``dots`` on lines, ``dense`` for lines of many points (more than 30 have no dots, and are downsampled
+    to 120 means), or ``apart`` for dots that no line joins.
     """
 
     name: str = "epoch"
@@ -99,8 +96,7 @@ class Chart:
     def svg(self, *, standalone: bool = False) -> Markup:
         """Return the chart as an SVG element; each point has its value as a tooltip.
 
-        Args:
-            standalone: For a file: with title, unit, legend and namespace.
+        A ``standalone`` one, for a file, has title, unit, legend and namespace.
 
         Raises:
             DataError: the chart is empty.
@@ -108,36 +104,33 @@ class Chart:
         if self.is_empty:
             raise DataError("nothing to draw", found=f"no values for {self.title}")
         scale = _Scale(self)
+        curves = []
         drawn = sorted(zip(self.series, self._points, strict=True), key=lambda pair: pair[0].on_top)
-        values = {
-            **{"title": self.title, "unit": self.unit, "axis": self.axis.name, "form": self._form},
-            **{"width": WIDTH, "height": HEIGHT, "head": HEADING_HEIGHT if standalone else 0},
+        for series, points in drawn:
+            dots = [
+                (scale.x(x), scale.y(value), f"{series.name}, {self.axis.name} {x:g}: {value:.4g}")
+                for x, value in points
+            ]
+            curves.append((series.style, dots))
+        html = render(
+            "chart.svg",
+            chart=self,
+            form=self._form,
+            colors=COLORS,
+            curves=curves,
+            x_ticks=scale.x_ticks(),
+            y_ticks=[(scale.y(tick), f"{tick:g}") for tick in scale.ticks],
+            legend=self._legend_positions(),
+            head=HEADING_HEIGHT if standalone else 0,
+            **{"width": WIDTH, "height": HEIGHT},
             **{"left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
-            "legend": self._legend_keys(),
-            "radius": 4 if self._form == "apart" else 3.2,
-            "x_ticks": scale.x_ticks(),
-            "y_ticks": [(scale.y(tick), f"{tick:g}") for tick in scale.ticks],
-            "curves": [self._curve(one, points, scale) for one, points in drawn],
-        }
-        if standalone and self._form == "dense":
-            values["radius"] = 0
-        return Markup(render("chart.svg", **values))
+        )
+        return Markup(html)
 
-    def _curve(self, series: Series, points: Sequence[Point], scale: "_Scale") -> dict[str, object]:
-        dots = [
-            (scale.x(x), scale.y(value), f"{series.name}, {self.axis.name} {x:g}: {value:.4g}")
-            for x, value in points
-        ]
-        path = " ".join(f"{x},{y}" for x, y, _ in dots)
-        return {"style": series.style, "color": COLORS[series.style], "path": path, "dots": dots}
-
-    def _legend_keys(self) -> list[dict[str, object]]:
-        keys: list[dict[str, object]] = []
-        x = 8.0
-        for one in self.legend:
-            keys.append({"x": round(x, 1), "name": one.name, "color": COLORS[one.style]})
-            x += 33 + CHARACTER_WIDTH * len(one.name)
-        return keys
+    def _legend_positions(self) -> list[tuple[float, Series]]:
+        widths = [33 + CHARACTER_WIDTH * len(series.name) for series in self.legend]
+        starts = itertools.accumulate(widths, initial=8.0)
+        return [(round(x, 1), series) for x, series in zip(starts, self.legend, strict=False)]
 
 
 class _Scale:

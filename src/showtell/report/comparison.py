@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -10,8 +11,8 @@ from markupsafe import Markup
 
 from showtell.errors import DataError
 from showtell.report.charts import OTHER, PALETTE, VALIDATION, Axis, Chart, Series
-from showtell.report.html import render
-from showtell.report.run import MIN_SCORE_SPAN, SCORE_UNIT
+from showtell.report.run import points, score_chart
+from showtell.report.templates import NOTHING, percent, render
 from showtell.system.atomic import read_json_lines, read_text, write_text
 
 FORMAT = 1
@@ -43,11 +44,10 @@ def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
         table_unit=f"× 100, {summary['split']}; best epoch of each run",
         head=["", "mean", "std", "min", "max"]
         + [_link(directory, one["run"], f"seed {one['seed']}") for one in seeds],
-        rows=[{"cells": cells, "is_best": False} for cells in rows],
+        rows=rows,
         signature=summary["signature"],
-        best=None,
         charts=_by_epoch(directory, curves),
-        recipe=_recipe(directory, seeds[0]["run"]),
+        recipe_of=seeds[0]["run"],
     )
 
 
@@ -68,11 +68,11 @@ def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
         table_title="Trials",
         table_unit=f"scores × 100, at the best epoch by {table['metric']}",
         head=[*keys, "state", "epochs", f"{table['split']} loss", *TABLE_SCORES, "trial"],
-        rows=[{"cells": _trial_cells(directory, trial), "is_best": trial["run"] == best} for trial in trials],
-        signature="",
-        best=table if best is not None else None,
+        rows=[[*trial_cells(trial, TABLE_SCORES), _trial_link(directory, trial)] for trial in trials],
+        best=None if best is None else [trial["run"] for trial in trials].index(best),
+        tuning=table,
         charts=[*_by_value(trials, keys), *_by_epoch(directory, _trial_curves(trials, keys, best))],
-        recipe=_recipe(directory, best) if best is not None else "",
+        recipe_of=best,
     )
 
 
@@ -85,23 +85,22 @@ def read_tuning(directory: Path) -> dict[str, Any]:
     return _read(directory / "tuning.json", "showtell tuning table")
 
 
-def percent(value: float | None) -> str:
-    """Return a score times 100; a dash for None."""
-    return "–" if value is None else f"{100 * value:.2f}"
+def trial_cells(trial: Mapping[str, Any], metrics: Sequence[str], *, missing: str = NOTHING) -> list[str]:
+    """Return a trial's values, state, epochs, loss and scores times 100 as text."""
+    return [
+        *map(str, trial["values"].values()),
+        trial["state"],
+        str(trial["epochs"]),
+        missing if trial["loss"] is None else f"{trial['loss']:.3f}",
+        *(percent(trial["scores"].get(name), missing) for name in metrics),
+    ]
 
 
-def _trial_cells(directory: Path, trial: Mapping[str, Any]) -> list[str]:
+def _trial_link(directory: Path, trial: Mapping[str, Any]) -> Markup:
     link = _link(directory, trial["run"], trial["run"])
     if trial["error"]:
         link += Markup('<br><span class="state">{}</span>').format(trial["error"])
-    return [
-        *trial["values"].values(),
-        trial["state"],
-        str(trial["epochs"]),
-        "–" if trial["loss"] is None else f"{trial['loss']:.3f}",
-        *(percent(trial["scores"].get(name)) for name in TABLE_SCORES),
-        link,
-    ]
+    return link
 
 
 def _trial_curves(
@@ -141,13 +140,13 @@ def _by_value(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[
             continue
         series = []
         for state, style in (("done", VALIDATION), ("pruned", "c8")):
-            points = [
+            losses = [
                 (value, trial["loss"])
                 for value, trial in zip(values, trials, strict=True)
                 if trial["state"] == state and trial["loss"] is not None
             ]
-            if points:
-                series.append(Series(state, style, sorted(points)))
+            if losses:
+                series.append(Series(state, style, sorted(losses)))
         is_log = min(values) > 0 and max(values) >= 10 * min(values)
         axis = Axis(key, is_whole=all(value.is_integer() for value in values), is_log=is_log, form="apart")
         charts.append(Chart("Validation loss", "nats per token", series, axis))
@@ -156,30 +155,15 @@ def _by_value(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[
 
 def _by_epoch(directory: Path, curves: Mapping[str, Series]) -> list[Chart]:
     """Return charts of validation loss and scores by epoch, with a line for each run."""
-    rows = {
-        run: [
-            row
-            for row in read_json_lines(directory / run / "metrics.jsonl", may_be_cut=True)
-            if row["event"] == "validation"
+    rows = {run: read_json_lines(directory / run / "metrics.jsonl", may_be_cut=True) for run in curves}
+
+    def lines(quantity: str) -> list[Series]:
+        return [
+            replace(curve, points=points(rows[run], "validation", quantity)) for run, curve in curves.items()
         ]
-        for run in curves
-    }
-    charts = []
-    for quantity in ("loss", *TABLE_SCORES):
-        is_loss = quantity == "loss"
-        series = []
-        for run, curve in curves.items():
-            points = [
-                (float(row["epoch"]), (1.0 if is_loss else 100.0) * float(row[quantity]))
-                for row in rows[run]
-                if row.get(quantity) is not None
-            ]
-            series.append(Series(curve.name, curve.style, points, on_top=curve.on_top))
-        if is_loss:
-            charts.append(Chart("Loss", "nats per token, validation", series))
-        else:
-            charts.append(Chart(quantity, SCORE_UNIT, series, min_span=MIN_SCORE_SPAN))
-    return charts
+
+    loss = Chart("Loss", "nats per token, validation", lines("loss"))
+    return [loss, *(score_chart(name, lines(name)) for name in TABLE_SCORES)]
 
 
 def _count(items: Sequence[object], noun: str) -> str:
@@ -190,10 +174,6 @@ def _link(directory: Path, run: str, text: str) -> Markup:
     if not (directory / run / "report.html").exists():
         return Markup.escape(text)
     return Markup('<a href="{}/report.html">{}</a>').format(quote(run), text)
-
-
-def _recipe(directory: Path, run: str) -> str:
-    return read_text(directory / run / "recipe.yaml")
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
@@ -211,7 +191,10 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def _write(directory: Path, title: str | None, **values: Any) -> Path:
+def _write(directory: Path, title: str | None, *, recipe_of: str | None, **values: Any) -> Path:
     path = directory / "report.html"
-    write_text(path, render("comparison.html", title=title or directory.resolve().name, **values))
+    values = {"signature": "", "best": None, "tuning": None, **values}
+    recipe = "" if recipe_of is None else read_text(directory / recipe_of / "recipe.yaml")
+    html = render("comparison.html", title=title or directory.resolve().name, recipe=recipe, **values)
+    write_text(path, html)
     return path

@@ -16,13 +16,21 @@ THUMBNAIL_PX = 240
 QUALITY = 72
 
 
-def thumbnail(path: Path) -> str | None:
-    """Return an image as a JPEG data URI, at most 240 pixels a side; None if it cannot be read."""
+def load_small(path: Path, side: int) -> Image.Image | None:
+    """Return an image scaled down to at most ``side`` pixels a side; None if it cannot be read."""
     try:
         image = Image.fromarray(load_image(path))
     except ImageError:
         return None
-    image.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX), Image.Resampling.LANCZOS)
+    image.thumbnail((side, side), Image.Resampling.LANCZOS)
+    return image
+
+
+def thumbnail(path: Path) -> str | None:
+    """Return an image as a JPEG data URI, at most 240 pixels a side; None if it cannot be read."""
+    image = load_small(path, THUMBNAIL_PX)
+    if image is None:
+        return None
     buffer = io.BytesIO()
     # Small (drawn) images hardly cost more at full color resolution, and smear without it.
     is_small = max(image.size) <= THUMBNAIL_PX // 2

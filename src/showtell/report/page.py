@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from showtell.report.html import render
 from showtell.report.images import pack_attention, thumbnail
 from showtell.report.run import Prediction, read_run, run_directory, select_examples
+from showtell.report.templates import render
 from showtell.system.atomic import write_text
 from showtell.system.console import progress
 
@@ -40,14 +40,10 @@ def write_report(
 ) -> Path:
     """Write a run's report: curves, scores, recipe, and images with their captions and attention.
 
-    Args:
-        run: The run's directory.
-        out: The page; None: ``report.html`` in the run.
-        predictions: Predictions to show, with their own scores; None: ``best/predictions.jsonl``.
-        title: The heading; None: the run's name. ``headline`` is a sentence under it.
-        verdicts: What is wrong with the caption of each key, if the truth is known.
-        num_images: The maximum; of more, the worst, the best and an even choice are taken.
-        photos: Shown with their captions above the images.
+    The page is ``report.html`` in the run, unless ``out`` names it; its heading is the run's name, unless ``title``
+    does, with the sentence ``headline`` under it. ``predictions`` are shown with their own scores instead of those
+    of ``best/``: at most ``num_images``, the worst, the best and an even choice; ``photos`` above them. ``verdicts``
+    say what is wrong with the caption of each key, if the truth is known.
 
     Raises:
         DataError: no run is there, one of its files is broken, or the page cannot be written.
@@ -60,10 +56,7 @@ def write_report(
         title=title or run.resolve().name,
         headline=headline,
         run=data,
-        photos=[
-            {"image": thumbnail(one.path), "caption": one.caption, "credit": one.credit} for one in photos
-        ],
-        selection=_selection(len(examples), len(data.predictions)),
+        photos=[(thumbnail(photo.path), photo) for photo in photos],
         sorted_by=SORTED_BY,
         cards=_cards(examples, verdicts or {}),
     )
@@ -90,9 +83,3 @@ def _cards(predictions: Sequence[Prediction], verdicts: Mapping[str, Sequence[st
             cards.append(card)
             advance(1, "")
     return cards
-
-
-def _selection(shown: int, total: int) -> str:
-    if shown == total:
-        return f"All {total:,} images that were evaluated."
-    return f"{shown:,} of {total:,} images: a quarter the worst, a quarter the best, the rest evenly chosen."

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,6 @@ STEP_QUANTITIES = (
     ("tokens_per_s", "Tokens", "per second"),
     ("peak_memory_gb", "Memory", "GB, peak so far"),
 )
-SCORE_UNIT, MIN_SCORE_SPAN = "× 100", 1.0
 
 
 @dataclass(frozen=True)
@@ -70,50 +69,50 @@ class RunData:
         Epochs that train on rewards have no training loss: theirs is no cross-entropy.
         """
         rewarded = {row["epoch"] for row in self.rows if row.get("event") == "step" and "reward" in row}
-        train_loss = [point for point in self._points("epoch", "loss") if point[0] not in rewarded]
-        loss = [
-            Series("training", TRAIN, train_loss),
-            Series("validation", VALIDATION, self._points("validation", "loss")),
-        ]
+        train_loss = [point for point in points(self.rows, "epoch", "loss") if point[0] not in rewarded]
+        losses = [Series("training", TRAIN, train_loss), self._validation("loss")]
         bleu = [
-            Series(f"BLEU-{order}", PALETTE[order - 1], self._points("validation", f"BLEU-{order}", 100.0))
-            for order in range(1, 5)
+            self._validation(f"BLEU-{order}", f"BLEU-{order}", PALETTE[order - 1]) for order in range(1, 5)
         ]
-        others = [
-            (name, [Series("validation", VALIDATION, self._points("validation", name, 100.0))])
-            for name in ("CIDEr-D", "ROUGE-L")
+        charts = [
+            Chart("Loss", "nats per token", losses),
+            score_chart("BLEU", bleu),
+            *(score_chart(name, [self._validation(name)]) for name in ("CIDEr-D", "ROUGE-L")),
         ]
-        return [
-            Chart("Loss", "nats per token", [one for one in loss if one.points]),
-            *(
-                Chart(name, SCORE_UNIT, [one for one in series if one.points], min_span=MIN_SCORE_SPAN)
-                for name, series in (("BLEU", bleu), *others)
-            ),
-        ]
+        return [replace(chart, series=[one for one in chart.series if one.points]) for chart in charts]
 
     @property
     def step_charts(self) -> list[Chart]:
         """What training logged by step, as far as it did."""
         charts = [
-            Chart(name, unit, [Series(name, TRAIN, self._points("step", quantity, by="step"))], STEPS)
+            Chart(name, unit, [Series(name, TRAIN, points(self.rows, "step", quantity, by="step"))], STEPS)
             for quantity, name, unit in STEP_QUANTITIES
         ]
         return [chart for chart in charts if not chart.is_empty]
 
-    def _points(self, event: str, quantity: str, scale: float = 1.0, *, by: str = "epoch") -> list[Point]:
-        return [
-            (float(row[by]), scale * float(row[quantity]))
-            for row in self.rows
-            if row.get("event") == event and row.get(quantity) is not None
-        ]
+    def _validation(self, quantity: str, name: str = "validation", style: str = VALIDATION) -> Series:
+        return Series(name, style, points(self.rows, "validation", quantity))
+
+
+def score_chart(name: str, series: Sequence[Series]) -> Chart:
+    """Return a chart of a score times 100."""
+    return Chart(name, "× 100", series, min_span=1.0)
+
+
+def points(rows: Sequence[Mapping[str, Any]], event: str, quantity: str, *, by: str = "epoch") -> list[Point]:
+    """Return (epoch, quantity) of the events of this name that have it; scores times 100."""
+    scale = 100.0 if quantity.startswith(("BLEU", "CIDEr", "ROUGE")) else 1.0
+    return [
+        (float(row[by]), scale * float(row[quantity]))
+        for row in rows
+        if row.get("event") == event and row.get(quantity) is not None
+    ]
 
 
 def read_run(run: Path, predictions: Path | None = None) -> RunData:
-    """Read a run. Numbers or predictions that are not there yet are empty.
+    """Read a run, or that of its ``best/`` or ``last/``. Numbers or predictions that are not there yet are empty.
 
-    Args:
-        run: The run's directory, or its ``best/`` or ``last/``.
-        predictions: The predictions to show, with their own scores; None: ``best/predictions.jsonl``, if it exists.
+    ``predictions`` are shown with their own scores; None: ``best/predictions.jsonl``, if it exists.
 
     Raises:
         DataError: no run is there, or one of its files is broken.

@@ -11,7 +11,7 @@ import pytest
 
 from showtell.data.prepared import PreparedSet
 from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
-from showtell.experiments.leaderboard.markdown import to_markdown
+from showtell.experiments.leaderboard.pages import to_markdown
 
 
 @pytest.fixture(scope="module")

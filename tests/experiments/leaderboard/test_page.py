@@ -11,7 +11,7 @@ import pytest
 
 from showtell.data.prepared import PreparedSet
 from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
-from showtell.experiments.leaderboard.page import write_page
+from showtell.experiments.leaderboard.pages import write_page
 
 
 @pytest.fixture(scope="module")

@@ -1,44 +1,67 @@
-"""Rows as tables of text: the same cells for Markdown and for the page."""
+"""The tables and notes of a leaderboard as text: the same cells in Markdown and on the page."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from showtell.config.generation import DecodingOptions
 from showtell.experiments.leaderboard.evaluate import HUMAN, Leaderboard, LeaderboardRow
 from showtell.experiments.seeds import MeanStd
 from showtell.metrics.bootstrap import DRAWS, ScoreDelta
 from showtell.metrics.caption_stats import TITLES, shown
+from showtell.report.templates import NOTHING, percent
 
-NOTHING = "–"
 DETAILS = ("decoder", "weights", "decoding", "seeds")
 
 
 @dataclass(frozen=True)
 class TextTable:
-    """A table of plain text; the first row of cells are the columns' names.
-
-    The first ``num_details`` columns after the name only describe the row.
-    """
+    """A table of plain text; the first ``num_details`` columns after the name only describe the row."""
 
     title: str
     unit: str
-    cells: list[list[str]]
+    head: Sequence[str]
+    rows: Sequence[Sequence[str]]
     num_details: int = 0
 
 
 def build_tables(results: Leaderboard) -> list[TextTable]:
     """Return the tables of scores, of differences from the baseline, if there is one, and of caption statistics."""
-    num_images = len(results.rows[0].captions)
-    unit = f"× 100, {num_images:,} images of {results.split}"
-    tables = [TextTable("Scores", unit, _scores(results.all_rows), len(DETAILS))]
-    compared = [row for row in results.rows if row.differences is not None]
-    if compared:
-        unit = f"× 100, with 95 % intervals of {DRAWS:,} paired bootstrap draws"
-        tables.append(TextTable(f"Difference from {results.baseline}", unit, _differences(compared)))
-    return [
-        *tables,
-        TextTable("Caption statistics", "fractions of captions in %", _quality(results.all_rows)),
+    rows = results.all_rows
+    metrics = list(rows[0].scores)
+    tables = [
+        TextTable(
+            "Scores",
+            f"× 100, {len(rows[0].captions):,} images of {results.split}",
+            ["captioner", *DETAILS, *metrics, "minutes"],
+            [
+                [
+                    *_about(row),
+                    *(_mean_std(row, row.scores[name], percent) for name in metrics),
+                    _minutes(row),
+                ]
+                for row in rows
+            ],
+            len(DETAILS),
+        )
     ]
+    differences = {row.name: row.differences for row in results.rows if row.differences is not None}
+    if differences:
+        tables.append(
+            TextTable(
+                f"Difference from {results.baseline}",
+                f"× 100, with 95 % intervals of {DRAWS:,} paired bootstrap draws",
+                ["captioner", *next(iter(differences.values()))],
+                [[name, *map(_difference, found.values())] for name, found in differences.items()],
+            )
+        )
+    names = [name for name in TITLES if name in rows[0].quality]
+    statistics = [
+        [row.name, *(_mean_std(row, row.quality[name], partial(shown, name)) for name in names)]
+        for row in rows
+    ]
+    head = ["captioner", *(TITLES[name] for name in names)]
+    return [*tables, TextTable("Caption statistics", "fractions of captions in %", head, statistics)]
 
 
 def footnotes(results: Leaderboard) -> list[str]:
@@ -70,24 +93,11 @@ def footnotes(results: Leaderboard) -> list[str]:
     return notes
 
 
-def _scores(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
-    metrics = list(rows[0].scores)
-    head = ["captioner", *DETAILS, *metrics, "minutes"]
-    return [
-        head,
-        *([*_about(row), *(_score(row, name) for name in metrics), _minutes(row)] for row in rows),
-    ]
-
-
 def _about(row: LeaderboardRow) -> list[str]:
     if row.entry is None:
         return [row.name, *[NOTHING] * 4]
     decoding = _decoding(row.entry.models[0].generation)
     return [row.name, row.entry.decoder, _count(row.num_parameters), decoding, str(row.seeds)]
-
-
-def _score(row: LeaderboardRow, metric: str) -> str:
-    return _mean_std(row, row.scores[metric], lambda value: f"{100 * value:.2f}")
 
 
 def _mean_std(row: LeaderboardRow, value: MeanStd, form: Callable[[float], str]) -> str:
@@ -117,26 +127,8 @@ def _minutes(row: LeaderboardRow) -> str:
     return f"{row.minutes:.0f}" if row.minutes >= 10 else f"{row.minutes:.1f}"
 
 
-def _differences(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
-    names = list(rows[0].differences or {})
-    return [
-        ["captioner", *names],
-        *([row.name, *(_difference((row.differences or {})[name]) for name in names)] for row in rows),
-    ]
-
-
 def _difference(found: ScoreDelta) -> str:
     return f"{100 * found.value:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
-
-
-def _quality(rows: Sequence[LeaderboardRow]) -> list[list[str]]:
-    names = [name for name in TITLES if name in rows[0].quality]
-    head = ["captioner", *(TITLES[name] for name in names)]
-    return [head, *([row.name, *(_figure(row, name) for name in names)] for row in rows)]
-
-
-def _figure(row: LeaderboardRow, name: str) -> str:
-    return _mean_std(row, row.quality[name], lambda value: shown(name, value))
 
 
 def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from jinja2 import UndefinedError
 
-from showtell.report.html import render
+from showtell.report.templates import render
 
 
 def page(**changes: object) -> str:
@@ -19,7 +19,6 @@ def page(**changes: object) -> str:
     values = {
         "title": "t",
         "headline": "h",
-        "selection": "",
         "sorted_by": "CIDEr-D",
         "cards": [],
         "photos": [],
@@ -49,6 +48,6 @@ def test_embedded_json_cannot_end_its_script_and_stays_the_same_value() -> None:
 
 
 def test_footnotes_may_hold_code() -> None:
-    values = {"title": "", "headline": "", "tables": [], "signature": "", "hint": "", "images": []}
+    values = {"title": "", "headline": "", "tables": [], "signature": "", "hint": "", "images": {}}
     html = render("leaderboard.html", footnotes=["`<unk>` & more"], **values)
     assert "<li><code>&lt;unk&gt;</code> &amp; more</li>" in html
