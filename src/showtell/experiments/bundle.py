@@ -4,25 +4,23 @@ The decoder is rounded to float16, the frozen encoder is stored once for all cap
 the training or its machine is included. Several captioners become one with the mean of their weights.
 """
 
-from __future__ import annotations
-
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
 from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.checkpoints.model_card import strip_recipe_paths
+from showtell.checkpoints.soup import average_checkpoints
 from showtell.config.generation import DecodingOptions, override
 from showtell.config.recipe import load_recipe, parse_recipe
 from showtell.errors import ConfigError
-
-if TYPE_CHECKING:
-    from showtell.checkpoints.checkpoint import Checkpoint
+from showtell.training.evaluate import evaluate_checkpoint
 
 FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "threads"))
 """Keys of a recipe that do not change the captioner: where files are, which trackers, how many cores."""
@@ -63,9 +61,6 @@ def make_bundle(
             option, or weights that do not fit.
         ShowtellError: the checkpoint, its encoder, the data or ``out`` cannot be used; see `save_portable`.
     """
-    from showtell.checkpoints.checkpoint import load_checkpoint, save_portable
-    from showtell.checkpoints.soup import average_checkpoints
-
     paths = [checkpoint] if isinstance(checkpoint, str | Path) else list(checkpoint)
     if len(paths) == 1 and weights is not None:
         raise ConfigError("--weight cannot be used", found="one captioner", expected="several to average")
@@ -123,9 +118,6 @@ def _with_flip_average(loaded: Checkpoint) -> Checkpoint:
 
 def _with_scores(directory: Path, data: Path, split: str) -> Checkpoint:
     """Return a bundle with its scores, its encoder loaded from where the bundle names it."""
-    from showtell.checkpoints.checkpoint import load_checkpoint
-    from showtell.training.evaluate import evaluate_checkpoint
-
     scores = evaluate_checkpoint(directory, data=data, split=split).scores
     loaded = load_checkpoint(directory)
     described = {"values": scores.values, "signature": scores.signature, "split": split}
@@ -161,7 +153,8 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
     if "merged_from" in config:
         return shlex.join(words)
     for key, value in _changes(shipped, trained):
-        words += ["--set", f"{key}={_as_yaml(value)}"]
+        text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+        words += ["--set", f"{key}=" + text.removesuffix("\n").removesuffix("\n...")]
     return shlex.join(words)
 
 
@@ -182,8 +175,3 @@ def _changes(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -
             yield from _changes(before, value, f"{key}.")
         else:
             yield key, value
-
-
-def _as_yaml(value: Any) -> str:
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
-    return text.removesuffix("\n").removesuffix("\n...")

@@ -5,18 +5,13 @@ training.ema_decay=0.9..0.999    a range, uniform; whole numbers if the key take
 decoder.dropout=0.3,0.5          a list, of whatever type the key has
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from showtell.config.recipe import Recipe
 from showtell.errors import ConfigError
-
-if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
 
 DIGITS = 4
 LR_FACTOR = 10.0
@@ -39,16 +34,6 @@ class SearchDimension:
     high: float = 0.0
     is_log: bool = False
     is_whole: bool = False
-
-    def distribution(self) -> BaseDistribution:
-        """Return the same for Optuna; choices stay text."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.choices:
-            return CategoricalDistribution(self.choices)
-        if self.is_whole:
-            return IntDistribution(int(self.low), int(self.high), log=self.is_log)
-        return FloatDistribution(self.low, self.high, log=self.is_log)
 
     def text(self, value: Any) -> str:
         """Return a drawn value as it enters the recipe: four digits, short enough to paste."""

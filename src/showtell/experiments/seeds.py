@@ -12,6 +12,7 @@ from pathlib import Path
 from showtell.config.recipe import Recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
+from showtell.report.templates import percent
 from showtell.system.atomic import read_manifest, read_text, write_json, write_manifest
 from showtell.system.console import note, text_table
 from showtell.training.build import build_recipe_encoder
@@ -38,11 +39,7 @@ class MeanStd:
 
 @dataclass(frozen=True)
 class SeedRun:
-    """The result of one seed.
-
-    ``best_epoch`` and ``scores`` (on the scale of coco-caption's code) are of ``best/``; ``seconds`` are of
-    training and validating.
-    """
+    """The result of one seed: ``scores`` of the best epoch on coco-caption's scale, ``seconds`` with validations."""
 
     seed: int
     run: Path
@@ -65,7 +62,8 @@ class SeedsResult:
         """Return mean, deviation and each seed's score, times 100, as aligned lines, and the signature below."""
         header = ["x100", "mean", "std", "min", "max", *(f"seed {run.seed}" for run in self.runs)]
         rows = [
-            [name, *map(_percent, [*asdict(score).values(), *(run.scores[name] for run in self.runs)])]
+            [name, *(percent(value, "-") for value in asdict(score).values())]
+            + [percent(run.scores[name]) for run in self.runs]
             for name, score in self.scores.items()
         ]
         return f"{text_table([header, *rows], left=1)}\n{self.runs[0].signature}"
@@ -161,11 +159,11 @@ def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | N
 def _read_run(run: Path, seed: int) -> SeedRun:
     progress = json.loads(read_text(run / "last" / STATE))["progress"]
     scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
+    epochs = {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"]}
     return SeedRun(
-        seed=seed,
-        run=run,
-        best_epoch=progress["best_epoch"],
-        epochs=progress["epoch"],
+        seed,
+        run,
+        **epochs,
         seconds=progress["seconds"],
         scores=scores["values"],
         signature=scores["signature"],
@@ -186,7 +184,3 @@ def _write_summary(result: SeedsResult, recipe: Recipe) -> None:
         ],
     }
     write_json(result.directory / SUMMARY, content)
-
-
-def _percent(value: float | None) -> str:
-    return "-" if value is None else f"{100 * value:.2f}"

@@ -7,25 +7,20 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from showtell.experiments.search_space import to_overrides
+from showtell.report.comparison import TABLE_SCORES, trial_cells
 from showtell.system.atomic import write_json, write_text
 from showtell.system.console import text_table
 
 TABLE_KIND, FORMAT = "showtell tuning table", 1
 TABLE, CSV = "tuning.json", "trials.csv"
-SCORES = ("BLEU-4", "CIDEr-D")
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One set of values and its result.
+    """The values of the searched keys, as they entered the recipe, and the result of the run in ``run``.
 
-    Attributes:
-        run: Name of its run's directory.
-        values: Of the searched keys, as they entered the recipe.
-        state: ``done``, ``pruned`` (cut short) or ``failed`` (its loss was not finite).
-        epochs: Epochs validated.
-        best_epoch: The best of them, to which ``loss`` (nats per token) and ``scores`` belong; 0 if there is none.
-        error: Why it failed.
+    ``state`` is ``done``, ``pruned`` (cut short) or ``failed`` (its loss was not finite, see ``error``). ``loss``
+    (nats per token) and ``scores`` are of ``best_epoch``, which is 0 if none of the ``epochs`` was validated.
     """
 
     run: str
@@ -51,40 +46,30 @@ class TuningResult:
 
     def table(self) -> str:
         """Return the trials as aligned lines (scores times 100, ``*`` the best), and the best as options."""
-        header = ["trial", *self.keys, "state", "epochs", f"{self.split} loss", *SCORES]
+        header = ["trial", *self.keys, "state", "epochs", f"{self.split} loss", *TABLE_SCORES]
         rows = [
-            [
-                f"{number}{' *' * (trial is self.best)}",
-                *(trial.values[key] for key in self.keys),
-                trial.state,
-                str(trial.epochs),
-                "-" if trial.loss is None else f"{trial.loss:.3f}",
-                *(f"{100 * trial.scores[name]:.2f}" if name in trial.scores else "-" for name in SCORES),
-            ]
+            [f"{number}{' *' * (trial is self.best)}", *trial_cells(asdict(trial), TABLE_SCORES, missing="-")]
             for number, trial in enumerate(self.trials, 1)
         ]
-        table = text_table([header, *rows], left=1)
-        if self.best is None:
-            return f"{table}\nno trial finished"
-        return f"{table}\nbest by {self.metric}: {to_cli_args(self.best.values)}"
+        best = f"best by {self.metric}: {self.best_options}" if self.best else "no trial finished"
+        return f"{text_table([header, *rows], left=1)}\n{best}"
 
-
-def to_cli_args(values: Mapping[str, str]) -> str:
-    """Return values as options to paste after ``showtell train``."""
-    return " ".join(f"--set {override}" for override in to_overrides(values))
+    @property
+    def best_options(self) -> str:
+        """The values of the best trial as options to paste after ``showtell train``."""
+        return " ".join(f"--set {key}" for key in to_overrides(self.best.values)) if self.best else ""
 
 
 def write_tables(result: TuningResult) -> None:
     """Write the trials so far as ``tuning.json`` and ``trials.csv``."""
-    best = None if result.best is None else result.best.run
     content = {
         "kind": TABLE_KIND,
         "format": FORMAT,
         "metric": result.metric,
         "split": result.split,
         "keys": list(result.keys),
-        "best": best,
-        "options": "" if result.best is None else to_cli_args(result.best.values),
+        "best": result.best and result.best.run,
+        "options": result.best_options,
         "trials": [asdict(trial) for trial in result.trials],
     }
     write_json(result.directory / TABLE, content)

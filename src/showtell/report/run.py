@@ -6,6 +6,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
 from showtell.errors import DataError
 from showtell.metrics import evaluate
 from showtell.report.charts import PALETTE, STEPS, TRAIN, VALIDATION, Chart, Point, Series
@@ -21,19 +23,20 @@ STEP_QUANTITIES = (
 )
 
 
-@dataclass(frozen=True)
-class Prediction:
+class Prediction(BaseModel):
     """The caption of one image.
 
     ``scores`` are on the scale of coco-caption's code. ``attention`` has R weights for each word (and maybe one
     more, for the end), ``grid`` the rows and columns of the regions; both are None without attention.
     """
 
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
     key: str
     image: Path
     candidate: str
     references: list[str]
-    scores: dict[str, float]
+    scores: dict[str, float] = Field(alias="metrics")
     words: list[str]
     attention: list[list[float]] | None
     grid: tuple[int, int] | None
@@ -122,7 +125,14 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
         raise DataError(f"cannot read {predictions}", found="no such file")
     shown = predictions or run / "best" / "predictions.jsonl"
     lines = read_json_lines(shown)
-    parsed = [_prediction(line, shown) for line in lines]
+    try:
+        parsed = [Prediction.model_validate(line) for line in lines]
+    except ValidationError as error:
+        raise DataError(
+            f"{shown} does not hold predictions",
+            found=f"a row without a usable '{error.errors()[0]['loc'][0]}'",
+            mend="Write it again with showtell evaluate --predictions",
+        ) from error
     if predictions is None:
         found = _read_json(run / "best" / "config.json").get("scores") or {}
         scores = {name: float(value) for name, value in found.get("values", {}).items()}
@@ -172,27 +182,6 @@ def select_examples(predictions: Sequence[Prediction], *, most: int, metric: str
     wanted = most - len(chosen)
     chosen |= {others[number * len(others) // wanted] for number in range(wanted)}
     return [predictions[index] for index in sorted(chosen)]
-
-
-def _prediction(row: Mapping[str, Any], path: Path) -> Prediction:
-    try:
-        grid = row["grid"]
-        return Prediction(
-            key=str(row["key"]),
-            image=Path(row["image"]),
-            candidate=str(row["candidate"]),
-            references=[str(reference) for reference in row["references"]],
-            scores={name: float(value) for name, value in row["metrics"].items()},
-            words=[str(word) for word in row["words"]],
-            attention=row["attention"],
-            grid=None if grid is None else (int(grid[0]), int(grid[1])),
-        )
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
-        raise DataError(
-            f"{path} does not hold predictions",
-            found=f"a row without a usable {error}",
-            mend="Write it again with showtell evaluate --predictions",
-        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

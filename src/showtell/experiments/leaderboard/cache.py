@@ -22,10 +22,14 @@ KIND, FORMAT = "showtell evaluation", 2
 
 
 class EvaluationCache:
-    """A folder of captions and of METEOR scores, created with the first file."""
+    """A folder of captions and of METEOR scores, created with the first file; itself a `MeteorScorer`.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    Raises:
+        DataError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: Path, meteor: MeteorScorer | None) -> None:
+        self._folder, self._meteor = folder, meteor
 
     def captions(
         self, model: Model, prepared: PreparedSet, split: str, decode: Callable[[], Sequence[str]]
@@ -56,58 +60,36 @@ class EvaluationCache:
                 )
             return {"captions": dict(zip(map(prepared.key, rows), texts, strict=True))}
 
-        captions: dict[str, str] = self.get("captions", inputs, compute)["captions"]
+        captions: dict[str, str] = self._get("captions", inputs, compute)["captions"]
         return captions
-
-    def meteor(self, scorer: MeteorScorer) -> MeteorScorer:
-        """Return a scorer that uses this cache."""
-        return _CachedMeteor(self, scorer)
-
-    def get(
-        self, prefix: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]
-    ) -> dict[str, Any]:
-        """Return what is cached for ``inputs`` (all that the content depends on), or compute and cache it.
-
-        Raises:
-            DataError: the folder cannot be written.
-        """
-        path = self.folder / f"{prefix}-{sha256_json(inputs)[:16]}.json"
-        found = _read(path)
-        if found is not None and found.get("inputs") == inputs:
-            return found
-        content = {"kind": KIND, "format": FORMAT, "inputs": dict(inputs), **compute()}
-        write_json(path, content)
-        return content
-
-
-class _CachedMeteor:
-    def __init__(self, cache: EvaluationCache, scorer: MeteorScorer) -> None:
-        self._cache, self._scorer = cache, scorer
 
     def score(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
     ) -> tuple[float, list[float]]:
-        inputs = {
-            "metric": VERSION,
-            "references": sha256_json(references),
-            "candidates": sha256_json(candidates),
-        }
+        """Return METEOR as `MeteorScorer.score` does."""
+        meteor = self._meteor
+        assert meteor is not None
+        texts = {"references": sha256_json(references), "candidates": sha256_json(candidates)}
 
         def compute() -> dict[str, Any]:
-            corpus, images = self._scorer.score(references, candidates)
+            corpus, images = meteor.score(references, candidates)
             return {"corpus": corpus, "images": images}
 
-        found = self._cache.get("meteor", inputs, compute)
+        found = self._get("meteor", {"metric": VERSION, **texts}, compute)
         return found["corpus"], found["images"]
 
-
-def _read(path: Path) -> dict[str, Any] | None:
-    """Return a file's content; None if there is none, or it is broken, which is noted."""
-    if not path.exists():
-        return None
-    try:
-        content = dict(json.loads(read_text(path)))
-    except (DataError, ValueError, TypeError) as error:
-        note(f"{path} is written again: {error}")
-        return None
-    return content if (content.get("kind"), content.get("format")) == (KIND, FORMAT) else None
+    def _get(
+        self, prefix: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        """Return what is cached for ``inputs`` (all that the content depends on), or compute and cache it."""
+        path = self._folder / f"{prefix}-{sha256_json(inputs)[:16]}.json"
+        expected = {"kind": KIND, "format": FORMAT, "inputs": dict(inputs)}
+        try:
+            found = dict(json.loads(read_text(path))) if path.exists() else {}
+        except (DataError, ValueError, TypeError) as error:
+            note(f"{path} is written again: {error}")
+            found = {}
+        if found | expected != found:
+            found = {**expected, **compute()}
+            write_json(path, found)
+        return found

@@ -25,10 +25,7 @@ from showtell.training.trainer_state import STATE
 
 @dataclass(frozen=True)
 class Model:
-    """One captioner: its checkpoint's directory and ``config.json``.
-
-    ``seconds`` is the training time, None if no run has it; ``finished`` is False for the best epoch so far.
-    """
+    """One captioner; ``seconds`` of training are None if no run has them, ``finished`` is False before its end."""
 
     checkpoint: Path
     config: Mapping[str, Any]
@@ -59,14 +56,9 @@ class LeaderboardEntry:
     models: list[Model]
 
     @property
-    def decoder(self) -> str:
-        """The decoder's name."""
-        return str(self.models[0].config["decoder"]["name"])
-
-    @property
-    def recipe(self) -> Mapping[str, Any]:
-        """The recipe it was trained by; empty if its checkpoint does not name it."""
-        return self.models[0].config.get("recipe") or {}
+    def config(self) -> Mapping[str, Any]:
+        """The ``config.json`` of the first one."""
+        return self.models[0].config
 
     def num_parameters(self) -> int:
         """Return the decoder's number of weights."""
@@ -111,12 +103,11 @@ def open_model(place: Path) -> Model:
         CheckpointError: there is no captioner, or it is broken.
     """
     checkpoint, config = read_config(place)
-    epochs = [
-        row for row in read_json_lines(place / "metrics.jsonl", may_be_cut=True) if row["event"] == "epoch"
-    ]
+    rows = read_json_lines(place / "metrics.jsonl", may_be_cut=True)
+    seconds = [row["elapsed_s"] for row in rows if row["event"] == "epoch"]
     state = place / "last" / STATE
     finished = not state.is_file() or bool(json.loads(read_text(state))["progress"]["finished"])
-    return Model(checkpoint, config, epochs[-1]["elapsed_s"] if epochs else None, finished)
+    return Model(checkpoint, config, seconds[-1] if seconds else None, finished)
 
 
 def _name(path: Path) -> str:

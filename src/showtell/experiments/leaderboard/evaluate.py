@@ -13,7 +13,7 @@ from showtell.errors import DataError, ShowtellError
 from showtell.experiments.leaderboard.cache import EvaluationCache
 from showtell.experiments.leaderboard.entries import LeaderboardEntry, Model, distinct_names, open_entry
 from showtell.experiments.seeds import MeanStd, mean_std
-from showtell.metrics import Scorer
+from showtell.metrics import Scorer, Scores
 from showtell.metrics.blocks import SegmentStats
 from showtell.metrics.bootstrap import ScoreDelta, paired_bootstrap
 from showtell.metrics.caption_stats import measure
@@ -26,19 +26,11 @@ HUMAN = "human"
 
 @dataclass(frozen=True)
 class LeaderboardRow:
-    """One captioner on the whole split.
+    """One captioner, the mean of its ``seeds``, on the whole split; ``entry`` is None for the human baseline.
 
-    Attributes:
-        name: Its name in the table.
-        scores: By metric, on coco-caption's scale, over its seeds.
-        quality: Caption statistics, by the names of `showtell.metrics.caption_stats.CaptionStats`, over its seeds.
-        captions: Of the first seed, by image key.
-        cider: CIDEr-D of these, by image key, 0..10.
-        entry: Its captioners; None for the human baseline.
-        seeds: The number of captioners it is the mean of.
-        num_parameters: Weights of the decoder.
-        minutes: Of training, the mean of its seeds; None if no run has it.
-        differences: From the baseline, by metric; None for the baseline itself, for humans, and without a baseline.
+    ``scores`` are on coco-caption's scale, ``quality`` is by the names of `CaptionStats`. ``captions`` and ``cider``
+    (0..10) are those of the first seed by image key, ``minutes`` those of training, None if no run has them.
+    ``differences`` from the baseline are None for the baseline itself, for humans, and without a baseline.
     """
 
     name: str
@@ -46,8 +38,9 @@ class LeaderboardRow:
     quality: Mapping[str, MeanStd]
     captions: Mapping[str, str]
     cider: Mapping[str, float]
+    signature: str
+    seeds: int
     entry: LeaderboardEntry | None = None
-    seeds: int = 1
     num_parameters: int = 0
     minutes: float | None = None
     differences: Mapping[str, ScoreDelta] | None = None
@@ -57,9 +50,9 @@ class LeaderboardRow:
 class Leaderboard:
     """All rows of one split.
 
-    ``human`` is the mean over references, None if some image has only one. The signatures are what the scores
-    depend on. ``baseline`` is the name of the row that the others are compared with, ``failures`` the error of each
-    path that could not be evaluated.
+    ``human`` is the mean over references, None if some image has only one; ``signature`` is what the scores of the
+    others depend on. ``baseline`` is the name of the row that the others are compared with, ``failures`` the error of
+    each path that could not be evaluated.
     """
 
     prepared: PreparedSet
@@ -67,7 +60,6 @@ class Leaderboard:
     rows: Sequence[LeaderboardRow]
     human: LeaderboardRow | None
     signature: str
-    human_signature: str = ""
     baseline: str | None = None
     failures: Mapping[Path, ShowtellError] = field(default_factory=dict)
 
@@ -88,19 +80,12 @@ def collect(
     allow_other_dataset: bool = False,
     **options: Any,
 ) -> Leaderboard:
-    """Evaluate captioners and human captions on a whole split.
+    """Evaluate captioners and human captions on a whole split of a prepared set.
 
-    Captioners that fail are noted and left out; what was decoded before is not decoded again.
-
-    Args:
-        runs: Checkpoints, runs, directories of ``showtell train --seeds``, or names on the hub.
-        data: A prepared set.
-        split: One of its splits.
-        baseline: The one that the others are compared with; put first if it is not among them.
-        meteor: Computes METEOR.
-        evaluations: The folder of cached captions; None: beside the prepared set.
-        allow_other_dataset: Accept captioners that were trained on other sets.
-        options: ``encoder_weights``, ``features``, ``device`` and ``threads`` of `evaluate_checkpoint`.
+    ``runs`` are checkpoints, runs, directories of ``showtell train --seeds``, or names on the hub; ``baseline`` is
+    put first if it is not among them. Captioners that fail, or were trained on another set without
+    ``allow_other_dataset``, are noted and left out. What was decoded before is not decoded again: captions are cached
+    in the folder ``evaluations``, by default beside the prepared set. ``options`` are those of `evaluate_checkpoint`.
 
     Raises:
         ConfigError: no such split.
@@ -109,8 +94,8 @@ def collect(
     """
     prepared = PreparedSet.load(data)
     folder = evaluations or prepared.directory.with_name(f"{prepared.directory.name}-evaluations")
-    cache = EvaluationCache(folder)
-    builder = _RowBuilder(prepared, split, None if meteor is None else cache.meteor(meteor))
+    cache = EvaluationCache(folder, meteor)
+    builder = _RowBuilder(prepared, split, None if meteor is None else cache)
     failures: dict[Path, ShowtellError] = {}
     entries = []
     for path in dict.fromkeys([*([baseline] if baseline and baseline not in runs else []), *runs]):
@@ -136,8 +121,7 @@ def collect(
         split=split,
         rows=_compare(evaluated, baseline),
         human=human,
-        signature=builder.signature,
-        human_signature=builder.human_signature,
+        signature=evaluated[0][0].signature,
         baseline=None if baseline is None or baseline in failures else names[baseline],
         failures=failures,
     )
@@ -162,25 +146,18 @@ class _RowBuilder:
         self._meteor = meteor
         self._training_captions = read_training_captions(prepared)
         self._scorer = Scorer(self._references, meteor=meteor)
-        self.signature = self._scorer.signature
-        self.human_signature = ""
 
     def row(
         self, entry: LeaderboardEntry, name: str, captions: Sequence[Mapping[str, str]]
     ) -> tuple[LeaderboardRow, list[SegmentStats]]:
-        scores = [self._scorer.score(one) for one in captions]
-        times = [model.seconds for model in entry.models]
-        known = [seconds for seconds in times if seconds is not None]
-        row = LeaderboardRow(
-            name=name,
-            scores=mean_std([one.values for one in scores]),
-            quality=self._quality(captions),
-            captions=captions[0],
-            cider={key: values["CIDEr-D"] for key, values in scores[0].per_image.items()},
+        times = [model.seconds for model in entry.models if model.seconds is not None]
+        row = self._mean_row(
+            name,
+            captions,
+            [self._scorer.score(one) for one in captions],
             entry=entry,
-            seeds=len(captions),
             num_parameters=entry.num_parameters(),
-            minutes=statistics.fmean(known) / 60 if len(known) == len(times) else None,
+            minutes=statistics.fmean(times) / 60 if len(times) == len(entry.models) else None,
         )
         return row, [self._scorer.segment_stats(one) for one in captions]
 
@@ -194,27 +171,30 @@ class _RowBuilder:
             others = {key: texts[:number] + texts[number + 1 :] for key, texts in self._references.items()}
             captions.append({key: texts[number] for key, texts in self._references.items()})
             scores.append(Scorer(others, meteor=self._meteor).score(captions[-1]))
-        self.human_signature = scores[-1].signature
+        return self._mean_row(HUMAN, captions, scores)
+
+    def _mean_row(
+        self, name: str, captions: Sequence[Mapping[str, str]], scores: Sequence[Scores], **details: Any
+    ) -> LeaderboardRow:
+        stats = [asdict(measure(list(one.values()), self._training_captions)) for one in captions]
+        known = [{key: value for key, value in one.items() if value is not None} for one in stats]
         return LeaderboardRow(
-            name=HUMAN,
+            name=name,
             scores=mean_std([one.values for one in scores]),
-            quality=self._quality(captions),
+            quality=mean_std(known),
             captions=captions[0],
             cider={key: values["CIDEr-D"] for key, values in scores[0].per_image.items()},
-            seeds=num_references,
+            signature=scores[0].signature,
+            seeds=len(captions),
+            **details,
         )
-
-    def _quality(self, captions: Sequence[Mapping[str, str]]) -> dict[str, MeanStd]:
-        stats = [asdict(measure(list(one.values()), self._training_captions)) for one in captions]
-        return mean_std([{name: value for name, value in one.items() if value is not None} for one in stats])
 
 
 def _compare(
     evaluated: Sequence[tuple[LeaderboardRow, list[SegmentStats]]], baseline: Path | None
 ) -> list[LeaderboardRow]:
     """Return the rows with their differences from the baseline, if it was evaluated."""
-    stats_by_path = {row.entry.path: stats for row, stats in evaluated if row.entry is not None}
-    base = None if baseline is None else stats_by_path.get(baseline)
+    base = next((stats for row, stats in evaluated if row.entry and row.entry.path == baseline), None)
     if base is None:
         return [row for row, _ in evaluated]
     return [

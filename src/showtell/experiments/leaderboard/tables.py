@@ -73,7 +73,7 @@ def footnotes(results: Leaderboard) -> list[str]:
         notes.append(
             f"{HUMAN.capitalize()}: each of {results.human.seeds} references scored against the image's others, then "
             "averaged. One reference less than the captioners have makes BLEU, METEOR and ROUGE-L lower "
-            f"(`{results.human_signature}`)."
+            f"(`{results.human.signature}`)."
         )
     by_text: dict[str, list[str]] = {}
     for row in results.rows:
@@ -96,8 +96,8 @@ def footnotes(results: Leaderboard) -> list[str]:
 def _about(row: LeaderboardRow) -> list[str]:
     if row.entry is None:
         return [row.name, *[NOTHING] * 4]
-    decoding = _decoding(row.entry.models[0].generation)
-    return [row.name, row.entry.decoder, _count(row.num_parameters), decoding, str(row.seeds)]
+    decoder, decoding = row.entry.config["decoder"]["name"], _decoding(row.entry.models[0].generation)
+    return [row.name, decoder, _count(row.num_parameters), decoding, str(row.seeds)]
 
 
 def _mean_std(row: LeaderboardRow, value: MeanStd, form: Callable[[float], str]) -> str:
@@ -133,7 +133,7 @@ def _difference(found: ScoreDelta) -> str:
 
 def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:
     assert row.entry is not None
-    recipe, data = row.entry.recipe, row.entry.models[0].config.get("data") or {}
+    recipe, data = row.entry.config.get("recipe") or {}, row.entry.config.get("data") or {}
     notes = []
     if not recipe:
         notes.append("the images its epoch was chosen by are not known.")
@@ -144,7 +144,7 @@ def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:
     init_from = (recipe.get("training") or {}).get("init_from")
     if init_from:
         notes.append("initialized from another captioner, whose minutes are not counted.")
-    merged = row.entry.models[0].config.get("merged_from")
+    merged = row.entry.config.get("merged_from")
     if merged:
         notes.append(f"its weights are the mean of those of {len(merged)} captioners.")
     if not all(model.finished for model in row.entry.models):
