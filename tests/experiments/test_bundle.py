@@ -66,10 +66,8 @@ def test_its_numbers_are_those_of_the_run_rounded_once(packed: Path, frozen_capt
         assert torch.equal(tensor, exact[name].half().to(tensor.dtype))
 
 
-def test_sizes_of_all_files_are_told(frozen_captioner: Any, tmp_path: Path) -> None:
+def test_the_written_files_are_told(frozen_captioner: Any, tmp_path: Path) -> None:
     told = make_bundle(frozen_captioner.directory, tmp_path / "toy")
-    assert told.directory == tmp_path / "toy"
-    assert told.encoder is None
     assert set(told) == set((tmp_path / "toy").iterdir())
     assert tmp_path / "toy" / "encoder.safetensors" in told
 

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from showtell.config.recipe import Recipe, load_recipe
 from showtell.errors import ConfigError
 from showtell.experiments.search_space import SearchDimension, build_space, expand_grid
-from showtell.experiments.study import to_distribution
 
 
 def build(more: list[str]) -> Recipe:
@@ -105,6 +104,8 @@ def test_what_is_drawn_is_written_short_and_stays_within_its_bounds(
     ],
 )
 def test_optuna_is_told_the_same(dimension: SearchDimension, kind: str) -> None:
+    from showtell.experiments.study import to_distribution
+
     distribution = to_distribution(dimension)
     assert type(distribution).__name__ == kind
     assert distribution._contains(distribution.to_internal_repr("y" if dimension.choices else 1))

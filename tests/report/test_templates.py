@@ -48,6 +48,8 @@ def test_embedded_json_cannot_end_its_script_and_stays_the_same_value() -> None:
 
 
 def test_footnotes_may_hold_code() -> None:
-    values = {"title": "", "headline": "", "tables": [], "signature": "", "hint": "", "images": {}}
+    results = SimpleNamespace(signature="", split="dev", has_seeds=False)
+    values = {"title": "", "headline": "", "tables": [], "results": results}
+    values |= {"images": {}, "num_images": 0, "seed": 0}
     html = render("leaderboard.html", footnotes=["`<unk>` & more"], **values)
     assert "<li><code>&lt;unk&gt;</code> &amp; more</li>" in html

@@ -20,12 +20,9 @@ def run(
     threads: int = 0,
     **options: Any,
 ) -> int:
-    """Caption images into rows, report problems on stderr and return the exit code.
+    """Caption images, and those in folders, into rows; report problems on stderr and return the exit code.
 
-    Args:
-        checkpoint: As for `Captioner.load`, as are ``encoder_weights``, ``device`` and ``threads``.
-        paths: Images, and folders of images.
-        options: As for `showtell.inference.predict.caption_files`.
+    The options are those of `Captioner.load` and of `showtell.inference.predict.caption_files`.
     """
     _check_order(checkpoint, paths)
     backend = load_backend(

@@ -14,11 +14,7 @@ RESUMABLE = ("prepare", "train", "tune", "evaluate")
 
 @contextlib.contextmanager
 def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
-    """Print errors as one line on stderr and exit with their code.
-
-    Args:
-        debug: Let errors through, for their traceback.
-    """
+    """Print errors as one line on stderr and exit with their code; ``debug`` raises them with their traceback."""
     try:
         yield
     except ShowtellError as error:

@@ -8,6 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from showtell.config.recipe import Recipe
 from showtell.data.prepared import PreparedSet
@@ -75,16 +76,13 @@ def train_seeds(
     *,
     data: Path,
     out: Path,
-    encoder_weights: Path | None = None,
-    features: Path | None = None,
-    device: str = "auto",
-    include_encoder: bool = False,
     restart: bool = False,
+    **options: Any,
 ) -> SeedsResult:
     """Train a recipe from ``training.seed`` and the seeds after it, in ``out/seed-N``; write ``summary.json``.
 
     The same call resumes an interrupted one; a later call may name more seeds; ``restart`` trains finished ones
-    again. The other arguments are those of `train`.
+    again. The other options are those of `train`.
 
     Raises:
         ConfigError: no seeds or too many, or ``out`` holds runs of another recipe, data or encoder.
@@ -101,19 +99,10 @@ def train_seeds(
         seeded = recipe.model_copy(update={"training": training})
         run = out / f"seed-{seed}"
         if not restart and _is_finished(run):
-            _check_same(run, seeded, data, encoder_weights, device)
+            _check_same(run, seeded, data, **options)
             note(f"{run}: already finished")
         else:
-            train(
-                seeded,
-                data=data,
-                out=run,
-                encoder_weights=encoder_weights,
-                features=features,
-                device=device,
-                include_encoder=include_encoder,
-                restart=restart,
-            )
+            train(seeded, data=data, out=run, restart=restart, **options)
         runs.append(_read_run(run, seed))
     result = SeedsResult(out, runs, mean_std([run.scores for run in runs]))
     if is_main_process():
@@ -146,7 +135,15 @@ def _is_finished(run: Path) -> bool:
     return bool(json.loads(read_text(state))["progress"]["finished"])
 
 
-def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | None, device: str) -> None:
+def _check_same(
+    run: Path,
+    recipe: Recipe,
+    data: Path,
+    *,
+    encoder_weights: Path | None = None,
+    device: str = "auto",
+    **_others: Any,
+) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
     recipe = with_encoder_weights(recipe, run, encoder_weights)
     training = recipe.training
@@ -159,11 +156,11 @@ def _check_same(run: Path, recipe: Recipe, data: Path, encoder_weights: Path | N
 def _read_run(run: Path, seed: int) -> SeedRun:
     progress = json.loads(read_text(run / "last" / STATE))["progress"]
     scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
-    epochs = {"best_epoch": progress["best_epoch"], "epochs": progress["epoch"]}
     return SeedRun(
-        seed,
-        run,
-        **epochs,
+        seed=seed,
+        run=run,
+        best_epoch=progress["best_epoch"],
+        epochs=progress["epoch"],
         seconds=progress["seconds"],
         scores=scores["values"],
         signature=scores["signature"],

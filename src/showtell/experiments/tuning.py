@@ -40,16 +40,14 @@ def tune(
     epochs: int | None = None,
     subset: int | None = None,
     prune: bool | None = None,
-    encoder_weights: Path | None = None,
-    features: Path | None = None,
-    device: str = "auto",
+    **options: Any,
 ) -> TuningResult:
     """Run trials until there are this many in all (None: 20, or the whole grid).
 
     The same call resumes an interrupted tuning. Only the best trial keeps its weights; the others keep numbers,
     recipe and log. ``searches`` is the search space, see `showtell.experiments.search_space`; ``grid`` tries all
     its combinations in order. ``prune`` stops trials that are worse than the median of the others at the same
-    epoch; None: unless ``grid``, whose table should be complete. The other arguments are those of `train`.
+    epoch; None: unless ``grid``, whose table should be complete. The other options are those of `train`.
 
     Raises:
         ConfigError: a key or value that the recipe refuses, or ``out`` holds another tuning.
@@ -79,7 +77,6 @@ def tune(
     }
     from showtell.experiments.study import TuningStudy
 
-    train_one = partial(train, data=data, encoder_weights=encoder_weights, features=features, device=device)
     with _opened(out, settings):
         study = TuningStudy(out, base, space, is_pruned=is_pruned)
         study.replace_killed()
@@ -87,7 +84,7 @@ def tune(
             study.enqueue_missing(combinations[:total])
         while (done := len(study.finished())) < total:
             note(f"trial {done + 1} of {total}")
-            study.run_trial(build, train_one)
+            study.run_trial(build, partial(train, data=data, **options))
             write_tables(study.result())
         result = study.result()
         write_tables(result)

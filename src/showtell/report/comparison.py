@@ -111,7 +111,7 @@ def _trial_curves(
     Each has a color of its own if there are enough, otherwise only the best has one.
     """
     curves = {}
-    for number, trial in enumerate(sorted(trials, key=lambda trial: _sort_key(trial["values"].values()))):
+    for number, trial in enumerate(sorted(trials, key=_sort_key)):
         is_best = trial["run"] == best
         style = PALETTE[number] if len(trials) <= len(PALETTE) else VALIDATION if is_best else OTHER
         name = ", ".join(f"{key.rpartition('.')[2]} {trial['values'][key]}" for key in keys)
@@ -119,10 +119,10 @@ def _trial_curves(
     return curves
 
 
-def _sort_key(values: Any) -> list[tuple[float, str]]:
+def _sort_key(trial: Mapping[str, Any]) -> list[tuple[float, str]]:
     """Order numbers by size, before other values by text."""
     key = []
-    for value in values:
+    for value in trial["values"].values():
         try:
             key.append((float(value), ""))
         except ValueError:

@@ -68,6 +68,11 @@ class Leaderboard:
         """The captioners', and the human one if there is one."""
         return [*self.rows, *([self.human] if self.human else [])]
 
+    @property
+    def has_seeds(self) -> bool:
+        """Whether some captioner has several seeds."""
+        return any(row.seeds > 1 for row in self.rows)
+
 
 def collect(
     runs: Sequence[Path],

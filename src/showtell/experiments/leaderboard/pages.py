@@ -18,8 +18,8 @@ def to_markdown(results: Leaderboard, *, title: str, command: str) -> str:
     text = render(
         "leaderboard.md",
         title=title,
+        results=results,
         tables=build_tables(results),
-        signature=results.signature,
         footnotes=footnotes(results),
         command=command,
     )
@@ -41,18 +41,16 @@ def write_page(results: Leaderboard, out: Path, *, title: str, num_images: int =
         for row in rows:
             thumbnails[prepared.key(row)] = thumbnail(prepared.image_path(row))
             advance(1, "")
-    several = any(row.seeds > 1 for row in results.rows)
     html = render(
         "leaderboard.html",
         title=title,
         headline=f"{len(results.rows)} captioners and a human baseline" if results.human else "",
-        hint=f"{len(rows):,} of {len(prepared.split_rows(split)):,} images of {split}, drawn by seed {seed}."
-        + (" Captioners of several seeds are represented by their first." if several else ""),
+        results=results,
         tables=[_move_details(table) for table in build_tables(results)],
-        signature=results.signature,
         footnotes=footnotes(results),
         images=thumbnails,
-        systems=results.all_rows,
+        num_images=len(prepared.split_rows(split)),
+        seed=seed,
     )
     write_text(out, html)
     return out

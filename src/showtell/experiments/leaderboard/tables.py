@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from showtell.config.generation import DecodingOptions
-from showtell.experiments.leaderboard.evaluate import HUMAN, Leaderboard, LeaderboardRow
+from showtell.experiments.leaderboard.evaluate import Leaderboard, LeaderboardRow
 from showtell.experiments.seeds import MeanStd
 from showtell.metrics.bootstrap import DRAWS, ScoreDelta
 from showtell.metrics.caption_stats import TITLES, shown
-from showtell.report.templates import NOTHING, percent
+from showtell.report.templates import NOTHING, percent, render
 
 DETAILS = ("decoder", "weights", "decoding", "seeds")
 
@@ -66,31 +66,11 @@ def build_tables(results: Leaderboard) -> list[TextTable]:
 
 def footnotes(results: Leaderboard) -> list[str]:
     """Return what a reader of the tables should know, one sentence or two each."""
-    notes = []
-    if any(row.seeds > 1 for row in results.rows):
-        notes.append("± is the sample standard deviation over seeds.")
-    if results.human is not None:
-        notes.append(
-            f"{HUMAN.capitalize()}: each of {results.human.seeds} references scored against the image's others, then "
-            "averaged. One reference less than the captioners have makes BLEU, METEOR and ROUGE-L lower "
-            f"(`{results.human.signature}`)."
-        )
-    by_text: dict[str, list[str]] = {}
+    row_notes: dict[str, list[str]] = {}
     for row in results.rows:
-        for text in _row_notes(row, results):
-            by_text.setdefault(text, []).append(row.name)
-    notes += [f"{', '.join(names)}: {text}" for text, names in by_text.items()]
-    if any(row.differences is not None for row in results.rows):
-        notes.append(
-            "The intervals cover the choice of images (paired bootstrap; a captioner of several seeds counts with "
-            "their mean), not the choice of seeds."
-        )
-    notes.append(
-        "Repeats: a word directly after itself, or two words twice that are not both function words. Bad endings: on "
-        "an article, a conjunction, a preposition that needs a noun and the like. Unknown words: `<unk>`, or a word "
-        "that no training caption has. Unseen: not equal to any training caption."
-    )
-    return notes
+        for note in _row_notes(row, results):
+            row_notes.setdefault(note, []).append(row.name)
+    return render("footnotes.md", results=results, row_notes=row_notes).splitlines()
 
 
 def _about(row: LeaderboardRow) -> list[str]:
