@@ -14,7 +14,14 @@ from showtell.report.templates import render
 
 def page(**changes: object) -> str:
     run = SimpleNamespace(
-        scores={}, signature="", extent="", split="", recipe="", score_charts=[], step_charts=[]
+        scores={},
+        signature="",
+        extent="",
+        split="",
+        recipe="",
+        score_charts=[],
+        step_charts=[],
+        predictions=[],
     )
     values = {
         "title": "t",

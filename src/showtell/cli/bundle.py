@@ -23,13 +23,9 @@ def command(
         list[float] | None,
         typer.Option("--weight", help="Weight of each of several, in order. Repeatable. Default: equal."),
     ] = None,
-    beam_size: Annotated[int | None, typer.Option(help="Beam size to store. Default: unchanged.")] = None,
-    length_penalty: Annotated[
-        float | None, typer.Option(help="Length penalty to store. Default: unchanged.")
-    ] = None,
-    no_repeat_ngram_size: Annotated[
-        int | None, typer.Option(help="Size of n-grams that must not repeat. Default: unchanged.")
-    ] = None,
+    beam_size: common.BeamSize = None,
+    length_penalty: common.LengthPenalty = None,
+    no_repeat_ngram_size: common.NoRepeatNgramSize = None,
     flip_average: Annotated[
         bool,
         typer.Option(
