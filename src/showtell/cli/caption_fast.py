@@ -30,6 +30,7 @@ def run(
     )
     from showtell.inference.captioner import Captioner
     from showtell.inference.predict import caption_files
+    from showtell.inference.writers import escape
     from showtell.system.console import note
 
     captioner = Captioner(backend)
@@ -37,7 +38,15 @@ def run(
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
     report = caption_files(captioner, paths, **options)
-    return _print_problems(report.num_captioned, report.problems)
+    problems = report.problems
+    if not problems:
+        return 0
+    note(f"{report.num_captioned} captioned, {len(problems)} not:")
+    for problem in problems[:MAX_PROBLEMS]:
+        note(f"  {escape(problem)}")
+    if len(problems) > MAX_PROBLEMS:
+        note(f"  and {len(problems) - MAX_PROBLEMS} more")
+    return 3
 
 
 def _check_order(checkpoint: Path, paths: Sequence[Path]) -> None:
@@ -52,18 +61,3 @@ def _check_order(checkpoint: Path, paths: Sequence[Path]) -> None:
         found="a file",
         mend=f"The captioner goes first: showtell caption {captioner} {checkpoint}",
     )
-
-
-def _print_problems(num_captioned: int, problems: list[str]) -> int:
-    """Report problems on stderr; return the exit code, 3 if there are any."""
-    from showtell.inference.writers import escape
-    from showtell.system.console import note
-
-    if not problems:
-        return 0
-    note(f"{num_captioned} captioned, {len(problems)} not:")
-    for problem in problems[:MAX_PROBLEMS]:
-        note(f"  {escape(problem)}")
-    if len(problems) > MAX_PROBLEMS:
-        note(f"  and {len(problems) - MAX_PROBLEMS} more")
-    return 3

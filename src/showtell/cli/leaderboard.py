@@ -69,7 +69,11 @@ def command(
     shown |= {"--allow-other-dataset": allow_other_dataset, "--title": title, "-o": out, "--html": html}
     if html is not None:
         shown |= {"--num-images": num_images, "--seed": seed}
-    text = to_markdown(results, title=heading, command=_command(runs, shown))
+    words = ["showtell", "leaderboard", *map(str, runs)]
+    for name, value in shown.items():
+        if value is not None and value is not False:
+            words += [name] if value is True else [name, str(value)]
+    text = to_markdown(results, title=heading, command=shlex.join(words))
     if out is None:
         typer.echo(text, nl=False)
     else:
@@ -80,13 +84,3 @@ def command(
         note(f"page: {html}")
     if results.failures:
         raise typer.Exit(3)
-
-
-def _command(runs: list[Path], options: dict[str, Any]) -> str:
-    words = ["showtell", "leaderboard", *map(str, runs)]
-    for name, value in options.items():
-        if value is True:
-            words.append(name)
-        elif value is not None and value is not False:
-            words += [name, str(value)]
-    return shlex.join(words)

@@ -31,18 +31,9 @@ def command(
     for text in scores.notes:
         note(f"note: {text}")
     if output_format == "json":
-        typer.echo(
-            json.dumps(
-                {
-                    "scores": scores.values,
-                    "num_images": scores.num_images,
-                    "references": list(scores.references),
-                    "empty_candidates": scores.empty_candidates,
-                    "notes": scores.notes,
-                    "signature": scores.signature,
-                },
-                indent=2,
-            )
-        )
+        counts = {"num_images": scores.num_images, "references": list(scores.references)}
+        counts["empty_candidates"] = scores.empty_candidates
+        result = {"scores": scores.values, **counts, "notes": scores.notes, "signature": scores.signature}
+        typer.echo(json.dumps(result, indent=2))
     else:
         typer.echo(scores.table())

@@ -42,19 +42,17 @@ def make_bundle(
 ) -> list[Path]:
     """Write a captioner in float16, with its model card, ready to be kept in a repository; return the files.
 
-    Args:
-        checkpoint: A checkpoint, a run (its ``best/``), or a name on the hub; several: the mean of their weights,
-            with ``weights`` or equal ones.
-        out: A directory that is new or empty, or holds a bundle, which is replaced.
-        encoder: A file outside ``out`` with the frozen encoder's weights, for several captioners: written in
-            compressed form if it does not exist. None: the captioner carries its encoder.
-        encoder_weights: The encoder's weights now; None: where the checkpoint names them.
-        recipe: A shipped recipe; the card names the command that trains such a captioner by it.
-        card: Fields of the model card (`showtell.checkpoints.model_card.CardFields`).
-        generation: Decoding options that replace its own: ``{"beam_size": 5}``.
-        flip_average: Average features over horizontal flips, however it was trained.
-        data: A prepared set: the bundle is evaluated on ``split``, for the card. None: the card has the checkpoint's
-            scores, unless it decodes differently now.
+    Of several captioners (checkpoints, runs or names on the hub) it is the mean, with ``weights`` or equal ones.
+    ``out`` is new or empty, or holds a bundle, which is replaced. ``generation`` replaces decoding options,
+    ``flip_average`` averages features over horizontal flips, however it was trained.
+
+    The encoder's weights are read from ``encoder_weights``, or from where the checkpoint names them, and written to
+    ``encoder``, in compressed form if that does not exist yet: a file outside ``out`` for several captioners. Without
+    it the captioner carries its encoder.
+
+    The model card has the fields of ``card`` (`CardFields`) and the command that trains such a captioner by the
+    shipped ``recipe``. Its scores are those on a split of ``data``, or else the checkpoint's, unless it decodes
+    differently now.
 
     Raises:
         ConfigError: no such recipe, a checkpoint that does not know its own, an unknown field of the card or
@@ -129,9 +127,6 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
     """Return the command that trains a captioner like this one by a shipped recipe, on the hub's encoder weights.
 
     Each key in which the checkpoint's recipe differs is set. A mean of several has no recipe to compare with.
-
-    Raises:
-        ConfigError: no such recipe, or the checkpoint does not know its own.
     """
     if "recipe" not in config or "data" not in config:
         raise ConfigError(

@@ -53,10 +53,7 @@ class SearchDimension:
 def build_space(searches: Sequence[str], build: Build) -> list[SearchDimension]:
     """Parse ``--search`` options; without any: the learning rate from a tenth to ten times the recipe's.
 
-    Each bound and each choice is checked by building the recipe with it.
-
-    Raises:
-        ConfigError: another form, an unknown key, a bound or choice that the recipe refuses, a key twice.
+    Each bound and each choice is checked by building the recipe with it, which may raise a ConfigError.
     """
     if not searches:
         lr = build([]).optimizer.lr
@@ -75,11 +72,7 @@ def build_space(searches: Sequence[str], build: Build) -> list[SearchDimension]:
 
 
 def expand_grid(space: Sequence[SearchDimension], build: Build) -> list[dict[str, str]]:
-    """Return all combinations of listed values, the last key changing fastest, each checked.
-
-    Raises:
-        ConfigError: a range among them, or a combination that the recipe refuses.
-    """
+    """Return all combinations of listed values, the last key changing fastest, each checked."""
     for dimension in space:
         if not dimension.choices:
             raise ConfigError(

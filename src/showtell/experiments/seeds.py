@@ -98,7 +98,8 @@ def train_seeds(
         training = recipe.training.model_copy(update={"seed": seed})
         seeded = recipe.model_copy(update={"training": training})
         run = out / f"seed-{seed}"
-        if not restart and _is_finished(run):
+        is_scored = (run / "best" / "predictions.jsonl").exists()
+        if not restart and is_scored and read_progress(run).get("finished"):
             _check_same(run, seeded, data, **options)
             note(f"{run}: already finished")
         else:
@@ -128,11 +129,10 @@ def _open(out: Path, recipe: Recipe) -> None:
     write_manifest(out, KIND, FORMAT, {"recipe": recipe.model_dump(mode="json")})
 
 
-def _is_finished(run: Path) -> bool:
+def read_progress(run: Path) -> dict[str, Any]:
+    """Return the progress of a run's training, empty without ``last/``."""
     state = run / "last" / STATE
-    if not (state.exists() and (run / "best" / "predictions.jsonl").exists()):
-        return False
-    return bool(json.loads(read_text(state))["progress"]["finished"])
+    return dict(json.loads(read_text(state))["progress"]) if state.is_file() else {}
 
 
 def _check_same(
@@ -154,7 +154,7 @@ def _check_same(
 
 
 def _read_run(run: Path, seed: int) -> SeedRun:
-    progress = json.loads(read_text(run / "last" / STATE))["progress"]
+    progress = read_progress(run)
     scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
     return SeedRun(
         seed=seed,

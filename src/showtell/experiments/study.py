@@ -7,12 +7,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import (
-    BaseDistribution,
-    CategoricalDistribution,
-    FloatDistribution,
-    IntDistribution,
-)
+from optuna import distributions
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 
@@ -161,10 +156,10 @@ class TuningStudy:
                     shutil.rmtree(self._out / trial.user_attrs["run"] / name, ignore_errors=True)
 
 
-def to_distribution(dimension: SearchDimension) -> BaseDistribution:
+def to_distribution(dimension: SearchDimension) -> distributions.BaseDistribution:
     """Return a dimension as Optuna's distribution; choices stay text."""
     if dimension.choices:
-        return CategoricalDistribution(dimension.choices)
+        return distributions.CategoricalDistribution(dimension.choices)
     if dimension.is_whole:
-        return IntDistribution(int(dimension.low), int(dimension.high), log=dimension.is_log)
-    return FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)
+        return distributions.IntDistribution(int(dimension.low), int(dimension.high), log=dimension.is_log)
+    return distributions.FloatDistribution(dimension.low, dimension.high, log=dimension.is_log)

@@ -94,13 +94,7 @@ class Chart:
         return not any(self._points)
 
     def svg(self, *, standalone: bool = False) -> Markup:
-        """Return the chart as an SVG element; each point has its value as a tooltip.
-
-        A ``standalone`` one, for a file, has title, unit, legend and namespace.
-
-        Raises:
-            DataError: the chart is empty.
-        """
+        """Return the chart as an SVG element; ``standalone``, for a file, with title, unit, legend and namespace."""
         if self.is_empty:
             raise DataError("nothing to draw", found=f"no values for {self.title}")
         scale = _Scale(self)

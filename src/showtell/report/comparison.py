@@ -77,11 +77,7 @@ def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
 
 
 def read_tuning(directory: Path) -> dict[str, Any]:
-    """Return the table that ``showtell tune`` wrote.
-
-    Raises:
-        DataError: there is none, or it is broken.
-    """
+    """Return the table that ``showtell tune`` wrote."""
     return _read(directory / "tuning.json", "showtell tuning table")
 
 

@@ -154,11 +154,7 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
 
 
 def run_directory(path: Path) -> Path:
-    """Return the run that a path names: itself, or the run of its ``best/`` or ``last/``.
-
-    Raises:
-        DataError: it is no run.
-    """
+    """Return the run that a path names: itself, or the run of its ``best/`` or ``last/``."""
     whole = path.resolve()
     if (path / "recipe.yaml").is_file():
         return path

@@ -22,11 +22,7 @@ KIND, FORMAT = "showtell evaluation", 2
 
 
 class EvaluationCache:
-    """A folder of captions and of METEOR scores, created with the first file; itself a `MeteorScorer`.
-
-    Raises:
-        DataError: the folder cannot be written.
-    """
+    """A folder of captions and of METEOR scores, created with the first file; itself a `MeteorScorer`."""
 
     def __init__(self, folder: Path, meteor: MeteorScorer | None) -> None:
         self._folder, self._meteor = folder, meteor
@@ -34,11 +30,7 @@ class EvaluationCache:
     def captions(
         self, model: Model, prepared: PreparedSet, split: str, decode: Callable[[], Sequence[str]]
     ) -> dict[str, str]:
-        """Return a captioner's captions of a whole split by image key; ``decode`` makes those that are not known.
-
-        Raises:
-            DataError: the captioner was replaced by another one meanwhile.
-        """
+        """Return a captioner's captions of a whole split by image key; ``decode`` makes those that are not known."""
         rows = prepared.split_rows(split).tolist()
         inputs = {
             "captioner": model.identity,

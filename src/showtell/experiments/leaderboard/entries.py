@@ -18,9 +18,9 @@ from showtell.config.generation import DecodingOptions, build_options
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.experiments.seeds import KIND as SEEDS
-from showtell.system.atomic import MANIFEST, read_json_lines, read_text
+from showtell.experiments.seeds import read_progress
+from showtell.system.atomic import MANIFEST, read_json_lines, read_text, with_file_name
 from showtell.system.console import note
-from showtell.training.trainer_state import STATE
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,7 @@ class LeaderboardEntry:
 
 
 def open_entry(path: Path, prepared: PreparedSet, *, allow_other_dataset: bool) -> LeaderboardEntry:
-    """Return the captioners of a checkpoint, a run, a directory of ``showtell train --seeds``, or a name on the hub.
-
-    Raises:
-        CheckpointError: there is no captioner, or it is broken.
-        DataError: it was trained on another set, which is not allowed, or no seed has a captioner yet.
-    """
+    """Return the captioners of a checkpoint, a run, a directory of `train --seeds`, or a name on the hub."""
     checkpoint = find_checkpoint(path)
     seeds = _find_seeds(checkpoint)
     if seeds == []:
@@ -97,22 +92,17 @@ def distinct_names(entries: list[LeaderboardEntry]) -> dict[Path, str]:
 
 
 def open_model(place: Path) -> Model:
-    """Return the captioner of a run or a checkpoint.
-
-    Raises:
-        CheckpointError: there is no captioner, or it is broken.
-    """
+    """Return the captioner of a run or a checkpoint."""
     checkpoint, config = read_config(place)
     rows = read_json_lines(place / "metrics.jsonl", may_be_cut=True)
     seconds = [row["elapsed_s"] for row in rows if row["event"] == "epoch"]
-    state = place / "last" / STATE
-    finished = not state.is_file() or bool(json.loads(read_text(state))["progress"]["finished"])
+    finished = read_progress(place).get("finished", True)
     return Model(checkpoint, config, seconds[-1] if seconds else None, finished)
 
 
 def _name(path: Path) -> str:
     """Return the last part of a path, with the run's before ``best`` or ``last``."""
-    whole = path if path.name not in {"", ".."} else path.resolve()
+    whole = with_file_name(path)
     return f"{whole.parent.name}/{whole.name}" if whole.name in {"best", "last"} else whole.name
 
 
