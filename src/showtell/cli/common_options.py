@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -70,6 +70,10 @@ Features = Annotated[
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Threads = Annotated[
     int, typer.Option(help="CPU threads; 0: OMP_NUM_THREADS, or else one per available core.")
+]
+OutputFormat = Annotated[
+    Literal["table", "json"],
+    typer.Option("--format", help="A table (scores times 100), or JSON (on coco-caption's scale)."),
 ]
 WithMeteor = Annotated[
     bool,

@@ -8,7 +8,6 @@ from typing import Annotated
 import typer
 
 from showtell.cli import common_options as common
-from showtell.errors import ConfigError
 
 
 def command(
@@ -30,13 +29,11 @@ def command(
     predictions: Annotated[
         Path | None, typer.Option(help="Write captions, references and scores to this file, as JSON lines.")
     ] = None,
-    output: Annotated[str, typer.Option("--format", help="table or json.")] = "table",
+    output_format: common.OutputFormat = "table",
     device: common.Device = "auto",
     threads: common.Threads = 0,
 ) -> None:
     """Score a captioner on a split: BLEU, ROUGE-L and CIDEr-D with their signature, and caption statistics."""
-    if output not in {"table", "json"}:
-        raise ConfigError(f"unknown --format {output}", expected="table or json")
     with common.open_meteor(meteor) as program:
         if program is not None:
             program.start()
@@ -66,7 +63,7 @@ def command(
         )
     scores = evaluation.scores
     stats = measure(evaluation.texts, read_training_captions(PreparedSet.load(data)))
-    if output == "json":
+    if output_format == "json":
         details = {"quality": asdict(stats), "signature": scores.signature, "seconds": evaluation.seconds}
         typer.echo(json.dumps({**scores.values, **details}))
     else:

@@ -17,24 +17,23 @@ def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
     """Print errors as one line on stderr and exit with their code; ``debug`` raises them with their traceback."""
     try:
         yield
-    except ShowtellError as error:
-        if debug:
-            raise
-        _fail(error, 2 if isinstance(error, ConfigError) else 1)
-    except ModuleNotFoundError as error:
-        if error.name != "torch" or debug:
-            raise
-        _fail(MissingExtraError("torch", extra="train"), 1)
     except BrokenPipeError:
         # The reader of our output is gone; Python would report it once more when it flushes.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OSError as error:
-        if debug:
-            raise
-        _fail(error, 1)
     except KeyboardInterrupt:
         _exit_interrupted()
+    except (ShowtellError, ModuleNotFoundError, OSError) as error:
+        if debug or (isinstance(error, ModuleNotFoundError) and error.name != "torch"):
+            raise
+        from rich.markup import escape
+
+        from showtell.system.console import stderr
+
+        if isinstance(error, ModuleNotFoundError):
+            error = MissingExtraError("torch", extra="train")
+        stderr.print(f"[bold red]error:[/] {escape(str(shown))}", soft_wrap=True)
+        sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 
 def noting_interrupts(verb: str, command: Callable[..., None]) -> Callable[..., None]:
@@ -55,12 +54,3 @@ def _exit_interrupted(advice: str = "") -> NoReturn:
 
     note(f"interrupted{advice}")
     sys.exit(130)
-
-
-def _fail(error: Exception, code: int) -> NoReturn:
-    from rich.markup import escape
-
-    from showtell.system.console import stderr
-
-    stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
-    sys.exit(code)

@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
+
+from showtell.cli import common_options as common
 
 
 def command(
@@ -12,10 +14,7 @@ def command(
     candidates: Annotated[
         Path, typer.Option(help="Captions to score, one per image: COCO results JSON, or JSON lines.")
     ],
-    output_format: Annotated[
-        Literal["table", "json"],
-        typer.Option("--format", help="A table (scores times 100), or JSON (on coco-caption's scale)."),
-    ] = "table",
+    output_format: common.OutputFormat = "table",
     subset: Annotated[
         bool,
         typer.Option(

@@ -71,13 +71,7 @@ class SeedsResult:
 
 
 def train_seeds(
-    recipe: Recipe,
-    seeds: int,
-    *,
-    data: Path,
-    out: Path,
-    restart: bool = False,
-    **options: Any,
+    recipe: Recipe, seeds: int, *, data: Path, out: Path, restart: bool = False, **options: Any
 ) -> SeedsResult:
     """Train a recipe from ``training.seed`` and the seeds after it, in ``out/seed-N``; write ``summary.json``.
 
@@ -100,7 +94,7 @@ def train_seeds(
         run = out / f"seed-{seed}"
         is_scored = (run / "best" / "predictions.jsonl").exists()
         if not restart and is_scored and read_progress(run).get("finished"):
-            _check_same(run, seeded, data, **options)
+            _check_same(run, seeded, data, options)
             note(f"{run}: already finished")
         else:
             train(seeded, data=data, out=run, restart=restart, **options)
@@ -135,21 +129,11 @@ def read_progress(run: Path) -> dict[str, Any]:
     return dict(json.loads(read_text(state))["progress"]) if state.is_file() else {}
 
 
-def _check_same(
-    run: Path,
-    recipe: Recipe,
-    data: Path,
-    *,
-    encoder_weights: Path | None = None,
-    device: str = "auto",
-    **_others: Any,
-) -> None:
+def _check_same(run: Path, recipe: Recipe, data: Path, options: Mapping[str, Any]) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
-    recipe = with_encoder_weights(recipe, run, encoder_weights)
-    training = recipe.training
-    encoder = build_recipe_encoder(
-        recipe, resolve_device_config(device, training.precision, training.threads)
-    )
+    recipe, training = with_encoder_weights(recipe, run, options.get("encoder_weights")), recipe.training
+    device = resolve_device_config(options.get("device", "auto"), training.precision, training.threads)
+    encoder = build_recipe_encoder(recipe, device)
     check_run(run, recipe, provenance(recipe, PreparedSet.load(data), encoder), restart=False)
 
 
