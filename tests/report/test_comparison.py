@@ -161,7 +161,7 @@ def test_a_tuning_without_a_finished_trial_has_a_report(tmp_path: Path) -> None:
 def test_values_never_become_markup_and_nothing_is_fetched(tmp_path: Path) -> None:
     evil = "</td><script>alert(1)</script>"
     write_tuning(tmp_path, [trial(0, evil, 3.0), trial(1, "0.1", 3.0, error=evil)], "trial-0")
-    html = write_tuning_report(tmp_path, title=evil).read_text(encoding="utf-8")
+    html = write_tuning_report(tmp_path).read_text(encoding="utf-8")
     assert "<script" not in html
     assert not re.search(r"https?://|@import|url\(| src=", html)
     assert "default-src 'none'" in html

@@ -32,7 +32,7 @@ def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
 
         if isinstance(error, ModuleNotFoundError):
             error = MissingExtraError("torch", extra="train")
-        stderr.print(f"[bold red]error:[/] {escape(str(shown))}", soft_wrap=True)
+        stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 
 

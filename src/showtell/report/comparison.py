@@ -19,7 +19,7 @@ FORMAT = 1
 TABLE_SCORES = ("BLEU-4", "CIDEr-D")
 
 
-def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
+def write_seeds_report(directory: Path) -> Path:
     """Write ``report.html`` of the runs of ``showtell train --seeds``: mean, deviation and curves.
 
     Raises:
@@ -38,7 +38,6 @@ def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
     }
     return _write(
         directory,
-        title,
         headline=f"{_count(seeds, 'seed')} of the same recipe; std is the sample standard deviation.",
         table_title="Scores",
         table_unit=f"× 100, {summary['split']}; best epoch of each run",
@@ -51,7 +50,7 @@ def write_seeds_report(directory: Path, *, title: str | None = None) -> Path:
     )
 
 
-def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
+def write_tuning_report(directory: Path) -> Path:
     """Write ``report.html`` of ``showtell tune``: the trials' values, losses, scores and curves.
 
     Raises:
@@ -63,7 +62,6 @@ def write_tuning_report(directory: Path, *, title: str | None = None) -> Path:
     counts = [f"{states.count(state)} {state}" for state in ("done", "pruned", "failed") if state in states]
     return _write(
         directory,
-        title,
         headline=f"{_count(trials, 'trial')}: {', '.join(counts)}.",
         table_title="Trials",
         table_unit=f"scores × 100, at the best epoch by {table['metric']}",
@@ -187,10 +185,9 @@ def _read(path: Path, kind: str) -> dict[str, Any]:
     return content
 
 
-def _write(directory: Path, title: str | None, *, recipe_of: str | None, **values: Any) -> Path:
+def _write(directory: Path, *, recipe_of: str | None, **values: Any) -> Path:
     path = directory / "report.html"
     values = {"signature": "", "best": None, "tuning": None, **values}
     recipe = "" if recipe_of is None else read_text(directory / recipe_of / "recipe.yaml")
-    html = render("comparison.html", title=title or directory.resolve().name, recipe=recipe, **values)
-    write_text(path, html)
+    write_text(path, render("comparison.html", title=directory.resolve().name, recipe=recipe, **values))
     return path
