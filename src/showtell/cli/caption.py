@@ -76,7 +76,6 @@ def command(
         length_penalty=length_penalty,
         no_repeat_ngram_size=no_repeat_ngram_size,
     )
-
     code = run(
         checkpoint,
         paths,

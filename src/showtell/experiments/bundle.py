@@ -84,7 +84,12 @@ def make_bundle(
     )
     write(loaded, card=fields)
     if data is not None:
-        write(_with_scores(out, data, split))
+        # Evaluated as it was written, with the encoder where the bundle names it.
+        scores = evaluate_checkpoint(out, data=data, split=split).scores
+        described = {"values": scores.values, "signature": scores.signature}
+        described |= {"split": split, "data": data.resolve().name}
+        loaded = load_checkpoint(out)
+        write(replace(loaded, config={**loaded.config, "scores": described}))
     written = [out / name for name in FILES if (out / name).exists()]
     return written if encoder is None else [*written, encoder]
 
@@ -112,15 +117,6 @@ def _with_flip_average(loaded: Checkpoint) -> Checkpoint:
     described["identity"] = {**described["identity"], **encoder.spec.identity_fields}
     config = {name: value for name, value in loaded.config.items() if name != "scores"}
     return replace(loaded, config={**config, "encoder": described})
-
-
-def _with_scores(directory: Path, data: Path, split: str) -> Checkpoint:
-    """Return a bundle with its scores, its encoder loaded from where the bundle names it."""
-    scores = evaluate_checkpoint(directory, data=data, split=split).scores
-    loaded = load_checkpoint(directory)
-    described = {"values": scores.values, "signature": scores.signature, "split": split}
-    described["data"] = data.resolve().name
-    return replace(loaded, config={**loaded.config, "scores": described})
 
 
 def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:

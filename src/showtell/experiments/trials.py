@@ -74,13 +74,9 @@ def write_tables(result: TuningResult) -> None:
     }
     write_json(result.directory / TABLE, content)
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
     names = sorted({name for trial in result.trials for name in trial.scores})
-    writer.writerow(["run", *result.keys, "state", "epochs", "best_epoch", "loss", *names, "error"])
-    for trial in result.trials:
-        writer.writerow(
-            [trial.run, *trial.values.values(), trial.state, trial.epochs, trial.best_epoch, trial.loss]
-            + [trial.scores.get(name, "") for name in names]
-            + [trial.error]
-        )
+    columns = ["run", *result.keys, "state", "epochs", "best_epoch", "loss", *names, "error"]
+    writer = csv.DictWriter(text, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({**asdict(trial), **trial.values, **trial.scores} for trial in result.trials)
     write_text(result.directory / CSV, text.getvalue())

@@ -1,6 +1,5 @@
 """Several runs on one page, their curves in the same charts: the seeds of a recipe, or the trials of a tuning."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from markupsafe import Markup
 
 from showtell.errors import DataError
 from showtell.report.charts import OTHER, PALETTE, VALIDATION, Axis, Chart, Series
-from showtell.report.run import points, score_chart
+from showtell.report.run import points, read_json, score_chart
 from showtell.report.templates import NOTHING, percent, render
 from showtell.system.atomic import read_json_lines, read_text, write_text
 
@@ -66,7 +65,10 @@ def write_tuning_report(directory: Path) -> Path:
         table_title="Trials",
         table_unit=f"scores × 100, at the best epoch by {table['metric']}",
         head=[*keys, "state", "epochs", f"{table['split']} loss", *TABLE_SCORES, "trial"],
-        rows=[[*trial_cells(trial, TABLE_SCORES), _trial_link(directory, trial)] for trial in trials],
+        rows=[
+            [*trial_cells(trial, TABLE_SCORES), _link(directory, trial["run"], trial["run"], trial["error"])]
+            for trial in trials
+        ],
         best=None if best is None else [trial["run"] for trial in trials].index(best),
         tuning=table,
         charts=[*_by_value(trials, keys), *_by_epoch(directory, _trial_curves(trials, keys, best))],
@@ -88,13 +90,6 @@ def trial_cells(trial: Mapping[str, Any], metrics: Sequence[str], *, missing: st
         missing if trial["loss"] is None else f"{trial['loss']:.3f}",
         *(percent(trial["scores"].get(name), missing) for name in metrics),
     ]
-
-
-def _trial_link(directory: Path, trial: Mapping[str, Any]) -> Markup:
-    link = _link(directory, trial["run"], trial["run"])
-    if trial["error"]:
-        link += Markup('<br><span class="state">{}</span>').format(trial["error"])
-    return link
 
 
 def _trial_curves(
@@ -164,17 +159,15 @@ def _count(items: Sequence[object], noun: str) -> str:
     return f"{len(items)} {noun}{'s' * (len(items) != 1)}"
 
 
-def _link(directory: Path, run: str, text: str) -> Markup:
-    if not (directory / run / "report.html").exists():
-        return Markup.escape(text)
-    return Markup('<a href="{}/report.html">{}</a>').format(quote(run), text)
+def _link(directory: Path, run: str, text: str, error: str = "") -> Markup:
+    link = Markup.escape(text)
+    if (directory / run / "report.html").exists():
+        link = Markup('<a href="{}/report.html">{}</a>').format(quote(run), text)
+    return link + Markup('<br><span class="state">{}</span>').format(error) if error else link
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
-    try:
-        content = dict(json.loads(read_text(path)))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"cannot read {path}", found=str(error), mend="Run the same command again") from error
+    content = read_json(path, mend="Run the same command again")
     found = (content.get("kind"), content.get("format"))
     if found != (kind, FORMAT):
         raise DataError(

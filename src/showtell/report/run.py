@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from showtell.errors import DataError
 from showtell.metrics import evaluate
 from showtell.report.charts import PALETTE, STEPS, TRAIN, VALIDATION, Chart, Point, Series
-from showtell.system.atomic import read_json_lines
+from showtell.system.atomic import read_json_lines, read_text
 
 STEP_QUANTITIES = (
     ("reward", "Reward", "mean of sampled captions"),
@@ -134,7 +134,8 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
             mend="Write it again with showtell evaluate --predictions",
         ) from error
     if predictions is None:
-        found = _read_json(run / "best" / "config.json").get("scores") or {}
+        config = run / "best" / "config.json"
+        found = (read_json(config) if config.exists() else {}).get("scores") or {}
         scores = {name: float(value) for name, value in found.get("values", {}).items()}
         signature = str(found.get("signature", ""))
     else:
@@ -144,7 +145,7 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
         )
         scores, signature = evaluated.values, evaluated.signature
     return RunData(
-        recipe=(run / "recipe.yaml").read_text(encoding="utf-8"),
+        recipe=read_text(run / "recipe.yaml"),
         rows=read_json_lines(run / "metrics.jsonl", may_be_cut=True),
         scores=scores,
         signature=signature,
@@ -180,10 +181,9 @@ def select_examples(predictions: Sequence[Prediction], *, most: int, metric: str
     return [predictions[index] for index in sorted(chosen)]
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    if not path.exists():
-        return {}
+def read_json(path: Path, *, mend: str = "") -> dict[str, Any]:
+    """Return the object of a JSON file, or raise a DataError with this advice."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise DataError(f"cannot read {path}", found=str(error)) from error
+        return dict(json.loads(read_text(path)))
+    except (ValueError, TypeError) as error:
+        raise DataError(f"cannot read {path}", found=str(error), mend=mend) from error

@@ -5,6 +5,7 @@ Nothing is decoded here: captioners that cannot be evaluated are refused before 
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,7 @@ from showtell.checkpoints.hub import DECODER, find_checkpoint
 from showtell.config.generation import DecodingOptions, build_options
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
-from showtell.experiments.seeds import KIND as SEEDS
-from showtell.experiments.seeds import read_progress
+from showtell.experiments.seeds import KIND, read_progress
 from showtell.system.atomic import MANIFEST, read_json_lines, read_text, with_file_name
 from showtell.system.console import note
 
@@ -67,7 +67,7 @@ class LeaderboardEntry:
 
 
 def open_entry(path: Path, prepared: PreparedSet, *, allow_other_dataset: bool) -> LeaderboardEntry:
-    """Return the captioners of a checkpoint, a run, a directory of `train --seeds`, or a name on the hub."""
+    """Return the captioners of a checkpoint, a run, a directory of seeds, or a name on the hub."""
     checkpoint = find_checkpoint(path)
     seeds = _find_seeds(checkpoint)
     if seeds == []:
@@ -85,10 +85,8 @@ def open_entry(path: Path, prepared: PreparedSet, *, allow_other_dataset: bool) 
 
 def distinct_names(entries: list[LeaderboardEntry]) -> dict[Path, str]:
     """Return each entry's name in the table, or its whole path where two have the same name."""
-    names = [entry.name for entry in entries]
-    return {
-        entry.path: entry.name if names.count(entry.name) == 1 else entry.path.as_posix() for entry in entries
-    }
+    uses = Counter(entry.name for entry in entries)
+    return {entry.path: entry.name if uses[entry.name] == 1 else entry.path.as_posix() for entry in entries}
 
 
 def open_model(place: Path) -> Model:
@@ -109,7 +107,7 @@ def _name(path: Path) -> str:
 def _find_seeds(directory: Path) -> list[Path] | None:
     """Return the runs of a directory of seeds, by seed; None for anything else."""
     manifest = directory / MANIFEST
-    if not manifest.is_file() or json.loads(read_text(manifest)).get("kind") != SEEDS:
+    if not manifest.is_file() or json.loads(read_text(manifest)).get("kind") != KIND:
         return None
     runs = sorted(directory.glob("seed-*"), key=lambda run: (len(run.name), run.name))
     for run in runs:

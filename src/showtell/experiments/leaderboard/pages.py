@@ -48,9 +48,6 @@ def write_page(results: Leaderboard, out: Path, *, title: str, num_images: int =
     """Write the page; thumbnails of 240 pixels are embedded (about 20 kB each), nothing is fetched.
 
     The choice of images depends on the split and the seed, not on the captioners.
-
-    Raises:
-        DataError: the page cannot be written.
     """
     prepared, split = results.prepared, results.split
     rows = prepared.split_rows(split, subset=num_images, seed=seed).tolist()
