@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,7 +21,7 @@ def command(
     out: Annotated[
         Path, typer.Option("--out", "-o", help="A new or empty directory, or an export, which is replaced.")
     ],
-    form: Annotated[Literal["onnx"], typer.Option("--format", help="The form of the export.")] = "onnx",
+    form: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     int8: Annotated[
         bool, typer.Option("--int8", help="Quantize the encoder to 8 bits; needs --calibrate.")
     ] = False,
@@ -40,6 +40,8 @@ def command(
     encoder_weights: common.EncoderWeights = None,
 ) -> None:
     """Export a captioner to run without torch, and compare its captions with torch."""
+    if form != "onnx":
+        raise ConfigError(f"--format {form} cannot be used", expected="onnx")
     if int8 != bool(calibrate):
         raise ConfigError(
             "--int8 and --calibrate go together",
