@@ -12,7 +12,17 @@ import numpy as np
 from showtell.metrics.bleu import NAMES, bleu_counts, bleu_scores
 from showtell.metrics.caption_table import Array, DiskArray
 from showtell.metrics.cider import CiderD
-from showtell.metrics.ngrams import ORDERS, WORD_BITS, Captions, Floats, Integers, NgramIndex, NgramTable
+from showtell.metrics.ngrams import (
+    ORDERS,
+    WORD_BITS,
+    Captions,
+    Floats,
+    Integers,
+    NgramIndex,
+    NgramTable,
+    group_starts,
+    run_lengths,
+)
 from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.metrics.rouge import rouge_l
 
@@ -138,8 +148,14 @@ class _DiskDocumentFrequency:
         ]
         for part in range(len(splits) + 1):
             slices = [slice(*cut[part : part + 2].tolist()) for cut in cuts]
-            numbers = np.unique(np.concatenate([keys[rows] for rows in slices]), return_inverse=True)[1]
-            sums = np.bincount(numbers, np.concatenate([counts[rows] for rows in slices]))[numbers]
+            found, held = (np.concatenate([column[rows] for rows in slices]) for column in (keys, counts))
+            # Not np.unique: a stable sort merges the blocks' sorted runs in two thirds of its time.
+            order = np.argsort(found, kind="stable")
+            start = group_starts(found[order])
+            if not len(start):
+                continue
+            sums = np.empty_like(held)
+            sums[order] = np.repeat(np.add.reduceat(held[order], start), run_lengths(start, len(held)))
             ends = np.cumsum([rows.stop - rows.start for rows in slices])
             for rows, sums_of_block in zip(slices, np.split(sums, ends[:-1]), strict=True):
                 counts[rows] = sums_of_block
