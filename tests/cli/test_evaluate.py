@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,21 @@ def test_caption_statistics_are_printed_with_the_scores(
     assert scores.splitlines()[-1] == values["signature"]
     assert figures.splitlines()[1].split()[-1] == "100.0"
     assert f"{quality['words']:.1f}" in figures
+
+
+def test_an_export_is_evaluated_without_torch(exported: Any, toy_set: PreparedSet) -> None:
+    script = (
+        "import sys; sys.argv = ['showtell', 'evaluate', *sys.argv[1:]]\n"
+        "from showtell.cli.main import main\n"
+        "try: main()\n"
+        "finally: assert 'torch' not in sys.modules"
+    )
+    arguments = [str(exported.directory), "--data", str(toy_set.directory)]
+    run = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "CIDEr-D" in run.stdout
 
 
 def test_captioners_form_an_ensemble(tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet) -> None:

@@ -7,8 +7,8 @@ from dataclasses import asdict
 import pytest
 
 from showtell.data.prepared import PreparedSet
+from showtell.export.evaluate import read_training_captions
 from showtell.metrics.caption_stats import TITLES, TrainingCaptions, ends_badly, measure, repeats
-from showtell.training.evaluate import read_training_captions
 
 
 @pytest.mark.parametrize(

@@ -247,6 +247,13 @@ def test_epochs_on_rewards_show_their_reward_and_no_loss(run: Path) -> None:
     rows = [
         {"event": "step", "step": 100, "epoch": 3, "loss": -0.25, "reward": 0.625, "grad_norm": None},
         {"event": "epoch", "step": 120, "epoch": 3, "loss": -0.25, "elapsed_s": 30.0},
+        {
+            "event": "epoch",
+            "step": 125,
+            "epoch": 4,
+            "loss": -0.35,
+            "elapsed_s": 31.0,
+        },  # too short to log a step
     ]
     with (run / "metrics.jsonl").open("a", encoding="utf-8") as file:
         file.write("".join(json.dumps(row) + "\n" for row in rows))
@@ -254,6 +261,7 @@ def test_epochs_on_rewards_show_their_reward_and_no_loss(run: Path) -> None:
     assert "<title>Reward, step 100: 0.625</title>" in html
     assert "<title>training, epoch 2: 2.75</title>" in html
     assert "training, epoch 3" not in html
+    assert "training, epoch 4" not in html
 
 
 def test_a_row_that_a_crash_cut_short_is_left_out(run: Path) -> None:

@@ -64,10 +64,10 @@ with distributed_context(torch.device("cpu")) as all_:
     assert mine == [[0, 2, 4, 6], [1, 3, 5]][all_.rank]
     assert all_.gather_in_order(mine) == list(range(7))
     assert all_.gather(all_.rank) == [0, 1]
-    assert all_.broadcast_from_rank0(lambda: all_.rank) == 0
+    assert all_.run_on_rank0(lambda: all_.rank) == 0
     assert is_main_process() == all_.is_main_process == (all_.rank == 0)
     try:
-        all_.broadcast_from_rank0(fail)
+        all_.run_on_rank0(fail)
     except DataError:
         assert all_.is_main_process
     except ProcessError as error:

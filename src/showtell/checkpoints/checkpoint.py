@@ -113,7 +113,8 @@ def save_portable(
     Args:
         loaded: The captioner, with its encoder.
         directory: A new or empty directory, or a checkpoint, which is replaced.
-        include_encoder: Write a frozen encoder too; a fine-tuned one is always written.
+        include_encoder: Write a frozen encoder too; without it, loading needs the same weights.
+            A fine-tuned one is always written.
         shared_encoder: Write a frozen encoder, compressed, to this file and not to the directory. An existing file
             must hold the same weights and is not changed.
         half: Store the decoder in float16.
@@ -250,7 +251,7 @@ def load_checkpoint(
         encoder_weights: A local file with the encoder weights it was trained with; None: those in the checkpoint or
             shared with it, else the file the run was trained with, else the hub's.
         with_encoder: False omits the encoder, for use with cached features.
-        device: Of both networks.
+        device: The device of both networks.
         encoder_dtype: Of a frozen encoder; None: the fastest that the device supports.
 
     Raises:

@@ -55,7 +55,10 @@ def command(
     ] = None,
     encoder_weights: common.EncoderWeights = None,
 ) -> None:
-    """Bundle a captioner, or the mean of several, for a repository: float16 weights and a model card."""
+    """Bundle a captioner, or the mean of several, for a repository: float16 weights and a model card.
+
+    Decoding options become its defaults; those not given stay as they are.
+    """
     from showtell.experiments.bundle import make_bundle
 
     generation = common.given(

@@ -38,10 +38,9 @@ def command(
         if program is not None:
             program.start()
         from showtell.data.prepared import PreparedSet
-        from showtell.export.evaluate import evaluate
+        from showtell.export.evaluate import evaluate, read_training_captions
         from showtell.metrics.caption_stats import measure
         from showtell.system.console import text_table
-        from showtell.training.evaluate import read_training_captions
 
         evaluation = evaluate(
             checkpoint,

@@ -64,7 +64,7 @@ def command(
             device=device,
             threads=threads,
         )
-    # The options that the table depends on; the others change how fast it is made.
+    # What is written and from what; not where weights and caches are, nor how it is computed.
     shown: dict[str, Any] = {"--data": data, "--split": split, "--meteor": meteor, "--baseline": baseline}
     shown |= {"--allow-other-dataset": allow_other_dataset, "--title": title, "-o": out, "--html": html}
     if html is not None:

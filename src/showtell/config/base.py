@@ -8,9 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from showtell.errors import ConfigError, did_you_mean
 
-Rate = Annotated[float, Field(ge=0.0, lt=1.0)]
-Fraction = Annotated[float, Field(gt=0.0, le=1.0)]
-Weight = Annotated[float, Field(ge=0.0, le=1.0)]
+Rate = Annotated[float, Field(ge=0.0, lt=1.0)]  # 0 included, 1 excluded
+Fraction = Annotated[float, Field(gt=0.0, le=1.0)]  # 0 excluded, 1 included
+Weight = Annotated[float, Field(ge=0.0, le=1.0)]  # both included
 Count = Annotated[int, Field(ge=0)]
 
 

@@ -45,13 +45,13 @@ class _MultiHeadSpec(StrictModel):
     """A decoder that splits a width into heads."""
 
     reads_regions: ClassVar[bool] = True
-    split_width: ClassVar[str] = "region_dim"
+    split_field: ClassVar[str] = "region_dim"  # the name of the width that the heads share
 
     @model_validator(mode="after")
     def _width_divides_by_heads(self) -> Self:
-        width, heads = (getattr(self, name) for name in (self.split_width, "heads"))
+        width, heads = (getattr(self, name) for name in (self.split_field, "heads"))
         if width % heads:
-            raise ValueError(f"{self.split_width} {width} is not a multiple of heads, {heads}")
+            raise ValueError(f"{self.split_field} {width} is not a multiple of heads, {heads}")
         return self
 
 
@@ -118,7 +118,7 @@ class AttentionOnAttentionSpec(_MultiHeadSpec):
 class TransformerSpec(_MultiHeadSpec):
     """A small Transformer: self-attention over tokens, cross-attention to regions (Vaswani et al. 2017)."""
 
-    split_width: ClassVar[str] = "hidden"
+    split_field: ClassVar[str] = "hidden"
 
     name: Literal["transformer"] = Field("transformer", description="the decoder's architecture")
     hidden: Width = Field(512, description="width H of embeddings and layers, a multiple of heads")

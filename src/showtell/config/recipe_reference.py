@@ -74,7 +74,8 @@ def to_markdown() -> str:
         for key in keys:
             default = f"`{key.default}`" if key.default else "required"
             cells = [f"`{key.name}`", key.description, key.type, default, key.bounds]
-            lines.append("| " + " | ".join(cells).replace("<", "\\<") + " |")
+            escaped = [cell.replace("|", "\\|").replace("<", "\\<") for cell in cells]
+            lines.append("| " + " | ".join(escaped) + " |")
     return "\n".join(lines) + "\n"
 
 
@@ -115,12 +116,12 @@ def _type(annotation: Any) -> str:
 
 
 def _default(field: FieldInfo) -> str:
-    value = field.default
+    value = field.get_default(call_default_factory=True)
     if value is PydanticUndefined:
         return ""
     if value is None:
         return "none"
-    return value if isinstance(value, str) else json.dumps(value)
+    return value if isinstance(value, str) else json.dumps(value, default=BaseModel.model_dump)
 
 
 def _bounds(field: FieldInfo) -> str:
@@ -128,7 +129,7 @@ def _bounds(field: FieldInfo) -> str:
         (sign, getattr(constraint, name))
         for name, sign in _BOUNDS.items()
         for constraint in field.metadata
-        if hasattr(constraint, name)
+        if getattr(constraint, name, None) is not None
     ]
     return ", ".join(
         f"{sign} {bound:,}" if isinstance(bound, int) else f"{sign} {bound:g}" for sign, bound in bounds

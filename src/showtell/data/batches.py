@@ -134,23 +134,23 @@ class Batches:
         self.tokenizer, self.source, self.options, self.rows = tokenizer, source, options, rows
         captions = (prepared.captions(int(row)) for row in rows)
         self._captions = TokenTable(captions, self._encode, vocabulary=tokenizer.size)
-        self._mirrored = self._captions
+        self._mirrored_captions = self._captions
         if options.flip:
             swapped = (map(mirror, prepared.captions(int(row))) for row in rows)
-            self._mirrored = TokenTable(swapped, self._encode, vocabulary=tokenizer.size)
+            self._mirrored_captions = TokenTable(swapped, self._encode, vocabulary=tokenizer.size)
 
     def references(self, *, mirrored: bool) -> Iterator[list[list[int]]]:
         """Yield the caption ids of each image, as in batches but without ``<bos>``, row by row."""
-        captions = self._mirrored if mirrored else self._captions
+        captions = self._mirrored_captions if mirrored else self._captions
         for index in range(len(self.rows)):
             yield [ids[1:].tolist() for ids in captions[index]]
 
     def _encode(self, text: str) -> list[int]:
-        """Return ``<bos>``, at most ``max_tokens`` words, and ``<eos>`` unless the caption is truncated."""
-        special, limit = self.tokenizer, self.options.max_tokens
-        ids = special.encode(text)
-        end = [special.eos_id] if len(ids) <= limit else []
-        return [special.bos_id, *ids[:limit], *end]
+        """Return ``<bos>``, at most ``max_tokens`` tokens, and ``<eos>`` unless the caption is truncated."""
+        tokenizer, limit = self.tokenizer, self.options.max_tokens
+        ids = tokenizer.encode(text)
+        end = [tokenizer.eos_id] if len(ids) <= limit else []
+        return [tokenizer.bos_id, *ids[:limit], *end]
 
     def __len__(self) -> int:
         """Return the number of batches in an epoch; the last one may be smaller."""
@@ -184,7 +184,7 @@ class Batches:
             mirrored = generator.random(len(rows)) < 0.5
         chosen = []
         for index, is_mirrored in zip(np.searchsorted(self.rows, rows), mirrored, strict=True):
-            captions = (self._mirrored if is_mirrored else self._captions)[int(index)]
+            captions = (self._mirrored_captions if is_mirrored else self._captions)[int(index)]
             if 0 < limit < len(captions):
                 picks = generator.choice(len(captions), limit, replace=False) if generator else range(limit)
                 captions = [captions[pick] for pick in picks]

@@ -30,7 +30,7 @@ from showtell.errors import DataError, ImageError
 from showtell.images.preprocess import load_and_preprocess
 from showtell.system.atomic import MANIFEST, cannot_write, read_manifest, write_manifest
 from showtell.system.batch_pool import map_ahead
-from showtell.system.console import note, progress
+from showtell.system.console import note, progress_bar
 from showtell.system.cpu import usable_cores
 from showtell.system.device import make_batch_pool
 
@@ -49,6 +49,7 @@ class FeatureCache:
     """Cached features of a prepared set, memory-mapped and read-only; see `extract_features`.
 
     ``regions`` float16 [N, R, D], ``pooled`` float16 [N, D], and ``done`` bool [N], true where a row has features.
+    Of a `flipped` cache, ``regions`` can be read by row only.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
@@ -123,7 +124,8 @@ def extract_features(
             found="; ".join(errors[:SHOWN_ERRORS]) + more,
             mend="Restore the images, or prepare the set again",
         )
-    return cache
+    # Mapped after the writes: on overlayfs (containers) a mapping from before does not see them.
+    return FeatureCache(directory, manifest, done)
 
 
 @contextlib.contextmanager
@@ -277,7 +279,7 @@ def _fill(
 
     with (
         FeatureWriter(cache.directory, cache.manifest, cache.done) as writer,
-        progress("features", len(missing), unit="images") as advance,
+        progress_bar("features", len(missing), unit="images") as advance,
         contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
         contextlib.closing(make_batch_pool(encoder.mean.device).map(encode, batches)) as encoded,
     ):

@@ -33,7 +33,7 @@ from showtell.system.atomic import (
     write_manifest,
     write_text,
 )
-from showtell.system.console import note, progress
+from showtell.system.console import note, progress_bar
 from showtell.system.disk_store import DiskList
 
 KIND, FORMAT = "prepared set", 2
@@ -214,7 +214,7 @@ def write_embedded_images(
     examples: Iterable[Example | EmbeddedImageExample], directory: Path
 ) -> Iterator[Example]:
     """Yield all examples, writing embedded images unchanged to ``images/``, named by content, one at a time."""
-    with progress("reading images", None, unit="images") as advance:
+    with progress_bar("reading images", None, unit="images") as advance:
         for example in examples:
             if isinstance(example, Example):
                 yield example

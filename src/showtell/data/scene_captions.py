@@ -45,7 +45,7 @@ WORDINGS = (
 
 @dataclass(frozen=True)
 class SceneObject:
-    """One object of a scene: its `KINDS`, `COLORS`, `SIZES`, row (0: top) and column (0: left) of the 3 x 3 board."""
+    """One of `KINDS`, `COLORS` and `SIZES`, in a row (0: top) and column (0: left) of a 3 x 3 board."""
 
     kind: str
     color: str
@@ -128,14 +128,16 @@ _CLAUSE = re.compile(
     f"|{_NOUN}{_GAP}(?:{_POSITION}|{_RELATED})"  # a red ring at the top left; a red ring is above a blue star
     r")(?: (?:there )?is)*"
 )
-_SIZE_AND_NAME = re.compile(rf"(?:(?P<size>{_any_of(SIZES)}) )?(?P<name>{_NAME})|\bit\b")
+_OBJECT = re.compile(rf"(?:(?P<size>{_any_of(SIZES)}) )?(?P<name>{_NAME})|\bit\b")
 
 
 @dataclass
 class _Claims:
     """The claims of a caption about objects, which it names by color and kind."""
 
-    sizes: list[tuple[str, str]] = field(default_factory=list)  # of each object named, or an empty text
+    nouns: list[tuple[str, str]] = field(
+        default_factory=list
+    )  # name and size (or "") of each object, in order
     positions: list[tuple[str, str]] = field(default_factory=list)
     relations: list[tuple[str, str, str]] = field(default_factory=list)
 
@@ -150,10 +152,10 @@ def check_caption(caption: str, scene: Scene, *, details: bool = True) -> list[s
     if claims is None:
         return ["it is not a sentence about a scene"]
     truth = {item.name: item for item in scene.objects}
-    names = [name for name, _ in claims.sizes]
+    names = [name for name, _ in claims.nouns]
     wrong = [f"there is no {name}" for name in names if name not in truth]
     wrong += [f"the {name} is named twice" for name in sorted(set(names)) if names.count(name) > 1]
-    for name, size in claims.sizes if details else ():
+    for name, size in claims.nouns if details else ():
         if size and name in truth and truth[name].size != size:
             wrong.append(f"the {name} is not {size}")
     for name, position in claims.positions if details else ():
@@ -169,7 +171,7 @@ def check_caption(caption: str, scene: Scene, *, details: bool = True) -> list[s
 def named_objects(caption: str) -> set[str]:
     """Return the names ("red ring") of all objects in a caption; empty for one outside the grammar."""
     claims = _read(caption)
-    return set() if claims is None else {name for name, _ in claims.sizes}
+    return set() if claims is None else {name for name, _ in claims.nouns}
 
 
 def _read(caption: str) -> _Claims | None:
@@ -179,14 +181,14 @@ def _read(caption: str) -> _Claims | None:
     for clause in re.split(" (?:and|with) ", text):
         if _CLAUSE.fullmatch(clause) is None:
             return None
-        nouns = []
-        for noun in _SIZE_AND_NAME.finditer(clause):
+        names = []
+        for noun in _OBJECT.finditer(clause):
             if noun["name"]:
-                claims.sizes.append((noun["name"], noun["size"] or ""))
-            nouns.append(noun["name"] or claims.sizes[0][0])
+                claims.nouns.append((noun["name"], noun["size"] or ""))
+            names.append(noun["name"] or claims.nouns[0][0])
         if position := re.search(_POSITION, clause):
-            claims.positions.append((nouns[0], position[0]))
+            claims.positions.append((names[0], position[0]))
         if relation := re.search(_RELATION, clause):
-            first, second = nouns if relation.start() > clause.index(nouns[0]) else reversed(nouns)
+            first, second = names if relation.start() > clause.index(names[0]) else reversed(names)
             claims.relations.append((first, relation[0], second))
     return claims

@@ -20,7 +20,7 @@ from PIL import Image, ImageDraw
 from showtell.data.scene_captions import COLORS, KINDS, SIZES, Scene, SceneObject, write_captions
 from showtell.errors import DataError
 from showtell.system.atomic import atomic_directory, read_manifest, write_manifest, write_text
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 
 SIZE_PX = 96
 CELL_PX = SIZE_PX // 3
@@ -137,7 +137,10 @@ def draw_scenes(directory: Path, *, train: int, dev: int, test: int, seed: int) 
     counts = {"train": train, "dev": dev, "test": test}
     keys = [(split, f"{split}-{number:05d}") for split, count in counts.items() for number in range(count)]
     scenes, rows = {}, []
-    with atomic_directory(directory) as temporary, progress("drawing", len(keys), unit="scenes") as advance:
+    with (
+        atomic_directory(directory) as temporary,
+        progress_bar("drawing", len(keys), unit="scenes") as advance,
+    ):
         (temporary / "pictures").mkdir()
         for split, key in keys:
             generator = random.Random(f"{seed} {key}")

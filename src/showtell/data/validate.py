@@ -20,7 +20,7 @@ from showtell.data.sources.base import SPLIT_NAMES, Example, Problem, examples_o
 from showtell.errors import ImageError
 from showtell.images.load import ImageInfo, inspect_image
 from showtell.system.batch_pool import map_ahead
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 from showtell.system.disk_store import DiskList
 
 SPLITS = ("train", "dev", "test")
@@ -172,7 +172,7 @@ def _inspect(examples: Sequence[Example]) -> Iterator[tuple[Example, ImageInfo |
 
     workers = min(16, os.cpu_count() or 1)
     with (
-        progress("checking images", len(examples), unit="images") as advance,
+        progress_bar("checking images", len(examples), unit="images") as advance,
         contextlib.closing(map_ahead(inspect, examples, workers=workers, ahead=IN_FLIGHT)) as inspected,
     ):
         for result in inspected:

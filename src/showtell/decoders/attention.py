@@ -1,22 +1,26 @@
 """Show, Attend and Tell: before every word the decoder attends to the regions of the image that matter for it.
 
 Xu et al., "Show, Attend and Tell: Neural Image Caption Generation with Visual Attention" (2015), with additive soft
-attention. For the word y_{t-1} read at time t, and regions a_i:
+attention. For the word y_{t-1} read at time t, and the encoder's regions f_i:
 
-    h_0, c_0 = tanh(W_init mean(a))                              (section 3.1.2)
+    a_i      = relu(W_r f_i)                                     (the projected regions)
+    h_0, c_0 = tanh(W_init mean(f))                              (section 3.1.2)
     e_ti     = v . tanh(W_a a_i + W_q h_{t-1})                   (equation 4, Bahdanau et al. 2015)
     alpha_t  = softmax(e_t)                                      (equation 5)
-    z_t      = beta_t * sum_i alpha_ti a_i                       (equation 13, the context)
     beta_t   = sigmoid(W_beta h_{t-1})                           (section 4.2.1, the context's gate)
+    z_t      = beta_t * sum_i alpha_ti a_i                       (equation 13, the context)
     h_t, c_t = LSTM([E y_{t-1}, z_t], h_{t-1}, c_{t-1})          (equations 1 to 3)
     p_t      = softmax(L_o tanh(E y_{t-1} + L_h h_t + L_z z_t))  (equation 7, deep output)
 
-Changes: the a_i are the encoder's regions projected to the width M (linear, ReLU, dropout), which costs less and
-overfits less than attention over all of its D channels, while h_0 and c_0 come from the mean of the unprojected ones;
-beta_t has a value for each of the M channels in place of one; the deep output has a tanh, as in the authors' code.
+Biases are left out here; `BaseDecoder.project` applies dropout and L_o, and its callers the softmax.
 
-Shapes: P images, K hypotheses of each, T tokens (N in all, without padding), R regions of D channels, M projected
-channels, E embedding size, H LSTM size, A attention size, V vocabulary.
+Changes to the paper: the regions are projected to the width M (with dropout), which costs less and overfits less than
+attention over all of their D channels; beta_t has a value for each of the M channels in place of one; one layer makes
+h_0 and c_0; the deep output has a tanh, as in the authors' code; no loss asks that each region be attended to (doubly
+stochastic attention, section 4.2.1).
+
+Shapes: P images, K hypotheses of each (in training: captions), T tokens (N in all, without padding), R regions of D
+channels, M projected channels, E embedding size, H LSTM size, A attention size, V vocabulary.
 """
 
 from dataclasses import dataclass, replace
@@ -37,7 +41,7 @@ from showtell.kernels.packed_lstm import PackedBatch
 class AttentionState(DecoderState):
     """The LSTM's state of each hypothesis, and the regions, which all hypotheses of an image share."""
 
-    PER_HYPOTHESIS = ("hidden", "cell")
+    PER_HYPOTHESIS = ("hidden", "cell")  # what beam search reorders
 
     hidden: Tensor  # h_t, float [P, K, H]
     cell: Tensor  # c_t, float [P, K, H]
@@ -52,19 +56,19 @@ class AttentionDecoder(RecurrentDecoder):
     def __init__(self, spec: AttentionSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> None:
         super().__init__()
         self.spec, self.pad_id = spec, pad_id
-        self.region_proj = nn.Linear(encoder_width, spec.region_dim)
-        self.init_proj = nn.Linear(encoder_width, 2 * spec.hidden)
+        self.region_proj = nn.Linear(encoder_width, spec.region_dim)  # W_r
+        self.init_proj = nn.Linear(encoder_width, 2 * spec.hidden)  # W_init
         self.word_embedding = nn.Embedding(vocabulary, spec.embedding, padding_idx=pad_id)
-        self.key_proj = nn.Linear(spec.region_dim, spec.attention)
-        self.query_proj = nn.Linear(spec.hidden, spec.attention, bias=False)
+        self.key_proj = nn.Linear(spec.region_dim, spec.attention)  # W_a
+        self.query_proj = nn.Linear(spec.hidden, spec.attention, bias=False)  # W_q
         # v. No bias: the softmax would cancel it, and its gradient would always be zero.
         self.energy = nn.Linear(spec.attention, 1, bias=False)
-        self.context_gate = nn.Linear(spec.hidden, spec.region_dim)
+        self.context_gate = nn.Linear(spec.hidden, spec.region_dim)  # W_beta
         # The LSTM's gates (forget, input, output, cell), by input: the word; the context and h_{t-1}.
         self.input_proj = nn.Linear(spec.embedding, 4 * spec.hidden)
         self.context_proj = nn.Linear(spec.region_dim + spec.hidden, 4 * spec.hidden, bias=False)
-        self.deep_output = nn.Linear(spec.hidden + spec.region_dim, spec.embedding)
-        self.output = nn.Linear(spec.embedding, vocabulary)
+        self.deep_output = nn.Linear(spec.hidden + spec.region_dim, spec.embedding)  # L_h and L_z
+        self.output = nn.Linear(spec.embedding, vocabulary)  # L_o
         self.dropout = Dropout(spec.dropout)
         self.region_dropout = Dropout(spec.region_dropout)
 

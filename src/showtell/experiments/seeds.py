@@ -71,12 +71,21 @@ class SeedsResult:
 
 
 def train_seeds(
-    recipe: Recipe, seeds: int, *, data: Path, out: Path, restart: bool = False, **options: Any
+    recipe: Recipe,
+    seeds: int,
+    *,
+    data: Path,
+    out: Path,
+    encoder_weights: Path | None = None,
+    features: Path | None = None,
+    device: str = "auto",
+    include_encoder: bool = False,
+    restart: bool = False,
 ) -> SeedsResult:
     """Train a recipe from ``training.seed`` and the seeds after it, in ``out/seed-N``; write ``summary.json``.
 
     The same call resumes an interrupted one; a later call may name more seeds; ``restart`` trains finished ones
-    again. The other options are those of `train`.
+    again. The other arguments are those of `train`.
 
     Raises:
         ConfigError: no seeds or too many, or ``out`` holds runs of another recipe, data or encoder.
@@ -94,10 +103,19 @@ def train_seeds(
         run = out / f"seed-{seed}"
         is_scored = (run / "best" / "predictions.jsonl").exists()
         if not restart and is_scored and read_progress(run).get("finished"):
-            _check_same(run, seeded, data, options)
+            _check_same(run, seeded, data, encoder_weights, device)
             note(f"{run}: already finished")
         else:
-            train(seeded, data=data, out=run, restart=restart, **options)
+            train(
+                seeded,
+                data=data,
+                out=run,
+                encoder_weights=encoder_weights,
+                features=features,
+                device=device,
+                include_encoder=include_encoder,
+                restart=restart,
+            )
         runs.append(_read_run(run, seed))
     result = SeedsResult(out, runs, mean_std([run.scores for run in runs]))
     if is_main_process():
@@ -129,16 +147,16 @@ def read_progress(run: Path) -> dict[str, Any]:
     return dict(json.loads(read_text(state))["progress"]) if state.is_file() else {}
 
 
-def _check_same(run: Path, recipe: Recipe, data: Path, options: Mapping[str, Any]) -> None:
+def _check_same(run: Path, recipe: Recipe, data: Path, weights: Path | None, device: str) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
-    recipe, training = with_encoder_weights(recipe, run, options.get("encoder_weights")), recipe.training
-    device = resolve_device_config(options.get("device", "auto"), training.precision, training.threads)
-    encoder = build_recipe_encoder(recipe, device)
+    recipe = with_encoder_weights(recipe, run, weights)
+    compute = resolve_device_config(device, recipe.training.precision, recipe.training.threads)
+    encoder = build_recipe_encoder(recipe, compute)
     check_run(run, recipe, provenance(recipe, PreparedSet.load(data), encoder), restart=False)
 
 
 def _read_run(run: Path, seed: int) -> SeedRun:
-    progress = read_progress(run)
+    progress = json.loads(read_text(run / "last" / STATE))["progress"]
     scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
     return SeedRun(
         seed=seed,

@@ -19,8 +19,9 @@ TABLE, CSV = "tuning.json", "trials.csv"
 class Trial:
     """The values of the searched keys, as they entered the recipe, and the result of the run in ``run``.
 
-    ``state`` is ``done``, ``pruned`` (cut short) or ``failed`` (its loss was not finite, see ``error``). ``loss``
-    (nats per token) and ``scores`` are of ``best_epoch``, which is 0 if none of the ``epochs`` was validated.
+    ``state`` is ``done``, ``pruned`` (cut short) or ``failed`` (its loss was not finite, see ``error``). ``epochs``
+    counts the validated ones; ``loss`` (nats per token) and ``scores`` are of ``best_epoch``, which is 0 if there is
+    none.
     """
 
     run: str

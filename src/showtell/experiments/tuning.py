@@ -40,14 +40,16 @@ def tune(
     epochs: int | None = None,
     subset: int | None = None,
     prune: bool | None = None,
-    **options: Any,
+    encoder_weights: Path | None = None,
+    features: Path | None = None,
+    device: str = "auto",
 ) -> TuningResult:
     """Run trials until there are this many in all (None: 20, or the whole grid).
 
     The same call resumes an interrupted tuning. Only the best trial keeps its weights; the others keep numbers,
     recipe and log. ``searches`` is the search space, see `showtell.experiments.search_space`; ``grid`` tries all
     its combinations in order. ``prune`` stops trials that are worse than the median of the others at the same
-    epoch; None: unless ``grid``, whose table should be complete. The other options are those of `train`.
+    epoch; None: unless ``grid``, whose table should be complete. The other arguments are those of `train`.
 
     Raises:
         ConfigError: a key or value that the recipe refuses, or ``out`` holds another tuning.
@@ -75,6 +77,7 @@ def tune(
         "prune": is_pruned,
         "data": {"fingerprint": PreparedSet.load(data).fingerprint},
     }
+    train_one = partial(train, data=data, encoder_weights=encoder_weights, features=features, device=device)
     from showtell.experiments.study import TuningStudy
 
     with _opened(out, settings):
@@ -84,7 +87,7 @@ def tune(
             study.enqueue_missing(combinations[:total])
         while (done := len(study.finished())) < total:
             note(f"trial {done + 1} of {total}")
-            study.run_trial(build, partial(train, data=data, **options))
+            study.run_trial(build, train_one)
             write_tables(study.result())
         result = study.result()
         write_tables(result)

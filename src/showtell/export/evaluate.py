@@ -14,8 +14,9 @@ from showtell.inference.backend import load_backend
 from showtell.inference.captioner import Captioner
 from showtell.inference.onnx_files import is_export
 from showtell.metrics import Scorer, Scores
+from showtell.metrics.caption_stats import TrainingCaptions
 from showtell.metrics.meteor import MeteorScorer
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def _evaluate_images(
     stream = captioner.stream([prepared.image_path(row) for row in rows], **options)
     scorer = Scorer({prepared.key(row): prepared.captions(row) for row in rows}, meteor=meteor)
     texts: dict[str, str] = {}
-    with progress("caption", len(rows), unit="images") as advance:
+    with progress_bar("caption", len(rows), unit="images") as advance:
         for row, caption in zip(rows, stream, strict=True):
             if caption.error is not None:
                 what = f"{data} does not match its source any more"
@@ -116,3 +117,12 @@ def _evaluate_images(
             advance(1, "")
     scores = scorer.score(texts)
     return SplitEvaluation(list(texts.values()), scores, time.monotonic() - started)
+
+
+def read_training_captions(prepared: PreparedSet) -> TrainingCaptions | None:
+    """Return the captions of the training split; None without one."""
+    if "train" not in prepared.manifest["splits"]:
+        return None
+    return TrainingCaptions(
+        text for row in prepared.split_rows("train") for text in prepared.captions(int(row))
+    )

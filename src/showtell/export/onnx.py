@@ -30,7 +30,7 @@ from showtell.inference.onnx_config import (
 )
 from showtell.inference.onnx_files import FILES, HASHED
 from showtell.system.atomic import atomic_directory, check_replaceable, sha256_file, write_json
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def export_checkpoint(
         if calibration is None
         else read_samples(calibration.paths, calibration.num_images, preprocessing, split="train")
     )
-    with atomic_directory(directory) as new, progress("exporting", 4, unit="steps") as advance:
+    with atomic_directory(directory) as new, progress_bar("exporting", 4, unit="steps") as advance:
         write_encoder(encoder, new)
         advance(1, "encoder")
         state = describe_state(decoder, encoder.width)

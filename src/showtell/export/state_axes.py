@@ -5,6 +5,7 @@ number's. The protocol defines the rest: a state is a dataclass of tensors, ``re
 and ``filter`` along the images, which is checked against the decoder's own methods.
 """
 
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -31,9 +32,9 @@ class StateProbe(NamedTuple):
     attends: bool  # whether the step returned attention
 
 
-def probe(decoder: Any, width: int, **sizes: int) -> StateProbe:
-    """Run a decoder in eval mode for some steps on random features of ``width`` channels; `SIZES` by default."""
-    images, hypotheses, regions, steps = (sizes.get(axis, size) for axis, size in SIZES.items())
+def probe(decoder: Any, width: int, sizes: Mapping[Axis, int] = SIZES) -> StateProbe:
+    """Run a decoder in eval mode for some steps on random features of ``width`` channels."""
+    images, hypotheses, regions, steps = (sizes[axis] for axis in SIZES)
     grid = torch.rand(images, regions, width, generator=torch.Generator().manual_seed(0))
     features = Features(grid, grid.mean(1), torch.ones(images, regions, dtype=torch.bool))
     # Different tokens for each hypothesis, of those that every vocabulary has, so that their states differ.
@@ -56,7 +57,7 @@ def describe_state(decoder: Any, width: int) -> tuple[StateTensor, ...]:
     plain = probe(decoder, width)
     tensors, after = (state_tensors(state, name) for state in (plain.state, plain.after))
     others = {
-        axis: state_tensors(probe(decoder, width, **{axis: size + 1}).state, name)
+        axis: state_tensors(probe(decoder, width, SIZES | {axis: size + 1}).state, name)
         for axis, size in SIZES.items()
     }
     described = tuple(

@@ -4,7 +4,7 @@ from typing import Any
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.beam import beam_search
-from showtell.generation.generate import generate
+from showtell.generation.generate import greedy_or_sample
 from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 
 __all__ = ["Hypothesis", "SpecialTokens", "search"]
@@ -24,5 +24,5 @@ def search(
     """
     if features.pooled.shape[0] == 0:
         return []
-    method = beam_search if options.method == "beam" else generate
+    method = beam_search if options.method == "beam" else greedy_or_sample
     return method(decoder, features, options, specials, attention=attention)

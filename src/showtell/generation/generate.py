@@ -18,7 +18,7 @@ from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, Specia
 from showtell.system.batch_pool import cancellable
 
 
-def generate(
+def greedy_or_sample(
     decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
 ) -> list[list[Hypothesis]]:
     """Return K hypotheses of each image, best score first: the greedy one, or ``samples`` independent ones.

@@ -1,4 +1,4 @@
-"""The hypotheses of a search: running ones, P images x K on the host, and those that it returns."""
+"""The hypotheses of a search: running ones, P images x K on the host, those that it returns, and special tokens."""
 
 from __future__ import annotations
 
@@ -100,9 +100,9 @@ class RunningHypotheses:
         weights: Array | None,
         parents: npt.NDArray[np.int64],
     ) -> Self:
-        """Return the sequences plus a token each [P, K], its log-probability [P, K] and its attention.
+        """Return the sequences with one more token [P, K], its log-probability [P, K] and its attention.
 
-        That is the parent's, int64 [P, K], of the last step's weights [P, K', R].
+        The attention is that of the sequence's parent, int64 [P, K], in the step's weights [P, K', R].
         """
         attention = self.attention
         if attention is not None and weights is not None:

@@ -98,7 +98,8 @@ class Captioner:
 
         Args:
             save_directory: A new or empty directory, or a checkpoint, which is replaced.
-            include_encoder: Write a frozen encoder too; a fine-tuned one is always written.
+            include_encoder: Write a frozen encoder too; without it, loading needs the same weights.
+                A fine-tuned one is always written.
             card: Fields of the model card's header: ``license``, ``license_link``, ``language``, ``datasets``,
                 ``tags``.
 
@@ -175,16 +176,12 @@ class Captioner:
             ConfigError: an option is unknown or out of range, or the decoder has no attention.
             ImageError: the only image cannot be read.
         """
-        if isinstance(images, str | Path):
-            single = not _is_folder(images)
-        elif isinstance(images, np.ndarray):
-            single = images.ndim != 4
-        else:
-            single = isinstance(images, bytes | bytearray | memoryview) or not isinstance(images, Iterable)
-        sources = cast(
-            Sequence[ImageSource], [images] if single or isinstance(images, str | Path) else images
+        single = _is_single(images)
+        sources = [images] if single or isinstance(images, str | Path) else images
+        stream = self.stream(
+            cast(Sequence[ImageSource], sources), attention=attention, batch_size=batch_size, **options
         )
-        captions = list(self.stream(sources, attention=attention, batch_size=batch_size, **options))
+        captions = list(stream)
         if not single:
             return captions
         if captions[0].error is not None:
@@ -280,6 +277,15 @@ class Captioner:
 
 def _path(source: ImageSource) -> str | None:
     return str(source) if isinstance(source, str | Path) else None
+
+
+def _is_single(images: Any) -> bool:
+    """Return whether one image was given; a folder, an array [P, H, W, C] and other iterables are several."""
+    if isinstance(images, str | Path):
+        return not _is_folder(images)
+    if isinstance(images, np.ndarray):
+        return images.ndim != 4
+    return isinstance(images, bytes | bytearray | memoryview) or not isinstance(images, Iterable)
 
 
 def _is_folder(path: str | Path) -> bool:

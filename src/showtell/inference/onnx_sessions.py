@@ -80,6 +80,7 @@ class OnnxSessionLoader:
 
     def graphs(self) -> dict[str, Graph]:
         """Return the graphs by name, when all are open; a CheckpointError if one cannot be run."""
+        self.check()  # first, since a broken file is the reason if both fail
         return {name: graph for thread in self._opening for name, graph in thread.result().items()}
 
     def wait(self) -> None:

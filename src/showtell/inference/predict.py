@@ -15,7 +15,7 @@ from showtell.inference.caption import Caption
 from showtell.inference.captioner import BATCH_SIZE, Captioner
 from showtell.inference.writers import Format, header, rows
 from showtell.system.atomic import atomic_path, cannot_write, with_file_name
-from showtell.system.console import note, progress
+from showtell.system.console import note, progress_bar
 from showtell.system.disk_store import text_list
 
 
@@ -108,7 +108,7 @@ def _progress(output: Path | None, total: int) -> Iterator[Callable[[int, str], 
     if output is None and sys.stdout.isatty():
         yield lambda count, detail: None
         return
-    with progress("captioning", total, unit="images") as advance:
+    with progress_bar("captioning", total, unit="images") as advance:
         yield advance
 
 

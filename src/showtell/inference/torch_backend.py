@@ -1,5 +1,6 @@
 """Runs a checkpoint with torch."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,15 @@ class TorchBackend:
             features = self._encoder(torch.from_numpy(images))
             return search(self._decoder, features, options, specials, attention=attention)
 
-    def save(self, directory: Path, **options: Any) -> None:
+    def save(
+        self,
+        directory: Path,
+        *,
+        include_encoder: bool,
+        card: Mapping[str, Any] | None,
+        repository: str | None = None,
+    ) -> None:
         """Write the checkpoint for use elsewhere; see `save_portable`."""
-        save_portable(self.checkpoint, directory, **options)
+        save_portable(
+            self.checkpoint, directory, include_encoder=include_encoder, card=card, repository=repository
+        )

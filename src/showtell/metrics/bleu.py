@@ -33,7 +33,7 @@ def bleu_counts(index: NgramIndex, candidates: NgramTable, images: Integers) -> 
     counts = np.empty((2 * ORDERS + 2, len(images)), np.int64)
     for order, entries in enumerate(candidates.orders):
         found, group = index.find(candidates, order, images)
-        clipped = np.minimum(entries.count[found], index.groups[order].most[group])
+        clipped = np.minimum(entries.count[found], index.highest_counts[order][group])
         counts[order] = np.bincount(entries.caption[found], clipped, len(images))
         counts[ORDERS + order] = np.maximum(candidates.lengths - order, 0)
     counts[-2:] = candidates.lengths, _nearest_lengths(index, candidates.lengths, images)

@@ -67,9 +67,10 @@ class CiderD:
         """Return the clipped dot product of every candidate with each reference of its image. [pairs]"""
         found, group = self._index.find(candidates, order, images)
         groups = self._index.groups[order]
-        number = groups.size[group]
-        ours = np.repeat(found, number)
-        theirs = np.repeat(groups.start[group], number) + ragged_arange(number)
+        # An n-gram of a candidate meets that of each reference that has it.
+        num_references = groups.size[group]
+        ours = np.repeat(found, num_references)
+        theirs = np.repeat(groups.start[group], num_references) + ragged_arange(num_references)
         reference_weight = self._weights[order][theirs]
         product = np.minimum(weight[ours], reference_weight) * reference_weight
         captions = (

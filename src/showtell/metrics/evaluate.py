@@ -142,7 +142,7 @@ class Scorer:
             notes.append(f"{empty} of {len(images)} candidates are empty; they count, and score 0")
         return Scores(
             values=_sort_metrics(values),
-            per_image=ImageScores(self._table.ids.take(pa.array(images)), _sort_metrics(columns)),
+            per_image=ImageScores(self._table.ids_of(images), _sort_metrics(columns)),
             signature=self._sign(per_image),
             num_images=len(images),
             references=(int(per_image.min()), int(per_image.max())),
@@ -188,7 +188,7 @@ class Scorer:
                 mend="Keep one caption of each, for example the best one",
             )
         captioned = np.flatnonzero(table.per_image)
-        image = self._table.find(table.ids.take(pa.array(captioned)))
+        image = self._table.find(table.ids_of(captioned))
         candidate = np.full(len(self._table), -1)  # of each image
         candidate[image[image >= 0]] = captioned[image >= 0]
         missing = [] if subset else self._table.names(np.flatnonzero(candidate < 0))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO, Protocol
 
 from showtell.errors import MissingExtraError, ScoreError
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 
 NAME, VERSION = "METEOR", "meteor-1.5"
 PROGRAM = "meteor-1.5.jar"
@@ -94,7 +94,7 @@ class Meteor(AbstractContextManager["Meteor"]):
         """
         self.start()
         counts = []
-        with progress("METEOR", len(candidates), unit="images") as advance:
+        with progress_bar("METEOR", len(candidates), unit="images") as advance:
             for captions, candidate in zip(references, candidates, strict=True):
                 counts.append(self._count(captions, candidate))
                 advance(1, "")

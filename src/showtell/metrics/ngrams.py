@@ -6,6 +6,7 @@ Candidates share the numbers of the references; their other n-grams get new numb
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 
 import numpy as np
@@ -44,7 +45,7 @@ class NgramCounts:
     caption: Integers  # number of the caption [entries]
     ngram: Integers  # number of the n-gram [entries]
     count: Integers  # at least 1 [entries]
-    fresh: Integers  # where newly numbered n-grams begin in the captions' words; none for single words [new]
+    fresh: Integers  # where newly numbered n-grams begin in the words, in the order of their numbers [new]
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,6 @@ class RefNgramGroups:
     key: Integers  # image and n-gram, see `join`; ascending [groups]
     start: Integers  # where each group begins among the entries [groups]
     size: Integers  # its entries: references that hold the n-gram [groups]
-    most: Integers  # highest count of the n-gram in one of them [groups]
 
 
 class NgramIndex:
@@ -92,11 +92,18 @@ class NgramIndex:
             key, count = _count((join(image[caption], ngram) << bits) | slot[caption])
             slots, key = key & ((1 << bits) - 1), key >> bits
             start = group_starts(key)
-            most = np.maximum.reduceat(count, start) if len(start) else start
-            self.groups.append(RefNgramGroups(key[start], start, run_lengths(start, len(key)), most))
+            self.groups.append(RefNgramGroups(key[start], start, run_lengths(start, len(key))))
             entries = self.first_reference[key >> NGRAM_BITS] + slots
             orders.append(NgramCounts(entries, key & NGRAM_MASK, count, fresh))
         self.references = NgramTable(tuple(orders), references)
+
+    @cached_property
+    def highest_counts(self) -> list[Integers]:
+        """For each order the highest count of each group's n-gram in one reference. [groups]"""
+        return [
+            np.maximum.reduceat(entries.count, groups.start) if len(groups.start) else groups.start
+            for entries, groups in zip(self.references.orders, self.groups, strict=True)
+        ]
 
     def count(self, captions: Captions) -> NgramTable:
         """Count the n-grams of other captions, in the same numbers; by caption and n-gram."""

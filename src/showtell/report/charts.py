@@ -106,7 +106,7 @@ class Chart:
                 for x, value in points
             ]
             curves.append((series.style, dots))
-        html = render(
+        svg = render(
             "chart.svg",
             chart=self,
             form=self._form,
@@ -119,7 +119,7 @@ class Chart:
             **{"width": WIDTH, "height": HEIGHT},
             **{"left": LEFT, "right": WIDTH - RIGHT, "bottom": HEIGHT - BOTTOM},
         )
-        return Markup(html)
+        return Markup(svg)
 
     def _legend_positions(self) -> list[tuple[float, Series]]:
         widths = [33 + CHARACTER_WIDTH * len(series.name) for series in self.legend]

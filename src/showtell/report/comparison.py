@@ -144,7 +144,10 @@ def _by_value(trials: Sequence[Mapping[str, Any]], keys: Sequence[str]) -> list[
 
 def _by_epoch(directory: Path, curves: Mapping[str, Series]) -> list[Chart]:
     """Return charts of validation loss and scores by epoch, with a line for each run."""
-    rows = {run: read_json_lines(directory / run / "metrics.jsonl", may_be_cut=True) for run in curves}
+    rows = {}
+    for run in curves:
+        logged = read_json_lines(directory / run / "metrics.jsonl", may_be_cut=True)
+        rows[run] = [row for row in logged if row.get("event") == "validation"]
 
     def lines(quantity: str) -> list[Series]:
         return [

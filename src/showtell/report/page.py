@@ -13,7 +13,7 @@ from showtell.report.images import pack_attention, thumbnail
 from showtell.report.run import Prediction, read_run, run_directory, select_examples
 from showtell.report.templates import render
 from showtell.system.atomic import write_text
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 
 SORTED_BY = "CIDEr-D"
 
@@ -67,7 +67,7 @@ def write_report(
 
 def _cards(predictions: Sequence[Prediction], verdicts: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:
     cards = []
-    with progress("report", len(predictions), unit="images") as advance:
+    with progress_bar("report", len(predictions), unit="images") as advance:
         for prediction in predictions:
             card: dict[str, Any] = {
                 "key": prediction.key,

@@ -71,8 +71,7 @@ class RunData:
 
         Epochs that train on rewards have no training loss: theirs is no cross-entropy.
         """
-        rewarded = {row["epoch"] for row in self.rows if row.get("event") == "step" and "reward" in row}
-        train_loss = [point for point in points(self.rows, "epoch", "loss") if point[0] not in rewarded]
+        train_loss = [point for point in points(self.rows, "epoch", "loss") if point[0] not in self._rewarded]
         losses = [Series("training", TRAIN, train_loss), self._validation("loss")]
         bleu = [
             self._validation(f"BLEU-{order}", f"BLEU-{order}", PALETTE[order - 1]) for order in range(1, 5)
@@ -82,7 +81,9 @@ class RunData:
             score_chart("BLEU", bleu),
             *(score_chart(name, [self._validation(name)]) for name in ("CIDEr-D", "ROUGE-L")),
         ]
-        return [replace(chart, series=[one for one in chart.series if one.points]) for chart in charts]
+        return [
+            replace(chart, series=[series for series in chart.series if series.points]) for chart in charts
+        ]
 
     @property
     def step_charts(self) -> list[Chart]:
@@ -92,6 +93,17 @@ class RunData:
             for quantity, name, unit in STEP_QUANTITIES
         ]
         return [chart for chart in charts if not chart.is_empty]
+
+    @property
+    def _rewarded(self) -> set[int]:
+        """The epochs that train on rewards; a phase logs its first step, and an epoch of few steps may log none."""
+        epochs, has_reward = set(), False
+        for row in self.rows:
+            if row.get("event") == "step":
+                has_reward = "reward" in row
+            elif row.get("event") == "epoch" and has_reward:
+                epochs.add(row["epoch"])
+        return epochs
 
     def _validation(self, quantity: str, name: str = "validation", style: str = VALIDATION) -> Series:
         return Series(name, style, points(self.rows, "validation", quantity))
@@ -103,7 +115,7 @@ def score_chart(name: str, series: Sequence[Series]) -> Chart:
 
 
 def points(rows: Sequence[Mapping[str, Any]], event: str, quantity: str, *, by: str = "epoch") -> list[Point]:
-    """Return (epoch, quantity) of the events of this name that have it; scores times 100."""
+    """Return (``by``, quantity) of the events of this name that have it; scores times 100."""
     scale = 100.0 if quantity.startswith(("BLEU", "CIDEr", "ROUGE")) else 1.0
     return [
         (float(row[by]), scale * float(row[quantity]))
@@ -156,11 +168,11 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
 
 def run_directory(path: Path) -> Path:
     """Return the run that a path names: itself, or the run of its ``best/`` or ``last/``."""
-    whole = path.resolve()
+    resolved = path.resolve()
     if (path / "recipe.yaml").is_file():
         return path
-    if whole.name in {"best", "last"} and (whole.parent / "recipe.yaml").is_file():
-        return path.parent if path.name == whole.name else whole.parent
+    if resolved.name in {"best", "last"} and (resolved.parent / "recipe.yaml").is_file():
+        return path.parent if path.name == resolved.name else resolved.parent
     raise DataError(
         f"{path} is not a run", found="no recipe.yaml", mend="Name a directory that showtell train wrote"
     )

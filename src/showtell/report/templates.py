@@ -1,7 +1,7 @@
 """Pages as jinja2 templates of this folder: HTML and SVG escape text, Markdown (``*.md``) does so by a filter."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ def percent(value: float | None, missing: str = NOTHING) -> str:
     return missing if value is None else f"{100 * value:.2f}"
 
 
-def markdown_table(head: Iterable[str], rows: Iterable[Iterable[str]], *, align_numbers: bool = False) -> str:
+def markdown_table(
+    head: Collection[str], rows: Iterable[Iterable[str]], *, align_numbers: bool = False
+) -> str:
     """Return a Markdown table; ``align_numbers``: columns of numbers are aligned to the right."""
     # A cell must not end its column or line.
     safe = [[cell.replace("|", "\\|").replace("\n", " ") for cell in row] for row in rows]

@@ -41,7 +41,9 @@ def note(message: str) -> None:
 
 
 @contextlib.contextmanager
-def progress(description: str, total: int | None, *, unit: str = "") -> Iterator[Callable[[int, str], None]]:
+def progress_bar(
+    description: str, total: int | None, *, unit: str = ""
+) -> Iterator[Callable[[int, str], None]]:
     """Yield ``advance(count, detail)``: a live bar on a terminal, a line every 15 seconds elsewhere."""
     console = _console()
     if sys.stderr.isatty() if console is None else console.is_terminal:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 import torch
@@ -77,8 +76,11 @@ class DistributedContext:
             whole[rank :: self.world_size] = part
         return whole
 
-    def broadcast_from_rank0(self, function: Callable[[], T]) -> T:
-        """Call a function in the main process only and return its result in all; if it raises, all raise."""
+    def run_on_rank0(self, function: Callable[[], T]) -> T:
+        """Call a function in the main process only and return its result in all.
+
+        If it raises, so do all: the other processes a ProcessError.
+        """
         if self.world_size == 1:
             return function()
         message: list[Any] = [None, None]  # result and error
@@ -107,7 +109,11 @@ class DistributedContext:
             yield
             return
         group = dist.new_group(backend="gloo", timeout=EXTRACTION_TIMEOUT)
-        wait = _needs_other_processes()(partial(dist.barrier, group))
+
+        @_needs_other_processes()
+        def wait() -> None:
+            dist.barrier(group)
+
         if not self.is_main_process:
             wait()
         yield

@@ -7,7 +7,6 @@ from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from showtell.checkpoints.ensemble import make_ensemble
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
-from showtell.metrics.caption_stats import TrainingCaptions
 from showtell.metrics.meteor import MeteorScorer
 from showtell.training.build import open_feature_source
 from showtell.training.device import resolve_device_config
@@ -58,12 +57,3 @@ def evaluate_checkpoint(
     if predictions is not None:
         write_predictions(predictions, prepared, evaluation, loaded.tokenizer, loaded.grid)
     return evaluation
-
-
-def read_training_captions(prepared: PreparedSet) -> TrainingCaptions | None:
-    """Return the captions of the training split; None without one."""
-    if "train" not in prepared.manifest["splits"]:
-        return None
-    return TrainingCaptions(
-        text for row in prepared.split_rows("train") for text in prepared.captions(int(row))
-    )

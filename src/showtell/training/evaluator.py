@@ -15,7 +15,7 @@ from showtell.generation import Hypothesis, SpecialTokens, search
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig
 from showtell.training.distributed import SINGLE_PROCESS, DistributedContext
@@ -48,7 +48,7 @@ class Evaluator:
 
     def __post_init__(self) -> None:
         """Raise the error of images without references now, before the run's directory is touched."""
-        self.processes.broadcast_from_rank0(lambda: self._scorer and None)
+        self.processes.run_on_rank0(lambda: self._scorer and None)
 
     @cached_property
     def _scorer(self) -> Scorer:
@@ -65,7 +65,7 @@ class Evaluator:
         decoder = packed_decoder(model.decoder)
         hypotheses: list[Hypothesis] = []
         own_rows = self.processes.shard(self.rows)
-        with progress("caption", len(own_rows), unit="images") as advance:
+        with progress_bar("caption", len(own_rows), unit="images") as advance:
             for start in range(0, len(own_rows), self.batch_size):
                 rows = own_rows[start : start + self.batch_size]
                 # No autocast and a packed decoder, as in inference: both give the same captions.
@@ -78,9 +78,7 @@ class Evaluator:
         hypotheses = self.processes.gather_in_order(hypotheses)
         texts = [self.tokenizer.decode(hypothesis.ids) for hypothesis in hypotheses]
         keys = [self.prepared.key(int(row)) for row in self.rows]
-        scores = self.processes.broadcast_from_rank0(
-            lambda: self._scorer.score(dict(zip(keys, texts, strict=True)))
-        )
+        scores = self.processes.run_on_rank0(lambda: self._scorer.score(dict(zip(keys, texts, strict=True))))
         return Evaluation(self.rows.tolist(), hypotheses, texts, scores, time.monotonic() - started)
 
     @torch.no_grad()

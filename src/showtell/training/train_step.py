@@ -50,7 +50,10 @@ class TrainStep:
 
     @cached_property
     def _max_tokens(self) -> int:
-        """Upper bound of a batch's tokens: the loss's first divisor, as their number is known after the last part."""
+        """Upper bound of the tokens in a batch.
+
+        The loss is divided by it first, since the real number is known only after the last micro-batch.
+        """
         data = self.recipe.data
         return self.recipe.training.batch_size * data.captions_per_image * (data.max_tokens + 1)
 
@@ -84,7 +87,7 @@ class TrainStep:
             self._all_reduce(sums)
         value, num_tokens, captions = float(sums[0]), int(sums[1]), int(sums[2])
         if not math.isfinite(value):
-            raise self.diverged(f"a loss of {value}")
+            raise self.divergence_error(f"a loss of {value}")
         norm = self._update(num_tokens)
         if norm is None:
             progress.skipped += 1
@@ -133,7 +136,7 @@ class TrainStep:
         if not math.isfinite(norm):
             scaler.update()
             if not scaler.is_enabled() or scaler.get_scale() < MIN_LOSS_SCALE:
-                raise self.diverged(f"a gradient norm of {norm}")
+                raise self.divergence_error(f"a gradient norm of {norm}")
             return None
         limit = self.recipe.optimizer.max_grad_norm
         torch._foreach_mul_(gradients, factor * min(1.0, limit / (norm + 1e-6)) if limit else factor)
@@ -141,7 +144,7 @@ class TrainStep:
         scaler.update()
         return norm
 
-    def diverged(self, found: str) -> ShowtellError:
+    def divergence_error(self, found: str) -> ShowtellError:
         """Return the error for numbers that are not finite."""
         what = f"training diverged at step {self.state.progress.step + 1}"
         if not self.processes.is_main_process:

@@ -19,7 +19,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_directory
-from showtell.system.console import note, progress
+from showtell.system.console import note, progress_bar
 from showtell.training.build import Components, build_components, build_recipe_encoder, new_decoder
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import distributed_context
@@ -96,7 +96,7 @@ def train(
             prepared = PreparedSet.load(data)
             encoder = build_recipe_encoder(recipe, compute)
             origin = provenance(recipe, prepared, encoder)
-            processes.broadcast_from_rank0(lambda: check_run(out, recipe, origin, restart=restart))
+            processes.run_on_rank0(lambda: check_run(out, recipe, origin, restart=restart))
             parts = build_components(recipe, prepared, encoder, compute, features, processes)
             state = build_trainer_state(recipe, parts.model, compute.scaler())
 
@@ -104,9 +104,9 @@ def train(
                 open_run(out, recipe, origin, restart=restart)
                 return read_state(out) or state.snapshot()
 
-            state.restore(processes.broadcast_from_rank0(load_or_create), out)
+            state.restore(processes.run_on_rank0(load_or_create), out)
             trainer = Trainer(out, recipe, parts, state, include_encoder)
-            processes.broadcast_from_rank0(trainer.start)
+            processes.run_on_rank0(trainer.start)
             state.progress.seconds += time.monotonic() - started
             return trainer.fit(on_validation)
         except KeyboardInterrupt:
@@ -128,8 +128,8 @@ class Trainer:
 
     def start(self) -> None:
         """Check the disk, start the trackers, log what is trained, and make sure that there is a ``last/``."""
-        parts, state = self.parts, self.state.progress
-        if not state.finished:
+        parts, progress = self.parts, self.state.progress
+        if not progress.finished:
             check_disk_space(self.out, self._checkpoint_bytes())
         self._trackers.start(self.out)
         num_weights = sum(weight.numel() for weight in trainable_weights(parts.model).values())
@@ -137,8 +137,8 @@ class Trainer:
         together = f" in each of {world_size} processes" if world_size > 1 else ""
         sizes = f"{num_weights:,} trainable weights, {parts.tokenizer.size:,} tokens in the vocabulary"
         self.log_message(f"{self.out}: {parts.compute}{together}; {sizes}")
-        if state.step:
-            self.log_message(f"resumes after step {state.step:,}, epoch {state.epoch}")
+        if progress.step:
+            self.log_message(f"resumes after step {progress.step:,}, epoch {progress.epoch}")
         last = self.out / "last"
         if not last.exists() or (self.include_encoder and not (last / ENCODER).exists()):
             # best/ never exists without last/, and a disk that is too small is noticed at once.
@@ -157,18 +157,19 @@ class Trainer:
 
     def fit(self, on_validation: OnValidation | None) -> RunResult:
         """Train to the end, and evaluate ``best/``."""
-        state, scores = self.state.progress, None
+        progress, scores = self.state.progress, None
         try:
-            while not state.finished:
+            while not progress.finished:
                 self.train_epoch()
                 row = self.end_epoch()
-                if not state.phase_epoch and not state.finished:
-                    # Now, not at the next start: after a crash there, best/ may already be of the new phase.
+                if not progress.phase_epoch and not progress.finished:
+                    # A phase ended. The next one begins before last/ is saved, since it starts from the best/ of the
+                    # ended one, which it may replace before a crash.
                     self.begin_phase()
                 self.save_last()
                 if row is not None and on_validation is not None:
-                    self.parts.processes.broadcast_from_rank0(partial(on_validation, state.epoch, row))
-            clock = Stopwatch(state)
+                    self.parts.processes.run_on_rank0(partial(on_validation, progress.epoch, row))
+            clock = Stopwatch(progress)
             evaluation = self.evaluate_best()
             clock.stop()
             scores = evaluation.scores.values
@@ -176,16 +177,16 @@ class Trainer:
             if self.parts.processes.is_main_process:
                 self._trackers.finish(scores)
         values = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
-        minutes = f"{state.seconds / 60:.1f} minutes"
-        self.log_message(f"best epoch {state.best_epoch} of {state.epoch}, {minutes}: {values}")
-        return RunResult(self.out, state, evaluation)
+        minutes = f"{progress.seconds / 60:.1f} minutes"
+        self.log_message(f"best epoch {progress.best_epoch} of {progress.epoch}, {minutes}: {values}")
+        return RunResult(self.out, progress, evaluation)
 
     def begin_phase(self) -> None:
         """Begin a later phase: from the best weights so far, or from new ones with the best as a teacher."""
         number, parts = self.state.progress.phase, self.parts
         phase = self.recipe.objective[number]
         if phase.reinit:
-            parts.processes.broadcast_from_rank0(lambda: save_teacher(self.out))
+            parts.processes.run_on_rank0(lambda: save_teacher(self.out))
             seed = derive_seed(self.recipe.training.seed, number)
             new = new_decoder(self.recipe.decoder, parts.tokenizer, parts.encoder, seed)
             parts.model.decoder.load_state_dict(new.state_dict())
@@ -207,25 +208,25 @@ class Trainer:
 
     def train_epoch(self) -> None:
         """Train on the batches of an epoch, from where the run was interrupted."""
-        recipe, parts, state = self.recipe, self.parts, self.state.progress
-        phase, batches = recipe.objective[state.phase], len(parts.batches)
-        steps, steps_before = phase.epochs * batches, state.phase_epoch * batches
+        recipe, parts, progress = self.recipe, self.parts, self.state.progress
+        phase, batches = recipe.objective[progress.phase], len(parts.batches)
+        steps, steps_before = phase.epochs * batches, progress.phase_epoch * batches
         peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
-        clock, meter = Stopwatch(state), ThroughputMeter()
+        clock, meter = Stopwatch(progress), ThroughputMeter()
         parts.model.train()
-        with progress(f"epoch {state.epoch + 1}", batches, unit="batches") as advance:
-            advance(state.batch_in_epoch, "")
-            for batch in parts.batches.epoch(state.epoch, start=state.batch_in_epoch):
-                step_in_phase = steps_before + state.batch_in_epoch
+        with progress_bar(f"epoch {progress.epoch + 1}", batches, unit="batches") as advance:
+            advance(progress.batch_in_epoch, "")
+            for batch in parts.batches.epoch(progress.epoch, start=progress.batch_in_epoch):
+                step_in_phase = steps_before + progress.batch_in_epoch
                 scale = self.state.plateau.lr_scale * lr_scale(step_in_phase, steps, recipe.schedule)
                 lr = peak * scale
                 result = self.train_step.step(batch, self.objective, lr)
                 meter.add(result)
-                if state.step % LOG_STEPS == 0 or state.step == 1 or step_in_phase + 1 == steps:
+                if progress.step % LOG_STEPS == 0 or step_in_phase in {0, steps - 1}:
                     rates, meter = meter.rates(), ThroughputMeter()
                     self._log_step(result, lr, rates)
-                advance(1, f"loss {state.loss / max(1, state.tokens):.3f}")
-                if state.step % recipe.training.save_steps == 0 and state.batch_in_epoch < batches:
+                advance(1, f"loss {progress.loss / max(1, progress.tokens):.3f}")
+                if progress.step % recipe.training.save_steps == 0 and progress.batch_in_epoch < batches:
                     clock.stop()
                     self.save_last()
                     parts.model.train()
@@ -234,39 +235,39 @@ class Trainer:
 
     def end_epoch(self) -> dict[str, float] | None:
         """Validate if it is due, and decide whether the phase is over; return the validation's numbers."""
-        recipe, state = self.recipe, self.state.progress
-        clock = Stopwatch(state)
-        loss = state.loss / max(1, state.tokens)
-        state.epoch, state.batch_in_epoch, state.loss, state.tokens = state.epoch + 1, 0, 0.0, 0
-        state.phase_epoch += 1
-        self.log("epoch", {"epoch": state.epoch, "loss": loss, "elapsed_s": state.seconds})
-        is_over = state.phase_epoch == recipe.objective[state.phase].epochs
+        recipe, progress = self.recipe, self.state.progress
+        clock = Stopwatch(progress)
+        loss = progress.loss / max(1, progress.tokens)
+        progress.epoch, progress.phase_epoch = progress.epoch + 1, progress.phase_epoch + 1
+        progress.batch_in_epoch, progress.loss, progress.tokens = 0, 0.0, 0
+        self.log("epoch", {"epoch": progress.epoch, "loss": loss, "elapsed_s": progress.seconds})
+        is_over = progress.phase_epoch == recipe.objective[progress.phase].epochs
         row = None
-        if state.epoch % recipe.validation.every == 0 or is_over:
+        if progress.epoch % recipe.validation.every == 0 or is_over:
             row = self.validate(loss)
             patience = recipe.training.early_stopping_patience
-            if patience and state.bad_validations >= patience and not is_over:
-                waited = f"{state.bad_validations} validations without a better {recipe.validation.metric}"
+            if patience and progress.bad_validations >= patience and not is_over:
+                waited = f"{progress.bad_validations} validations without a better {recipe.validation.metric}"
                 self.log_message(f"stops early: {waited}")
                 is_over = True
         if is_over:
-            state.phase, state.phase_epoch, state.bad_validations = state.phase + 1, 0, 0
-            state.finished = state.phase == len(recipe.objective)
+            progress.phase, progress.phase_epoch, progress.bad_validations = progress.phase + 1, 0, 0
+            progress.finished = progress.phase == len(recipe.objective)
         clock.stop()
         return row
 
     def validate(self, train_loss: float) -> dict[str, float]:
         """Evaluate the averaged weights, save them if they are the best so far, and return the numbers."""
-        recipe, parts, state = self.recipe, self.parts, self.state.progress
+        recipe, parts, progress = self.recipe, self.parts, self.state.progress
         with self.state.ema.applied():
             try:
                 dev_loss = parts.evaluator.loss(parts.model, parts.dev, recipe.training.micro_batch_size)
             except EncoderError as error:
                 if not recipe.encoder.trainable:
                     raise
-                raise self.train_step.diverged(f"features of the encoder: {error.found}") from error
+                raise self.train_step.divergence_error(f"features of the encoder: {error.found}") from error
             if not math.isfinite(dev_loss):
-                raise self.train_step.diverged(f"a validation loss of {dev_loss}")
+                raise self.train_step.divergence_error(f"a validation loss of {dev_loss}")
             evaluation = parts.evaluator.evaluate(parts.model, recipe.generation)
             row = {"loss": dev_loss, **evaluation.scores.values, "eval_s": evaluation.seconds}
             is_better = self._record(row[recipe.validation.metric])
@@ -275,39 +276,39 @@ class Trainer:
                 with atomic_directory(self.out / "best") as directory:
                     self.save_captioner(directory, {"scores": scores})
         self.state.plateau.update(is_better)
-        self.log("validation", {"epoch": state.epoch, **row})
+        self.log("validation", {"epoch": progress.epoch, **row})
         shown = ", ".join(f"{name} {100 * row[name]:.2f}" for name in LOGGED_SCORES)
         self.log_message(
-            f"epoch {state.epoch}: loss {train_loss:.3f}, {recipe.validation.split} loss {dev_loss:.3f}, {shown}"
+            f"epoch {progress.epoch}: loss {train_loss:.3f}, {recipe.validation.split} loss {dev_loss:.3f}, {shown}"
             + (" (best)" if is_better else "")
         )
         return row
 
     def _record(self, score: float) -> bool:
         """Compare a validation with the best so far; return whether it is better."""
-        state, sign = self.state.progress, -1.0 if self.recipe.validation.metric == "loss" else 1.0
-        is_better = state.best_score is None or sign * score > sign * state.best_score
+        progress, sign = self.state.progress, -1.0 if self.recipe.validation.metric == "loss" else 1.0
+        is_better = progress.best_score is None or sign * score > sign * progress.best_score
         if is_better:
-            state.best_score, state.best_epoch, state.bad_validations = score, state.epoch, 0
+            progress.best_score, progress.best_epoch, progress.bad_validations = score, progress.epoch, 0
         else:
-            state.bad_validations += 1
+            progress.bad_validations += 1
         return is_better
 
     def evaluate_best(self) -> Evaluation:
         """Evaluate ``best/`` with attention and store the result in it, unless it has one."""
-        best, parts, run_once = self.out / "best", self.parts, self.parts.processes.broadcast_from_rank0
-        evaluation = run_once(lambda: load_evaluation(best, parts.prepared))
+        best, parts, on_rank0 = self.out / "best", self.parts, self.parts.processes.run_on_rank0
+        evaluation = on_rank0(lambda: load_evaluation(best, parts.prepared))
         if evaluation is None:
             self.restore_best()
             evaluation = parts.evaluator.evaluate(parts.model, self.recipe.generation, attention=True)
-            run_once(partial(self._save_evaluation, best, evaluation))
+            on_rank0(partial(self._save_evaluation, best, evaluation))
         if self.include_encoder:
-            run_once(partial(self._add_encoder, best, evaluation))
+            on_rank0(partial(self._add_encoder, best, evaluation))
         return evaluation
 
     def restore_best(self) -> None:
         """Give the model the weights of ``best/``, in all processes."""
-        weights = self.parts.processes.broadcast_from_rank0(self._read_best)
+        weights = self.parts.processes.run_on_rank0(self._read_best)
         with torch.no_grad():
             for name, value in trained_state(self.parts.model).items():
                 value.copy_(weights[name])
@@ -355,13 +356,15 @@ class Trainer:
         save_evaluation(best, parts.prepared, evaluation, parts.tokenizer, parts.encoder.grid)
 
     def _add_encoder(self, best: Path, evaluation: Evaluation) -> None:
-        """Rewrite a checkpoint with the encoder included."""
+        """Rewrite a checkpoint with the encoder included; the model has its decoder's weights afterwards."""
         if (best / ENCODER).exists():
             return
         loaded = load_checkpoint(best, with_encoder=False)
         self.parts.model.decoder.load_state_dict(loaded.model.decoder.state_dict())
         with atomic_directory(best) as directory:
-            self.save_captioner(directory, {"scores": loaded.config["scores"]})
+            self.save_captioner(
+                directory, {name: loaded.config[name] for name in ("recipe", "data", "scores")}
+            )
             self._save_evaluation(directory, evaluation)
 
     def log(self, event: str, row: Mapping[str, Any]) -> None:
@@ -416,13 +419,13 @@ class ThroughputMeter:
 class Stopwatch:
     """Adds the time since its start or its last stop to a run's seconds."""
 
-    def __init__(self, state: TrainProgress) -> None:
-        self._state, self._started = state, time.monotonic()
+    def __init__(self, progress: TrainProgress) -> None:
+        self._progress, self._started = progress, time.monotonic()
 
     def stop(self) -> None:
         """Add the time since the last stop."""
         now = time.monotonic()
-        self._state.seconds += now - self._started
+        self._progress.seconds += now - self._started
         self._started = now
 
 

@@ -15,9 +15,10 @@ from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import CheckpointError, ConfigError, DataError
 from showtell.experiments.leaderboard import evaluate as module
 from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
+from showtell.export.evaluate import read_training_captions
 from showtell.metrics import evaluate
 from showtell.metrics.caption_stats import measure
-from showtell.training.evaluate import evaluate_checkpoint, read_training_captions
+from showtell.training.evaluate import evaluate_checkpoint
 
 
 class CountingMeteor:

@@ -31,7 +31,8 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 
 def read(path: Path, files: list[Path]) -> Source:
-    examples, problems = examples_on_disk(), list[Problem]()
+    problems: list[Problem] = []
+    examples = examples_on_disk()
     for file in files:
         for example in _read_file(file, path / FILE.sub(r"\1", file.name), problems):
             examples.add(example)

@@ -26,7 +26,8 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 
 def read(path: Path, files: list[Path]) -> Source:
-    [table], problems = files, list[Problem]()
+    [table] = files
+    problems: list[Problem] = []
     records = csv_records(text_lines(table, newline=""), problems, table.name)
     _, header = next(records, ("", []))
     if not set(COLUMNS) <= set(header):

@@ -36,7 +36,8 @@ def _is_table(file: Path) -> bool:
 
 
 def read(path: Path, files: list[Path]) -> Source:
-    [table], problems = files, list[Problem]()
+    [table] = files
+    problems: list[Problem] = []
     without_bar = 0
 
     def parse(line: str) -> Row:

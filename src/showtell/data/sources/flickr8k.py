@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, parse_records
-from showtell.data.sources.files import FLICKR8K_FOLDERS, files_named, filled_lines, find_images, is_image
+from showtell.data.sources.files import FLICKR8K_FOLDERS, filled_lines, find_images, is_image
 from showtell.data.sources.table import Row, group_rows
 
 LAYOUT = "a folder with Flickr8k.token.txt, Flickr_8k.trainImages.txt and Flicker8k_Dataset/"
@@ -21,7 +21,8 @@ LISTS = {split: f"Flickr_8k.{split}Images.txt" for split in ("train", "dev", "te
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    return files_named(path, (TOKENS, f"Flickr8k_text/{TOKENS}"), forced=False)
+    tokens = (path / name for name in (TOKENS, f"Flickr8k_text/{TOKENS}"))
+    return [file for file in tokens if file.is_file()]
 
 
 def read(path: Path, files: list[Path]) -> Source:

@@ -12,6 +12,8 @@ MISSING = "no folder"
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
+    if not path.is_dir():
+        return []
     images = (file for file in files_below(path) if is_image(file.name))
     return [path] if forced or any(image.with_suffix(".txt").is_file() for image in images) else []
 

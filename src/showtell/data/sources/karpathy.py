@@ -53,7 +53,8 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
     """Return the dataset of a file, and how many of its images exist."""
     roots = dict.fromkeys((file.parent, path if path.is_dir() else file.parent.parent))
     index = ImageIndex(root / folder for folder in IMAGE_FOLDERS for root in roots)
-    examples, problems = examples_on_disk(), list[Problem]()
+    problems: list[Problem] = []
+    examples = examples_on_disk()
     number = -1
     for number, image in enumerate(read_array(file, "images")):
         try:

@@ -20,12 +20,12 @@ class Reader(Protocol):
     """The module of a reader: the texts are for error messages."""
 
     LAYOUT: str  # a dataset of this format
-    MISSING: str  # what a path is, or lacks, that is none
+    MISSING: str  # completes "found ...": why a path is not of this format
 
     def find(self, path: Path, *, forced: bool) -> list[Path]:
-        """Return the dataset's text files by names only; empty if ``path`` is of another format.
+        """Return the files (or the folder) that `read` needs; empty if ``path`` is of another format.
 
-        With ``forced``, the user named this format, and a file is accepted under any name.
+        No entry is read. With ``forced``, the user named this format, and a file is accepted under any name.
         """
 
     def read(self, path: Path, files: list[Path]) -> Source:

@@ -75,7 +75,8 @@ def read_csv(table: Path, problems: list[Problem], name: str) -> Iterator[Row]:
         return Row(values[image].strip(), texts, values[split].strip() if split else "")
 
     records = csv_records(chain([first], lines), problems, name, delimiter)
-    next(records)
+    if next(records, None) is None:
+        raise DataError(f"cannot read {table}", found="a header with an open quote", mend="Close it")
     return parse_records(records, parse, problems)
 
 

@@ -18,7 +18,8 @@ from showtell.checkpoints.hub import DECODER, find_checkpoint
 from showtell.config.generation import DecodingOptions, build_options
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
-from showtell.experiments.seeds import KIND, read_progress
+from showtell.experiments.seeds import KIND as SEEDS
+from showtell.experiments.seeds import read_progress
 from showtell.system.atomic import MANIFEST, read_json_lines, read_text, with_file_name
 from showtell.system.console import note
 
@@ -107,7 +108,7 @@ def _name(path: Path) -> str:
 def _find_seeds(directory: Path) -> list[Path] | None:
     """Return the runs of a directory of seeds, by seed; None for anything else."""
     manifest = directory / MANIFEST
-    if not manifest.is_file() or json.loads(read_text(manifest)).get("kind") != KIND:
+    if not manifest.is_file() or json.loads(read_text(manifest)).get("kind") != SEEDS:
         return None
     runs = sorted(directory.glob("seed-*"), key=lambda run: (len(run.name), run.name))
     for run in runs:

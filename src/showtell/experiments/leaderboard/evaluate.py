@@ -13,13 +13,14 @@ from showtell.errors import DataError, ShowtellError
 from showtell.experiments.leaderboard.cache import EvaluationCache
 from showtell.experiments.leaderboard.entries import LeaderboardEntry, Model, distinct_names, open_entry
 from showtell.experiments.seeds import MeanStd, mean_std
+from showtell.export.evaluate import read_training_captions
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.blocks import SegmentStats
 from showtell.metrics.bootstrap import ScoreDelta, paired_bootstrap
 from showtell.metrics.caption_stats import measure
 from showtell.metrics.meteor import MeteorScorer
 from showtell.system.console import note
-from showtell.training.evaluate import evaluate_checkpoint, read_training_captions
+from showtell.training.evaluate import evaluate_checkpoint
 
 HUMAN = "human"
 

@@ -15,7 +15,7 @@ from showtell.metrics.caption_stats import TITLES, shown
 from showtell.report.images import thumbnail
 from showtell.report.templates import NOTHING, percent, render
 from showtell.system.atomic import write_text
-from showtell.system.console import progress
+from showtell.system.console import progress_bar
 
 DETAILS = ("decoder", "weights", "decoding", "seeds")
 
@@ -52,7 +52,7 @@ def write_page(results: Leaderboard, out: Path, *, title: str, num_images: int =
     prepared, split = results.prepared, results.split
     rows = prepared.split_rows(split, subset=num_images, seed=seed).tolist()
     thumbnails = {}
-    with progress("page", len(rows), unit="images") as advance:
+    with progress_bar("page", len(rows), unit="images") as advance:
         for row in rows:
             thumbnails[prepared.key(row)] = thumbnail(prepared.image_path(row))
             advance(1, "")

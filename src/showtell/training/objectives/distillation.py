@@ -33,7 +33,7 @@ class TeacherEnsemble:
 
     @torch.no_grad()
     def teacher_probs(self, memory: Features, tokens: Tensor) -> Tensor:
-        """Return the weighted mean probabilities, float32 [N, V], before each of N real tokens in int64 [P, K, T]."""
+        """Return weighted mean probabilities float32 [N, V] before each of N real tokens of int64 [P, K, T + 1]."""
         total: Tensor | None = None
         for model in self._models:
             hidden, _, _ = teacher_forced_states(model, memory, tokens)
@@ -63,4 +63,7 @@ def load_teacher(path: Path, tokenizer: Tokenizer, encoder: Encoder, device: tor
 def save_teacher(run: Path) -> None:
     """Copy ``best/`` of a run to its teacher folder: the next phase replaces ``best/``."""
     with atomic_directory(run / TEACHER) as directory:
-        shutil.copytree(run / "best", directory, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        # Not copytree, whose error has no reason that could be reported.
+        for file in (run / "best").iterdir():
+            if file.is_file():
+                shutil.copyfile(file, directory / file.name)
