@@ -22,7 +22,7 @@ def test_without_a_terminal_progress_is_a_line_now_and_then(
 ) -> None:
     times = iter([0.0, 1.0, 16.0, 16.0, 17.0, 40.0, 40.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(times))
-    with console.progress("reading", 10, unit="pictures") as advance:
+    with console.progress_bar("reading", 10, unit="pictures") as advance:
         advance(1)
         advance(2, "a.jpg")
         advance(3)
@@ -37,13 +37,13 @@ def test_progress_towards_nobody_knows_what_counts_alone(
 ) -> None:
     times = iter([0.0, 16.0, 16.0])
     monkeypatch.setattr(console.time, "monotonic", lambda: next(times))
-    with console.progress("reading", None, unit="pictures") as advance:
+    with console.progress_bar("reading", None, unit="pictures") as advance:
         advance(3, "")
     assert capsys.readouterr().err == "reading: 3 pictures\n"
     screen = io.StringIO()
     monkeypatch.undo()
     monkeypatch.setattr(console, "stderr", Console(file=screen, force_terminal=True, width=100))
-    with console.progress("reading", None, unit="pictures") as advance:
+    with console.progress_bar("reading", None, unit="pictures") as advance:
         advance(3, "")
     assert "3/?" in screen.getvalue()
 
@@ -53,7 +53,7 @@ def test_on_a_terminal_progress_is_a_bar_that_goes_away(
 ) -> None:
     screen = io.StringIO()
     monkeypatch.setattr(console, "stderr", Console(file=screen, force_terminal=True, width=100))
-    with console.progress("reading", 10, unit="pictures") as advance:
+    with console.progress_bar("reading", 10, unit="pictures") as advance:
         advance(10, "the last one")
     assert "reading" in screen.getvalue()
     assert "10/10" in screen.getvalue()
