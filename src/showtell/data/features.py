@@ -115,8 +115,12 @@ def extract_features(
         if manifest is None:
             verify_stride_layout(prepared, encoder, wanted)
             manifest = _create(prepared, encoder, directory, regions=num_regions)
-        cache = FeatureCache(directory, manifest, done)
-        errors = _fill(cache, prepared, encoder, missing, batch_size) if len(missing) else []
+        errors: list[str] = []
+        if len(missing):
+            if done.any() and manifest["dtype"] != _dtype(encoder):
+                note(f"{directory} was started in {manifest['dtype']} and continues in {_dtype(encoder)}")
+            writer = FeatureWriter(directory, manifest, done)
+            errors = _fill(writer, prepared, encoder, missing, num_regions, batch_size)
     if errors:
         more = f" and {len(errors) - SHOWN_ERRORS:,} more" if len(errors) > SHOWN_ERRORS else ""
         raise DataError(
@@ -266,11 +270,14 @@ def read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.boo
 
 
 def _fill(
-    cache: FeatureCache, prepared: PreparedSet, encoder: Encoder, missing: Rows, batch_size: int
+    writer: FeatureWriter,
+    prepared: PreparedSet,
+    encoder: Encoder,
+    missing: Rows,
+    num_regions: int,
+    batch_size: int,
 ) -> list[str]:
     """Extract the missing rows; return the errors of images that cannot be read."""
-    if cache.done.any() and cache.manifest["dtype"] != _dtype(encoder):
-        note(f"{cache.directory} was started in {cache.manifest['dtype']} and continues in {_dtype(encoder)}")
     errors: list[str] = []
 
     def encode(batch: _Batch) -> tuple[Rows, Features | None, list[str]]:
@@ -278,14 +285,14 @@ def _fill(
         return rows, encoder(torch.from_numpy(images)) if len(rows) else None, unreadable
 
     with (
-        FeatureWriter(cache.directory, cache.manifest, cache.done) as writer,
+        writer,
         progress_bar("features", len(missing), unit="images") as advance,
         contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
         contextlib.closing(make_batch_pool(encoder.mean.device).map(encode, batches)) as encoded,
     ):
         for rows, features, unreadable in encoded:
             if features is not None:
-                writer.put(rows, features.regions[:, : cache.manifest["regions"]], features.pooled)
+                writer.put(rows, features.regions[:, :num_regions], features.pooled)
             errors += unreadable
             advance(len(rows) + len(unreadable), "")
     return errors

@@ -14,7 +14,7 @@ from showtell.config.recipe import Recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.report.templates import percent
-from showtell.system.atomic import read_manifest, read_text, write_json, write_manifest
+from showtell.system.atomic import claim_directory, read_text, write_json
 from showtell.system.console import note, text_table
 from showtell.training.build import build_recipe_encoder
 from showtell.training.device import resolve_device_config
@@ -95,7 +95,7 @@ def train_seeds(
     if not 1 <= seeds <= MAX_SEEDS:
         raise ConfigError(f"--seeds {seeds} cannot be used", expected=f"1 to {MAX_SEEDS}")
     if is_main_process():
-        _open(out, recipe)
+        claim_directory(out, KIND, FORMAT, {"recipe": recipe.model_dump(mode="json")})
     runs = []
     for seed in range(recipe.training.seed, recipe.training.seed + seeds):
         training = recipe.training.model_copy(update={"seed": seed})
@@ -133,18 +133,13 @@ def mean_std(scores: Sequence[Mapping[str, float]]) -> dict[str, MeanStd]:
     return result
 
 
-def _open(out: Path, recipe: Recipe) -> None:
-    if out.exists() and any(out.iterdir()):
-        read_manifest(out, KIND, FORMAT)
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    write_manifest(out, KIND, FORMAT, {"recipe": recipe.model_dump(mode="json")})
-
-
 def read_progress(run: Path) -> dict[str, Any]:
     """Return the progress of a run's training, empty without ``last/``."""
-    state = run / "last" / STATE
-    return dict(json.loads(read_text(state))["progress"]) if state.is_file() else {}
+    return _read_progress(run) if (run / "last" / STATE).is_file() else {}
+
+
+def _read_progress(run: Path) -> dict[str, Any]:
+    return dict(json.loads(read_text(run / "last" / STATE))["progress"])
 
 
 def _check_same(run: Path, recipe: Recipe, data: Path, weights: Path | None, device: str) -> None:
@@ -156,7 +151,7 @@ def _check_same(run: Path, recipe: Recipe, data: Path, weights: Path | None, dev
 
 
 def _read_run(run: Path, seed: int) -> SeedRun:
-    progress = json.loads(read_text(run / "last" / STATE))["progress"]
+    progress = _read_progress(run)
     scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
     return SeedRun(
         seed=seed,

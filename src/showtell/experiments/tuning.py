@@ -18,7 +18,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, import_extra
 from showtell.experiments.search_space import build_space, expand_grid
 from showtell.experiments.trials import TuningResult, write_tables
-from showtell.system.atomic import lock_directory, read_manifest, write_manifest
+from showtell.system.atomic import claim_directory, lock_directory
 from showtell.system.console import note
 from showtell.training.distributed import local_rank
 from showtell.training.run_dir import differences
@@ -123,10 +123,7 @@ def _check_environment() -> None:
 @contextlib.contextmanager
 def _opened(out: Path, settings: dict[str, Any]) -> Iterator[None]:
     """Make the directory of a tuning, or resume the same one, and lock it."""
-    if not out.exists() or not any(out.iterdir()):
-        out.mkdir(parents=True, exist_ok=True)
-        write_manifest(out, KIND, FORMAT, settings)
-    changed = differences(read_manifest(out, KIND, FORMAT), json.loads(json.dumps(settings)))
+    changed = differences(claim_directory(out, KIND, FORMAT, settings), json.loads(json.dumps(settings)))
     if changed:
         raise ConfigError(f"{out} holds another tuning", found="; ".join(changed), mend="Choose another -o")
     lock = lock_directory(out)

@@ -71,7 +71,8 @@ class RunData:
 
         Epochs that train on rewards have no training loss: theirs is no cross-entropy.
         """
-        train_loss = [point for point in points(self.rows, "epoch", "loss") if point[0] not in self._rewarded]
+        rewarded = self._rewarded_epochs()
+        train_loss = [point for point in points(self.rows, "epoch", "loss") if point[0] not in rewarded]
         losses = [Series("training", TRAIN, train_loss), self._validation("loss")]
         bleu = [
             self._validation(f"BLEU-{order}", f"BLEU-{order}", PALETTE[order - 1]) for order in range(1, 5)
@@ -94,9 +95,8 @@ class RunData:
         ]
         return [chart for chart in charts if not chart.is_empty]
 
-    @property
-    def _rewarded(self) -> set[int]:
-        """The epochs that train on rewards; a phase logs its first step, and an epoch of few steps may log none."""
+    def _rewarded_epochs(self) -> set[int]:
+        """Return the epochs that train on rewards; of a phase only the first is sure to have logged a step."""
         epochs, has_reward = set(), False
         for row in self.rows:
             if row.get("event") == "step":

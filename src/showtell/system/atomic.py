@@ -254,6 +254,14 @@ def check_replaceable(
         )
 
 
+def claim_directory(directory: Path, kind: str, version: int, content: dict[str, Any]) -> dict[str, Any]:
+    """Return the manifest of a directory of this kind, as `read_manifest`; a new or empty one gets ``content``."""
+    if not directory.exists() or not any(directory.iterdir()):
+        directory.mkdir(parents=True, exist_ok=True)
+        write_manifest(directory, kind, version, content)
+    return read_manifest(directory, kind, version)
+
+
 def cannot_read(path: Path, error: OSError) -> DataError:
     """Return the error of a path that cannot be read."""
     return DataError(f"cannot read {path}", found=error.strerror or str(error), mend="Check the path")
