@@ -23,7 +23,8 @@ from pydantic import ValidationError
 
 from showtell.config.preprocessing import CornerCrop, Preprocessing
 from showtell.errors import ImageError
-from showtell.images.load import FORMATS, Limits, inspect_image, load_image
+from showtell.images.formats import FORMATS
+from showtell.images.load import inspect_image, load_image
 from showtell.images.preprocess import (
     crop_box,
     load_and_preprocess,
@@ -31,6 +32,7 @@ from showtell.images.preprocess import (
     preprocess_image,
     random_crop_box,
 )
+from showtell.images.refusals import Limits
 
 ORIENTATION = 0x0112
 
@@ -240,7 +242,7 @@ def test_a_image_40000_pixels_wide_is_read_and_prepared() -> None:
 def test_a_truncated_image_is_an_error(format: str) -> None:
     noise = np.random.default_rng(7).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     data = encode(Image.fromarray(noise), format)
-    told = r"cannot read image \(bytes\): found corrupt or incomplete \(.+\); expected a complete file \(JPEG, .*Copy"
+    told = r"cannot read image \(bytes\): found corrupt or incomplete \(.+\); expected a complete file\. Copy"
     for share in (0.1, 0.5, 0.9):
         with pytest.raises(ImageError, match=told):
             load_image(data[: int(share * len(data))])

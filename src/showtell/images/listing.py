@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from showtell.images.load import IMAGE_SUFFIXES
+from showtell.images.formats import IMAGE_SUFFIXES
 from showtell.system.disk_store import DiskList, to_bytes
 
 

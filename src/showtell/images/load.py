@@ -7,7 +7,6 @@ then ordinary JPEGs go to simplejpeg (same pixels, faster), other files to Pillo
 
 import contextlib
 import hashlib
-import importlib
 import io
 import stat
 import threading
@@ -23,30 +22,14 @@ import simplejpeg
 from PIL import Image, UnidentifiedImageError
 
 from showtell.errors import ImageError
+from showtell.images.formats import EXPECTED, not_an_image, pillow_formats
+from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 RgbArray: TypeAlias = npt.NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-"""Supported formats, whatever the file's name. Pillow could read more, but EPS runs a program."""
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-"""Names of image files in a folder."""
-
-_EXPECTED = ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]}"
 _ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
-JPEG_MAGIC = b"\xff\xd8\xff"
-_MAGIC = (JPEG_MAGIC, b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
 _FRACTIONS = (8, 4, 2)  # the fast ones of libjpeg, which are exact means of pixels
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Maximum size of an image, checked before anything is decoded."""
-
-    max_pixels: int = 178_956_970  # Pillow's own limit, half a GiB when decoded
-    max_bytes: int = 256 * 2**20  # of the file
 
 
 def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: int = 0) -> RgbArray:
@@ -72,7 +55,7 @@ def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: i
     if isinstance(source, str | Path):
         return _decode(_read(Path(source), limits), str(source), limits, at_least)
     expected = "a path, bytes, a PIL image or a uint8 array [H, W, 3]"
-    raise _refused(f"image ({type(source).__name__})", "", expected)
+    raise refused(f"image ({type(source).__name__})", "", expected)
 
 
 @dataclass(frozen=True)
@@ -98,32 +81,32 @@ def _read(path: Path, limits: Limits) -> bytes:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             found = "a directory" if stat.S_ISDIR(status.st_mode) else "a pipe or device"
-            raise _refused(str(path), found, "an image file")
+            raise refused(str(path), found, "an image file")
         if status.st_size > limits.max_bytes:
             found, mend = f"a file of {status.st_size:,} bytes", "Make it smaller, or raise Limits.max_bytes"
-            raise _refused(str(path), found, f"at most {limits.max_bytes:,}", mend)
+            raise refused(str(path), found, f"at most {limits.max_bytes:,}", mend)
         return path.read_bytes()
     except FileNotFoundError as error:
-        raise _refused(str(path), "no such file", "", "Check the path") from error
+        raise refused(str(path), "no such file", "", "Check the path") from error
     except PermissionError as error:
-        raise _refused(str(path), "no permission to read it", "", f"Run: chmod +r {path}") from error
+        raise refused(str(path), "no permission to read it", "", f"Run: chmod +r {path}") from error
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         found = getattr(error, "strerror", None) or str(error)
-        raise _refused(str(path), found, "", "Check the path") from error
+        raise refused(str(path), found, "", "Check the path") from error
 
 
 def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
     if not data:
-        raise _refused(name, "an empty file", _EXPECTED, "Copy it again")
+        raise refused(name, "an empty file", EXPECTED, "Copy it again")
     with _suppressed_warnings():
         try:
-            image = Image.open(io.BytesIO(data), formats=_formats(data))
+            image = Image.open(io.BytesIO(data), formats=pillow_formats(data))
         except UnidentifiedImageError as error:
-            raise _not_an_image(data, name) from error
+            raise not_an_image(data, name) from error
         except Image.DecompressionBombError as error:
-            raise _too_large(name, f"more than {_pillow_limit():,} pixels", _pillow_limit()) from error
+            raise too_large(name, f"more than {pillow_limit():,} pixels", pillow_limit()) from error
         except Exception as error:  # a parser of hostile bytes may raise anything
-            raise _corrupt(name, error) from error
+            raise corrupt(name, error) from error
         with image:
             return _from_image(image, name, data, limits, at_least)
 
@@ -133,7 +116,7 @@ def _from_image(
 ) -> RgbArray:
     """Decode an opened image and turn it upright; ordinary JPEGs are decoded from ``data``, the whole file."""
     width, height = image.size
-    _check_size(name, height, width, limits)
+    check_size(name, height, width, limits)
     try:
         pixels = None
         if data is not None and image.format in ("JPEG", "MPO"):
@@ -144,9 +127,9 @@ def _from_image(
     except ImageError:
         raise
     except Image.DecompressionBombError as error:
-        raise _too_large(name, "a frame larger than its header declares", _pillow_limit()) from error
+        raise too_large(name, "a frame larger than its header declares", pillow_limit()) from error
     except Exception as error:  # a parser of hostile bytes may raise anything
-        raise _corrupt(name, error) from error
+        raise corrupt(name, error) from error
 
 
 def _decode_jpeg(data: bytes, at_least: int) -> RgbArray | None:
@@ -170,7 +153,7 @@ def _to_rgb(image: Image.Image, name: str) -> RgbArray:
     if image.mode == "F":
         found = "floating-point pixels, whose range is unknown"
         mend = "Scale it to 0..255 and convert it to 8 bits"
-        raise _refused(name, found, "8 or 16 bits per channel", mend)
+        raise refused(name, found, "8 or 16 bits per channel", mend)
     if image.has_transparency_data:
         # Pillow cannot convert premultiplied gray to RGBA directly.
         return _over_white(np.asarray((image.convert("LA") if image.mode == "La" else image).convert("RGBA")))
@@ -182,7 +165,7 @@ def _scale_16_bits(image: Image.Image, name: str) -> RgbArray:
     gray = np.asarray(image).astype(np.int64)  # [H, W]
     low, high = int(gray.min()), int(gray.max())
     if low < 0 or high > 65535:
-        raise _refused(name, f"gray values from {low} to {high}", "8 or 16 bits per channel")
+        raise refused(name, f"gray values from {low} to {high}", "8 or 16 bits per channel")
     scaled = (gray * 255 + 32767) // 65535
     transparent = image.info.get("transparency")
     if isinstance(transparent, int):
@@ -220,60 +203,16 @@ def _from_array(array: RgbArray, limits: Limits) -> RgbArray:
     name, expected = "image (array)", "uint8 [H, W, 3], or [H, W], [H, W, 1], [H, W, 4]"
     if array.dtype != np.uint8:
         mend = "Scale it to 0..255 and convert it to uint8"
-        raise _refused(name, f"dtype {array.dtype}", expected, mend)
+        raise refused(name, f"dtype {array.dtype}", expected, mend)
     if array.ndim == 2:
         array = array[:, :, None]
     if array.ndim != 3 or array.shape[2] not in (1, 3, 4):
         mend = "Move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
-        raise _refused(name, f"shape {list(array.shape)}", expected, mend)
-    _check_size(name, array.shape[0], array.shape[1], limits)
+        raise refused(name, f"shape {list(array.shape)}", expected, mend)
+    check_size(name, array.shape[0], array.shape[1], limits)
     if array.shape[2] == 4:
         return _over_white(array)
     return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array.copy(order="C")
-
-
-def _check_size(name: str, height: int, width: int, limits: Limits) -> None:
-    if height < 1 or width < 1:
-        raise _refused(name, f"{width} x {height} pixels", "at least one")
-    if height * width > limits.max_pixels:
-        raise _too_large(name, f"{width} x {height} pixels", limits.max_pixels)
-
-
-def _refused(name: str, found: str, expected: str, mend: str = "") -> ImageError:
-    return ImageError(f"cannot read {name}", found=found, expected=expected, mend=mend)
-
-
-def _too_large(name: str, found: str, limit: int) -> ImageError:
-    mend = "Make it smaller, or raise Limits.max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
-    return _refused(name, found, f"at most {limit:,} pixels (nothing was decoded)", mend)
-
-
-def _corrupt(name: str, cause: object) -> ImageError:
-    found = f"corrupt or incomplete ({str(cause) or type(cause).__name__})"
-    return _refused(name, found, f"a complete file ({_EXPECTED})", "Copy it again, or leave it out")
-
-
-def _not_an_image(data: bytes, name: str) -> ImageError:
-    if data.startswith(_MAGIC) or data[4:12] in (b"ftypavif", b"ftypavis"):
-        return _corrupt(name, "invalid header")
-    found = "bytes " + " ".join(f"{byte:02X}" for byte in data[:8])
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        found += " (HEIC)"
-    return _refused(name, found, _EXPECTED, "Convert it, or leave it out")
-
-
-def _pillow_limit() -> int:
-    """Return Pillow's own limit, which an application may have changed."""
-    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
-
-
-def _formats(data: bytes) -> list[str]:
-    """Return the candidate formats of a file; importing the plugins of all takes longer than decoding a JPEG."""
-    if data.startswith(JPEG_MAGIC):
-        importlib.import_module("PIL.JpegImagePlugin")
-        return ["JPEG"]
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
 
 
 _filters_lock = threading.Lock()

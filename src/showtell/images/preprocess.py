@@ -7,7 +7,8 @@ import numpy.typing as npt
 from PIL import Image
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.images.load import ImageSource, Limits, load_image
+from showtell.images.load import ImageSource, load_image
+from showtell.images.refusals import Limits
 
 _FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 

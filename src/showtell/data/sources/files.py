@@ -6,7 +6,7 @@ from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem
 from showtell.errors import DataError
-from showtell.images.load import IMAGE_SUFFIXES
+from showtell.images.formats import IMAGE_SUFFIXES
 from showtell.system.atomic import text_lines
 from showtell.system.disk_store import text_list
 

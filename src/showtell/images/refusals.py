@@ -1,0 +1,45 @@
+"""Limits on the size of an image, and the errors that refuse an image by its name."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from showtell.errors import ImageError
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Maximum size of an image, checked before anything is decoded."""
+
+    max_pixels: int = 178_956_970  # Pillow's own limit, half a GiB when decoded
+    max_bytes: int = 256 * 2**20  # of the file
+
+
+def check_size(name: str, height: int, width: int, limits: Limits) -> None:
+    """Raise ImageError for an image without pixels, or with more than the limits allow."""
+    if height < 1 or width < 1:
+        raise refused(name, f"{width} x {height} pixels", "at least one")
+    if height * width > limits.max_pixels:
+        raise too_large(name, f"{width} x {height} pixels", limits.max_pixels)
+
+
+def refused(name: str, found: str, expected: str, mend: str = "") -> ImageError:
+    """Return the error that an image cannot be read."""
+    return ImageError(f"cannot read {name}", found=found, expected=expected, mend=mend)
+
+
+def too_large(name: str, found: str, limit: int) -> ImageError:
+    """Return the error of an image with more than ``limit`` pixels."""
+    mend = "Make it smaller, or raise Limits.max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
+    return refused(name, found, f"at most {limit:,} pixels (nothing was decoded)", mend)
+
+
+def corrupt(name: str, cause: object) -> ImageError:
+    """Return the error of a damaged file; ``cause`` is what the decoder reported."""
+    found = f"corrupt or incomplete ({str(cause) or type(cause).__name__})"
+    return refused(name, found, "a complete file", "Copy it again, or leave it out")
+
+
+def pillow_limit() -> int:
+    """Return Pillow's own limit in pixels, which an application may have changed."""
+    return 2 * (Image.MAX_IMAGE_PIXELS or 0)
