@@ -259,6 +259,20 @@ def test_images_that_are_gone_or_changed_stop_nothing_and_are_named(
     np.testing.assert_allclose(cache.regions, whole, rtol=2**-8, atol=1e-3)
 
 
+def test_cached_features_of_an_edited_image_are_refused(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path
+) -> None:
+    few = np.arange(5)
+    extract_features(prepared, encoder, tmp_path / "cache", rows=few)
+    prepared.image_path(2).write_bytes(prepared.image_path(12).read_bytes())
+    prepared.image_path(3).unlink()
+    prepared = PreparedSet.load(prepared.directory)
+    with pytest.raises(DataError, match=r"^1 image has changed since .* was prepared: found 02\.png\. Run"):
+        extract_features(prepared, encoder, tmp_path / "cache", rows=few)
+    cached = extract_features(prepared, encoder, tmp_path / "cache", rows=few[3:])
+    assert cached.done[:5].all()
+
+
 def test_every_image_gone_is_reported(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
     shutil.rmtree(tmp_path / "source")
     with pytest.raises(DataError, match=r"21 of 21 images have no features.* and 11 more"):

@@ -91,8 +91,10 @@ def test_preparing_a_set_takes_few_bytes_per_image(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(validate, "inspect_image", lambda path: ImageInfo(path.stem.rjust(64, "0"), 1, 1))
-    exists = Path.exists
-    monkeypatch.setattr(Path, "exists", lambda self: self.suffix == ".jpg" or exists(self))
+    status, stat = tmp_path.stat(), Path.stat
+    monkeypatch.setattr(
+        Path, "stat", lambda self, **options: status if self.suffix == ".jpg" else stat(self, **options)
+    )
     sources = {
         count: write_set(tmp_path / f"{form}{count}", count, form)
         for count in (FEW_EXAMPLES, 4 * FEW_EXAMPLES)

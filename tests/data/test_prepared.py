@@ -66,7 +66,7 @@ def test_a_prepared_set_gives_back_what_was_in_the_source(source: Path, tmp_path
 def test_the_directory_says_what_it_is_and_of_what_it_was_made(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     manifest = prepare(source, out).manifest
-    assert (manifest["kind"], manifest["format"]) == ("prepared set", 2)
+    assert (manifest["kind"], manifest["format"]) == ("prepared set", 3)
     assert manifest["source"] == {"path": str(source), "format": "csv"}
     assert manifest["splits"]["train"] == {
         "images": 24,
@@ -84,7 +84,17 @@ def test_the_directory_says_what_it_is_and_of_what_it_was_made(source: Path, tmp
     ]
     with pa.memory_map(str(out / "examples.arrow")) as file:
         table = pa.ipc.open_file(file).read_all()
-    assert table.column_names == ["key", "path", "sha256", "width", "height", "split", "captions"]
+    assert table.column_names == [
+        "key",
+        "path",
+        "sha256",
+        "size",
+        "mtime_ns",
+        "width",
+        "height",
+        "split",
+        "captions",
+    ]
     assert (table["width"][0].as_py(), table["height"][0].as_py()) == (4, 2)
 
 
@@ -269,8 +279,8 @@ from showtell.data import prepared
 from showtell.images.load import ImageInfo
 import showtell.data.validate as validate
 validate.inspect_image = lambda path: ImageInfo(path.stem.rjust(64, "0"), 640, 480)
-exists = Path.exists
-Path.exists = lambda self: self.suffix == ".jpg" or exists(self)
+status, stat = Path().stat(), Path.stat
+Path.stat = lambda self, **options: status if self.suffix == ".jpg" else stat(self, **options)
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 before = peak()
 made = prepared.prepare(sys.argv[1], sys.argv[2])
@@ -389,8 +399,8 @@ def test_other_directories_are_refused(source: Path, tmp_path: Path) -> None:
     (out / "manifest.json").write_text(json.dumps(manifest | {"kind": "feature cache"}))
     with pytest.raises(DataError, match="is not a prepared set: found a feature cache"):
         PreparedSet.load(out)
-    (out / "manifest.json").write_text(json.dumps(manifest | {"format": 1}))
-    with pytest.raises(DataError, match=r"format 1; expected format 2\. Run showtell prepare again"):
+    (out / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    with pytest.raises(DataError, match=r"format 2; expected format 3\. Run showtell prepare again"):
         PreparedSet.load(out)
     del manifest["examples_sha256"]
     (out / "manifest.json").write_text(json.dumps(manifest))

@@ -165,14 +165,17 @@ def test_images_are_decoded_a_window_ahead_and_come_in_order(
         calls.append(path)
         return ImageInfo(path.name, 1, 1)
 
+    (tmp_path / "image").touch()
+    status = (tmp_path / "image").stat()
     monkeypatch.setattr(checking, "inspect_image", inspect)
     monkeypatch.setattr(checking, "IN_FLIGHT", 8)
-    monkeypatch.setattr(Path, "exists", lambda self: True)
+    monkeypatch.setattr(Path, "stat", lambda self, **options: status)
     examples = [Example(str(number), tmp_path / str(number), ("x",)) for number in range(100)]
     found = checking._inspect(examples)
-    assert next(found) == (examples[0], ImageInfo("0", 1, 1))
+    assert next(found) == CheckedExample(examples[0], ImageInfo("0", 1, 1), 0, status.st_mtime_ns)
     assert len(calls) <= 8
-    assert [one.sha256 for _, one in found] == [str(number) for number in range(1, 100)]
+    checked = [one for one in found if isinstance(one, CheckedExample)]
+    assert [one.info.sha256 for one in checked] == [str(number) for number in range(1, 100)]
 
 
 def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -183,7 +186,8 @@ def test_an_interrupt_stops_the_checks(tmp_path: Path, monkeypatch: pytest.Monke
         raise KeyboardInterrupt
 
     monkeypatch.setattr(checking, "inspect_image", interrupt)
-    monkeypatch.setattr(Path, "exists", lambda self: True)
+    status = tmp_path.stat()
+    monkeypatch.setattr(Path, "stat", lambda self, **options: status)
     examples = [Example(str(number), tmp_path / str(number), ("x",), "train") for number in range(5_000)]
     with pytest.raises(KeyboardInterrupt):
         check_images(examples, [])
@@ -201,8 +205,13 @@ def test_no_image_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, int
     given_examples = [Example(str(name), NOWHERE, ("x",), split) for name, _, split in made]
     problems: list[Problem] = []
     with pytest.MonkeyPatch.context() as patch:
-        facts = lambda examples: [(one, ImageInfo(str(content[int(one.key)]), 1, 1)) for one in examples]  # noqa: E731
-        patch.setattr(checking, "_inspect", facts)
+
+        def inspect(examples: list[Example]) -> list[CheckedExample]:
+            return [
+                CheckedExample(one, ImageInfo(str(content[int(one.key)]), 1, 1), 1, 1) for one in examples
+            ]
+
+        patch.setattr(checking, "_inspect", inspect)
         checked = check_images(check_texts(given_examples, problems), problems)
     keys, hashes = [one.example.key for one in checked], [one.info.sha256 for one in checked]
     assert len(set(keys)) == len(keys)
@@ -217,7 +226,9 @@ def test_no_image_is_in_two_splits_by_name_or_by_bytes(made: list[tuple[int, int
 
 def unsplit(count: int, prefix: str = "") -> list[CheckedExample]:
     return [
-        CheckedExample(Example(f"{prefix}{number}", NOWHERE, ("x",)), ImageInfo(f"bytes {number}", 1, 1))
+        CheckedExample(
+            Example(f"{prefix}{number}", NOWHERE, ("x",)), ImageInfo(f"bytes {number}", 1, 1), 1, 1
+        )
         for number in range(count)
     ]
 
@@ -236,7 +247,7 @@ def test_a_generated_split_meets_its_fractions(count: int, dev: float, test: flo
 @given(st.lists(st.sampled_from(["", "train", "dev"]), max_size=30), st.floats(0, 0.5), st.floats(0, 0.49))
 def test_splits_are_assigned_in_the_order_of_ranks(splits: list[str], dev: float, test: float) -> None:
     given_ones = [
-        CheckedExample(replace(one.example, split=split), one.info)
+        replace(one, example=replace(one.example, split=split))
         for one, split in zip(unsplit(len(splits)), splits, strict=True)
     ]
     ranks = {one.info.sha256: sha256(f"7:{one.info.sha256}".encode()).hexdigest() for one in given_ones}

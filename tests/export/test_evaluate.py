@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,8 +10,8 @@ import pytest
 import torch
 
 import showtell
-from showtell.data.prepared import PreparedSet
-from showtell.errors import ConfigError
+from showtell.data.prepared import PreparedSet, prepare
+from showtell.errors import ConfigError, DataError
 from showtell.export.onnx import Exported
 
 
@@ -43,3 +44,14 @@ def test_a_checkpoint_is_loaded_on_the_device_that_evaluation_chooses(
     assert (
         found.texts == showtell.evaluate(tiny_checkpoint("lstm"), data=toy_set.directory, device="cpu").texts
     )
+
+
+def test_an_image_that_was_edited_after_prepare_is_not_evaluated(
+    exported: Exported, toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(toy_set.directory.parent, folder)
+    prepare(folder / "captions.jsonl", tmp_path / "set")
+    shutil.copyfile(folder / "0.png", folder / "20.png")
+    with pytest.raises(DataError, match=r"^1 image has changed since .* was prepared: found 20\.png\. Run"):
+        showtell.evaluate(exported.directory, data=tmp_path / "set", split="dev", device="cpu")

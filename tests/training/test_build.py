@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -15,11 +16,11 @@ from safetensors.torch import load_file
 from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.config.recipe import Recipe, parse_recipe
 from showtell.data.batches import Batch
-from showtell.data.prepared import PreparedSet
+from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.views import ImageSource
 from showtell.encoders.encoder import Encoder
 from showtell.encoders.features import Features
-from showtell.errors import ConfigError
+from showtell.errors import ConfigError, DataError
 from showtell.training.build import (
     Components,
     build_components,
@@ -354,3 +355,19 @@ def test_a_region_cache_of_one_view_and_a_pooled_cache_of_the_other_are_read_tog
         assert isinstance(batch.inputs, Features)
         assert batch.inputs.regions.shape[1] == 0
         assert batch.inputs.pooled.any()
+
+
+@pytest.mark.parametrize("kind", ["trainable", "random_crop", "cached"])
+def test_no_training_on_images_that_were_edited_after_prepare(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "photos"
+    shutil.copytree(toy_set.directory.parent, folder)
+    prepared = prepare(folder / "captions.jsonl", tmp_path / "set")
+    encoder = {} if kind == "trainable" else {"trainable": False, "weights": str(encoder_weights)}
+    augment = {"augment": {"mode": "random_crop"}} if kind == "random_crop" else {}
+    recipe = changed(toy_recipe, encoder=encoder, data=augment)
+    parts_of(recipe, prepared, tmp_path / "features")
+    shutil.copyfile(folder / "3.png", folder / "0.png")
+    with pytest.raises(DataError, match=r"^1 image has changed since .*set was prepared: found 0\.png\. Run"):
+        parts_of(recipe, PreparedSet.load(prepared.directory), tmp_path / "features")

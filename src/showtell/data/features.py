@@ -22,6 +22,7 @@ import numpy.typing as npt
 import torch
 
 from showtell.config.preprocessing import Preprocessing
+from showtell.data.changes import require_unchanged
 from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder, identity_differences
@@ -94,10 +95,10 @@ def extract_features(
 
     ``rows``, int64, ascending, are to be encoded (None: all). Unless ``regions`` are needed, a new cache holds pooled
     vectors only. An image that cannot be read or has changed since it was prepared stops nothing: the others are
-    encoded, then all such images are reported.
+    encoded, then all such images are reported. Images that have features may be gone, but not changed.
 
     Raises:
-        DataError: the cache is stale, the disk is full, or images cannot be read.
+        DataError: the cache is stale, the disk is full, images cannot be read, or one with features has changed.
     """
     if encoder.spec.trainable:
         raise DataError(
@@ -110,6 +111,7 @@ def extract_features(
         num_regions = (encoder.regions if regions else 0) if manifest is None else int(manifest["regions"])
         done = np.zeros(len(prepared), np.bool_) if manifest is None else read_bitmap(directory, manifest)
         missing = wanted[~done[wanted]]
+        require_unchanged(prepared, wanted[done[wanted]])
         if len(missing):
             _check_space(directory, len(missing), len(prepared), num_regions, encoder.width)
         if manifest is None:

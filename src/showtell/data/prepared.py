@@ -1,8 +1,8 @@
 """The prepared set: a captioned dataset that was validated once, so that later steps can rely on it.
 
-A directory with ``manifest.json``, ``examples.arrow`` (key, path, sha256, width, height, split, captions; an Arrow
-IPC file) and ``problems.jsonl``. Images stay where they are, except embedded ones, which go to ``images/``. The
-*fingerprint* identifies the content, wherever the directory is.
+A directory with ``manifest.json``, ``examples.arrow`` (an Arrow IPC file with the columns of `SCHEMA`) and
+``problems.jsonl``. Images stay where they are, except embedded ones, which go to ``images/``. The *fingerprint*
+identifies the content, wherever the directory is.
 """
 
 import hashlib
@@ -36,7 +36,7 @@ from showtell.system.atomic import (
 from showtell.system.console import note, progress_bar
 from showtell.system.disk_store import DiskList
 
-KIND, FORMAT = "prepared set", 2
+KIND, FORMAT = "prepared set", 3
 EXAMPLES, PROBLEMS, IMAGES = "examples.arrow", "problems.jsonl", "images"
 SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 ROWS_PER_BATCH = 2_048
@@ -48,6 +48,8 @@ SCHEMA = pa.schema(
         ("key", pa.string()),
         ("path", pa.string()),
         ("sha256", pa.string()),
+        ("size", pa.int64()),
+        ("mtime_ns", pa.int64()),
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("split", pa.string()),
@@ -65,7 +67,10 @@ class PreparedSet:
         self.fingerprint: str = manifest["fingerprint"]
         # Memory-mapped columns: as Python objects, a set of COCO's size takes five times as much.
         self._keys, self._paths, self._sha256 = table["key"], table["path"], table["sha256"]
+        self._sizes, self._mtimes = table["size"], table["mtime_ns"]
         self._captions = table["captions"]
+        self.verified: npt.NDArray[np.bool_] = np.zeros(len(table), np.bool_)
+        """Rows whose image `showtell.data.changes.require_unchanged` has found unchanged, bool [N]."""
         names = (name for chunk in table["split"].chunks for name in chunk.to_pylist())
         self._splits: npt.NDArray[np.int8] = np.fromiter(map(SPLITS.index, names), np.int8, len(table))
 
@@ -124,6 +129,10 @@ class PreparedSet:
     def sha256(self, row: int) -> str:
         """Return the SHA-256 of the image file's bytes."""
         return str(self._sha256[row])
+
+    def file_status(self, row: int) -> tuple[int, int]:
+        """Return the size of the image file (bytes) and its modification time (ns) when the set was prepared."""
+        return self._sizes[row].as_py(), self._mtimes[row].as_py()
 
     def split(self, row: int) -> str:
         """Return the split of an image."""
@@ -271,6 +280,8 @@ def _row(checked: CheckedExample, directory: Path) -> dict[str, Any]:
         "key": example.key,
         "path": path,
         "sha256": info.sha256,
+        "size": checked.size,
+        "mtime_ns": checked.mtime_ns,
         "width": info.width,
         "height": info.height,
         "split": example.split,

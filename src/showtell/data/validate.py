@@ -30,10 +30,12 @@ _ASSIGNABLE = ("", "train")
 
 @dataclass(frozen=True, slots=True)
 class CheckedExample:
-    """An example whose image has been decoded."""
+    """An example whose image has been decoded, with the file's size and modification time before that."""
 
     example: Example
     info: ImageInfo
+    size: int  # bytes
+    mtime_ns: int
 
 
 def check_texts(
@@ -74,12 +76,11 @@ def check_texts(
 def check_images(examples: Sequence[Example], problems: list[Problem]) -> DiskList[CheckedExample]:
     """Return the examples with decodable images of distinct bytes, in order, found by SHA-256."""
     checked = DiskList[CheckedExample](pack=_pack, unpack=_unpack, key=lambda checked: checked.info.sha256)
-    for example, info in _inspect(examples):
-        if isinstance(info, Problem):
-            problems.append(info)
+    for current in _inspect(examples):
+        if isinstance(current, Problem):
+            problems.append(current)
             continue
-        current = CheckedExample(example, info)
-        earlier = checked.add(current)
+        example, earlier = current.example, checked.add(current)
         if earlier is None:
             continue
         if earlier.example.split == example.split:
@@ -96,12 +97,12 @@ def check_images(examples: Sequence[Example], problems: list[Problem]) -> DiskLi
 
 
 def _pack(checked: CheckedExample) -> list[Any]:
-    return [checked.example.pack(), *astuple(checked.info)]
+    return [checked.example.pack(), astuple(checked.info), checked.size, checked.mtime_ns]
 
 
 def _unpack(values: Sequence[Any]) -> CheckedExample:
-    example, *info = values
-    return CheckedExample(Example.unpack(example), ImageInfo(*info))
+    example, info, *file = values
+    return CheckedExample(Example.unpack(example), ImageInfo(*info), *file)
 
 
 def assign_splits(
@@ -157,18 +158,20 @@ def _merge(earlier: Example, found: Example, problems: list[Problem]) -> Example
     return kept
 
 
-def _inspect(examples: Sequence[Example]) -> Iterator[tuple[Example, ImageInfo | Problem]]:
+def _inspect(examples: Sequence[Example]) -> Iterator[CheckedExample | Problem]:
     """Decode all images in order, several at a time (decoders release the GIL)."""
 
-    def inspect(example: Example) -> tuple[Example, ImageInfo | Problem]:
+    def inspect(example: Example) -> CheckedExample | Problem:
         try:
-            if not example.image.exists():
-                return example, Problem("missing-image", example.key, f"no {example.image}")
-            return example, inspect_image(example.image)
+            status = example.image.stat()
+            info = inspect_image(example.image)
+            return CheckedExample(example, info, status.st_size, status.st_mtime_ns)
         except ImageError as error:
-            return example, Problem("undecodable-image", example.key, error.found)
+            return Problem("undecodable-image", example.key, error.found)
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+            return Problem("missing-image", example.key, f"no {example.image}")
         except OSError as error:
-            return example, Problem("undecodable-image", example.key, error.strerror or str(error))
+            return Problem("undecodable-image", example.key, error.strerror or str(error))
 
     workers = min(16, os.cpu_count() or 1)
     with (

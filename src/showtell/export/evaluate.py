@@ -6,8 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from showtell.checkpoints.hub import find_checkpoint
 from showtell.config.generation import override
+from showtell.data.changes import require_unchanged
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError, import_extra
 from showtell.inference.backend import load_backend
@@ -105,6 +108,7 @@ def _evaluate_images(
     started = time.monotonic()
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
+    require_unchanged(prepared, np.array(rows, np.int64))
     stream = captioner.stream([prepared.image_path(row) for row in rows], **options)
     scorer = Scorer({prepared.key(row): prepared.captions(row) for row in rows}, meteor=meteor)
     texts: dict[str, str] = {}

@@ -15,6 +15,7 @@ from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import Recipe, TokenizerOptions
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
+from showtell.data.changes import require_unchanged
 from showtell.data.features import FeatureCache, extract_features, verify_stride_layout
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFeatureSource
@@ -68,7 +69,7 @@ def build_components(
     Raises:
         ConfigError: a split is missing, or ``training.init_from`` or a teacher does not fit.
         CheckpointError: ``training.init_from`` or a teacher is not a checkpoint.
-        DataError: the features cannot be cached.
+        DataError: the features cannot be cached, or images have changed since the set was prepared.
     """
     training = recipe.training
     initial = load_init_checkpoint(training.init_from, recipe.decoder.name, encoder.width)
@@ -148,6 +149,7 @@ def _open_sources(
     )
     # Validation always has the same view, which is worth caching.
     if (crop := data.crop_for("random_crop")) is not None:
+        require_unchanged(prepared, train_rows)
         return ImageSource(prepared, encoder.preprocessing, crop=crop), open_source(rows=dev_rows)
     if (crop := data.crop_for("feature_windows")) is not None:
         dev_source = open_source(rows=dev_rows)
@@ -186,6 +188,7 @@ def open_feature_source(
         regions: Whether the decoder reads regions, or pooled vectors only.
     """
     if encoder.spec.trainable:
+        require_unchanged(prepared, rows)
         verify_stride_layout(prepared, encoder, rows)
         return ImageSource(prepared, encoder.preprocessing)
     open_view = partial(_open_caches, prepared, encoder, features, flipped=flipped, regions=regions)
