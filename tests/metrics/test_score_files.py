@@ -131,6 +131,7 @@ def test_images_listed_without_a_caption_are_refused(tmp_path: Path, candidates:
             "line 1: found the error 'cut short' in place",
         ),
         ("[1, 2]", "entry 0: found '1', which names no image"),
+        ('[{"image_id": 1.5, "caption": "a"}]', "entry 0: found .*1.5.* which names no image"),
         ('{"captions": {}}', "line 1: found .*which names no image"),
         ("5", "line 1: found '5', which names no image"),
         ('{"annotations": [', r"after images\[0\]: found no JSON"),
@@ -184,3 +185,10 @@ def test_scoring_does_not_import_pandas(tmp_path: Path) -> None:
         "score_files(Path(sys.argv[1]), Path(sys.argv[1])); assert 'pandas' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script, str(file)], check=True)
+
+
+def test_ids_are_the_same_as_text_and_as_numbers(tmp_path: Path) -> None:
+    some = write(tmp_path / "c.json", [{"image_id": key, "caption": "a dog"} for key in (1.0, 2, "3")])
+    rows = [{"image_id": key, "caption": "a dog"} for key in ("1", 2.0, 3)]
+    references = write(tmp_path / "r.json", {"annotations": rows})
+    assert score_files(references, some, metrics=["bleu"]).num_images == 3

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from showtell.errors import DataError
 from showtell.system import json_stream
-from showtell.system.json_stream import read_array
+from showtell.system.json_stream import first_element, id_text, outline, read_array, read_entries
 
 numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
 values = st.recursive(
@@ -39,6 +39,40 @@ def test_elements_equal_those_of_the_standard_library_for_any_buffer_size(
             found = list(read_array(file, name))
             assert found == (expected if isinstance(expected, list) else [])
             assert str(found) == str(expected if isinstance(expected, list) else [])  # 1 is not 1.0
+        assert list(read_entries(file)) == [
+            (name, element)
+            for name, value in content.items()
+            for element in (value if isinstance(value, list) else [value])
+        ]
+
+
+def test_the_entries_of_a_list_have_no_name(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_bytes(b'\xef\xbb\xbf[{"a": [1, {}]}, [2], "b"]')
+    assert list(read_entries(file)) == [("", {"a": [1, {}]}), ("", [2]), ("", "b")]
+    file.write_text('{"a": [1], "b"')
+    with pytest.raises(DataError, match="is not JSON in UTF-8"):
+        list(read_entries(file))
+
+
+def test_an_outline_has_the_first_elements_of_the_beginning(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text('{"info": {"year": 7}, "empty": [], "images": [{"id": 1}, {"id": 2}], "cut": [{"id"')
+    assert outline(file) == {"info": {"year": 7}, "images": {"id": 1}}
+    file.write_text(json.dumps({"images": [{"id": 1}] * 20_000, "annotations": [{"caption": "A"}]}))
+    assert outline(file) == {"images": {"id": 1}}
+    assert first_element(file, "annotations") == {"caption": "A"}
+    assert first_element(file, "captions") is None
+    for content in ("", "no JSON", "7"):
+        file.write_text(content)
+        assert outline(file) == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(7, "7"), ("7", "7"), (7.0, "7"), (7.5, None), (True, None), (None, None), ([], None)]
+)
+def test_ids_are_compared_as_text(value: Any, text: str | None) -> None:
+    assert id_text(value) == text
 
 
 def test_byte_order_mark_and_windows_line_ends_are_ignored(tmp_path: Path) -> None:

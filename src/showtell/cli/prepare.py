@@ -18,6 +18,10 @@ def command(
         str | None,
         typer.Option(help=f"Format of the dataset: {', '.join(READERS)}.", show_default="detected"),
     ] = None,
+    images: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the images.", show_default="searched for beside the annotation file"),
+    ] = None,
     max_problems: Annotated[
         float, typer.Option(help="Largest fraction of images with problems; above it nothing is written.")
     ] = 0.05,
@@ -46,6 +50,7 @@ def command(
         source,
         out,
         format=format,
+        images=images,
         max_problem_fraction=max_problems,
         dev_fraction=dev_fraction,
         test_fraction=test_fraction,

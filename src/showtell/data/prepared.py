@@ -144,6 +144,7 @@ def prepare(
     out: str | Path,
     *,
     format: str | None = None,
+    images: Path | None = None,
     max_problem_fraction: float = 0.05,
     dev_fraction: float = 0.1,
     test_fraction: float = 0.0,
@@ -158,6 +159,7 @@ def prepare(
             ``hf:OWNER/NAME`` for a dataset on the Hugging Face hub.
         out: Directory of the prepared set; a set of the same source is replaced.
         format: Name of a reader; None: detect it.
+        images: Folder of the images, if they are not beside the annotation file.
         max_problem_fraction: Fraction of images that may have problems; above it nothing is written.
         dev_fraction: Fraction of images for development, if the source has no split.
         test_fraction: Likewise for testing.
@@ -175,7 +177,7 @@ def prepare(
     origin = str(source_path) if on_hub else str(Path(source_path).absolute())
     _check_fractions(max_problem_fraction, dev_fraction, test_fraction)
     _check_replaceable(out, origin, overwrite=overwrite)
-    source = open_source(source_path, format)
+    source = open_source(source_path, format, images=images)
     with atomic_directory(out) as temporary:
         found, problems = _validate(
             source, temporary, source_path, max_problem_fraction, ignore_splits=make_split == "all"

@@ -10,6 +10,7 @@ import ijson
 from showtell.errors import DataError
 from showtell.metrics.evaluate import METRICS, Scorer, Scores
 from showtell.system.atomic import text_lines
+from showtell.system.json_stream import id_text
 
 _HEAD = 1 << 16
 _BOM = b"\xef\xbb\xbf"
@@ -98,8 +99,8 @@ def _parse_line(path: Path, number: int, line: str) -> Any:
 def _image_id(path: Path, where: str, row: Any) -> str:
     if isinstance(row, dict):
         for name in _IDS:
-            if isinstance(row.get(name), str | int):
-                return str(row[name])
+            if (identity := id_text(row.get(name))) is not None:
+                return identity
     raise _unknown(path, where, f"{str(row)[:60]!r}, which names no image")
 
 

@@ -1,8 +1,12 @@
-"""Arrays of large JSON files, element by element: as objects, COCO's annotations take five times their size."""
+"""Large JSON files, element by element: as objects, COCO's annotations take five times their size."""
 
+import io
+import mmap
+import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import ijson
 
@@ -10,6 +14,8 @@ from showtell.errors import DataError
 from showtell.system.atomic import cannot_read
 
 _BUFFER = 2**20
+_HEAD = 2**16
+_SEARCHED = 2**28
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
@@ -18,11 +24,99 @@ def read_array(file: Path, name: str) -> Iterator[Any]:
 
     A file that cannot be read, is truncated or is not JSON is a DataError; a byte order mark is skipped.
     """
+    with _opened(file) as content:
+        yield from ijson.items(content, f"{name}.item", use_float=True, buf_size=_BUFFER)
+
+
+def read_entries(file: Path) -> Iterator[tuple[str, Any]]:
+    """Yield key and element of each array in the top-level object, and key and value of what is no array.
+
+    A top-level array has the key "". Errors are those of `read_array`.
+    """
+    with _opened(file) as content:
+        yield from _entries(content)
+
+
+def outline(file: Path) -> dict[str, Any]:
+    """Return the keys at the beginning of a JSON file, each with the first element of its array or its value.
+
+    No more than 64 KiB are read; empty if the file is not JSON.
+    """
+    found: dict[str, Any] = {}
+    try:
+        with file.open("rb") as content:
+            head = io.BytesIO(content.read(_HEAD).removeprefix(_BYTE_ORDER_MARK))
+        for key, value in _entries(head):
+            found.setdefault(key, value)
+    except ijson.JSONError:
+        pass  # cut, or not JSON
+    except OSError as error:
+        raise cannot_read(file, error) from error
+    return found
+
+
+def first_element(file: Path, name: str) -> Any:
+    """Return the first element of the first array ``name``, at any depth of a JSON file, or None.
+
+    The key is searched for in the first 256 MiB without parsing them; an element of more than 64 KiB is not found.
+    """
+    with file.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as view:
+        found = re.compile(rb'"%s"\s*:\s*(?=\[)' % name.encode()).search(view, 0, _SEARCHED)
+        head = io.BytesIO(view[found.end() : found.end() + _HEAD] if found else b"")
+    try:
+        return next((element for _, element in _entries(head)), None)
+    except ijson.JSONError:
+        return None
+
+
+def id_text(value: Any) -> str | None:
+    """Return an id as text (7, "7" and 7.0 are the same), or None if it is neither text nor a whole number."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
+
+
+def _entries(content: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """Yield the entries of `read_entries`; one at a time is in memory."""
+    events = ijson.basic_parse(content, use_float=True, buf_size=_BUFFER)
+
+    def build(event: str, value: Any) -> Any:
+        builder, depth = ijson.ObjectBuilder(), 0
+        while True:
+            builder.event(event, value)
+            depth += (event in ("start_map", "start_array")) - (event in ("end_map", "end_array"))
+            if not depth:
+                return builder.value
+            event, value = next(events)
+
+    def elements(key: str) -> Iterator[tuple[str, Any]]:
+        for event, value in events:
+            if event == "end_array":
+                return
+            yield key, build(event, value)
+
+    for event, _ in events:
+        if event == "start_array":
+            yield from elements("")
+        elif event == "start_map":
+            for end, key in events:
+                if end == "end_map":
+                    break
+                inner, value = next(events)
+                if inner == "start_array":
+                    yield from elements(key)
+                else:
+                    yield key, build(inner, value)
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[IO[bytes]]:
+    """Yield a JSON file after its byte order mark; what cannot be read or parsed is a DataError."""
     try:
         with file.open("rb") as content:
             if content.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
                 content.seek(0)
-            yield from ijson.items(content, f"{name}.item", use_float=True, buf_size=_BUFFER)
+            yield content
     except OSError as error:
         raise cannot_read(file, error) from error
     except ijson.JSONError as error:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from showtell.data.prepared import prepare
-from showtell.data.sources.base import Problem
+from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.registry import open_source
 from showtell.errors import DataError
 
@@ -136,6 +136,181 @@ def test_another_file_of_that_name_is_refused(tmp_path: Path, content: str, mess
     (tmp_path / "captions_val2017.json").write_text(content)
     with pytest.raises(DataError, match=message):
         open_source(tmp_path)
+
+
+def write_set(folder: Path, files: dict[str, tuple[list[Any], list[Any] | None]]) -> None:
+    """Write files in COCO's form: images as (id, name), annotations as (image_id, caption[, flag]) or None."""
+    for name, (images, captions) in files.items():
+        content: dict[str, Any] = {
+            "info": {},
+            "images": [{"id": identity, "file_name": file} for identity, file in images],
+        }
+        if captions is not None:
+            content["annotations"] = [
+                {"image_id": identity, "caption": caption, **dict.fromkeys(flags, True)}
+                for identity, caption, *flags in captions
+            ]
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(json.dumps(content))
+
+
+def contents(source: Source) -> list[tuple[str, str, tuple[str, ...]]]:
+    return [(example.key, example.split, example.captions) for example in source.examples]
+
+
+@pytest.mark.parametrize(
+    ("texts", "images"),
+    [
+        ("annotations/{}.json", "{}"),
+        ("stair_captions_v1.2_{}.json", "{}2014"),
+        ("set_{}_2020/caption_{}_annotations.json", "set_{}_2020/{}_images"),
+        ("captions/of {}.json", "images/{}"),
+        ("{}/_annotations.coco.json", "{}"),
+    ],
+)
+def test_any_names_of_files_and_folders_are_recognized(
+    tmp_path: Path, write_images: WritePictures, texts: str, images: str
+) -> None:
+    for split in ("train", "val"):
+        name = texts.format(split, split)
+        write_set(tmp_path, {name: ([(1, "1.jpg"), (2, "2.jpg")], [(1, "A dog."), (2, split)])})
+        write_images(tmp_path / images.format(split, split), ["1.jpg", "2.jpg"])
+    source = open_source(tmp_path)
+    assert source.name == "coco"
+    assert [(example.split, example.captions) for example in source.examples] == [
+        (split, (caption,)) for split in ("train", "val") for caption in ("A dog.", split)
+    ]
+    for example in source.examples:
+        assert example.image.is_file()
+        assert example.key == example.image.relative_to(tmp_path).as_posix()
+        assert example.split in example.key
+
+
+def test_a_file_is_read_with_images_elsewhere(tmp_path: Path, write_images: WritePictures) -> None:
+    write_set(tmp_path, {"texts/captions.json": ([(1, "1.jpg")], [(1, "A dog.")])})
+    write_images(tmp_path / "photos" / "deep", ["1.jpg"])
+    file = tmp_path / "texts" / "captions.json"
+    with pytest.raises(
+        DataError, match=r"no image of .*captions\.json exists: expected 1\.jpg in .*--images FOLDER"
+    ):
+        open_source(file)
+    for format in (None, "coco"):
+        source = open_source(file, format, images=tmp_path / "photos")
+        assert contents(source) == [("deep/1.jpg", "", ("A dog.",))]
+        assert source.examples[0].image == tmp_path / "photos" / "deep" / "1.jpg"
+    with pytest.raises(DataError, match="nowhere: found no such file"):
+        open_source(file, images=tmp_path / "nowhere")
+
+
+def test_an_image_of_another_split_is_not_taken_for_a_missing_one(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    files = {
+        f"{split}.json": ([(1, "1.jpg"), (2, "2.jpg")], [(1, "A"), (2, "B")]) for split in ("train", "val")
+    }
+    write_set(tmp_path, files)
+    write_images(tmp_path, ["train/1.jpg", "train/2.jpg", "val/2.jpg"])
+    assert [example.image.is_file() for example in open_source(tmp_path).examples] == [
+        True,
+        True,
+        False,
+        True,
+    ]
+
+
+def test_flagged_captions_are_left_out_and_counted(tmp_path: Path, write_images: WritePictures) -> None:
+    canned = "Quality issues are too severe to recognize visual content."
+    captions = [
+        (1, "A can."),
+        (1, canned, "is_precanned"),
+        (1, "spam", "is_rejected"),
+        (2, canned, "is_precanned"),
+        (2, canned, "is_precanned", "is_rejected"),
+    ]
+    write_set(tmp_path, {"train.json": ([(1, "1.jpg"), (2, "2.jpg")], captions)})
+    write_images(tmp_path / "train", ["1.jpg", "2.jpg"])
+    source = open_source(tmp_path)
+    assert contents(source) == [("train/1.jpg", "train", ("A can.",))]
+    assert source.notes == [
+        "train.json: 3 precanned and 1 rejected captions were left out, with 1 images that have no others"
+    ]
+    assert source.problems == []
+
+
+def test_a_file_without_annotations_is_a_note(tmp_path: Path, write_images: WritePictures) -> None:
+    write_set(
+        tmp_path,
+        {
+            "annotations/train.json": ([(1, "1.jpg")], [(1, "A dog.")]),
+            "annotations/test.json": ([(2, "2.jpg"), (3, "3.jpg")], None),
+        },
+    )
+    write_images(tmp_path, ["train/1.jpg", "test/2.jpg"])
+    source = open_source(tmp_path)
+    assert contents(source) == [("train/1.jpg", "train", ("A dog.",))]
+    assert source.problems == []
+    assert source.notes == ["test.json: 2 images without captions were left out"]
+    with pytest.raises(DataError, match=r"has no captions: found test\.json: 2 images without captions"):
+        open_source(tmp_path / "annotations" / "test.json")
+
+
+def test_ids_are_compared_as_text(tmp_path: Path, write_images: WritePictures) -> None:
+    write_set(tmp_path, {"train.json": ([(1, "1.jpg"), ("2", "2.jpg")], [("1", "A"), (2, "B"), (1.0, "C")])})
+    write_images(tmp_path, ["1.jpg", "2.jpg"])
+    assert [example.captions for example in open_source(tmp_path).examples] == [("A", "C"), ("B",)]
+
+
+def test_images_of_one_id_are_left_out_with_their_captions(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    images = [(7, "a.jpg"), ("7", "b.jpg"), (8, "c.jpg"), (8, "c.jpg"), (8.5, "d.jpg")]
+    write_set(tmp_path, {"train.json": (images, [(7, "A"), ("7", "B"), (8, "C")])})
+    write_images(tmp_path, ["a.jpg", "b.jpg", "c.jpg", "d.jpg"])
+    source = open_source(tmp_path)
+    assert contents(source) == [("c.jpg", "train", ("C",))]
+    assert [(problem.kind, problem.key, problem.detail) for problem in source.problems] == [
+        ("unreadable-line", "train.json: images[4]", "the id 8.5 is neither text nor a whole number"),
+        ("unreadable-line", "train.json: a.jpg", "images of the same id 7: a.jpg, b.jpg"),
+        ("unreadable-line", "train.json: b.jpg", "images of the same id 7: a.jpg, b.jpg"),
+        ("captions-without-image", "train.json: 7", "2 captions of an image_id of several images"),
+    ]
+
+
+def test_other_annotations_are_not_taken_for_captions(tmp_path: Path, write_images: WritePictures) -> None:
+    write_set(tmp_path, {"annotations/captions_train.json": ([(1, "1.jpg")], [(1, "A dog.")])})
+    boxes = {
+        "images": [{"id": 1, "file_name": "1.jpg"}],
+        "annotations": [{"image_id": 1, "bbox": [0, 0, 1, 1]}],
+    }
+    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(boxes))
+    write_images(tmp_path, ["1.jpg"])
+    assert contents(open_source(tmp_path)) == [("1.jpg", "train", ("A dog.",))]
+
+
+def test_two_datasets_in_a_folder_are_not_mixed(tmp_path: Path, write_images: WritePictures) -> None:
+    one = ([(1, "1.jpg")], [(1, "A dog.")])
+    write_set(tmp_path, {"english_train.json": one, "english_val.json": one, "japanese_train.json": one})
+    write_images(tmp_path, ["1.jpg"])
+    with pytest.raises(
+        DataError, match=r"contains several datasets: found .*english_val\.json, .*Give one file"
+    ):
+        open_source(tmp_path)
+    assert len(open_source(tmp_path / "japanese_train.json").examples) == 1
+
+
+def test_of_a_set_and_its_tokenized_copy_the_former_is_read(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    for name, text in (("", "赤い服"), ("_tokenized", "赤い 服")):
+        write_set(tmp_path, {f"stair_captions_v1.2_train{name}.json": ([(1, "1.jpg")], [(1, text)])})
+    write_images(tmp_path, ["1.jpg"])
+    source = open_source(tmp_path)
+    assert contents(source) == [("1.jpg", "train", ("赤い服",))]
+    assert source.notes == [
+        "stair_captions_v1.2_train_tokenized.json was left out: stair_captions_v1.2_train.json is the same text"
+    ]
+    file = tmp_path / "stair_captions_v1.2_train_tokenized.json"
+    assert contents(open_source(file)) == [("1.jpg", "train", ("赤い 服",))]
 
 
 def test_real_annotations_are_read(shared_data: Path) -> None:

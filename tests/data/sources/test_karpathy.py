@@ -83,9 +83,11 @@ def test_what_is_left_of_the_validation_images_is_trained_on(coco: Path) -> None
 
 def test_the_annotations_of_coco_itself_come_first_and_the_file_by_name(coco: Path) -> None:
     (coco / "annotations").mkdir()
-    (coco / "annotations" / "captions_val2014.json").write_text(
-        '{"images": [{"id": 1, "file_name": "a.jpg"}]}'
-    )
+    captioned = {
+        "images": [{"id": 1, "file_name": coco_name(10)}],
+        "annotations": [{"image_id": 1, "caption": "A"}],
+    }
+    (coco / "annotations" / "captions_val2014.json").write_text(json.dumps(captioned))
     assert open_source(coco).name == "coco"
     assert open_source(coco / "dataset_coco.json").name == "karpathy"
     assert open_source(coco, "karpathy").name == "karpathy"
@@ -162,7 +164,7 @@ def test_of_three_files_in_a_folder_that_with_images_is_read(
     assert [example.key for example in open_source(tmp_path).examples] == ["flickr30k.jpg"]
     write_jpegs(tmp_path / "Images", ["flickr8k.jpg"])
     with pytest.raises(
-        DataError, match=r"several datasets: found dataset_flickr8k\.json, dataset_flickr30k\.json"
+        DataError, match=r"several datasets: found dataset_flickr30k\.json, dataset_flickr8k\.json"
     ):
         open_source(tmp_path)
     assert [one.key for one in open_source(tmp_path / "dataset_flickr8k.json").examples] == ["flickr8k.jpg"]
@@ -202,6 +204,38 @@ def test_entries_that_make_no_sense_are_reported(
         ("unreadable-line", "dataset_flickr8k.json: images[2]"),
     ]
     assert told in source.problems[0].detail
+
+
+@pytest.mark.parametrize("file", ["dataset_rsicd.json", "texts/dataset_RSITMD.json", "captions.json"])
+@pytest.mark.parametrize("folder", ["RSICD_images", "imgs", "."])
+def test_other_sets_of_this_form_are_recognized(
+    tmp_path: Path, write_images: WritePictures, file: str, folder: str
+) -> None:
+    names = [f"airport_{number}.tif" for number in range(4)]
+    write_flickr(tmp_path / file, "rsicd", names)
+    write_images(tmp_path / folder, names)
+    source = open_source(tmp_path)
+    assert source.name == "karpathy"
+    assert [example.split for example in source.examples] == ["train", "train", "val", "test"]
+    assert all(example.image.is_file() for example in source.examples)
+
+
+def test_images_elsewhere_are_found_by_whole_path_only_where_names_repeat(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    images = [image("1.jpg", number, "train", filepath=folder) for number, folder in enumerate("ab")]
+    (tmp_path / "texts.json").write_text(json.dumps({"images": images}))
+    write_images(tmp_path / "photos", ["b/1.jpg"])
+    source = open_source(tmp_path / "texts.json", images=tmp_path / "photos")
+    assert [example.image.is_file() for example in source.examples] == [False, True]
+
+
+def test_a_set_without_split_has_none(tmp_path: Path, write_images: WritePictures) -> None:
+    images = write_flickr(tmp_path / "any.json", "mine", ["a.jpg"])
+    del images[0]["split"]
+    (tmp_path / "any.json").write_text(json.dumps({"images": images}))
+    write_images(tmp_path, ["a.jpg"])
+    assert [example.split for example in open_source(tmp_path).examples] == [""]
 
 
 def test_an_empty_caption_is_a_problem_and_the_others_are_kept(

@@ -1,79 +1,184 @@
-"""COCO captions as published: ``annotations/captions_train2017.json`` beside ``train2017/``, likewise ``val2017``.
+"""COCO's form of captions, under any name: of COCO, VizWiz-Captions, NoCaps, STAIR Captions and many others.
 
     {"images": [{"id": 9, "file_name": "000000000009.jpg", ...}], "annotations": [{"image_id": 9, "caption": "..."}]}
 
-Any year is accepted. The validation images are the dev split. Keys include the folder (``val2017/NAME``), since both
-folders may contain the same name.
+There is a file per split, as its name says (``val`` is the dev split); images are in any folder beside it. Keys
+include the folder (``val2017/NAME``), since two folders may contain the same name. Ids are compared as text.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
+from showtell.data.sources.files import ImageIndex
+from showtell.data.sources.locate import (
+    are_unique,
+    find_files,
+    image_index,
+    names_on_disk,
+    no_image,
+    one_set,
+    set_root,
+    split_of,
+)
 from showtell.errors import DataError
-from showtell.system.json_stream import read_array
+from showtell.system.json_stream import first_element, id_text, outline, read_entries
 
-LAYOUT = "a folder with annotations/captions_train2017.json and train2017/, or of another year or split"
-MISSING = "no annotations/captions_*.json"
-FILE = re.compile(r"captions_((?:train|val|test)\d{4})\.json")
+LAYOUT = (
+    "a JSON file with the lists images (id, file_name) and annotations (image_id, caption), or a folder with one per "
+    "split; images in folders beside them"
+)
+MISSING = "no JSON file with the lists images (id, file_name) and annotations (image_id, caption)"
+PUBLISHED = re.compile(r"captions_(?:train|val|test)\d{4}\.json")
+CAPTIONS = ("caption", "tokenized_caption")
+FLAGS = {"is_precanned": "precanned", "is_rejected": "rejected"}
+"""VizWiz's marks of captions that do not describe the image."""
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    """Return the annotation files, train before val."""
-    found: dict[str, Path] = {}
-    for folder in (path / "annotations", path):
-        for file in sorted(folder.iterdir()) if folder.is_dir() else ():
-            if FILE.fullmatch(file.name) and file.is_file():
-                found.setdefault(file.name, file)
-    return list(found.values())
+    """Return the files in COCO's form; if some have a name that COCO published, those only."""
+    if path.is_file():
+        return [path] if forced or _has_captions(path) is not None else []
+    found = find_files(path, ".json", _has_captions, depth=1)
+    published: dict[str, Path] = {}
+    for file in filter(lambda file: PUBLISHED.fullmatch(file.name), found):
+        published.setdefault(file.name, file)
+    return list(published.values()) or (list(found) if any(found.values()) else [])
 
 
-def read(path: Path, files: list[Path]) -> Source:
-    problems: list[Problem] = []
-    examples = examples_on_disk()
+def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
+    root, examples = set_root(path), examples_on_disk()
+    source, found = Source(examples, []), 0
+    # STAIR Captions come twice.
+    tokenized = [file for file in files if "_tokenized" in file.name and _untokenized(file) in files]
+    source.notes += [
+        f"{file.name} was left out: {_untokenized(file).name} is the same text" for file in tokenized
+    ]
+    files = [file for file in files if file not in tokenized]
+    one_set([file for file in files if _has_captions(file)], root)
     for file in files:
-        for example in _read_file(file, path / FILE.sub(r"\1", file.name), problems):
-            examples.add(example)
-    return Source(examples, problems)
+        index = image_index(root, images, split=split_of(file, root), stem=file.stem)
+        for example in _read_file(file, split_of(file, root), index, source):
+            key = str(example.image).removeprefix(f"{images or root}/")
+            examples.add(replace(example, key=key))
+        found += index.found
+    captioned = next((example for example in examples if example.captions), None)
+    if captioned and not found:
+        raise no_image(files[0], captioned.key, images or root)
+    if not (len(examples) or source.problems):
+        found_notes, mend = "; ".join(source.notes), "Give a file with captions"
+        raise DataError(f"{path} has no captions", found=found_notes, mend=mend)
+    return source
 
 
-def _read_file(file: Path, folder: Path, problems: list[Problem]) -> Iterator[Example]:
-    names: dict[Any, str] = {}
-    captions: dict[Any, list[str]] = {}
+def _untokenized(file: Path) -> Path:
+    return file.with_name(file.name.replace("_tokenized", ""))
 
-    def add_image(image: Any) -> None:
-        names[image["id"]] = str(image["file_name"])
 
-    def add_caption(annotation: Any) -> None:
-        texts, caption = captions.setdefault(annotation["image_id"], []), annotation["caption"]
+def _has_captions(file: Path) -> bool | None:
+    """Return whether a file in COCO's form has captions; None: it is of another form, or has other annotations."""
+    if PUBLISHED.fullmatch(file.name):
+        return True
+    head = outline(file)
+    image, annotation = head.get("images", {}), head.get("annotations")
+    if not isinstance(image, dict) or "sentences" in image or not (image or annotation):
+        return None
+    annotation = annotation or first_element(file, "annotations")
+    if annotation is None:
+        return False if {"id", "file_name"} <= image.keys() else None
+    is_caption = isinstance(annotation, dict) and "image_id" in annotation
+    return True if is_caption and any(name in annotation for name in CAPTIONS) else None
+
+
+class _Entries:
+    """The images and captions of a file by id."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, str] = {}
+        self.captions: dict[str, list[str]] = {}
+        self.clashes: dict[str, list[str]] = {}  # names of different images of one id
+        self.flagged: set[str] = set()
+        self.left_out = Counter[str]()
+
+    def add_image(self, image: Any) -> None:
+        identity, name = _id(image["id"]), str(image["file_name"])
+        if self.names.setdefault(identity, name) != name:
+            self.clashes.setdefault(identity, [self.names[identity]]).append(name)
+
+    def add_caption(self, annotation: Any) -> None:
+        identity = _id(annotation["image_id"])
+        caption = annotation[CAPTIONS[0] if CAPTIONS[0] in annotation else CAPTIONS[1]]
         if not isinstance(caption, str):
             raise ValueError(f"a caption of type {type(caption).__name__}, not text")
-        texts.append(caption)
+        flag = next(filter(annotation.get, FLAGS), None)
+        if flag:
+            self.left_out[flag] += 1
+            self.flagged.add(identity)
+        else:
+            self.captions.setdefault(identity, []).append(caption)
 
-    is_empty = True
-    for array, add, malformed in (
-        ("images", add_image, "an image without id and file_name"),
-        ("annotations", add_caption, "an annotation without image_id and caption"),
-    ):
-        for number, entry in enumerate(read_array(file, array)):
-            is_empty = False
-            try:
-                add(entry)
-            except (TypeError, KeyError, ValueError) as error:
-                detail = str(error) if isinstance(error, ValueError) else malformed
-                problems.append(Problem("unreadable-line", f"{file.name}: {array}[{number}]", detail))
-    if is_empty:
+    def note(self, without: int) -> str:
+        """Return how many captions were left out, and of how many images all."""
+        counts = " and ".join(f"{count:,} {FLAGS[flag]}" for flag, count in self.left_out.items())
+        return f"{counts} captions were left out" + (
+            f", with {without:,} images that have no others" if without else ""
+        )
+
+
+def _read_file(file: Path, split: str, index: ImageIndex, source: Source) -> Iterator[Example]:
+    """Yield the examples of a file; problems and notes go to ``source``."""
+    entries, numbers = _Entries(), Counter[str]()
+    arrays = {
+        "images": (entries.add_image, "an image without id and file_name"),
+        "annotations": (entries.add_caption, "an annotation without image_id and caption"),
+    }
+
+    def report(kind: str, key: object, detail: str) -> None:
+        source.problems.append(Problem(kind, f"{file.name}: {key}", detail))
+
+    for array, entry in read_entries(file):
+        if array not in arrays:
+            continue
+        add, malformed = arrays[array]
+        try:
+            add(entry)
+        except (TypeError, KeyError, ValueError) as error:
+            detail = str(error) if isinstance(error, ValueError) else malformed
+            report("unreadable-line", f"{array}[{numbers[array]}]", detail)
+        numbers[array] += 1
+    if not numbers:
         raise DataError(
             f"{file} does not contain captions in COCO's format",
             expected="an object with the lists 'images' and 'annotations'",
             mend="Use the annotation file, not a result file",
         )
-    split = folder.name[:-4]
+    names, captions = entries.names, entries.captions
+    if not numbers["annotations"]:
+        source.notes.append(f"{file.name}: {len(names):,} images without captions were left out")
+        return
+    for identity, same in entries.clashes.items():
+        del names[identity]
+        for name in same:
+            report("unreadable-line", name, f"images of the same id {identity}: {', '.join(same)}")
+    unique, without = are_unique(names.values()), entries.flagged - captions.keys()
     for identity, name in names.items():
-        # Captions are released as they are used.
-        yield Example(f"{folder.name}/{name}", folder / name, tuple(captions.pop(identity, ())), split)
-    for identity, texts in captions.items():
-        detail = f"{len(texts)} captions of an image_id without image"
-        problems.append(Problem("captions-without-image", f"{file.name}: {identity}", detail))
+        if identity not in without:
+            # Captions are released as they are used.
+            texts = tuple(captions.pop(identity, ()))
+            yield Example(name, index.find(names_on_disk(name, unique=unique)), texts, split)
+    for identity, group in captions.items():
+        owner = "of several images" if identity in entries.clashes else "without image"
+        report("captions-without-image", identity, f"{len(group)} captions of an image_id {owner}")
+    if entries.left_out:
+        source.notes.append(f"{file.name}: {entries.note(len(without))}")
+
+
+def _id(value: Any) -> str:
+    identity = id_text(value)
+    if identity is None:
+        raise ValueError(f"the id {str(value)[:40]} is neither text nor a whole number")
+    return identity

@@ -1,4 +1,4 @@
-"""Karpathy's splits: ``dataset_coco.json``, ``dataset_flickr8k.json`` and ``dataset_flickr30k.json``.
+"""Karpathy's form of captions, under any name: of COCO, Flickr8k and Flickr30k, of RSICD, RSITMD, UCM and Sydney.
 
     {"dataset": "coco", "images": [{"filepath": "val2014", "filename": "COCO_val2014_000000391895.jpg", "imgid": 0,
       "split": "test", "cocoid": 391895, "sentids": [...], "sentences": [{"raw": "A man ...", "tokens": [...]}]}]}
@@ -11,29 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
-from showtell.data.sources.files import FLICKR8K_FOLDERS, FLICKR30K_FOLDERS, ImageIndex, files_named
+from showtell.data.sources.locate import are_unique, find_files, image_index, no_image, set_root
 from showtell.errors import DataError
-from showtell.system.json_stream import read_array
+from showtell.system.json_stream import outline, read_array
 
-LAYOUT = (
-    "dataset_coco.json, dataset_flickr8k.json or dataset_flickr30k.json, or a folder with it and the images"
-)
+LAYOUT = "a JSON file with the list images (filename, split, sentences), or a folder with it and the images"
 FILES = tuple(f"dataset_{name}.json" for name in ("coco", "flickr8k", "flickr30k"))
-MISSING = f"none of {', '.join(FILES)}"
-TEXT_FOLDERS = (".", "caption_datasets", "karpathy", "annotations")
-IMAGE_FOLDERS = tuple(
-    dict.fromkeys((".", "images", "coco", "coco/images", *FLICKR30K_FOLDERS, *FLICKR8K_FOLDERS))
+MISSING = (
+    f"none of {', '.join(FILES)}, and no other JSON file with the list images (filename, split, sentences)"
 )
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    names = [f"{folder}/{name}" for folder in TEXT_FOLDERS for name in FILES]
-    return files_named(path, names, forced=forced)
+    if path.is_file():
+        return [path] if forced or _matches(path) else []
+    return list(find_files(path, ".json", _matches, depth=1))
 
 
-def read(path: Path, files: list[Path]) -> Source:
+def _matches(file: Path) -> bool | None:
+    image = outline(file).get("images")
+    is_known = isinstance(image, dict) and {"filename", "sentences"} <= image.keys()
+    return True if is_known or file.name in FILES else None
+
+
+def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     """Read the file; of several in a folder, the one whose images exist."""
-    sources = {file: _read_file(file, path) for file in files}
+    folder = images or set_root(path)
+    sources = {file: _read_file(file, folder) for file in files}
     complete = {file: source for file, (source, found) in sources.items() if found}
     if len(complete) > 1:
         names = ", ".join(file.name for file in complete)
@@ -41,18 +45,15 @@ def read(path: Path, files: list[Path]) -> Source:
     for source in complete.values():
         return source
     file, (source, _) = next(iter(sources.items()))
-    wanted = next((example.key for example in source.examples), "images")
-    raise DataError(
-        f"no image of {file} exists",
-        expected=f"{wanted} beside it, or in one of the folders {', '.join(IMAGE_FOLDERS[1:])}",
-        mend="Unpack the images there, or link their folder",
-    )
+    raise no_image(file, next((example.key for example in source.examples), "images"), folder)
 
 
-def _read_file(file: Path, path: Path) -> tuple[Source, int]:
-    """Return the dataset of a file, and how many of its images exist."""
-    roots = dict.fromkeys((file.parent, path if path.is_dir() else file.parent.parent))
-    index = ImageIndex(root / folder for folder in IMAGE_FOLDERS for root in roots)
+def _read_file(file: Path, folder: Path, *, unique: bool = True) -> tuple[Source, int]:
+    """Return the dataset of a file, and how many of its images exist below ``folder``.
+
+    If file names are ``unique``, an image may be in another folder than the file gives.
+    """
+    index = image_index(folder)
     problems: list[Problem] = []
     examples = examples_on_disk()
     number = -1
@@ -60,10 +61,10 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
         try:
             key = "/".join([*([image["filepath"]] if "filepath" in image else []), image["filename"]])
             captions = tuple(_caption(sentence) for sentence in image["sentences"])
-            split = str(image["split"])
-            names = _names(key, image)
+            split = str(image.get("split", ""))
+            names = [*_names(key, image), *([image["filename"]] if unique else [])]
         except (TypeError, KeyError, AttributeError, ValueError) as error:
-            detail = f"an image without filename, split and sentences ({type(error).__name__}: {error})"
+            detail = f"an image without filename and sentences ({type(error).__name__}: {error})"
             problems.append(Problem("unreadable-line", f"{file.name}: images[{number}]", detail))
             continue
         examples.add(Example(key, index.find(names), captions, split))
@@ -73,6 +74,8 @@ def _read_file(file: Path, path: Path) -> tuple[Source, int]:
             expected="an object with the list 'images'",
             mend="Give dataset_coco.json or a similar file, or pass another --format",
         )
+    if unique and not are_unique(example.key for example in examples):
+        return _read_file(file, folder, unique=False)
     return Source(examples, problems), index.found
 
 
@@ -87,4 +90,4 @@ def _names(key: str, image: Any) -> list[str]:
     names = [key]
     if "cocoid" in image:
         names += [f"{folder}/{int(image['cocoid']):012d}.jpg" for folder in ("train2017", "val2017")]
-    return [*names, image["filename"]]
+    return names

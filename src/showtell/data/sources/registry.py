@@ -28,8 +28,10 @@ class Reader(Protocol):
         No entry is read. With ``forced``, the user named this format, and a file is accepted under any name.
         """
 
-    def read(self, path: Path, files: list[Path]) -> Source:
+    def read(self, path: Path, files: list[Path], **options: Path) -> Source:
         """Read the files found under ``path``; problems of single entries are collected, not raised.
+
+        A reader in `IMAGES_ELSEWHERE` also takes ``images``: the folder of the images, if it is not beside the files.
 
         Raises:
             DataError: files, columns or images that the format needs are missing.
@@ -42,6 +44,8 @@ READERS = (
     *("coco", "karpathy", "imagefolder", "huggingface", "csv", "jsonl", "folder"),
 )
 """In the order of detection: the most specific first, a dataset's own texts before Karpathy's."""
+IMAGES_ELSEWHERE = ("coco", "karpathy")
+"""Readers with the option ``images``."""
 HUB = "hf:"
 
 
@@ -56,11 +60,13 @@ def find_reader(name: str) -> Reader:
     return cast(Reader, importlib.import_module(f"showtell.data.sources.{name.replace('-', '_')}"))
 
 
-def open_source(path: str | Path, format: str | None = None) -> Source:
+def open_source(path: str | Path, format: str | None = None, *, images: Path | None = None) -> Source:
     """Read a published dataset (a file, a folder, or ``hf:OWNER/NAME``) with the named or the first fitting reader.
 
+    ``images`` is the folder of its images, if they are not beside the annotation file.
+
     Raises:
-        ConfigError: no reader of that name.
+        ConfigError: no reader of that name, or one that does not take ``images``.
         DataError: the path does not exist, no reader matches, or the dataset cannot be read.
     """
     readers = {name: find_reader(name) for name in (READERS if format is None else [format])}
@@ -73,12 +79,13 @@ def open_source(path: str | Path, format: str | None = None) -> Source:
             )
         return read_hub(str(path).removeprefix(HUB))
     path = Path(path)
-    if not path.exists():
-        raise DataError(f"cannot read {path}", found="no such file or directory", mend="Check the path")
+    for needed in filter(None, (path, images)):
+        if not needed.exists():
+            raise DataError(f"cannot read {needed}", found="no such file or directory", mend="Check the path")
     try:
         for name, reader in readers.items():
             if files := reader.find(path, forced=format is not None):
-                source = reader.read(path, files)
+                source = reader.read(path, files, **_options(name, images))
                 source.name = name
                 return source
     except OSError as error:
@@ -93,3 +100,13 @@ def open_source(path: str | Path, format: str | None = None) -> Source:
     raise DataError(
         f"unknown dataset format of {path}", expected=f"one of\n{known}\nTo choose one, pass --format"
     )
+
+
+def _options(name: str, images: Path | None) -> dict[str, Path]:
+    """Return the options of a reader; ConfigError: it has not the one that is given."""
+    if images is None:
+        return {}
+    if name not in IMAGES_ELSEWHERE:
+        expected = f"a dataset in one of the formats {', '.join(IMAGES_ELSEWHERE)}"
+        raise ConfigError("--images does not fit", found=name, expected=expected, mend="Omit --images")
+    return {"images": images}
