@@ -1,8 +1,8 @@
 """Decode an image to an upright RGB array, safely: the only place that opens images.
 
 Any source (a path, bytes, a PIL image, an array) becomes ``uint8 [H, W, 3]``, as a viewer shows it, or one
-`ImageError` that names it. Pillow reads the header, which is checked against `Limits` before any pixel is decoded;
-then ordinary JPEGs go to simplejpeg (same pixels, faster), other files to Pillow.
+`ImageError` that names it. The header is checked against `Limits` before any pixel is decoded; then ordinary JPEGs go
+to simplejpeg (same pixels, faster), other files to Pillow.
 """
 
 import contextlib
@@ -18,18 +18,22 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import simplejpeg
 from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
 
 from showtell.errors import ImageError
-from showtell.images.formats import EXPECTED, not_an_image, pillow_formats
+from showtell.images import jpeg
+from showtell.images.formats import EXPECTED, JPEG_MAGIC, not_an_image, pillow_formats
 from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 RgbArray: TypeAlias = npt.NDArray[np.uint8]
 
 _ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
-_FRACTIONS = (8, 4, 2)  # the fast ones of libjpeg, which are exact means of pixels
+_TURNED = (5, 6, 7, 8)  # width and height change places
+_CONVERT = "Convert it, or leave it out"
+_LARGE = 2**24  # pixels
+_large_lock = threading.Lock()
 
 
 def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: int = 0) -> RgbArray:
@@ -47,9 +51,7 @@ def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: i
     if isinstance(source, np.ndarray):
         return _from_array(source, limits)
     if isinstance(source, Image.Image):
-        name = str(getattr(source, "filename", "") or "image (PIL image)")
-        with _suppressed_warnings():
-            return _from_image(source, name, None, limits)
+        return _from_pil(source, limits)
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(bytes(source), "image (bytes)", limits, at_least)
     if isinstance(source, str | Path):
@@ -68,10 +70,17 @@ class ImageInfo:
 
 
 def inspect_image(path: Path, *, limits: Limits | None = None) -> ImageInfo:
-    """Read and fully decode an image file, and return its facts; raises the errors of `load_image`."""
+    """Read an image file, decode every pixel, and return its facts; raises the errors of `load_image`.
+
+    A JPEG is decoded at 1/8 of its size, which reads every pixel too; `Limits` hold for that size.
+    """
     limits = limits or Limits()
-    data = _read(path, limits)
-    height, width = _decode(data, str(path), limits).shape[:2]
+    data, name = _read(path, limits), str(path)
+    if data.startswith(JPEG_MAGIC):
+        with _suppressed_warnings(), _errors(name, data):
+            height, width = _inspect_jpeg(data, name, limits)
+    else:
+        height, width = _decode(data, name, limits).shape[:2]
     return ImageInfo(hashlib.sha256(data).hexdigest(), width, height)
 
 
@@ -98,52 +107,99 @@ def _read(path: Path, limits: Limits) -> bytes:
 def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
     if not data:
         raise refused(name, "an empty file", EXPECTED, "Copy it again")
-    with _suppressed_warnings():
-        try:
-            image = Image.open(io.BytesIO(data), formats=pillow_formats(data))
-        except UnidentifiedImageError as error:
-            raise not_an_image(data, name) from error
-        except Image.DecompressionBombError as error:
-            raise too_large(name, f"more than {pillow_limit():,} pixels", pillow_limit()) from error
-        except Exception as error:  # a parser of hostile bytes may raise anything
-            raise corrupt(name, error) from error
-        with image:
-            return _from_image(image, name, data, limits, at_least)
+    with _suppressed_warnings(), _errors(name, data):
+        if data.startswith(JPEG_MAGIC):
+            return _decode_jpeg(data, name, limits, at_least=at_least)
+        with Image.open(io.BytesIO(data), formats=pillow_formats(data)) as image:
+            return _from_image(image, name, limits)
 
 
-def _from_image(
-    image: Image.Image, name: str, data: bytes | None, limits: Limits, at_least: int = 0
-) -> RgbArray:
-    """Decode an opened image and turn it upright; ordinary JPEGs are decoded from ``data``, the whole file."""
-    width, height = image.size
-    check_size(name, height, width, limits)
+@contextlib.contextmanager
+def _errors(name: str, data: bytes = b"") -> Iterator[None]:
+    """Raise an ImageError that names the image for any error of a decoder."""
     try:
-        pixels = None
-        if data is not None and image.format in ("JPEG", "MPO"):
-            pixels = _decode_jpeg(data, at_least)
-        if pixels is None:
-            pixels = _to_rgb(image, name)
-        return _upright(pixels, _orientation(image))
+        yield
     except ImageError:
         raise
+    except UnidentifiedImageError as error:
+        raise not_an_image(data, name) from error
     except Image.DecompressionBombError as error:
-        raise too_large(name, "a frame larger than its header declares", pillow_limit()) from error
+        raise too_large(name, f"more than {pillow_limit():,} pixels", pillow_limit()) from error
     except Exception as error:  # a parser of hostile bytes may raise anything
         raise corrupt(name, error) from error
 
 
-def _decode_jpeg(data: bytes, at_least: int) -> RgbArray | None:
-    """Return the pixels of a valid RGB or gray JPEG, or None: Pillow reads it, or reports the error."""
-    try:
-        height, width, colors, _ = simplejpeg.decode_jpeg_header(data)
-        if colors not in ("YCbCr", "RGB", "Gray"):
-            return None
-        fraction = next((each for each in _FRACTIONS if -(-min(height, width) // each) >= at_least > 0), 1)
-        # libjpeg takes its smallest size with at least this many pixels, which is that fraction.
-        sides = {"min_height": -(-height // fraction), "min_width": -(-width // fraction)}
-        return np.asarray(simplejpeg.decode_jpeg(data, colorspace="RGB", **sides))
-    except ValueError:
+def _decode_jpeg(
+    data: bytes, name: str, limits: Limits, *, at_least: int = 0, orientation: int | None = None
+) -> RgbArray:
+    """Decode a JPEG file and turn it upright, by its own EXIF orientation unless one is given."""
+    frame = _checked_frame(data, name, limits, at_least)
+    height, width = frame.decoded_size(at_least)
+    with _one_large_image(max(height * width, frame.buffer_pixels)):
+        if frame.reducible:
+            pixels = jpeg.decode(data, frame, at_least=at_least)
+        else:
+            pixels = _to_rgb(JpegImageFile(io.BytesIO(jpeg.check(data, frame))), name)
+        # Not Image.open, which limits the size in the header.
+        return _upright(pixels, orientation or _orientation(JpegImageFile(io.BytesIO(data))))
+
+
+def _inspect_jpeg(data: bytes, name: str, limits: Limits) -> tuple[int, int]:
+    """Read every pixel of a JPEG file, and return height and width when upright."""
+    frame = _checked_frame(data, name, limits, at_least=1)
+    with _one_large_image(frame.buffer_pixels):
+        jpeg.check(data, frame)
+    sides = (frame.height, frame.width)
+    return sides[::-1] if _orientation(JpegImageFile(io.BytesIO(data))) in _TURNED else sides
+
+
+def _checked_frame(data: bytes, name: str, limits: Limits, at_least: int) -> jpeg.Frame:
+    """Return the frame of a JPEG that is decoded, and within the limits when decoded at ``at_least``."""
+    frame = jpeg.read_frame(data)
+    if frame is None:
+        raise corrupt(name, "a JPEG without a header of its pixels")
+    if frame.unsupported:
+        raise refused(
+            name, frame.unsupported, f"{EXPECTED}; JPEG of 8 bits, baseline or progressive", _CONVERT
+        )
+    check_size(name, *frame.decoded_size(at_least), limits)
+    if frame.buffer_pixels > limits.max_pixels:
+        found = f"a progressive JPEG of {frame.width} x {frame.height} pixels, which are decoded all at once"
+        raise too_large(name, found, limits.max_pixels)
+    return frame
+
+
+def _from_image(image: Image.Image, name: str, limits: Limits) -> RgbArray:
+    """Decode an opened image and turn it upright."""
+    check_size(name, image.height, image.width, limits)
+    with _one_large_image(image.height * image.width):
+        return _upright(_to_rgb(image, name), _orientation(image))
+
+
+def _from_pil(image: Image.Image, limits: Limits) -> RgbArray:
+    name = str(getattr(image, "filename", "") or "image (PIL image)")
+    with _suppressed_warnings(), _errors(name):
+        data = _unread_jpeg(image)
+        if data is None:
+            return _from_image(image, name, limits)
+        frame = _checked_frame(data, name, limits, at_least=0)
+        if image.size == (frame.width, frame.height):
+            return _decode_jpeg(data, name, limits, orientation=_orientation(image))
+        jpeg.check(data, frame)  # Image.draft chose another size
+        return _from_image(image, name, limits)
+
+
+def _unread_jpeg(image: Image.Image) -> bytes | None:
+    """Return the JPEG file that Pillow opened and did not decode: Pillow accepts half of the pixels."""
+    if not isinstance(image, JpegImageFile) or not image.tile or image.fp is None:
         return None
+    image.fp.seek(image.tile[0].offset)
+    return image.fp.read()
+
+
+def _one_large_image(pixels: int) -> contextlib.AbstractContextManager[object]:
+    """Return a context that only one large image may be in: a pool of threads would need gigabytes for them."""
+    return _large_lock if pixels > _LARGE else contextlib.nullcontext()
 
 
 def _to_rgb(image: Image.Image, name: str) -> RgbArray:
@@ -190,7 +246,7 @@ def _orientation(image: Image.Image) -> int:
 
 def _upright(pixels: RgbArray, orientation: int) -> RgbArray:
     """Undo an EXIF orientation (values outside 2..8 mean upright)."""
-    if orientation in (5, 6, 7, 8):
+    if orientation in _TURNED:
         pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]

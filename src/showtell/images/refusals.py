@@ -9,7 +9,10 @@ from showtell.errors import ImageError
 
 @dataclass(frozen=True)
 class Limits:
-    """Maximum size of an image, checked before anything is decoded."""
+    """Maximum size of an image, checked before anything is decoded.
+
+    A JPEG that is decoded at a fraction of its size may have as many pixels then; its header may declare more.
+    """
 
     max_pixels: int = 178_956_970  # Pillow's own limit, half a GiB when decoded
     max_bytes: int = 256 * 2**20  # of the file
@@ -30,7 +33,7 @@ def refused(name: str, found: str, expected: str, mend: str = "") -> ImageError:
 
 def too_large(name: str, found: str, limit: int) -> ImageError:
     """Return the error of an image with more than ``limit`` pixels."""
-    mend = "Make it smaller, or raise Limits.max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
+    mend = "Scale it down, or from Python raise Limits.max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
     return refused(name, found, f"at most {limit:,} pixels (nothing was decoded)", mend)
 
 
