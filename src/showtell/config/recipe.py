@@ -16,6 +16,7 @@ from showtell.config.decoders import AttentionSpec, DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
 from showtell.config.renamed import RENAMED
+from showtell.config.tokenizer import TokenizerOptions
 from showtell.errors import ConfigError, did_you_mean
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "trackio"]
@@ -60,20 +61,6 @@ class DataOptions(StrictModel):
     def crop_for(self, mode: str) -> float | None:
         """Return the crop of an augmentation mode; None where another mode, or none, is set."""
         return self.augment.crop if self.augment is not None and self.augment.mode == mode else None
-
-
-class TokenizerOptions(StrictModel):
-    """How captions become tokens."""
-
-    kind: Literal["words", "bpe"] = Field("words", description="whole words, or byte-pair encoding")
-    min_count: int = Field(
-        5,
-        ge=1,
-        description="minimum occurrences of a word in the vocabulary (words) or of a merged pair (bpe)",
-    )
-    max_size: int | None = Field(
-        None, ge=5, description="maximum vocabulary size in tokens; null: unlimited (words), 4,000 (bpe)"
-    )
 
 
 class CrossEntropy(StrictModel):

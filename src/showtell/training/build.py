@@ -13,7 +13,8 @@ import torch
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
-from showtell.config.recipe import Recipe, TokenizerOptions
+from showtell.config.recipe import Recipe
+from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
 from showtell.data.changes import require_unchanged
 from showtell.data.features import FeatureCache, extract_features, verify_stride_layout
@@ -130,7 +131,13 @@ def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed:
 def fit_tokenizer(options: TokenizerOptions, prepared: PreparedSet) -> Tokenizer:
     """Fit the vocabulary on the captions of the training split only."""
     captions = (text for row in prepared.split_rows("train") for text in prepared.captions(int(row)))
-    return Tokenizer.fit(captions, kind=options.kind, min_count=options.min_count, max_size=options.max_size)
+    return Tokenizer.fit(
+        captions,
+        kind=options.kind,
+        language=options.language,
+        min_count=options.min_count,
+        max_size=options.max_size,
+    )
 
 
 def _open_sources(

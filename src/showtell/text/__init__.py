@@ -1,0 +1,1 @@
+"""Captions as text: their normal form, and how it is split into tokens."""
