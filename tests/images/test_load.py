@@ -259,19 +259,17 @@ def test_an_empty_image_is_an_error(tmp_path: Path) -> None:
         load_image(b"")
 
 
-def test_what_is_no_image_is_told_with_its_first_bytes(tmp_path: Path) -> None:
+def test_what_nothing_is_known_about_is_told_with_its_first_bytes(tmp_path: Path) -> None:
     path = tmp_path / "page.jpg"
-    path.write_bytes(b"<!DOCTYPE html>")
+    path.write_bytes(bytes(range(200, 220)))
     with pytest.raises(
-        ImageError, match=r"page\.jpg: found bytes 3C 21 44 4F 43 54 59 50; expected JPEG, .* AVIF"
+        ImageError, match=r"page\.jpg: found bytes C8 C9 CA CB CC CD CE CF; expected JPEG, .* AVIF"
     ):
         load_image(path)
-    with pytest.raises(ImageError, match=r"\(HEIC\); expected JPEG.*Convert it, or leave it out"):
-        load_image(b"\0\0\0\x18ftypheic\0\0\0\0mif1heic")
 
 
 def test_formats_that_run_programs_are_not_opened() -> None:
-    with pytest.raises(ImageError, match="found bytes 25 21 50 53"):
+    with pytest.raises(ImageError, match="found a PostScript document"):
         load_image(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n")
 
 

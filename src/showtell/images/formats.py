@@ -1,38 +1,85 @@
-"""Knows files by their first bytes: which formats are read, and what another file is."""
+"""The formats of images that are read, the files of a folder that are images, and what to say about other files."""
 
 import importlib
 
 from PIL import Image
 
-from showtell.errors import ImageError
-from showtell.images.refusals import corrupt, refused
+from showtell.errors import ImageError, install_hint
+from showtell.images.refusals import refused
+from showtell.images.signatures import OPENED, FileKind, identify
 
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
-"""Supported formats, whatever the file's name. Pillow could read more, but EPS runs a program."""
+FORMATS = tuple(kind.pillow for kind in OPENED if not kind.extra)
+"""Formats that are always read, whatever the file's name. Pillow could read more, but EPS runs a program."""
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff", ".avif")
-"""Names of image files in a folder."""
+READ_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
+    *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl"),
+)
+_OTHER_IMAGES = (  # read by no one here, but not to be left out in silence
+    *(
+        ".jp2",
+        ".j2k",
+        ".jpf",
+        ".jpx",
+        ".jxr",
+        ".svg",
+        ".svgz",
+        ".psd",
+        ".eps",
+        ".exr",
+        ".hdr",
+        ".dcm",
+        ".tga",
+    ),
+    *(".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".bpg", ".qoi", ".xcf"),
+    *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".raf", ".orf", ".rw2", ".pef"),
+    *(".srw", ".3fr", ".iiq", ".x3f", ".kdc", ".dcr", ".mrw", ".erf", ".mef", ".mos", ".rwl"),
+)
+IMAGE_SUFFIXES = READ_SUFFIXES + _OTHER_IMAGES
+"""Names of image files in a folder: those that are read, and those that are reported as not readable."""
 
-EXPECTED = ", ".join(FORMATS[:-1]) + f" or {FORMATS[-1]}"
-JPEG_MAGIC = b"\xff\xd8\xff"
-_MAGIC = (JPEG_MAGIC, b"\x89PNG", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
-_HEIF_BRANDS = (b"heic", b"heix", b"mif1", b"msf1", b"hevc")
+EXPECTED = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC or JPEG XL"
+_PLUGINS = {
+    **{name: f"PIL.{name.capitalize()}ImagePlugin" for name in ("PNG", "GIF", "BMP", "TIFF", "JPEG", "AVIF")},
+    "WEBP": "PIL.WebPImagePlugin",
+    "JXL": "pillow_jxl",
+    "HEIF": "pillow_heif",
+}
+_ready: set[str] = set()
 
 
-def pillow_formats(data: bytes) -> list[str]:
-    """Return Pillow's candidate formats of a file; importing the plugins of all takes longer than decoding a JPEG."""
-    if data.startswith(JPEG_MAGIC):
-        importlib.import_module("PIL.JpegImagePlugin")
-        return ["JPEG"]
-    Image.init()
-    return [name for name in FORMATS if name in Image.OPEN]
+def pillow_formats(data: bytes, name: str) -> list[str]:
+    """Return Pillow's format of a file, by its first bytes, after importing the decoder.
+
+    Pillow imports all its decoders otherwise, which takes longer than decoding a JPEG.
+
+    Raises:
+        ImageError: the file is of no format that is read, or its decoder is not installed.
+    """
+    kind = identify(data)
+    if not kind.pillow:
+        raise refused(name, kind.name, EXPECTED, kind.mend)
+    if kind.pillow not in _ready:
+        _import_decoder(kind, name)
+        _ready.add(kind.pillow)
+    return [kind.pillow]
 
 
-def not_an_image(data: bytes, name: str) -> ImageError:
-    """Return the error of a file that no decoder knows."""
-    if data.startswith(_MAGIC) or data[4:12] in (b"ftypavif", b"ftypavis"):
-        return corrupt(name, "invalid header")
-    found = "bytes " + " ".join(f"{byte:02X}" for byte in data[:8])
-    if data[4:8] == b"ftyp" and data[8:12] in _HEIF_BRANDS:
-        found += " (HEIC)"
-    return refused(name, found, EXPECTED, "Convert it, or leave it out")
+def _import_decoder(kind: FileKind, name: str) -> None:
+    try:
+        plugin = importlib.import_module(_PLUGINS[kind.pillow])
+    except ImportError as error:
+        if kind.extra:
+            found = f"{kind.name}, which needs the extra '{kind.extra}'"
+            raise refused(name, found, "", install_hint(kind.extra)) from error
+        raise _not_in_pillow(kind, name) from error
+    if kind.pillow == "HEIF":
+        # Depth maps, gain maps and thumbnails are not read, so that a file cannot make them cost anything.
+        plugin.register_heif_opener(thumbnails=False, depth_images=False, aux_images=False)
+    if kind.pillow not in Image.OPEN:
+        raise _not_in_pillow(kind, name)
+
+
+def _not_in_pillow(kind: FileKind, name: str) -> ImageError:
+    mend = "Run: pip install --upgrade Pillow"
+    return refused(name, f"{kind.name}, which this version of Pillow cannot read", "", mend)

@@ -23,8 +23,10 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from showtell.errors import ImageError
 from showtell.images import jpeg
-from showtell.images.formats import EXPECTED, JPEG_MAGIC, not_an_image, pillow_formats
+from showtell.images.formats import EXPECTED, pillow_formats
+from showtell.images.jpegxl import jpegxl_size
 from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
+from showtell.images.signatures import JPEG_MAGIC
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 RgbArray: TypeAlias = npt.NDArray[np.uint8]
@@ -77,7 +79,7 @@ def inspect_image(path: Path, *, limits: Limits | None = None) -> ImageInfo:
     limits = limits or Limits()
     data, name = _read(path, limits), str(path)
     if data.startswith(JPEG_MAGIC):
-        with _suppressed_warnings(), _errors(name, data):
+        with _suppressed_warnings(), _errors(name):
             height, width = _inspect_jpeg(data, name, limits)
     else:
         height, width = _decode(data, name, limits).shape[:2]
@@ -107,22 +109,25 @@ def _read(path: Path, limits: Limits) -> bytes:
 def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
     if not data:
         raise refused(name, "an empty file", EXPECTED, "Copy it again")
-    with _suppressed_warnings(), _errors(name, data):
+    with _suppressed_warnings(), _errors(name):
         if data.startswith(JPEG_MAGIC):
             return _decode_jpeg(data, name, limits, at_least=at_least)
-        with Image.open(io.BytesIO(data), formats=pillow_formats(data)) as image:
+        formats = pillow_formats(data, name)
+        if formats == ["JXL"]:
+            check_size(name, *jpegxl_size(data), limits)
+        with Image.open(io.BytesIO(data), formats=formats) as image:
             return _from_image(image, name, limits)
 
 
 @contextlib.contextmanager
-def _errors(name: str, data: bytes = b"") -> Iterator[None]:
+def _errors(name: str) -> Iterator[None]:
     """Raise an ImageError that names the image for any error of a decoder."""
     try:
         yield
     except ImageError:
         raise
     except UnidentifiedImageError as error:
-        raise not_an_image(data, name) from error
+        raise corrupt(name, "invalid header") from error
     except Image.DecompressionBombError as error:
         raise too_large(name, f"more than {pillow_limit():,} pixels", pillow_limit()) from error
     except Exception as error:  # a parser of hostile bytes may raise anything
@@ -237,6 +242,8 @@ def _over_white(rgba: RgbArray) -> RgbArray:
 
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation; read after decoding, since Pillow turns some formats upright automatically."""
+    if image.format == "JXL" and not getattr(image, "jpeg", False):
+        return 1  # the decoder has turned it upright, unless it is a JPEG file in other packing
     try:
         value = image.getexif().get(_ORIENTATION, 1)
     except Exception:  # broken EXIF: viewers show such images as they are stored
