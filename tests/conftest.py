@@ -153,6 +153,27 @@ def write_jpegs(tiny_jpeg: Callable[[str], bytes]) -> Callable[[Path, Iterable[s
     return write
 
 
+@pytest.fixture
+def make_set(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None]
+) -> Callable[..., PreparedSet]:
+    """Prepare a set of an image for each list of captions, in the splits of these names."""
+
+    def make(**splits: list[list[str]]) -> PreparedSet:
+        rows = [(split, captions) for split, images in splits.items() for captions in images]
+        names = [f"{number}.png" for number in range(len(rows))]
+        write_images(tmp_path / "source", names)
+        lines = [
+            json.dumps({"image": name, "captions": captions, "split": split})
+            for name, (split, captions) in zip(names, rows, strict=True)
+        ]
+        source = tmp_path / "source" / "set.jsonl"
+        source.write_text("\n".join(lines), encoding="utf-8")
+        return prepare(source, tmp_path / "set")
+
+    return make
+
+
 @pytest.fixture(scope="session")
 def toy_set(tmp_path_factory: pytest.TempPathFactory) -> PreparedSet:
     """24 plain images of three colors, light or half dark, two captions each: 16 for training, 8 for dev."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -39,17 +40,35 @@ def test_the_table_goes_to_stdout(source: Path, tmp_path: Path) -> None:
     )
     assert result.exit_code == 0, result.output
     fingerprint = PreparedSet.load(out).fingerprint[:12]
-    assert result.stdout.splitlines() == [
-        "split     images  captions  words (median)  words (95 %)",
-        "train          7        14               5             6",
-        "dev            1         2               5           5.9",
-        "test           2         4               5             6",
+    lines = result.stdout.splitlines()
+    assert lines[: lines.index("Examples:")] == [
+        "split   images  captions  words (median)  words (95 %)  words (most)",
+        "train        7        14               3             5             5",
+        "dev          1         2               3             5             5",
+        "test         2         4               3             5             5",
         "The source has no split; images were assigned to splits (dev_fraction 0.1, test_fraction 0.2, seed 42).",
         "Problems (all in problems.jsonl; bad entries were left out):",
         "        1  captions-without-image: captions without an image",
         "           lonely.txt: no image of this name beside it",
-        f"{out}: folder, fingerprint {fingerprint}",
     ]
+    last = lines.index(f"{out}: folder, fingerprint {fingerprint}")
+    assert "         A dog runs ." in lines[:last]
+    assert len(lines) > last + 1
+    assert all(line.startswith("warning: ") for line in lines[last + 1 :])
+
+
+def test_captions_are_shown_whatever_the_encoding_and_width(source: Path, tmp_path: Path) -> None:
+    for file in source.glob("*.txt"):
+        file.write_text("Ein Straßenhund \u4e00 " + "läuft " * 30, encoding="utf-8")
+    command = [sys.executable, "-m", "showtell", "prepare", str(source), "-o", "out"]
+    for columns in (40, 140):
+        environment = os.environ | {"PYTHONIOENCODING": "ascii", "COLUMNS": str(columns), "NO_COLOR": "1"}
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path
+        )
+        [shown, *_] = [line for line in result.stdout.splitlines() if "Ein " in line]
+        assert shown.startswith(r"         Ein Stra\xdfenhund \u4e00 l\xe4uft")
+        assert len(shown.encode().decode("unicode_escape")) <= columns
 
 
 def test_too_many_problems_are_a_failure_that_names_the_option(source: Path, tmp_path: Path) -> None:

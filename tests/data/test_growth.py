@@ -16,9 +16,10 @@ import pyarrow as pa
 import pytest
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.data import features, prepared, validate
+from showtell.data import features, prepared, summary, validate
 from showtell.data.batches import TokenTable
 from showtell.data.prepared import PreparedSet, prepare
+from showtell.data.summary import summarize
 from showtell.images.listing import list_images
 from showtell.images.load import ImageInfo
 
@@ -107,6 +108,15 @@ def test_preparing_a_set_takes_few_bytes_per_image(
 
     # The rank that determines the split, the split, and the sorted names of a folder.
     assert_flat(work, FEW_EXAMPLES, bytes_per_image=8 + 1 + (0 if form in ("csv", "jsonl") else 150))
+
+
+def test_summarizing_a_set_takes_few_bytes_per_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "BUFFERED_WORDS", 100)
+    monkeypatch.setattr(validate, "inspect_image", lambda path: ImageInfo(path.stem.rjust(64, "0"), 1, 1))
+    sources = {count: write_set(tmp_path / str(count), count, "imagefolder") for count in (100, 400)}
+    sets = {count: prepare(source, tmp_path / f"set{count}") for count, source in sources.items()}
+    # Hashes of five captions, and of a word that no other image has, with its count, while they are merged.
+    assert_flat(lambda count: summarize(sets[count]), 100, bytes_per_image=5 * 8 * 2 + 16 * 4)
 
 
 def test_a_prepared_set_is_memory_mapped(toy_set: PreparedSet) -> None:

@@ -8,7 +8,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -16,12 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from showtell.data import prepared as prepared_module
+from showtell.data.description import describe
 from showtell.data.prepared import PreparedSet, prepare, write_embedded_images
-from showtell.data.problems import describe, read_problems
+from showtell.data.problems import read_problems
 from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.errors import ConfigError, DataError
 from showtell.system.atomic import sha256_file
@@ -68,12 +65,7 @@ def test_the_directory_says_what_it_is_and_of_what_it_was_made(source: Path, tmp
     manifest = prepare(source, out).manifest
     assert (manifest["kind"], manifest["format"]) == ("prepared set", 3)
     assert manifest["source"] == {"path": str(source), "format": "csv"}
-    assert manifest["splits"]["train"] == {
-        "images": 24,
-        "captions": 48,
-        "caption_len_median": 5.0,
-        "caption_len_p95": 5.0,
-    }
+    assert manifest["splits"]["train"] == {"images": 24, "captions": 48}
     assert list(manifest["splits"]) == ["train", "dev"]
     assert manifest["problems"] == {}
     assert manifest["generated_split"] is None
@@ -176,8 +168,8 @@ def test_a_published_split_can_be_made_again_or_its_training_split_be_cut(
     assert keys_of(cut, "dev") == keys_of(published, "dev")
     assert keys_of(cut, "train") | keys_of(cut, "test") == keys_of(published, "train")
     assert len(keys_of(cut, "test")) == round(0.2 * len(keys_of(published, "train")))
-    assert "training split were assigned" in "\n".join(describe(cut.directory, cut.manifest))
-    assert "was ignored" in "\n".join(describe(anew.directory, anew.manifest))
+    assert "training split were assigned" in "\n".join(describe(cut, width=80))
+    assert "was ignored" in "\n".join(describe(anew, width=80))
 
 
 def test_the_fingerprint_names_content_not_place(source: Path, tmp_path: Path) -> None:
@@ -241,7 +233,7 @@ def test_what_costs_nothing_is_reported_but_not_counted(source: Path, tmp_path: 
     prepared = prepare(source, tmp_path / "out", max_problem_fraction=0.0)
     assert prepared.captions(0) == ["Caption a of 00.png .", "Caption b of 00.png .", "Caption a of 00.png ."]
     assert prepared.manifest["problems"] == {"duplicate-caption": 1}
-    told = "\n".join(describe(prepared.directory, prepared.manifest))
+    told = "\n".join(describe(prepared, width=80))
     assert "1  duplicate-caption: captions that an image has twice (kept)" in told
     assert "00.png: Caption a of 00.png ." in told
 
@@ -261,15 +253,6 @@ def test_a_table_of_several_batches_is_one_set(
         assert parts.captions(row) == whole.captions(row)
         assert (parts.split(row), parts.sha256(row)) == (whole.split(row), whole.sha256(row))
         assert parts.image_path(row) == whole.image_path(row)
-
-
-@given(st.lists(st.integers(0, 12), min_size=1, max_size=40))
-def test_caption_lengths_equal_those_of_numpy(lengths: list[int]) -> None:
-    found = prepared_module._caption_lengths(Counter(lengths))
-    assert (found["caption_len_median"], found["caption_len_p95"]) == tuple(
-        np.percentile(lengths, (50, 95)).tolist()
-    )
-    assert found["captions"] == len(lengths)
 
 
 MEASURE = """

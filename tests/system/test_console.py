@@ -59,3 +59,19 @@ def test_on_a_terminal_progress_is_a_bar_that_goes_away(
     assert "10/10" in screen.getvalue()
     assert "the last one" in screen.getvalue()
     assert capsys.readouterr().out == ""
+
+
+def test_invisible_characters_are_shown_as_escapes() -> None:
+    hidden = "\x1b[31m\ta\u202eb\u2028\udcff\x7f\u200b"
+    assert console.escape_controls(hidden) == r"\x1b[31m\ta\u202eb\u2028\udcff\x7f\u200b"
+    visible = "Ünï 犬\u3000🙂‍↔️ می\u200cخواهم \\ 'x'"
+    assert console.escape_controls(visible) == visible
+
+
+def test_text_is_shortened_to_columns() -> None:
+    assert console.shorten("a dog", 5) == "a dog"
+    assert console.shorten("a dog runs", 7) == "a dog…"
+    assert console.shorten("棕色的狗", 8) == "棕色的狗"
+    assert console.shorten("棕色的狗", 7) == "棕色的…"
+    assert console.shorten("棕色的狗", 6) == "棕色…"
+    assert console.shorten("a dog", 0) == "…"

@@ -1,5 +1,7 @@
 """``showtell prepare``: validate a captioned dataset once, for training and evaluation."""
 
+import shutil
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -43,8 +45,8 @@ def command(
     ] = False,
 ) -> None:
     """Validate a captioned dataset and write the usable examples."""
+    from showtell.data.description import describe
     from showtell.data.prepared import prepare
-    from showtell.data.problems import describe
 
     prepared = prepare(
         source,
@@ -58,4 +60,6 @@ def command(
         seed=seed,
         overwrite=overwrite,
     )
-    typer.echo("\n".join(describe(prepared.directory, prepared.manifest)))
+    text = "\n".join(describe(prepared, width=shutil.get_terminal_size((100, 24)).columns))
+    encoding = sys.stdout.encoding
+    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -84,6 +84,17 @@ class BatchOptions:
     world_size: int = 1
 
 
+@dataclass(frozen=True)
+class TokenCounts:
+    """The captions to train on, as tokens."""
+
+    captions: int
+    cut: int  # captions longer than the limit
+    longest: int  # tokens of the longest caption, before it is cut
+    tokens: int  # of all captions, without `<bos>` and `<eos>`
+    unknown: int  # of these tokens
+
+
 class TokenTable:
     """Token ids of captions, grouped by image, in flat arrays: 170 bytes for five captions of 12.5 words.
 
@@ -115,6 +126,17 @@ class TokenTable:
         return [self._ids[start:end] for start, end in pairwise(ends)]
 
     @property
+    def ids(self) -> npt.NDArray[np.uint16 | np.int32]:
+        """The ids of all captions, one after the other."""
+        return self._ids
+
+    @property
+    def last_ids(self) -> npt.NDArray[np.uint16 | np.int32]:
+        """The last id of each caption."""
+        last: npt.NDArray[np.uint16 | np.int32] = self._ids[self._caption_ends[1:] - np.uint32(1)]
+        return last
+
+    @property
     def nbytes(self) -> int:
         """Size in bytes."""
         return self._ids.nbytes + self._caption_ends.nbytes + self._group_ends.nbytes
@@ -132,6 +154,7 @@ class Batches:
         options: BatchOptions,
     ) -> None:
         self.tokenizer, self.source, self.options, self.rows = tokenizer, source, options, rows
+        self._longest = 0
         captions = (prepared.captions(int(row)) for row in rows)
         self._captions = TokenTable(captions, self._encode, vocabulary=tokenizer.size)
         self._mirrored_captions = self._captions
@@ -145,10 +168,23 @@ class Batches:
         for index in range(len(self.rows)):
             yield [ids[1:].tolist() for ids in captions[index]]
 
+    def count_tokens(self) -> TokenCounts:
+        """Count the captions of all images, as they are without flips."""
+        table, tokenizer = self._captions, self.tokenizer
+        captions, complete = len(table.last_ids), int((table.last_ids == tokenizer.eos_id).sum())
+        return TokenCounts(
+            captions=captions,
+            cut=captions - complete,
+            longest=self._longest,
+            tokens=len(table.ids) - captions - complete,
+            unknown=int((table.ids == tokenizer.unk_id).sum()),
+        )
+
     def _encode(self, text: str) -> list[int]:
         """Return ``<bos>``, at most ``max_tokens`` tokens, and ``<eos>`` unless the caption is truncated."""
         tokenizer, limit = self.tokenizer, self.options.max_tokens
         ids = tokenizer.encode(text)
+        self._longest = max(self._longest, len(ids))
         end = [tokenizer.eos_id] if len(ids) <= limit else []
         return [tokenizer.bos_id, *ids[:limit], *end]
 

@@ -122,6 +122,11 @@ class PreparedSet:
         """Return the reference captions of an image."""
         return list(self._captions[row].as_py())
 
+    def iterate_captions(self) -> Iterator[list[str]]:
+        """Yield the reference captions of each image, in order; faster than row by row."""
+        for chunk in self._captions.chunks:
+            yield from chunk.to_pylist()
+
     def image_path(self, row: int) -> Path:
         """Return where the image was when the set was prepared."""
         return self.directory / str(self._paths[row])
@@ -248,7 +253,7 @@ def _write(
     The fingerprint is the SHA-256 over keys, image hashes, splits and captions, in order; paths do not count.
     """
     digest = hashlib.sha256()
-    images, lengths = Counter[str](), {split: Counter[int]() for split in SPLITS}
+    images, captions = Counter[str](), Counter[str]()
     remaining = (_row(example, directory) for example in checked)
     with pa.ipc.new_file(str(directory / EXAMPLES), SCHEMA) as writer:
         while rows := list(islice(remaining, ROWS_PER_BATCH)):
@@ -257,16 +262,14 @@ def _write(
                 line = json.dumps([row[name] for name in FINGERPRINTED], ensure_ascii=False)
                 digest.update(line.encode() + b"\n")
                 images[row["split"]] += 1
-                lengths[row["split"]].update(len(caption.split()) for caption in row["captions"])
+                captions[row["split"]] += len(row["captions"])
     lines = [json.dumps(asdict(problem), ensure_ascii=False) + "\n" for problem in problems]
     write_text(directory / PROBLEMS, "".join(lines))
     counted = {
         "fingerprint": digest.hexdigest(),
         "examples_sha256": sha256_file(directory / EXAMPLES),
         "splits": {
-            split: {"images": images[split], **_caption_lengths(lengths[split])}
-            for split in SPLITS
-            if images[split]
+            split: {"images": images[split], "captions": captions[split]} for split in SPLITS if images[split]
         },
         "problems": {kind: len(group) for kind, group in by_kind(problems).items()},
     }
@@ -289,12 +292,6 @@ def _row(checked: CheckedExample, directory: Path) -> dict[str, Any]:
         "split": example.split,
         "captions": list(example.captions),
     }
-
-
-def _caption_lengths(counts: Counter[int]) -> dict[str, Any]:
-    """Return number, median and 95th percentile of caption lengths in words, given how often each occurs."""
-    median, p95 = np.quantile(np.repeat(list(counts), list(counts.values())), (0.5, 0.95)).tolist()
-    return {"captions": counts.total(), "caption_len_median": median, "caption_len_p95": p95}
 
 
 def _check_fractions(problems: float, dev: float, test: float) -> None:

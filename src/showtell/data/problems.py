@@ -3,7 +3,6 @@
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 from showtell.data.sources.base import Problem
 
@@ -54,33 +53,3 @@ def report(problems: Sequence[Problem], *, examples: int) -> list[str]:
 def read_problems(file: Path) -> list[Problem]:
     """Read the ``problems.jsonl`` of a prepared set."""
     return [Problem(**json.loads(line)) for line in file.read_text(encoding="utf-8").split("\n") if line]
-
-
-GENERATED = {
-    "none": "The source has no split; images were assigned to splits",
-    "all": "The source's own split was ignored; images were assigned to splits",
-    "train": "Images of the source's training split were assigned to splits",
-}
-
-
-def describe(directory: Path, manifest: dict[str, Any]) -> list[str]:
-    """Return a summary of a prepared set as lines: counts per split, caption lengths, problems, notes."""
-    lines = [f"{'split':<6}{'images':>10}{'captions':>10}{'words (median)':>16}{'words (95 %)':>14}"]
-    for split, count in manifest["splits"].items():
-        lines.append(
-            f"{split:<6}{count['images']:>10,}{count['captions']:>10,}"
-            f"{count['caption_len_median']:>16g}{count['caption_len_p95']:>14g}"
-        )
-    generated = manifest["generated_split"]
-    if generated:
-        options = ", ".join(f"{name} {value}" for name, value in generated.items())
-        lines.append(f"{GENERATED[generated.get('make_split', 'none')]} ({options}).")
-    lines += [note + "." for note in manifest["notes"]]
-    if manifest["problems"]:
-        problems = read_problems(directory / "problems.jsonl")
-        lines += [
-            "Problems (all in problems.jsonl; bad entries were left out):",
-            *report(problems, examples=1),
-        ]
-    fingerprint = manifest["fingerprint"][:12]
-    return [*lines, f"{directory}: {manifest['source']['format']}, fingerprint {fingerprint}"]

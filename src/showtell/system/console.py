@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_INTERVAL_S = 15.0
+_INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 
 stderr: Console
 """Rich's console, made on first access: importing rich takes as long as a caption."""
@@ -77,6 +81,18 @@ def progress_bar(
             print(f"{description}: {done}{of} {unit} {detail}".rstrip(), file=sys.stderr, flush=True)
 
     yield advance
+
+
+def escape_controls(text: str) -> str:
+    """Return text with invisible characters as escapes (``\\x1b``): controls, marks of direction, lone surrogates."""
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def shorten(text: str, width: int) -> str:
+    """Return text that takes at most ``width`` columns of a terminal, where some scripts take two per character."""
+    from rich.cells import cell_len, set_cell_size
+
+    return text if cell_len(text) <= width else set_cell_size(text, max(0, width - 1)).rstrip() + "…"
 
 
 def text_table(rows: Sequence[Sequence[str]], *, left: int = 0, least: int = 6) -> str:

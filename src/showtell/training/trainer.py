@@ -21,6 +21,7 @@ from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
 from showtell.training.build import Components, build_components, build_recipe_encoder, new_decoder
+from showtell.training.caption_checks import check_captions
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import distributed_context
 from showtell.training.ema import trainable_weights
@@ -139,6 +140,9 @@ class Trainer:
         self.log_message(f"{self.out}: {parts.compute}{together}; {sizes}")
         if progress.step:
             self.log_message(f"resumes after step {progress.step:,}, epoch {progress.epoch}")
+        else:
+            for warning in check_captions(self.recipe, parts.prepared, parts.batches, parts.dev):
+                self.log_message(f"warning: {warning}")
         last = self.out / "last"
         if not last.exists() or (self.include_encoder and not (last / ENCODER).exists()):
             # best/ never exists without last/, and a disk that is too small is noticed at once.
