@@ -20,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from showtell.errors import ImageError
 from showtell.images import jpeg
@@ -27,6 +28,7 @@ from showtell.images.formats import EXPECTED, pillow_formats
 from showtell.images.jpegxl import jpegxl_size
 from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
 from showtell.images.signatures import JPEG_MAGIC
+from showtell.images.tiff import open_page
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 RgbArray: TypeAlias = npt.NDArray[np.uint8]
@@ -113,6 +115,8 @@ def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArr
         if data.startswith(JPEG_MAGIC):
             return _decode_jpeg(data, name, limits, at_least=at_least)
         formats = pillow_formats(data, name)
+        if formats == ["TIFF"]:
+            return _from_image(open_page(data, name, limits), name, limits)
         if formats == ["JXL"]:
             check_size(name, *jpegxl_size(data), limits)
         with Image.open(io.BytesIO(data), formats=formats) as image:
@@ -184,8 +188,10 @@ def _from_image(image: Image.Image, name: str, limits: Limits) -> RgbArray:
 def _from_pil(image: Image.Image, limits: Limits) -> RgbArray:
     name = str(getattr(image, "filename", "") or "image (PIL image)")
     with _suppressed_warnings(), _errors(name):
-        data = _unread_jpeg(image)
-        if data is None:
+        data = _unread_file(image)
+        if data is not None and isinstance(image, TiffImageFile):
+            return _from_image(open_page(data, name, limits, index=image.tell()), name, limits)
+        if data is None or not isinstance(image, JpegImageFile):
             return _from_image(image, name, limits)
         frame = _checked_frame(data, name, limits, at_least=0)
         if image.size == (frame.width, frame.height):
@@ -194,11 +200,14 @@ def _from_pil(image: Image.Image, limits: Limits) -> RgbArray:
         return _from_image(image, name, limits)
 
 
-def _unread_jpeg(image: Image.Image) -> bytes | None:
-    """Return the JPEG file that Pillow opened and did not decode: Pillow accepts half of the pixels."""
-    if not isinstance(image, JpegImageFile) or not image.tile or image.fp is None:
+def _unread_file(image: Image.Image) -> bytes | None:
+    """Return the file that Pillow opened and did not decode, from the image's header on.
+
+    Pillow decodes half a JPEG without an error, and misreads some kinds of TIFF.
+    """
+    if not isinstance(image, JpegImageFile | TiffImageFile) or not image.tile or image.fp is None:
         return None
-    image.fp.seek(image.tile[0].offset)
+    image.fp.seek(image.tile[0].offset if isinstance(image, JpegImageFile) else 0)
     return image.fp.read()
 
 

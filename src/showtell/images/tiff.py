@@ -1,0 +1,185 @@
+"""TIFF files: which page is the picture, and pixels of the kinds that Pillow misreads.
+
+Pillow decodes ordinary pages. Others come from tifffile as samples of any depth, which are scaled to 8 bits here:
+Pillow gives the negative of 16-bit white-is-zero pages, noise for 16-bit planes, and does not open the others.
+"""
+
+import contextlib
+import io
+import itertools
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import tifffile
+from PIL import Image
+from PIL.TiffImagePlugin import TiffImageFile
+from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffPage
+
+from showtell.images.refusals import Limits, check_size, corrupt, refused
+
+_NOT_IN_PILLOW = b"MM\0+"  # BigTIFF, big-endian
+_OLD_SUBFILE_TYPE, _ORIENTATION, _STATED_RANGE, _ICC_PROFILE = 255, 274, (340, 341), 34675  # tags
+_REDUCED, _MASK = 1, 4  # bits of NewSubfileType
+_MAX_PAGES = 10_000
+_ROWS = 256  # scaled at once
+_BY_PILLOW = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000, 50001}  # compressions
+_BY_TIFFFILE = {COMPRESSION.NONE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS}
+_MODES = {
+    PHOTOMETRIC.MINISWHITE: "L",
+    PHOTOMETRIC.MINISBLACK: "L",
+    PHOTOMETRIC.RGB: "RGB",
+    PHOTOMETRIC.SEPARATED: "CMYK",
+}
+_NAMES = {
+    "NONE": "no",
+    "JPEGXL": "JPEG XL",
+    "JPEG2000": "JPEG 2000",
+    "MINISBLACK": "gray",
+    "MINISWHITE": "gray",
+    "CIELAB": "CIE L*a*b*",
+    "CFA": "undeveloped (raw)",
+    "SEPARATED": "CMYK",
+}
+_SUPPORTED = "gray, RGB, CMYK or palette of 1 to 16 bits; others with SMinSampleValue and SMaxSampleValue"
+
+
+def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = None) -> Image.Image:
+    """Return the largest page of a TIFF file, or page ``index``; what is left to Pillow is not decoded yet.
+
+    Of pages of one size the first is taken, thumbnails and masks (NewSubfileType) only if there is nothing else.
+
+    Raises:
+        ImageError: the file is damaged, too large, or of a kind that is not supported, which is named.
+    """
+    try:
+        with tifffile.TiffFile(io.BytesIO(data)) as file:
+            index = _largest_page(file) if index is None else index
+            page = file.pages[index]
+            if not isinstance(page, TiffPage):
+                raise corrupt(name, "a page without a header")
+            check_size(name, page.imagelength, page.imagewidth, limits)
+            if _is_ordinary(page) and not data.startswith(_NOT_IN_PILLOW):
+                with contextlib.suppress(SyntaxError):  # Pillow knows no such combination of tags
+                    return _open_by_pillow(data, index)
+            return _to_image(_read_samples(page, data, index), page)
+    except _UnsupportedError as error:
+        raise refused(name, f"a TIFF with {error}", _SUPPORTED, "Convert it, or leave it out") from error
+
+
+class _UnsupportedError(Exception):
+    """Says what kind of page is not supported, as in "a TIFF with …"."""
+
+
+def _largest_page(file: tifffile.TiffFile) -> int:
+    sizes = []
+    for index, page in enumerate(itertools.islice(file.pages, _MAX_PAGES)):
+        if isinstance(page, TiffPage):
+            is_full = not page.subfiletype & (_REDUCED | _MASK) and page.tags.valueof(_OLD_SUBFILE_TYPE) != 2
+            sizes.append((is_full, page.imagelength * page.imagewidth, -index))
+    return -max(sizes)[2]
+
+
+def _is_ordinary(page: TiffPage) -> bool:
+    """Return whether Pillow gives the right pixels of a page, if it opens it."""
+    if page.compression not in _BY_PILLOW or page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID):
+        return False
+    if page.imagedepth != 1 or (_is_in_planes(page) and page.extrasamples):
+        return False
+    if page.bitspersample <= 8:
+        return page.photometric in (*_MODES, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
+    is_color = page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.SEPARATED)
+    return page.bitspersample == 16 and is_color and not _is_in_planes(page)
+
+
+def _is_in_planes(page: TiffPage) -> bool:
+    return page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
+
+
+def _open_by_pillow(data: bytes, index: int) -> Image.Image:
+    image = TiffImageFile(io.BytesIO(data))
+    image.seek(index)
+    return image
+
+
+def _read_samples(page: TiffPage, data: bytes, index: int) -> npt.NDArray[Any]:
+    """Return a page's samples as stored, ``[H, W, C]``."""
+    if page.photometric not in _MODES:
+        raise _UnsupportedError(f"{_name_of(page.photometric)} colors")
+    if page.imagedepth != 1:
+        raise _UnsupportedError(f"a volume of {page.imagedepth} slices")
+    shape = page.imagelength, page.imagewidth, page.samplesperpixel
+    if (
+        page.compression in _BY_TIFFFILE
+        and page.bitspersample in (8, 16, 32, 64)
+        and page.predictor in (1, 2)
+    ):
+        samples = page.asarray()
+        return np.moveaxis(samples, 0, 2) if page.axes == "SYX" else samples.reshape(shape)
+    if page.compression in _BY_PILLOW and page.samplesperpixel == 1 and not data.startswith(_NOT_IN_PILLOW):
+        with contextlib.suppress(SyntaxError), _open_by_pillow(data, index) as image:
+            return np.asarray(image).reshape(shape)
+    compression = f"{_name_of(page.compression)} compression"
+    known = page.compression in _BY_PILLOW
+    raise _UnsupportedError(
+        f"{page.samplesperpixel} x {_kind(page)} and {compression}" if known else compression
+    )
+
+
+def _range(page: TiffPage) -> tuple[float, float]:
+    """Return the samples that mean black and white, or the opposite."""
+    if page.sampleformat == SAMPLEFORMAT.UINT and page.bitspersample <= 16:
+        return 0, 2**page.bitspersample - 1
+    stated = [np.asarray(page.tags.valueof(tag, default=np.nan), np.float64) for tag in _STATED_RANGE]
+    low, high = float(stated[0].min()), float(stated[1].max())
+    if not (low < high and np.isfinite([low, high]).all()):
+        raise _UnsupportedError(f"{_kind(page)} whose range is not stated")
+    return low, high
+
+
+def _to_image(samples: npt.NDArray[Any], page: TiffPage) -> Image.Image:
+    mode = _MODES[PHOTOMETRIC(page.photometric)]
+    height, width, channels = samples.shape
+    if channels < len(mode) or (mode == "L" and channels > 2):
+        raise _UnsupportedError(f"{channels} channels for {_name_of(page.photometric)} colors")
+    alpha = page.extrasamples[0] if channels > len(mode) and page.extrasamples else EXTRASAMPLE.UNSPECIFIED
+    has_alpha = alpha != EXTRASAMPLE.UNSPECIFIED and mode != "CMYK"
+    low, high = _range(page)
+    pixels = np.empty((height, width, len(mode) + has_alpha), np.uint8)
+    for top in range(0, height, _ROWS):
+        rows = slice(top, top + _ROWS)
+        scaled = (samples[rows, :, : pixels.shape[2]].astype(np.float64) - low) * (255 / (high - low))
+        pixels[rows] = np.clip(np.nan_to_num(scaled) + 0.5, 0, 255)
+    colors = pixels[:, :, : len(mode)]
+    if page.photometric == PHOTOMETRIC.MINISWHITE:
+        np.subtract(255, colors, out=colors)
+    if has_alpha and alpha == EXTRASAMPLE.ASSOCALPHA:  # blended with black
+        white = 255 - pixels[:, :, len(mode) :]
+        np.add(colors, np.minimum(white, 255 - colors), out=colors)
+        pixels = np.ascontiguousarray(colors)
+    elif has_alpha:
+        mode += "A"
+    image = Image.frombytes(mode, (width, height), pixels)
+    image.getexif()[_ORIENTATION] = int(page.tags.valueof(_ORIENTATION, default=1))
+    if profile := page.tags.valueof(_ICC_PROFILE):
+        image.info["icc_profile"] = bytes(profile)
+    return image
+
+
+def _kind(page: TiffPage) -> str:
+    """Return what a page's samples are called."""
+    formats = {
+        SAMPLEFORMAT.UINT: "integer",
+        SAMPLEFORMAT.INT: "signed",
+        SAMPLEFORMAT.IEEEFP: "floating-point",
+    }
+    planes = " in planes" if page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1 else ""
+    return (
+        f"{page.bitspersample}-bit {formats.get(SAMPLEFORMAT(page.sampleformat), 'complex')} samples{planes}"
+    )
+
+
+def _name_of(value: int) -> str:
+    """Return the name of a compression or of a color space, or the number of one that tifffile does not know."""
+    name = getattr(value, "name", f"number {value}")
+    return _NAMES.get(name, name.replace("_", " "))

@@ -1,0 +1,278 @@
+"""TIFF files of every depth and layout give the pixels that were written, or say what they are."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+
+from showtell.errors import ImageError
+from showtell.images.load import Limits, inspect_image, load_image
+
+HEIGHT, WIDTH = 37, 50
+
+
+def write(*pages: tuple[Any, dict[str, Any]], byteorder: str = "<", bigtiff: bool = False) -> bytes:
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file, byteorder=byteorder, bigtiff=bigtiff) as writer:  # type: ignore[arg-type]
+        for samples, options in pages:
+            writer.write(samples, **{"metadata": None, **options})
+    return file.getvalue()
+
+
+def colors(channels: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """Return smooth ``uint8 [H, W, C]`` without any symmetry, whose channels differ."""
+    y, x = np.mgrid[0:HEIGHT, 0:WIDTH]
+    ramps = (5 * x, 6 * y, 3 * x + 2 * y, 255 - 4 * x, 200 - y)
+    return np.stack(ramps[:channels], axis=2).clip(0, 255).astype(np.uint8)
+
+
+LAYOUTS = {  # photometric, channels, options
+    "gray": ("minisblack", 1, {}),
+    "white is zero": ("miniswhite", 1, {}),
+    "RGB": ("rgb", 3, {}),
+    "CMYK": ("separated", 4, {}),
+    "gray and alpha": ("minisblack", 2, {"extrasamples": ["unassalpha"]}),
+    "RGBA": ("rgb", 4, {"extrasamples": ["unassalpha"]}),
+    "blended RGBA": ("rgb", 4, {"extrasamples": ["assocalpha"]}),
+    "RGB and infrared": ("rgb", 4, {"extrasamples": ["unspecified"]}),
+}
+
+
+def as_seen(layout: str, samples: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """Return what a viewer shows for ``uint8 [H, W, C]``, by the formulas."""
+    values = samples.astype(np.float64)
+    if layout == "white is zero":
+        values = 255 - values
+    if layout == "CMYK":
+        values = (255 - values[:, :, :3]) * (255 - values[:, :, 3:]) / 255
+    if layout in ("gray and alpha", "RGBA"):
+        alpha = values[:, :, -1:] / 255
+        values = values[:, :, :-1] * alpha + 255 * (1 - alpha)
+    if layout == "blended RGBA":
+        values = values[:, :, :3] + 255 - values[:, :, 3:]
+    return np.broadcast_to(values[:, :, :3], (HEIGHT, WIDTH, 3))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("depth", ["uint8", "uint16", "float32"])
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("compression", [None, "zlib"])
+def test_every_layout_and_depth_gives_the_pixels_that_were_written(
+    layout: str, depth: str, planes: bool, compression: str | None
+) -> None:
+    photometric, channels, options = LAYOUTS[layout]
+    eight = colors(channels)
+    if layout == "blended RGBA":
+        eight[:, :, :3] = eight[:, :, :3] * (eight[:, :, 3:] / 255.0)
+    samples = {
+        "uint8": eight,
+        "uint16": eight.astype(np.uint16) * 257,
+        "float32": eight / np.float32(255) * 40 - 10,
+    }
+    pixels = np.ascontiguousarray(samples[depth][:, :, 0] if channels == 1 else samples[depth])
+    if channels > 1:
+        options = {**options, "planarconfig": "separate" if planes else "contig"}
+        pixels = np.ascontiguousarray(np.moveaxis(pixels, 2, 0)) if planes else pixels
+    if depth == "float32":
+        limits = [
+            (tag, "f", channels, [value] * channels, True) for tag, value in ((340, -10.0), (341, 30.0))
+        ]
+        options = {**options, "extratags": limits}
+    for tile, order, big, predictor in (
+        (None, "<", False, False),
+        (None, ">", True, False),
+        ((16, 32), ">", False, False),
+        ((16, 32), "<", True, compression == "zlib" and depth != "float32"),
+    ):
+        data = write(
+            (
+                pixels,
+                {
+                    **options,
+                    "photometric": photometric,
+                    "tile": tile,
+                    "compression": compression,
+                    "predictor": predictor,
+                },
+            ),
+            byteorder=order,
+            bigtiff=big,
+        )
+        found = load_image(data)
+        assert np.abs(found - as_seen(layout, eight)).max() <= 1.01, (tile, order, big, predictor)
+
+
+@pytest.mark.parametrize("compression", [None, "packbits", "tiff_lzw", "tiff_deflate"])
+def test_16_bit_gray_is_scaled_in_every_compression(compression: str | None) -> None:
+    gray = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    file = io.BytesIO()
+    Image.fromarray(gray).save(file, "TIFF", compression=compression)
+    np.testing.assert_array_equal(load_image(file.getvalue())[:, :, 0], np.round(gray / 257))
+
+
+def test_12_bit_gray_uses_its_whole_range() -> None:
+    row = np.array([0, 1000, 4095, 2048], np.uint16)
+    packed = bytes([row[0] >> 4, (row[0] & 15) << 4 | row[1] >> 8, row[1] & 255])
+    packed += bytes([row[2] >> 4, (row[2] & 15) << 4 | row[3] >> 8, row[3] & 255])
+    data = write((np.frombuffer(packed, np.uint8)[None], {"photometric": "minisblack"}))
+    for tag, value in (("ImageWidth", 4), ("BitsPerSample", 12)):
+        data = with_tag(data, tag, value)
+    np.testing.assert_array_equal(load_image(data)[0, :, 0], np.round(row * (255 / 4095)))
+
+
+def with_tag(data: bytes, tag: str, *values: int) -> bytes:
+    """Return a little-endian file whose first page has these 16-bit values of a tag."""
+    with tifffile.TiffFile(io.BytesIO(data)) as file:
+        place = file.pages[0].tags[tag].valueoffset  # type: ignore[union-attr]
+    replaced = b"".join(value.to_bytes(2, "little") for value in values)
+    return data[:place] + replaced + data[place + len(replaced) :]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "float64", "int16", "uint32"])
+def test_samples_without_a_natural_range_need_a_stated_one(dtype: str) -> None:
+    samples = np.array([[-50, 0, 100, 200]] if dtype != "uint32" else [[0, 100, 200, 300]], dtype)
+    kind = {"f": "floating-point", "i": "signed", "u": "integer"}[samples.dtype.kind]
+    with pytest.raises(
+        ImageError, match=rf"found a TIFF with \d+-bit {kind} samples whose range is not stated"
+    ):
+        load_image(write((samples, {"photometric": "minisblack"})))
+    low, high = float(samples.min()), float(samples[0, 2])
+    tags = [(340, "d", 1, low, True), (341, "d", 1, high, True)]
+    found = load_image(write((samples, {"photometric": "minisblack", "extratags": tags})))[0, :, 0]
+    np.testing.assert_array_equal(found, np.round((samples[0].clip(low, high) - low) * (255 / (high - low))))
+
+
+def test_nan_is_black() -> None:
+    tags = [(340, "f", 1, 0.0, True), (341, "f", 1, 1.0, True)]
+    samples = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)
+    found = load_image(write((samples, {"photometric": "minisblack", "extratags": tags})))
+    assert found[0, :, 0].tolist() == [0, 255, 0, 128]
+
+
+# ---- pages
+
+
+def page(height: int, width: int, value: int, **options: Any) -> tuple[Any, dict[str, Any]]:
+    return np.full((height, width, 3), value, np.uint8), {"photometric": "rgb", **options}
+
+
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        ([page(6, 8, 10, subfiletype=1), page(30, 40, 20)], (30, 40, 20)),
+        ([page(60, 80, 10, subfiletype=1), page(30, 40, 20)], (30, 40, 20)),
+        ([page(60, 80, 10, subfiletype=3), page(30, 40, 20)], (30, 40, 20)),
+        ([page(30, 40, 10), page(6, 8, 20), page(30, 40, 30)], (30, 40, 10)),
+        ([page(6, 8, 10), page(30, 40, 20), page(20, 30, 30)], (30, 40, 20)),
+        ([page(6, 8, 10, subfiletype=1), page(30, 40, 20, subfiletype=1)], (30, 40, 20)),
+        ([page(6, 8, 10, subfiletype=1), page(30, 40, 20, compression="zlib", tile=(16, 16))], (30, 40, 20)),
+    ],
+)
+def test_the_largest_page_that_is_no_thumbnail_is_read(
+    pages: list[tuple[Any, dict[str, Any]]], expected: tuple[int, int, int], tmp_path: Path
+) -> None:
+    path = tmp_path / "pages.tif"
+    path.write_bytes(write(*pages))
+    height, width, value = expected
+    np.testing.assert_array_equal(load_image(path), np.full((height, width, 3), value))
+    info = inspect_image(path)
+    assert (info.height, info.width) == (height, width)
+
+
+def test_the_page_may_be_of_a_kind_that_pillow_does_not_know() -> None:
+    deep = np.full((3, 30, 40), 514, np.uint16)
+    data = write(page(6, 8, 10, subfiletype=1), (deep, {"photometric": "rgb", "planarconfig": "separate"}))
+    np.testing.assert_array_equal(load_image(data), np.full((30, 40, 3), 2))
+
+
+def test_deep_pages_come_out_upright() -> None:
+    samples = colors(3).astype(np.uint16) * 257
+    turned = [(274, "H", 1, 6, True)]
+    planes = np.ascontiguousarray(np.moveaxis(samples, 2, 0))
+    data = write((planes, {"photometric": "rgb", "planarconfig": "separate", "extratags": turned}))
+    np.testing.assert_array_equal(load_image(data), np.rot90(colors(3), -1))
+
+
+# ---- refusals
+
+
+@pytest.mark.parametrize(
+    ("samples", "options", "found"),
+    [
+        (np.zeros((8, 9, 3), np.uint8), {"photometric": "cielab"}, r"CIE L\*a\*b\* colors"),
+        (np.zeros((8, 9), np.uint8), {"photometric": "cfa"}, r"undeveloped \(raw\) colors"),
+        (
+            np.zeros((8, 9, 13), np.uint16),
+            {"photometric": "minisblack", "planarconfig": "contig"},
+            "13 channels for gray colors",
+        ),
+        (
+            np.zeros((4, 16, 16), np.uint8),
+            {"volumetric": True, "tile": (4, 16, 16)},
+            "a volume of 4 slices",
+        ),
+        (
+            np.zeros((8, 9), np.complex64),
+            {"photometric": "minisblack"},
+            "64-bit complex samples whose range is not",
+        ),
+    ],
+)
+def test_other_kinds_are_named(samples: Any, options: dict[str, Any], found: str) -> None:
+    with pytest.raises(ImageError, match=rf"found a TIFF with {found}.*; expected gray, RGB.*Convert it"):
+        load_image(write((samples, {"photometric": "minisblack", **options})))
+
+
+@pytest.mark.parametrize(
+    ("number", "name"),
+    [(50002, "JPEG XL"), (34712, "JPEG 2000"), (34887, "LERC"), (34661, "JBIG"), (50999, "number 50999")],
+)
+def test_compressions_are_named(number: int, name: str) -> None:
+    data = with_tag(write((colors(3), {"photometric": "rgb"})), "Compression", number)
+    with pytest.raises(ImageError, match=f"found a TIFF with {name} compression; expected"):
+        load_image(data)
+
+
+def test_rare_samples_in_a_rare_compression_are_named() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (40, 30)).save(file, "TIFF", compression="tiff_lzw")
+    data = with_tag(file.getvalue(), "BitsPerSample", 32, 32, 32)
+    with pytest.raises(ImageError, match="found a TIFF with 3 x 32-bit integer samples and LZW compression"):
+        load_image(data)
+
+
+@pytest.mark.parametrize("compression", [None, "zlib"])
+@pytest.mark.parametrize("planes", [False, True])
+@pytest.mark.parametrize("share", [0.3, 0.6, 0.95])
+def test_a_deep_tiff_cut_short_is_an_error(compression: str | None, planes: bool, share: float) -> None:
+    noise = np.random.default_rng(1).integers(0, 65536, (3, 60, 60), np.uint16)
+    layout = {"planarconfig": "separate"} if planes else {"planarconfig": "contig"}
+    samples = noise if planes else np.ascontiguousarray(np.moveaxis(noise, 0, 2))
+    data = write((samples, {"photometric": "rgb", "compression": compression, "rowsperstrip": 8, **layout}))
+    with pytest.raises(ImageError, match="corrupt or incomplete"):
+        load_image(data[: int(share * len(data))])
+
+
+def test_limits_hold_for_every_page() -> None:
+    data = write(page(6, 8, 1, subfiletype=1), page(30, 40, 2))
+    with pytest.raises(ImageError, match="found 40 x 30 pixels; expected at most 1,199"):
+        load_image(data, limits=Limits(max_pixels=1199))
+
+
+def test_a_deep_pil_image_from_a_file_is_read_as_the_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "negative.tif"
+    path.write_bytes(write((colors(1)[:, :, 0].astype(np.uint16) * 257, {"photometric": "miniswhite"})))
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(load_image(image), load_image(path))
+    path.write_bytes(write(*[(colors(3) // number, {"photometric": "rgb"}) for number in (1, 2)]))
+    with Image.open(path) as image:
+        for number, _ in itertools.product((2, 1), range(2)):
+            image.seek(number - 1)
+            np.testing.assert_array_equal(load_image(image), colors(3) // number)
