@@ -207,7 +207,6 @@ def test_deep_pages_come_out_upright() -> None:
     ("samples", "options", "found"),
     [
         (np.zeros((8, 9, 3), np.uint8), {"photometric": "cielab"}, r"CIE L\*a\*b\* colors"),
-        (np.zeros((8, 9), np.uint8), {"photometric": "cfa"}, r"undeveloped \(raw\) colors"),
         (
             np.zeros((8, 9, 13), np.uint16),
             {"photometric": "minisblack", "planarconfig": "contig"},

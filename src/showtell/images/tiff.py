@@ -38,7 +38,6 @@ _NAMES = {
     "MINISBLACK": "gray",
     "MINISWHITE": "gray",
     "CIELAB": "CIE L*a*b*",
-    "CFA": "undeveloped (raw)",
     "SEPARATED": "CMYK",
 }
 _SUPPORTED = "gray, RGB, CMYK or palette of 1 to 16 bits; others with SMinSampleValue and SMaxSampleValue"
