@@ -23,7 +23,9 @@ captions = st.lists(words.map(lambda parts: " ".join(["a", *parts])), min_size=1
 
 
 @given(st.lists(captions, min_size=1, max_size=6), st.integers(1, 3))
-def test_words_and_unknown_shares_are_those_of_a_vocabulary(images: list[list[str]], min_count: int) -> None:
+def test_words_and_unknown_fractions_are_those_of_a_vocabulary(
+    images: list[list[str]], min_count: int
+) -> None:
     texts = [text for captions in images for text in captions]
     counts = WordCounts()
     tokenizer = Tokenizer.fit(texts, min_count=1)
@@ -34,7 +36,7 @@ def test_words_and_unknown_shares_are_those_of_a_vocabulary(images: list[list[st
     frequency = Counter(index for text in texts for index in tokenizer.encode(text))
     assert len(known) == sum(count >= min_count for count in frequency.values())
     unknown = sum(count for count in frequency.values() if count < min_count)
-    assert counts.unknown_share(known) == pytest.approx(unknown / frequency.total())
+    assert counts.unknown_fraction(known) == pytest.approx(unknown / frequency.total())
 
 
 def test_counts_do_not_depend_on_when_they_are_settled(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -63,16 +65,16 @@ def test_a_set_is_counted_by_split_as_its_vocabulary_does(make_set: MakeSet) -> 
     assert (found.images, found.captions, found.longest) == (2, 3, max(lengths))
     known = found.words.known(1)
     assert len(known) == tokenizer.size - len(SPECIALS)
-    assert found.words.unknown_share(known) == 0.0
-    assert dev.words.unknown_share(known) == pytest.approx(1 / 4)  # cat
-    assert dev.words.unknown_share(known[:0]) == 1.0
+    assert found.words.unknown_fraction(known) == 0.0
+    assert dev.words.unknown_fraction(known) == pytest.approx(1 / 4)  # cat
+    assert dev.words.unknown_fraction(known[:0]) == 1.0
 
 
 @given(st.lists(st.integers(0, 12), min_size=1, max_size=40), st.sampled_from([0.0, 0.3, 0.5, 0.95, 1.0]))
-def test_length_quantiles_equal_those_of_numpy(lengths: list[int], share: float) -> None:
+def test_length_quantiles_equal_those_of_numpy(lengths: list[int], fraction: float) -> None:
     split = SplitSummary(lengths=Counter(lengths))
-    expected = np.quantile(lengths, share, method="inverted_cdf")
-    assert split.length_quantile(share) == int(expected)
+    expected = np.quantile(lengths, fraction, method="inverted_cdf")
+    assert split.length_quantile(fraction) == int(expected)
     assert split.longer_than(6) == sum(length > 6 for length in lengths)
 
 

@@ -6,7 +6,7 @@ from showtell.errors import INSTALL
 from showtell.system.console import shorten
 
 MAX_LONG = 0.1
-"""Largest share of the training captions that may be cut without a warning."""
+"""Largest fraction of the training captions that may be cut without a warning."""
 TOKEN_LIMIT = 200
 """Largest value of data.max_tokens and generation.max_tokens."""
 MAX_UNKNOWN = 0.1
@@ -14,7 +14,7 @@ FEW_WORDS = 20
 FEW_IMAGES = 50
 """Below it the CIDEr-D of a split is mostly chance: with 20 images of Flickr8k, one standard deviation is a fifth."""
 FREQUENT, FREQUENT_IMAGES = 0.1, 5
-"""Smallest share and number of images with the same caption."""
+"""Smallest fraction and number of images with the same caption."""
 MAX_DIFFERENCE = 0.2
 MOST = 0.5
 
@@ -37,7 +37,7 @@ def unknown_words(
 ) -> str | None:
     """Warn of a vocabulary of few words, or one that lacks many words of the training or validation captions.
 
-    ``unknown`` and ``dev`` are shares of their words; ``distinct`` counts those of the training captions.
+    ``unknown`` and ``dev`` are fractions of their words; ``distinct`` counts those of the training captions.
     """
     size = f"the vocabulary has {vocabulary:,} words with tokenizer.min_count={min_count}"
     if unknown > MAX_UNKNOWN and min_count > 1:
@@ -81,10 +81,10 @@ def few_images(split: str, images: int) -> str | None:
     """Warn of a split too small for CIDEr-D, which weighs n-grams by the images of the split that have them."""
     if images >= FEW_IMAGES:
         return None
-    say = "is always 0" if images == 1 else f"says little below about {FEW_IMAGES}"
+    remark = "is always 0" if images == 1 else f"says little below about {FEW_IMAGES}"
     count = "1 image" if images == 1 else f"{images:,} images"
     return (
-        f"{split} has {count}, and CIDEr-D, which takes the weights of words from the split, {say}: validate by "
+        f"{split} has {count}, and CIDEr-D, which takes the weights of words from the split, {remark}: validate by "
         "--set validation.metric=loss, or prepare with a larger --dev-fraction"
     )
 
@@ -99,17 +99,17 @@ def frequent_caption(text: str, count: int, images: int) -> str | None:
     )
 
 
-def unequal_repeats(shares: Mapping[str, float]) -> str | None:
-    """Warn of splits that differ in the share of captions that their image has more than once."""
-    if not shares or max(shares.values()) - min(shares.values()) <= MAX_DIFFERENCE:
+def unequal_repeats(fractions: Mapping[str, float]) -> str | None:
+    """Warn of splits that differ in the fraction of captions that their image has more than once."""
+    if not fractions or max(fractions.values()) - min(fractions.values()) <= MAX_DIFFERENCE:
         return None
-    found = ", ".join(f"{percent(share)} in {split}" for split, share in shares.items())
+    found = ", ".join(f"{percent(fraction)} in {split}" for split, fraction in fractions.items())
     return (
         f"captions repeat within images, {found}: scores of these splits do not compare. Split again with "
         "--make-split all"
     )
 
 
-def percent(share: float) -> str:
-    """Return a share as text: ``2.1 %``."""
-    return f"{100 * share:.1f} %"
+def percent(fraction: float) -> str:
+    """Return a fraction as text: ``2.1 %``."""
+    return f"{100 * fraction:.1f} %"

@@ -58,10 +58,10 @@ def _word_warnings(summary: CaptionSummary, train: SplitSummary) -> Iterator[str
     known = train.words.known(min_count)
     yield warn.unknown_words(
         len(known),
-        train.words.unknown_share(known),
+        train.words.unknown_fraction(known),
         min_count,
         distinct=len(train.words.hashes),
-        dev=summary.splits["dev"].words.unknown_share(known) if "dev" in summary.splits else 0.0,
+        dev=summary.splits["dev"].words.unknown_fraction(known) if "dev" in summary.splits else 0.0,
     )
     yield warn.single_words(train.length_quantile(0.5))
 
@@ -110,7 +110,8 @@ def _vocabulary(summary: CaptionSummary) -> Iterator[str]:
     options = TokenizerOptions()
     known = train.words.known(options.min_count)
     unknown = [
-        f"{percent(split.words.unknown_share(known))} of {name}'s" for name, split in summary.splits.items()
+        f"{percent(split.words.unknown_fraction(known))} of {name}'s"
+        for name, split in summary.splits.items()
     ]
     yield (
         f"Vocabulary: {len(known):,} words with tokenizer.min_count={options.min_count}, "

@@ -60,8 +60,8 @@ class WordCounts:
         """Return the hashes of the words that occur at least ``min_count`` times, int64 [V]."""
         return self.hashes[self.counts >= min_count]
 
-    def unknown_share(self, known: npt.NDArray[np.int64]) -> float:
-        """Return the share of the words whose hash is not in ``known``, int64 [V]."""
+    def unknown_fraction(self, known: npt.NDArray[np.int64]) -> float:
+        """Return the fraction of the words whose hash is not in ``known``, int64 [V]."""
         unknown = self.counts[~np.isin(self.hashes, known, assume_unique=True)].sum()
         return float(unknown / max(1, self.counts.sum()))
 
@@ -88,11 +88,11 @@ class SplitSummary:
         """Words of the longest caption."""
         return max(self.lengths, default=0)
 
-    def length_quantile(self, share: float) -> int:
-        """Return the smallest length in words that this share of the captions does not exceed."""
+    def length_quantile(self, fraction: float) -> int:
+        """Return the smallest length in words that this fraction of the captions does not exceed."""
         lengths = sorted(self.lengths)
         below = np.cumsum([self.lengths[length] for length in lengths])
-        return lengths[int(np.searchsorted(below, share * below[-1]))]
+        return lengths[int(np.searchsorted(below, fraction * below[-1]))]
 
     def longer_than(self, limit: int) -> int:
         """Return the number of captions of more words."""
