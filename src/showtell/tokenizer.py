@@ -98,6 +98,16 @@ class Tokenizer:
         return sorted(self._ids, key=self._ids.__getitem__)
 
     @property
+    def tokens(self) -> list[str]:
+        """All tokens in the order of their ids, specials included."""
+        return list(self._tokens)
+
+    def extended(self, words: Iterable[str]) -> "Tokenizer":
+        """Return a word vocabulary with more words; the ids of the present tokens stay."""
+        vocabulary = {token: index for index, token in enumerate((*self._tokens, *words))}
+        return Tokenizer(_build(models.WordLevel(vocabulary, unk_token=SPECIALS[3]), self.kind), self.kind)
+
+    @property
     def sha256(self) -> str:
         """Hash of the meaning of the ids: kind, tokens in order of their ids, merges."""
         model = json.loads(self._tokenizer.to_str())["model"]

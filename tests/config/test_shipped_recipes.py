@@ -152,7 +152,7 @@ def keys_of(values: dict[str, Any], model: BaseModel, path: str = "") -> Iterato
                 yield from keys_of(part, held, f"{path}{key}.{number}.")
 
 
-@pytest.mark.parametrize("name", shipped_recipes())
+@pytest.mark.parametrize("name", [name for name in shipped_recipes() if name != "fine-tune"])
 def test_a_shipped_recipe_runs_by_the_commands_of_its_header_and_all_its_keys_are_read(
     name: str,
     published: Callable[[str], Path],

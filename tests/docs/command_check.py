@@ -84,7 +84,7 @@ def check_showtell(words: list[str]) -> None:
         return
     if name in {"train", "tune"}:
         searched = [re.sub(r"(\.\.|,).*", "", search) for search in values.get("--search") or []]
-        _check_recipe(str(values["recipe"]), [*(values.get("--set") or []), *searched])
+        _check_recipe(str(values["recipe"] or "fine-tune"), [*(values.get("--set") or []), *searched])
     named = values.get("--recipe") if name == "bundle" else values.get("name") if name == "recipes" else None
     if named is not None and str(named) not in shipped_recipes():
         raise WrongCommandError(f"no shipped recipe is named '{named}'")

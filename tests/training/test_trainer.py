@@ -29,7 +29,7 @@ from showtell.training.objectives import losses as objectives
 from showtell.training.predictions import load_evaluation
 from showtell.training.tracking import read_metrics
 from showtell.training.train_step import TrainStep
-from showtell.training.trainer import Trainer, train
+from showtell.training.trainer import Trainer, repetition_warning, train
 from showtell.training.trainer_state import TrainerState
 
 
@@ -326,6 +326,38 @@ def test_early_stopping_ends_a_run_that_no_longer_improves(
     result = train(parse_recipe(values, "recipe"), data=toy_set.directory, out=tmp_path / "run")
     assert result.progress.epoch == 3
     assert "stops early: 2 validations" in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+
+
+def test_of_equal_scores_the_lower_loss_is_best_and_a_tie_of_zeros_stops_nothing(
+    toy_recipe: Recipe, make_set: Callable[..., PreparedSet], tmp_path: Path
+) -> None:
+    captions = [["one red picture"], ["a second green picture"], ["the third is blue"]]
+    # CIDEr-D of a single image is 0, whatever its caption.
+    prepared = make_set("single", train=captions, dev=captions[:1])
+    values = toy_recipe.model_dump(mode="json")
+    values["objective"][0]["epochs"] = 12
+    values["training"]["early_stopping_patience"] = 1
+    values["schedule"] |= {"name": "plateau", "patience": 0}
+    values["optimizer"]["lr"] = 0.1
+    result = train(parse_recipe(values, "recipe"), data=prepared.directory, out=tmp_path / "run")
+    losses = [row["loss"] for row in read_metrics(tmp_path / "run") if row["event"] == "validation"]
+    assert result.progress.epoch == 12
+    assert losses != sorted(losses, reverse=True)
+    assert result.progress.best_epoch == 1 + losses.index(min(losses))
+    assert result.progress.best_score == 0.0
+    state = json.loads((tmp_path / "run" / "last" / "trainer.json").read_text(encoding="utf-8"))
+    assert state["plateau"]["lr_scale"] == 1.0
+
+
+def test_a_captioner_that_says_the_same_of_all_images_is_warned_of(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["optimizer"]["lr"] = 1e-9
+    train(parse_recipe(values, "recipe"), data=toy_set.directory, out=tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
+    assert "warning: 8 of 8 validation images have the same caption, '" in log
+    assert repetition_warning(["a", "a", "b", "c"]) is repetition_warning(["a"]) is None
 
 
 def test_each_validation_is_told_and_may_end_the_run(

@@ -15,6 +15,7 @@ from showtell.errors import CheckpointError, ConfigError
 from showtell.inference.captioner import Captioner
 from showtell.report import write_summary
 from showtell.training.trainer import train
+from showtell.training.warm_start import nearest_words
 
 
 def started(recipe: Recipe, start: Path, *, lr: float = 1e-12, **decoder: object) -> Recipe:
@@ -93,3 +94,53 @@ def test_what_is_saved_for_elsewhere_does_not_say_where_the_start_lay(
     ]
     assert not any(str(first.parent) in text for text in texts)
     assert any(f"init_from: {first.name}" in text for text in texts)
+
+
+def test_new_words_get_rows_of_their_forms_or_the_mean_and_are_learned(
+    toy_set: PreparedSet,
+    toy_recipe: Recipe,
+    first: Path,
+    make_set: Callable[..., PreparedSet],
+    tmp_path: Path,
+) -> None:
+    captions = [["a greenish picture of a zebra"]] * 3
+    other = make_set("other", train=captions, dev=captions)
+    values = started(toy_recipe, first).model_dump(mode="json")
+    values["training"]["extend_vocabulary"] = True
+    train(parse_recipe(values, "a recipe"), data=other.directory, out=tmp_path / "second")
+    old, new = (load_checkpoint(run) for run in (first, tmp_path / "second"))
+    known = old.tokenizer.tokens
+    assert new.tokenizer.tokens == [*known, "greenish", "of", "zebra"]
+    before, after = (checkpoint.model.decoder.state_dict() for checkpoint in (old, new))
+    for name in ("word_embedding.weight", "output.weight", "output.bias"):
+        rows = before[name]
+        mean = rows[4:].mean(dim=0)
+        expected = torch.stack([*rows, rows[known.index("green")], mean, mean])
+        torch.testing.assert_close(after[name], expected, rtol=0, atol=1e-6)
+    values["optimizer"]["lr"], values["objective"][0]["epochs"] = 0.05, 30
+    train(parse_recipe(values, "a recipe"), data=other.directory, out=tmp_path / "third")
+    image = tmp_path / "other-source" / "dev-0.png"
+    assert "zebra" in Captioner.load(tmp_path / "third", device="cpu").caption(image).text.split()
+
+
+def test_rare_words_and_a_full_vocabulary_stay_as_they_are(
+    toy_recipe: Recipe, first: Path, make_set: Callable[..., PreparedSet], tmp_path: Path
+) -> None:
+    captions = [["a zebra"], ["a zebra"], ["a zebra and a lion"]]
+    other = make_set("other", train=captions, dev=captions)
+    size = load_checkpoint(first).tokenizer.size
+    for min_count, max_size, added in ((3, None, ["zebra"]), (1, size + 2, ["zebra", "and"]), (4, None, [])):
+        values = started(toy_recipe, first).model_dump(mode="json")
+        values["training"]["extend_vocabulary"] = True
+        values["tokenizer"] |= {"min_count": min_count, "max_size": max_size}
+        out = tmp_path / f"run-{min_count}"
+        train(parse_recipe(values, "a recipe"), data=other.directory, out=out)
+        assert load_checkpoint(out).tokenizer.tokens[size:] == added
+
+
+@pytest.mark.parametrize(
+    ("word", "form"),
+    [("surfers", "surfer"), ("surfing", "surfer"), ("dogs", "dog"), ("horse", None), ("cattle", None)],
+)
+def test_forms_of_a_word_share_its_stem(word: str, form: str | None) -> None:
+    assert nearest_words(["house", "dog", "surfer", "carpet"], [word]).get(word) == form

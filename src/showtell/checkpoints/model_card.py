@@ -161,6 +161,7 @@ def strip_recipe_paths(recipe: Mapping[str, Any]) -> dict[str, Any]:
     stripped: dict[str, Any] = copy.deepcopy(dict(recipe))
     _strip(stripped.get("encoder", {}), "weights")
     _strip(stripped.get("training", {}), "init_from")
+    _strip(stripped.get("data", {}), "rehearse")
     for phase in stripped.get("objective", []):
         if phase.get("teachers"):
             phase["teachers"] = [Path(path).name for path in phase["teachers"]]

@@ -6,14 +6,35 @@ from typing import Annotated, Any
 import typer
 
 from showtell.cli import common_options as common
+from showtell.errors import ConfigError
+
+FINE_TUNE = "fine-tune"
 
 
 def command(
-    recipe: common.RecipeName,
     data: common.PreparedData,
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Run directory; an interrupted run in it resumes.")
     ],
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            help="Name of a shipped recipe (see showtell recipes), or a YAML file. Default with --from: fine-tune."
+        ),
+    ] = None,
+    from_: Annotated[
+        Path | None,
+        typer.Option(
+            "--from",
+            help="Train this captioner further: its encoder, decoder and words, plus the words of your captions.",
+        ),
+    ] = None,
+    rehearse: Annotated[
+        Path | None,
+        typer.Option(
+            help="Prepared dataset whose images every second batch is of, so that they are not forgotten."
+        ),
+    ] = None,
     encoder_weights: common.EncoderWeights = None,
     set_: common.Overrides = None,
     features: common.Features = None,
@@ -35,7 +56,19 @@ def command(
     from showtell.config.recipe import load_recipe
     from showtell.system.console import note
 
-    resolved = load_recipe(recipe, set_)
+    if recipe is None and from_ is None:
+        raise ConfigError(
+            "no recipe is named",
+            mend="Name one (see showtell recipes), or a captioner to train further: --from",
+        )
+    sections: dict[str, dict[str, Any]] = {}
+    if from_ is not None:
+        from showtell.training.warm_start import sections_of
+
+        sections = sections_of(from_)
+    if rehearse is not None:
+        sections["data"] = {"rehearse": str(rehearse)}
+    resolved = load_recipe(recipe or FINE_TUNE, set_, sections=sections)
 
     from showtell.experiments.seeds import train_seeds
     from showtell.report import write_report, write_seeds_report

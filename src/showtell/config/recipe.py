@@ -4,6 +4,7 @@ A recipe is a YAML file; an unknown key is refused with the nearest known one. A
 defaults included. Free of torch, so that recipes are listed and checked without it.
 """
 
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
@@ -20,6 +21,17 @@ from showtell.config.tokenizer import TokenizerOptions
 from showtell.errors import ConfigError, did_you_mean
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "trackio"]
+AdaptedKey = Literal[
+    "objective.0.epochs",
+    "schedule.warmup_steps",
+    "schedule.patience",
+    "training.early_stopping_patience",
+    "tokenizer.min_count",
+    "data.max_tokens",
+    "generation.max_tokens",
+]
+
+WHOLE_SECTIONS = frozenset({"encoder", "decoder", "generation"})
 
 
 class AugmentOptions(StrictModel):
@@ -53,6 +65,11 @@ class DataOptions(StrictModel):
     captions_per_image: int = Field(5, ge=1, le=64, description="captions K of each image in a batch")
     flip: bool = Field(
         False, description="flip half of the images horizontally and swap left and right in their captions"
+    )
+    rehearse: str | None = Field(
+        None,
+        description="path of another prepared set, usually that of training.init_from: every second batch is one of "
+        "its training images, so that the captioner does not forget them",
     )
     augment: AugmentOptions | None = Field(
         None, description="additional training views; null: the view used for validation"
@@ -162,6 +179,14 @@ class TrainingOptions(StrictModel):
         None,
         description="path of a run or checkpoint whose decoder and vocabulary training starts from; null: new ones",
     )
+    extend_vocabulary: bool = Field(
+        False, description="add the words of the training captions that the vocabulary of init_from lacks"
+    )
+    adapt: list[AdaptedKey] = Field(
+        [],
+        description="keys whose numbers are adapted to a small training set or to long captions; a key that --set "
+        "changes is not",
+    )
     early_stopping_patience: Count = Field(
         0, description="validations without improvement before training stops; 0: off"
     )
@@ -225,6 +250,10 @@ class Recipe(StrictModel):
         has_reward = any(isinstance(phase, SelfCritical) for phase in self.objective)
         if has_reward and self.validation.metric == "loss":
             raise ValueError("self-critical training raises the loss: choose another validation.metric")
+        if has_reward and self.data.rehearse is not None:
+            raise ValueError(
+                "data.rehearse: self-critical training has rewards for the images of one set only"
+            )
         return self
 
 
@@ -239,12 +268,20 @@ def list_recipes() -> list[str]:
     return list(shipped_recipes())
 
 
-def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
+def load_recipe(
+    name: str | Path,
+    overrides: list[str] | None = None,
+    *,
+    sections: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Recipe:
     """Read a recipe by its shipped name or by the path of a YAML file, then apply dotted overrides.
 
     Args:
         name: ``flickr8k-attention``, or a path that ends in ``.yaml`` or ``.yml``.
-        overrides: ``optimizer.lr=3e-4``; the value is read as YAML.
+        overrides: ``optimizer.lr=3e-4``; the value is read as YAML. A key that is set is no longer adapted
+            (``training.adapt``).
+        sections: Keys of sections that replace the recipe's before the overrides; ``encoder``, ``decoder`` and
+            ``generation`` as a whole.
 
     Raises:
         ConfigError: no such recipe, not YAML, an unknown key ("did you mean"), a wrong type or range.
@@ -265,6 +302,9 @@ def load_recipe(name: str | Path, overrides: list[str] | None = None) -> Recipe:
         raise ConfigError(
             f"recipe {path} cannot be used", found=type(values).__name__, expected="keys and values"
         )
+    for section, keys in (sections or {}).items():
+        kept = {} if section in WHOLE_SECTIONS else values.get(section, {})
+        values[section] = {**kept, **keys}
     for override in overrides or []:
         _override(values, override)
     return parse_recipe(values, f"recipe {path.name}")
@@ -306,6 +346,9 @@ def _override(values: dict[str, Any], override: str) -> None:
     except yaml.YAMLError as error:
         raise ConfigError(cannot, found=" ".join(str(error).split())) from error
     node[last] = _number(value) if isinstance(value, str) else value
+    training = values.get("training")
+    if isinstance(training, dict) and isinstance(adapted := training.get("adapt"), list):
+        training["adapt"] = [name for name in adapted if not f"{name}.".startswith(f"{key.strip()}.")]
 
 
 def _number(text: str) -> float | str:

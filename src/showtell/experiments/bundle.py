@@ -22,8 +22,14 @@ from showtell.config.recipe import load_recipe, parse_recipe
 from showtell.errors import ConfigError
 from showtell.training.evaluate import evaluate_checkpoint
 
-FREE_KEYS = (("encoder", "weights"), ("training", "trackers"), ("training", "threads"))
-"""Keys of a recipe that do not change the captioner: where files are, which trackers, how many cores."""
+FREE_KEYS = (
+    ("encoder", "weights"),
+    ("training", "trackers"),
+    ("training", "threads"),
+    ("training", "adapt"),
+)
+"""Keys that do not change a captioner: where files are, which trackers, how many cores, and ``adapt``, since a
+checkpoint's recipe has the adapted numbers."""
 
 
 def make_bundle(

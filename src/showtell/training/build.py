@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.checkpoints.checkpoint import Checkpoint
 from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import Recipe
@@ -30,7 +31,9 @@ from showtell.training.device import DeviceConfig
 from showtell.training.distributed import DistributedContext
 from showtell.training.evaluator import Evaluator
 from showtell.training.objectives.distillation import load_teacher
+from showtell.training.rehearsal import RehearsedBatches
 from showtell.training.warm_start import load_decoder_weights, load_init_checkpoint
+from showtell.training.word_counts import count_words
 
 Rows = npt.NDArray[np.int64]
 
@@ -45,10 +48,16 @@ class Components:
     tokenizer: Tokenizer
     model: CaptioningModel
     batches: Batches
+    rehearsal: Batches | None
     dev: Batches
     evaluator: Evaluator
     teachers: Sequence[Sequence[CaptioningModel]]  # by phase
     processes: DistributedContext
+
+    @property
+    def train_batches(self) -> Batches | RehearsedBatches:
+        """The batches to train on, with those of the rehearsed set between them."""
+        return self.batches if self.rehearsal is None else RehearsedBatches(self.batches, self.rehearsal)
 
 
 def build_recipe_encoder(recipe: Recipe, compute: DeviceConfig) -> Encoder:
@@ -73,11 +82,11 @@ def build_components(
         DataError: the features cannot be cached, or images have changed since the set was prepared.
     """
     training = recipe.training
-    initial = load_init_checkpoint(training.init_from, recipe.decoder.name, encoder.width)
-    tokenizer = fit_tokenizer(recipe.tokenizer, prepared) if initial is None else initial.tokenizer
+    initial = load_init_checkpoint(training.init_from, recipe.decoder.name, encoder)
+    tokenizer = _tokenizer(recipe, prepared, initial)
     decoder = new_decoder(recipe.decoder, tokenizer, encoder, training.seed)
     if initial is not None:
-        load_decoder_weights(decoder, initial, training.init_from)
+        load_decoder_weights(decoder, tokenizer, initial, training.init_from)
     teachers = [
         [load_teacher(Path(path), tokenizer, encoder, compute.device) for path in phase.teachers]
         for phase in recipe.objective
@@ -104,13 +113,15 @@ def build_components(
         processes.world_size,
     )
     dev_options = replace(options, flip=False, captions_per_image=0)
+    batches = Batches(prepared, train_rows, tokenizer, train_source, options)
     return Components(
         compute=compute,
         prepared=prepared,
         encoder=encoder,
         tokenizer=tokenizer,
         model=model,
-        batches=Batches(prepared, train_rows, tokenizer, train_source, options),
+        batches=batches,
+        rehearsal=_rehearsal(recipe, encoder, batches, processes),
         dev=Batches(prepared, dev_rows, tokenizer, dev_source, dev_options),
         evaluator=Evaluator(
             prepared, dev_rows, dev_source, tokenizer, compute, validation.eval_batch_size, processes
@@ -118,6 +129,36 @@ def build_components(
         teachers=teachers,
         processes=processes,
     )
+
+
+def _tokenizer(recipe: Recipe, prepared: PreparedSet, initial: Checkpoint | None) -> Tokenizer:
+    """Return a new vocabulary, or that of the initial checkpoint, with the words that it lacks if they are wanted."""
+    if initial is None:
+        return fit_tokenizer(recipe.tokenizer, prepared)
+    known = initial.tokenizer
+    if not recipe.training.extend_vocabulary or known.kind == "bpe":
+        return known
+    words = count_words(prepared, known.kind).new_words(recipe.tokenizer.min_count, set(known.tokens))
+    if recipe.tokenizer.max_size is not None:
+        words = words[: max(0, recipe.tokenizer.max_size - known.size)]
+    return known.extended(words) if words else known
+
+
+def _rehearsal(
+    recipe: Recipe, encoder: Encoder, own: Batches, processes: DistributedContext
+) -> Batches | None:
+    """Return the batches of the rehearsed set, of as many images as the training has room for.
+
+    Their features are cached beside that set.
+    """
+    if recipe.data.rehearse is None:
+        return None
+    old = PreparedSet.load(Path(recipe.data.rehearse))
+    images = recipe.objective[0].epochs * len(own) * own.options.batch_size
+    rows = old.split_rows("train", subset=images, seed=own.options.seed)
+    with processes.main_process_first():
+        source, _ = _open_sources(recipe, old, encoder, None, rows, rows)
+    return Batches(old, rows, own.tokenizer, source, own.options)
 
 
 def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed: int) -> BaseDecoder:

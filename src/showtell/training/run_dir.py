@@ -34,6 +34,7 @@ FREE_KEYS = {
     "recipe.training.trackers",
     "recipe.training.save_steps",
     "recipe.training.init_from",
+    "recipe.data.rehearse",
     "recipe.encoder.weights",
 }
 MAX_VALUE_LENGTH = 40
@@ -55,6 +56,8 @@ def provenance(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[
         "encoder": encoder.identity(),
         "init_checkpoint": None if initial is None else decoder_hash(initial),
     }
+    if recipe.data.rehearse is not None:
+        origin["rehearsed"] = {"fingerprint": PreparedSet.load(Path(recipe.data.rehearse)).fingerprint}
     teachers = [decoder_hash(path) for phase in recipe.objective for path in phase.teachers]
     return origin | {"teachers": teachers} if teachers else origin
 

@@ -3,7 +3,7 @@
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -20,6 +20,7 @@ from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
+from showtell.training.adapt import adapt_recipe
 from showtell.training.build import Components, build_components, build_recipe_encoder, new_decoder
 from showtell.training.caption_checks import check_captions
 from showtell.training.device import resolve_device_config
@@ -41,6 +42,7 @@ from showtell.training.trainer_state import (
     read_state,
     trained_state,
 )
+from showtell.training.warm_start import initial_tokenizer
 
 OnValidation = Callable[[int, dict[str, float]], None]
 
@@ -95,6 +97,7 @@ def train(
             # Failures come before the run's directory is touched.
             started = time.monotonic()
             prepared = PreparedSet.load(data)
+            recipe, adapted = adapt_recipe(recipe, prepared, initial_tokenizer(recipe.training.init_from))
             encoder = build_recipe_encoder(recipe, compute)
             origin = provenance(recipe, prepared, encoder)
             processes.run_on_rank0(lambda: check_run(out, recipe, origin, restart=restart))
@@ -107,7 +110,7 @@ def train(
 
             state.restore(processes.run_on_rank0(load_or_create), out)
             trainer = Trainer(out, recipe, parts, state, include_encoder)
-            processes.run_on_rank0(trainer.start)
+            processes.run_on_rank0(partial(trainer.start, adapted))
             state.progress.seconds += time.monotonic() - started
             return trainer.fit(on_validation)
         except KeyboardInterrupt:
@@ -127,8 +130,11 @@ class Trainer:
         self._objectives: dict[int, Objective] = {}
         self.train_step = TrainStep(recipe, parts.model, state, parts.compute, parts.processes)
 
-    def start(self) -> None:
-        """Check the disk, start the trackers, log what is trained, and make sure that there is a ``last/``."""
+    def start(self, adapted: Sequence[str] = ()) -> None:
+        """Check the disk, start the trackers, log what is trained, and make sure that there is a ``last/``.
+
+        ``adapted`` describes the numbers of the recipe that follow the training set.
+        """
         parts, progress = self.parts, self.state.progress
         if not progress.finished:
             check_disk_space(self.out, self._checkpoint_bytes())
@@ -138,6 +144,9 @@ class Trainer:
         together = f" in each of {world_size} processes" if world_size > 1 else ""
         sizes = f"{num_weights:,} trainable weights, {parts.tokenizer.size:,} tokens in the vocabulary"
         self.log_message(f"{self.out}: {parts.compute}{together}; {sizes}")
+        if adapted:
+            images = f"{len(parts.batches.rows):,} training images"
+            self.log_message(f"adapted to {images} and their captions: {'; '.join(adapted)}")
         if progress.step:
             self.log_message(f"resumes after step {progress.step:,}, epoch {progress.epoch}")
         else:
@@ -183,6 +192,8 @@ class Trainer:
         values = ", ".join(f"{name} {100 * value:.2f}" for name, value in scores.items())
         minutes = f"{progress.seconds / 60:.1f} minutes"
         self.log_message(f"best epoch {progress.best_epoch} of {progress.epoch}, {minutes}: {values}")
+        if warning := repetition_warning(evaluation.texts):
+            self.log_message(warning)
         return RunResult(self.out, progress, evaluation)
 
     def begin_phase(self) -> None:
@@ -213,14 +224,14 @@ class Trainer:
     def train_epoch(self) -> None:
         """Train on the batches of an epoch, from where the run was interrupted."""
         recipe, parts, progress = self.recipe, self.parts, self.state.progress
-        phase, batches = recipe.objective[progress.phase], len(parts.batches)
+        phase, batches = recipe.objective[progress.phase], len(parts.train_batches)
         steps, steps_before = phase.epochs * batches, progress.phase_epoch * batches
         peak = phase.lr if isinstance(phase, SelfCritical) else recipe.optimizer.lr
         clock, meter = Stopwatch(progress), ThroughputMeter()
         parts.model.train()
         with progress_bar(f"epoch {progress.epoch + 1}", batches, unit="batches") as advance:
             advance(progress.batch_in_epoch, "")
-            for batch in parts.batches.epoch(progress.epoch, start=progress.batch_in_epoch):
+            for batch in parts.train_batches.epoch(progress.epoch, start=progress.batch_in_epoch):
                 step_in_phase = steps_before + progress.batch_in_epoch
                 scale = self.state.plateau.lr_scale * lr_scale(step_in_phase, steps, recipe.schedule)
                 lr = peak * scale
@@ -274,12 +285,14 @@ class Trainer:
                 raise self.train_step.divergence_error(f"a validation loss of {dev_loss}")
             evaluation = parts.evaluator.evaluate(parts.model, recipe.generation)
             row = {"loss": dev_loss, **evaluation.scores.values, "eval_s": evaluation.seconds}
-            is_better = self._record(row[recipe.validation.metric])
+            score = row[recipe.validation.metric]
+            is_better = self._record(score, dev_loss)
             if is_better and parts.processes.is_main_process:
                 scores = {"values": evaluation.scores.values, "signature": evaluation.scores.signature}
                 with atomic_directory(self.out / "best") as directory:
                     self.save_captioner(directory, {"scores": scores})
-        self.state.plateau.update(is_better)
+        if is_better or not self._is_zero_tie(score):
+            self.state.plateau.update(is_better)
         self.log("validation", {"epoch": progress.epoch, **row})
         shown = ", ".join(f"{name} {100 * row[name]:.2f}" for name in LOGGED_SCORES)
         self.log_message(
@@ -288,15 +301,24 @@ class Trainer:
         )
         return row
 
-    def _record(self, score: float) -> bool:
-        """Compare a validation with the best so far; return whether it is better."""
+    def _record(self, score: float, loss: float) -> bool:
+        """Compare a validation with the best so far; return whether it is better: of equal scores, the lower loss."""
         progress, sign = self.state.progress, -1.0 if self.recipe.validation.metric == "loss" else 1.0
-        is_better = progress.best_score is None or sign * score > sign * progress.best_score
+        best_loss = math.inf if progress.best_loss is None else progress.best_loss
+        is_better = progress.best_score is None or (sign * score, -loss) > (
+            sign * progress.best_score,
+            -best_loss,
+        )
         if is_better:
-            progress.best_score, progress.best_epoch, progress.bad_validations = score, progress.epoch, 0
-        else:
+            progress.best_score, progress.best_loss = score, loss
+            progress.best_epoch, progress.bad_validations = progress.epoch, 0
+        elif not self._is_zero_tie(score):
             progress.bad_validations += 1
         return is_better
+
+    def _is_zero_tie(self, score: float) -> bool:
+        """Whether a score is 0 and none was better: few images, or an early epoch, not a lack of improvement."""
+        return score == 0.0 == self.state.progress.best_score
 
     def evaluate_best(self) -> Evaluation:
         """Evaluate ``best/`` with attention and store the result in it, unless it has one."""
@@ -431,6 +453,17 @@ class Stopwatch:
         now = time.monotonic()
         self._progress.seconds += now - self._started
         self._started = now
+
+
+def repetition_warning(captions: Sequence[str]) -> str | None:
+    """Return a warning if most images have the same caption, which says nothing about any of them."""
+    [(caption, count)] = Counter(captions).most_common(1)
+    if len(captions) < 2 or 2 * count <= len(captions):
+        return None
+    return (
+        f"warning: {count:,} of {len(captions):,} validation images have the same caption, '{caption}'. Train for "
+        "more epochs (objective.0.epochs), on more images, or from a trained captioner (--from)"
+    )
 
 
 def _num_bytes(tensors: Mapping[str, Tensor]) -> int:

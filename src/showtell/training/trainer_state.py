@@ -36,6 +36,7 @@ class TrainProgress:
     phase_epoch: int = 0  # epochs done in the current phase
     batch_in_epoch: int = 0  # batches done in the current epoch
     best_score: float | None = None  # best validation so far, in the metric's own scale
+    best_loss: float | None = None  # validation loss at that best score
     best_epoch: int = 0
     bad_validations: int = 0  # validations since the best one
     loss: float = 0.0  # summed over the tokens of the current epoch

@@ -1,15 +1,56 @@
 """Warm start: train the decoder and vocabulary of an earlier checkpoint further (``training.init_from``)."""
 
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config
+from showtell.checkpoints.hub import ENCODER, TOKENIZER
+from showtell.checkpoints.shared_encoder import SHARED, find_shared
+from showtell.encoders.encoder import Encoder, identity_differences
 from showtell.errors import ConfigError
+from showtell.system.console import note
+from showtell.tokenizer import SPECIALS, Tokenizer
+
+MIN_STEM, MAX_ENDING = 3, 3
+"""Words with so many first letters in common, and at most so many others, are taken for forms of one word."""
 
 
-def load_init_checkpoint(init_from: str | None, decoder: str, encoder_width: int) -> Checkpoint | None:
-    """Return the run or checkpoint to start from; None for new weights.
+def sections_of(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the sections of a recipe that trains a captioner further: its encoder, decoder and decoding.
+
+    Its words are kept and those of the new captions are added.
+
+    Raises:
+        CheckpointError: it is missing or broken.
+        EncoderError: the encoder file that it shares is missing.
+    """
+    checkpoint, (directory, config) = load_checkpoint(path, with_encoder=False), read_config(path)
+    encoder = {**config["encoder"]["spec"], "trainable": False}
+    if ENCODER in config["files"]:
+        encoder["weights"] = str((directory / ENCODER).resolve())
+    elif SHARED in config["encoder"]:
+        encoder["weights"] = str(find_shared(directory, config["encoder"][SHARED]).resolve())
+    return {
+        "encoder": encoder,
+        "decoder": config["decoder"],
+        "generation": config["generation"],
+        "tokenizer": {"kind": checkpoint.tokenizer.kind},
+        "training": {"init_from": str(path), "extend_vocabulary": True},
+    }
+
+
+def initial_tokenizer(init_from: str | None) -> Tokenizer | None:
+    """Return the vocabulary of the run or checkpoint to start from; None for a new one."""
+    return None if init_from is None else Tokenizer.load(read_config(Path(init_from))[0] / TOKENIZER)
+
+
+def load_init_checkpoint(init_from: str | None, decoder: str, encoder: Encoder) -> Checkpoint | None:
+    """Return the run or checkpoint to start from; None for new weights. A note warns of another encoder's features.
 
     Raises:
         CheckpointError: it is missing or broken.
@@ -20,30 +61,72 @@ def load_init_checkpoint(init_from: str | None, decoder: str, encoder_width: int
     checkpoint = load_checkpoint(Path(init_from), with_encoder=False)
     where = f"training.init_from={init_from} cannot be used"
     name, width = checkpoint.config["decoder"]["name"], checkpoint.config["encoder"]["width"]
+    mend = f"Let encoder and decoder follow it: showtell train --from {init_from}"
     if name != decoder:
         raise ConfigError(
-            where,
-            found=f"the decoder '{name}'",
-            expected=f"'{decoder}', the recipe's decoder",
-            mend=f"Choose that decoder with --set decoder.name={name} and its sizes",
+            where, found=f"the decoder '{name}'", expected=f"'{decoder}', the recipe's decoder", mend=mend
         )
-    if width != encoder_width:
+    if width != encoder.width:
         raise ConfigError(
             where,
             found=f"a decoder for {width} channels",
-            expected=f"{encoder_width}, the width of this encoder",
-            mend="Train with the encoder section of its recipe",
+            expected=f"{encoder.width}, the width of this encoder",
+            mend=mend,
         )
+    trained_on = checkpoint.config["encoder"]
+    different = identity_differences(encoder.identity(), trained_on["identity"])
+    # A fine-tuned encoder has no identity but its file.
+    if different and not encoder.spec.trainable and not trained_on["spec"]["trainable"]:
+        note(f"warning: {init_from} was trained on other features: {'; '.join(different)}")
     return checkpoint
 
 
-def load_decoder_weights(decoder: nn.Module, checkpoint: Checkpoint, init_from: str | None) -> None:
-    """Copy the weights of a checkpoint's decoder into a new decoder; a ConfigError says that their sizes differ."""
+def load_decoder_weights(
+    decoder: nn.Module, tokenizer: Tokenizer, checkpoint: Checkpoint, init_from: str | None
+) -> None:
+    """Copy the weights of a checkpoint's decoder into a new decoder; words that it lacks get rows of known words.
+
+    Raises:
+        ConfigError: their sizes differ.
+    """
+    weights = dict(checkpoint.model.decoder.state_dict())
+    known = checkpoint.tokenizer.tokens
+    if added := tokenizer.tokens[len(known) :]:
+        for name in ("word_embedding.weight", "output.weight", "output.bias"):
+            weights[name] = _with_rows(weights[name], known, added)
     try:
-        decoder.load_state_dict(checkpoint.model.decoder.state_dict())
+        decoder.load_state_dict(weights)
     except RuntimeError as error:
         raise ConfigError(
             f"training.init_from={init_from} cannot be used",
             found=" ".join(str(error).split()),
             expected="a decoder of the recipe's sizes",
         ) from error
+
+
+def _with_rows(rows: Tensor, known: Sequence[str], added: Sequence[str]) -> Tensor:
+    """Append a row for each added word: that of a known form of the word, else the mean of all words."""
+    mean = rows[len(SPECIALS) :].mean(dim=0)
+    forms = nearest_words(known[len(SPECIALS) :], added)
+    index = {word: number for number, word in enumerate(known)}
+    new = [rows[index[forms[word]]] if word in forms else mean for word in added]
+    return torch.cat([rows, torch.stack(new)])
+
+
+def nearest_words(known: Sequence[str], words: Sequence[str]) -> Mapping[str, str]:
+    """Return a known form of each word that has one (``surfers``: ``surfer``), the one with the longest stem."""
+    by_start: dict[str, list[str]] = {}
+    for word in known:
+        by_start.setdefault(word[:MIN_STEM], []).append(word)
+    found = {}
+    for word in words:
+        forms = []
+        for other in by_start.get(word[:MIN_STEM], []):
+            stem = sum(
+                1 for _ in takewhile(lambda letters: letters[0] == letters[1], zip(word, other, strict=False))
+            )
+            if stem >= max(MIN_STEM, len(word) - MAX_ENDING, len(other) - MAX_ENDING):
+                forms.append((stem, -len(other), other))
+        if forms:
+            found[word] = max(forms)[2]
+    return found

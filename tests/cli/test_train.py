@@ -1,0 +1,52 @@
+"""``showtell train``: training a captioner further."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import Result
+from typer.testing import CliRunner
+
+from showtell.checkpoints.checkpoint import load_checkpoint
+from showtell.cli.main import app
+from showtell.data.prepared import PreparedSet
+from showtell.errors import CheckpointError, ConfigError
+
+
+def showtell(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
+
+
+def test_a_captioner_is_trained_further_by_one_option(
+    tiny_checkpoint: Callable[[str], Path],
+    toy_set: PreparedSet,
+    tmp_path: Path,
+) -> None:
+    start, run = tiny_checkpoint("attention"), tmp_path / "run"
+    options = ["--set", "objective.0.epochs=1", "--set", "training.threads=1"]
+    shown = showtell("train", "--from", start, "--data", toy_set.directory, "-o", run, *options)
+    assert shown.exit_code == 0, shown.output
+    old, new = load_checkpoint(start), load_checkpoint(run)
+    assert new.tokenizer.tokens[: old.tokenizer.size] == old.tokenizer.tokens
+    assert new.tokenizer.size > old.tokenizer.size
+    assert new.generation == old.generation
+    seen, expected = (checkpoint.config["encoder"]["spec"] for checkpoint in (new, old))
+    assert seen == {**expected, "trainable": False, "weights": str(start / "encoder.safetensors")}
+    recipe = new.config["recipe"]
+    assert (recipe["optimizer"]["lr"], recipe["training"]["init_from"]) == (1e-4, str(start))
+    image = next(Path(toy_set.image_path(row)) for row in toy_set.split_rows("dev"))
+    assert showtell("caption", run, image).exit_code == 0
+    assert showtell("export", run, "-o", tmp_path / "onnx", "--data", toy_set.directory).exit_code == 0
+    assert showtell("bundle", run, "-o", tmp_path / "bundle").exit_code == 0
+    again = showtell("train", "--from", start, "--data", toy_set.directory, "-o", run, *options)
+    assert (again.exit_code, again.stdout) == (0, shown.stdout)
+
+
+def test_a_missing_recipe_and_a_missing_captioner_are_named(toy_set: PreparedSet, tmp_path: Path) -> None:
+    place = ["--data", toy_set.directory, "-o", tmp_path / "run"]
+    with pytest.raises(ConfigError, match=r"no recipe is named.*--from"):
+        showtell("train", *place)
+    with pytest.raises(CheckpointError, match="nowhere is not a checkpoint"):
+        showtell("train", "--from", "nowhere", *place)
