@@ -105,7 +105,18 @@ class Tokenizer:
     def extended(self, words: Iterable[str]) -> "Tokenizer":
         """Return a word vocabulary with more words; the ids of the present tokens stay."""
         vocabulary = {token: index for index, token in enumerate((*self._tokens, *words))}
-        return Tokenizer(_build(models.WordLevel(vocabulary, unk_token=SPECIALS[3]), self.kind), self.kind)
+        return Tokenizer(models.WordLevel(vocabulary, unk_token=SPECIALS[3]), self._form)
+
+    def split(self, text: str) -> list[str]:
+        """Return the tokens of a caption, also those that the vocabulary lacks."""
+        if self.kind == "bpe":
+            return [self._tokens[index] for index in self.encode(text)]
+        return self._form.split(self.normalize(text))
+
+    @property
+    def language(self) -> CasingLanguage | None:
+        """The language of its lower case."""
+        return self._form.language
 
     @property
     def sha256(self) -> str:

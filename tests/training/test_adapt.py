@@ -9,9 +9,10 @@ import pytest
 
 from showtell.config.recipe import Recipe, load_recipe, shipped_recipes
 from showtell.data.prepared import PreparedSet
+from showtell.system.atomic import read_manifest
 from showtell.tokenizer import Tokenizer
 from showtell.training.adapt import MAX_EPOCHS, adapt_recipe
-from showtell.training.run_dir import KIND, read_manifest
+from showtell.training.run_dir import KIND
 from showtell.training.trainer import train
 
 MakeSet = Callable[..., PreparedSet]
@@ -88,6 +89,13 @@ def test_long_captions_raise_the_limit_in_training_and_in_decoding(make_set: Mak
     assert adapt_recipe(load_recipe("flickr8k-attention"), longest)[0].generation.max_tokens == 200
     few = make_set("few", train=[of_length(10)] * 40 + [of_length(30)], dev=[of_length(10)])
     assert adapt_recipe(load_recipe("flickr8k-attention"), few)[0].data.max_tokens == 20
+
+
+@pytest.mark.parametrize(("kind", "limit"), [("characters", 63), ("bpe", 20)])
+def test_lengths_are_those_of_the_tokens(make_set: MakeSet, kind: str, limit: int) -> None:
+    long = make_set("long", train=[["abcd efgh " * 6 + "xyz"]] * 3, dev=[["abcd"]])
+    recipe, _ = adapt_recipe(load_recipe("flickr8k-attention", [f"tokenizer.kind={kind}"]), long)
+    assert recipe.data.max_tokens == limit
 
 
 def test_words_of_the_vocabulary_to_start_from_are_not_unknown(make_set: MakeSet) -> None:

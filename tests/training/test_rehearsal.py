@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -68,7 +69,7 @@ def test_a_rehearsed_training_resumes_with_the_same_bits_and_refuses_another_old
         return parse_recipe(values, "a recipe that rehearses")
 
     old = make_set("old", train=[["an old red picture"]] * 6, dev=[["an old red picture"]])
-    options = {"data": toy_set.directory, "encoder_weights": encoder_weights}
+    options: Any = {"data": toy_set.directory, "encoder_weights": encoder_weights}
     whole = train(rehearsing(old), out=tmp_path / "whole", **options)
     assert whole.progress.step == 2 * 2 * 4  # epochs x both sets x batches of 4 of 16 images
     with cut_before(11):

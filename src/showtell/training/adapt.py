@@ -5,13 +5,15 @@ the set is as large as the recipe expects, they stay what they are.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from showtell.config.recipe import AdaptedKey, Recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
+from showtell.text.caption_form import CaptionForm
 from showtell.tokenizer import Tokenizer
-from showtell.training.word_counts import count_words
+from showtell.training.build import fit_tokenizer
+from showtell.training.word_counts import count_words, training_captions
 
 MIN_STEPS, MAX_EPOCHS = 400, 100
 """A phase has at least this many steps, but an image is not shown more often than this many times."""
@@ -81,7 +83,9 @@ def _adapted_to_captions(
     recipe: Recipe, keys: set[AdaptedKey], prepared: PreparedSet, initial: Tokenizer | None
 ) -> Iterator[tuple[AdaptedKey, int, str]]:
     kind = recipe.tokenizer.kind if initial is None else initial.kind
-    counts = count_words(prepared, kind, subset=MAX_COUNTED)
+    counts = count_words(
+        training_captions(prepared, subset=MAX_COUNTED), _splitter(recipe, prepared, initial)
+    )
     captions, limit = counts.lengths.total(), recipe.data.max_tokens
     longer = sum(number for length, number in counts.lengths.items() if length > limit)
     if longer > (1.0 - MIN_WHOLE) * captions:
@@ -96,6 +100,17 @@ def _adapted_to_captions(
         while min_count > 1 and counts.unknown_fraction(min_count, known) > MAX_UNKNOWN:
             min_count -= 1
         yield "tokenizer.min_count", min_count, f"{100 * unknown:.0f} % of the words would be unknown"
+
+
+def _splitter(recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None) -> Callable[[str], list[str]]:
+    """Return what splits a caption into tokens; only pieces of words need a vocabulary for it."""
+    options = recipe.tokenizer
+    if initial is None and options.kind == "bpe":
+        initial = fit_tokenizer(options, prepared)
+    if initial is not None:
+        return initial.split
+    form = CaptionForm(options.kind, options.language)
+    return lambda text: form.split(form.normalize(text))
 
 
 def _set(values: dict[str, Any], key: str, number: int) -> int:

@@ -33,7 +33,7 @@ from showtell.training.evaluator import Evaluator
 from showtell.training.objectives.distillation import load_teacher
 from showtell.training.rehearsal import RehearsedBatches
 from showtell.training.warm_start import load_decoder_weights, load_init_checkpoint
-from showtell.training.word_counts import count_words
+from showtell.training.word_counts import count_words, training_captions
 
 Rows = npt.NDArray[np.int64]
 
@@ -138,7 +138,8 @@ def _tokenizer(recipe: Recipe, prepared: PreparedSet, initial: Checkpoint | None
     known = initial.tokenizer
     if not recipe.training.extend_vocabulary or known.kind == "bpe":
         return known
-    words = count_words(prepared, known.kind).new_words(recipe.tokenizer.min_count, set(known.tokens))
+    counts = count_words(training_captions(prepared), known.split)
+    words = counts.new_words(recipe.tokenizer.min_count, set(known.tokens))
     if recipe.tokenizer.max_size is not None:
         words = words[: max(0, recipe.tokenizer.max_size - known.size)]
     return known.extended(words) if words else known
@@ -171,9 +172,8 @@ def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed:
 
 def fit_tokenizer(options: TokenizerOptions, prepared: PreparedSet) -> Tokenizer:
     """Fit the vocabulary on the captions of the training split only."""
-    captions = (text for row in prepared.split_rows("train") for text in prepared.captions(int(row)))
     return Tokenizer.fit(
-        captions,
+        training_captions(prepared),
         kind=options.kind,
         language=options.language,
         min_count=options.min_count,

@@ -39,7 +39,7 @@ def sections_of(path: Path) -> dict[str, dict[str, Any]]:
         "encoder": encoder,
         "decoder": config["decoder"],
         "generation": config["generation"],
-        "tokenizer": {"kind": checkpoint.tokenizer.kind},
+        "tokenizer": {"kind": checkpoint.tokenizer.kind, "language": checkpoint.tokenizer.language},
         "training": {"init_from": str(path), "extend_vocabulary": True},
     }
 

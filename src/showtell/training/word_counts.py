@@ -1,13 +1,12 @@
 """How often each word occurs in training captions, and how long the captions are."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from showtell.data.prepared import PreparedSet
-from showtell.tokenizer import Kind, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -33,19 +32,17 @@ class WordCounts:
         return int(np.quantile(lengths, fraction, method="inverted_cdf"))
 
 
-def count_words(prepared: PreparedSet, kind: Kind, *, subset: int = 0) -> WordCounts:
-    """Count over the training captions of all images, or of ``subset`` of them."""
-    rows = prepared.split_rows("train", subset=subset)
+def count_words(captions: Iterable[str], split: Callable[[str], list[str]]) -> WordCounts:
+    """Count the tokens of captions, as ``split`` returns them."""
+    lengths, words = Counter[int](), Counter[str]()
+    for text in captions:
+        tokens = split(text)
+        lengths[len(tokens)] += 1
+        words.update(tokens)
+    return WordCounts(lengths, words)
 
-    def captions() -> Iterator[str]:
-        for row in rows:
-            yield from prepared.captions(int(row))
 
-    tokenizer = Tokenizer.fit(captions(), kind=kind, min_count=1)
-    lengths, ids = Counter[int](), Counter[int]()
-    for text in captions():
-        encoded = tokenizer.encode(text)
-        lengths[len(encoded)] += 1
-        ids.update(encoded)
-    tokens = tokenizer.tokens
-    return WordCounts(lengths, Counter({tokens[index]: count for index, count in ids.items()}))
+def training_captions(prepared: PreparedSet, *, subset: int = 0) -> Iterator[str]:
+    """Yield the captions of the training images, or of at most ``subset`` of them."""
+    for row in prepared.split_rows("train", subset=subset):
+        yield from prepared.captions(int(row))
