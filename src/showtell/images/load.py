@@ -26,15 +26,14 @@ from showtell.errors import ImageError
 from showtell.images import jpeg
 from showtell.images.formats import EXPECTED, pillow_formats
 from showtell.images.jpegxl import jpegxl_size
+from showtell.images.pixels import TURNED, RgbArray, array_to_rgb, image_to_rgb, turn_upright
 from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
 from showtell.images.signatures import JPEG_MAGIC
 from showtell.images.tiff import open_page
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
-RgbArray: TypeAlias = npt.NDArray[np.uint8]
 
 _ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
-_TURNED = (5, 6, 7, 8)  # width and height change places
 _CONVERT = "Convert it, or leave it out"
 _LARGE = 2**24  # pixels
 _large_lock = threading.Lock()
@@ -46,7 +45,8 @@ def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: i
     Transparent images are blended with white, 16 bits are scaled to 8, gray is repeated three times, CMYK is
     converted as Pillow does (color profiles are not applied).
 
-    With ``at_least`` a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size if both sides keep this many pixels.
+    With ``at_least`` a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size if both sides keep this many pixels, and
+    other files of more than 16 megapixels are reduced to about as many, by averaging.
 
     Raises:
         ImageError: the image cannot be read; no other error, whatever the bytes.
@@ -116,11 +116,11 @@ def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArr
             return _decode_jpeg(data, name, limits, at_least=at_least)
         formats = pillow_formats(data, name)
         if formats == ["TIFF"]:
-            return _from_image(open_page(data, name, limits), name, limits)
+            return _from_image(open_page(data, name, limits), name, limits, at_least)
         if formats == ["JXL"]:
             check_size(name, *jpegxl_size(data), limits)
         with Image.open(io.BytesIO(data), formats=formats) as image:
-            return _from_image(image, name, limits)
+            return _from_image(image, name, limits, at_least)
 
 
 @contextlib.contextmanager
@@ -148,9 +148,10 @@ def _decode_jpeg(
         if frame.reducible:
             pixels = jpeg.decode(data, frame, at_least=at_least)
         else:
-            pixels = _to_rgb(JpegImageFile(io.BytesIO(jpeg.check(data, frame))), name)
+            image = JpegImageFile(io.BytesIO(jpeg.check(data, frame)))
+            pixels = image_to_rgb(image, name, fraction=_fraction(height, width, at_least))
         # Not Image.open, which limits the size in the header.
-        return _upright(pixels, orientation or _orientation(JpegImageFile(io.BytesIO(data))))
+        return turn_upright(pixels, orientation or _orientation(JpegImageFile(io.BytesIO(data))))
 
 
 def _inspect_jpeg(data: bytes, name: str, limits: Limits) -> tuple[int, int]:
@@ -159,7 +160,7 @@ def _inspect_jpeg(data: bytes, name: str, limits: Limits) -> tuple[int, int]:
     with _one_large_image(frame.buffer_pixels):
         jpeg.check(data, frame)
     sides = (frame.height, frame.width)
-    return sides[::-1] if _orientation(JpegImageFile(io.BytesIO(data))) in _TURNED else sides
+    return sides[::-1] if _orientation(JpegImageFile(io.BytesIO(data))) in TURNED else sides
 
 
 def _checked_frame(data: bytes, name: str, limits: Limits, at_least: int) -> jpeg.Frame:
@@ -178,11 +179,18 @@ def _checked_frame(data: bytes, name: str, limits: Limits, at_least: int) -> jpe
     return frame
 
 
-def _from_image(image: Image.Image, name: str, limits: Limits) -> RgbArray:
+def _from_image(image: Image.Image, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
     """Decode an opened image and turn it upright."""
-    check_size(name, image.height, image.width, limits)
-    with _one_large_image(image.height * image.width):
-        return _upright(_to_rgb(image, name), _orientation(image))
+    width, height = image.size
+    check_size(name, height, width, limits)
+    with _one_large_image(height * width):
+        pixels = image_to_rgb(image, name, fraction=_fraction(height, width, at_least))
+        return turn_upright(pixels, _orientation(image))
+
+
+def _fraction(height: int, width: int, at_least: int) -> int:
+    """Return by how much a decoded image is reduced: large ones alone, so that others keep their pixels."""
+    return max(1, min(height, width) // at_least) if at_least and height * width > _LARGE else 1
 
 
 def _from_pil(image: Image.Image, limits: Limits) -> RgbArray:
@@ -216,39 +224,6 @@ def _one_large_image(pixels: int) -> contextlib.AbstractContextManager[object]:
     return _large_lock if pixels > _LARGE else contextlib.nullcontext()
 
 
-def _to_rgb(image: Image.Image, name: str) -> RgbArray:
-    image.load()
-    if image.mode.startswith("I"):
-        return np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)
-    if image.mode == "F":
-        found = "floating-point pixels, whose range is unknown"
-        mend = "Scale it to 0..255 and convert it to 8 bits"
-        raise refused(name, found, "8 or 16 bits per channel", mend)
-    if image.has_transparency_data:
-        # Pillow cannot convert premultiplied gray to RGBA directly.
-        return _over_white(np.asarray((image.convert("LA") if image.mode == "La" else image).convert("RGBA")))
-    return np.array(image.convert("RGB"))
-
-
-def _scale_16_bits(image: Image.Image, name: str) -> RgbArray:
-    """Scale gray of 0..65535 to 0..255; Pillow's mode I stores 16 bits in 32."""
-    gray = np.asarray(image).astype(np.int64)  # [H, W]
-    low, high = int(gray.min()), int(gray.max())
-    if low < 0 or high > 65535:
-        raise refused(name, f"gray values from {low} to {high}", "8 or 16 bits per channel")
-    scaled = (gray * 255 + 32767) // 65535
-    transparent = image.info.get("transparency")
-    if isinstance(transparent, int):
-        scaled[gray == transparent] = 255
-    return scaled.astype(np.uint8)
-
-
-def _over_white(rgba: RgbArray) -> RgbArray:
-    """Blend ``[H, W, 4]`` with white."""
-    color, alpha = rgba[..., :3].astype(np.uint32), rgba[..., 3:].astype(np.uint32)
-    return ((color * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
-
-
 def _orientation(image: Image.Image) -> int:
     """Return the EXIF orientation; read after decoding, since Pillow turns some formats upright automatically."""
     if image.format == "JXL" and not getattr(image, "jpeg", False):
@@ -258,17 +233,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # broken EXIF: viewers show such images as they are stored
         return 1
     return value if isinstance(value, int) else 1
-
-
-def _upright(pixels: RgbArray, orientation: int) -> RgbArray:
-    """Undo an EXIF orientation (values outside 2..8 mean upright)."""
-    if orientation in _TURNED:
-        pixels = pixels.swapaxes(0, 1)
-    if orientation in (2, 3, 6, 7):
-        pixels = pixels[:, ::-1]
-    if orientation in (3, 4, 7, 8):
-        pixels = pixels[::-1]
-    return np.ascontiguousarray(pixels)
 
 
 def _from_array(array: RgbArray, limits: Limits) -> RgbArray:
@@ -282,9 +246,7 @@ def _from_array(array: RgbArray, limits: Limits) -> RgbArray:
         mend = "Move the channels last" if array.ndim == 3 and array.shape[0] in (1, 3, 4) else ""
         raise refused(name, f"shape {list(array.shape)}", expected, mend)
     check_size(name, array.shape[0], array.shape[1], limits)
-    if array.shape[2] == 4:
-        return _over_white(array)
-    return np.repeat(array, 3, axis=2) if array.shape[2] == 1 else array.copy(order="C")
+    return array_to_rgb(array)
 
 
 _filters_lock = threading.Lock()
