@@ -70,3 +70,18 @@ def test_a_subset_needs_the_option(
 def test_an_unknown_format_is_misuse(files: list[str]) -> None:
     result = CliRunner().invoke(app, [*files, "--format", "xml"])
     assert result.exit_code == 2
+
+
+def test_a_note_names_the_tokenizer_for_text_without_spaces(tmp_path: Path) -> None:
+    references, candidates = tmp_path / "references.jsonl", tmp_path / "candidates.jsonl"
+    captions = {"1": "一个男人在街上骑自行车。", "2": "两只狗在草地上奔跑。"}
+    rows = [json.dumps({"image": key, "caption": text}) for key, text in captions.items()]
+    references.write_text("\n".join(rows), encoding="utf-8")
+    candidates.write_text("\n".join(rows).replace("男人", "女人"), encoding="utf-8")
+    files = ["score", "--references", str(references), "--candidates", str(candidates)]
+    assert "choose --tokenizer zh" in CliRunner().invoke(app, files).stderr
+    result = CliRunner().invoke(app, [*files, "--tokenizer", "zh", "--format", "json"])
+    found = json.loads(result.stdout)
+    assert found["notes"] == []
+    assert "|tok:zh-sacrebleu-" in found["signature"]
+    assert found["scores"]["CIDEr-D"] > 1

@@ -56,6 +56,18 @@ Split = Annotated[str, typer.Option(help="Split to evaluate, as a whole.")]
 BeamSize = Annotated[
     int | None, typer.Option(help="Beam size; 1 is greedy search. Default: the checkpoint's.")
 ]
+ScoreTokenizerName = Annotated[
+    Literal["ptb", "intl", "zh", "ja", "char", "none"],
+    typer.Option(
+        "--tokenizer",
+        help="Tokenizer of the scores: ptb (Penn Treebank, as in coco-caption), one of sacreBLEU's, or none (split "
+        "at spaces).",
+    ),
+]
+AnyScoreTokenizer = Annotated[
+    Literal["auto", "ptb", "intl", "zh", "ja", "char", "none"],
+    typer.Option("--tokenizer", help="As for score; auto: by the script of the references, ptb for most."),
+]
 MaxTokens = Annotated[int | None, typer.Option(help="Maximum number of tokens of a caption.")]
 LengthPenalty = Annotated[float | None, typer.Option(help="0: sum of log-probabilities, 1: their mean.")]
 NoRepeatNgramSize = Annotated[

@@ -20,6 +20,7 @@ def command(
     max_tokens: common.MaxTokens = None,
     length_penalty: common.LengthPenalty = None,
     no_repeat_ngram_size: common.NoRepeatNgramSize = None,
+    tokenizer: common.AnyScoreTokenizer = "auto",
     meteor: common.WithMeteor = False,
     ensemble_with: Annotated[
         list[Path] | None, typer.Option(help="Another captioner to ensemble with. Repeatable.")
@@ -51,6 +52,7 @@ def command(
             features=features,
             predictions=predictions,
             meteor=program,
+            tokenizer=tokenizer,
             device=device,
             threads=threads,
             **common.given(
@@ -61,7 +63,8 @@ def command(
             ),
         )
     scores = evaluation.scores
-    stats = measure(evaluation.texts, read_training_captions(PreparedSet.load(data)))
+    training = read_training_captions(PreparedSet.load(data), scores.tokenizer)
+    stats = measure(evaluation.texts, training, scores.tokenizer)
     if output_format == "json":
         details = {"quality": asdict(stats), "signature": scores.signature, "seconds": evaluation.seconds}
         typer.echo(json.dumps({**scores.values, **details}))

@@ -15,6 +15,7 @@ def command(
         Path, typer.Option(help="Captions to score, one per image: COCO results JSON, or JSON lines.")
     ],
     output_format: common.OutputFormat = "table",
+    tokenizer: common.ScoreTokenizerName = "ptb",
     subset: Annotated[
         bool,
         typer.Option(
@@ -26,7 +27,7 @@ def command(
     from showtell.metrics.score_files import score_files
     from showtell.system.console import note
 
-    scores = score_files(references, candidates, subset=subset)
+    scores = score_files(references, candidates, subset=subset, tokenizer=tokenizer)
     for text in scores.notes:
         note(f"note: {text}")
     if output_format == "json":

@@ -17,7 +17,7 @@ from showtell.config.decoders import AttentionSpec, DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
 from showtell.config.renamed import RENAMED
-from showtell.config.tokenizer import TokenizerOptions
+from showtell.config.tokenizer import ScoreTokenizer, TokenizerOptions
 from showtell.errors import ConfigError, did_you_mean
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "trackio"]
@@ -64,7 +64,9 @@ class DataOptions(StrictModel):
     )
     captions_per_image: int = Field(5, ge=1, le=64, description="captions K of each image in a batch")
     flip: bool = Field(
-        False, description="flip half of the images horizontally and swap left and right in their captions"
+        False,
+        description="flip half of the images horizontally and swap left and right in their captions (English, "
+        "Chinese, Japanese)",
     )
     rehearse: str | None = Field(
         None,
@@ -204,6 +206,11 @@ class ValidationOptions(StrictModel):
     )
     metric: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "loss"] = Field(
         "CIDEr-D", description="metric that selects best/ and drives plateau and early stopping"
+    )
+    tokenizer: Literal["auto"] | ScoreTokenizer = Field(
+        "auto",
+        description="tokenizer of the scores: ptb as in coco-caption, intl, zh, ja or char as in sacreBLEU, or none "
+        "(split at spaces); auto: by the script of the references, ptb for scripts with spaces",
     )
     every: int = Field(1, ge=1, description="epochs between validations")
     eval_batch_size: int = Field(64, ge=1, le=4096, description="images decoded per batch")

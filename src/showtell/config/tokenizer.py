@@ -1,4 +1,4 @@
-"""How captions become tokens: the ``tokenizer`` part of a recipe."""
+"""How captions become tokens: the ``tokenizer`` part of a recipe, and the tokenizers of scores."""
 
 from typing import Literal
 
@@ -8,6 +8,7 @@ from showtell.config.base import StrictModel
 
 TokenizerKind = Literal["words", "bpe", "icu", "characters", "tags"]
 CasingLanguage = Literal["tr"]
+ScoreTokenizer = Literal["ptb", "intl", "zh", "ja", "char", "none"]
 
 
 class TokenizerOptions(StrictModel):

@@ -19,6 +19,7 @@ from showtell.inference.onnx_files import is_export
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.caption_stats import TrainingCaptions
 from showtell.metrics.meteor import MeteorScorer
+from showtell.metrics.score_tokenizers import resolve_tokenizer
 from showtell.system.console import progress_bar
 
 
@@ -41,6 +42,7 @@ def evaluate(
     features: Path | None = None,
     predictions: Path | None = None,
     meteor: MeteorScorer | None = None,
+    tokenizer: str = "auto",
     device: str = "auto",
     threads: int = 0,
     **options: Any,
@@ -56,6 +58,7 @@ def evaluate(
         features: The folder of feature caches; None: beside the prepared set.
         predictions: Write captions, references and scores to this file as JSON lines.
         meteor: Computes METEOR too.
+        tokenizer: Tokenizer of the scores, as in `Scorer`; "auto": by the references' script.
         device: As for `Captioner.load`.
         threads: As for `Captioner.load`.
         options: Fields of `DecodingOptions` that replace the captioner's.
@@ -79,7 +82,7 @@ def evaluate(
                 mend="Omit it; showtell caption --format jsonl writes the caption of each image",
             )
         backend = load_backend(path, encoder_weights=encoder_weights, device=device, threads=threads)
-        return _evaluate_images(Captioner(backend), data, split, options, meteor)
+        return _evaluate_images(Captioner(backend), data, split, options, meteor, tokenizer)
     import_extra("torch", extra="train")
     from showtell.checkpoints.checkpoint import load_checkpoint
     from showtell.training.device import resolve_device_config
@@ -97,20 +100,28 @@ def evaluate(
         threads=threads,
         predictions=predictions,
         meteor=meteor,
+        score_tokenizer=tokenizer,
         ensemble_with=[find_checkpoint(other) for other in ensemble_with],
     )
     return SplitEvaluation(found.texts, found.scores, found.seconds)
 
 
 def _evaluate_images(
-    captioner: Captioner, data: Path, split: str, options: dict[str, Any], meteor: MeteorScorer | None
+    captioner: Captioner,
+    data: Path,
+    split: str,
+    options: dict[str, Any],
+    meteor: MeteorScorer | None,
+    tokenizer: str,
 ) -> SplitEvaluation:
     started = time.monotonic()
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
     require_unchanged(prepared, np.array(rows, np.int64))
     stream = captioner.stream([prepared.image_path(row) for row in rows], **options)
-    scorer = Scorer({prepared.key(row): prepared.captions(row) for row in rows}, meteor=meteor)
+    references = {prepared.key(row): prepared.captions(row) for row in rows}
+    name = resolve_tokenizer(tokenizer, (caption for some in references.values() for caption in some))
+    scorer = Scorer(references, meteor=meteor, tokenizer=name)
     texts: dict[str, str] = {}
     with progress_bar("caption", len(rows), unit="images") as advance:
         for row, caption in zip(rows, stream, strict=True):
@@ -123,10 +134,10 @@ def _evaluate_images(
     return SplitEvaluation(list(texts.values()), scores, time.monotonic() - started)
 
 
-def read_training_captions(prepared: PreparedSet) -> TrainingCaptions | None:
-    """Return the captions of the training split; None without one."""
+def read_training_captions(prepared: PreparedSet, tokenizer: str = "ptb") -> TrainingCaptions | None:
+    """Return the captions of the training split, with the tokens of scores; None without one."""
     if "train" not in prepared.manifest["splits"]:
         return None
     return TrainingCaptions(
-        text for row in prepared.split_rows("train") for text in prepared.captions(int(row))
+        (text for row in prepared.split_rows("train") for text in prepared.captions(int(row))), tokenizer
     )

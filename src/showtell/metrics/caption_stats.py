@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from itertools import islice, pairwise
 
 from showtell.metrics.ptb_tokenizer import TokenVocab
+from showtell.metrics.score_tokenizers import load_tokenizer
 
 UNKNOWN = "<unk>"
 _CAPTIONS_AT_ONCE = 5_000
@@ -65,14 +66,16 @@ TITLES = {
 class TrainingCaptions:
     """The words and the captions that a captioner was trained on."""
 
-    def __init__(self, captions: Iterable[str]) -> None:
-        self.captions = frozenset(_tokens(captions))
+    def __init__(self, captions: Iterable[str], tokenizer: str = "ptb") -> None:
+        self.captions = frozenset(_tokens(captions, tokenizer))
         self.words = frozenset(word for caption in self.captions for word in caption) - {UNKNOWN}
 
 
-def measure(captions: Sequence[str], training: TrainingCaptions | None) -> CaptionStats:
+def measure(
+    captions: Sequence[str], training: TrainingCaptions | None, tokenizer: str = "ptb"
+) -> CaptionStats:
     """Return the statistics of captions, one of each image; ``training`` is what their author was trained on."""
-    distinct = Counter(_tokens(captions))
+    distinct = Counter(_tokens(captions, tokenizer))
 
     def mean(test: Callable[[Tokens], float]) -> float:
         return sum(count * test(caption) for caption, count in distinct.items()) / len(captions)
@@ -88,9 +91,9 @@ def measure(captions: Sequence[str], training: TrainingCaptions | None) -> Capti
     )
 
 
-def _tokens(captions: Iterable[str]) -> Iterator[Tokens]:
+def _tokens(captions: Iterable[str], tokenizer: str) -> Iterator[Tokens]:
     """Yield the tokens of each caption; few are in memory at a time."""
-    vocab, rest = TokenVocab(), iter(captions)
+    vocab, rest = TokenVocab(load_tokenizer(tokenizer)[0]), iter(captions)
     while some := list(islice(rest, _CAPTIONS_AT_ONCE)):
         yield from map(tuple, vocab.detokenize_ids(vocab.tokens(some)))
 

@@ -17,8 +17,8 @@ from showtell.metrics.meteor import NAME as METEOR
 from showtell.metrics.meteor import VERSION as METEOR_VERSION
 from showtell.metrics.meteor import MeteorScorer
 from showtell.metrics.ngrams import Floats, Integers
-from showtell.metrics.ptb_tokenizer import VERSION as TOKENIZER
 from showtell.metrics.ptb_tokenizer import TokenVocab
+from showtell.metrics.score_tokenizers import load_tokenizer, note_unspaced
 from showtell.system.console import text_table
 from showtell.version import __version__
 
@@ -66,6 +66,7 @@ class Scores:
     references: tuple[int, int]  # fewest and most of an image
     empty_candidates: int  # without a token; they are scored like all others
     notes: list[str]  # remarks for the reader of the scores
+    tokenizer: str = "ptb"  # name of the tokenizer, as in `Scorer`
 
     def table(self) -> str:
         """Return the corpus scores times 100 as two aligned lines, and the signature below."""
@@ -80,10 +81,12 @@ class Scorer:
         references: Captions of each image by its id, at least one each; or rows of an id and captions in any order.
         metrics: Of "bleu", "rouge", "cider".
         meteor: Computes METEOR as well.
+        tokenizer: "ptb", "intl", "zh", "ja", "char" or "none", see `showtell.metrics.score_tokenizers`.
 
     Raises:
         ScoreError: no image, or images without a reference (all listed).
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric or tokenizer, or METEOR with another tokenizer than "ptb".
+        MissingExtraError: the tokenizer needs the extra ``languages``.
     """
 
     def __init__(
@@ -92,12 +95,20 @@ class Scorer:
         *,
         metrics: Sequence[str] = METRICS,
         meteor: MeteorScorer | None = None,
+        tokenizer: str = "ptb",
     ) -> None:
         for metric in metrics:
             if metric not in METRICS:
                 raise ConfigError(f"unknown metric '{metric}'", mend=did_you_mean(metric, METRICS))
         self._metrics = [metric for metric in METRICS if metric in metrics]
-        self._meteor, self._vocab = meteor, TokenVocab()
+        if meteor is not None and tokenizer != "ptb":
+            raise ConfigError(
+                f"METEOR cannot be computed with the tokenizer {tokenizer}",
+                expected="the tokenizer ptb: its synonyms and paraphrases are English",
+                mend="Omit --meteor, or choose --tokenizer ptb",
+            )
+        tokenize, self._tokenizer_version = load_tokenizer(tokenizer)
+        self.tokenizer, self._meteor, self._vocab = tokenizer, meteor, TokenVocab(tokenize)
         rows = references.items() if isinstance(references, Mapping) else references
         self._table = CaptionTable(
             ((key, [] if isinstance(captions, str) else captions) for key, captions in rows), self._vocab
@@ -140,6 +151,8 @@ class Scorer:
             notes.append("CIDEr-D of a single image is 0 by definition: every n-gram occurs in every image")
         if empty:
             notes.append(f"{empty} of {len(images)} candidates are empty; they count, and score 0")
+        if unspaced := note_unspaced(self.tokenizer, self._vocab.texts):
+            notes.append(unspaced)
         return Scores(
             values=_sort_metrics(values),
             per_image=ImageScores(self._table.ids_of(images), _sort_metrics(columns)),
@@ -148,6 +161,7 @@ class Scorer:
             references=(int(per_image.min()), int(per_image.max())),
             empty_candidates=empty,
             notes=notes,
+            tokenizer=self.tokenizer,
         )
 
     def segment_stats(self, candidates: Mapping[str, str]) -> SegmentStats:
@@ -223,7 +237,7 @@ class Scorer:
             signed.insert(int("bleu" in signed), "meteor")
         parts = [
             f"showtell:{__version__}",
-            f"tok:{TOKENIZER}",
+            f"tok:{self._tokenizer_version}",
             f"refs:{fewest}" if fewest == most else f"refs:{fewest}-{most}",
             f"images:{total}" if len(per_image) == total else f"images:{len(per_image)}-of-{total}",
             "metrics:" + "+".join(_SIGNED[metric] for metric in signed),
@@ -236,14 +250,16 @@ def evaluate(
     candidates: Mapping[str, str],
     *,
     metrics: Sequence[str] = METRICS,
+    tokenizer: str = "ptb",
 ) -> Scores:
     """Score one candidate per image against its references.
 
     Raises:
         ScoreError: the two do not hold the same images, or an image has no reference.
-        ConfigError: an unknown metric.
+        ConfigError: an unknown metric or tokenizer.
+        MissingExtraError: the tokenizer needs the extra ``languages``.
     """
-    return Scorer(references, metrics=metrics).score(candidates)
+    return Scorer(references, metrics=metrics, tokenizer=tokenizer).score(candidates)
 
 
 def _shorten(names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ of captions is split at its spaces at once, and is numbers afterwards.
 
 import re
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -32,9 +32,13 @@ def tokenize(captions: Sequence[str]) -> list[list[str]]:
 
 
 class TokenVocab:
-    """Numbers of tokens, in the order of their first occurrence; 0 is the empty token."""
+    """Numbers of tokens, in the order of their first occurrence; 0 is the empty token.
 
-    def __init__(self) -> None:
+    ``tokenize`` returns the tokens of a caption, without spaces inside; None: Penn Treebank tokens.
+    """
+
+    def __init__(self, tokenize: Callable[[str], list[str]] | None = None) -> None:
+        self._tokenize = tokenize
         self.texts = [""]  # the token of each number
         self._numbers = {"": 0}
         self._words: dict[int, list[int]] = {}
@@ -42,6 +46,8 @@ class TokenVocab:
 
     def tokens(self, captions: Sequence[str]) -> Captions:
         """Return the numbers of each caption's tokens."""
+        if self._tokenize is not None:
+            return Captions.of([list(map(self.number, self._tokenize(caption))) for caption in captions])
         if len(self._chunks) > MAX_CHUNKS:
             self._chunks = _Chunks(self)
         return self._chunks.tokens(captions)

@@ -22,7 +22,12 @@ _EXPECTED = (
 
 
 def score_files(
-    references: Path, candidates: Path, *, subset: bool = False, metrics: Sequence[str] = METRICS
+    references: Path,
+    candidates: Path,
+    *,
+    subset: bool = False,
+    metrics: Sequence[str] = METRICS,
+    tokenizer: str = "ptb",
 ) -> Scores:
     """Score the candidates of one file against the references of another: COCO's JSON, or JSON lines.
 
@@ -31,8 +36,10 @@ def score_files(
     Raises:
         DataError: a file cannot be read or is neither COCO's nor JSON lines; file and line are named.
         ScoreError: the files do not hold the same images, or an image has several candidates.
+        MissingExtraError: the tokenizer needs the extra ``languages``.
     """
-    return Scorer(read_captions(references), metrics=metrics).score(read_captions(candidates), subset=subset)
+    scorer = Scorer(read_captions(references), metrics=metrics, tokenizer=tokenizer)
+    return scorer.score(read_captions(candidates), subset=subset)
 
 
 def read_captions(path: Path) -> Iterator[tuple[str, list[str]]]:

@@ -23,7 +23,9 @@ from showtell.config.tokenizer import CasingLanguage
 LETTER = r"\p{L}\p{M}\p{N}"
 CLITIC = r"'(?:s|m|d|re|ll|ve)"
 _WORD = rf"[{LETTER}]"
-_KEPT = rf"{LETTER}\p{{S}}'\-%&#@*/\\_"
+SIGNS = "%&#@*/\\_"
+"""Signs that Unicode counts as punctuation."""
+_KEPT = rf"{LETTER}\p{{S}}'\-{re.escape(SIGNS)}"
 _SIGN = r"[[\p{So}\p{Sk}\p{Sm}]&&[^+°]]"
 # Scripts without spaces between words: Han, kana and bopomofo, Thai and Lao, Burmese, Khmer
 UNSPACED = (

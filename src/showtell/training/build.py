@@ -124,7 +124,14 @@ def build_components(
         rehearsal=_rehearsal(recipe, encoder, batches, processes),
         dev=Batches(prepared, dev_rows, tokenizer, dev_source, dev_options),
         evaluator=Evaluator(
-            prepared, dev_rows, dev_source, tokenizer, compute, validation.eval_batch_size, processes
+            prepared,
+            dev_rows,
+            dev_source,
+            tokenizer,
+            compute,
+            validation.eval_batch_size,
+            processes,
+            score_tokenizer=validation.tokenizer,
         ),
         teachers=teachers,
         processes=processes,

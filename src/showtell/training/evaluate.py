@@ -28,6 +28,7 @@ def evaluate_checkpoint(
     predictions: Path | None = None,
     meteor: MeteorScorer | None = None,
     ensemble_with: Sequence[Path] = (),
+    score_tokenizer: str = "auto",
 ) -> Evaluation:
     """Caption a whole split and score the captions, as validation does in training; see `showtell.evaluate`.
 
@@ -36,6 +37,7 @@ def evaluate_checkpoint(
         data: A prepared set. Missing features of the split are extracted.
         options: Decoding options; None: the checkpoint's.
         batch_size: Images decoded per batch.
+        score_tokenizer: Tokenizer of the scores, as in `Scorer`; "auto": by the references' script.
         predictions: JSON lines file to write captions, references, scores and attention to.
 
     Raises:
@@ -50,7 +52,16 @@ def evaluate_checkpoint(
     regions = loaded.model.decoder.spec.reads_regions
     rows = prepared.split_rows(split)
     source = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
-    evaluator = Evaluator(prepared, rows, source, loaded.tokenizer, compute, batch_size, meteor=meteor)
+    evaluator = Evaluator(
+        prepared,
+        rows,
+        source,
+        loaded.tokenizer,
+        compute,
+        batch_size,
+        meteor=meteor,
+        score_tokenizer=score_tokenizer,
+    )
     others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
     model = make_ensemble([loaded, *others]) if others else loaded.model
     evaluation = evaluator.evaluate(model, options or loaded.generation, attention=predictions is not None)

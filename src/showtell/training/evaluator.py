@@ -15,6 +15,7 @@ from showtell.generation import Hypothesis, SpecialTokens, search
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
+from showtell.metrics.score_tokenizers import resolve_tokenizer
 from showtell.system.console import progress_bar
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig
@@ -45,15 +46,18 @@ class Evaluator:
     batch_size: int = 64  # images decoded per batch
     processes: DistributedContext = SINGLE_PROCESS  # share the images; the main process has the references
     meteor: MeteorScorer | None = None  # computes METEOR in addition to the other scores
+    score_tokenizer: str = "auto"  # of `Scorer`; auto: by the references' script
 
     def __post_init__(self) -> None:
-        """Raise the error of images without references now, before the run's directory is touched."""
+        """Raise the errors of references and score tokenizer now, before the run's directory is touched."""
         self.processes.run_on_rank0(lambda: self._scorer and None)
 
     @cached_property
     def _scorer(self) -> Scorer:
         references = {self.prepared.key(int(row)): self.prepared.captions(int(row)) for row in self.rows}
-        return Scorer(references, meteor=self.meteor)
+        captions = (caption for several in references.values() for caption in several)
+        tokenizer = resolve_tokenizer(self.score_tokenizer, captions)
+        return Scorer(references, meteor=self.meteor, tokenizer=tokenizer)
 
     def evaluate(
         self, model: CaptioningModel, options: DecodingOptions, *, attention: bool = False

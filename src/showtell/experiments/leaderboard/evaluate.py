@@ -19,6 +19,7 @@ from showtell.metrics.blocks import SegmentStats
 from showtell.metrics.bootstrap import ScoreDelta, paired_bootstrap
 from showtell.metrics.caption_stats import measure
 from showtell.metrics.meteor import MeteorScorer
+from showtell.metrics.score_tokenizers import resolve_tokenizer
 from showtell.system.console import note
 from showtell.training.evaluate import evaluate_checkpoint
 
@@ -150,8 +151,13 @@ class _RowBuilder:
         rows = prepared.split_rows(split).tolist()
         self._references = {prepared.key(row): prepared.captions(row) for row in rows}
         self._meteor = meteor
-        self._training_captions = read_training_captions(prepared)
-        self._scorer = Scorer(self._references, meteor=meteor)
+        captions = (caption for some in self._references.values() for caption in some)
+        self._tokenizer = resolve_tokenizer("auto", captions)
+        self._training_captions = read_training_captions(prepared, self._tokenizer)
+        self._scorer = self._new_scorer(self._references)
+
+    def _new_scorer(self, references: Mapping[str, Sequence[str]]) -> Scorer:
+        return Scorer(references, meteor=self._meteor, tokenizer=self._tokenizer)
 
     def row(
         self, entry: LeaderboardEntry, name: str, captions: Sequence[Mapping[str, str]]
@@ -176,13 +182,15 @@ class _RowBuilder:
         for number in range(num_references):
             others = {key: texts[:number] + texts[number + 1 :] for key, texts in self._references.items()}
             captions.append({key: texts[number] for key, texts in self._references.items()})
-            scores.append(Scorer(others, meteor=self._meteor).score(captions[-1]))
+            scores.append(self._new_scorer(others).score(captions[-1]))
         return self._mean_row(HUMAN, captions, scores)
 
     def _mean_row(
         self, name: str, captions: Sequence[Mapping[str, str]], scores: Sequence[Scores], **details: Any
     ) -> LeaderboardRow:
-        stats = [asdict(measure(list(one.values()), self._training_captions)) for one in captions]
+        stats = [
+            asdict(measure(list(one.values()), self._training_captions, self._tokenizer)) for one in captions
+        ]
         known = [{key: value for key, value in one.items() if value is not None} for one in stats]
         return LeaderboardRow(
             name=name,
