@@ -4,6 +4,7 @@ A directory of ours has a ``manifest.json`` with its ``kind``, format version, o
 one are neither read nor overwritten.
 """
 
+import codecs
 import contextlib
 import errno
 import fcntl
@@ -84,9 +85,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def read_text(path: Path) -> str:
-    """Return the text of a UTF-8 file, without its byte order mark; a DataError if it is not one."""
+    """Return a file's text: UTF-8, or UTF-16 with a byte order mark; a DataError if it is neither."""
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        return content.decode(_encoding(content))
     except OSError as error:
         raise cannot_read(path, error) from error
     except UnicodeDecodeError as error:
@@ -98,10 +100,19 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def text_lines(path: Path, *, newline: str = "\n") -> Iterator[str]:
-    """Yield the lines of a UTF-8 file with their ends, as `read_text`; ``newline=""`` ends them at LF, CR or both."""
+def _encoding(content: bytes) -> str:
+    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+
+
+def text_lines(path: Path, *, newline: str | None = "\n") -> Iterator[str]:
+    """Yield the lines of a file with their ends, as `read_text`.
+
+    ``newline=""`` ends lines at LF, CR or both; None likewise, and replaces these ends by LF.
+    """
     try:
-        with path.open(encoding="utf-8-sig", newline=newline) as file:
+        with path.open("rb") as file:
+            encoding = _encoding(file.read(2))
+        with path.open(encoding=encoding, newline=newline) as file:
             yield from file
     except (OSError, UnicodeDecodeError):
         read_text(path)  # raises with the position

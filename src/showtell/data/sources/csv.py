@@ -10,7 +10,8 @@ caption is the last column, it may contain unquoted delimiters. Image paths are 
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
-from showtell.data.sources.table import group_rows, read_csv
+from showtell.data.sources.columns import Columns
+from showtell.data.sources.table import USUAL, group_rows, read_csv
 
 LAYOUT = "a .csv or .tsv file with the columns image, caption and optionally split"
 MISSING = "a folder"
@@ -20,6 +21,6 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     return [path] if path.is_file() and (forced or path.suffix.lower() in (".csv", ".tsv")) else []
 
 
-def read(path: Path, files: list[Path]) -> Source:
+def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     problems: list[Problem] = []
-    return Source(group_rows(read_csv(path, problems, path.name), path.parent), problems)
+    return group_rows(read_csv(path, problems, path.name, columns), path.parent, problems)

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from showtell.data.sources.base import Example, Problem
+from showtell.data.sources.base import Problem, Source
 from showtell.errors import DataError
 from showtell.images.formats import IMAGE_SUFFIXES
 from showtell.system.atomic import text_lines
@@ -58,15 +58,13 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(path, name) for name in sorted(names) if not name.startswith("."))
 
 
-def report_unmentioned(
-    files: Iterable[Path], root: Path, examples: Iterable[Example], problems: list[Problem], detail: str
-) -> None:
-    """Append a problem for each image file whose path relative to ``root`` is not the key of an example."""
-    keys = text_list(example.key for example in examples)
+def report_unmentioned(files: Iterable[Path], root: Path, source: Source, detail: str) -> None:
+    """Add a problem for each image file whose path relative to ``root`` is not the key of an example."""
+    keys = text_list(example.key for example in source.examples)
     for file in files:
         key = file.relative_to(root).as_posix()
         if is_image(file.name) and keys.find(key) is None:
-            problems.append(Problem("no-captions", key, detail))
+            source.problems.append(Problem("no-captions", key, detail))
 
 
 class ImageIndex:
@@ -90,9 +88,17 @@ class ImageIndex:
 
 
 def read_lines(path: Path) -> Iterator[str]:
-    """Yield the lines of a UTF-8 file (LF or CRLF); other Unicode line separators are text."""
-    for line in text_lines(path):
-        yield line.removesuffix("\n").removesuffix("\r")
+    """Yield the lines of a text file (LF, CRLF or CR); other Unicode line separators are text.
+
+    Raises:
+        DataError: it is neither UTF-8 nor UTF-16 with a byte order mark.
+    """
+    for line in text_lines(path, newline=None):
+        if "\0" in line:
+            raise DataError(
+                f"cannot read {path}", found="NUL characters", expected="UTF-8", mend="Save the file as UTF-8"
+            )
+        yield line.removesuffix("\n")
 
 
 def filled_lines(path: Path, name: str = "") -> Iterator[tuple[str, str]]:

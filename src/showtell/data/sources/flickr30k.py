@@ -22,4 +22,4 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 def read(path: Path, files: list[Path]) -> Source:
     problems: list[Problem] = []
     rows = read_tokens(files[0], problems)
-    return Source(group_rows(rows, find_images(path, FLICKR30K_FOLDERS)), problems)
+    return group_rows(rows, find_images(path, FLICKR30K_FOLDERS), problems)

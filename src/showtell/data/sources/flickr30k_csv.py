@@ -10,8 +10,9 @@ import json
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source, parse_records
+from showtell.data.sources.csv_dialect import CsvDialect
 from showtell.data.sources.files import FLICKR30K_FOLDERS, files_named, find_images
-from showtell.data.sources.table import Row, csv_records, group_rows
+from showtell.data.sources.table import Row, group_rows
 from showtell.errors import DataError
 from showtell.system.atomic import text_lines
 
@@ -28,15 +29,19 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 def read(path: Path, files: list[Path]) -> Source:
     [table] = files
     problems: list[Problem] = []
-    records = csv_records(text_lines(table, newline=""), problems, table.name)
-    _, header = next(records, ("", []))
+    lines = text_lines(table, newline="")
+    first = next(lines, "")
+    header = CsvDialect().split(first.rstrip("\r\n"))
     if not set(COLUMNS) <= set(header):
         raise DataError(
             f"cannot read {table}",
-            found=", ".join(header)[:80] or "no header",
+            found=", ".join(header)[:80],
             expected=f"the columns {', '.join(COLUMNS)}",
             mend="Download it again, or pass another --format",
         )
+
+    dialect = CsvDialect(width=len(header), image=header.index("filename"), cr_ends_rows=first.endswith("\r"))
+    records = ((f"{table.name}:{number}", fields) for number, fields in dialect.rows(lines))
 
     def parse(fields: list[str]) -> Row:
         values = dict(zip(header, fields, strict=False))
@@ -51,4 +56,4 @@ def read(path: Path, files: list[Path]) -> Source:
         return Row(values["filename"].strip(), tuple(captions), values.get("split", "").strip())
 
     rows = parse_records(records, parse, problems)
-    return Source(group_rows(rows, find_images(path, FLICKR30K_FOLDERS)), problems)
+    return group_rows(rows, find_images(path, FLICKR30K_FOLDERS), problems)

@@ -49,7 +49,7 @@ def read(path: Path, files: list[Path]) -> Source:
         return Row(match["image"].strip(), (match["caption"],))
 
     rows = parse_records(islice(filled_lines(table), 1, None), parse, problems)
-    source = Source(group_rows(rows, find_images(table, FLICKR30K_FOLDERS)), problems)
+    source = group_rows(rows, find_images(table, FLICKR30K_FOLDERS), problems)
     if without_bar:
         source.notes.append(f"{without_bar:,} lines of {table.name} lack their second bar; they were read")
     return source

@@ -28,25 +28,26 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 def read(path: Path, files: list[Path]) -> Source:
     problems: list[Problem] = []
     images = find_images(path, FLICKR8K_FOLDERS)
-    captioned = group_rows(read_tokens(files[0], problems), images)
+    source = group_rows(read_tokens(files[0], problems), images, problems)
     splits = _splits(files[0].parent, problems)
     if not splits:
-        return Source(captioned, problems)
-    captions = {example.key: example.captions for example in captioned}
-    examples = [
+        return source
+    captions = {example.key: example.captions for example in source.examples}
+    source.examples = [
         Example(name, images / name, captions.get(name, ()), split)
         for split, names in splits.items()
         for name in names
     ]
-    listed = {example.key for example in examples}
+    listed = {name for names in splits.values() for name in names}
     on_disk = {file.name for file in images.iterdir() if is_image(file.name)}
     for name, group in captions.items():
         if name not in listed and name not in on_disk and not is_image(name):
             detail = f"{len(group)} captions of a name that is not an image"
             problems.append(Problem("captions-without-image", name, detail))
     unlisted = ({name for name in captions if is_image(name)} | on_disk) - listed
-    notes = [f"{len(unlisted):,} images are in no split list and were left out"] if unlisted else []
-    return Source(examples, problems, notes)
+    if unlisted:
+        source.notes.append(f"{len(unlisted):,} images are in no split list and were left out")
+    return source
 
 
 def read_tokens(tokens: Path, problems: list[Problem]) -> Iterator[Row]:

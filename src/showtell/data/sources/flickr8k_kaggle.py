@@ -20,6 +20,6 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 def read(path: Path, files: list[Path]) -> Source:
     problems: list[Problem] = []
     images = find_images(path, IMAGE_FOLDERS)
-    examples = group_rows(read_csv(files[0], problems, TABLE), images)
-    report_unmentioned(sorted(images.iterdir()), images, examples, problems, f"not in {TABLE}")
-    return Source(examples, problems)
+    source = group_rows(read_csv(files[0], problems, TABLE), images, problems)
+    report_unmentioned(sorted(images.iterdir()), images, source, f"not in {TABLE}")
+    return source

@@ -13,11 +13,21 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from showtell.data.sources import table
 from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
+from showtell.data.sources.columns import (
+    CHOOSE,
+    IMAGE_COLUMNS,
+    SPLIT_COLUMNS,
+    Columns,
+    caption_texts,
+    find_column,
+)
+from showtell.data.sources.names import NameMatcher
+from showtell.data.sources.table import USUAL
 from showtell.errors import ConfigError, DataError, import_extra
 from showtell.system.disk_store import DiskList
 
@@ -29,8 +39,8 @@ ADDRESS = re.compile(
 PARQUET_FOLDERS = ("*.parquet", "data/*.parquet", "*/*.parquet", "*/*/*.parquet")
 SCRIPT = re.compile(r"dataset scripts|custom code", re.IGNORECASE)
 CONVERTED = "refs/convert/parquet"
-EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *table.IMAGE_COLUMNS)
-NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file")
+EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLUMNS)
+NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file", "image_file_name")
 ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "__key__")
 
 
@@ -42,7 +52,7 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     return [path] if found else []
 
 
-def read(path: Path, files: list[Path]) -> Source:
+def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     """Read a local dataset; its images are read one by one."""
     library = _library()
     folder, options = (path.parent, {"data_files": path.name}) if path.is_file() else (path, {})
@@ -51,14 +61,14 @@ def read(path: Path, files: list[Path]) -> Source:
             loaded = library.load_from_disk(str(path))
         else:
             loaded = library.load_dataset(str(folder), streaming=True, **options)
-    return _source(str(path), loaded, folder, keep_split=False)
+    return _source(str(path), loaded, folder, columns, keep_split=False)
 
 
-def read_hub(address: str) -> Source:
+def read_hub(address: str, columns: Columns = USUAL) -> Source:
     """Stream a dataset from the hub: ``OWNER/NAME[/CONFIG][@REVISION][:SPLIT]``.
 
     Raises:
-        ConfigError: the address has another form.
+        ConfigError: the address has another form, or the dataset no column that the user names.
         DataError: the dataset cannot be reached, or has no image or no caption column.
         MissingExtraError: ``datasets`` is not installed.
     """
@@ -82,7 +92,7 @@ def read_hub(address: str) -> Source:
             raise
         loaded = load(CONVERTED)
         notes = [f"{name} is a script; its conversion to Parquet on the hub ({CONVERTED}) was read"]
-    source = _source(dataset, loaded, Path(), keep_split=split is not None)
+    source = _source(dataset, loaded, Path(), columns, keep_split=split is not None)
     source.name, source.notes = "huggingface", notes + source.notes
     return source
 
@@ -107,40 +117,52 @@ def _library_errors(dataset: str) -> Iterator[None]:
         raise DataError(f"cannot read {dataset}", found=first, mend=mend) from error
 
 
-def _source(dataset: str, loaded: Any, folder: Path, *, keep_split: bool) -> Source:
+def _source(dataset: str, loaded: Any, folder: Path, columns: Columns, *, keep_split: bool) -> Source:
     splits = dict(loaded) if isinstance(loaded, Mapping) else {str(loaded.split or ""): loaded}
-    parts = [_DatasetSplit(dataset, name, rows) for name, rows in splits.items()]
+    parts = [_DatasetSplit(dataset, name, rows, columns) for name, rows in splits.items()]
     source = Source((), [])
     if len(parts) == 1 and not keep_split and parts[0].split_column is None:
         if parts[0].split:
             source.notes.append(f"all rows are in '{parts[0].split}', which is not used as a split")
         parts[0].split = ""
-    source.examples = _examples(parts, folder, source.problems)
+    source.examples = _examples(parts, folder, source)
     return source
 
 
 class _DatasetSplit:
     """One split of a dataset: its rows with encoded images, and the roles of its columns."""
 
-    def __init__(self, dataset: str, split: str, rows: Any) -> None:
+    def __init__(self, dataset: str, split: str, rows: Any, chosen: Columns) -> None:
         self.dataset, self.split = dataset, split
         features = rows.features
         with _library_errors(dataset):
             columns = list(next(iter(rows), {}) if features is None else features)
+        chosen.check(columns, dataset)
         images = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
-        image = images[0] if images else table.find_column(columns, EMBEDDED_COLUMNS)
-        if image is None or not table.find_captions(columns):
+        for name in images:
+            rows = rows.cast_column(name, _library().Image(decode=False))
+        self._rows = rows
+        named = replace(chosen, image_names=EMBEDDED_COLUMNS).find_image(columns)
+        image = images[0] if images and not chosen.image else named
+        self.captions = chosen.find_captions(columns) or self._answers(columns)
+        if image is None or not self.captions:
             raise DataError(
                 f"cannot read {dataset}",
                 found=f"the columns {', '.join(columns) or '(none)'}",
-                expected=f"an image column and a caption column ({', '.join(table.CAPTION_COLUMNS)})",
-                mend="Rename the dataset's columns (rename_column) and save it again",
+                expected=chosen.expected,
+                mend=f"If they have other names, {CHOOSE}",
             )
         self.image = image
-        self.name_column = table.find_column([name for name in columns if name != image], NAME_COLUMNS)
-        self.id_column = table.find_column(columns, ID_COLUMNS)
-        self.split_column = table.find_column(columns, table.SPLIT_COLUMNS)
-        self._rows = rows.cast_column(image, _library().Image(decode=False)) if images else rows
+        self.name_column = find_column([name for name in columns if name != image], NAME_COLUMNS)
+        self.id_column = find_column(columns, ID_COLUMNS)
+        self.split_column = find_column(columns, SPLIT_COLUMNS)
+
+    def _answers(self, columns: list[str]) -> list[str]:
+        """Return the column of answers if the first question asks for a caption, as in sets for chat models."""
+        if not {"question", "answer"} <= set(columns):
+            return []
+        first: Mapping[str, Any] = next(iter(self), {})
+        return ["answer"] if "caption" in str(first.get("question")).lower() else []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         with _library_errors(self.dataset):
@@ -154,14 +176,14 @@ def _text(record: dict[str, Any], column: str | None) -> str:
 
 
 def _examples(
-    parts: list[_DatasetSplit], folder: Path, problems: list[Problem]
+    parts: list[_DatasetSplit], folder: Path, source: Source
 ) -> Iterator[Example | EmbeddedImageExample]:
-    names = _UniqueNames()
+    names, matcher, problems = _UniqueNames(), NameMatcher(), source.problems
     for part in parts:
         for number, record in enumerate(part):
             position = f"{part.split or 'row'}[{number}]"
             try:
-                captions = table.caption_texts(record)
+                captions = caption_texts(record, part.captions)
             except ValueError as error:
                 problems.append(Problem("unreadable-line", position, str(error)))
                 continue
@@ -178,9 +200,11 @@ def _examples(
                 key = names.key(data, name or PurePosixPath(path).name, _text(record, part.id_column))
                 yield EmbeddedImageExample(key, data, captions, split)
             elif path:
+                path = matcher.match(folder, path)
                 yield Example(name or path, folder / path, captions, split)
             else:
                 problems.append(Problem("missing-image", name or position, f"nothing in '{part.image}'"))
+    source.notes += matcher.notes
 
 
 def _image(value: Any) -> tuple[bytes | None, str]:

@@ -13,8 +13,9 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source
+from showtell.data.sources.columns import IMAGE_COLUMNS, Columns
 from showtell.data.sources.files import files_below, report_unmentioned
-from showtell.data.sources.table import Row, group_rows, read_csv, read_jsonl, read_parquet
+from showtell.data.sources.table import USUAL, Row, group_rows, read_csv, read_jsonl, read_parquet
 from showtell.errors import DataError
 
 LAYOUT = (
@@ -39,28 +40,30 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     return tables
 
 
-def read(path: Path, files: list[Path]) -> Source:
+def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     """Read the folder; keys are paths relative to it."""
+    columns = replace(columns, image_names=("file_name", *IMAGE_COLUMNS))
     problems: list[Problem] = []
     # Two passes, since the first row's split may depend on the last row; that is cheaper than holding all rows.
-    splits = {(row.split, _split_folder(row.image)) for row in _rows(files, path, [])}
+    splits = {(row.split, _split_folder(row.image)) for row in _rows(files, path, [], columns)}
     folders = {folder for _, folder in splits}
-    rows = _rows(files, path, problems)
+    rows = _rows(files, path, problems, columns)
     notes = []
     if len(folders) == 1 and not any(split for split, _ in splits):
         notes = [f"all images are in {folder}/, which is not used as a split" for folder in folders if folder]
     else:
         rows = (replace(row, split=row.split or _split_folder(row.image)) for row in rows)
-    examples = group_rows(rows, path)
-    report_unmentioned(files_below(path), path, examples, problems, "in no metadata file")
-    return Source(examples, problems, notes)
+    source = group_rows(rows, path, problems)
+    source.notes += notes
+    report_unmentioned(files_below(path), path, source, "in no metadata file")
+    return source
 
 
-def _rows(tables: list[Path], root: Path, problems: list[Problem]) -> Iterator[Row]:
+def _rows(tables: list[Path], root: Path, problems: list[Problem], columns: Columns) -> Iterator[Row]:
     """Yield the rows of metadata files, with image paths relative to ``root``."""
     for table in tables:
         name = table.relative_to(root).as_posix()
-        for row in METADATA[table.name](table, problems, name):
+        for row in METADATA[table.name](table, problems, name, columns):
             yield replace(row, image=str(PurePosixPath(name).parent / row.image))
 
 

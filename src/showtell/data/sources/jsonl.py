@@ -7,7 +7,8 @@
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
-from showtell.data.sources.table import group_rows, read_jsonl
+from showtell.data.sources.columns import Columns
+from showtell.data.sources.table import USUAL, group_rows, read_jsonl
 
 LAYOUT = "a .jsonl file of objects with image, caption and optionally split"
 MISSING = "a folder"
@@ -17,6 +18,6 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     return [path] if path.is_file() and (forced or path.suffix.lower() in (".jsonl", ".ndjson")) else []
 
 
-def read(path: Path, files: list[Path]) -> Source:
+def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     problems: list[Problem] = []
-    return Source(group_rows(read_jsonl(path, problems, path.name), path.parent), problems)
+    return group_rows(read_jsonl(path, problems, path.name, columns), path.parent, problems)

@@ -1,0 +1,150 @@
+"""Columns of captioned tables: their usual names, the user's choice among them, and captions that a cell holds."""
+
+import ast
+import json
+import re
+import string
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from showtell.errors import ConfigError, did_you_mean
+
+IMAGE_COLUMNS = (
+    *("image", "file_name", "filename", "image_path", "image_name", "path", "file"),
+    *("image_file", "image_file_name", "img", "img_path", "filepath", "file_path"),
+)
+CAPTION_COLUMNS = (
+    *("caption", "captions", "text", "texts", "sentence", "sentences"),
+    *("description", "alt_text", "txt"),
+)
+SPLIT_COLUMNS = ("split", "subset")
+_NUMBERED = re.compile(r"(?:caption|text|sentence)_?\d+")
+_CAPTION_ENDING = re.compile(r".*(?:caption|description)s?")
+_STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
+_STRINGS = re.compile(rf"\[\s*(?:{_STRING})(?:\s+(?:{_STRING}))*\s*\]", re.DOTALL)
+_ARRAY = re.compile(r"array\((\[.*\]),?\s*(?:dtype=[^()]*)?\)", re.DOTALL)
+_CLOSING = frozenset("])" + string.whitespace)
+_LONGEST_LIST = 1_000_000  # characters
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that the user names, and the usual names of the others."""
+
+    image: str = ""
+    caption: str = ""
+    image_names: tuple[str, ...] = IMAGE_COLUMNS
+
+    def __bool__(self) -> bool:
+        return bool(self.image or self.caption)
+
+    def find_image(self, columns: Iterable[str]) -> str | None:
+        """Return the image column, if there is one."""
+        return find_column(columns, [normal(self.image)] if self.image else self.image_names)
+
+    def find_captions(self, columns: Iterable[str]) -> list[str]:
+        """Return the caption columns: a known name, else caption_0, caption_1, ..., else the only ``*_caption``."""
+        columns = list(columns)
+        named = find_column(columns, [normal(self.caption)] if self.caption else CAPTION_COLUMNS)
+        if named or self.caption:
+            return [named] if named else []
+        numbered = [column for column in columns if _NUMBERED.fullmatch(normal(column))]
+        endings = [column for column in columns if _CAPTION_ENDING.fullmatch(normal(column))]
+        return numbered or (endings if len(endings) == 1 else [])
+
+    def check(self, columns: Iterable[str], where: str) -> None:
+        """Raise a ConfigError if ``where`` lacks a column that the user names."""
+        columns = list(columns)
+        for option, name in (("--image-column", self.image), ("--caption-column", self.caption)):
+            if name and find_column(columns, [normal(name)]) is None:
+                raise ConfigError(
+                    f"{where} has no column for {option} {name}",
+                    found=", ".join(columns) or "no columns",
+                    mend=did_you_mean(name, columns),
+                )
+
+    @property
+    def expected(self) -> str:
+        """Return the columns that a table needs, for an error message."""
+        image, caption = self.image or ", ".join(self.image_names), self.caption or ", ".join(CAPTION_COLUMNS)
+        return f"an image column ({image}) and a caption column ({caption})"
+
+
+CHOOSE = "choose columns with --image-column and --caption-column"
+
+
+def normal(column: str) -> str:
+    """Return a column's name without surrounding spaces, in lower case."""
+    return column.strip().lower()
+
+
+def find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
+    """Return the column with the first of ``names`` that occurs, ignoring case and surrounding spaces."""
+    by_name = {normal(column): column for column in columns}
+    return next((by_name[name] for name in names if name in by_name), None)
+
+
+def caption_texts(record: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:
+    """Return the captions in these columns of a record; ValueError: it has none, or they are no texts.
+
+    A column holds a text, a list, or a list written as text. Of several columns, empty ones are passed over.
+    """
+    if len(columns) == 1 and isinstance(value := record.get(columns[0]), str) and value[-1:] not in _CLOSING:
+        return (value,)  # of nearly all records
+    texts: list[str] = []
+    for column in columns:
+        values = as_list(record.get(column))
+        # Some datasets keep sentences in Karpathy's format.
+        values = [text.get("raw") if isinstance(text, dict) else text for text in values]
+        if len(columns) > 1:
+            values = [text for text in values if text is not None and text != ""]
+        if not all(isinstance(text, str) for text in values):
+            raise ValueError(f"{column} is neither text nor a list of texts")
+        texts += values
+    if not texts and len(columns) > 1:
+        raise ValueError(f"no caption in {', '.join(columns)}")
+    return tuple(texts)
+
+
+def as_list(value: Any) -> list[Any]:
+    """Return the values of a cell: of a list, of a list written as text, or the only one."""
+    if isinstance(value, str):
+        if value[-1:] not in _CLOSING:
+            return [value]
+        found = parse_list(value)
+        return [value] if found is None else found
+    return list(value) if isinstance(value, (list, tuple)) else [value]
+
+
+def parse_list(text: str) -> list[Any] | None:
+    """Return a list of texts that is written as text, in the form of JSON, Python or NumPy; None if it is no list.
+
+    >>> parse_list("['A dog.' 'A cat.']")
+    ['A dog.', 'A cat.']
+    """
+    text = text.strip()
+    array = _ARRAY.fullmatch(text)
+    text = array[1] if array else text
+    if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")")) or len(text) > _LONGEST_LIST:
+        return None
+    with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
+        # Python joins texts without a comma, which is how NumPy writes them.
+        if _STRINGS.fullmatch(text):
+            return [_evaluate(found[0]) for found in re.finditer(_STRING, text, re.DOTALL)]
+        values = _evaluate(text)
+    if values == []:
+        return []
+    is_list = isinstance(values, (list, tuple))
+    return list(values) if is_list and any(isinstance(value, (str, dict, list)) for value in values) else None
+
+
+def _evaluate(text: str) -> Any:
+    """Return the value of a JSON or Python literal, or None."""
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            return parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+    return None
