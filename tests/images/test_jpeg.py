@@ -25,8 +25,10 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "progressive": ("RGB", {"progressive": True}),
     "gray": ("L", {}),
     "progressive gray": ("L", {"progressive": True}),
-    "CMYK": ("CMYK", {}),
-    "progressive CMYK": ("CMYK", {"progressive": True}),
+    "CMYK": ("CMYK", {"subsampling": 0}),
+    "CMYK 4:2:0": ("CMYK", {"subsampling": 2}),
+    "progressive CMYK": ("CMYK", {"progressive": True, "subsampling": 0}),
+    "progressive CMYK 4:2:0": ("CMYK", {"progressive": True, "subsampling": 2}),
 }
 
 

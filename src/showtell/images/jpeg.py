@@ -3,6 +3,7 @@
 Markers and frames are those of ITU-T T.81, annex B.
 """
 
+import io
 import math
 import re
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import simplejpeg
+from PIL.JpegImagePlugin import JpegImageFile
 
 _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # stuffed bytes and restart marks are no segments
 _END_MARK = b"\xff\xd9"
@@ -48,7 +50,7 @@ class Frame:
     components: tuple[_Component, ...]
     several_scans: bool = False
     known_sampling: bool = True
-    """Whether simplejpeg knows how the channels are sampled; of others Pillow notices only a missing end mark."""
+    """Whether simplejpeg knows how the channels are sampled; only Pillow decodes the others."""
 
     @property
     def unsupported(self) -> str:
@@ -160,12 +162,31 @@ def decode(data: bytes, frame: Frame, *, at_least: int = 0) -> npt.NDArray[np.ui
 def check(data: bytes, frame: Frame) -> bytes:
     """Return a file of any supported frame, with an end mark if it had none; raises the errors of `decode`."""
     _check_scans(data, frame)
+    if not frame.known_sampling:
+        return _complete_by_pillow(data)
     try:
-        if frame.known_sampling:
-            _decode(data, "GRAY", _smallest(frame))
+        _decode(data, "GRAY", _smallest(frame))
     except ValueError:
         return _complete(data, frame)
     return data
+
+
+def _complete_by_pillow(data: bytes) -> bytes:
+    """Return a file with an end mark if no pixel is missing, else raise ValueError.
+
+    Pillow shows no warning of libjpeg. But if pixels are missing, then they depend on the bytes put in their place.
+    """
+    pixels_end = max((end for _, _, _, end in _segments(data)), default=0)
+    end = _NEXT_MARKER.search(data, pixels_end)
+    data = data[: end.start()] if end else _without_reserved_space(data).rstrip(b"\xff")
+    seen = []
+    for filler in (b"\0", b"\xaa"):
+        with JpegImageFile(io.BytesIO(data + 64 * filler + _END_MARK)) as image:
+            image.draft(None, (image.width // _FRACTIONS[0], image.height // _FRACTIONS[0]))
+            seen.append(np.asarray(image))
+    if not np.array_equal(seen[0], seen[1]):
+        raise ValueError("cut short, some pixels are missing")
+    return data + _END_MARK
 
 
 def _decode(data: bytes, colors: str, size: tuple[int, int], *, strict: bool = True) -> npt.NDArray[np.uint8]:
@@ -186,10 +207,7 @@ def _complete(data: bytes, frame: Frame) -> bytes:
     libjpeg fills missing pixels with gray, and reports only its first warning. So the file is decoded once more, as
     small as it can be, without what else may cause a warning: a missing end mark and an odd header.
     """
-    whole = data.rstrip(b"\0") if data.endswith(bytes(16)) else data  # a download whose space was reserved
-    if len(whole) < len(data) and whole.endswith(b"\xff"):
-        whole += b"\0"  # belongs to the pixels: FF is written as FF 00
-    whole += _END_MARK
+    whole = _without_reserved_space(data) + _END_MARK
     try:
         _decode(_plain(whole, frame), "GRAY", _smallest(frame))
     except ValueError as error:
@@ -198,6 +216,14 @@ def _complete(data: bytes, frame: Frame) -> bytes:
         if not _HARMLESS.search(str(error)):
             raise
     return whole
+
+
+def _without_reserved_space(data: bytes) -> bytes:
+    """Return a file without the zeros at its end, which programs reserve before a download."""
+    if not data.endswith(bytes(16)):
+        return data
+    data = data.rstrip(b"\0")
+    return data + b"\0" if data.endswith(b"\xff") else data  # FF is written as FF 00 in pixels
 
 
 def _plain(data: bytes, frame: Frame) -> bytes:

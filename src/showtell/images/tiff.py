@@ -7,6 +7,7 @@ Pillow gives the negative of 16-bit white-is-zero pages, noise for 16-bit planes
 import contextlib
 import io
 import itertools
+import logging
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLE
 
 from showtell.images.refusals import Limits, check_size, corrupt, refused
 
+logging.getLogger("tifffile").addHandler(logging.NullHandler())  # errors are raised, not printed
 _NOT_IN_PILLOW = b"MM\0+"  # BigTIFF, big-endian
 _OLD_SUBFILE_TYPE, _ORIENTATION, _STATED_RANGE, _ICC_PROFILE = 255, 274, (340, 341), 34675  # tags
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
