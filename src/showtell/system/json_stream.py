@@ -60,8 +60,12 @@ def first_element(file: Path, name: str) -> Any:
 
     The key is searched for in the first 256 MiB without parsing them; an element of more than 64 KiB is not found.
     """
+    key = f'"{name}"'.encode()
+    before_array = re.compile(key + rb"\s*:\s*(?=\[)")
     with file.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as view:
-        found = re.compile(rb'"%s"\s*:\s*(?=\[)' % name.encode()).search(view, 0, _SEARCHED)
+        found, start = None, view.find(key, 0, _SEARCHED)
+        while start >= 0 and not (found := before_array.match(view, start)):
+            start = view.find(key, start + 1, _SEARCHED)
         head = io.BytesIO(view[found.end() : found.end() + _HEAD] if found else b"")
     try:
         return next((element for _, element in _entries(head)), None)

@@ -9,7 +9,6 @@ include the folder (``val2017/NAME``), since two folders may contain the same na
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,7 @@ from showtell.data.sources.locate import (
     split_of,
 )
 from showtell.errors import DataError
-from showtell.system.json_stream import first_element, id_text, outline, read_entries
+from showtell.system.json_stream import first_element, id_text, outline, read_array
 
 LAYOUT = (
     "a JSON file with the lists images (id, file_name) and annotations (image_id, caption), or a folder with one per "
@@ -52,6 +51,7 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     root, examples = set_root(path), examples_on_disk()
+    folder = images or root
     source, found = Source(examples, []), 0
     # STAIR Captions come twice.
     tokenized = [file for file in files if "_tokenized" in file.name and _untokenized(file) in files]
@@ -61,14 +61,13 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     files = [file for file in files if file not in tokenized]
     one_set([file for file in files if _has_captions(file)], root)
     for file in files:
-        index = image_index(root, images, split=split_of(file, root), stem=file.stem)
-        for example in _read_file(file, split_of(file, root), index, source):
-            key = str(example.image).removeprefix(f"{images or root}/")
-            examples.add(replace(example, key=key))
+        index = image_index(folder, split=split_of(file, root), stem=file.stem)
+        for example in _read_file(file, split_of(file, root), folder, index, source):
+            examples.add(example)
         found += index.found
     captioned = next((example for example in examples if example.captions), None)
     if captioned and not found:
-        raise no_image(files[0], captioned.key, images or root)
+        raise no_image(files[0], captioned.key, folder)
     if not (len(examples) or source.problems):
         found_notes, mend = "; ".join(source.notes), "Give a file with captions"
         raise DataError(f"{path} has no captions", found=found_notes, mend=mend)
@@ -129,8 +128,8 @@ class _Entries:
         )
 
 
-def _read_file(file: Path, split: str, index: ImageIndex, source: Source) -> Iterator[Example]:
-    """Yield the examples of a file; problems and notes go to ``source``."""
+def _read_file(file: Path, split: str, folder: Path, index: ImageIndex, source: Source) -> Iterator[Example]:
+    """Yield the examples of a file, whose images are below ``folder``; problems and notes go to ``source``."""
     entries, numbers = _Entries(), Counter[str]()
     arrays = {
         "images": (entries.add_image, "an image without id and file_name"),
@@ -140,16 +139,14 @@ def _read_file(file: Path, split: str, index: ImageIndex, source: Source) -> Ite
     def report(kind: str, key: object, detail: str) -> None:
         source.problems.append(Problem(kind, f"{file.name}: {key}", detail))
 
-    for array, entry in read_entries(file):
-        if array not in arrays:
-            continue
-        add, malformed = arrays[array]
-        try:
-            add(entry)
-        except (TypeError, KeyError, ValueError) as error:
-            detail = str(error) if isinstance(error, ValueError) else malformed
-            report("unreadable-line", f"{array}[{numbers[array]}]", detail)
-        numbers[array] += 1
+    for array, (add, malformed) in arrays.items():
+        for number, entry in enumerate(read_array(file, array)):
+            try:
+                add(entry)
+            except (TypeError, KeyError, ValueError) as error:
+                detail = str(error) if isinstance(error, ValueError) else malformed
+                report("unreadable-line", f"{array}[{number}]", detail)
+            numbers[array] += 1
     if not numbers:
         raise DataError(
             f"{file} does not contain captions in COCO's format",
@@ -165,11 +162,13 @@ def _read_file(file: Path, split: str, index: ImageIndex, source: Source) -> Ite
         for name in same:
             report("unreadable-line", name, f"images of the same id {identity}: {', '.join(same)}")
     unique, without = are_unique(names.values()), entries.flagged - captions.keys()
+    prefix = f"{folder}/"
     for identity, name in names.items():
         if identity not in without:
             # Captions are released as they are used.
             texts = tuple(captions.pop(identity, ()))
-            yield Example(name, index.find(names_on_disk(name, unique=unique)), texts, split)
+            image = index.find(names_on_disk(name, unique=unique))
+            yield Example(str(image).removeprefix(prefix), image, texts, split)
     for identity, group in captions.items():
         owner = "of several images" if identity in entries.clashes else "without image"
         report("captions-without-image", identity, f"{len(group)} captions of an image_id {owner}")

@@ -87,6 +87,12 @@ class ImageIndex:
         return Path(self._folders[0] if self._folders else ".", names[0])
 
 
+def first_line(path: Path) -> str:
+    """Return the beginning of the first line of a text file of any encoding, for detection."""
+    with path.open(encoding="utf-8-sig", errors="replace") as text:
+        return text.readline(1_000).rstrip("\r\n")
+
+
 def read_lines(path: Path) -> Iterator[str]:
     """Yield the lines of a text file (LF, CRLF or CR); other Unicode line separators are text.
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
-from showtell.data.sources.files import find_images, report_unmentioned
+from showtell.data.sources.files import find_images, first_line, report_unmentioned
 from showtell.data.sources.table import group_rows, read_csv
 
 LAYOUT = "a folder with captions.txt (image,caption) and Images/"
@@ -13,8 +13,11 @@ IMAGE_FOLDERS = ("Images", "images")
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
+    table = path / TABLE
+    if not table.is_file():
+        return []
     has_images = any((path / folder).is_dir() for folder in IMAGE_FOLDERS)
-    return [path / TABLE] if (path / TABLE).is_file() and (forced or has_images) else []
+    return [table] if forced or (has_images and "image" in first_line(table).lower()) else []
 
 
 def read(path: Path, files: list[Path]) -> Source:

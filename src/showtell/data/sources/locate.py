@@ -3,20 +3,22 @@
 import os
 import re
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 
-from showtell.data.sources.base import SPLIT_NAMES
+from showtell.data.sources.base import SPLIT_NAMES, Example, Source, examples_on_disk
 from showtell.data.sources.files import ImageIndex
 from showtell.errors import DataError
 from showtell.images.formats import IMAGE_SUFFIXES
 
 TEXT_FOLDERS = ("annotations", "karpathy", "caption_datasets", "captions", "Flickr8k_text")
 """Folders of annotation files beside the folders of images."""
-DEPTH = 3  # of folders that are searched for images
+DEPTH = 4  # of folders that are searched for images
 MOST_FOLDERS = 64  # at one depth: more are one per image or study
 MOST_FILES = 64  # annotation files in a folder: more are one per image
 SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".webp")  # tried for names without suffix
@@ -60,7 +62,9 @@ def _subfolders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names) if not name.startswith(".") and name != "__MACOSX"]
 
 
-def find_files(path: Path, suffix: str, matches: Callable[[Path], T | None], *, depth: int) -> dict[Path, T]:
+def find_files(
+    path: Path, suffix: str | tuple[str, ...], matches: Callable[[Path], T | None], *, depth: int
+) -> dict[Path, T]:
     """Return the files of a dataset that match, each with the result: those in the nearest folders that have any.
 
     The folders are the dataset's own with `TEXT_FOLDERS`, then all below. One with a file per image is left out.
@@ -80,15 +84,15 @@ def find_files(path: Path, suffix: str, matches: Callable[[Path], T | None], *, 
     return {}
 
 
-def one_set(files: Iterable[Path], root: Path) -> list[Path]:
-    """Return the files, whose names may differ by their split alone.
+def one_set(files: Iterable[Path], root: Path, *, by_name: bool = False) -> list[Path]:
+    """Return the files, whose paths below ``root`` may differ by their split alone, or (``by_name``) their names.
 
     Raises:
         DataError: they belong to several datasets.
     """
     families: dict[str, list[Path]] = {}
     for file in files:
-        name = file.relative_to(root).as_posix() if file.is_relative_to(root) else file.name
+        name = file.relative_to(root).as_posix() if file.is_relative_to(root) and not by_name else file.name
         families.setdefault(_SPLIT.sub("*", name.lower()), []).append(file)
     if len(families) > 1:
         names = ", ".join(str(file) for family in families.values() for file in family)
@@ -98,22 +102,23 @@ def one_set(files: Iterable[Path], root: Path) -> list[Path]:
     return [file for family in families.values() for file in family]
 
 
-def image_index(root: Path, images: Path | None = None, *, split: str = "", stem: str = "") -> ImageIndex:
-    """Return an index over the folders in which the images of a dataset may be: those below ``images`` or ``root``.
+def image_index(folder: Path, *, split: str = "", stem: str = "", apart: bool = True) -> ImageIndex:
+    """Return an index over a folder and those below it, in which the images of a dataset may be.
 
-    For a file of one ``split``, the folders of that split come first, and those of other splits are not searched if
-    there is one; before them comes a folder whose name is in the file's ``stem`` (``train2017``).
+    Folders of the ``split`` come first, before them one whose name is in the ``stem`` of the annotation file
+    (``train2017``). If there are some, and images of several splits must be kept ``apart``, those of other splits
+    are left out.
     """
-    start = images or root
+    wanted = SPLIT_NAMES.get(split.lower(), "")
     ranked = []
-    for folder in folders_below(start):
-        parts = folder.relative_to(start).parts
+    for child in folders_below(folder):
+        parts = child.relative_to(folder).parts
         own = SPLIT_NAMES.get(next(filter(None, map(split_in, reversed(parts))), ""), "")
-        named = bool(parts) and bool(own) and parts[-1] in stem
-        ranked.append((not named, {SPLIT_NAMES.get(split, ""): 0, "": 1}.get(own, 2) if split else 1, folder))
+        is_named = bool(own) and parts[-1] in stem
+        ranked.append((not is_named, 1 if not (own and wanted) else 0 if own == wanted else 2, child))
     ranked.sort(key=lambda entry: entry[:2])
-    has_own = bool(split) and any(rank == 0 for _, rank, _ in ranked)
-    return ImageIndex(folder for _, rank, folder in ranked if not (has_own and rank == 2))
+    has_own = any(rank == 0 for _, rank, _ in ranked)
+    return ImageIndex(child for _, rank, child in ranked if not (apart and has_own and rank == 2))
 
 
 def names_on_disk(name: str, *, unique: bool) -> list[str]:
@@ -122,24 +127,58 @@ def names_on_disk(name: str, *, unique: bool) -> list[str]:
     If the last parts of all names are ``unique``, leading folders may be missing. A name without the suffix of an
     image is tried with each.
     """
-    path = PurePosixPath(name)
     names = [name]
-    if unique:
-        names += [str(PurePosixPath(*path.parts[start:])) for start in range(1, len(path.parts))]
+    if unique and "/" in name:
+        parts = PurePosixPath(name).parts
+        names += ["/".join(parts[start:]) for start in range(1, len(parts))]
     if "\\" in name:
         names.append(name.replace("\\", "/"))
-    if path.suffix.lower() not in IMAGE_SUFFIXES:
+    if not name.lower().endswith(IMAGE_SUFFIXES):
         names += [name + suffix for name in list(names) for suffix in SUFFIXES]
     return names
 
 
 def are_unique(names: Iterable[str]) -> bool:
     """Return whether different paths end in different file names."""
+    return _one_to_one((name, name.rpartition("/")[2]) for name in names)
+
+
+def _one_to_one(pairs: Iterable[tuple[str, str]]) -> bool:
+    """Return whether pairs with different first texts have different second texts."""
     hashes = array("q")
-    for name in names:
-        hashes.extend((hash(name), hash(name.rpartition("/")[2])))
-    whole, last = np.frombuffer(hashes, np.int64).reshape(-1, 2).T
-    return len(np.unique(whole)) == len(np.unique(last))
+    for pair in pairs:
+        hashes.extend(map(hash, pair))
+    first, second = np.frombuffer(hashes, np.int64).reshape(-1, 2).T
+    return len(np.unique(first)) == len(np.unique(second))
+
+
+def locate(source: Source, file: Path, folder: Path) -> Source:
+    """Return a source with the images of its examples, whose keys are names, found below ``folder``.
+
+    A split without any captions is left out, with a note.
+
+    Raises:
+        DataError: no image exists, or none has captions; names ``file``.
+    """
+    examples = cast(Sequence[Example], source.examples)  # rows of texts embed no images
+    unique = are_unique(example.key for example in examples)
+    apart = not _one_to_one((f"{example.split}\0{example.key}", example.key) for example in examples)
+    captioned = {example.split for example in examples if example.captions}
+    without = Counter(example.split for example in examples if example.split not in captioned)
+    indexes = {split: image_index(folder, split=split, apart=apart, stem=file.stem) for split in captioned}
+    located = examples_on_disk(
+        replace(example, image=indexes[example.split].find(names_on_disk(example.key, unique=unique)))
+        for example in examples
+        if example.split in captioned
+    )
+    if len(located) and not any(index.found for index in indexes.values()):
+        raise no_image(file, next(example.key for example in located), folder)
+    counts = [
+        f"{count:,} images without captions were left out ({split})" for split, count in without.items()
+    ]
+    if counts and not captioned:
+        raise DataError(f"{file} has no captions", found="; ".join(counts), mend="Give a file with captions")
+    return Source(located, source.problems, [*source.notes, *counts])
 
 
 def no_image(file: Path, name: str, folder: Path) -> DataError:

@@ -41,10 +41,10 @@ class Reader(Protocol):
 
 READERS = (
     *("flickr8k", "flickr8k-kaggle", "flickr30k", "flickr30k-kaggle", "flickr30k-csv"),
-    *("coco", "karpathy", "imagefolder", "huggingface", "csv", "jsonl", "folder"),
+    *("coco", "karpathy", "imagefolder", "huggingface", "csv", "jsonl", "json", "caption-list", "folder"),
 )
 """In the order of detection: the most specific first, a dataset's own texts before Karpathy's."""
-IMAGES_ELSEWHERE = ("coco", "karpathy")
+IMAGES_ELSEWHERE = ("coco", "karpathy", "json", "caption-list")
 """Readers with the option ``images``."""
 HUB = "hf:"
 
@@ -97,9 +97,10 @@ def open_source(path: str | Path, format: str | None = None, *, images: Path | N
             f"cannot read {path} as {format}", found=missing, expected=layout, mend="Check the path"
         )
     known = "\n".join(f"  {name}: {reader.LAYOUT}" for name, reader in readers.items())
-    raise DataError(
-        f"unknown dataset format of {path}", expected=f"one of\n{known}\nTo choose one, pass --format"
-    )
+    from showtell.data.sources.nearest import describe_nearest
+
+    expected = f"one of\n{known}\nTo choose one, pass --format"
+    raise DataError(f"unknown dataset format of {path}", found=describe_nearest(path), expected=expected)
 
 
 def _options(name: str, images: Path | None) -> dict[str, Path]:

@@ -1,0 +1,118 @@
+"""Captions in JSON of other forms, under any name: entries in a list, in lists by split or category, or by image.
+
+    [{"image": "val2014/1.jpg", "caption": ["A dog.", ...]}, ...]                  LAVIS; AI Challenger with image_id
+    {"data": [{"image_path": "train/1.jpg", "caption_str": "A sign."}, ...]}       TextCaps, an entry per caption
+    {"train": [{"image_path": ["1/0.png", "1/1.png"], "report": "..."}, ...]}      IU X-ray of R2Gen
+    {"airport": [{"filename": "1.jpg", "split": "train", "raw": "...", "raw_1": "..."}, ...]}      NWPU-Captions
+    {"1.jpg": ["A dog.", "A brown dog."], ...}
+
+A split is that of the entry, else of its list, else of the file's name. Of several images of an entry, the first is
+read: in reports of chest radiographs it is the frontal view, as a rule.
+"""
+
+import re
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, parse_records
+from showtell.data.sources.columns import (
+    IMAGE_COLUMNS,
+    SPLIT_COLUMNS,
+    Columns,
+    as_list,
+    caption_texts,
+    find_column,
+)
+from showtell.data.sources.files import is_image
+from showtell.data.sources.locate import find_files, folders_below, locate, one_set, set_root, split_of
+from showtell.data.sources.table import Row, group_rows
+from showtell.system.json_stream import outline, read_entries
+
+LAYOUT = (
+    "a JSON file with a list of entries of image and caption (or captions), lists of them by split or category, or "
+    "captions by image name; or a folder with one per split"
+)
+MISSING = "no JSON file with entries of image and caption"
+COLUMNS = Columns(image_names=(*IMAGE_COLUMNS, "image_id"))
+SPLITS = (*SPLIT_COLUMNS, "set_name")
+CAPTIONS = ("caption_str", "reference_strs", "report")
+NUMBERED = re.compile(r"raw(?:_\d+)?")
+METADATA = ("info", "licenses", "license", "metadata")
+
+
+def find(path: Path, *, forced: bool) -> list[Path]:
+    if path.is_file():
+        return [path] if forced or has_captions(path) else []
+    found = find_files(path, ".json", has_captions, depth=1)
+    return list(found) if any(found.values()) else []
+
+
+def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
+    root, problems = set_root(path), list[Problem]()
+    folder = images or root
+    one_set([file for file in files if has_captions(file)], root)
+    categories = {folder.name for folder in folders_below(folder)} - set(SPLIT_NAMES)
+    rows = (row for file in files for row in _rows(file, split_of(file, root), categories, problems))
+    return locate(group_rows(rows, folder, problems), files[0], folder)
+
+
+def has_captions(file: Path) -> bool | None:
+    """Return whether a file has entries with captions; None: no entries of images."""
+    for key, entry in outline(file).items():
+        if _is_metadata(key, entry):
+            continue
+        try:
+            _row(key, entry)
+        except ValueError:
+            continue
+        return isinstance(entry, str) or bool(caption_columns(entry))
+    return None
+
+
+def _rows(file: Path, split: str, categories: set[str], problems: list[Problem]) -> Iterator[Row]:
+    numbers = Counter[str]()
+
+    def records() -> Iterator[tuple[str, tuple[str, Any]]]:
+        for key, entry in read_entries(file):
+            if not _is_metadata(key, entry):
+                yield f"{file.name}: {key}[{numbers[key]}]", (key, entry)
+            numbers[key] += 1
+
+    def parse(record: tuple[str, Any]) -> Row:
+        key, entry = record
+        row = _row(key, entry)
+        image = f"{key}/{row.image}" if key in categories else row.image
+        return replace(row, image=image, split=row.split or (key if key.lower() in SPLIT_NAMES else split))
+
+    return parse_records(records(), parse, problems)
+
+
+def _is_metadata(key: str, entry: Any) -> bool:
+    """Return whether a value of the top-level object, or an element of its list ``key``, is no entry of an image."""
+    if isinstance(entry, dict):
+        return key in METADATA
+    return bool(key) and not is_image(key)
+
+
+def _row(key: str, entry: Any) -> Row:
+    """Return the row of an entry of the list ``key``; without captions if it has no column of captions."""
+    if isinstance(entry, str) and key:
+        return Row(key, (entry,))
+    if not isinstance(entry, dict):
+        raise ValueError(f"expected an object, found {type(entry).__name__}")
+    image, split = COLUMNS.find_image(entry), find_column(entry, SPLITS)
+    names = as_list(entry[image]) if image else [key] * is_image(key)
+    if not names or not isinstance(names[0], str) or not names[0].strip():
+        raise ValueError(f"no image ({', '.join(COLUMNS.image_names)})")
+    columns = caption_columns(entry)
+    texts = caption_texts(entry, columns) if columns else ()
+    return Row(names[0].strip(), texts, str(entry[split] or "").strip() if split else "", len(names) > 1)
+
+
+def caption_columns(entry: dict[str, Any]) -> list[str]:
+    """Return the columns of an entry that have captions."""
+    known = find_column(entry, CAPTIONS)
+    return [known] if known else COLUMNS.find_captions(entry) or list(filter(NUMBERED.fullmatch, entry))

@@ -1,0 +1,94 @@
+"""What an unknown dataset is: the known format that it is nearest to, and what differs, for error messages."""
+
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from showtell.data.sources.files import files_below, is_image
+from showtell.data.sources.json import COLUMNS, caption_columns
+from showtell.data.sources.locate import find_files
+from showtell.system.json_stream import first_element, outline
+
+FORMS = {
+    "coco": {"images": ("id", "file_name"), "annotations": ("image_id", "caption")},
+    "karpathy": {"images": ("filename", "sentences")},
+}
+TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "huggingface"}
+ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+MOST_FILES = 100_000
+SHOWN = 6  # keys
+
+Nearness = tuple[float, str]
+"""From 0 to 1, and what differs."""
+
+
+def describe_nearest(path: Path) -> str:
+    """Return the format that a file or folder is nearest to, and what differs."""
+    if path.is_dir():
+        found = find_files(path, ".json", json_nearness, depth=1)
+        return max(found.values(), key=lambda near: near[0])[1] if found else _describe_folder(path)
+    near = json_nearness(path)
+    if near:
+        return near[1]
+    if path.name.lower().endswith(ARCHIVES):
+        return f"{path.name} is an archive; unpack it, and give the folder"
+    with path.open(encoding="utf-8", errors="replace") as text:
+        line = text.readline(60).strip()
+    if not line.isprintable() or "\ufffd" in line or not line:
+        return f"{path.name} is not a text file" if line else f"{path.name} is empty"
+    return f"nearest is caption-list, but {path.name} begins with '{line}', not with NAME#NUMBER CAPTION"
+
+
+def json_nearness(file: Path) -> Nearness | None:
+    """Return how near a JSON file is to a format; None if it is no JSON file of objects."""
+    head = outline(file)
+    if not head:
+        return None
+    if caption_columns(head) and COLUMNS.find_image(head):
+        return 1.0, f"nearest is jsonl: {file.name} has an object per line; pass --format jsonl"
+    near = [(0.0, f"{file.name} has no captions in a known form ({_keys(head)})")]
+    near += [_form_nearness(file, head, name) for name in FORMS]
+    near += [_entry_nearness(file, key, entry) for key, entry in head.items() if isinstance(entry, dict)]
+    return max(near, key=lambda one: one[0])
+
+
+def _form_nearness(file: Path, head: dict[str, Any], name: str) -> Nearness:
+    known, wanted, missing = 0, 0, []
+    for key, columns in FORMS[name].items():
+        entry = head.get(key) or first_element(file, key)
+        wanted += len(columns)
+        if isinstance(entry, dict):
+            known += len(entry.keys() & set(columns))
+            missing += [
+                f"{key} have no '{column}' ({_keys(entry)})" for column in columns if column not in entry
+            ]
+        else:
+            missing.append(f"there are no '{key}'")
+    return known / wanted, f"nearest is {name}, but in {file.name} {', and '.join(missing)}"
+
+
+def _entry_nearness(file: Path, key: str, entry: dict[str, Any]) -> Nearness:
+    """Return how near an entry of a list is to one of image and caption."""
+    has_image, has_caption = COLUMNS.find_image(entry), caption_columns(entry)
+    where = f"nearest is json, but {file.name} has entries {f'in {key} ' * bool(key)}"
+    if has_caption and not has_image:
+        return 0.5, f"{where}without the name of an image ({_keys(entry)})"
+    if has_caption and has_image:
+        return 0.6, f"{where}whose '{has_image}' is {entry[has_image]!r:.40}, not the name of an image"
+    return 0.4 if has_image else 0.0, f"{where}without caption ({_keys(entry)})"
+
+
+def _keys(entry: dict[str, Any]) -> str:
+    return "found " + ", ".join(islice(entry, SHOWN)) + (", ..." if len(entry) > SHOWN else "")
+
+
+def _describe_folder(folder: Path) -> str:
+    images, table = 0, None
+    for file in islice(files_below(folder), MOST_FILES):
+        images += is_image(file.name)
+        table = table or (file if file.suffix.lower() in TABLES else None)
+    if table:
+        return f"nearest is {TABLES[table.suffix.lower()]}: give the file itself, {table}"
+    if images:
+        return f"nearest is folder, but none of its {images:,} images has a .txt of the same name beside it"
+    return "neither images nor captions"

@@ -1,0 +1,64 @@
+"""The error of an unknown dataset names the nearest format and what differs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from showtell.data.sources.registry import open_source
+from showtell.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "a.json",
+            '{"images": [{"filename": "a.jpg", "split": "train"}]}',
+            r"nearest is karpathy, but in a\.json images have no 'sentences' \(found filename, split\)",
+        ),
+        (
+            "a.json",
+            '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1, "bbox": []}]}',
+            r"nearest is coco, but in a\.json annotations have no 'caption' \(found image_id, bbox\)",
+        ),
+        (
+            "a.json",
+            '{"images": [{"id": 1}], "annotations": [{"image_id": 1, "bbox": []}], "info": {"file": 7}}',
+            r"nearest is coco, but in a\.json images have no 'file_name' \(found id\), and annotations have no",
+        ),
+        ("a.json", '[{"image_id": 139, "caption": "A dog."}]', "'image_id' is 139, not the name of an image"),
+        (
+            "a.json",
+            '{"data": [{"url": "x", "caption": "A"}]}',
+            "entries in data without the name of an image",
+        ),
+        ("a.json", '[{"image": "a.jpg", "label": 7}]', r"entries without caption \(found image, label\)"),
+        ("a.json", '{"image": "a.jpg", "caption": "A"}\n{"image"', "pass --format jsonl"),
+        ("a.json", '{"a": 1, "b": 2}', r"a\.json has no captions in a known form \(found a, b\)"),
+        ("a.zip", "PK\x03", "a.zip is an archive; unpack it"),
+        ("a.bin", "\x00\x01", "a.bin is not a text file"),
+        ("a.txt", "", "a.txt is empty"),
+        ("a.txt", "Once upon a time", "nearest is caption-list, but a.txt begins with 'Once upon a time'"),
+    ],
+)
+def test_a_file_is_compared(tmp_path: Path, name: str, content: str, message: str) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=f"unknown dataset format of .*: found .*{message}"):
+        open_source(tmp_path / name)
+
+
+def test_a_folder_is_compared(tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None]) -> None:
+    with pytest.raises(DataError, match="found neither images nor captions"):
+        open_source(tmp_path)
+    write_images(tmp_path, ["a.jpg", "deep/b.jpg"])
+    with pytest.raises(DataError, match=r"nearest is folder, but none of its 2 images has a \.txt"):
+        open_source(tmp_path)
+    (tmp_path / "texts.csv").write_text("image,caption\n")
+    with pytest.raises(DataError, match=r"nearest is csv: give the file itself, .*texts\.csv"):
+        open_source(tmp_path)
+    (tmp_path / "all.json").write_text('{"images": [{"filename": "a.jpg"}]}')
+    with pytest.raises(DataError, match=r"nearest is karpathy, but in all\.json"):
+        open_source(tmp_path)
