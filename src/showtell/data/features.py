@@ -35,7 +35,10 @@ from showtell.system.console import note, progress_bar
 from showtell.system.cpu import usable_cores
 from showtell.system.device import make_batch_pool
 
-KIND, FORMAT = "feature cache", 2
+KIND, FORMAT = (
+    "feature cache",
+    3,
+)  # 3: color profiles are applied, and TIFF and PNG kinds are decoded otherwise
 SHOWN_ERRORS = 10
 BATCHES_AHEAD = 2
 LAYOUT_IMAGES = 24

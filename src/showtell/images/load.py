@@ -24,6 +24,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from showtell.errors import ImageError
 from showtell.images import jpeg
+from showtell.images.color import color_profile, to_srgb
 from showtell.images.formats import EXPECTED, pillow_formats
 from showtell.images.jpegxl import jpegxl_size
 from showtell.images.pixels import TURNED, RgbArray, array_to_rgb, image_to_rgb, turn_upright
@@ -42,8 +43,8 @@ _large_lock = threading.Lock()
 def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: int = 0) -> RgbArray:
     """Return an image as ``uint8 [H, W, 3]``: RGB, upright, the first frame of an animation.
 
-    Transparent images are blended with white, 16 bits are scaled to 8, gray is repeated three times, CMYK is
-    converted as Pillow does (color profiles are not applied).
+    Transparent images are blended with white, 16 bits are scaled to 8, gray is repeated three times. Colors are
+    converted to sRGB from the image's profile; CMYK without one is converted as Pillow does.
 
     With ``at_least`` a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size if both sides keep this many pixels, and
     other files of more than 16 megapixels are reduced to about as many, by averaging.
@@ -145,13 +146,14 @@ def _decode_jpeg(
     frame = _checked_frame(data, name, limits, at_least)
     height, width = frame.decoded_size(at_least)
     with _one_large_image(max(height * width, frame.buffer_pixels)):
+        opened = JpegImageFile(io.BytesIO(data))  # not Image.open, which limits the size in the header
         if frame.reducible:
             pixels = jpeg.decode(data, frame, at_least=at_least)
+            pixels = to_srgb(pixels, color_profile(opened), gray=opened.mode == "L")
         else:
             image = JpegImageFile(io.BytesIO(jpeg.check(data, frame)))
             pixels = image_to_rgb(image, name, fraction=_fraction(height, width, at_least))
-        # Not Image.open, which limits the size in the header.
-        return turn_upright(pixels, orientation or _orientation(JpegImageFile(io.BytesIO(data))))
+        return turn_upright(pixels, orientation or _orientation(opened))
 
 
 def _inspect_jpeg(data: bytes, name: str, limits: Limits) -> tuple[int, int]:

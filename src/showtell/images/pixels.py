@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from showtell.images.color import cmyk_to_srgb, color_profile, to_srgb
 from showtell.images.refusals import refused
 
 RgbArray: TypeAlias = npt.NDArray[np.uint8]
@@ -17,7 +18,7 @@ _SHALLOW_GRAY = {"L;2": 85, "L;4": 17}
 
 
 def image_to_rgb(image: Image.Image, name: str, *, fraction: int = 1) -> RgbArray:
-    """Decode an opened image, and return it as ``uint8 [H, W, 3]``, blended with white, not turned upright.
+    """Decode an opened image, and return it as ``uint8 [H, W, 3]``: sRGB, blended with white, not turned upright.
 
     A ``fraction`` n > 1 returns the means of squares of n x n pixels.
 
@@ -25,13 +26,14 @@ def image_to_rgb(image: Image.Image, name: str, *, fraction: int = 1) -> RgbArra
         ImageError: the range of the pixels is unknown.
     """
     _scale_transparent_value(image)
+    profile = color_profile(image)
     image.load()
     width, height = image.size
     rgb = np.empty((-(-height // fraction), -(-width // fraction), 3), np.uint8)
     for top, bottom in _strips(height, width, fraction):
         # A whole image is converted as it is: a crop is a copy.
         strip = image if bottom - top == height else image.crop((0, top, width, bottom))
-        pixels = _strip_to_rgb(strip, name)
+        pixels = _strip_to_rgb(strip, name, profile)
         if fraction > 1:
             pixels = np.asarray(Image.fromarray(pixels).reduce(fraction))
         rgb[top // fraction : top // fraction + len(pixels)] = pixels
@@ -44,7 +46,7 @@ def array_to_rgb(array: npt.NDArray[np.uint8]) -> RgbArray:
     rgb = np.empty((height, width, 3), np.uint8)
     for top, bottom in _strips(height, width):
         strip = array[top:bottom]
-        rgb[top:bottom] = _over_white(strip) if array.shape[2] == 4 else strip
+        rgb[top:bottom] = _over_white(strip[..., :3], strip[..., 3:]) if array.shape[2] == 4 else strip
     return rgb
 
 
@@ -84,17 +86,23 @@ def _scale_transparent_value(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def _strip_to_rgb(image: Image.Image, name: str) -> RgbArray:
-    if image.mode.startswith("I"):
-        return np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)
+def _strip_to_rgb(image: Image.Image, name: str, profile: bytes | None) -> RgbArray:
     if image.mode == "F":
         found = "floating-point pixels, whose range is unknown"
         mend = "Scale it to 0..255 and convert it to 8 bits"
         raise refused(name, found, "8 or 16 bits per channel", mend)
+    is_gray = image.mode.startswith(("1", "L", "I"))
+    if image.mode.startswith("I"):
+        gray = np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)
+        return to_srgb(gray, profile, gray=True)
+    if image.mode == "CMYK":
+        return np.asarray(cmyk_to_srgb(image, profile))
     if image.has_transparency_data:
         # Pillow cannot convert premultiplied gray to RGBA directly.
-        return _over_white(np.asarray((image.convert("LA") if image.mode == "La" else image).convert("RGBA")))
-    return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        rgba = np.asarray((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
+        return _over_white(to_srgb(rgba[..., :3], profile, gray=is_gray), rgba[..., 3:])
+    rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+    return to_srgb(rgb, profile, gray=is_gray)
 
 
 def _scale_16_bits(image: Image.Image, name: str) -> RgbArray:
@@ -110,10 +118,10 @@ def _scale_16_bits(image: Image.Image, name: str) -> RgbArray:
     return scaled.astype(np.uint8)
 
 
-def _over_white(rgba: npt.NDArray[np.uint8]) -> RgbArray:
-    """Blend ``[H, W, 4]`` with white."""
-    alpha = rgba[..., 3:].astype(np.uint16)
-    blended = rgba[..., :3] * alpha
+def _over_white(colors: RgbArray, alpha: npt.NDArray[np.uint8]) -> RgbArray:
+    """Blend ``[H, W, 3]`` with white by its alpha ``[H, W, 1]``."""
+    alpha = alpha.astype(np.uint16)
+    blended = colors * alpha
     blended += 255 * (255 - alpha) + 127  # at most 65152
     blended //= 255
     return blended.astype(np.uint8)
