@@ -154,7 +154,7 @@ def write_jpegs(tiny_jpeg: Callable[[str], bytes]) -> Callable[[Path, Iterable[s
 
 
 @pytest.fixture
-def make_set(
+def caption_set(
     tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None]
 ) -> Callable[..., PreparedSet]:
     """Prepare a set of an image for each list of captions, in the splits of these names."""

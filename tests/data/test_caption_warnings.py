@@ -48,6 +48,14 @@ def test_words_that_the_vocabulary_lacks() -> None:
     assert "20.0 % of the words of the training captions" in limited
 
 
+def test_words_that_the_vocabulary_of_an_earlier_captioner_lacks() -> None:
+    assert warn.unknown_to_initial(0.1) is None
+    assert warn.unknown_to_initial(0.4) == (
+        "the vocabulary of training.init_from lacks 40.0 % of the words of the training captions: "
+        "--set training.extend_vocabulary=true adds the frequent ones"
+    )
+
+
 def test_a_vocabulary_of_a_few_words() -> None:
     assert warn.unknown_words(20, 0.0, 5) is None
     few = warn.unknown_words(4, 0.0, 5)

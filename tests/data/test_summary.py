@@ -15,7 +15,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.data.summary import SplitSummary, WordCounts, is_unspaced, summarize
 from showtell.tokenizer import SPECIALS, Tokenizer
 
-MakeSet = Callable[..., PreparedSet]
+CaptionSet = Callable[..., PreparedSet]
 
 
 words = st.lists(st.sampled_from(["a", "dog's", "dog", "runs", "50 %", "t-shirt", "Dogs,", "."]), max_size=8)
@@ -53,9 +53,9 @@ def test_counts_do_not_depend_on_when_they_are_settled(monkeypatch: pytest.Monke
     assert counted[0] == counted[1] == {hash(word): count for word, count in expected.items()}
 
 
-def test_a_set_is_counted_by_split_as_its_vocabulary_does(make_set: MakeSet) -> None:
+def test_a_set_is_counted_by_split_as_its_vocabulary_does(caption_set: CaptionSet) -> None:
     train = [["A man 's dog , 50 % wet .", "Dogs!"], ["a dog's ½ bone"]]
-    prepared = make_set(train=train, dev=[["A cat's dog ."]])
+    prepared = caption_set(train=train, dev=[["A cat's dog ."]])
     summary = summarize(prepared)
     assert list(summary.splits) == ["train", "dev"]
     found, dev = summary.splits["train"], summary.splits["dev"]
@@ -78,25 +78,25 @@ def test_length_quantiles_equal_those_of_numpy(lengths: list[int], fraction: flo
     assert split.longer_than(6) == sum(length > 6 for length in lengths)
 
 
-def test_repetitions_within_and_across_images(make_set: MakeSet) -> None:
+def test_repetitions_within_and_across_images(caption_set: CaptionSet) -> None:
     canned = "Quality issues are too severe ."
     train = [[canned, "A dog .", "A dog ."], [canned, "A cat ."], ["A cow .", "A cow ."], ["A cow ."]]
-    summary = summarize(make_set(train=train, dev=[[canned]]))
+    summary = summarize(caption_set(train=train, dev=[[canned]]))
     assert (summary.frequent, summary.frequent_images, summary.images) == (canned, 3, 5)
     split = summary.splits["train"]
     assert (split.several, split.uniform, split.repeated) == (3, 1, 4)
     assert summary.splits["dev"].several == 0
 
 
-def test_without_repetitions_any_caption_is_the_most_frequent(make_set: MakeSet) -> None:
-    summary = summarize(make_set(train=[["A dog ."], ["A cat ."]]))
+def test_without_repetitions_any_caption_is_the_most_frequent(caption_set: CaptionSet) -> None:
+    summary = summarize(caption_set(train=[["A dog ."], ["A cat ."]]))
     assert summary.frequent in {"A dog .", "A cat ."}
     assert summary.frequent_images == 1
 
 
-def test_dropped_tokens_are_counted_with_an_example(make_set: MakeSet) -> None:
+def test_dropped_tokens_are_counted_with_an_example(caption_set: CaptionSet) -> None:
     images = [["A dog , a \u200bcat - and so on ."], ["!!"], ["A \u2022 dog \u2022 runs ."]]
-    summary = summarize(make_set(train=images))
+    summary = summarize(caption_set(train=images))
     assert summary.dropped == {"!!": 1, "\u2022": 1}
     assert (summary.dropping, summary.dropping_example) == (2, "!!")
 

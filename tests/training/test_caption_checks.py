@@ -16,7 +16,7 @@ from showtell.training.build import fit_tokenizer
 from showtell.training.caption_checks import check_captions
 from showtell.training.trainer import train
 
-MakeSet = Callable[..., PreparedSet]
+CaptionSet = Callable[..., PreparedSet]
 
 
 class NoFeatures:
@@ -42,13 +42,13 @@ def varied(count: int, start: int = 0) -> list[list[str]]:
     ]
 
 
-def test_a_good_set_is_trained_on_without_warnings(make_set: MakeSet) -> None:
-    assert check(make_set(train=varied(100), dev=varied(50))) == []
+def test_a_good_set_is_trained_on_without_warnings(caption_set: CaptionSet) -> None:
+    assert check(caption_set(train=varied(100), dev=varied(50))) == []
 
 
-def test_captions_are_cut_at_the_limit_of_the_recipe(make_set: MakeSet) -> None:
+def test_captions_are_cut_at_the_limit_of_the_recipe(caption_set: CaptionSet) -> None:
     reports = [[" ".join(captions * 5)] for captions in varied(60)]
-    prepared = make_set(train=[*varied(20), *reports], dev=varied(50))
+    prepared = caption_set(train=[*varied(20), *reports], dev=varied(50))
     assert check(prepared, "data.max_tokens=30") == []
     assert check(prepared, "data.max_tokens=24") == [
         "60 of 80 training captions are longer than data.max_tokens=24, which cuts them without an end: "
@@ -56,31 +56,33 @@ def test_captions_are_cut_at_the_limit_of_the_recipe(make_set: MakeSet) -> None:
     ]
 
 
-def test_unknown_words_depend_on_the_recipe(make_set: MakeSet) -> None:
+def test_unknown_words_depend_on_the_recipe(caption_set: CaptionSet) -> None:
     train = [[f"{captions[0]} rare{number}"] for number, captions in enumerate(varied(100))]
-    prepared = make_set(train=train, dev=varied(50))
+    prepared = caption_set(train=train, dev=varied(50))
     assert check(prepared) == []
     [found] = check(prepared, "tokenizer.min_count=3")
     assert "16.7 % of the words of the training captions are unknown: --set tokenizer.min_count=1" in found
     assert "with tokenizer.min_count=3, and" in found
     assert check(prepared, "tokenizer.min_count=3", "tokenizer.kind=bpe") == []
+    [initial] = check(prepared, "tokenizer.min_count=3", "training.init_from=runs/earlier")
+    assert initial.startswith("the vocabulary of training.init_from lacks 16.7 % of the words")
     [limited] = check(prepared, "tokenizer.max_size=20")
     assert "the words of the training captions are unknown: add captions" in limited
     new_words = [["something else entirely, word1"]] * 50
-    [found] = check(make_set(train=varied(100), dev=new_words))
+    [found] = check(caption_set(train=varied(100), dev=new_words))
     assert "75.0 % of the words of the validation captions are unknown: add captions" in found
 
 
-def test_scripts_without_spaces_need_another_tokenizer(make_set: MakeSet) -> None:
+def test_scripts_without_spaces_need_another_tokenizer(caption_set: CaptionSet) -> None:
     chinese = [[f"一只棕色的狗在草地上奔跑{character}"] for character in "一二三四五六七八九十"]
-    prepared = make_set(train=chinese, dev=varied(50))
+    prepared = caption_set(train=chinese, dev=varied(50))
     [found] = check(prepared)
     assert found.startswith("10 of 10 training captions have no spaces between words")
     assert not any("no spaces" in text for text in check(prepared, "tokenizer.kind=characters"))
 
 
-def test_a_tiny_validation_split_is_warned_of_unless_the_loss_decides(make_set: MakeSet) -> None:
-    prepared = make_set(train=varied(100), dev=varied(1))
+def test_a_tiny_validation_split_is_warned_of_unless_the_loss_decides(caption_set: CaptionSet) -> None:
+    prepared = caption_set(train=varied(100), dev=varied(1))
     [found] = check(prepared)
     assert found.startswith("dev has 1 image, and CIDEr-D")
     assert check(prepared, "validation.metric=loss") == []

@@ -57,6 +57,16 @@ def unknown_words(
     return None
 
 
+def unknown_to_initial(unknown: float) -> str | None:
+    """Warn of a vocabulary of an earlier captioner that lacks a fraction of the words of the training captions."""
+    if unknown <= MAX_UNKNOWN:
+        return None
+    return (
+        f"the vocabulary of training.init_from lacks {percent(unknown)} of the words of the training captions: "
+        "--set training.extend_vocabulary=true adds the frequent ones"
+    )
+
+
 def unspaced_captions(unspaced: int, captions: int) -> str | None:
     """Warn of captions in scripts without spaces, which a word vocabulary does not split."""
     if unspaced <= MOST * captions:

@@ -21,6 +21,7 @@ EXAMPLES, CAPTIONS = 3, 2
 INDENT = 9
 HEADER = ("split", "images", "captions", "words (median)", "words (95 %)", "words (most)")
 SHOWN_TOKENS = 5
+ADAPTED = "Shipped recipes adapt to small sets and long captions (training.adapt)"
 
 
 def describe(prepared: PreparedSet, *, width: int) -> list[str]:
@@ -54,15 +55,16 @@ def warnings(summary: CaptionSummary) -> list[str]:
 
 def _word_warnings(summary: CaptionSummary, train: SplitSummary) -> Iterator[str | None]:
     limit, min_count = DataOptions().max_tokens, TokenizerOptions().min_count
-    yield warn.long_captions(train.longer_than(limit), train.captions, train.longest, limit)
     known = train.words.known(min_count)
-    yield warn.unknown_words(
+    long = warn.long_captions(train.longer_than(limit), train.captions, train.longest, limit)
+    unknown = warn.unknown_words(
         len(known),
         train.words.unknown_fraction(known),
         min_count,
         distinct=len(train.words.hashes),
         dev=summary.splits["dev"].words.unknown_fraction(known) if "dev" in summary.splits else 0.0,
     )
+    yield from (text and f"{text}. {ADAPTED}" for text in (long, unknown))
     yield warn.single_words(train.length_quantile(0.5))
 
 

@@ -1,5 +1,7 @@
 """Warnings about a recipe and its captions, before anything is trained."""
 
+from collections.abc import Iterator
+
 from showtell.config.recipe import Recipe
 from showtell.data import caption_warnings as warn
 from showtell.data.batches import Batches
@@ -17,21 +19,19 @@ def check_captions(recipe: Recipe, prepared: PreparedSet, train: Batches, dev: B
     if recipe.validation.metric != "loss":
         found.append(warn.few_images(recipe.validation.split, len(dev.rows)))
     unspaced = _unspaced(prepared, train) if train.tokenizer.kind == "words" else None
-    counts, dev_counts = train.count_tokens(), dev.count_tokens()
-    found += (
-        [unspaced]
-        if unspaced
-        else [
-            warn.long_captions(counts.cut, counts.captions, counts.longest, recipe.data.max_tokens),
-            warn.unknown_words(
-                train.tokenizer.size - len(SPECIALS),
-                counts.unknown / max(1, counts.tokens),
-                recipe.tokenizer.min_count,
-                dev=dev_counts.unknown / max(1, dev_counts.tokens),
-            ),
-        ]
-    )
+    found += [unspaced] if unspaced else _token_warnings(recipe, train, dev)
     return [text for text in found if text]
+
+
+def _token_warnings(recipe: Recipe, train: Batches, dev: Batches) -> Iterator[str | None]:
+    training, counts, dev_counts = recipe.training, train.count_tokens(), dev.count_tokens()
+    unknown, dev_unknown = (part.unknown / max(1, part.tokens) for part in (counts, dev_counts))
+    yield warn.long_captions(counts.cut, counts.captions, counts.longest, recipe.data.max_tokens)
+    if training.init_from is not None and not training.extend_vocabulary:
+        yield warn.unknown_to_initial(unknown)
+    else:
+        vocabulary = train.tokenizer.size - len(SPECIALS)
+        yield warn.unknown_words(vocabulary, unknown, recipe.tokenizer.min_count, dev=dev_unknown)
 
 
 def _unspaced(prepared: PreparedSet, train: Batches) -> str | None:
