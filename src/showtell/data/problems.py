@@ -12,6 +12,7 @@ KINDS: dict[str, str] = {
     "duplicate-image": "images with the same bytes as an earlier one",
     "no-captions": "images without captions",
     "captions-without-image": "captions without an image",
+    "shared-captions": "text files of several images (give each image its own)",
     "empty-caption": "empty captions",
     "duplicate-caption": "captions that an image has twice (kept)",
     "listed-twice": "images listed twice in a split list (read once)",

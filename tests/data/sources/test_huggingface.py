@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -237,6 +239,55 @@ def test_a_dataset_without_the_columns_is_refused(tiny_jpeg: TinyJpeg, tmp_path:
         DataError,
         match=r"found the columns image, label; expected an image column .* caption .*--caption-column",
     ):
+        open_source(tmp_path / "saved")
+
+
+def test_failed_downloads_are_no_missing_images(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
+    rows = {
+        "caption": ["Two\nlines.", "Gone.", None],
+        "key": ["000", "001", "002"],
+        "status": ["success", "failed_to_download", "failed_to_resize"],
+        "jpg": [tiny_jpeg("a"), None, None],
+    }
+    pq.write_table(pa.table(rows), tmp_path / "00000.parquet")
+    (tmp_path / "00000_stats.json").write_text("{}")
+    source = open_source(tmp_path)
+    [example] = source.examples
+    assert (source.name, example.key, example.captions) == ("huggingface", "000", ("Two\nlines.",))
+    assert source.problems == []
+    assert source.notes[1:] == [
+        "2 rows are failed downloads and have no image (failed_to_download 1, failed_to_resize 1)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "captions"),
+    [
+        ({"annotations_captions": [["A dog.", "A cat."]], "image_id": [7]}, ("A dog.", "A cat.")),
+        ({"question": ["Come up with a caption for the image"], "answer": [["A dog."]]}, ("A dog.",)),
+        ({"caption": ["['A dog.', 'A cat.']"]}, ("A dog.", "A cat.")),
+    ],
+)
+def test_captions_are_in_the_columns_of_known_sets(
+    tiny_jpeg: TinyJpeg, tmp_path: Path, columns: dict[str, list[Any]], captions: tuple[str, ...]
+) -> None:
+    captioned(tiny_jpeg, ["a"], **columns).save_to_disk(tmp_path / "saved")
+    [example] = open_source(tmp_path / "saved").examples
+    assert example.captions == captions
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"question": ["What color is it?"], "answer": ["red"]},
+        {"short_caption": ["A dog."], "long_caption": ["A dog runs."]},
+    ],
+)
+def test_columns_that_may_be_captions_or_not_are_refused(
+    tiny_jpeg: TinyJpeg, tmp_path: Path, columns: dict[str, list[Any]]
+) -> None:
+    captioned(tiny_jpeg, ["a"], **columns).save_to_disk(tmp_path / "saved")
+    with pytest.raises(DataError, match="choose columns with --image-column and --caption-column"):
         open_source(tmp_path / "saved")
 
 

@@ -252,32 +252,6 @@ def test_jsonl_lines_that_make_no_sense_are_reported(tmp_path: Path, line: str, 
     assert source.problems[0].detail.startswith(told)
 
 
-def test_a_folder_with_texts_beside_images_is_read_at_any_depth(
-    tmp_path: Path, write_images: WritePictures
-) -> None:
-    write_images(tmp_path, ["b.JPG", "deep/er/a.png", "lonely.webp", ".hidden.png", "__MACOSX/x.png"])
-    (tmp_path / "b.txt").write_bytes(b"\xef\xbb\xbfA dog.\r\n\r\n  A cat.\r\n")
-    (tmp_path / "deep/er/a.txt").write_text("Été 犬.")
-    (tmp_path / "orphan.txt").write_text("No picture.")
-    (tmp_path / "notes.md").write_text("no caption file")
-    source = open_source(tmp_path)
-    assert source.name == "folder"
-    assert contents(source) == [("b.JPG", "", ("A dog.", "  A cat.")), ("deep/er/a.png", "", ("Été 犬.",))]
-    assert source.problems == [
-        Problem("no-captions", "lonely.webp", "no lonely.txt beside it"),
-        Problem("captions-without-image", "orphan.txt", "no image of this name beside it"),
-    ]
-
-
-def test_one_unreadable_text_does_not_cost_the_folder(tmp_path: Path, write_images: WritePictures) -> None:
-    write_images(tmp_path, ["a.png", "b.png"])
-    (tmp_path / "a.txt").write_bytes(b"\xff\xff")
-    (tmp_path / "b.txt").write_text("Fine.")
-    source = open_source(tmp_path)
-    assert contents(source) == [("b.png", "", ("Fine.",))]
-    assert [(problem.kind, problem.key) for problem in source.problems] == [("unreadable-line", "a.txt")]
-
-
 def test_an_unknown_format_is_misuse_with_a_near_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"unknown format 'flickr'\. Did you mean 'flickr8k'\?"):
         open_source(tmp_path, "flickr")

@@ -48,14 +48,19 @@ def find_images(path: Path, folders: Sequence[str]) -> Path:
     return found
 
 
-def files_below(folder: Path) -> Iterator[Path]:
-    """Yield files at any depth in a fixed order, without hidden ones and macOS's shadow folder.
+def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield this folder and those at any depth in a fixed order, with their sorted file names.
 
-    The files of a folder come before those of its subfolders. Unreadable folders are skipped, as by ``os.walk``.
+    Hidden ones and macOS's shadow folder are passed over, and unreadable folders, as by ``os.walk``.
     """
     for path, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
-        yield from (Path(path, name) for name in sorted(names) if not name.startswith("."))
+        yield Path(path), sorted(name for name in names if not name.startswith("."))
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files of `folders_below`; those of a folder come before those of its subfolders."""
+    return (path / name for path, names in folders_below(folder) for name in names)
 
 
 def report_unmentioned(files: Iterable[Path], root: Path, source: Source, detail: str) -> None:

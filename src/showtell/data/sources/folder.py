@@ -1,11 +1,18 @@
-"""A folder of images, at any depth, each beside a text file: ``dog.jpg``, ``dog.txt``; one caption per line."""
+"""A folder of images, at any depth, each beside a text file: ``dog.jpg``, ``dog.txt``; one caption per line.
 
+``dog.jpg.txt`` belongs to ``dog.jpg`` alone. A text of img2dataset, with its metadata beside it, is one caption.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from itertools import groupby
 from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
-from showtell.data.sources.files import files_below, is_image, read_lines
+from showtell.data.sources.files import folders_below, is_image, read_lines
+from showtell.data.sources.img2dataset import failed_in, is_one_caption, note_of
 from showtell.errors import DataError
-from showtell.system.disk_store import text_list
 
 LAYOUT = "a folder of images, each beside a .txt with one caption per line"
 MISSING = "no folder"
@@ -14,28 +21,74 @@ MISSING = "no folder"
 def find(path: Path, *, forced: bool) -> list[Path]:
     if not path.is_dir():
         return []
-    images = (file for file in files_below(path) if is_image(file.name))
-    return [path] if forced or any(image.with_suffix(".txt").is_file() for image in images) else []
+    has_pair = any(
+        any(is_image(name) for name in names) and any(_is_text(name) for name in names)
+        for _, names in _groups(path)
+    )
+    return [path] if forced or has_pair else []
 
 
 def read(path: Path, files: list[Path]) -> Source:
-    problems: list[Problem] = []
-    examples, expected = examples_on_disk(), text_list()
-    for image in filter(lambda file: is_image(file.name), files_below(path)):
-        key = image.relative_to(path).as_posix()
-        texts = image.with_suffix(".txt")
-        expected.add(str(texts))
-        if not texts.is_file():
-            problems.append(Problem("no-captions", key, f"no {texts.name} beside it"))
+    source = Source(examples := examples_on_disk(), [])
+    failed = Counter[str]()
+    for folder, names in _groups(path):
+        failed += failed_in(folder / name for name in names)
+        for name, text, problem in _pair(names):
+            key = (folder / name).relative_to(path).as_posix()
+            if problem is not None:
+                source.problems.append(Problem(problem, key, text))
+                continue
+            try:
+                examples.add(Example(key, folder / name, _captions(folder / name, folder / text)))
+            except DataError as error:
+                position = (folder / text).relative_to(path).as_posix()
+                source.problems.append(Problem("unreadable-line", position, str(error)))
+    source.notes += note_of(failed)
+    return source
+
+
+def _groups(path: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Yield folders with the names that are equal up to the first dot; they are neighbors in a sorted list."""
+    for folder, names in folders_below(path):
+        for _, group in groupby(names, key=lambda name: name.partition(".")[0]):
+            yield folder, list(group)
+
+
+def _is_text(name: str) -> bool:
+    return name.lower().endswith(".txt")
+
+
+def _pair(names: list[str]) -> Iterator[tuple[str, str, str | None]]:
+    """Yield the name of each image with that of its text; or of a file with a problem, its detail and kind."""
+    texts = {name[: -len(".txt")]: name for name in reversed(names) if _is_text(name)}
+    images = {name: name.rpartition(".")[0] for name in names if is_image(name)}
+    used: set[str] = set()
+    for name, stem in images.items():
+        text = texts.get(name) or texts.get(stem)
+        if text is None:
+            yield name, f"no {stem}.txt beside it", "no-captions"
             continue
+        owners = [name] if name in texts else [n for n, s in images.items() if s == stem and n not in texts]
+        if len(owners) == 1:
+            yield name, text, None
+        elif text not in used:
+            others = f"{', '.join(owners[:-1])} and {owners[-1]} share {text}"
+            mend = f"call the texts {owners[0]}.txt, {owners[1]}.txt, ..."
+            yield text, f"{others}; {mend}", "shared-captions"
+        used.add(text)
+    for name in names:
+        if _is_text(name) and name not in used:
+            yield name, "no image of this name beside it", "captions-without-image"
+
+
+def _captions(image: Path, texts: Path) -> tuple[str, ...]:
+    captions = tuple(line for line in read_lines(texts) if line.strip())
+    metadata = image.with_suffix(".json")
+    if len(captions) > 1 and metadata.is_file():
         try:
-            captions = tuple(line for line in read_lines(texts) if line.strip())
-        except DataError as error:
-            problems.append(Problem("unreadable-line", texts.relative_to(path).as_posix(), str(error)))
-            continue
-        examples.add(Example(key, image, captions))
-    for file in files_below(path):
-        if file.suffix.lower() == ".txt" and expected.find(str(file)) is None:
-            key = file.relative_to(path).as_posix()
-            problems.append(Problem("captions-without-image", key, "no image of this name beside it"))
-    return Source(examples, problems)
+            content = json.loads(metadata.read_bytes())
+        except (ValueError, RecursionError):
+            content = None
+        if is_one_caption(whole := "\n".join(captions), content):
+            return (whole,)
+    return captions

@@ -12,6 +12,7 @@ with only one is ignored, unless it was requested by name.
 import contextlib
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -26,6 +27,7 @@ from showtell.data.sources.columns import (
     caption_texts,
     find_column,
 )
+from showtell.data.sources.img2dataset import failed_status, is_report, note_of
 from showtell.data.sources.names import NameMatcher
 from showtell.data.sources.table import USUAL
 from showtell.errors import ConfigError, DataError, import_extra
@@ -41,14 +43,15 @@ SCRIPT = re.compile(r"dataset scripts|custom code", re.IGNORECASE)
 CONVERTED = "refs/convert/parquet"
 EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLUMNS)
 NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file", "image_file_name")
-ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "__key__")
+ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "key", "__key__")
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
     """Return a saved dataset, or a file or folder of Parquet files."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
-    found = _is_saved(path) or any(next(path.glob(pattern), None) for pattern in PARQUET_FOLDERS)
+    tables = (table for pattern in PARQUET_FOLDERS for table in path.glob(pattern))
+    found = _is_saved(path) or any(not is_report(table) for table in tables)
     return [path] if found else []
 
 
@@ -179,9 +182,13 @@ def _examples(
     parts: list[_DatasetSplit], folder: Path, source: Source
 ) -> Iterator[Example | EmbeddedImageExample]:
     names, matcher, problems = _UniqueNames(), NameMatcher(), source.problems
+    failed = Counter[str]()
     for part in parts:
         for number, record in enumerate(part):
             position = f"{part.split or 'row'}[{number}]"
+            if status := failed_status(record):
+                failed[status] += 1
+                continue
             try:
                 captions = caption_texts(record, part.captions)
             except ValueError as error:
@@ -204,7 +211,7 @@ def _examples(
                 yield Example(name or path, folder / path, captions, split)
             else:
                 problems.append(Problem("missing-image", name or position, f"nothing in '{part.image}'"))
-    source.notes += matcher.notes
+    source.notes += matcher.notes + note_of(failed)
 
 
 def _image(value: Any) -> tuple[bytes | None, str]:

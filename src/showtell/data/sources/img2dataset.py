@@ -1,0 +1,52 @@
+"""The output of img2dataset: captions of one or several lines, and rows whose download failed.
+
+00000.parquet     all rows with their status, a report on the shard
+00000_stats.json  {"count": 8, "successes": 6, "failed_to_download": 1, "failed_to_resize": 1, ...}
+00000/            000000000.jpg, 000000000.txt, 000000000.json; or 00000.tar with these
+"""
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+FAILURES = ("failed_to_download", "failed_to_resize")
+
+
+def is_report(table: Path) -> bool:
+    """Return whether a Parquet file is the report on a shard, whose images are in a folder or a .tar of its name."""
+    has_images = table.with_suffix("").is_dir() or table.with_suffix(".tar").is_file()
+    return has_images and table.with_name(f"{table.stem}_stats.json").is_file()
+
+
+def is_one_caption(text: str, metadata: Any) -> bool:
+    """Return whether a text is one caption, also of several lines, by the metadata of its image."""
+    if not isinstance(metadata, Mapping):
+        return False
+    caption = metadata.get("caption")
+    return "status" in metadata or (isinstance(caption, str) and caption.split() == text.split())
+
+
+def failed_status(record: Mapping[str, Any]) -> str:
+    """Return the status of a row whose download failed, else an empty text."""
+    status = record.get("status")
+    return status if isinstance(status, str) and status.startswith("failed") else ""
+
+
+def failed_in(files: Iterable[Path]) -> Counter[str]:
+    """Count the failed downloads by the statistics of shards among these files."""
+    failed = Counter[str]()
+    for file in (file for file in files if file.name.endswith("_stats.json")):
+        try:
+            counts = json.loads(file.read_bytes())
+            failed.update({status: int(counts[status]) for status in FAILURES})
+        except (ValueError, TypeError, KeyError):
+            continue  # another file of such a name
+    return failed
+
+
+def note_of(failed: Counter[str]) -> list[str]:
+    """Return a note of failed downloads, if there are any."""
+    counts = ", ".join(f"{status} {count:,}" for status, count in failed.items() if count)
+    return [f"{failed.total():,} rows are failed downloads and have no image ({counts})"] if counts else []
