@@ -41,10 +41,11 @@ class Reader(Protocol):
 
 READERS = (
     *("flickr8k", "flickr8k-kaggle", "flickr30k", "flickr30k-kaggle", "flickr30k-csv"),
-    *("coco", "karpathy", "imagefolder", "huggingface", "csv", "jsonl", "json", "caption-list", "folder"),
+    *("coco", "karpathy", "imagefolder", "huggingface", "csv", "jsonl"),
+    *("split-tables", "json", "caption-list", "folder"),
 )
 """In the order of detection: the most specific first, a dataset's own texts before Karpathy's."""
-IMAGES_ELSEWHERE = ("coco", "karpathy", "json", "caption-list")
+IMAGES_ELSEWHERE = ("coco", "karpathy", "split-tables", "json", "caption-list")
 """Readers with the option ``images``."""
 HUB = "hf:"
 
