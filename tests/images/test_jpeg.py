@@ -153,6 +153,15 @@ def test_a_loaded_pil_image_is_taken_as_it_is() -> None:
     np.testing.assert_array_equal(load_image(image), load_image(encode()))
 
 
+@pytest.mark.parametrize("size", [(1, 1), (5, 60), (60, 5)])
+def test_small_images_are_checked_too(size: tuple[int, int], tmp_path: Path) -> None:
+    for mode, subsampling in (("RGB", 2), ("L", 0), ("CMYK", 0), ("CMYK", 2)):
+        file = io.BytesIO()
+        Image.new("RGB", size, (90, 60, 30)).convert(mode).save(file, "JPEG", subsampling=subsampling)
+        np.testing.assert_array_equal(load_image(file.getvalue()[:-2]), load_image(file.getvalue()))
+        assert load_image(file.getvalue()).shape == (size[1], size[0], 3)
+
+
 # ---- which decoder gets it
 
 

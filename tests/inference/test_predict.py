@@ -198,7 +198,7 @@ def test_a_picture_that_is_gone_before_its_drawing_keeps_its_caption(
 ) -> None:
     write_images(tmp_path, ["a.png", "b.png"])
 
-    def gone(source: Path) -> object:
+    def gone(source: Path, **_: int) -> object:
         if source.name == "a.png":
             raise ImageError("cannot read a.png", found="no such file")
         return load_image(source)

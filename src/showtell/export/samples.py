@@ -13,8 +13,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.data.scenes import draw, make_scene
 from showtell.errors import DataError, ImageError
 from showtell.images.listing import list_images
-from showtell.images.load import load_image
-from showtell.images.preprocess import preprocess_image
+from showtell.images.preprocess import load_and_preprocess, preprocess_image
 from showtell.system.atomic import MANIFEST
 from showtell.system.console import note
 
@@ -60,7 +59,7 @@ def read_samples(paths: Sequence[Path], count: int, preprocessing: Preprocessing
     images, names = [], []
     for index in indices:
         try:
-            images.append(preprocess_image(load_image(found[index]), preprocessing))
+            images.append(load_and_preprocess(found[index], preprocessing))
             names.append(str(found[index]))
         except ImageError as error:
             problems.append(str(error))

@@ -163,7 +163,7 @@ def check(data: bytes, frame: Frame) -> bytes:
     """Return a file of any supported frame, with an end mark if it had none; raises the errors of `decode`."""
     _check_scans(data, frame)
     if not frame.known_sampling:
-        return _complete_by_pillow(data)
+        return _complete_by_pillow(data, frame)
     try:
         _decode(data, "GRAY", _smallest(frame))
     except ValueError:
@@ -171,7 +171,7 @@ def check(data: bytes, frame: Frame) -> bytes:
     return data
 
 
-def _complete_by_pillow(data: bytes) -> bytes:
+def _complete_by_pillow(data: bytes, frame: Frame) -> bytes:
     """Return a file with an end mark if no pixel is missing, else raise ValueError.
 
     Pillow shows no warning of libjpeg. But if pixels are missing, then they depend on the bytes put in their place.
@@ -182,7 +182,7 @@ def _complete_by_pillow(data: bytes) -> bytes:
     seen = []
     for filler in (b"\0", b"\xaa"):
         with JpegImageFile(io.BytesIO(data + 64 * filler + _END_MARK)) as image:
-            image.draft(None, (image.width // _FRACTIONS[0], image.height // _FRACTIONS[0]))
+            image.draft(None, _smallest(frame)[::-1])
             seen.append(np.asarray(image))
     if not np.array_equal(seen[0], seen[1]):
         raise ValueError("cut short, some pixels are missing")

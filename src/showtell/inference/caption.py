@@ -87,7 +87,7 @@ class Caption:
             ConfigError: the caption has no attention.
             ImageError: the image can no longer be read.
         """
-        from showtell.images.attention_overlay import draw_attention
+        from showtell.images.attention_overlay import TILE, draw_attention
 
         if self.attention is None or self._view is None:
             raise ConfigError(
@@ -95,7 +95,7 @@ class Caption:
                 found="a caption without attention",
                 mend="Request it: captioner.caption(image, attention=True)",
             )
-        image, view = load_image(self._view.source), self._view
+        image, view = load_image(self._view.source, at_least=2 * TILE), self._view
         window = crop_box(image.shape[0], image.shape[1], view.preprocessing)
         return draw_attention(
             image, self.words, self.attention, grid=view.grid, window=window, title=self.text

@@ -19,7 +19,7 @@ QUALITY = 72
 def load_small(path: Path, side: int) -> Image.Image | None:
     """Return an image scaled down to at most ``side`` pixels a side; None if it cannot be read."""
     try:
-        image = Image.fromarray(load_image(path))
+        image = Image.fromarray(load_image(path, at_least=2 * side))
     except ImageError:
         return None
     image.thumbnail((side, side), Image.Resampling.LANCZOS)
