@@ -22,6 +22,7 @@ from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.summary import summarize
 from showtell.images.listing import list_images
 from showtell.images.load import ImageInfo
+from showtell.system import json_stream
 
 CONSTANT = 32_000
 FEW_EXAMPLES, FEW_NAMES = 64, 400
@@ -32,6 +33,7 @@ FEW_EXAMPLES, FEW_NAMES = 64, 400
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validate, "IN_FLIGHT", 16)
     monkeypatch.setattr(prepared, "ROWS_PER_BATCH", 16)
+    monkeypatch.setattr(json_stream, "_HEAD", 256)
 
 
 def peak(work: Callable[[], object]) -> int:
