@@ -65,6 +65,7 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
         for example in _read_file(file, split_of(file, root), folder, index, source):
             examples.add(example)
         found += index.found
+        source.notes += index.notes
     captioned = next((example for example in examples if example.captions), None)
     if captioned and not found:
         raise no_image(files[0], captioned.key, folder)

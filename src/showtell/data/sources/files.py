@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.names import NameMatcher
 from showtell.errors import DataError
 from showtell.images.formats import IMAGE_SUFFIXES
 from showtell.system.atomic import text_lines
@@ -77,6 +78,7 @@ class ImageIndex:
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+        self._matcher: NameMatcher | None = None
         self.found = 0
 
     def find(self, names: Sequence[str]) -> Path:
@@ -89,7 +91,24 @@ class ImageIndex:
                     # The next image is most likely in the same folder.
                     self._folders.insert(0, self._folders.pop(number))
                     return Path(path)
-        return Path(self._folders[0] if self._folders else ".", names[0])
+        return self._find_other_form(names) or Path(self._folders[0] if self._folders else ".", names[0])
+
+    def _find_other_form(self, names: Sequence[str]) -> Path | None:
+        """Return the first file whose name has another Unicode form."""
+        for folder in self._folders:
+            for name in names:
+                if not name.isascii():
+                    self._matcher = self._matcher or NameMatcher()
+                    other = self._matcher.match(Path(folder), name)
+                    if other != name:
+                        self.found += 1
+                        return Path(folder, other)
+        return None
+
+    @property
+    def notes(self) -> list[str]:
+        """How many names were found in another form."""
+        return self._matcher.notes if self._matcher else []
 
 
 def first_line(path: Path) -> str:

@@ -178,7 +178,8 @@ def locate(source: Source, file: Path, folder: Path) -> Source:
     ]
     if counts and not captioned:
         raise DataError(f"{file} has no captions", found="; ".join(counts), mend="Give a file with captions")
-    return Source(located, source.problems, [*source.notes, *counts])
+    forms = [note for index in indexes.values() for note in index.notes]
+    return Source(located, source.problems, [*source.notes, *forms, *counts])
 
 
 def no_image(file: Path, name: str, folder: Path) -> DataError:

@@ -1,0 +1,76 @@
+"""Images are found below the folders of a dataset under names that are written in other ways."""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import pytest
+
+from showtell.data.sources.locate import are_unique, image_index, names_on_disk, split_in, split_of
+from showtell.data.sources.registry import open_source
+
+WritePictures = Callable[[Path, Iterable[str]], None]
+
+
+@pytest.mark.parametrize(
+    ("text", "split"),
+    [
+        ("captions_val2017", "val"),
+        ("TextCaps_0.1_test", "test"),
+        ("validation-set", "validation"),
+        ("trains", ""),
+    ],
+)
+def test_a_split_is_a_word_of_its_own(text: str, split: str) -> None:
+    assert split_in(text) == split
+
+
+def test_the_nearest_folder_gives_the_split_if_the_file_does_not(tmp_path: Path) -> None:
+    assert split_of(tmp_path / "train" / "val" / "all.json", tmp_path) == "val"
+    assert split_of(tmp_path / "train" / "test.json", tmp_path) == "test"
+    assert split_of(tmp_path / "all.json", tmp_path) == ""
+
+
+def test_names_lose_folders_only_if_the_rest_is_unique() -> None:
+    assert names_on_disk("a/b/1.jpg", unique=True) == ["a/b/1.jpg", "b/1.jpg", "1.jpg"]
+    assert names_on_disk("a/b/1.jpg", unique=False) == ["a/b/1.jpg"]
+    assert "a/1.jpg" in names_on_disk("a\\1.jpg", unique=False)
+    assert {"1", "1.jpg", "1.tif"} < set(names_on_disk("1", unique=False))
+    assert are_unique(["a/1.jpg", "a/2.jpg", "a/2.jpg"])
+    assert not are_unique(["a/1.jpg", "b/1.jpg"])
+
+
+def test_the_own_folders_of_a_split_come_first(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["images/1.jpg", "val2017/1.jpg", "val2014/1.jpg", "train/2.jpg", ".hidden/3.jpg"])
+    assert (
+        image_index(tmp_path, split="val", stem="captions_val2017").find(["1.jpg"]).parent.name == "val2017"
+    )
+    assert image_index(tmp_path, split="val", stem="x").find(["1.jpg"]).parent.name == "val2014"
+    assert image_index(tmp_path, split="test").find(["1.jpg"]).parent.name == "images"
+    for name in ("2.jpg", "3.jpg"):
+        assert not image_index(tmp_path, split="val").find([name]).exists()
+    assert image_index(tmp_path, split="val", apart=False).find(["2.jpg"]).exists()
+
+
+@pytest.mark.parametrize("form", ["coco", "karpathy", "json"])
+def test_names_in_another_unicode_form_are_found_with_a_note(
+    tmp_path: Path, write_images: WritePictures, form: str
+) -> None:
+    name = unicodedata.normalize("NFC", "ガラス é.jpg")
+    write_images(tmp_path / "images", [unicodedata.normalize("NFD", name)])
+    contents = {
+        "coco": {
+            "images": [{"id": 1, "file_name": name}],
+            "annotations": [{"image_id": 1, "caption": "A glass."}],
+        },
+        "karpathy": {"images": [{"filename": name, "sentences": [{"raw": "A glass."}]}]},
+        "json": [{"image": name, "caption": "A glass."}],
+    }
+    (tmp_path / "train.json").write_text(json.dumps(contents[form]))
+    source = open_source(tmp_path)
+    assert source.name == form
+    assert [example.image.is_file() for example in source.examples] == [True]
+    assert source.notes == ["1 names are in another Unicode form than the files, which were read"]
