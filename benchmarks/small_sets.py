@@ -14,7 +14,7 @@ from pathlib import Path
 
 from showtell.data.prepared import PreparedSet, prepare
 
-JUDGED, REHEARSED = 500, 150
+EVALUATED, REHEARSED = 500, 150
 FROM_DEV, FROM_TRAIN = (20, 150), 1000
 
 
@@ -24,10 +24,10 @@ def make_sets(source: Path, out: Path) -> None:
     dev, train = (sorted(prepared.split_rows(split).tolist(), key=prepared.key) for split in ("dev", "train"))
     for rows in (dev, train):
         random.Random(0).shuffle(rows)
-    _write_table(prepared, dev[:JUDGED], out / "judge.csv", "dev")
+    _write_table(prepared, dev[:EVALUATED], out / "eval.csv", "dev")
     _write_table(prepared, train[FROM_TRAIN : FROM_TRAIN + REHEARSED], out / "rehearse.csv", "train")
     for size in FROM_DEV:
-        _write_folder(prepared, dev[JUDGED : JUDGED + size], out / f"own{size}")
+        _write_folder(prepared, dev[EVALUATED : EVALUATED + size], out / f"own{size}")
     _write_folder(prepared, train[:FROM_TRAIN], out / f"own{FROM_TRAIN}")
 
 
