@@ -18,9 +18,8 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageFile, UnidentifiedImageError
 from PIL.JpegImagePlugin import JpegImageFile
-from PIL.TiffImagePlugin import TiffImageFile
 
 from showtell.errors import ImageError
 from showtell.images import jpeg
@@ -30,7 +29,6 @@ from showtell.images.jpegxl import jpegxl_size
 from showtell.images.pixels import TURNED, RgbArray, array_to_rgb, image_to_rgb, turn_upright
 from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
 from showtell.images.signatures import JPEG_MAGIC
-from showtell.images.tiff import open_page
 
 ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
 
@@ -117,7 +115,7 @@ def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArr
             return _decode_jpeg(data, name, limits, at_least=at_least)
         formats = pillow_formats(data, name)
         if formats == ["TIFF"]:
-            return _from_image(open_page(data, name, limits), name, limits, at_least)
+            return _decode_tiff(data, name, limits, at_least=at_least)
         if formats == ["JXL"]:
             check_size(name, *jpegxl_size(data), limits)
         with Image.open(io.BytesIO(data), formats=formats) as image:
@@ -181,6 +179,17 @@ def _checked_frame(data: bytes, name: str, limits: Limits, at_least: int) -> jpe
     return frame
 
 
+def _decode_tiff(
+    data: bytes, name: str, limits: Limits, *, at_least: int = 0, index: int | None = None
+) -> RgbArray:
+    """Decode the largest page of a TIFF file, or page ``index``."""
+    from showtell.images.tiff import (
+        open_page,
+    )  # imports tifffile, which captioning of JPEGs does not wait for
+
+    return _from_image(open_page(data, name, limits, index=index), name, limits, at_least)
+
+
 def _from_image(image: Image.Image, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
     """Decode an opened image and turn it upright."""
     width, height = image.size
@@ -199,8 +208,8 @@ def _from_pil(image: Image.Image, limits: Limits) -> RgbArray:
     name = str(getattr(image, "filename", "") or "image (PIL image)")
     with _suppressed_warnings(), _errors(name):
         data = _unread_file(image)
-        if data is not None and isinstance(image, TiffImageFile):
-            return _from_image(open_page(data, name, limits, index=image.tell()), name, limits)
+        if data is not None and image.format == "TIFF":
+            return _decode_tiff(data, name, limits, index=image.tell())
         if data is None or not isinstance(image, JpegImageFile):
             return _from_image(image, name, limits)
         frame = _checked_frame(data, name, limits, at_least=0)
@@ -215,9 +224,12 @@ def _unread_file(image: Image.Image) -> bytes | None:
 
     Pillow decodes half a JPEG without an error, and misreads some kinds of TIFF.
     """
-    if not isinstance(image, JpegImageFile | TiffImageFile) or not image.tile or image.fp is None:
+    is_jpeg = isinstance(image, JpegImageFile)
+    if not isinstance(image, ImageFile.ImageFile) or not (is_jpeg or image.format == "TIFF"):
         return None
-    image.fp.seek(image.tile[0].offset if isinstance(image, JpegImageFile) else 0)
+    if not image.tile or image.fp is None:
+        return None
+    image.fp.seek(image.tile[0].offset if is_jpeg else 0)
     return image.fp.read()
 
 
