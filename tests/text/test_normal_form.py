@@ -72,6 +72,8 @@ def test_the_scores_see_the_same_tokens_in_the_normal_form(text: str) -> None:
         ("- O", ["-"]),
         ("? yes", ["?"]),
         ("-- !", ["--", "!"]),
+        ("O - E ( 2 )", ["-", "(", ")"]),
+        ("one - two ?", []),
         ("dots • § ‡ ok", ["•", "§", "‡"]),
         ("broken \ufffd text", ["\ufffd"]),
         ("", []),

@@ -27,15 +27,15 @@ SIGNS = "%&#@*/\\_"
 """Signs that Unicode counts as punctuation."""
 _KEPT = rf"{LETTER}\p{{S}}'\-{re.escape(SIGNS)}"
 _SIGN = r"[[\p{So}\p{Sk}\p{Sm}]&&[^+°]]"
-# Scripts without spaces between words: Han, kana and bopomofo, Thai and Lao, Burmese, Khmer
+# Letters, marks and digits of scripts without spaces between words: Han, kana, bopomofo, Thai, Lao, Burmese, Khmer
 UNSPACED = (
-    "\u2e80-\u2fdf\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303b\u3041-\u3096\u309d-\u309f\u30a1-\u30fa"
-    "\u30fc-\u312f\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e01-\u0eff\u1000-\u109f"
-    "\u1780-\u17ff\u19e0-\u19ff\ua9e0-\ua9ff\uaa60-\uaa7f\U0001b000-\U0001b16f\U00020000-\U0003ffff"
+    "\u3005-\u3007\u3021-\u3029\u3031-\u3035\u3038-\u303b\u3041-\u3096\u309d-\u309f\u30a1-\u30fa\u30fc-\u312f"
+    "\u31a0-\u31bf\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\u0e01-\u0e3a\u0e40-\u0eff\u1000-\u109d"
+    "\u1780-\u17da\u17dc-\u17ff\ua9e0-\ua9ff\uaa60-\uaa76\uaa7a-\uaa7f\U0001b000-\U0001b16f\U00020000-\U0003ffff"
 )
 PERCENT, CURRENCY = "[%‰]", "[$€£¥]"
 # Angle brackets next to a letter would be dropped, see BRACKETS.
-NO_SPACES = f"(?<=[{UNSPACED}]) (?![<>/])|(?<![<>/]) (?=[{UNSPACED}])"
+NO_SPACES = f"(?<=[{UNSPACED}]) (?![<>])|(?<![<>]) (?=[{UNSPACED}])"
 _UNITS = rf"(?<=\p{{Nd}}) (?={PERCENT}(?![^ {UNSPACED}]))|(?<={CURRENCY}) (?=\p{{Nd}})"
 
 # Letters and digits of another width or shape. The other compatibility characters, such as ½ ² ℃ ①, are signs of
@@ -56,6 +56,7 @@ _FOLDED = {
 # A caption whose normal form needs no more than lower case and its words
 _PLAIN = re.compile("[A-Za-z ,]*[ .]*")
 _SENTENCE_MARK = re.compile(r"[.,!?;:…。，、！？；：·]+")
+_WORD_OF_TWO = re.compile(r"[^\W\d_]{2}")
 _DASH = re.compile("[-–—―~]+")
 _QUOTE = re.compile(r"['\"`´‘-‟«»‹›「」『』〈〉《》【】()\[\]{}（）]+")
 
@@ -97,6 +98,7 @@ def caption_normalizer(language: CasingLanguage | None, *, spaced: bool) -> norm
             replace(rf"(?<!{_WORD})\p{{M}}+", ""),
             replace(rf"(?:[^{_KEPT}.,:]|[\x{{FFFC}}\x{{FFFD}}]|{in_number}|{BRACKETS})+", " "),
             replace(rf"(?<={_WORD})(?={_SIGN})|(?<={_SIGN})(?={_WORD})|(?<=\p{{Nd}})(?=°)", " "),
+            replace(r"(?<=[<>])(?=/)|(?<=/)(?=[<>])", " "),
             replace(r"['-]{2,}", " "),
             replace(rf"(?<={_WORD}) (?={CLITIC}(?![{LETTER}'-]))", ""),
             # A hyphen stays within a word, or as the minus of a number.
@@ -168,11 +170,11 @@ def dropped_tokens(text: str) -> list[str]:
     """Return the parts of a caption, split at spaces, that its normal form drops, in their order.
 
     The usual punctuation of a sentence does not count: marks after a word, dashes between words, quotation marks and
-    brackets. A caption whose normal form is empty loses all its parts.
+    brackets. In a caption without a word of two letters, such as one of codes, all counts.
     """
     parts = text.split()
-    if not normalize(text):
-        return parts
+    if not _WORD_OF_TWO.search(text):
+        return [part for part in parts if not normalize(part)]
     last = len(parts) - 1
     return [
         part
