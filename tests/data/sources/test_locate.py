@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import unicodedata
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -74,3 +76,27 @@ def test_names_in_another_unicode_form_are_found_with_a_note(
     assert source.name == form
     assert [example.image.is_file() for example in source.examples] == [True]
     assert source.notes == ["1 names are in another Unicode form than the files, which were read"]
+
+
+def test_folders_that_may_not_be_read_are_passed_over(
+    tmp_path: Path, write_images: WritePictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lost+found").mkdir()
+    (tmp_path / "train.json").write_text(json.dumps([{"image": "1.jpg", "caption": "A dog."}]))
+    write_images(tmp_path / "photos", ["1.jpg"])
+    scandir = os.scandir
+
+    def guarded(path: Any) -> Any:
+        if Path(path).name == "lost+found":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", guarded)
+    assert [example.image.is_file() for example in open_source(tmp_path).examples] == [True]
+
+
+def test_levels_of_very_many_folders_are_not_searched(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, [f"images/study{number}/0.png" for number in range(300)])
+    index = image_index(tmp_path)
+    assert not index.find(["0.png"]).exists()
+    assert index.find(["study7/0.png"]).exists()

@@ -19,7 +19,7 @@ from showtell.images.formats import IMAGE_SUFFIXES
 TEXT_FOLDERS = ("annotations", "karpathy", "caption_datasets", "captions", "Flickr8k_text")
 """Folders of annotation files beside the folders of images."""
 DEPTH = 4  # of folders that are searched for images
-MOST_FOLDERS = 64  # at one depth: more are one per image or study
+MOST_FOLDERS = 256  # at one depth: more are one per image or study
 MOST_FILES = 64  # annotation files in a folder: more are one per image
 SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".webp")  # tried for names without suffix
 T = TypeVar("T")
@@ -57,9 +57,20 @@ def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
 
 
 def _subfolders(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:
-        names = [entry.name for entry in entries if entry.is_dir()]
-    return [folder / name for name in sorted(names) if not name.startswith(".") and name != "__MACOSX"]
+    return [folder / name for name in _names(folder, folders=True) if name != "__MACOSX"]
+
+
+def _names(folder: Path, *, folders: bool) -> list[str]:
+    """Return the sorted names of the folders or of the files in a folder; none if it may not be read."""
+    try:
+        with os.scandir(folder) as entries:
+            return sorted(
+                entry.name
+                for entry in entries
+                if entry.is_dir() == folders and not entry.name.startswith(".")
+            )
+    except PermissionError:
+        return []  # a disk's lost+found, for example
 
 
 def find_files(
@@ -73,8 +84,8 @@ def find_files(
     for folders in (own, folders_below(path, depth)) if path.is_dir() else ():
         found = {}
         for folder in folders:
-            names = sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 - of many images
-            names = [name for name in names if name.lower().endswith(suffix) and not name.startswith(".")]
+            names = _names(folder, folders=False) if folder.is_dir() else []
+            names = [name for name in names if name.lower().endswith(suffix)]
             for file in (folder / name for name in names if len(names) <= MOST_FILES):
                 result = matches(file) if file.is_file() else None
                 if result is not None:
