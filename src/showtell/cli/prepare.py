@@ -24,6 +24,12 @@ def command(
         Path | None,
         typer.Option(help="Folder of the images.", show_default="searched for beside the annotation file"),
     ] = None,
+    image_column: Annotated[
+        str, typer.Option(help="Column or field of the images, in a table.", show_default="by its name")
+    ] = "",
+    caption_column: Annotated[
+        str, typer.Option(help="Column or field of the captions, in a table.", show_default="by its name")
+    ] = "",
     max_problems: Annotated[
         float, typer.Option(help="Largest fraction of images with problems; above it nothing is written.")
     ] = 0.05,
@@ -53,6 +59,8 @@ def command(
         out,
         format=format,
         images=images,
+        image_column=image_column,
+        caption_column=caption_column,
         max_problem_fraction=max_problems,
         dev_fraction=dev_fraction,
         test_fraction=test_fraction,

@@ -150,6 +150,8 @@ def prepare(
     *,
     format: str | None = None,
     images: Path | None = None,
+    image_column: str = "",
+    caption_column: str = "",
     max_problem_fraction: float = 0.05,
     dev_fraction: float = 0.1,
     test_fraction: float = 0.0,
@@ -165,6 +167,8 @@ def prepare(
         out: Directory of the prepared set; a set of the same source is replaced.
         format: Name of a reader; None: detect it.
         images: Folder of the images, if they are not beside the annotation file.
+        image_column: Column or field of the images in a table, if its name is unusual.
+        caption_column: Likewise, of the captions.
         max_problem_fraction: Fraction of images that may have problems; above it nothing is written.
         dev_fraction: Fraction of images for development, if the source has no split.
         test_fraction: Likewise for testing.
@@ -182,7 +186,9 @@ def prepare(
     origin = str(source_path) if on_hub else str(Path(source_path).absolute())
     _check_fractions(max_problem_fraction, dev_fraction, test_fraction)
     _check_replaceable(out, origin, overwrite=overwrite)
-    source = open_source(source_path, format, images=images)
+    source = open_source(
+        source_path, format, images=images, image_column=image_column, caption_column=caption_column
+    )
     with atomic_directory(out) as temporary:
         found, problems = _validate(
             source, temporary, source_path, max_problem_fraction, ignore_splits=make_split == "all"

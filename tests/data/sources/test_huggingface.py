@@ -242,6 +242,36 @@ def test_a_dataset_without_the_columns_is_refused(tiny_jpeg: TinyJpeg, tmp_path:
         open_source(tmp_path / "saved")
 
 
+def test_shards_of_webdataset_have_a_caption_a_line(
+    hub: list[dict[str, Any]], tiny_jpeg: TinyJpeg, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = datasets.Features(
+        {name: datasets.Value("string") for name in ("__key__", "txt")}
+        | {"jpg": datasets.Image(), "json": {"caption": datasets.Value("string")}}
+    )
+    rows = [
+        {
+            "__key__": "a",
+            "txt": "One.\nTwo.",
+            "json": {"caption": "Other."},
+            "jpg": {"bytes": tiny_jpeg("a")},
+        },
+        {
+            "__key__": "b",
+            "txt": "One\nline.",
+            "json": {"caption": "One line."},
+            "jpg": {"bytes": tiny_jpeg("b")},
+        },
+    ]
+    part = datasets.Dataset.from_list(rows, features=features)
+    for columns, captions in (
+        (part, [("One.", "Two."), ("One\nline.",)]),
+        (part.remove_columns("txt"), [("Other.",), ("One line.",)]),
+    ):
+        monkeypatch.setattr(datasets, "load_dataset", lambda *names, columns=columns, **options: columns)
+        assert [example.captions for example in open_source("hf:a/b").examples] == captions
+
+
 def test_failed_downloads_are_no_missing_images(tiny_jpeg: TinyJpeg, tmp_path: Path) -> None:
     rows = {
         "caption": ["Two\nlines.", "Gone.", None],

@@ -3,6 +3,7 @@
 ``dog.jpg.txt`` belongs to ``dog.jpg`` alone. A text of img2dataset, with its metadata beside it, is one caption.
 """
 
+import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
 from showtell.data.sources.files import folders_below, is_image, read_lines
-from showtell.data.sources.img2dataset import failed_in, is_one_caption, note_of
+from showtell.data.sources.img2dataset import failed_in, note_of, split_captions
 from showtell.errors import DataError
 
 LAYOUT = "a folder of images, each beside a .txt with one caption per line"
@@ -82,13 +83,9 @@ def _pair(names: list[str]) -> Iterator[tuple[str, str, str | None]]:
 
 
 def _captions(image: Path, texts: Path) -> tuple[str, ...]:
-    captions = tuple(line for line in read_lines(texts) if line.strip())
-    metadata = image.with_suffix(".json")
-    if len(captions) > 1 and metadata.is_file():
-        try:
-            content = json.loads(metadata.read_bytes())
-        except (ValueError, RecursionError):
-            content = None
-        if is_one_caption(whole := "\n".join(captions), content):
-            return (whole,)
-    return captions
+    text, metadata = "\n".join(read_lines(texts)), None
+    file = image.with_suffix(".json")
+    if "\n" in text.strip() and file.is_file():
+        with contextlib.suppress(ValueError, RecursionError):
+            metadata = json.loads(file.read_bytes())
+    return split_captions(text, metadata)

@@ -10,7 +10,6 @@ with only one is ignored, unless it was requested by name.
 """
 
 import contextlib
-import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -27,11 +26,11 @@ from showtell.data.sources.columns import (
     caption_texts,
     find_column,
 )
-from showtell.data.sources.img2dataset import failed_status, is_report, note_of
+from showtell.data.sources.img2dataset import failed_status, is_report, note_of, split_captions
 from showtell.data.sources.names import NameMatcher
 from showtell.data.sources.table import USUAL
+from showtell.data.sources.unique_names import UniqueNames
 from showtell.errors import ConfigError, DataError, import_extra
-from showtell.system.disk_store import DiskList
 
 LAYOUT = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
 MISSING = "neither dataset_info.json nor a .parquet file"
@@ -140,7 +139,9 @@ class _DatasetSplit:
         features = rows.features
         with _library_errors(dataset):
             columns = list(next(iter(rows), {}) if features is None else features)
-        chosen.check(columns, dataset)
+        if "json" not in columns:
+            chosen.check(columns, dataset)
+        self._chosen = chosen
         images = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
         for name in images:
             rows = rows.cast_column(name, _library().Image(decode=False))
@@ -148,7 +149,10 @@ class _DatasetSplit:
         named = replace(chosen, image_names=EMBEDDED_COLUMNS).find_image(columns)
         image = images[0] if images and not chosen.image else named
         self.captions = chosen.find_captions(columns) or self._answers(columns)
-        if image is None or not self.captions:
+        # Shards of WebDataset have captions in lines of a text, or in JSON.
+        self.is_webdataset = "__key__" in columns
+        self.has_json = self.is_webdataset and "json" in columns
+        if image is None or not (self.captions or self.has_json):
             raise DataError(
                 f"cannot read {dataset}",
                 found=f"the columns {', '.join(columns) or '(none)'}",
@@ -159,6 +163,18 @@ class _DatasetSplit:
         self.name_column = find_column([name for name in columns if name != image], NAME_COLUMNS)
         self.id_column = find_column(columns, ID_COLUMNS)
         self.split_column = find_column(columns, SPLIT_COLUMNS)
+
+    def caption_texts(self, record: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the captions of a row; ValueError: it has none."""
+        metadata = record.get("json") if self.has_json else None
+        if self.captions:
+            texts = caption_texts(record, self.captions)
+        else:
+            metadata = metadata if isinstance(metadata, Mapping) else {}
+            texts = caption_texts(metadata, self._chosen.find_captions(metadata) or ["caption"])
+        if not self.is_webdataset or len(texts) != 1 or not self.captions:
+            return texts
+        return split_captions(texts[0], metadata)
 
     def _answers(self, columns: list[str]) -> list[str]:
         """Return the column of answers if the first question asks for a caption, as in sets for chat models."""
@@ -181,7 +197,7 @@ def _text(record: dict[str, Any], column: str | None) -> str:
 def _examples(
     parts: list[_DatasetSplit], folder: Path, source: Source
 ) -> Iterator[Example | EmbeddedImageExample]:
-    names, matcher, problems = _UniqueNames(), NameMatcher(), source.problems
+    names, matcher, problems = UniqueNames(), NameMatcher(), source.problems
     failed = Counter[str]()
     for part in parts:
         for number, record in enumerate(part):
@@ -190,7 +206,7 @@ def _examples(
                 failed[status] += 1
                 continue
             try:
-                captions = caption_texts(record, part.captions)
+                captions = part.caption_texts(record)
             except ValueError as error:
                 problems.append(Problem("unreadable-line", position, str(error)))
                 continue
@@ -229,32 +245,3 @@ def _fetch(address: str, dataset: str) -> bytes:
 
     with _library_errors(dataset), xopen(address, "rb") as file:
         return bytes(file.read())
-
-
-class _UniqueNames:
-    """Assigns keys to embedded images: different images get different keys, and an unnamed image one key.
-
-    Datasets with a row per caption repeat the image; where rows have no file name, equal bytes are one image.
-    """
-
-    def __init__(self) -> None:
-        self._digests = _pairs()  # by key
-        self._keys = _pairs()  # of images without a name, by digest
-
-    def key(self, data: bytes, name: str, identity: str) -> str:
-        """Return the key of an image with this file name, or else the identity of its row."""
-        digest = hashlib.sha256(data).hexdigest()
-        earlier = None if name else self._keys.find(digest)
-        if earlier is not None:
-            return earlier[1]
-        key = name or identity or digest[:16]
-        taken = self._digests.add((key, digest))
-        if taken is not None and taken[1] != digest:
-            key = f"{key}#{digest[:8]}"
-        if not name:
-            self._keys.add((digest, key))
-        return key
-
-
-def _pairs() -> DiskList[tuple[str, str]]:
-    return DiskList(pack=list, unpack=tuple, key=lambda pair: pair[0])

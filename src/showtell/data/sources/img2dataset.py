@@ -20,12 +20,14 @@ def is_report(table: Path) -> bool:
     return has_images and table.with_name(f"{table.stem}_stats.json").is_file()
 
 
-def is_one_caption(text: str, metadata: Any) -> bool:
-    """Return whether a text is one caption, also of several lines, by the metadata of its image."""
-    if not isinstance(metadata, Mapping):
-        return False
-    caption = metadata.get("caption")
-    return "status" in metadata or (isinstance(caption, str) and caption.split() == text.split())
+def split_captions(text: str, metadata: Any = None) -> tuple[str, ...]:
+    """Return the captions of an image's text: one per line, or one in all if its metadata are img2dataset's."""
+    lines = tuple(line for line in text.replace("\r\n", "\n").replace("\r", "\n").split("\n") if line.strip())
+    if len(lines) > 1 and isinstance(metadata, Mapping):
+        caption = metadata.get("caption")
+        if "status" in metadata or (isinstance(caption, str) and caption.split() == text.split()):
+            return ("\n".join(lines),)
+    return lines
 
 
 def failed_status(record: Mapping[str, Any]) -> str:

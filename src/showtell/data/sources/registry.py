@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from showtell.errors import ConfigError, DataError, did_you_mean
 
 if TYPE_CHECKING:
     from showtell.data.sources.base import Source
+    from showtell.data.sources.columns import Columns
 
 
 class Reader(Protocol):
@@ -28,10 +29,11 @@ class Reader(Protocol):
         No entry is read. With ``forced``, the user named this format, and a file is accepted under any name.
         """
 
-    def read(self, path: Path, files: list[Path], **options: Path) -> Source:
+    def read(self, path: Path, files: list[Path], **options: Any) -> Source:
         """Read the files found under ``path``; problems of single entries are collected, not raised.
 
         A reader in `IMAGES_ELSEWHERE` also takes ``images``: the folder of the images, if it is not beside the files.
+        One in `WITH_COLUMNS` takes ``columns``: those that the user names.
 
         Raises:
             DataError: files, columns or images that the format needs are missing.
@@ -41,12 +43,14 @@ class Reader(Protocol):
 
 READERS = (
     *("flickr8k", "flickr8k-kaggle", "flickr30k", "flickr30k-kaggle", "flickr30k-csv"),
-    *("coco", "karpathy", "imagefolder", "huggingface", "csv", "jsonl"),
-    *("split-tables", "json", "caption-list", "folder"),
+    *("coco", "karpathy", "imagefolder", "webdataset", "huggingface"),
+    *("csv", "jsonl", "split-tables", "json", "caption-list", "folder"),
 )
 """In the order of detection: the most specific first, a dataset's own texts before Karpathy's."""
 IMAGES_ELSEWHERE = ("coco", "karpathy", "split-tables", "json", "caption-list")
 """Readers with the option ``images``."""
+WITH_COLUMNS = ("imagefolder", "webdataset", "huggingface", "csv", "jsonl")
+"""Readers with the option ``columns``."""
 HUB = "hf:"
 
 
@@ -61,16 +65,28 @@ def find_reader(name: str) -> Reader:
     return cast(Reader, importlib.import_module(f"showtell.data.sources.{name.replace('-', '_')}"))
 
 
-def open_source(path: str | Path, format: str | None = None, *, images: Path | None = None) -> Source:
+def open_source(
+    path: str | Path,
+    format: str | None = None,
+    *,
+    images: Path | None = None,
+    image_column: str = "",
+    caption_column: str = "",
+) -> Source:
     """Read a published dataset (a file, a folder, or ``hf:OWNER/NAME``) with the named or the first fitting reader.
 
-    ``images`` is the folder of its images, if they are not beside the annotation file.
+    ``images`` is the folder of its images, if they are not beside the annotation file; the columns of a table are
+    named if they have unusual names, or several may be meant.
 
     Raises:
-        ConfigError: no reader of that name, or one that does not take ``images``.
+        ConfigError: no reader of that name, or one that does not take ``images`` or columns, or no such column.
         DataError: the path does not exist, no reader matches, or the dataset cannot be read.
     """
+    from showtell.data.sources import columns as tables
+    from showtell.data.sources.webdataset import is_pattern
+
     readers = {name: find_reader(name) for name in (READERS if format is None else [format])}
+    columns = tables.Columns(image_column, caption_column)
     if str(path).startswith(HUB):
         from showtell.data.sources.huggingface import read_hub
 
@@ -78,15 +94,15 @@ def open_source(path: str | Path, format: str | None = None, *, images: Path | N
             raise ConfigError(
                 f"{path} cannot be read as {format}", expected="huggingface", mend="Omit --format"
             )
-        return read_hub(str(path).removeprefix(HUB))
+        return read_hub(str(path).removeprefix(HUB), columns)
     path = Path(path)
     for needed in filter(None, (path, images)):
-        if not needed.exists():
+        if not needed.exists() and not is_pattern(needed):
             raise DataError(f"cannot read {needed}", found="no such file or directory", mend="Check the path")
     try:
         for name, reader in readers.items():
             if files := reader.find(path, forced=format is not None):
-                source = reader.read(path, files, **_options(name, images))
+                source = reader.read(path, files, **_options(name, images), **_columns(name, columns))
                 source.name = name
                 return source
     except OSError as error:
@@ -112,3 +128,13 @@ def _options(name: str, images: Path | None) -> dict[str, Path]:
         expected = f"a dataset in one of the formats {', '.join(IMAGES_ELSEWHERE)}"
         raise ConfigError("--images does not fit", found=name, expected=expected, mend="Omit --images")
     return {"images": images}
+
+
+def _columns(name: str, columns: Columns) -> dict[str, Columns]:
+    """Likewise, of the columns that the user names."""
+    if not columns:
+        return {}
+    if name not in WITH_COLUMNS:
+        expected = f"a dataset in one of the formats {', '.join(WITH_COLUMNS)}"
+        raise ConfigError("--image-column or --caption-column does not fit", found=name, expected=expected)
+    return {"columns": columns}

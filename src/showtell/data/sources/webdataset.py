@@ -1,0 +1,239 @@
+"""WebDataset shards: .tar files in which the members of one name before the first dot are a sample.
+
+    train/shard-000000.tar    000000000.jpg, 000000000.txt, 000000000.json, 000000001.jpg, ...
+
+Captions are the lines of ``txt`` (img2dataset's is one caption), or those in ``json``. Members are read in place; the
+order does not matter, and images are neither decoded nor unpacked.
+"""
+
+import json
+import re
+import tarfile
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from lzma import LZMAError
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from showtell.data.sources.base import SPLIT_NAMES, EmbeddedImageExample, Problem, Source
+from showtell.data.sources.columns import CHOOSE, Columns, caption_texts, parse_list
+from showtell.data.sources.files import is_image
+from showtell.data.sources.img2dataset import failed_in, failed_status, note_of, split_captions
+from showtell.data.sources.table import USUAL
+from showtell.data.sources.unique_names import UniqueNames
+from showtell.errors import DataError
+from showtell.system.disk_store import DiskList
+
+LAYOUT = "a .tar of images with .txt or .json each, a folder of such shards, or shard-{000..005}.tar"
+MISSING = "no .tar"
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+MAX_IMAGE, MAX_TEXT = 256 * 2**20, 2**20  # bytes
+_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
+_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, LZMAError, ValueError)
+
+Sample = tuple[str, dict[str, list[int]]]  # key, and offset and size of each field
+
+
+def find(path: Path, *, forced: bool) -> list[Path]:
+    """Return the shards; a file named by a pattern that does not exist is an error."""
+    if is_pattern(path):
+        shards = list(_expand(path))
+    elif path.is_file():
+        shards = [path] if forced or path.name.lower().endswith(SUFFIXES) else []
+    else:
+        files = (file for depth in ("*", "*/*", "*/*/*") for file in sorted(path.glob(depth)))
+        shards = [file for file in files if file.name.lower().endswith(SUFFIXES) and file.name[0] != "."]
+        shards = shards if forced or any(map(_has_samples, shards)) else []
+    return shards
+
+
+def is_pattern(path: Path) -> bool:
+    """Return whether a path names several shards, as ``shard-{000..005}.tar`` does."""
+    return (
+        path.name.lower().endswith(SUFFIXES) and _BRACES.search(str(path)) is not None and not path.exists()
+    )
+
+
+def _expand(path: Path) -> Iterator[Path]:
+    match = _BRACES.search(str(path))
+    if match is None:
+        if not path.is_file():
+            raise DataError(f"cannot read {path}", found="no such file", mend="Check the pattern of shards")
+        yield path
+        return
+    first, last, names = match.groups()
+    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)) if first else ()
+    for part in numbers or names.split(","):
+        yield from _expand(Path(match.string[: match.start()] + part + match.string[match.end() :]))
+
+
+def _has_samples(shard: Path) -> bool:
+    """Return whether one of the first members is an image; a broken shard is reported when it is read."""
+    try:
+        with tarfile.open(shard) as tar:
+            members = (member for member, _ in zip(tar, range(64), strict=False))
+            return any(is_image(PurePosixPath(member.name).name) for member in members)
+    except _ERRORS:
+        return True
+
+
+def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
+    source = Source((), [])
+    splits = [_split(shard, path) for shard in files]
+    if len(set(splits)) == 1:
+        source.notes += [
+            f"all shards are in '{name}', which is not used as a split" for name in set(splits) if name
+        ]
+        splits = [""] * len(splits)
+    source.examples = _Reader(source, columns).examples(files, splits)
+    return source
+
+
+def _split(shard: Path, root: Path) -> str:
+    """Return the split in the name of a shard or its folder, or an empty text."""
+    folders = shard.relative_to(root).parent.parts if root in shard.parents else (shard.parent.name,)
+    names = (*reversed(folders), re.split(r"[-_.\d]", shard.name)[0])
+    return next((name for name in names if name.lower() in SPLIT_NAMES), "")
+
+
+class _Reader:
+    """Reads the samples of shards, with the problems and notes of their source."""
+
+    def __init__(self, source: Source, columns: Columns) -> None:
+        self._source, self._columns = source, columns
+        self._names, self._failed, self._several = UniqueNames(), Counter[str](), 0
+        self._found: dict[str, None] = {}  # columns, until there is an example
+        self._is_empty = True
+
+    def examples(self, shards: Sequence[Path], splits: Sequence[str]) -> Iterator[EmbeddedImageExample]:
+        for shard, split in zip(shards, splits, strict=True):
+            try:
+                with tarfile.open(shard) as tar:
+                    for key, fields in self._samples(tar, shard.name):
+                        example = self._example(tar, shard.name, key, fields, split)
+                        if example is not None:
+                            self._is_empty = False
+                            yield example
+            except _ERRORS as error:
+                self._report(shard.name, f"not a readable .tar: {error}")
+        if self._is_empty:
+            self._columns.check(self._found, str(shards[0]))
+        folders = dict.fromkeys(shard.parent for shard in shards)
+        counted = failed_in(file for folder in folders for file in sorted(folder.iterdir()))
+        self._source.notes += note_of(self._failed or counted)
+        if self._several:
+            self._source.notes.append(
+                f"{self._several:,} samples have several images; the first of each was read"
+            )
+
+    def _report(self, key: str, detail: str, kind: str = "unreadable-line") -> None:
+        self._source.problems.append(Problem(kind, key, detail))
+
+    def _samples(self, tar: tarfile.TarFile, shard: str) -> DiskList[Sample]:
+        """Return the samples of a shard, whose members need not be neighbors."""
+        samples = DiskList[Sample](
+            pack=list, unpack=lambda values: (values[0], values[1]), key=lambda one: one[0]
+        )
+        for key, members in groupby(self._members(tar, shard), key=lambda member: member[0]):
+            earlier = samples.add((key, {}))
+            fields = {} if earlier is None else earlier[1]
+            for _, field, offset, size in members:
+                if field in fields:
+                    self._report(f"{shard}:{key}.{field}", "twice in the shard; the last was read")
+                fields[field] = [offset, size]
+            samples.replace((key, fields))
+        return samples
+
+    def _members(self, tar: tarfile.TarFile, shard: str) -> Iterator[tuple[str, str, int, int]]:
+        """Yield key, field, offset and size of each file, without hidden ones and macOS's shadow entries."""
+        try:
+            while (member := tar.next()) is not None:
+                vars(tar)["members"] = []  # else they stay in memory
+                path = PurePosixPath(member.name)
+                if member.isdir() or path.name.startswith(".") or "__MACOSX" in path.parts:
+                    continue
+                stem, _, field = path.name.partition(".")
+                if not member.isreg() or member.issparse():
+                    self._report(f"{shard}:{member.name}", "a link or a special file")
+                elif field:
+                    yield str(path.with_name(stem)), field.lower(), member.offset_data, member.size
+            # tarfile ends without an error at a header that it cannot read.
+            file: Any = tar.fileobj
+            file.seek(tar.offset)
+            mark, rest = file.read(512), file.read(2**20)
+            if mark != bytes(512):
+                self._report(shard, f"cut or broken at byte {tar.offset:,}; what follows was not read")
+            elif rest.strip(b"\0"):
+                self._report(shard, "a second archive follows the end of the first, and was not read")
+        except _ERRORS as error:
+            self._report(shard, f"cut or broken at byte {tar.offset:,}: {error}")
+
+    def _example(
+        self, tar: tarfile.TarFile, shard: str, key: str, fields: dict[str, list[int]], split: str
+    ) -> EmbeddedImageExample | None:
+        """Return a sample as an example; None: it is reported, or of no image and no text."""
+        images = [field for field in fields if is_image(f"x.{field}")]
+        wanted = self._columns.image.lower()
+        image = next((field for field in images if not wanted or field == wanted), None)
+        try:
+            metadata = json.loads(_read(tar, fields["json"], MAX_TEXT)) if "json" in fields else None
+            if image is None:
+                if isinstance(metadata, dict) and (status := failed_status(metadata)):
+                    self._failed[status] += 1
+                elif wanted and images:
+                    self._report(f"{shard}:{key}", f"no '{wanted}'")
+                elif metadata is not None or _texts(fields):
+                    self._report(key, f"no image in {shard}", "captions-without-image")
+                return None
+            if self._is_empty:
+                self._found.update(dict.fromkeys([*images, *_texts(fields), *(metadata or ())]))
+            captions = self._captions(tar, fields, metadata)
+            data = _read(tar, fields[image], MAX_IMAGE)
+        except (*_ERRORS, RecursionError) as error:
+            self._report(f"{shard}:{key}", str(error))
+            return None
+        if not captions:
+            self._report(f"{key}.{image}", f"no text in {shard}", "no-captions")
+            return None
+        self._several += len(images) > 1 and not wanted
+        return EmbeddedImageExample(self._names.key(data, f"{key}.{image}", ""), data, captions, split)
+
+    def _captions(self, tar: tarfile.TarFile, fields: dict[str, list[int]], metadata: Any) -> tuple[str, ...]:
+        texts = _texts(fields)
+        chosen = self._columns.find_captions(texts)
+        if not (chosen or self._columns.caption or "json" in fields):
+            chosen = list(texts)
+            if len(chosen) > 1 and not all(name.isdigit() for name in chosen):
+                raise ValueError(f"several texts ({', '.join(chosen)}): {CHOOSE}")
+        captions: list[str] = []
+        for name in chosen:
+            text = _read(tar, fields[texts[name]], MAX_TEXT).decode("utf-8-sig")
+            captions += parse_list(text) or split_captions(text, metadata)
+        if captions or not isinstance(metadata, dict):
+            return tuple(captions)
+        names = self._columns.find_captions(metadata)
+        return caption_texts(metadata, names) if names else ()
+
+
+def _texts(fields: dict[str, list[int]]) -> dict[str, str]:
+    """Return the fields of texts by name: ``txt``, ``text``, and ``short`` for ``short.txt``."""
+    return {
+        field.removesuffix(".txt"): field
+        for field in fields
+        if field.endswith("txt") or USUAL.find_captions([field])
+    }
+
+
+def _read(tar: tarfile.TarFile, place: list[int], limit: int) -> bytes:
+    """Return the bytes of a member, whose offset and size are given."""
+    offset, size = place
+    if size > limit:
+        raise ValueError(f"{size:,} bytes, more than {limit:,}")
+    file: Any = tar.fileobj
+    file.seek(offset)
+    data: bytes = file.read(size)
+    if len(data) < size:
+        raise ValueError(f"cut after {len(data):,} of {size:,} bytes")
+    return data
