@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,23 @@ def test_the_batch_changes_no_caption(
         for pictures in (1, 3, 64)
     ]
     assert said[0] == said[1] == said[2]
+
+
+def test_chinese_captions_are_trained_and_scored_as_chinese(
+    caption_set: Callable[..., PreparedSet], toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    captions = [["一个男人在街上骑自行车。", "男人骑车。"], ["两只狗在草地上奔跑。", "狗在跑。"]]
+    prepared = caption_set(train=captions * 2, dev=captions)
+    words = toy_recipe.tokenizer.model_copy(update={"kind": "icu", "min_count": 1})
+    recipe = toy_recipe.model_copy(update={"tokenizer": words})
+    scores = train(recipe, data=prepared.directory, out=tmp_path / "run").evaluation.scores
+    assert "|tok:zh-sacrebleu-" in scores.signature
+    assert scores.tokenizer == "zh"
+    again = evaluate_checkpoint(
+        tmp_path / "run", data=prepared.directory, split="dev", score_tokenizer="char"
+    )
+    assert "|tok:char-sacrebleu-" in again.scores.signature
+    assert " " not in "".join(again.texts)
 
 
 def test_evaluation_repeats_the_scores_of_the_run(
