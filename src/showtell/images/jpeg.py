@@ -179,12 +179,12 @@ def _complete_by_pillow(data: bytes, frame: Frame) -> bytes:
     pixels_end = max((end for _, _, _, end in _segments(data)), default=0)
     end = _NEXT_MARKER.search(data, pixels_end)
     data = data[: end.start()] if end else _without_reserved_space(data).rstrip(b"\xff")
-    seen = []
+    decoded = []
     for filler in (b"\0", b"\xaa"):
         with JpegImageFile(io.BytesIO(data + 64 * filler + _END_MARK)) as image:
             image.draft(None, _smallest(frame)[::-1])
-            seen.append(np.asarray(image))
-    if not np.array_equal(seen[0], seen[1]):
+            decoded.append(np.asarray(image))
+    if not np.array_equal(decoded[0], decoded[1]):
         raise ValueError("cut short, some pixels are missing")
     return data + _END_MARK
 
