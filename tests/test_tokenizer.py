@@ -15,7 +15,6 @@ from tokenizers import models
 from showtell.config.tokenizer import TokenizerKind
 from showtell.errors import CheckpointError, ConfigError, DataError, MissingExtraError
 from showtell.text.caption_form import CaptionForm
-from showtell.text.normal_form import fold
 from showtell.tokenizer import SPECIALS, Tokenizer
 
 CAPTIONS = [
@@ -254,16 +253,6 @@ def test_a_captioner_with_the_earlier_normal_form_keeps_it(kind: TokenizerKind, 
     loaded = Tokenizer.load(path)
     assert loaded.normalize("½ of 50% | the man 's Ｔ-shirt") == "1 2 of 50 the man's t-shirt"
     assert loaded.decode(FITTED[kind].encode("the man's hat")) == "the man's hat"
-
-
-@given(st.one_of(any_text, odd_text))
-def test_words_are_those_of_the_saved_pipeline(text: str) -> None:
-    library = CaptionForm("words").pipeline(models.WordLevel())
-    assert library.normalizer is not None
-    assert WORDS.normalize(text) == library.normalizer.normalize_str(fold(text))
-    assert library.pre_tokenizer is not None
-    pieces = [piece for piece, _ in library.pre_tokenizer.pre_tokenize_str(WORDS.normalize(text))]
-    assert CaptionForm("words").split(WORDS.normalize(text)) == pieces
 
 
 def test_a_file_cut_anywhere_is_refused(tmp_path: Path) -> None:
