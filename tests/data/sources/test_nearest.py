@@ -38,6 +38,8 @@ from showtell.errors import DataError
         ("a.json", '[{"image": "a.jpg", "label": 7}]', r"entries without caption \(found image, label\)"),
         ("a.json", '{"image": "a.jpg", "caption": "A"}\n{"image"', "pass --format jsonl"),
         ("a.json", '{"a": 1, "b": 2}', r"a\.json has no captions in a known form \(found a, b\)"),
+        ("a.json", '{"a":', r"a\.json is not JSON, or has no entries"),
+        ("a.jpg", "x", r"a\.jpg is an image; give a folder or a file of captions"),
         ("a.zip", "PK\x03", "a.zip is an archive; unpack it"),
         ("a.bin", "\x00\x01", "a.bin is not a text file"),
         ("a.txt", "", "a.txt is empty"),

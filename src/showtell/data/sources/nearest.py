@@ -32,6 +32,10 @@ def describe_nearest(path: Path) -> str:
         return near[1]
     if path.name.lower().endswith(ARCHIVES):
         return f"{path.name} is an archive; unpack it, and give the folder"
+    if is_image(path.name):
+        return f"{path.name} is an image; give a folder or a file of captions"
+    if path.suffix.lower() == ".json":
+        return f"{path.name} is not JSON, or has no entries"
     with path.open(encoding="utf-8", errors="replace") as text:
         line = text.readline(60).strip()
     if not line.isprintable() or "\ufffd" in line or not line:
