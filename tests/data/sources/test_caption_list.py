@@ -107,6 +107,26 @@ def test_roco(tmp_path: Path, write_images: WritePictures) -> None:
     assert [example.key for example in one.examples] == ["ROCO_2r"]
 
 
+def test_captions_and_names_in_two_files(tmp_path: Path, write_images: WritePictures) -> None:
+    for split in ("train", "test"):
+        repeats = 2 if split == "test" else 1
+        names = [f"{split}{number}.tif\n" * repeats for number in (0, 1)]
+        (tmp_path / f"{split}_caps.txt").write_text(f"A {split}.\nTwo boats.\nA port.\nA pier.\n")
+        (tmp_path / f"{split}_filename.txt").write_text("".join(names))
+        write_images(tmp_path / "images", [f"{split}0.tif", f"{split}1.tif"])
+    assert open_source(tmp_path).problems == []
+    assert contents(open_source(tmp_path)) == [
+        (f"{split}{number}.tif", split, captions)
+        for split in ("test", "train")
+        for number, captions in enumerate([(f"A {split}.", "Two boats."), ("A port.", "A pier.")])
+    ]
+    (tmp_path / "test_filename.txt").write_text("test0.tif\n" * 3)
+    with pytest.raises(
+        DataError, match=r"test_caps\.txt: expected one or more lines for each in test_filename"
+    ):
+        open_source(tmp_path)
+
+
 def test_lines_that_make_no_sense_are_reported(flickr8kcn: Path) -> None:
     file = flickr8kcn / "flickr8kzhc.caption.txt"
     file.write_text(file.read_text(encoding="utf-8") + "no number\n0_ab.jpg#zhc#2\n", encoding="utf-8")

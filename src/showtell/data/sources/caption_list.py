@@ -3,6 +3,7 @@
     1000268201_693b08cb0e.jpg#zhc#0 <CAPTION>        Flickr8k-CN, with flickr8ktrain.txt etc. (names without .jpg)
     COCO_val2014_000000217153#0<TAB><CAPTION>        COCO-CN
     ROCO_00002<TAB><CAPTION>                         ROCO, a captions.txt in a folder per split
+    <CAPTION>                                        train_caps.txt with names in train_filename.txt (RSITMD)
 
 If there are lists, they define the dataset. Names may lack the suffix of the image.
 """
@@ -13,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, parse_records
-from showtell.data.sources.files import filled_lines, first_line, is_image
+from showtell.data.sources.files import filled_lines, first_line, is_image, read_lines
 from showtell.data.sources.locate import (
     find_files,
     image_index,
@@ -24,6 +25,7 @@ from showtell.data.sources.locate import (
     split_of,
 )
 from showtell.data.sources.table import Row, group_rows
+from showtell.errors import DataError
 
 LAYOUT = "a text file of lines NAME#NUMBER CAPTION or NAME<TAB>CAPTION, or a folder with it and the images"
 MISSING = "no text file of lines NAME#NUMBER CAPTION"
@@ -32,6 +34,12 @@ NUMBERED = re.compile(r"(?P<image>[^\t]*?\S)(?:#[A-Za-z]+)?#\d+(?:[ \t]+(?P<capt
 TABBED = re.compile(r"(?P<image>[^\t]+)\t+(?P<caption>.*)")
 LIST = re.compile("train|val|dev|test")
 DEPTH = 3
+
+
+def _names_beside(file: Path) -> Path | None:
+    """Return the file of the names for a file of captions alone, a line each."""
+    names = file.with_name(file.name.replace("_caps.txt", "_filename.txt"))
+    return names if names != file and names.is_file() else None
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
@@ -54,6 +62,8 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
 
 def _matches(file: Path, path: Path) -> bool | None:
     """Return True for a file of captions by image name: one that is given, or whose first image is in the dataset."""
+    if _names_beside(file):
+        return True
     line = first_line(file)
     is_numbered = NUMBERED.fullmatch(line)
     match = is_numbered or TABBED.fullmatch(line)
@@ -66,6 +76,10 @@ def _matches(file: Path, path: Path) -> bool | None:
 
 
 def _rows(file: Path, split: str, problems: list[Problem]) -> Iterator[Row]:
+    names = _names_beside(file)
+    if names:
+        return _paired_rows(file, names, split)
+
     def parse(line: str) -> Row:
         match = NUMBERED.fullmatch(line) or TABBED.fullmatch(line)
         if match is None:
@@ -75,14 +89,26 @@ def _rows(file: Path, split: str, problems: list[Problem]) -> Iterator[Row]:
     return parse_records(filled_lines(file), parse, problems)
 
 
+def _paired_rows(file: Path, names: Path, split: str) -> Iterator[Row]:
+    """Yield the rows of a file of captions, the same number for each line of the file of names."""
+    images = list(read_lines(names))
+    per_image, rest = divmod(sum(1 for _ in read_lines(file)), max(1, len(images)))
+    if rest or not per_image:
+        expected, mend = f"one or more lines for each in {names.name}", "Download both files again"
+        raise DataError(f"cannot read {file}", expected=expected, mend=mend)
+    for number, caption in enumerate(read_lines(file)):
+        yield Row(images[number // per_image].strip(), (caption,), split)
+
+
 def _splits(files: list[Path], problems: list[Problem]) -> dict[str, str]:
     """Return the split of each name (without suffix) in the lists beside the captions, train before dev and test."""
     order = tuple(dict.fromkeys(SPLIT_NAMES.values()))
     lists: list[tuple[str, Path]] = []
+    others = {*files, *map(_names_beside, files)}
     for folder in dict.fromkeys(file.parent for file in files):
         for file in sorted(folder.glob("*.txt")):
             word = LIST.search(file.name.lower())
-            if word and file not in files and len(first_line(file).split()) == 1:
+            if word and file not in others and len(first_line(file).split()) == 1:
                 lists.append((SPLIT_NAMES[word[0]], file))
     if not lists:
         return {}

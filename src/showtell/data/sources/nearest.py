@@ -28,8 +28,10 @@ def describe_nearest(path: Path) -> str:
         found = find_files(path, ".json", json_nearness, depth=1)
         return max(found.values(), key=lambda near: near[0])[1] if found else _describe_folder(path)
     near = json_nearness(path)
-    if near:
-        return near[1]
+    return near[1] if near else _describe_file(path)
+
+
+def _describe_file(path: Path) -> str:
     if path.name.lower().endswith(ARCHIVES):
         return f"{path.name} is an archive; unpack it, and give the folder"
     if is_image(path.name):
