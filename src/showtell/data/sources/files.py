@@ -94,10 +94,10 @@ class ImageIndex:
         return self._find_other_form(names) or Path(self._folders[0] if self._folders else ".", names[0])
 
     def _find_other_form(self, names: Sequence[str]) -> Path | None:
-        """Return the first file whose name has another Unicode form."""
+        """Return the first file whose name has another Unicode form, or slashes for backslashes."""
         for folder in self._folders:
             for name in names:
-                if not name.isascii():
+                if not name.isascii() or "\\" in name:
                     self._matcher = self._matcher or NameMatcher()
                     other = self._matcher.match(Path(folder), name)
                     if other != name:
