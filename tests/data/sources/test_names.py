@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from showtell.data.sources.base import Problem
+from showtell.data.sources.files import ImageIndex
 from showtell.data.sources.names import BACKSLASHES, UNICODE_FORM, NameMatcher
 from showtell.data.sources.registry import open_source
 
@@ -87,3 +88,11 @@ def test_images_of_an_imagefolder_with_backslashes_are_not_reported_as_unmention
     (tmp_path / "metadata.csv").write_text("file_name,text\nimg\\a.png,A dog.\n")
     source = open_source(tmp_path)
     assert source.problems == [Problem("no-captions", "img/b.png", "in no metadata file")]
+
+
+def test_an_index_of_folders_finds_names_with_backslashes(tmp_path: Path) -> None:
+    (tmp_path / "img").mkdir()
+    (tmp_path / "img" / "a.png").touch()
+    index = ImageIndex([tmp_path])
+    assert index.find(["img\\a.png"]) == tmp_path / "img" / "a.png"
+    assert (index.found, index.notes) == (1, [f"1 names are {BACKSLASHES}"])
