@@ -85,6 +85,21 @@ def test_folders_without_pictures_are_told(tmp_path: Path, write_images: Write) 
     ]
 
 
+def test_no_file_of_a_folder_is_skipped_in_silence(
+    tmp_path: Path, write_images: Write, captioner: Captioner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path, ["a.png"])
+    (tmp_path / "b.CR2").write_bytes(b"II*\0\x10\0\0\0CR\2\0")
+    (tmp_path / "c.mov").touch()
+    (tmp_path / "a.txt").touch()
+    report = caption_files(captioner, [tmp_path], output=tmp_path / "out" / "captions.jsonl")
+    assert report.num_captioned == 1
+    assert [problem.partition(";")[0] for problem in report.problems] == [
+        f"cannot read {tmp_path / 'b.CR2'}: found a camera RAW file (Canon CR2)"
+    ]
+    assert "files left out, no images: 2 (1 " in capsys.readouterr().err
+
+
 def test_rows_come_in_the_order_given_and_errors_in_their_places(
     tmp_path: Path, write_images: Write, captioner: Captioner
 ) -> None:

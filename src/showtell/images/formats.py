@@ -38,6 +38,27 @@ _OTHER_IMAGES = (  # read by no one here, but not to be left out in silence
 IMAGE_SUFFIXES = READ_SUFFIXES + _OTHER_IMAGES
 """Names of image files in a folder: those that are read, and those that are reported as not readable."""
 
+OTHER_SUFFIXES = (
+    *(
+        ".txt",
+        ".md",
+        ".pdf",
+        ".html",
+        ".htm",
+        ".json",
+        ".jsonl",
+        ".xml",
+        ".xmp",
+        ".csv",
+        ".tsv",
+        ".yaml",
+        ".yml",
+    ),
+    *(".ini", ".db", ".log", ".py", ".aae", ".thm", ".npy", ".npz", ".zip", ".gz", ".tar", ".7z", ".rar"),
+    *(".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".3gp", ".mts", ".mp3", ".m4a", ".wav"),
+)
+"""Names of files in a folder that are no images, and are not opened to find out."""
+
 EXPECTED = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC or JPEG XL"
 _PLUGINS = {
     **{name: f"PIL.{name.capitalize()}ImagePlugin" for name in ("PNG", "GIF", "BMP", "TIFF", "JPEG", "AVIF")},

@@ -2,17 +2,26 @@
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from showtell.images.formats import IMAGE_SUFFIXES
+from showtell.images.formats import IMAGE_SUFFIXES, OTHER_SUFFIXES
+from showtell.images.signatures import identify
 from showtell.system.disk_store import DiskList, to_bytes
 
+_SHOWN = 6  # suffixes of files that are left out
+_HEAD = 4096  # bytes of a file of unknown suffix
 
-def list_images(paths: Iterable[Path], *, recursive: bool = False) -> tuple[DiskList[Path], list[str]]:
-    """Return files as they are and folders as their images (by suffix, in natural order), and the problems.
 
-    Hidden files are omitted. A path that is not a folder is taken for an image, so that loading it reports the error.
+def list_images(
+    paths: Iterable[Path], *, recursive: bool = False, left_out: Counter[str] | None = None
+) -> tuple[DiskList[Path], list[str]]:
+    """Return files as they are and folders as their images (in natural order), and the problems.
+
+    Images are known by their suffix, including those of formats that are not read, so that loading reports them; by
+    their first bytes if the suffix is unknown. Others, except hidden ones, are counted in ``left_out`` by suffix.
+    A path that is not a folder is taken for an image, so that loading it reports the error.
     The list is on disk: for a folder of a million images it would take hundreds of megabytes.
     """
     found = _path_list()
@@ -27,32 +36,45 @@ def list_images(paths: Iterable[Path], *, recursive: bool = False) -> tuple[Disk
             continue
         try:
             # Listed first, so that no image is taken from a folder that cannot be read to its end.
-            inside = _path_list(_images_of(path, recursive))
+            others: Counter[str] = Counter()
+            inside = _path_list(_images_of(path, recursive, others))
         except OSError as error:
             problems.append(f"cannot read {path}: found {error.strerror}")
             continue
         if not inside:
             hint = "" if recursive else ". Add --recursive for the images of its folders"
-            problems.append(f"cannot read {path}: found a folder without images{hint}")
+            names = f" ({describe_suffixes(others)})" if others else ""
+            problems.append(f"cannot read {path}: found a folder without images{names}{hint}")
+        if left_out is not None:
+            left_out.update(others)
         for image in inside:
             found.add(image)
     return found, problems
+
+
+def describe_suffixes(counts: Counter[str]) -> str:
+    """Return the most frequent suffixes with their counts, as in ``3 MOV, 1 TXT``."""
+    texts = [f"{count} {name or 'without a suffix'}" for name, count in counts.most_common(_SHOWN)]
+    if hidden := sum(count for _, count in counts.most_common()[_SHOWN:]):
+        texts.append(f"{hidden} others")
+    return ", ".join(texts)
 
 
 def _path_list(paths: Iterable[Path] = ()) -> DiskList[Path]:
     return DiskList(paths, pack=str, unpack=Path)
 
 
-def _images_of(folder: Path, recursive: bool) -> Iterator[Path]:
-    for name in sorted(_names(folder, recursive), key=lambda name: _natural(name.removesuffix("/"))):
+def _images_of(folder: Path, recursive: bool, others: Counter[str]) -> Iterator[Path]:
+    names = _names(folder, recursive, others)
+    for name in sorted(names, key=lambda name: _natural(name.removesuffix("/"))):
         if name.endswith("/"):
-            yield from _images_of(folder / name, recursive)
+            yield from _images_of(folder / name, recursive, others)
         else:
             yield folder / name
 
 
-def _names(folder: Path, recursive: bool) -> Iterator[str]:
-    """Yield the names of images and, if recursive, those of folders with a slash at the end."""
+def _names(folder: Path, recursive: bool, others: Counter[str]) -> Iterator[str]:
+    """Yield the names of images and, if recursive, those of folders with a slash at the end; count other files."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.name.startswith("."):
@@ -60,8 +82,23 @@ def _names(folder: Path, recursive: bool) -> Iterator[str]:
             if Path(entry).is_dir() if entry.is_symlink() else entry.is_dir():
                 if recursive and not entry.is_symlink():
                     yield f"{entry.name}/"
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
+            elif _is_image(entry):
                 yield entry.name
+            else:
+                others[Path(entry.name).suffix[1:].upper()] += 1
+
+
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    name = entry.name.lower()
+    if name.endswith(IMAGE_SUFFIXES):
+        return True
+    if name.endswith(OTHER_SUFFIXES) or not entry.is_file():
+        return False
+    try:
+        with Path(entry).open("rb") as file:
+            return bool(identify(file.read(_HEAD)).pillow)
+    except OSError:  # not readable: nothing says that it is an image
+        return False
 
 
 def _natural(name: str) -> bytes:

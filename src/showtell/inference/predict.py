@@ -4,13 +4,14 @@ import contextlib
 import errno
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from showtell.errors import DataError, ImageError
-from showtell.images.listing import list_images
+from showtell.images.listing import describe_suffixes, list_images
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import BATCH_SIZE, Captioner
 from showtell.inference.writers import Format, header, rows
@@ -54,9 +55,12 @@ def caption_files(
         DataError: no images at all, or an output that cannot be written.
         ConfigError: an option is unknown or out of range, or the decoder has no attention.
     """
-    images, problems = list_images(paths, recursive=recursive)
+    left_out: Counter[str] = Counter()
+    images, problems = list_images(paths, recursive=recursive, left_out=left_out)
     if not images:
         raise DataError("there is nothing to caption", found="; ".join(problems))
+    if left_out:
+        note(f"files left out, no images: {left_out.total()} ({describe_suffixes(left_out)})")
     report = CaptioningReport(problems=problems)
     writer = None if attention is None else AttentionWriter(attention, images)
     stream = captioner.stream(images, attention=writer is not None, batch_size=batch_size, **options)
