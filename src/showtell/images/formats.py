@@ -11,52 +11,24 @@ from showtell.images.signatures import OPENED, FileKind, identify
 FORMATS = tuple(kind.pillow for kind in OPENED if not kind.extra)
 """Formats that are always read, whatever the file's name. Pillow could read more, but EPS runs a program."""
 
-READ_SUFFIXES = (
-    *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff"),
-    *(".avif", ".avifs", ".heic", ".heif", ".heics", ".heifs", ".hif", ".jxl"),
+_READ = (
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff "
+    ".avif .avifs .heic .heif .heics .heifs .hif .jxl"
 )
-_OTHER_IMAGES = (  # read by no one here, but not to be left out in silence
-    *(
-        ".jp2",
-        ".j2k",
-        ".jpf",
-        ".jpx",
-        ".jxr",
-        ".svg",
-        ".svgz",
-        ".psd",
-        ".eps",
-        ".exr",
-        ".hdr",
-        ".dcm",
-        ".tga",
-    ),
-    *(".ppm", ".pgm", ".pbm", ".pnm", ".ico", ".bpg", ".qoi", ".xcf"),
-    *(".cr2", ".cr3", ".crw", ".nef", ".nrw", ".arw", ".srf", ".sr2", ".dng", ".raf", ".orf", ".rw2", ".pef"),
-    *(".srw", ".3fr", ".iiq", ".x3f", ".kdc", ".dcr", ".mrw", ".erf", ".mef", ".mos", ".rwl"),
+_NOT_READ = (
+    ".jp2 .j2k .jpf .jpx .jxr .svg .svgz .psd .eps .exr .hdr .dcm .tga .ppm .pgm .pbm .pnm .ico .bpg .qoi .xcf "
+    ".cr2 .cr3 .crw .nef .nrw .arw .srf .sr2 .dng .raf .orf .rw2 .pef .srw .3fr .iiq .x3f .kdc .dcr .mrw .erf .mef "
+    ".mos .rwl"
 )
-IMAGE_SUFFIXES = READ_SUFFIXES + _OTHER_IMAGES
+_NO_IMAGES = (
+    ".txt .md .pdf .html .htm .json .jsonl .xml .xmp .csv .tsv .yaml .yml .ini .db .log .py .aae .thm .npy .npz .zip "
+    ".gz .tar .7z .rar .mov .mp4 .m4v .avi .mkv .webm .mpg .3gp .mts .mp3 .m4a .wav"
+)
+READ_SUFFIXES = tuple(_READ.split())
+IMAGE_SUFFIXES = (*READ_SUFFIXES, *_NOT_READ.split())
 """Names of image files in a folder: those that are read, and those that are reported as not readable."""
 
-OTHER_SUFFIXES = (
-    *(
-        ".txt",
-        ".md",
-        ".pdf",
-        ".html",
-        ".htm",
-        ".json",
-        ".jsonl",
-        ".xml",
-        ".xmp",
-        ".csv",
-        ".tsv",
-        ".yaml",
-        ".yml",
-    ),
-    *(".ini", ".db", ".log", ".py", ".aae", ".thm", ".npy", ".npz", ".zip", ".gz", ".tar", ".7z", ".rar"),
-    *(".mov", ".mp4", ".m4v", ".avi", ".mkv", ".webm", ".mpg", ".3gp", ".mts", ".mp3", ".m4a", ".wav"),
-)
+OTHER_SUFFIXES = tuple(_NO_IMAGES.split())
 """Names of files in a folder that are no images, and are not opened to find out."""
 
 EXPECTED = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC or JPEG XL"

@@ -124,3 +124,13 @@ def test_a_text_of_img2dataset_is_one_caption(
     assert source.notes == [
         "2 rows are failed downloads and have no image (failed_to_download 1, failed_to_resize 1)"
     ]
+
+
+def test_files_that_are_no_images_are_counted(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["a.png"])
+    (tmp_path / "a.txt").write_text("a dog")
+    for name in ("b.mov", "c.MOV", "d.xmp", "e.json"):
+        (tmp_path / name).write_bytes(b"")
+    source = open_source(tmp_path)
+    assert (len(list(source.examples)), source.problems) == (1, [])
+    assert source.notes == ["files left out, no images: 3 (2 MOV, 1 XMP)"]

@@ -14,6 +14,7 @@ from showtell.data.sources.base import Example, Problem, Source, examples_on_dis
 from showtell.data.sources.files import folders_below, is_image, read_lines
 from showtell.data.sources.img2dataset import failed_in, note_of, split_captions
 from showtell.errors import DataError
+from showtell.images.listing import describe_suffixes
 
 LAYOUT = "a folder of images, each beside a .txt with one caption per line"
 MISSING = "no folder"
@@ -31,9 +32,10 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 def read(path: Path, files: list[Path]) -> Source:
     source = Source(examples := examples_on_disk(), [])
-    failed = Counter[str]()
+    failed, others = Counter[str](), Counter[str]()
     for folder, names in _groups(path):
         failed += failed_in(folder / name for name in names)
+        others.update(Path(name).suffix[1:].upper() for name in names if _is_other(name))
         for name, text, problem in _pair(names):
             key = (folder / name).relative_to(path).as_posix()
             if problem is not None:
@@ -45,6 +47,8 @@ def read(path: Path, files: list[Path]) -> Source:
                 position = (folder / text).relative_to(path).as_posix()
                 source.problems.append(Problem("unreadable-line", position, str(error)))
     source.notes += note_of(failed)
+    if others:
+        source.notes.append(f"files left out, no images: {others.total():,} ({describe_suffixes(others)})")
     return source
 
 
@@ -57,6 +61,10 @@ def _groups(path: Path) -> Iterator[tuple[Path, list[str]]]:
 
 def _is_text(name: str) -> bool:
     return name.lower().endswith(".txt")
+
+
+def _is_other(name: str) -> bool:
+    return not (is_image(name) or name.lower().endswith((".txt", ".json", ".parquet")))
 
 
 def _pair(names: list[str]) -> Iterator[tuple[str, str, str | None]]:
