@@ -35,7 +35,7 @@ def test_a_captioner_is_trained_further_by_one_option(
     seen, expected = (checkpoint.config["encoder"]["spec"] for checkpoint in (new, old))
     assert seen == {**expected, "trainable": False, "weights": str(start / "encoder.safetensors")}
     recipe = new.config["recipe"]
-    assert (recipe["optimizer"]["lr"], recipe["training"]["init_from"]) == (1e-4, str(start))
+    assert (recipe["optimizer"]["lr"], recipe["training"]["init_from"]) == (5e-5, str(start))
     image = next(Path(toy_set.image_path(row)) for row in toy_set.split_rows("dev"))
     assert showtell("caption", run, image).exit_code == 0
     assert showtell("export", run, "-o", tmp_path / "onnx", "--data", toy_set.directory).exit_code == 0
