@@ -52,6 +52,18 @@ def test_files_of_unknown_suffix_are_known_by_their_first_bytes(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("recursive", [False, True])
+def test_a_broken_link_costs_only_itself(tmp_path: Path, recursive: bool) -> None:
+    write(tmp_path, "a.jpg")
+    for name, target in (("circle", "circle"), ("circle.png", "circle.png"), ("nowhere.old", "missing")):
+        (tmp_path / name).symlink_to(target)
+    left_out: Counter[str] = Counter()
+    found, problems = list_images([tmp_path], recursive=recursive, left_out=left_out)
+    assert [path.name for path in found] == ["a.jpg", "circle.png"]  # loading the second reports it
+    assert problems == []
+    assert left_out == {"": 1, "OLD": 1}
+
+
+@pytest.mark.parametrize("recursive", [False, True])
 def test_other_files_are_counted(tmp_path: Path, recursive: bool) -> None:
     (tmp_path / "sub").mkdir()
     write(tmp_path, "a.jpg", "a.txt", "b.MOV", "c.mov", ".DS_Store", "captions.json", "sub/d.mov")

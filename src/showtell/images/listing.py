@@ -79,7 +79,7 @@ def _names(folder: Path, recursive: bool, others: Counter[str]) -> Iterator[str]
         for entry in entries:
             if entry.name.startswith("."):
                 continue
-            if Path(entry).is_dir() if entry.is_symlink() else entry.is_dir():
+            if _is_folder(entry):
                 if recursive and not entry.is_symlink():
                     yield f"{entry.name}/"
             elif _is_image(entry):
@@ -88,13 +88,22 @@ def _names(folder: Path, recursive: bool, others: Counter[str]) -> Iterator[str]
                 others[Path(entry.name).suffix[1:].upper()] += 1
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a closed folder
+        return False
+
+
 def _is_image(entry: os.DirEntry[str]) -> bool:
     name = entry.name.lower()
     if name.endswith(IMAGE_SUFFIXES):
         return True
-    if name.endswith(OTHER_SUFFIXES) or not entry.is_file():
+    if name.endswith(OTHER_SUFFIXES):
         return False
     try:
+        if not entry.is_file():
+            return False
         with Path(entry).open("rb") as file:
             return bool(identify(file.read(_HEAD)).pillow)
     except OSError:  # not readable: nothing says that it is an image
