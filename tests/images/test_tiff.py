@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,93 @@ def test_every_layout_and_depth_gives_the_pixels_that_were_written(
         assert np.abs(found - as_seen(layout, eight)).max() <= 1.01, (tile, order, big, predictor)
 
 
+def repacked(data: bytes, compression: str, plain: bytes = b"") -> bytes:
+    """Return a file whose first page's strips or tiles, in zlib, are in another compression, by libtiff.
+
+    ``plain``: the bytes of its only strip, before compression.
+    """
+    file = io.BytesIO(data)
+    with tifffile.TiffFile(file) as opened:
+        page = opened.pages[0]
+        starts, sizes = [], []
+        for start, size in zip(page.dataoffsets, page.databytecounts, strict=True):
+            unpacked = np.frombuffer(plain or zlib.decompress(data[start : start + size]), np.uint8)[None]
+            packed = io.BytesIO()
+            Image.fromarray(unpacked).save(packed, "TIFF", compression=compression)
+            packed.seek(0)
+            with tifffile.TiffFile(packed) as other:
+                strip = other.pages[0]
+                stored = packed.getvalue()[strip.dataoffsets[0] :][: strip.databytecounts[0]]
+                method = int(strip.compression)  # type: ignore[union-attr]
+            starts.append(file.seek(0, io.SEEK_END))
+            sizes.append(file.write(stored))
+        tiled = "TileOffsets" in page.tags  # type: ignore[union-attr]
+        for tag, values in ((324 if tiled else 273, starts), (325 if tiled else 279, sizes)):
+            page.tags[tag].overwrite(values, dtype=16 if opened.is_bigtiff else 4)  # type: ignore[union-attr]
+        page.tags[259].overwrite(method)  # type: ignore[union-attr]
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("compression", ["tiff_lzw", "zstd", "lzma"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_deep_pages_are_read_in_compressions_of_bytes(layout: str, compression: str) -> None:
+    photometric, channels, options = LAYOUTS[layout]
+    eight = colors(channels)
+    if layout == "blended RGBA":
+        eight[:, :, :3] = eight[:, :, :3] * (eight[:, :, 3:] / 255.0)
+    deep = eight.astype(np.uint16) * 257
+    for planes, tile, order, big, predictor in (
+        (False, None, ">", False, False),
+        (False, (16, 32), "<", False, True),
+        (True, None, "<", True, True),
+        (True, (32, 16), ">", False, True),
+    ):
+        pixels = deep[:, :, 0]
+        if channels > 1:
+            options = {**options, "planarconfig": "separate" if planes else "contig"}
+            pixels = np.moveaxis(deep, 2, 0) if planes else deep
+        strips = {"tile": tile} if tile else {"rowsperstrip": 10}
+        layout_options = {**options, **strips, "photometric": photometric, "predictor": predictor}
+        written = (np.ascontiguousarray(pixels), {**layout_options, "compression": "zlib"})
+        data = repacked(write(written, byteorder=order, bigtiff=big), compression)
+        assert np.abs(load_image(data) - as_seen(layout, eight)).max() <= 1.01, (planes, tile, order)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("dtype", ["f4", "i2"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_stated_ranges_hold_in_lzw_and_either_byte_order(order: str, dtype: str, channels: int) -> None:
+    samples = colors(channels).astype(dtype)
+    form = {"f4": "f", "i2": "h"}[dtype]
+    limits = [(tag, form, 1, value, True) for tag, value in ((340, 0), (341, 255))]
+    options = {"photometric": "rgb" if channels == 3 else "minisblack", "extratags": limits}
+    pixels = samples if channels == 3 else samples[:, :, 0]
+    data = write((pixels, {**options, "compression": "zlib"}), byteorder=order)
+    expected = np.broadcast_to(colors(channels), (HEIGHT, WIDTH, 3))
+    np.testing.assert_array_equal(load_image(repacked(data, "tiff_lzw")), expected)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_predicted_floating_point_samples_are_read(order: str, channels: int) -> None:
+    """The bytes of each row are stored by significance, as differences (Adobe's Technical Note 3)."""
+    samples = colors(channels).astype(">f4")
+    planes = samples.view(np.uint8).reshape(HEIGHT, WIDTH * channels, 4).swapaxes(1, 2)
+    differences = planes.reshape(HEIGHT, -1, channels).copy()
+    differences[:, 1:] -= differences[:, :-1].copy()
+    limits = [(tag, "f", 1, value, True) for tag, value in ((340, 0.0), (341, 255.0))]
+    shape = (HEIGHT, WIDTH, 3) if channels == 3 else (HEIGHT, WIDTH)
+    options = {"photometric": "rgb" if channels == 3 else "minisblack", "extratags": limits}
+    whole = (np.zeros(shape, np.int32), {**options, "compression": "zlib", "predictor": True})
+    file = io.BytesIO(write(whole, byteorder=order))
+    with tifffile.TiffFile(file) as opened:
+        tags = opened.pages[0].tags  # type: ignore[union-attr]
+        tags["Predictor"].overwrite(3)
+        tags["SampleFormat"].overwrite([3] * channels)
+    found = load_image(repacked(file.getvalue(), "tiff_lzw", differences.tobytes()))
+    np.testing.assert_array_equal(found, np.broadcast_to(colors(channels), (HEIGHT, WIDTH, 3)))
+
+
 @pytest.mark.parametrize("compression", [None, "packbits", "tiff_lzw", "tiff_deflate"])
 def test_16_bit_gray_is_scaled_in_every_compression(compression: str | None) -> None:
     gray = np.arange(65536, dtype=np.uint16).reshape(256, 256)
@@ -117,14 +205,27 @@ def test_16_bit_gray_is_scaled_in_every_compression(compression: str | None) -> 
     np.testing.assert_array_equal(load_image(file.getvalue())[:, :, 0], np.round(gray / 257))
 
 
-def test_12_bit_gray_uses_its_whole_range() -> None:
-    row = np.array([0, 1000, 4095, 2048], np.uint16)
-    packed = bytes([row[0] >> 4, (row[0] & 15) << 4 | row[1] >> 8, row[1] & 255])
-    packed += bytes([row[2] >> 4, (row[2] & 15) << 4 | row[3] >> 8, row[3] & 255])
-    data = write((np.frombuffer(packed, np.uint8)[None], {"photometric": "minisblack"}))
-    for tag, value in (("ImageWidth", 4), ("BitsPerSample", 12)):
-        data = with_tag(data, tag, value)
-    np.testing.assert_array_equal(load_image(data)[0, :, 0], np.round(row * (255 / 4095)))
+@pytest.mark.parametrize("bits", [6, 10, 12, 14])
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("photometric", ["minisblack", "miniswhite", "rgb"])
+def test_packed_samples_use_their_whole_range(photometric: str, order: str, bits: int) -> None:
+    channels = 3 if photometric == "rgb" else 1
+    top = 2**bits - 1
+    samples = (np.arange(5 * 7 * channels).reshape(5, 7, channels) * 911) % (top + 1)
+    ones = samples[..., None] >> np.arange(bits)[::-1] & 1
+    packed = np.packbits(ones.reshape(5, -1).astype(np.uint8), axis=1)
+    file = io.BytesIO(
+        write((packed, {"photometric": photometric if channels == 1 else None}), byteorder=order)
+    )
+    with tifffile.TiffFile(file) as opened:
+        tags = opened.pages[0].tags  # type: ignore[union-attr]
+        tags["ImageWidth"].overwrite(7)
+        tags["BitsPerSample"].overwrite([bits] * channels)
+        tags["SamplesPerPixel"].overwrite(channels)
+        tags["PhotometricInterpretation"].overwrite({"miniswhite": 0, "minisblack": 1, "rgb": 2}[photometric])
+    expected = (top - samples if photometric == "miniswhite" else samples) * (255 / top)
+    found = load_image(file.getvalue())
+    assert np.abs(found - np.broadcast_to(expected, (5, 7, 3))).max() <= 1.01
 
 
 def with_tag(data: bytes, tag: str, *values: int) -> bytes:
@@ -220,7 +321,7 @@ def test_deep_pages_come_out_upright() -> None:
         (
             np.zeros((8, 9), np.complex64),
             {"photometric": "minisblack"},
-            "64-bit complex samples whose range is not",
+            "1 x 64-bit complex samples and no compression",
         ),
     ],
 )
@@ -231,7 +332,14 @@ def test_other_kinds_are_named(samples: Any, options: dict[str, Any], found: str
 
 @pytest.mark.parametrize(
     ("number", "name"),
-    [(50002, "JPEG XL"), (34712, "JPEG 2000"), (34887, "LERC"), (34661, "JBIG"), (50999, "number 50999")],
+    [
+        (50001, "WebP"),
+        (50002, "JPEG XL"),
+        (34712, "JPEG 2000"),
+        (34887, "LERC"),
+        (34661, "JBIG"),
+        (50999, "number 50999"),
+    ],
 )
 def test_compressions_are_named(number: int, name: str) -> None:
     data = with_tag(write((colors(3), {"photometric": "rgb"})), "Compression", number)
@@ -240,10 +348,11 @@ def test_compressions_are_named(number: int, name: str) -> None:
 
 
 def test_rare_samples_in_a_rare_compression_are_named() -> None:
-    file = io.BytesIO()
-    Image.new("RGB", (40, 30)).save(file, "TIFF", compression="tiff_lzw")
-    data = with_tag(file.getvalue(), "BitsPerSample", 32, 32, 32)
-    with pytest.raises(ImageError, match="found a TIFF with 3 x 32-bit integer samples and LZW compression"):
+    data = write((colors(3).astype(np.uint16), {"photometric": "rgb", "planarconfig": "contig"}))
+    data = with_tag(with_tag(data, "Compression", 7), "PlanarConfiguration", 2)
+    with pytest.raises(
+        ImageError, match="found a TIFF with 3 x 16-bit integer samples in planes and JPEG compression"
+    ):
         load_image(data)
 
 

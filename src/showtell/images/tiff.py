@@ -1,6 +1,6 @@
 """TIFF files: which page is the picture, and pixels of the kinds that Pillow misreads.
 
-Pillow decodes ordinary pages. Others come from tifffile as samples of any depth, which are scaled to 8 bits here:
+Pillow decodes ordinary pages. Others are read as samples of any depth, which are scaled to 8 bits here:
 Pillow gives the negative of 16-bit white-is-zero pages, noise for 16-bit planes, and does not open the others.
 """
 
@@ -8,25 +8,22 @@ import contextlib
 import io
 import itertools
 import logging
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
-from tifffile import COMPRESSION, EXTRASAMPLE, PHOTOMETRIC, PLANARCONFIG, SAMPLEFORMAT, TiffPage
+from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
 
 from showtell.images.refusals import Limits, check_size, corrupt, refused
+from showtell.images.tiff_samples import is_in_planes, is_readable, read_blocks
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # errors are raised, not printed
 _NOT_IN_PILLOW = b"MM\0+"  # BigTIFF, big-endian
 _OLD_SUBFILE_TYPE, _ORIENTATION, _STATED_RANGE, _ICC_PROFILE = 255, 274, (340, 341), 34675  # tags
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _MAX_PAGES = 10_000
-_ROWS = 256  # scaled at once
-_BY_PILLOW = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000, 50001}  # compressions
-_BY_TIFFFILE = {COMPRESSION.NONE, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE, COMPRESSION.PACKBITS}
+_BY_PILLOW = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}  # compressions
 _MODES = {
     PHOTOMETRIC.MINISWHITE: "L",
     PHOTOMETRIC.MINISBLACK: "L",
@@ -37,10 +34,12 @@ _NAMES = {
     "NONE": "no",
     "JPEGXL": "JPEG XL",
     "JPEG2000": "JPEG 2000",
+    "WEBP": "WebP",
     "MINISBLACK": "gray",
     "MINISWHITE": "gray",
     "CIELAB": "CIE L*a*b*",
     "SEPARATED": "CMYK",
+    "PALETTE": "16-bit palette",
 }
 _SUPPORTED = "gray, RGB, CMYK or palette of 1 to 16 bits; others with SMinSampleValue and SMaxSampleValue"
 
@@ -63,7 +62,10 @@ def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = Non
             if _is_ordinary(page) and not data.startswith(_NOT_IN_PILLOW):
                 with contextlib.suppress(SyntaxError):  # Pillow knows no such combination of tags
                     return _open_by_pillow(data, index)
-            return _to_image(_read_samples(page, data, index), page)
+            _check_kind(page)
+            if page.is_tiled:
+                check_size(name, page.tilelength, page.tilewidth, limits)
+            return _to_image(page, data)
     except _UnsupportedError as error:
         raise refused(name, f"a TIFF with {error}", _SUPPORTED, "Convert it, or leave it out") from error
 
@@ -85,16 +87,12 @@ def _is_ordinary(page: TiffPage) -> bool:
     """Return whether Pillow gives the right pixels of a page, if it opens it."""
     if page.compression not in _BY_PILLOW or page.sampleformat not in (SAMPLEFORMAT.UINT, SAMPLEFORMAT.VOID):
         return False
-    if page.imagedepth != 1 or (_is_in_planes(page) and page.extrasamples):
+    if page.imagedepth != 1 or (is_in_planes(page) and page.extrasamples):
         return False
     if page.bitspersample <= 8:
         return page.photometric in (*_MODES, PHOTOMETRIC.PALETTE, PHOTOMETRIC.YCBCR)
     is_color = page.photometric in (PHOTOMETRIC.RGB, PHOTOMETRIC.SEPARATED)
-    return page.bitspersample == 16 and is_color and not _is_in_planes(page)
-
-
-def _is_in_planes(page: TiffPage) -> bool:
-    return page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
+    return page.bitspersample == 16 and is_color and not is_in_planes(page)
 
 
 def _open_by_pillow(data: bytes, index: int) -> Image.Image:
@@ -103,28 +101,16 @@ def _open_by_pillow(data: bytes, index: int) -> Image.Image:
     return image
 
 
-def _read_samples(page: TiffPage, data: bytes, index: int) -> npt.NDArray[Any]:
-    """Return a page's samples as stored, ``[H, W, C]``."""
+def _check_kind(page: TiffPage) -> None:
     if page.photometric not in _MODES:
         raise _UnsupportedError(f"{_name_of(page.photometric)} colors")
     if page.imagedepth != 1:
         raise _UnsupportedError(f"a volume of {page.imagedepth} slices")
-    shape = page.imagelength, page.imagewidth, page.samplesperpixel
-    if (
-        page.compression in _BY_TIFFFILE
-        and page.bitspersample in (8, 16, 32, 64)
-        and page.predictor in (1, 2)
-    ):
-        samples = page.asarray()
-        return np.moveaxis(samples, 0, 2) if page.axes == "SYX" else samples.reshape(shape)
-    if page.compression in _BY_PILLOW and page.samplesperpixel == 1 and not data.startswith(_NOT_IN_PILLOW):
-        with contextlib.suppress(SyntaxError), _open_by_pillow(data, index) as image:
-            return np.asarray(image).reshape(shape)
-    compression = f"{_name_of(page.compression)} compression"
-    known = page.compression in _BY_PILLOW
-    raise _UnsupportedError(
-        f"{page.samplesperpixel} x {_kind(page)} and {compression}" if known else compression
-    )
+    if not is_readable(page):
+        compression = f"{_name_of(page.compression)} compression"
+        known = page.compression in _BY_PILLOW
+        samples = f"{page.samplesperpixel} x {_kind(page)} and "
+        raise _UnsupportedError(samples * known + compression)
 
 
 def _range(page: TiffPage) -> tuple[float, float]:
@@ -138,19 +124,21 @@ def _range(page: TiffPage) -> tuple[float, float]:
     return low, high
 
 
-def _to_image(samples: npt.NDArray[Any], page: TiffPage) -> Image.Image:
+def _to_image(page: TiffPage, data: bytes) -> Image.Image:
     mode = _MODES[PHOTOMETRIC(page.photometric)]
-    height, width, channels = samples.shape
+    height, width, channels = page.imagelength, page.imagewidth, page.samplesperpixel
     if channels < len(mode) or (mode == "L" and channels > 2):
         raise _UnsupportedError(f"{channels} channels for {_name_of(page.photometric)} colors")
     alpha = page.extrasamples[0] if channels > len(mode) and page.extrasamples else EXTRASAMPLE.UNSPECIFIED
     has_alpha = alpha != EXTRASAMPLE.UNSPECIFIED and mode != "CMYK"
     low, high = _range(page)
     pixels = np.empty((height, width, len(mode) + has_alpha), np.uint8)
-    for top in range(0, height, _ROWS):
-        rows = slice(top, top + _ROWS)
-        scaled = (samples[rows, :, : pixels.shape[2]].astype(np.float64) - low) * (255 / (high - low))
-        pixels[rows] = np.clip(np.nan_to_num(scaled) + 0.5, 0, 255)
+    for top, left, channel, samples in read_blocks(page, data):
+        rows, columns, stored = samples.shape
+        place = pixels[top : top + rows, left : left + columns, channel : channel + stored]
+        inside = tuple(slice(length) for length in place.shape)
+        scaled = (samples[inside].astype(np.float64) - low) * (255 / (high - low))
+        place[...] = np.clip(np.nan_to_num(scaled) + 0.5, 0, 255)
     colors = pixels[:, :, : len(mode)]
     if page.photometric == PHOTOMETRIC.MINISWHITE:
         np.subtract(255, colors, out=colors)
@@ -174,7 +162,7 @@ def _kind(page: TiffPage) -> str:
         SAMPLEFORMAT.INT: "signed",
         SAMPLEFORMAT.IEEEFP: "floating-point",
     }
-    planes = " in planes" if page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1 else ""
+    planes = " in planes" if is_in_planes(page) else ""
     return (
         f"{page.bitspersample}-bit {formats.get(SAMPLEFORMAT(page.sampleformat), 'complex')} samples{planes}"
     )

@@ -1,0 +1,110 @@
+"""Samples of TIFF pages as they are stored: any number of bits, byte order, strips, tiles, channels or planes.
+
+libtiff, in Pillow, decompresses each strip or tile as bytes; the rest is done here, from Adobe's TIFF 6.0 and its
+Technical Note 3 (prediction of floating-point samples).
+"""
+
+import io
+import itertools
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from PIL.TiffImagePlugin import TiffImageFile
+from tifffile import COMPRESSION, PLANARCONFIG, PREDICTOR, SAMPLEFORMAT, TiffPage
+
+_Bytes = npt.NDArray[np.uint8]
+
+_COMPRESSIONS = {  # of bytes, whatever these mean
+    *(COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE),
+    *(COMPRESSION.PACKBITS, COMPRESSION.LZMA, COMPRESSION.ZSTD),
+}
+_ROWS = 256  # of a strip or tile, converted at once
+_WHOLE_BYTES = (8, 16, 32, 64)  # bits
+_KINDS = {SAMPLEFORMAT.UINT: "u", SAMPLEFORMAT.VOID: "u", SAMPLEFORMAT.INT: "i", SAMPLEFORMAT.IEEEFP: "f"}
+
+
+class Block(NamedTuple):
+    """Samples ``[H, W, C]`` from a row, column and channel of a page on; they may reach beyond its edges."""
+
+    top: int
+    left: int
+    channel: int
+    samples: npt.NDArray[Any]
+
+
+def is_in_planes(page: TiffPage) -> bool:
+    """Return whether each channel of a page is stored separately."""
+    return page.planarconfig == PLANARCONFIG.SEPARATE and page.samplesperpixel > 1
+
+
+def is_readable(page: TiffPage) -> bool:
+    """Return whether `read_blocks` knows how the samples of a page are stored."""
+    if page.compression not in _COMPRESSIONS or page.fillorder != 1 or page.sampleformat not in _KINDS:
+        return False
+    if page.bitspersample in _WHOLE_BYTES:
+        return page.predictor in (1, PREDICTOR.HORIZONTAL, PREDICTOR.FLOATINGPOINT)
+    return page.bitspersample <= 16 and page.sampleformat == SAMPLEFORMAT.UINT and page.predictor == 1
+
+
+def read_blocks(page: TiffPage, data: bytes) -> Iterator[Block]:
+    """Yield all samples of a page that `is_readable`.
+
+    Raises:
+        ValueError: samples are missing.
+        OSError: libtiff cannot decompress them.
+    """
+    planes = page.samplesperpixel if is_in_planes(page) else 1
+    channels = page.samplesperpixel // planes
+    height, width = page.imagelength, page.imagewidth
+    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
+    rows = rows if page.is_tiled else min(rows or height, height)
+    places = list(itertools.product(range(planes), range(0, height, rows), range(0, width, columns)))
+    if min(len(page.dataoffsets), len(page.databytecounts)) < len(places):
+        raise ValueError("strips or tiles are missing")
+    row_bytes = -(-columns * channels * page.bitspersample // 8)
+    for (plane, top, left), start, size in zip(places, page.dataoffsets, page.databytecounts, strict=False):
+        stored_rows = rows if page.is_tiled else min(rows, height - top)
+        stored = _decompress(data[start : start + size], page.compression, stored_rows, row_bytes)
+        for first in range(0, stored_rows, _ROWS):
+            samples = _to_samples(stored[first : first + _ROWS], page, channels)
+            yield Block(top + first, left, plane, samples)
+
+
+def _decompress(stored: bytes, compression: int, rows: int, row_bytes: int) -> _Bytes:
+    """Return a strip or tile as ``uint8 [rows, row_bytes]``; libtiff takes it for a gray image of its own."""
+    if compression == COMPRESSION.NONE:
+        if len(stored) < rows * row_bytes:
+            raise ValueError("a strip or tile is cut short")
+        return np.frombuffer(stored, np.uint8, rows * row_bytes).reshape(rows, row_bytes)
+    tags = {256: row_bytes, 257: rows, 258: 8, 259: compression, 262: 1, 277: 1, 278: rows, 279: len(stored)}
+    start = 8 + 2 + 12 * (len(tags) + 1) + 4
+    entries = [struct.pack("<HHII", tag, 4, 1, value) for tag, value in sorted({**tags, 273: start}.items())]
+    header = b"II*\0" + struct.pack("<IH", 8, len(entries)) + b"".join(entries) + bytes(4)
+    with TiffImageFile(io.BytesIO(header + stored)) as image:
+        return np.asarray(image)
+
+
+def _to_samples(stored: _Bytes, page: TiffPage, channels: int) -> npt.NDArray[Any]:
+    """Return rows of bytes as samples ``[H, W, channels]``."""
+    rows, bits = len(stored), page.bitspersample
+    if bits not in _WHOLE_BYTES:
+        each = np.unpackbits(stored, axis=1)
+        each = each[:, : each.shape[1] // (bits * channels) * bits * channels].reshape(
+            rows, -1, channels, bits
+        )
+        leading_zeros = np.zeros((*each.shape[:3], 16 - bits), np.uint8)
+        return np.packbits(np.concatenate([leading_zeros, each], axis=3), axis=3).view(">u2")[..., 0]
+    kind, size = _KINDS[SAMPLEFORMAT(page.sampleformat)], bits // 8
+    if page.predictor == PREDICTOR.FLOATINGPOINT:
+        differences = stored.reshape(rows, -1, channels)
+        planes = np.add.accumulate(differences, axis=1, dtype=np.uint8).reshape(rows, size, -1)
+        whole = np.ascontiguousarray(planes.swapaxes(1, 2))
+        return whole.view(f">{kind}{size}").reshape(rows, -1, channels)
+    samples = np.ascontiguousarray(stored).view(f"{page.parent.byteorder}{kind}{size}")
+    samples = samples.reshape(rows, -1, channels)
+    if page.predictor == PREDICTOR.HORIZONTAL:
+        return np.add.accumulate(samples, axis=1, dtype=samples.dtype.newbyteorder("="))
+    return samples
