@@ -349,6 +349,18 @@ def test_of_equal_scores_the_lower_loss_is_best_and_a_tie_of_zeros_stops_nothing
     assert state["plateau"]["lr_scale"] == 1.0
 
 
+def test_the_last_epoch_is_kept_if_scores_do_not_choose(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["objective"][0]["epochs"] = 4
+    values["optimizer"]["lr"] = 1e-9  # equal scores
+    values["validation"] |= {"select": "last"}
+    values["training"]["early_stopping_patience"] = 1
+    result = train(parse_recipe(values, "recipe"), data=toy_set.directory, out=tmp_path / "run")
+    assert (result.progress.best_epoch, result.progress.epoch) == (4, 4)
+
+
 def test_a_captioner_that_says_the_same_of_all_images_is_warned_of(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ AdaptedKey = Literal[
     "tokenizer.min_count",
     "data.max_tokens",
     "generation.max_tokens",
+    "validation.select",
 ]
 
 WHOLE_SECTIONS = frozenset({"encoder", "decoder", "generation"})
@@ -206,6 +207,11 @@ class ValidationOptions(StrictModel):
     )
     metric: Literal["CIDEr-D", "BLEU-4", "ROUGE-L", "loss"] = Field(
         "CIDEr-D", description="metric that selects best/ and drives plateau and early stopping"
+    )
+    select: Literal["best", "last"] = Field(
+        "best",
+        description="epoch that best/ holds: the best by validation.metric, or the last, where the split has so few "
+        "images that its scores are chance",
     )
     tokenizer: Literal["auto"] | ScoreTokenizer = Field(
         "auto",

@@ -26,6 +26,8 @@ MAX_UNKNOWN = 0.03
 MIN_WHOLE, WHOLE = 0.95, 0.99
 """Smallest fraction of captions that fit into the recipe's limit, and the fraction that fits into a raised one."""
 MAX_TOKENS = 200
+MIN_VALIDATION = 10
+"""Fewest validation images whose scores choose an epoch."""
 MAX_COUNTED = 10_000
 """Images whose captions are read; the vocabulary of a larger set is not adapted."""
 
@@ -42,18 +44,18 @@ def adapt_recipe(
     """
     values = recipe.model_dump(mode="json")
     lines = []
-    for key, number, reason in _adapted(recipe, prepared, initial):
-        before = _set(values, key, number)
-        if number != before:
-            lines.append(f"{key} {before} → {number} ({reason})")
+    for key, value, reason in _adapted(recipe, prepared, initial):
+        before = _set(values, key, value)
+        if value != before:
+            lines.append(f"{key} {before} → {value} ({reason})")
     values["training"]["adapt"] = []
     return parse_recipe(values, "the adapted recipe"), lines
 
 
 def _adapted(
     recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None
-) -> Iterator[tuple[AdaptedKey, int, str]]:
-    """Yield each adapted key, its number, and why it is so."""
+) -> Iterator[tuple[AdaptedKey, int | str, str]]:
+    """Yield each adapted key, its value, and why it is so."""
     keys, training, schedule = set(recipe.training.adapt), recipe.training, recipe.schedule
     if not keys:
         return
@@ -75,13 +77,21 @@ def _adapted(
         if key in keys and validations:
             least = math.ceil(PATIENCE_STEPS[key] / (batches * recipe.validation.every))
             yield key, max(validations, least), "validations follow after few steps"
+    if "validation.select" in keys:
+        validation = recipe.validation
+        held_out = len(prepared.split_rows(validation.split, subset=validation.subset, seed=training.seed))
+        yield (
+            "validation.select",
+            "last" if held_out < MIN_VALIDATION else validation.select,
+            f"{held_out} validation images",
+        )
     if keys & {"tokenizer.min_count", "data.max_tokens", "generation.max_tokens"}:
         yield from _adapted_to_captions(recipe, keys, prepared, initial)
 
 
 def _adapted_to_captions(
     recipe: Recipe, keys: set[AdaptedKey], prepared: PreparedSet, initial: Tokenizer | None
-) -> Iterator[tuple[AdaptedKey, int, str]]:
+) -> Iterator[tuple[AdaptedKey, int | str, str]]:
     kind = recipe.tokenizer.kind if initial is None else initial.kind
     counts = count_words(
         training_captions(prepared, subset=MAX_COUNTED), _splitter(recipe, prepared, initial)
@@ -113,11 +123,11 @@ def _splitter(recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None) 
     return lambda text: form.split(form.normalize(text))
 
 
-def _set(values: dict[str, Any], key: str, number: int) -> int:
-    """Set a dotted key; return its number before."""
+def _set(values: dict[str, Any], key: str, value: int | str) -> Any:
+    """Set a dotted key; return its value before."""
     *path, last = key.split(".")
     node: Any = values
     for part in path:
         node = node[int(part)] if isinstance(node, list) else node[part]
-    before, node[last] = node[last], number
-    return int(before)
+    before, node[last] = node[last], value
+    return before

@@ -302,12 +302,16 @@ class Trainer:
         return row
 
     def _record(self, score: float, loss: float) -> bool:
-        """Compare a validation with the best so far; return whether it is better: of equal scores, the lower loss."""
+        """Compare a validation with the best so far; return whether it is better: of equal scores, the lower loss.
+
+        With ``validation.select: last`` each one is.
+        """
         progress, sign = self.state.progress, -1.0 if self.recipe.validation.metric == "loss" else 1.0
         best_loss = math.inf if progress.best_loss is None else progress.best_loss
-        is_better = progress.best_score is None or (sign * score, -loss) > (
-            sign * progress.best_score,
-            -best_loss,
+        is_better = (
+            self.recipe.validation.select == "last"
+            or progress.best_score is None
+            or (sign * score, -loss) > (sign * progress.best_score, -best_loss)
         )
         if is_better:
             progress.best_score, progress.best_loss = score, loss
