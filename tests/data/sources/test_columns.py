@@ -102,3 +102,14 @@ def test_a_column_that_is_not_there_is_misuse_with_a_near_name() -> None:
         match=r"no column for --caption-column titel: found id, title\. Did you mean 'title'\?",
     ):
         Columns(caption="titel").check(["id", "title"], "a.csv")
+
+
+def test_separators_in_names_of_columns_do_not_matter() -> None:
+    columns = ["Image-Name ", " Caption 1", "caption_2"]
+    assert Columns().find_image(columns) == "Image-Name "
+    assert Columns().find_captions(columns) == [" Caption 1", "caption_2"]
+    assert Columns(image="image name").find_image(columns) == "Image-Name "
+    # The exact name is before one that differs in separators, and a known name before an id.
+    assert Columns(caption="alt_text").find_captions(["alt text", "alt_text"]) == ["alt_text"]
+    assert Columns().find_image(["id", "file name"]) == "file name"
+    assert Columns().find_image(["ID", "Caption"]) == "ID"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from showtell.data.sources.base import Example
 from showtell.data.sources.locate import are_unique, image_index, names_on_disk, split_in, split_of
 from showtell.data.sources.registry import open_source
 
@@ -100,3 +101,14 @@ def test_levels_of_very_many_folders_are_not_searched(tmp_path: Path, write_imag
     index = image_index(tmp_path)
     assert not index.find(["0.png"]).exists()
     assert index.find(["study7/0.png"]).exists()
+
+
+@pytest.mark.parametrize("name", ["C:\\data\\img\\1.jpg", "C:/data/img/1.jpg", "/home/ann/img/1.jpg"])
+def test_images_of_a_table_from_another_computer_are_found_by_their_last_names(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None], name: str
+) -> None:
+    write_images(tmp_path / "img", ["1.jpg"])
+    (tmp_path / "captions.csv").write_text(f"image,caption\n{name},A dog.\n")
+    (example,) = open_source(tmp_path / "captions.csv").examples
+    assert isinstance(example, Example)
+    assert example.image == tmp_path / "img" / "1.jpg"

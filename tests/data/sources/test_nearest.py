@@ -58,7 +58,7 @@ def test_a_folder_is_compared(tmp_path: Path, write_images: Callable[[Path, Iter
     write_images(tmp_path, ["a.jpg", "deep/b.jpg"])
     with pytest.raises(DataError, match=r"nearest is folder, but none of its 2 images has a \.txt"):
         open_source(tmp_path)
-    (tmp_path / "texts.csv").write_text("image,caption\n")
+    (tmp_path / "texts.csv").write_text("image,title\n")
     with pytest.raises(DataError, match=r"nearest is csv: give the file itself, .*texts\.csv"):
         open_source(tmp_path)
     (tmp_path / "all.json").write_text('{"images": [{"filename": "a.jpg"}]}')

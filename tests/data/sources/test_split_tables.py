@@ -47,3 +47,45 @@ def test_a_single_table_is_no_split(tmp_path: Path, write_images: WritePictures)
     (tmp_path / "train.csv").write_text("image,caption\n1.jpg,A dog.\n")
     write_images(tmp_path, ["1.jpg"])
     assert contents(open_source(tmp_path)) == [("1.jpg", "", ("A dog.",))]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("captions.csv", "ID,Caption\n1,A dog.\n2,A cat.\n"),
+        ("captions.tsv", "Image Name\tCaption\n1.jpg\tA dog.\n2.jpg\tA cat.\n"),
+        ("all.jsonl", '{"image": "1.jpg", "caption": "A dog."}\n{"image": "2.jpg", "caption": "A cat."}\n'),
+    ],
+)
+def test_a_single_table_beside_a_folder_of_images(
+    tmp_path: Path, write_images: WritePictures, name: str, text: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    write_images(tmp_path / "images", ["1.jpg", "2.jpg"])
+    found = contents(open_source(tmp_path))
+    assert [caption for _, _, caption in found] == [("A dog.",), ("A cat.",)]
+    # The table itself is the same dataset.
+    file = open_source(tmp_path / name)
+    assert [(example.key, example.split, example.captions) for example in file.examples] == found
+    assert all(example.image.is_file() for example in file.examples)
+
+
+def test_other_tables_beside_those_of_splits_are_passed_over(tmp_path: Path, write_images: WritePictures) -> None:
+    for split in ("train", "test"):
+        folder = tmp_path / split / "radiology"
+        write_images(folder / "images", [f"{split}1.jpg"])
+        (folder / f"{split}data.csv").write_text(f'id,name,caption\n{split}1,PMC1.jpg," A {split}.\n"\n')
+        (folder / "cuis.csv").write_text(f"id,cui\n{split}1,C1\n")
+        (folder / "broken.jsonl").write_text("[1]\n")
+    assert contents(open_source(tmp_path)) == [
+        ("test1", "test", (" A test.\n",)),
+        ("train1", "train", (" A train.\n",)),
+    ]
+
+
+def test_several_tables_of_no_split_are_several_datasets(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["1.jpg"])
+    for name in ("english", "german"):
+        (tmp_path / f"{name}.csv").write_text("image,caption\n1.jpg,A dog.\n")
+    with pytest.raises(DataError, match=r"several datasets: found .*english\.csv, .*german\.csv"):
+        open_source(tmp_path)

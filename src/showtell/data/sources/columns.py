@@ -15,12 +15,15 @@ IMAGE_COLUMNS = (
     *("image", "file_name", "filename", "image_path", "image_name", "path", "file"),
     *("image_file", "image_file_name", "img", "img_path", "filepath", "file_path"),
 )
+NAME_COLUMNS = (*IMAGE_COLUMNS, "image_id", "id")
+"""Where images are files, an id may be the name of one."""
 CAPTION_COLUMNS = (
     *("caption", "captions", "text", "texts", "sentence", "sentences"),
-    *("description", "alt_text", "txt"),
+    *("description", "alt_text", "txt", "report"),
 )
 SPLIT_COLUMNS = ("split", "subset")
-_NUMBERED = re.compile(r"(?:caption|text|sentence)_?\d+")
+_SEPARATORS = re.compile(r"[\s_-]+")
+_NUMBERED = re.compile(r"(?:caption|text|sentence)\d+")
 _CAPTION_ENDING = re.compile(r".*(?:caption|description)s?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _STRINGS = re.compile(rf"\[\s*(?:{_STRING})(?:\s+(?:{_STRING}))*\s*\]", re.DOTALL)
@@ -35,19 +38,19 @@ class Columns:
 
     image: str = ""
     caption: str = ""
-    image_names: tuple[str, ...] = IMAGE_COLUMNS
+    image_names: tuple[str, ...] = NAME_COLUMNS
 
     def __bool__(self) -> bool:
         return bool(self.image or self.caption)
 
     def find_image(self, columns: Iterable[str]) -> str | None:
         """Return the image column, if there is one."""
-        return find_column(columns, [normal(self.image)] if self.image else self.image_names)
+        return find_column(columns, [self.image] if self.image else self.image_names)
 
     def find_captions(self, columns: Iterable[str]) -> list[str]:
         """Return the caption columns: a known name, else caption_0, caption_1, ..., else the only ``*_caption``."""
         columns = list(columns)
-        named = find_column(columns, [normal(self.caption)] if self.caption else CAPTION_COLUMNS)
+        named = find_column(columns, [self.caption] if self.caption else CAPTION_COLUMNS)
         if named or self.caption:
             return [named] if named else []
         numbered = [column for column in columns if _NUMBERED.fullmatch(normal(column))]
@@ -58,7 +61,7 @@ class Columns:
         """Raise a ConfigError if ``where`` lacks a column that the user names."""
         columns = list(columns)
         for option, name in (("--image-column", self.image), ("--caption-column", self.caption)):
-            if name and find_column(columns, [normal(name)]) is None:
+            if name and find_column(columns, [name]) is None:
                 raise ConfigError(
                     f"{where} has no column for {option} {name}",
                     found=", ".join(columns) or "no columns",
@@ -76,14 +79,16 @@ CHOOSE = "choose columns with --image-column and --caption-column"
 
 
 def normal(column: str) -> str:
-    """Return a column's name without surrounding spaces, in lower case."""
-    return column.strip().lower()
+    """Return a column's name in lower case, without spaces, hyphens and underscores."""
+    return _SEPARATORS.sub("", column).lower()
 
 
 def find_column(columns: Iterable[str], names: Sequence[str]) -> str | None:
-    """Return the column with the first of ``names`` that occurs, ignoring case and surrounding spaces."""
-    by_name = {normal(column): column for column in columns}
-    return next((by_name[name] for name in names if name in by_name), None)
+    """Return the column with the first of ``names`` that occurs, else the first that is `normal` to occur."""
+    columns = list(columns)
+    by_name = {normal(column): column for column in reversed(columns)}
+    forms = ((name if name in columns else by_name.get(normal(name))) for name in names)
+    return next((column for column in forms if column is not None), None)
 
 
 def caption_texts(record: Mapping[str, Any], columns: Sequence[str]) -> tuple[str, ...]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.columns import Columns
+from showtell.data.sources.locate import locate_beside
 from showtell.data.sources.table import USUAL, group_rows, read_csv
 
 LAYOUT = "a .csv or .tsv file with the columns image, caption and optionally split"
@@ -23,4 +24,5 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     problems: list[Problem] = []
-    return group_rows(read_csv(path, problems, path.name, columns), path.parent, problems)
+    rows = read_csv(path, problems, path.name, columns)
+    return locate_beside(group_rows(rows, path.parent, problems), path)

@@ -19,7 +19,6 @@ from typing import Any
 
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, parse_records
 from showtell.data.sources.columns import (
-    IMAGE_COLUMNS,
     SPLIT_COLUMNS,
     Columns,
     as_list,
@@ -28,7 +27,7 @@ from showtell.data.sources.columns import (
 )
 from showtell.data.sources.files import is_image
 from showtell.data.sources.locate import find_files, folders_below, locate, one_set, set_root, split_of
-from showtell.data.sources.table import Row, group_rows
+from showtell.data.sources.table import USUAL, Row, group_rows
 from showtell.system.json_stream import outline, read_entries
 
 LAYOUT = (
@@ -36,9 +35,8 @@ LAYOUT = (
     "captions by image name; or a folder with one per split"
 )
 MISSING = "no JSON file with entries of image and caption"
-COLUMNS = Columns(image_names=(*IMAGE_COLUMNS, "image_id"))
 SPLITS = (*SPLIT_COLUMNS, "set_name")
-CAPTIONS = ("caption_str", "reference_strs", "report")
+CAPTIONS = ("caption_str", "reference_strs")
 NUMBERED = re.compile(r"raw(?:_\d+)?")
 METADATA = ("info", "licenses", "license", "metadata")
 
@@ -103,10 +101,10 @@ def _row(key: str, entry: Any) -> Row:
         return Row(key, (entry,))
     if not isinstance(entry, dict):
         raise ValueError(f"expected an object, found {type(entry).__name__}")
-    image, split = COLUMNS.find_image(entry), find_column(entry, SPLITS)
+    image, split = USUAL.find_image(entry), find_column(entry, SPLITS)
     names = as_list(entry[image]) if image else [key] * is_image(key)
     if not names or not isinstance(names[0], str) or not names[0].strip():
-        raise ValueError(f"no image ({', '.join(COLUMNS.image_names)})")
+        raise ValueError(f"no image ({', '.join(USUAL.image_names)})")
     columns = caption_columns(entry)
     texts = caption_texts(entry, columns) if columns else ()
     return Row(names[0].strip(), texts, str(entry[split] or "").strip() if split else "", len(names) > 1)
@@ -115,4 +113,4 @@ def _row(key: str, entry: Any) -> Row:
 def caption_columns(entry: dict[str, Any]) -> list[str]:
     """Return the columns of an entry that have captions."""
     known = find_column(entry, CAPTIONS)
-    return [known] if known else COLUMNS.find_captions(entry) or list(filter(NUMBERED.fullmatch, entry))
+    return [known] if known else USUAL.find_captions(entry) or list(filter(NUMBERED.fullmatch, entry))

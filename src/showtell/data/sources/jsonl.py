@@ -8,6 +8,7 @@ from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.columns import Columns
+from showtell.data.sources.locate import locate_beside
 from showtell.data.sources.table import USUAL, group_rows, read_jsonl
 
 LAYOUT = "a .jsonl file of objects with image, caption and optionally split"
@@ -20,4 +21,5 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     problems: list[Problem] = []
-    return group_rows(read_jsonl(path, problems, path.name, columns), path.parent, problems)
+    rows = read_jsonl(path, problems, path.name, columns)
+    return locate_beside(group_rows(rows, path.parent, problems), path)

@@ -6,6 +6,7 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TypeVar, cast
 
@@ -20,6 +21,7 @@ TEXT_FOLDERS = ("annotations", "karpathy", "caption_datasets", "captions", "Flic
 """Folders of annotation files beside the folders of images."""
 DEPTH = 4  # of folders that are searched for images
 MOST_FOLDERS = 256  # at one depth: more are one per image or study
+PROBED = 100  # images of a table, for which the folders beside it are searched
 MOST_FILES = 64  # annotation files in a folder: more are one per image
 SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".webp")  # tried for names without suffix
 T = TypeVar("T")
@@ -138,12 +140,10 @@ def names_on_disk(name: str, *, unique: bool) -> list[str]:
     If the last parts of all names are ``unique``, leading folders may be missing. A name without the suffix of an
     image is tried with each.
     """
-    names = [name]
-    if unique and "/" in name:
-        parts = PurePosixPath(name).parts
+    names = list(dict.fromkeys((name, name.replace("\\", "/"))))
+    if unique and "/" in names[-1]:
+        parts = PurePosixPath(names[-1]).parts
         names += ["/".join(parts[start:]) for start in range(1, len(parts))]
-    if "\\" in name:
-        names.append(name.replace("\\", "/"))
     if not name.lower().endswith(IMAGE_SUFFIXES):
         names += [name + suffix for name in list(names) for suffix in SUFFIXES]
     return names
@@ -191,6 +191,17 @@ def locate(source: Source, file: Path, folder: Path) -> Source:
         raise DataError(f"{file} has no captions", found="; ".join(counts), mend="Give a file with captions")
     forms = [note for index in indexes.values() for note in index.notes]
     return Source(located, source.problems, [*source.notes, *forms, *counts])
+
+
+def locate_beside(source: Source, table: Path) -> Source:
+    """Return the source of a table: with images relative to it, or if none is there, in the folders beside it."""
+    examples, folder = cast(Sequence[Example], source.examples), table.absolute().parent
+    if any(example.image.is_file() for example in examples):
+        return source
+    index = image_index(folder)
+    for example in islice(examples, PROBED):
+        index.find(names_on_disk(example.key, unique=True))
+    return locate(source, table, folder) if index.found else source
 
 
 def no_image(file: Path, name: str, folder: Path) -> DataError:

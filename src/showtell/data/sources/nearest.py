@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from showtell.data.sources.files import files_below, is_image
-from showtell.data.sources.json import COLUMNS, caption_columns
+from showtell.data.sources.json import caption_columns
 from showtell.data.sources.locate import find_files
+from showtell.data.sources.table import USUAL
 from showtell.system.json_stream import first_element, outline
 
 FORMS = {
@@ -50,7 +51,7 @@ def json_nearness(file: Path) -> Nearness | None:
     head = outline(file)
     if not head:
         return None
-    if caption_columns(head) and COLUMNS.find_image(head):
+    if caption_columns(head) and USUAL.find_image(head):
         return 1.0, f"nearest is jsonl: {file.name} has an object per line; pass --format jsonl"
     near = [(0.0, f"{file.name} has no captions in a known form ({_keys(head)})")]
     near += [_form_nearness(file, head, name) for name in FORMS]
@@ -75,7 +76,7 @@ def _form_nearness(file: Path, head: dict[str, Any], name: str) -> Nearness:
 
 def _entry_nearness(file: Path, key: str, entry: dict[str, Any]) -> Nearness:
     """Return how near an entry of a list is to one of image and caption."""
-    has_image, has_caption = COLUMNS.find_image(entry), caption_columns(entry)
+    has_image, has_caption = USUAL.find_image(entry), caption_columns(entry)
     where = f"nearest is json, but {file.name} has entries {f'in {key} ' * bool(key)}"
     if has_caption and not has_image:
         return 0.5, f"{where}without the name of an image ({_keys(entry)})"

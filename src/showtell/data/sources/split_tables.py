@@ -1,45 +1,62 @@
-"""CSV or TSV with a table per split, and images in folders beside them: ROCOv2, and many sets of one's own.
+"""A folder with a table of captions, or one per split, and images in folders beside it: ROCOv2, and sets of one's own.
 
     train_captions.csv      ID,Caption
                             ROCOv2_2023_train_000001,Head CT showing ...
     train/ROCOv2_2023_train_000001.jpg
 
-A column ``id`` gives the names of the images if there is no other column for them; the suffix may be missing.
+Of several tables, those whose name has no split are passed over. A column ``id`` gives the names of the images if there
+is no other column for them; the suffix may be missing.
 """
 
+import json
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
-from showtell.data.sources.columns import IMAGE_COLUMNS, Columns
 from showtell.data.sources.files import first_line
 from showtell.data.sources.locate import find_files, locate, one_set, set_root, split_of
-from showtell.data.sources.table import group_rows, read_csv
+from showtell.data.sources.table import USUAL, group_rows, read_csv, read_jsonl
 
-LAYOUT = "a folder with a .csv or .tsv of image (or id) and caption per split, and the images"
-MISSING = "no .csv or .tsv with columns of image and caption and the name of a split"
-COLUMNS = Columns(image_names=(*IMAGE_COLUMNS, "id"))
-SUFFIXES = (".csv", ".tsv")
+LAYOUT = "a folder with a .csv, .tsv or .jsonl of image (or id) and caption, or one per split, and the images"
+MISSING = "no .csv, .tsv or .jsonl with columns of image and caption"
+SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    return list(find_files(path, SUFFIXES, lambda file: _matches(file, path), depth=1))
+    found = find_files(path, SUFFIXES, lambda file: _split(file, path), depth=2)
+    return [file for file, split in found.items() if split] or list(found)
 
 
-def _matches(file: Path, path: Path) -> bool | None:
-    header = first_line(file).replace('"', "").replace("\t", ",").replace(";", ",").split(",")
-    has_columns = COLUMNS.find_image(header) and COLUMNS.find_captions(header)
-    return True if has_columns and split_of(file, path) else None
+def _split(file: Path, path: Path) -> str | None:
+    """Return the split in the name of a table, or an empty text; None: it has no columns of image and caption."""
+    columns = list(_columns(file))
+    return split_of(file, path) if USUAL.find_image(columns) and USUAL.find_captions(columns) else None
+
+
+def _columns(file: Path) -> Iterable[str]:
+    line = first_line(file)
+    if file.suffix.lower() != ".jsonl":
+        return line.replace('"', "").replace("\t", ",").replace(";", ",").replace("|", ",").split(",")
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError):
+        return ()
+    return record if isinstance(record, dict) else ()
 
 
 def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     root, problems = set_root(path), list[Problem]()
     folder = images or root
     # A single table is no split.
-    splits = {file: split_of(file, root) if len(files) > 1 else "" for file in one_set(files, root)}
+    splits = {file: split_of(file, root) if len(files) > 1 else "" for file in files}
+    if len(set(splits.values())) < len(files):
+        one_set(files, root)
     rows = (
         replace(row, split=row.split or split)
         for file, split in splits.items()
-        for row in read_csv(file, problems, file.relative_to(root).as_posix(), COLUMNS)
+        for row in (read_jsonl if file.suffix.lower() == ".jsonl" else read_csv)(
+            file, problems, file.relative_to(root).as_posix(), USUAL
+        )
     )
     return locate(group_rows(rows, folder, problems), files[0], folder)
