@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from showtell.data.prepared import prepare
-from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.base import Example, Problem, Source
 from showtell.data.sources.registry import open_source
 from showtell.errors import DataError
 
@@ -322,3 +322,49 @@ def test_real_annotations_are_read(shared_data: Path) -> None:
     ]
     assert all(len(example.captions) >= 5 for example in source.examples)
     assert all(example.image.is_file() for example in source.examples)
+
+
+@pytest.mark.parametrize("first", ["licenses", "annotations"])
+def test_images_after_a_long_part_are_found(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None], first: str
+) -> None:
+    content = {
+        "licenses": [{"url": "x" * 100}] * 1_000,
+        "annotations": [{"image_id": 1, "caption": "A dog."}] * 3_000,
+        "images": [{"id": 1, "file_name": "1.jpg"}],
+    }
+    ordered = {first: content.pop(first), **content}
+    write_images(tmp_path, ["1.jpg"])
+    (tmp_path / "all.json").write_text(json.dumps(ordered))
+    assert [len(example.captions) for example in open_source(tmp_path).examples] == [3_000]
+
+
+@pytest.mark.parametrize(("yes", "no"), [(True, False), (1, 0), ("true", "false"), ("True", ""), ("1", "0")])
+def test_flags_may_be_numbers_or_texts(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None], yes: object, no: object
+) -> None:
+    flags = [(no, no), (yes, no), (no, yes)]
+    annotations = [
+        {"image_id": 1, "caption": f"Caption {number}.", "is_precanned": precanned, "is_rejected": rejected}
+        for number, (precanned, rejected) in enumerate(flags)
+    ]
+    content = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": annotations}
+    write_images(tmp_path, ["1.jpg"])
+    (tmp_path / "all.json").write_text(json.dumps(content))
+    source = open_source(tmp_path)
+    assert [example.captions for example in source.examples] == [("Caption 0.",)]
+    assert source.notes == ["all.json: 1 precanned and 1 rejected captions were left out"]
+
+
+def test_images_may_be_named_by_their_id_in_open_images(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None]
+) -> None:
+    content = {
+        "images": [{"id": 1, "open_images_id": "0013ea"}],
+        "annotations": [{"image_id": 1, "caption": "A baby."}],
+    }
+    write_images(tmp_path / "val", ["0013ea.jpg"])
+    (tmp_path / "nocaps_val.json").write_text(json.dumps(content))
+    (example,) = open_source(tmp_path).examples
+    assert isinstance(example, Example)
+    assert (example.captions, example.image.name) == (("A baby.",), "0013ea.jpg")

@@ -181,7 +181,7 @@ def test_without_any_image_the_folders_are_named(tmp_path: Path) -> None:
     [
         ({"filename": None}, "TypeError"),
         ({"sentences": 7}, "TypeError"),
-        ({"sentences": [{"tokens": ["a"]}]}, "KeyError: 'raw'"),
+        ({"sentences": [{"imgid": 0}]}, "KeyError: 'tokens'"),
         ({"sentences": [{"raw": 7}]}, "ValueError: a sentence whose raw is not text"),
         ({"sentences": ["A dog."]}, "TypeError"),
     ],
@@ -257,3 +257,10 @@ def test_another_file_is_refused(tmp_path: Path) -> None:
         open_source(tmp_path / "other.json", "karpathy")
     with pytest.raises(DataError, match=r"as karpathy: found none of dataset_coco\.json"):
         open_source(tmp_path, "karpathy")
+
+
+def test_sentences_of_tokens_alone_are_captions(tmp_path: Path, write_jpegs: WritePictures) -> None:
+    image = {"filename": "1.jpg", "split": "train", "sentences": [{"tokens": ["a", "dog"]}]}
+    (tmp_path / "all.json").write_text(json.dumps({"note": ["x" * 100] * 1_000, "images": [image]}))
+    write_jpegs(tmp_path, ["1.jpg"])
+    assert [example.captions for example in open_source(tmp_path).examples] == [("a dog",)]

@@ -33,6 +33,7 @@ LAYOUT = (
 )
 MISSING = "no JSON file with the lists images (id, file_name) and annotations (image_id, caption)"
 PUBLISHED = re.compile(r"captions_(?:train|val|test)\d{4}\.json")
+NAMES = ("file_name", "open_images_id")
 CAPTIONS = ("caption", "tokenized_caption")
 FLAGS = {"is_precanned": "precanned", "is_rejected": "rejected"}
 """VizWiz's marks of captions that do not describe the image."""
@@ -84,12 +85,14 @@ def _has_captions(file: Path) -> bool | None:
     if PUBLISHED.fullmatch(file.name):
         return True
     head = outline(file)
-    image, annotation = head.get("images", {}), head.get("annotations")
-    if not isinstance(image, dict) or "sentences" in image or not (image or annotation):
+    if not head:
+        return None
+    image, annotation = head.get("images") or first_element(file, "images"), head.get("annotations")
+    if not isinstance(image, dict) or "sentences" in image:
         return None
     annotation = annotation or first_element(file, "annotations")
     if annotation is None:
-        return False if {"id", "file_name"} <= image.keys() else None
+        return False if "id" in image and any(name in image for name in NAMES) else None
     is_caption = isinstance(annotation, dict) and "image_id" in annotation
     return True if is_caption and any(name in annotation for name in CAPTIONS) else None
 
@@ -105,7 +108,7 @@ class _Entries:
         self.left_out = Counter[str]()
 
     def add_image(self, image: Any) -> None:
-        identity, name = _id(image["id"]), str(image["file_name"])
+        identity, name = _id(image["id"]), str(image[NAMES[0] if NAMES[0] in image else NAMES[1]])
         if self.names.setdefault(identity, name) != name:
             self.clashes.setdefault(identity, [self.names[identity]]).append(name)
 
@@ -114,7 +117,7 @@ class _Entries:
         caption = annotation[CAPTIONS[0] if CAPTIONS[0] in annotation else CAPTIONS[1]]
         if not isinstance(caption, str):
             raise ValueError(f"a caption of type {type(caption).__name__}, not text")
-        flag = next(filter(annotation.get, FLAGS), None)
+        flag = next((flag for flag in FLAGS if _is_true(annotation.get(flag))), None)
         if flag:
             self.left_out[flag] += 1
             self.flagged.add(identity)
@@ -175,6 +178,11 @@ def _read_file(file: Path, split: str, folder: Path, index: ImageIndex, source: 
         report("captions-without-image", identity, f"{len(group)} captions of an image_id {owner}")
     if entries.left_out:
         source.notes.append(f"{file.name}: {entries.note(len(without))}")
+
+
+def _is_true(flag: Any) -> bool:
+    """Return whether a flag is set; some tools write it as text."""
+    return flag.strip().lower() not in ("", "0", "false", "no") if isinstance(flag, str) else bool(flag)
 
 
 def _id(value: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
 from showtell.data.sources.locate import are_unique, find_files, image_index, no_image, set_root
 from showtell.errors import DataError
-from showtell.system.json_stream import outline, read_array
+from showtell.system.json_stream import first_element, outline, read_array
 
 LAYOUT = "a JSON file with the list images (filename, split, sentences), or a folder with it and the images"
 FILES = tuple(f"dataset_{name}.json" for name in ("coco", "flickr8k", "flickr30k"))
@@ -29,7 +29,8 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 
 def _matches(file: Path) -> bool | None:
-    image = outline(file).get("images")
+    head = outline(file)
+    image = head.get("images") or (first_element(file, "images") if head else None)
     is_known = isinstance(image, dict) and {"filename", "sentences"} <= image.keys()
     return True if is_known or file.name in FILES else None
 
@@ -80,9 +81,11 @@ def _read_file(file: Path, folder: Path, *, unique: bool = True) -> tuple[Source
 
 
 def _caption(sentence: Any) -> str:
-    if not isinstance(sentence["raw"], str):
+    """Return a sentence as it was written, else its tokens."""
+    caption = sentence["raw"] if "raw" in sentence else " ".join(sentence["tokens"])
+    if not isinstance(caption, str):
         raise ValueError("a sentence whose raw is not text")
-    return sentence["raw"]
+    return caption
 
 
 def _names(key: str, image: Any) -> list[str]:
