@@ -152,3 +152,14 @@ def test_images_elsewhere(flickr8kcn: Path) -> None:
     with pytest.raises(DataError, match="pass --images FOLDER"):
         open_source(file)
     assert open_source(file, images=flickr8kcn / "moved").examples[0].image.is_file()
+
+
+def test_codes_beside_the_captions_of_roco_are_passed_over(tmp_path: Path, write_images: WritePictures) -> None:
+    for split in ("train", "test"):
+        place = tmp_path / split / "radiology"
+        write_images(place / "images", [f"ROCO_{split}.jpg"])
+        for name, text in (("captions", " An MRI."), ("cuis", "C1\tC2"), ("keywords", "scan\tleg")):
+            (place / f"{name}.txt").write_text(f"ROCO_{split}\t{text}\n")
+    assert contents(open_source(tmp_path)) == [
+        (f"ROCO_{split}", split, (" An MRI.",)) for split in ("test", "train")
+    ]

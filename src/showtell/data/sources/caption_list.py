@@ -50,7 +50,8 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     root, problems, notes = set_root(path), list[Problem](), list[str]()
-    files = one_set(files, root, by_name=True)
+    # ROCO has keywords and other codes in tables of the same form.
+    files = one_set([file for file in files if "caption" in file.name.lower()] or files, root, by_name=True)
     folder = images or root
     captioned = (row for file in files for row in _rows(file, split_of(file, root), problems))
     splits = _splits(files, problems)
