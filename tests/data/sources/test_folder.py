@@ -134,3 +134,32 @@ def test_files_that_are_no_images_are_counted(tmp_path: Path, write_images: Writ
     source = open_source(tmp_path)
     assert (len(list(source.examples)), source.problems) == (1, [])
     assert source.notes == ["files left out, no images: 3 (2 MOV, 1 XMP)"]
+
+
+def test_caption_files_are_read_before_texts_of_tags(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
+    for name, text in (("a.caption", "A dog."), ("a.txt", "dog, grass"), ("b.CAPTION", "B."), ("c.txt", "C.")):
+        (tmp_path / name).write_text(text)
+    source = open_source(tmp_path)
+    assert [example.captions for example in source.examples] == [("A dog.",), ("B.",), ("C.",)]
+    assert source.problems == []
+    assert source.notes == ["1 texts were left out: another has the same name (.caption before .txt)"]
+
+
+@pytest.mark.parametrize(
+    ("folders", "splits"),
+    [
+        (("train", "val"), ["train", "val"]),
+        (("train", "dog"), ["", ""]),
+        (("train", "train/more"), ["", ""]),
+    ],
+)
+def test_folders_of_several_splits_are_splits(
+    tmp_path: Path, write_images: WritePictures, folders: tuple[str, ...], splits: list[str]
+) -> None:
+    for folder in folders:
+        write_images(tmp_path / folder, [f"{folder[-1]}.jpg"])
+        (tmp_path / folder / f"{folder[-1]}.txt").write_text("A dog.")
+    source = open_source(tmp_path)
+    assert source.name == "folder"
+    assert sorted(example.split for example in source.examples) == splits

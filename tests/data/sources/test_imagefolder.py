@@ -170,3 +170,22 @@ def test_metadata_twice_in_a_folder_is_refused(tmp_path: Path) -> None:
         DataError, match=r"has several metadata files: found metadata\.jsonl, metadata\.csv\. Keep one"
     ):
         open_source(tmp_path)
+
+
+def test_of_two_metadata_files_the_nearer_one_describes_an_image(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        (tmp_path / split).mkdir()
+        for name in ("1.jpg", "2.jpg"):
+            (tmp_path / split / name).touch()
+    (tmp_path / "train" / "metadata.csv").write_text("file_name,text\n1.jpg,Near.\n1.jpg,Nearer.\n")
+    names = [f"{split}/{number}.jpg" for split in ("train", "test") for number in (1, 2)]
+    (tmp_path / "metadata.csv").write_text("file_name,text\n" + "".join(f"{name},Far.\n" for name in names))
+    source = open_source(tmp_path)
+    assert {example.key: example.captions for example in source.examples} == {
+        "train/1.jpg": ("Near.", "Nearer."),
+        **dict.fromkeys(names[1:], ("Far.",)),
+    }
+    assert source.problems == []
+    assert source.notes == [
+        "1 rows of metadata.csv were left out: a metadata file nearer to the image describes it"
+    ]

@@ -1,22 +1,26 @@
 """A folder of images, at any depth, each beside a text file: ``dog.jpg``, ``dog.txt``; one caption per line.
 
-``dog.jpg.txt`` belongs to ``dog.jpg`` alone. A text of img2dataset, with its metadata beside it, is one caption.
+``dog.jpg.txt`` belongs to ``dog.jpg`` alone; ``dog.caption`` is read before ``dog.txt``, which has tags then. If all
+images are below folders of several splits (``train/``, ``val/``), these are the splits. A text of img2dataset, with its metadata beside it, is one caption.
 """
 
 import contextlib
 import json
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
 from showtell.data.sources.files import folders_below, is_image, read_lines
+from showtell.data.sources.imagefolder import split_folder
 from showtell.data.sources.img2dataset import failed_in, note_of, split_captions
 from showtell.errors import DataError
 from showtell.images.listing import describe_suffixes
 
-LAYOUT = "a folder of images, each beside a .txt with one caption per line"
+TEXTS = (".txt", ".caption")
+LAYOUT = "a folder of images, each beside a .txt (or .caption) with one caption per line"
 MISSING = "no folder"
 
 
@@ -32,8 +36,9 @@ def find(path: Path, *, forced: bool) -> list[Path]:
 
 def read(path: Path, files: list[Path]) -> Source:
     source = Source(examples := examples_on_disk(), [])
-    failed, others = Counter[str](), Counter[str]()
+    failed, others, second = Counter[str](), Counter[str](), 0
     for folder, names in _groups(path):
+        second += len(stems := [name.rpartition(".")[0] for name in names if _is_text(name)]) - len(set(stems))
         failed += failed_in(folder / name for name in names)
         others.update(Path(name).suffix[1:].upper() for name in names if _is_other(name))
         for name, text, problem in _pair(names):
@@ -42,13 +47,19 @@ def read(path: Path, files: list[Path]) -> Source:
                 source.problems.append(Problem(problem, key, text))
                 continue
             try:
-                examples.add(Example(key, folder / name, _captions(folder / name, folder / text)))
+                captions = _captions(folder / name, folder / text)
+                examples.add(Example(key, folder / name, captions, split_folder(key)))
             except DataError as error:
                 position = (folder / text).relative_to(path).as_posix()
                 source.problems.append(Problem("unreadable-line", position, str(error)))
+    splits = {example.split for example in examples}
+    if any(splits) and ("" in splits or len(splits) == 1):  # folders of other names, or of one split
+        source.examples = examples_on_disk(replace(example, split="") for example in examples)
     source.notes += note_of(failed)
     if others:
         source.notes.append(f"files left out, no images: {others.total():,} ({describe_suffixes(others)})")
+    if second:
+        source.notes.append(f"{second:,} texts were left out: another has the same name (.caption before .txt)")
     return source
 
 
@@ -60,16 +71,17 @@ def _groups(path: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _is_text(name: str) -> bool:
-    return name.lower().endswith(".txt")
+    return name.lower().endswith(TEXTS)
 
 
 def _is_other(name: str) -> bool:
-    return not (is_image(name) or name.lower().endswith((".txt", ".json", ".parquet")))
+    return not (is_image(name) or name.lower().endswith((*TEXTS, ".json", ".parquet")))
 
 
 def _pair(names: list[str]) -> Iterator[tuple[str, str, str | None]]:
     """Yield the name of each image with that of its text; or of a file with a problem, its detail and kind."""
-    texts = {name[: -len(".txt")]: name for name in reversed(names) if _is_text(name)}
+    ordered = sorted(reversed(names), key=lambda name: name.lower().endswith(TEXTS[1]))
+    texts = {name.rpartition(".")[0]: name for name in ordered if _is_text(name)}
     images = {name: name.rpartition(".")[0] for name in names if is_image(name)}
     used: set[str] = set()
     for name, stem in images.items():
@@ -86,7 +98,7 @@ def _pair(names: list[str]) -> Iterator[tuple[str, str, str | None]]:
             yield text, f"{others}; {mend}", "shared-captions"
         used.add(text)
     for name in names:
-        if _is_text(name) and name not in used:
+        if _is_text(name) and name not in used and texts[name.rpartition(".")[0]] not in used:
             yield name, "no image of this name beside it", "captions-without-image"
 
 

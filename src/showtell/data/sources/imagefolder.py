@@ -8,6 +8,7 @@ Split folders may be one level deeper (``data/train/``) and contain subfolders; 
 split overrides its folder's; if all images are in one split's folder, the dataset has no split.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
@@ -17,6 +18,7 @@ from showtell.data.sources.columns import IMAGE_COLUMNS, Columns
 from showtell.data.sources.files import files_below, report_unmentioned
 from showtell.data.sources.table import USUAL, Row, group_rows, read_csv, read_jsonl, read_parquet
 from showtell.errors import DataError
+from showtell.system.disk_store import DiskList
 
 LAYOUT = (
     "a folder with metadata.jsonl (or .csv, .parquet) beside its images, or folders train/, ... with one each"
@@ -45,28 +47,43 @@ def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     columns = replace(columns, image_names=("file_name", *IMAGE_COLUMNS))
     problems: list[Problem] = []
     # Two passes, since the first row's split may depend on the last row; that is cheaper than holding all rows.
-    splits = {(row.split, _split_folder(row.image)) for row in _rows(files, path, [], columns)}
+    splits = {(row.split, split_folder(row.image)) for row in _rows(files, path, [], columns, Counter())}
     folders = {folder for _, folder in splits}
-    rows = _rows(files, path, problems, columns)
+    rows = _rows(files, path, problems, columns, left_out := Counter[str]())
     notes = []
     if len(folders) == 1 and not any(split for split, _ in splits):
         notes = [f"all images are in {folder}/, which is not used as a split" for folder in folders if folder]
     else:
-        rows = (replace(row, split=row.split or _split_folder(row.image)) for row in rows)
+        rows = (replace(row, split=row.split or split_folder(row.image)) for row in rows)
     source = group_rows(rows, path, problems)
     source.notes += notes
+    source.notes += [
+        f"{count:,} rows of {name} were left out: a metadata file nearer to the image describes it"
+        for name, count in left_out.items()
+    ]
     report_unmentioned(files_below(path), path, source, "in no metadata file")
     return source
 
 
-def _rows(tables: list[Path], root: Path, problems: list[Problem], columns: Columns) -> Iterator[Row]:
-    """Yield the rows of metadata files, with image paths relative to ``root``."""
-    for table in tables:
+def _rows(
+    tables: list[Path], root: Path, problems: list[Problem], columns: Columns, left_out: Counter[str]
+) -> Iterator[Row]:
+    """Yield the rows of metadata files, with image paths relative to ``root``.
+
+    Of an image that several files describe, those of the file nearest to it.
+    """
+    nearest = DiskList[tuple[str, str]](pack=list, unpack=tuple, key=lambda pair: pair[0])
+    for table in sorted(tables, key=lambda table: -len(table.parts)):
         name = table.relative_to(root).as_posix()
         for row in METADATA[table.name](table, problems, name, columns):
-            yield replace(row, image=str(PurePosixPath(name).parent / row.image))
+            image = str(PurePosixPath(name).parent / row.image)
+            nearer = nearest.add((image, name))
+            if nearer is None or nearer[1] == name:
+                yield replace(row, image=image)
+            else:
+                left_out[name] += 1
 
 
-def _split_folder(image: str) -> str:
+def split_folder(image: str) -> str:
     """Return the first folder of an image's path with the name of a split, or an empty text."""
     return next((part for part in PurePosixPath(image).parent.parts if part.lower() in SPLIT_NAMES), "")
