@@ -154,7 +154,9 @@ def test_images_elsewhere(flickr8kcn: Path) -> None:
     assert open_source(file, images=flickr8kcn / "moved").examples[0].image.is_file()
 
 
-def test_codes_beside_the_captions_of_roco_are_passed_over(tmp_path: Path, write_images: WritePictures) -> None:
+def test_codes_beside_the_captions_of_roco_are_passed_over(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
     for split in ("train", "test"):
         place = tmp_path / split / "radiology"
         write_images(place / "images", [f"ROCO_{split}.jpg"])

@@ -138,7 +138,12 @@ def test_files_that_are_no_images_are_counted(tmp_path: Path, write_images: Writ
 
 def test_caption_files_are_read_before_texts_of_tags(tmp_path: Path, write_images: WritePictures) -> None:
     write_images(tmp_path, ["a.jpg", "b.jpg", "c.jpg"])
-    for name, text in (("a.caption", "A dog."), ("a.txt", "dog, grass"), ("b.CAPTION", "B."), ("c.txt", "C.")):
+    for name, text in (
+        ("a.caption", "A dog."),
+        ("a.txt", "dog, grass"),
+        ("b.CAPTION", "B."),
+        ("c.txt", "C."),
+    ):
         (tmp_path / name).write_text(text)
     source = open_source(tmp_path)
     assert [example.captions for example in source.examples] == [("A dog.",), ("B.",), ("C.",)]

@@ -70,7 +70,9 @@ def test_a_single_table_beside_a_folder_of_images(
     assert all(example.image.is_file() for example in file.examples)
 
 
-def test_other_tables_beside_those_of_splits_are_passed_over(tmp_path: Path, write_images: WritePictures) -> None:
+def test_other_tables_beside_those_of_splits_are_passed_over(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
     for split in ("train", "test"):
         folder = tmp_path / split / "radiology"
         write_images(folder / "images", [f"{split}1.jpg"])

@@ -281,3 +281,20 @@ def test_columns_are_for_tables_alone(tmp_path: Path, tiny_jpeg: TinyJpeg) -> No
         ConfigError, match=r"--caption-column titel: found photo, title\. Did you mean 'title'"
     ):
         open_source(tmp_path / "set.jsonl", image_column="photo", caption_column="titel")
+
+
+def test_names_with_dots_are_samples_of_their_own(read: Read) -> None:
+    members = {f"x/img.{number}.{kind}": kind for number in (1, 2) for kind in ("jpg", "txt")}
+    source, found = read({name: "JPEG" if kind == "jpg" else name for name, kind in members.items()})
+    assert found == {f"x/img.{number}.jpg": (f"x/img.{number}.txt",) for number in (1, 2)}
+    assert (source.problems, source.notes) == ([], [])
+
+
+def test_a_split_may_be_anywhere_in_the_name_of_a_shard(tmp_path: Path, tiny_jpeg: TinyJpeg) -> None:
+    for split in ("train", "val2014"):
+        members = {f"{split}.jpg": tiny_jpeg(split), f"{split}.txt": "A dog."}
+        write_shard(tmp_path / f"coco-{split}-00000.tar", members)
+    assert {example.key: example.split for example in open_source(tmp_path).examples} == {
+        "train.jpg": "train",
+        "val2014.jpg": "val",
+    }

@@ -1,7 +1,8 @@
 """A folder of images, at any depth, each beside a text file: ``dog.jpg``, ``dog.txt``; one caption per line.
 
 ``dog.jpg.txt`` belongs to ``dog.jpg`` alone; ``dog.caption`` is read before ``dog.txt``, which has tags then. If all
-images are below folders of several splits (``train/``, ``val/``), these are the splits. A text of img2dataset, with its metadata beside it, is one caption.
+images are below folders of several splits (``train/``, ``val/``), these are the splits. A text of img2dataset, with
+its metadata beside it, is one caption.
 """
 
 import contextlib
@@ -38,7 +39,9 @@ def read(path: Path, files: list[Path]) -> Source:
     source = Source(examples := examples_on_disk(), [])
     failed, others, second = Counter[str](), Counter[str](), 0
     for folder, names in _groups(path):
-        second += len(stems := [name.rpartition(".")[0] for name in names if _is_text(name)]) - len(set(stems))
+        second += len(stems := [name.rpartition(".")[0] for name in names if _is_text(name)]) - len(
+            set(stems)
+        )
         failed += failed_in(folder / name for name in names)
         others.update(Path(name).suffix[1:].upper() for name in names if _is_other(name))
         for name, text, problem in _pair(names):
@@ -59,7 +62,9 @@ def read(path: Path, files: list[Path]) -> Source:
     if others:
         source.notes.append(f"files left out, no images: {others.total():,} ({describe_suffixes(others)})")
     if second:
-        source.notes.append(f"{second:,} texts were left out: another has the same name (.caption before .txt)")
+        source.notes.append(
+            f"{second:,} texts were left out: another has the same name (.caption before .txt)"
+        )
     return source
 
 
@@ -80,8 +85,8 @@ def _is_other(name: str) -> bool:
 
 def _pair(names: list[str]) -> Iterator[tuple[str, str, str | None]]:
     """Yield the name of each image with that of its text; or of a file with a problem, its detail and kind."""
-    ordered = sorted(reversed(names), key=lambda name: name.lower().endswith(TEXTS[1]))
-    texts = {name.rpartition(".")[0]: name for name in ordered if _is_text(name)}
+    ordered = (name for ending in TEXTS for name in reversed(names) if name.lower().endswith(ending))
+    texts = {name.rpartition(".")[0]: name for name in ordered}
     images = {name: name.rpartition(".")[0] for name in names if is_image(name)}
     used: set[str] = set()
     for name, stem in images.items():

@@ -20,7 +20,6 @@ from typing import Any
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, parse_records
 from showtell.data.sources.columns import (
     SPLIT_COLUMNS,
-    Columns,
     as_list,
     caption_texts,
     find_column,

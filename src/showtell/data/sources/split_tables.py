@@ -1,11 +1,11 @@
-"""A folder with a table of captions, or one per split, and images in folders beside it: ROCOv2, and sets of one's own.
+"""A folder with a table of captions, or one per split, and images in folders beside it, as of ROCOv2.
 
     train_captions.csv      ID,Caption
                             ROCOv2_2023_train_000001,Head CT showing ...
     train/ROCOv2_2023_train_000001.jpg
 
-Of several tables, those whose name has no split are passed over. A column ``id`` gives the names of the images if there
-is no other column for them; the suffix may be missing.
+Of several tables, those whose name has no split are passed over. A column ``id`` gives the names of the images if
+there is no other column for them; the suffix may be missing.
 """
 
 import json

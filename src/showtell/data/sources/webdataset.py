@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import groupby
+from itertools import chain, groupby, starmap
 from lzma import LZMAError
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,6 +21,7 @@ from showtell.data.sources.base import SPLIT_NAMES, EmbeddedImageExample, Proble
 from showtell.data.sources.columns import CHOOSE, Columns, caption_texts, parse_list
 from showtell.data.sources.files import is_image
 from showtell.data.sources.img2dataset import failed_in, failed_status, note_of, split_captions
+from showtell.data.sources.locate import split_in
 from showtell.data.sources.table import USUAL
 from showtell.data.sources.unique_names import UniqueNames
 from showtell.errors import DataError
@@ -94,8 +95,23 @@ def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
 def _split(shard: Path, root: Path) -> str:
     """Return the split in the name of a shard or its folder, or an empty text."""
     folders = shard.relative_to(root).parent.parts if root in shard.parents else (shard.parent.name,)
-    names = (*reversed(folders), re.split(r"[-_.\d]", shard.name)[0])
-    return next((name for name in names if name.lower() in SPLIT_NAMES), "")
+    named = (folder for folder in reversed(folders) if folder.lower() in SPLIT_NAMES)
+    return next(named, "") or split_in(shard.name)
+
+
+def _apart(key: str, fields: dict[str, list[int]]) -> Iterator[Sample]:
+    """Yield a sample, or the several of images with a text each (``a.1.jpg``, ``a.1.txt``, ``a.2.jpg``, ...)."""
+    groups: dict[str, dict[str, list[int]]] = {}
+    for field, place in fields.items():
+        stem, _, suffix = field.rpartition(".")
+        groups.setdefault(stem, {})[suffix] = place
+    has_pairs = all(
+        any(is_image(f"x.{field}") for field in group) and len(group) > 1 for group in groups.values()
+    )
+    if len(groups) > 1 and has_pairs:
+        yield from ((f"{key}.{stem}" if stem else key, group) for stem, group in groups.items())
+    else:
+        yield key, fields
 
 
 class _Reader:
@@ -111,7 +127,7 @@ class _Reader:
         for shard, split in zip(shards, splits, strict=True):
             try:
                 with tarfile.open(shard) as tar:
-                    for key, fields in self._samples(tar, shard.name):
+                    for key, fields in chain.from_iterable(starmap(_apart, self._samples(tar, shard.name))):
                         example = self._example(tar, shard.name, key, fields, split)
                         if example is not None:
                             self._is_empty = False
