@@ -14,7 +14,7 @@ import pytest
 from PIL import Image, ImageCms
 
 from showtell.images import color
-from showtell.images.load import load_image
+from showtell.images.load import inspect_image, load_image
 
 D50 = (0.9642, 1.0, 0.8249)
 SPACES = {  # primaries in XYZ adapted to D50, by their standards, and a gamma
@@ -274,6 +274,26 @@ def test_large_images_are_converted_strip_by_strip(monkeypatch: pytest.MonkeyPat
     whole = load_image(data)
     monkeypatch.setattr(color, "_STRIP", 200)  # three rows at a time
     np.testing.assert_array_equal(load_image(data), whole)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "CMYK", "L"])
+def test_large_images_are_reduced_before_their_colors_are_converted(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = {"RGB": rgb_profile("Adobe RGB"), "CMYK": cmyk_profile(), "L": gray_profile(1.0)}[mode]
+    blocks = Image.fromarray(truth(12, 16).repeat(4, axis=0).repeat(4, axis=1)).convert(mode)
+    data = encode(blocks, "TIFF", icc_profile=profile)
+    whole = load_image(data)
+    monkeypatch.setattr("showtell.images.load.LARGE", 100)
+    np.testing.assert_array_equal(load_image(data, at_least=12), whole[::4, ::4])
+
+
+def test_colors_are_not_converted_to_find_the_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "image.png"
+    path.write_bytes(encode(truth(), "PNG", icc_profile=rgb_profile("Adobe RGB")))
+    monkeypatch.setattr("showtell.images.pixels.color_profile", lambda _: pytest.fail("converted"))
+    info = inspect_image(path)
+    assert (info.height, info.width) == truth().shape[:2]
 
 
 def test_threads_share_a_profile() -> None:

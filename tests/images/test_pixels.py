@@ -6,16 +6,13 @@ import io
 import struct
 import subprocess
 import sys
-import time
 import zlib
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from showtell.images import load
 from showtell.images.load import load_image
 
 
@@ -87,7 +84,7 @@ def test_strips_give_the_pixels_of_a_whole_image(mode: str, monkeypatch: pytest.
 
 
 def test_large_images_are_reduced_by_averaging(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("showtell.images.load._LARGE", 2000)
+    monkeypatch.setattr("showtell.images.load.LARGE", 2000)
     monkeypatch.setattr("showtell.images.pixels._STRIP_PIXELS", 100)
     pixels = np.random.default_rng(6).integers(0, 256, (61, 43, 3), dtype=np.uint8)
     file = io.BytesIO()
@@ -141,22 +138,3 @@ def test_decoding_takes_twice_the_result_and_the_decoders_own_image(
     files = [str(tmp_path / name) for name in ("large", "small")]
     run = subprocess.run([sys.executable, "-c", MEASURE, *files], capture_output=True, text=True, check=True)
     assert float(run.stdout) < 2 * 3 + 4 + 1
-
-
-def test_large_images_are_decoded_one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    decode = load.image_to_rgb
-    running: list[int] = []
-    most = []
-
-    def counted(*args: Any, **options: Any) -> Any:
-        running.append(1)
-        most.append(len(running))
-        time.sleep(0.02)
-        running.pop()
-        return decode(*args, **options)
-
-    monkeypatch.setattr("showtell.images.load._LARGE", 100)
-    monkeypatch.setattr("showtell.images.load.image_to_rgb", counted)
-    with ThreadPoolExecutor(4) as pool:
-        shapes = {image.shape for image in pool.map(load_image, [Image.new("RGB", (20, 10))] * 8)}
-    assert (shapes, max(most)) == ({(10, 20, 3)}, 1)

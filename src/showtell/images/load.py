@@ -24,6 +24,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from showtell.errors import ImageError
 from showtell.images import jpeg
 from showtell.images.color import color_profile, to_srgb
+from showtell.images.decode_budget import LARGE, decoding
 from showtell.images.formats import EXPECTED, pillow_formats
 from showtell.images.jpegxl import jpegxl_size
 from showtell.images.pixels import TURNED, RgbArray, array_to_rgb, image_to_rgb, turn_upright
@@ -34,8 +35,6 @@ ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Ima
 
 _ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
 _CONVERT = "Convert it, or leave it out"
-_LARGE = 2**24  # pixels
-_large_lock = threading.Lock()
 
 
 def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: int = 0) -> RgbArray:
@@ -79,11 +78,12 @@ def inspect_image(path: Path, *, limits: Limits | None = None) -> ImageInfo:
     """
     limits = limits or Limits()
     data, name = _read(path, limits), str(path)
-    if data.startswith(JPEG_MAGIC):
-        with _suppressed_warnings(), _errors(name):
+    with _reading(data, name):
+        if data.startswith(JPEG_MAGIC):
             height, width = _inspect_jpeg(data, name, limits)
-    else:
-        height, width = _decode(data, name, limits).shape[:2]
+        else:
+            with _opened(data, name, limits) as image:
+                height, width = _upright_rgb(image, name, convert_colors=False).shape[:2]
     return ImageInfo(hashlib.sha256(data).hexdigest(), width, height)
 
 
@@ -108,18 +108,19 @@ def _read(path: Path, limits: Limits) -> bytes:
 
 
 def _decode(data: bytes, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
+    with _reading(data, name):
+        if data.startswith(JPEG_MAGIC):
+            return _decode_jpeg(data, name, limits, at_least=at_least)
+        with _opened(data, name, limits) as image:
+            return _upright_rgb(image, name, at_least)
+
+
+@contextlib.contextmanager
+def _reading(data: bytes, name: str) -> Iterator[None]:
     if not data:
         raise refused(name, "an empty file", EXPECTED, "Copy it again")
     with _suppressed_warnings(), _errors(name):
-        if data.startswith(JPEG_MAGIC):
-            return _decode_jpeg(data, name, limits, at_least=at_least)
-        formats = pillow_formats(data, name)
-        if formats == ["TIFF"]:
-            return _decode_tiff(data, name, limits, at_least=at_least)
-        if formats == ["JXL"]:
-            check_size(name, *jpegxl_size(data), limits)
-        with Image.open(io.BytesIO(data), formats=formats) as image:
-            return _from_image(image, name, limits, at_least)
+        yield
 
 
 @contextlib.contextmanager
@@ -143,7 +144,7 @@ def _decode_jpeg(
     """Decode a JPEG file and turn it upright, by its own EXIF orientation unless one is given."""
     frame = _checked_frame(data, name, limits, at_least)
     height, width = frame.decoded_size(at_least)
-    with _one_large_image(max(height * width, frame.buffer_pixels)):
+    with decoding(max(height * width, frame.buffer_pixels)):
         opened = JpegImageFile(io.BytesIO(data))  # not Image.open, which limits the size in the header
         if frame.reducible:
             pixels = jpeg.decode(data, frame, at_least=at_least)
@@ -157,7 +158,7 @@ def _decode_jpeg(
 def _inspect_jpeg(data: bytes, name: str, limits: Limits) -> tuple[int, int]:
     """Read every pixel of a JPEG file, and return height and width when upright."""
     frame = _checked_frame(data, name, limits, at_least=1)
-    with _one_large_image(frame.buffer_pixels):
+    with decoding(frame.buffer_pixels):
         jpeg.check(data, frame)
     sides = (frame.height, frame.width)
     return sides[::-1] if _orientation(JpegImageFile(io.BytesIO(data))) in TURNED else sides
@@ -179,29 +180,46 @@ def _checked_frame(data: bytes, name: str, limits: Limits, at_least: int) -> jpe
     return frame
 
 
-def _decode_tiff(
-    data: bytes, name: str, limits: Limits, *, at_least: int = 0, index: int | None = None
+@contextlib.contextmanager
+def _opened(data: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
+    """Yield a file that is no JPEG, opened; its pixels are counted among those that are decoded at the same time."""
+    formats = pillow_formats(data, name)
+    with contextlib.ExitStack() as stack:
+        if formats == ["TIFF"]:
+            image = stack.enter_context(_open_tiff(data, name, limits))
+        elif formats == ["JXL"]:  # the plugin decodes at once
+            height, width = jpegxl_size(data)
+            check_size(name, height, width, limits)
+            stack.enter_context(decoding(height * width))
+            image = stack.enter_context(Image.open(io.BytesIO(data), formats=formats))
+        else:
+            image = stack.enter_context(Image.open(io.BytesIO(data), formats=formats))
+            check_size(name, image.height, image.width, limits)
+            stack.enter_context(decoding(image.height * image.width))
+        yield image
+
+
+def _open_tiff(
+    data: bytes, name: str, limits: Limits, index: int | None = None
+) -> contextlib.AbstractContextManager[Image.Image]:
+    # Imports tifffile, which captioning of JPEGs does not wait for.
+    from showtell.images.tiff import open_page
+
+    return open_page(data, name, limits, index=index)
+
+
+def _upright_rgb(
+    image: Image.Image, name: str, at_least: int = 0, *, convert_colors: bool = True
 ) -> RgbArray:
-    """Decode the largest page of a TIFF file, or page ``index``."""
-    from showtell.images.tiff import (
-        open_page,
-    )  # imports tifffile, which captioning of JPEGs does not wait for
-
-    return _from_image(open_page(data, name, limits, index=index), name, limits, at_least)
-
-
-def _from_image(image: Image.Image, name: str, limits: Limits, at_least: int = 0) -> RgbArray:
     """Decode an opened image and turn it upright."""
-    width, height = image.size
-    check_size(name, height, width, limits)
-    with _one_large_image(height * width):
-        pixels = image_to_rgb(image, name, fraction=_fraction(height, width, at_least))
-        return turn_upright(pixels, _orientation(image))
+    fraction = _fraction(image.height, image.width, at_least)
+    pixels = image_to_rgb(image, name, fraction=fraction, convert_colors=convert_colors)
+    return turn_upright(pixels, _orientation(image))
 
 
 def _fraction(height: int, width: int, at_least: int) -> int:
     """Return by how much a decoded image is reduced: large ones alone, so that others keep their pixels."""
-    return max(1, min(height, width) // at_least) if at_least and height * width > _LARGE else 1
+    return max(1, min(height, width) // at_least) if at_least and height * width > LARGE else 1
 
 
 def _from_pil(image: Image.Image, limits: Limits) -> RgbArray:
@@ -209,14 +227,17 @@ def _from_pil(image: Image.Image, limits: Limits) -> RgbArray:
     with _suppressed_warnings(), _errors(name):
         data = _unread_file(image)
         if data is not None and image.format == "TIFF":
-            return _decode_tiff(data, name, limits, index=image.tell())
-        if data is None or not isinstance(image, JpegImageFile):
-            return _from_image(image, name, limits)
-        frame = _checked_frame(data, name, limits, at_least=0)
-        if image.size == (frame.width, frame.height):
-            return _decode_jpeg(data, name, limits, orientation=_orientation(image))
-        jpeg.check(data, frame)  # Image.draft chose another size
-        return _from_image(image, name, limits)
+            with _open_tiff(data, name, limits, image.tell()) as page:
+                return _upright_rgb(page, name)
+        if data is not None:
+            frame = _checked_frame(data, name, limits, at_least=0)
+            if image.size == (frame.width, frame.height):
+                return _decode_jpeg(data, name, limits, orientation=_orientation(image))
+            with decoding(frame.buffer_pixels):
+                jpeg.check(data, frame)  # Image.draft chose another size
+        check_size(name, image.height, image.width, limits)
+        with decoding(image.height * image.width):
+            return _upright_rgb(image, name)
 
 
 def _unread_file(image: Image.Image) -> bytes | None:
@@ -231,11 +252,6 @@ def _unread_file(image: Image.Image) -> bytes | None:
         return None
     image.fp.seek(image.tile[0].offset if is_jpeg else 0)
     return image.fp.read()
-
-
-def _one_large_image(pixels: int) -> contextlib.AbstractContextManager[object]:
-    """Return a context that only one large image may be in: a pool of threads would need gigabytes for them."""
-    return _large_lock if pixels > _LARGE else contextlib.nullcontext()
 
 
 def _orientation(image: Image.Image) -> int:

@@ -17,25 +17,26 @@ _SHALLOW_GRAY = {"L;2": 85, "L;4": 17}
 """Pillow scales the gray of such PNG files to 8 bits, but not the value that is transparent."""
 
 
-def image_to_rgb(image: Image.Image, name: str, *, fraction: int = 1) -> RgbArray:
+def image_to_rgb(
+    image: Image.Image, name: str, *, fraction: int = 1, convert_colors: bool = True
+) -> RgbArray:
     """Decode an opened image, and return it as ``uint8 [H, W, 3]``: sRGB, blended with white, not turned upright.
 
-    A ``fraction`` n > 1 returns the means of squares of n x n pixels.
+    A ``fraction`` n > 1 returns the means of squares of n x n pixels. ``convert_colors=False`` ignores the color
+    profile.
 
     Raises:
         ImageError: the range of the pixels is unknown.
     """
     _scale_transparent_value(image)
-    profile = color_profile(image)
+    profile = color_profile(image) if convert_colors else None
     image.load()
     width, height = image.size
     rgb = np.empty((-(-height // fraction), -(-width // fraction), 3), np.uint8)
     for top, bottom in _strips(height, width, fraction):
         # A whole image is converted as it is: a crop is a copy.
         strip = image if bottom - top == height else image.crop((0, top, width, bottom))
-        pixels = _strip_to_rgb(strip, name, profile)
-        if fraction > 1:
-            pixels = np.asarray(Image.fromarray(pixels).reduce(fraction))
+        pixels = _strip_to_rgb(strip, name, profile, fraction)
         rgb[top // fraction : top // fraction + len(pixels)] = pixels
     return rgb
 
@@ -86,7 +87,8 @@ def _scale_transparent_value(image: Image.Image) -> None:
         image.info["transparency"] = tuple(value >> 8 for value in transparent)
 
 
-def _strip_to_rgb(image: Image.Image, name: str, profile: bytes | None) -> RgbArray:
+def _strip_to_rgb(image: Image.Image, name: str, profile: bytes | None, fraction: int) -> RgbArray:
+    """Return a strip of an image, reduced before its colors are converted, unless these are to be blended."""
     if image.mode == "F":
         found = "floating-point pixels, whose range is unknown"
         mend = "Scale it to 0..255 and convert it to 8 bits"
@@ -94,15 +96,20 @@ def _strip_to_rgb(image: Image.Image, name: str, profile: bytes | None) -> RgbAr
     is_gray = image.mode.startswith(("1", "L", "I"))
     if image.mode.startswith("I"):
         gray = np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)
-        return to_srgb(gray, profile, gray=True)
+        return to_srgb(_reduce(gray, fraction), profile, gray=True)
     if image.mode == "CMYK":
-        return np.asarray(cmyk_to_srgb(image, profile))
+        return np.asarray(cmyk_to_srgb(image.reduce(fraction), profile))
     if image.has_transparency_data:
         # Pillow cannot convert premultiplied gray to RGBA directly.
         rgba = np.asarray((image.convert("LA") if image.mode == "La" else image).convert("RGBA"))
-        return _over_white(to_srgb(rgba[..., :3], profile, gray=is_gray), rgba[..., 3:])
+        colors = to_srgb(rgba[..., :3], profile, gray=is_gray)
+        return _reduce(_over_white(colors, rgba[..., 3:]), fraction)
     rgb = np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
-    return to_srgb(rgb, profile, gray=is_gray)
+    return to_srgb(_reduce(rgb, fraction), profile, gray=is_gray)
+
+
+def _reduce(pixels: RgbArray, fraction: int) -> RgbArray:
+    return pixels if fraction == 1 else np.asarray(Image.fromarray(pixels).reduce(fraction))
 
 
 def _scale_16_bits(image: Image.Image, name: str) -> RgbArray:

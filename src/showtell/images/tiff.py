@@ -8,6 +8,7 @@ import contextlib
 import io
 import itertools
 import logging
+from collections.abc import Iterator
 
 import numpy as np
 import tifffile
@@ -15,6 +16,7 @@ from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
 
+from showtell.images.decode_budget import decoding
 from showtell.images.refusals import Limits, check_size, corrupt, refused
 from showtell.images.tiff_samples import is_in_planes, is_readable, read_blocks
 
@@ -44,8 +46,9 @@ _NAMES = {
 _SUPPORTED = "gray, RGB, CMYK or palette of 1 to 16 bits; others with SMinSampleValue and SMaxSampleValue"
 
 
-def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = None) -> Image.Image:
-    """Return the largest page of a TIFF file, or page ``index``; what is left to Pillow is not decoded yet.
+@contextlib.contextmanager
+def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = None) -> Iterator[Image.Image]:
+    """Yield the largest page of a TIFF file, or page ``index``; what is left to Pillow is not decoded yet.
 
     Of pages of one size the first is taken, thumbnails and masks (NewSubfileType) only if there is nothing else.
 
@@ -59,13 +62,17 @@ def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = Non
             if not isinstance(page, TiffPage):
                 raise corrupt(name, "a page without a header")
             check_size(name, page.imagelength, page.imagewidth, limits)
-            if _is_ordinary(page) and not data.startswith(_NOT_IN_PILLOW):
-                with contextlib.suppress(SyntaxError):  # Pillow knows no such combination of tags
-                    return _open_by_pillow(data, index)
-            _check_kind(page)
-            if page.is_tiled:
-                check_size(name, page.tilelength, page.tilewidth, limits)
-            return _to_image(page, data)
+            image = None
+            with decoding(page.imagelength * page.imagewidth):
+                if _is_ordinary(page) and not data.startswith(_NOT_IN_PILLOW):
+                    with contextlib.suppress(SyntaxError):  # Pillow knows no such combination of tags
+                        image = _open_by_pillow(data, index)
+                if image is None:
+                    _check_kind(page)
+                    if page.is_tiled:
+                        check_size(name, page.tilelength, page.tilewidth, limits)
+                    image = _to_image(page, data)
+                yield image
     except _UnsupportedError as error:
         raise refused(name, f"a TIFF with {error}", _SUPPORTED, "Convert it, or leave it out") from error
 
