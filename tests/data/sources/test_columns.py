@@ -113,3 +113,10 @@ def test_separators_in_names_of_columns_do_not_matter() -> None:
     assert Columns(caption="alt_text").find_captions(["alt text", "alt_text"]) == ["alt_text"]
     assert Columns().find_image(["id", "file name"]) == "file name"
     assert Columns().find_image(["ID", "Caption"]) == "ID"
+
+
+@pytest.mark.parametrize("columns", [["caption", "caption.1", "Caption 2"], ["text", "text_1"]])
+def test_numbered_columns_beside_a_known_one_have_captions_too(columns: list[str]) -> None:
+    assert Columns().find_captions(["image", *columns]) == columns
+    assert Columns(caption=columns[0]).find_captions(columns) == columns[:1]
+    assert Columns().find_captions(["caption", "text_1"]) == ["caption"]

@@ -38,8 +38,8 @@ def test_the_nearest_folder_gives_the_split_if_the_file_does_not(tmp_path: Path)
 
 
 def test_names_lose_folders_only_if_the_rest_is_unique() -> None:
-    assert names_on_disk("a/b/1.jpg", unique=True) == ["a/b/1.jpg", "b/1.jpg", "1.jpg"]
-    assert names_on_disk("a/b/1.jpg", unique=False) == ["a/b/1.jpg"]
+    assert names_on_disk("b/1.jpg", unique=True) == ["b/1.jpg", "1.jpg", "b/1.JPG", "1.JPG"]
+    assert names_on_disk("b/1.JPG", unique=False) == ["b/1.JPG", "b/1.jpg"]
     assert "a/1.jpg" in names_on_disk("a\\1.jpg", unique=False)
     assert {"1", "1.jpg", "1.tif"} < set(names_on_disk("1", unique=False))
     assert are_unique(["a/1.jpg", "a/2.jpg", "a/2.jpg"])

@@ -91,3 +91,23 @@ def test_several_tables_of_no_split_are_several_datasets(tmp_path: Path, write_i
         (tmp_path / f"{name}.csv").write_text("image,caption\n1.jpg,A dog.\n")
     with pytest.raises(DataError, match=r"several datasets: found .*english\.csv, .*german\.csv"):
         open_source(tmp_path)
+
+
+def test_suffixes_in_another_case_are_found(tmp_path: Path, write_images: WritePictures) -> None:
+    (tmp_path / "captions.csv").write_text("id,caption\n1,A dog.\n2.JPG,A cat.\n3.jpg,A cow.\n")
+    for written, name in (("1.jpg", "1.JPG"), ("2.jpg", "2.jpg"), ("3.jpg", "3.JPG")):
+        write_images(tmp_path / "images", [written])
+        (tmp_path / "images" / written).rename(tmp_path / "images" / name)
+    source = open_source(tmp_path)
+    assert len(contents(source)) == 3
+    assert source.notes == []
+
+
+def test_names_that_several_files_have_are_noted(tmp_path: Path, write_images: WritePictures) -> None:
+    (tmp_path / "captions.csv").write_text("id,caption\n1,A dog.\n")
+    for folder in ("images", "masks"):
+        write_images(tmp_path / folder, ["1.jpg"])
+    (note,) = open_source(tmp_path).notes
+    assert note.startswith("several files fit one name, and the first was read: ")
+    assert note.index("images") < note.index("masks")
+    assert open_source(tmp_path, images=tmp_path / "masks").notes == []

@@ -89,3 +89,12 @@ def test_in_an_imagefolder_file_name_is_the_image(tmp_path: Path) -> None:
         ConfigError, match=r"--caption-column titel: found file_name, title\. Did you mean 'title'"
     ):
         open_source(tmp_path, caption_column="titel")
+
+
+@pytest.mark.parametrize("header", ["image,caption,caption", "image,image,caption"])
+def test_two_columns_of_one_name_are_an_error(tmp_path: Path, header: str) -> None:
+    (tmp_path / "a.csv").write_text(f"{header}\n1.jpg,One.,Two.\n")
+    with pytest.raises(
+        DataError, match=r"has several columns '.*': expected a name per column\. Call columns"
+    ):
+        open_source(tmp_path / "a.csv")

@@ -23,7 +23,7 @@ CAPTION_COLUMNS = (
 )
 SPLIT_COLUMNS = ("split", "subset")
 _SEPARATORS = re.compile(r"[\s_-]+")
-_NUMBERED = re.compile(r"(?:caption|text|sentence)\d+")
+_NUMBERED = re.compile(r"(caption|text|sentence)\.?\d+")
 _CAPTION_ENDING = re.compile(r".*(?:caption|description)s?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _STRINGS = re.compile(rf"\[\s*(?:{_STRING})(?:\s+(?:{_STRING}))*\s*\]", re.DOTALL)
@@ -48,12 +48,18 @@ class Columns:
         return find_column(columns, [self.image] if self.image else self.image_names)
 
     def find_captions(self, columns: Iterable[str]) -> list[str]:
-        """Return the caption columns: a known name, else caption_0, caption_1, ..., else the only ``*_caption``."""
+        """Return the caption columns: a known name and its numbered ones, else those, else the only ``*_caption``."""
         columns = list(columns)
         named = find_column(columns, [self.caption] if self.caption else CAPTION_COLUMNS)
-        if named or self.caption:
+        if self.caption:
             return [named] if named else []
-        numbered = [column for column in columns if _NUMBERED.fullmatch(normal(column))]
+        matches = {column: _NUMBERED.fullmatch(normal(column)) for column in columns}
+        if named:
+            return [
+                named,
+                *(column for column, match in matches.items() if match and match[1] == normal(named)),
+            ]
+        numbered = [column for column, match in matches.items() if match]
         endings = [column for column in columns if _CAPTION_ENDING.fullmatch(normal(column))]
         return numbered or (endings if len(endings) == 1 else [])
 

@@ -79,6 +79,7 @@ class ImageIndex:
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
         self._matcher: NameMatcher | None = None
+        self._same: list[str] = []  # files that the first names fit
         self.found = 0
 
     def find(self, names: Sequence[str]) -> Path:
@@ -87,6 +88,8 @@ class ImageIndex:
             for name in names:
                 path = os.path.join(folder, name)  # noqa: PTH118 - a hundred thousand times
                 if os.path.isfile(path):  # noqa: PTH113
+                    if not self.found:
+                        self._same = self._all(names)
                     self.found += 1
                     # The next image is most likely in the same folder.
                     self._folders.insert(0, self._folders.pop(number))
@@ -105,10 +108,18 @@ class ImageIndex:
                         return Path(folder, other)
         return None
 
+    def _all(self, names: Sequence[str]) -> list[str]:
+        """Return the different files of these names, the first one first."""
+        paths = (Path(folder, name) for folder in self._folders for name in names)
+        return list(dict.fromkeys(str(path.resolve()) for path in paths if path.is_file()))
+
     @property
     def notes(self) -> list[str]:
-        """How many names were found in another form."""
-        return self._matcher.notes if self._matcher else []
+        """How many names were found in another form, and an example of names that several files have."""
+        notes = self._matcher.notes if self._matcher else []
+        if len(self._same) > 1:
+            notes.append(f"several files fit one name, and the first was read: {', '.join(self._same)}")
+        return notes
 
 
 def first_line(path: Path) -> str:

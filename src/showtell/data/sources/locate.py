@@ -23,7 +23,16 @@ DEPTH = 4  # of folders that are searched for images
 MOST_FOLDERS = 256  # at one depth: more are one per image or study
 PROBED = 100  # images of a table, for which the folders beside it are searched
 MOST_FILES = 64  # annotation files in a folder: more are one per image
-SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".webp")  # tried for names without suffix
+SUFFIXES = (
+    ".jpg",
+    ".png",
+    ".jpeg",
+    ".tif",
+    ".webp",
+    ".JPG",
+    ".PNG",
+    ".JPEG",
+)  # tried for names without suffix
 T = TypeVar("T")
 _WORDS = re.compile(r"[a-z]+")
 _SPLIT = re.compile(rf"(?<![a-z])(?:{'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})(?![a-z])\d*")
@@ -138,7 +147,7 @@ def names_on_disk(name: str, *, unique: bool) -> list[str]:
     """Return the names that an image may have below an image folder, the most exact first.
 
     If the last parts of all names are ``unique``, leading folders may be missing. A name without the suffix of an
-    image is tried with each.
+    image is tried with each, and another with its suffix in lower and upper case.
     """
     names = list(dict.fromkeys((name, name.replace("\\", "/"))))
     if unique and "/" in names[-1]:
@@ -146,6 +155,10 @@ def names_on_disk(name: str, *, unique: bool) -> list[str]:
         names += ["/".join(parts[start:]) for start in range(1, len(parts))]
     if not name.lower().endswith(IMAGE_SUFFIXES):
         names += [name + suffix for name in list(names) for suffix in SUFFIXES]
+    else:
+        stems = [name.rpartition(".") for name in names]
+        ends = ((stem, end, other) for stem, _, end in stems for other in (end.lower(), end.upper()))
+        names += [f"{stem}.{other}" for stem, end, other in ends if other != end]
     return names
 
 

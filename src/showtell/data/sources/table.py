@@ -74,6 +74,10 @@ def read_csv(table: Path, problems: list[Problem], name: str, columns: Columns =
     dialect, header = _header(table, first.rstrip("\r\n"), columns)
     image, captions = header[dialect.image], columns.find_captions(header)
     split = find_column(header, SPLIT_COLUMNS)
+    for column in (image, *captions):
+        if header.count(column) > 1:
+            expected, mend = "a name per column", "Call columns of captions caption_0, caption_1, ..."
+            raise DataError(f"{table} has several columns '{column}'", expected=expected, mend=mend)
     dialect = replace(dialect, open_ended=header[-1] == captions[-1], cr_ends_rows=first.endswith("\r"))
 
     def parse(fields: list[str]) -> Row:
