@@ -368,6 +368,20 @@ def test_a_deep_tiff_cut_short_is_an_error(compression: str | None, planes: bool
         load_image(data[: int(share * len(data))])
 
 
+@pytest.mark.parametrize("tag", ["TileLength", "SamplesPerPixel"])
+def test_limits_hold_for_what_is_decompressed_at_once(tag: str) -> None:
+    deep = colors(3).astype(np.uint16)
+    options = {"photometric": "rgb", "planarconfig": "contig", "compression": "zlib", "predictor": True}
+    data = repacked(write((deep, {**options, "tile": (64, 64)}), byteorder=">", bigtiff=True), "tiff_lzw")
+    file = io.BytesIO(data)
+    with tifffile.TiffFile(file) as opened:
+        opened.pages[0].tags[tag].overwrite(65520)  # type: ignore[union-attr]
+    with pytest.raises(
+        ImageError, match=r"found a strip or tile of .* bytes; expected at most 20,000 pixels"
+    ):
+        load_image(file.getvalue(), limits=Limits(max_pixels=20_000))
+
+
 def test_limits_hold_for_every_page() -> None:
     data = write(page(6, 8, 1, subfiletype=1), page(30, 40, 2))
     with pytest.raises(ImageError, match="found 40 x 30 pixels; expected at most 1,199"):

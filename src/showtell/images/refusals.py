@@ -38,8 +38,9 @@ def too_large(name: str, found: str, limit: int) -> ImageError:
 
 
 def corrupt(name: str, cause: object) -> ImageError:
-    """Return the error of a damaged file; ``cause`` is what the decoder reported."""
-    found = f"corrupt or incomplete ({str(cause) or type(cause).__name__})"
+    """Return the error of a damaged file; of ``cause``, the report of the decoder, the first line is shown."""
+    reported = next(iter(str(cause).splitlines()), type(cause).__name__)
+    found = f"corrupt or incomplete ({reported})"
     return refused(name, found, "a complete file", "Copy it again, or leave it out")
 
 

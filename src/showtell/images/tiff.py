@@ -17,14 +17,15 @@ from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import EXTRASAMPLE, PHOTOMETRIC, SAMPLEFORMAT, TiffPage
 
 from showtell.images.decode_budget import decoding
-from showtell.images.refusals import Limits, check_size, corrupt, refused
-from showtell.images.tiff_samples import is_in_planes, is_readable, read_blocks
+from showtell.images.refusals import Limits, check_size, corrupt, refused, too_large
+from showtell.images.tiff_samples import block_size, is_in_planes, is_readable, read_blocks
 
 logging.getLogger("tifffile").addHandler(logging.NullHandler())  # errors are raised, not printed
 _NOT_IN_PILLOW = b"MM\0+"  # BigTIFF, big-endian
 _OLD_SUBFILE_TYPE, _ORIENTATION, _STATED_RANGE, _ICC_PROFILE = 255, 274, (340, 341), 34675  # tags
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _MAX_PAGES = 10_000
+_MAX_BYTES_PER_PIXEL = 8  # of a strip or tile, which is decompressed at once: RGBA of 16 bits
 _BY_PILLOW = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}  # compressions
 _MODES = {
     PHOTOMETRIC.MINISWHITE: "L",
@@ -69,8 +70,10 @@ def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = Non
                         image = _open_by_pillow(data, index)
                 if image is None:
                     _check_kind(page)
-                    if page.is_tiled:
-                        check_size(name, page.tilelength, page.tilewidth, limits)
+                    rows, row_bytes = block_size(page)
+                    if rows * row_bytes > _MAX_BYTES_PER_PIXEL * limits.max_pixels:
+                        found = f"a strip or tile of {rows * row_bytes:,} bytes"
+                        raise too_large(name, found, limits.max_pixels)
                     image = _to_image(page, data)
                 yield image
     except _UnsupportedError as error:

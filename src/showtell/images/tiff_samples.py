@@ -49,6 +49,18 @@ def is_readable(page: TiffPage) -> bool:
     return page.bitspersample <= 16 and page.sampleformat == SAMPLEFORMAT.UINT and page.predictor == 1
 
 
+def block_size(page: TiffPage) -> tuple[int, int]:
+    """Return the number of rows of a strip or tile, and of bytes in each row."""
+    height, width = page.imagelength, page.imagewidth
+    rows, columns = (
+        (page.tilelength, page.tilewidth)
+        if page.is_tiled
+        else (min(page.rowsperstrip or height, height), width)
+    )
+    channels = 1 if is_in_planes(page) else page.samplesperpixel
+    return rows, -(-columns * channels * page.bitspersample // 8)
+
+
 def read_blocks(page: TiffPage, data: bytes) -> Iterator[Block]:
     """Yield all samples of a page that `is_readable`.
 
@@ -57,19 +69,17 @@ def read_blocks(page: TiffPage, data: bytes) -> Iterator[Block]:
         OSError: libtiff cannot decompress them.
     """
     planes = page.samplesperpixel if is_in_planes(page) else 1
-    channels = page.samplesperpixel // planes
-    height, width = page.imagelength, page.imagewidth
-    rows, columns = (page.tilelength, page.tilewidth) if page.is_tiled else (page.rowsperstrip, width)
-    rows = rows if page.is_tiled else min(rows or height, height)
-    places = list(itertools.product(range(planes), range(0, height, rows), range(0, width, columns)))
-    if min(len(page.dataoffsets), len(page.databytecounts)) < len(places):
+    rows, row_bytes = block_size(page)
+    tops = range(0, page.imagelength, rows)
+    lefts = range(0, page.imagewidth, page.tilewidth if page.is_tiled else page.imagewidth)
+    if min(len(page.dataoffsets), len(page.databytecounts)) < planes * len(tops) * len(lefts):
         raise ValueError("strips or tiles are missing")
-    row_bytes = -(-columns * channels * page.bitspersample // 8)
+    places = itertools.product(range(planes), tops, lefts)
     for (plane, top, left), start, size in zip(places, page.dataoffsets, page.databytecounts, strict=False):
-        stored_rows = rows if page.is_tiled else min(rows, height - top)
+        stored_rows = rows if page.is_tiled else min(rows, page.imagelength - top)
         stored = _decompress(data[start : start + size], page.compression, stored_rows, row_bytes)
         for first in range(0, stored_rows, _ROWS):
-            samples = _to_samples(stored[first : first + _ROWS], page, channels)
+            samples = _to_samples(stored[first : first + _ROWS], page, page.samplesperpixel // planes)
             yield Block(top + first, left, plane, samples)
 
 
