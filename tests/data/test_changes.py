@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -82,7 +81,35 @@ def test_touched_and_copied_images_are_compared_once_by_their_bytes(
     assert capsys.readouterr().err == ""
     again = PreparedSet.load(prepared.directory)
     require_unchanged(again, all_rows(again))
-    assert capsys.readouterr().err == printed
+    assert capsys.readouterr().err == ""
+    assert again.verified.all()
+
+
+@pytest.mark.parametrize("content", [None, "no JSON", "[1]", '{"1": 2}'])
+def test_touched_images_are_compared_again_if_the_result_cannot_be_kept(
+    prepared: PreparedSet, content: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit(prepared.image_path(1), prepared.image_path(1).read_bytes())
+    kept = prepared.directory / changes.COMPARED
+    if content is None:
+        kept.mkdir()
+    else:
+        kept.write_text(content)
+    require_unchanged(prepared, all_rows(prepared))
+    assert "comparing bytes" in capsys.readouterr().err
+    assert prepared.verified.all()
+
+
+def test_an_image_edited_after_it_was_compared_is_named(prepared: PreparedSet) -> None:
+    path = prepared.image_path(1)
+    content = path.read_bytes()
+    edit(path, content)
+    require_unchanged(prepared, all_rows(prepared))
+    edit(path, content[:-1] + b"\0")
+    again = PreparedSet.load(prepared.directory)
+    with pytest.raises(DataError, match=r"^1 image has changed"):
+        require_unchanged(again, all_rows(again))
+    assert again.verified.sum() == len(again) - 1
 
 
 def test_unchanged_images_are_not_read(prepared: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,5 +121,9 @@ def test_unchanged_images_are_not_read(prepared: PreparedSet, monkeypatch: pytes
 
 
 def test_a_missing_image_is_no_change(prepared: PreparedSet) -> None:
-    shutil.rmtree(prepared.image_path(0).parent)
+    prepared.image_path(0).unlink()
     require_unchanged(prepared, all_rows(prepared))
+    assert prepared.verified.tolist() == [False] + [True] * (len(prepared) - 1)
+    prepared.image_path(0).write_bytes(b"another image")
+    with pytest.raises(DataError, match=r"found 0\.jpg"):
+        require_unchanged(prepared, all_rows(prepared))
