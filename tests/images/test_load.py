@@ -23,7 +23,6 @@ from pydantic import ValidationError
 
 from showtell.config.preprocessing import CornerCrop, Preprocessing
 from showtell.errors import ImageError
-from showtell.images.formats import FORMATS
 from showtell.images.load import inspect_image, load_image
 from showtell.images.preprocess import (
     crop_box,
@@ -33,6 +32,9 @@ from showtell.images.preprocess import (
     random_crop_box,
 )
 from showtell.images.refusals import Limits
+
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "TIFF", "AVIF")
+"""Those that are read without an extra."""
 
 ORIENTATION = 0x0112
 

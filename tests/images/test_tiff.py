@@ -250,6 +250,18 @@ def test_samples_without_a_natural_range_need_a_stated_one(dtype: str) -> None:
     np.testing.assert_array_equal(found, np.round((samples[0].clip(low, high) - low) * (255 / (high - low))))
 
 
+@pytest.mark.parametrize("dtype", ["int32", "float32"])
+def test_an_unknown_range_is_refused_on_every_road(dtype: str, tmp_path: Path) -> None:
+    """Pillow itself stores 16 bits in 32, but a TIFF file with 32 may mean anything."""
+    path = tmp_path / "deep.tif"
+    Image.fromarray(np.array([[0, 500, 65535]], dtype)).save(path)
+    with Image.open(path) as unread, Image.open(path) as decoded:
+        decoded.load()
+        for source in (path, path.read_bytes(), unread, decoded):
+            with pytest.raises(ImageError, match="whose range is"):
+                load_image(source)
+
+
 def test_nan_is_black() -> None:
     tags = [(340, "f", 1, 0.0, True), (341, "f", 1, 1.0, True)]
     samples = np.array([[np.nan, np.inf, -np.inf, 0.5]], np.float32)

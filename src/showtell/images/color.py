@@ -6,7 +6,7 @@ As browsers do, a broken profile, or one of another color space than the pixels,
 import functools
 import io
 import struct
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,7 @@ from showtell.images.cicp import profile_of_cicp
 if TYPE_CHECKING:
     from PIL.ImageCms import ImageCmsTransform
 
-Pixels = npt.NDArray[np.uint8]
+RgbArray: TypeAlias = npt.NDArray[np.uint8]
 
 _MAX_PROFILE = 4 * 2**20  # bytes; a large one of a printer has 3
 _STRIP = 2**18  # pixels that are converted at once
@@ -67,7 +67,7 @@ def _avif_cicp(file: IO[bytes]) -> tuple[int, int] | None:
     return struct.unpack_from(">HH", numbers.ljust(4, b"\0")) if box else None
 
 
-def to_srgb(pixels: Pixels, profile: bytes | None, *, gray: bool = False) -> Pixels:
+def to_srgb(pixels: RgbArray, profile: bytes | None, *, gray: bool = False) -> RgbArray:
     """Return ``uint8 [H, W, 3]`` of a color profile in sRGB, in place if it can be; ``gray``: R = G = B."""
     if profile is None:
         return pixels
@@ -128,12 +128,12 @@ def _transform(profile: bytes, mode: str) -> "ImageCmsTransform | None":
 
 
 @functools.lru_cache(maxsize=16)
-def _gray_table(profile: bytes) -> Pixels | None:
+def _gray_table(profile: bytes) -> RgbArray | None:
     """Return the colors of the 256 grays, ``uint8 [256, 3]``, by a gray or RGB profile; None as in `_transform`."""
     ramp = _probes()["L"]
     for mode in ("L", "RGB"):
         if (transform := _transform(profile, mode)) is not None:
-            colors: Pixels = np.asarray(transform.apply(ramp.convert(mode)))[0]
+            colors: RgbArray = np.asarray(transform.apply(ramp.convert(mode)))[0]
             return colors
     return None
 

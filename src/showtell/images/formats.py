@@ -6,10 +6,7 @@ from PIL import Image
 
 from showtell.errors import ImageError, install_hint
 from showtell.images.refusals import refused
-from showtell.images.signatures import OPENED, FileKind, identify
-
-FORMATS = tuple(kind.pillow for kind in OPENED if not kind.extra)
-"""Formats that are always read, whatever the file's name. Pillow could read more, but EPS runs a program."""
+from showtell.images.signatures import FileKind, identify
 
 _READ = (
     ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff "
@@ -32,7 +29,7 @@ OTHER_SUFFIXES = tuple(_NO_IMAGES.split())
 """Names of files in a folder that are no images, and are not opened to find out."""
 
 EXPECTED = "JPEG, PNG, GIF, WebP, BMP, TIFF, AVIF, HEIC or JPEG XL"
-_PLUGINS = {
+_PLUGINS = {  # Pillow has more, but EPS runs a program
     **{name: f"PIL.{name.capitalize()}ImagePlugin" for name in ("PNG", "GIF", "BMP", "TIFF", "JPEG", "AVIF")},
     "WEBP": "PIL.WebPImagePlugin",
     "JXL": "pillow_jxl",

@@ -23,11 +23,11 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from showtell.errors import ImageError
 from showtell.images import jpeg
-from showtell.images.color import color_profile, to_srgb
+from showtell.images.color import RgbArray, color_profile, to_srgb
 from showtell.images.decode_budget import LARGE, decoding
 from showtell.images.formats import EXPECTED, pillow_formats
 from showtell.images.jpegxl import jpegxl_size
-from showtell.images.pixels import TURNED, RgbArray, array_to_rgb, image_to_rgb, turn_upright
+from showtell.images.pixels import TURNED, array_to_rgb, image_to_rgb, turn_upright
 from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
 from showtell.images.signatures import JPEG_MAGIC
 
@@ -42,6 +42,9 @@ def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: i
 
     Transparent images are blended with white, 16 bits are scaled to 8, gray is repeated three times. Colors are
     converted to sRGB from the image's profile; CMYK without one is converted as Pillow does.
+
+    A PIL image that is already decoded has lost what its file says about it: the code points of colors, and in a PNG
+    of 2- or 4-bit gray the value that is transparent, at the depth of its pixels.
 
     With ``at_least`` a JPEG file is decoded at 1/2, 1/4 or 1/8 of its size if both sides keep this many pixels, and
     other files of more than 16 megapixels are reduced to about as many, by averaging.

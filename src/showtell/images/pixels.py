@@ -1,16 +1,13 @@
 """Opened images and arrays as 8-bit RGB, in strips of rows: a large image takes little more than its result."""
 
 from collections.abc import Iterator
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from showtell.images.color import cmyk_to_srgb, color_profile, to_srgb
+from showtell.images.color import RgbArray, cmyk_to_srgb, color_profile, to_srgb
 from showtell.images.refusals import refused
-
-RgbArray: TypeAlias = npt.NDArray[np.uint8]
 
 _STRIP_PIXELS = 2**20
 _SHALLOW_GRAY = {"L;2": 85, "L;4": 17}
@@ -28,6 +25,7 @@ def image_to_rgb(
     Raises:
         ImageError: the range of the pixels is unknown.
     """
+    _check_range(image, name)
     _scale_transparent_value(image)
     profile = color_profile(image) if convert_colors else None
     image.load()
@@ -73,6 +71,14 @@ def _strips(height: int, width: int, fraction: int = 1) -> Iterator[tuple[int, i
         yield top, min(top + rows, height)
 
 
+def _check_range(image: Image.Image, name: str) -> None:
+    kinds = {"F": "floating-point pixels", "I": "32-bit pixels of a TIFF"}
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        found = f"{kinds[image.mode]}, whose range is unknown"
+        mend = "Scale it to 0..255 and convert it to 8 bits"
+        raise refused(name, found, "8 or 16 bits per channel", mend)
+
+
 def _scale_transparent_value(image: Image.Image) -> None:
     """Bring the transparent color of a PNG file that is not decoded yet to the depth that Pillow decodes it at.
 
@@ -89,10 +95,6 @@ def _scale_transparent_value(image: Image.Image) -> None:
 
 def _strip_to_rgb(image: Image.Image, name: str, profile: bytes | None, fraction: int) -> RgbArray:
     """Return a strip of an image, reduced before its colors are converted, unless these are to be blended."""
-    if image.mode == "F":
-        found = "floating-point pixels, whose range is unknown"
-        mend = "Scale it to 0..255 and convert it to 8 bits"
-        raise refused(name, found, "8 or 16 bits per channel", mend)
     is_gray = image.mode.startswith(("1", "L", "I"))
     if image.mode.startswith("I"):
         gray = np.repeat(_scale_16_bits(image, name)[:, :, None], 3, axis=2)

@@ -34,8 +34,6 @@ JPEG, PNG, GIF = _read("a JPEG image", "JPEG"), _read("a PNG image", "PNG"), _re
 WEBP, BMP, TIFF = _read("a WebP image", "WEBP"), _read("a BMP image", "BMP"), _read("a TIFF image", "TIFF")
 AVIF, HEIC = _read("an AVIF image", "AVIF"), _read("a HEIC image", "HEIF", "heif")
 JPEG_XL = _read("a JPEG XL image", "JXL", "jxl")
-OPENED = (JPEG, PNG, GIF, WEBP, BMP, TIFF, AVIF, HEIC, JPEG_XL)
-"""The kinds that are read; the last two with an extra."""
 
 _JPEG_2000 = FileKind("a JPEG 2000 image")
 _SVG = FileKind("an SVG drawing", "Draw it as PNG, for example: resvg DRAWING.svg DRAWING.png")
