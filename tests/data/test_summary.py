@@ -119,3 +119,9 @@ def test_dropped_tokens_are_counted_with_an_example(caption_set: CaptionSet) -> 
 )
 def test_scripts_without_spaces(text: str, unspaced: bool) -> None:
     assert is_unspaced(text) == unspaced
+
+
+def test_of_equally_frequent_captions_the_first_is_named(caption_set: CaptionSet) -> None:
+    captions = [f"A dog of kind {number} ." for number in range(20)]
+    summary = summarize(caption_set(train=[[text] for text in (*captions, *reversed(captions))]))
+    assert (summary.frequent, summary.frequent_images) == (captions[0], 2)

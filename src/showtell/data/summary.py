@@ -148,7 +148,7 @@ def summarize(prepared: PreparedSet) -> CaptionSummary:
     summary.images = len(prepared)
     frequent, summary.frequent_images = _most_frequent(hashes)
     summary.frequent = next(
-        text for captions in prepared.iterate_captions() for text in captions if hash(text) == frequent
+        text for captions in prepared.iterate_captions() for text in captions if hash(text) in frequent
     )
     return summary
 
@@ -170,14 +170,13 @@ def _add_dropped(summary: CaptionSummary, text: str) -> None:
         )
 
 
-def _most_frequent(hashes: "array[int]") -> tuple[int, int]:
-    """Return the most frequent of some hashes and how often it occurs; sorts them in place."""
+def _most_frequent(hashes: "array[int]") -> tuple[set[int], int]:
+    """Return the most frequent of some hashes (one, if all differ) and how often they occur; sorts them in place."""
     ordered = np.frombuffer(hashes, np.int64)
     ordered.sort()
     equal = (ordered[1:] == ordered[:-1]).astype(np.int8)
     edges = np.flatnonzero(np.diff(equal, prepend=0, append=0))  # starts and ends of runs of equal pairs
     if not len(edges):
-        return int(ordered[0]), 1
-    runs = edges[1::2] - edges[::2] + 1
-    longest = int(runs.argmax())
-    return int(ordered[edges[2 * longest]]), int(runs[longest])
+        return {int(ordered[0])}, 1
+    starts, runs = edges[::2], edges[1::2] - edges[::2] + 1
+    return set(ordered[starts[runs == runs.max()]].tolist()), int(runs.max())
