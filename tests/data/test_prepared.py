@@ -418,6 +418,24 @@ def test_flickr8k_is_prepared_as_published(shared_data: Path, tmp_path: Path) ->
     assert len(problems) == 2 + 9
 
 
+@pytest.mark.parametrize("form", ["json", "split-tables", "caption-list"])
+def test_equal_names_in_the_folders_of_two_splits_are_two_images(
+    tmp_path: Path, write_images: WritePictures, form: str
+) -> None:
+    for split in ("train", "val"):
+        name, text = {
+            "json": (f"{split}.json", json.dumps([{"image": "1.png", "caption": "A dog."}])),
+            "split-tables": (f"{split}.csv", "image,caption\n1.png,A dog.\n"),
+            "caption-list": (f"{split}/captions.txt", "1.png\tA dog.\n"),
+        }[form]
+        write_images(tmp_path / "set", [f"{split}/1.png"])
+        (tmp_path / "set" / name).write_text(text)
+    prepared = prepare(tmp_path / "set", tmp_path / "out")
+    assert prepared.manifest["source"]["format"] == form
+    assert prepared.keys == ["train/1.png", "val/1.png"]
+    assert prepared.manifest["problems"] == {}
+
+
 def test_a_set_may_be_made_and_read_where_one_is(
     toy_set: PreparedSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -112,3 +112,40 @@ def test_images_of_a_table_from_another_computer_are_found_by_their_last_names(
     (example,) = open_source(tmp_path / "captions.csv").examples
     assert isinstance(example, Example)
     assert example.image == tmp_path / "img" / "1.jpg"
+
+
+def entries(names: Iterable[str]) -> str:
+    return json.dumps([{"image": name, "caption": "A dog."} for name in names])
+
+
+@pytest.mark.parametrize("missing", [0, 2])
+def test_a_missing_image_does_not_move_the_others_to_another_folder(
+    tmp_path: Path, write_images: WritePictures, missing: int
+) -> None:
+    names = [f"{number}.png" for number in range(8)]
+    (tmp_path / "captions.json").write_text(entries(names))
+    write_images(tmp_path, [f"{folder}/{name}" for folder in ("images", "masks") for name in names])
+    (tmp_path / "images" / names[missing]).unlink()
+    source = open_source(tmp_path)
+    folders = [example.image.parent.name for example in source.examples]
+    assert folders == ["masks" if number == missing else "images" for number in range(8)]
+    note = f"of 8 images, most are in {tmp_path / 'images'}, but 1 in {tmp_path / 'masks'}"
+    assert source.notes[0] == note
+
+
+def test_a_name_with_its_folder_comes_before_the_name_alone(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    names = [f"views/img/{number}.png" for number in range(3)]
+    (tmp_path / "captions.json").write_text(entries(names))
+    write_images(tmp_path, [f"data/{folder}/{number}.png" for folder in ("img", "a") for number in range(3)])
+    source = open_source(tmp_path)
+    assert {example.image.parent.name for example in source.examples} == {"img"}
+    assert source.notes == []
+
+
+def test_images_in_a_folder_per_class_need_no_note(tmp_path: Path, write_images: WritePictures) -> None:
+    names = [f"{number}.png" for number in range(3)]
+    (tmp_path / "captions.json").write_text(entries(names))
+    write_images(tmp_path, [f"class{name[0]}/{name}" for name in names])
+    assert open_source(tmp_path).notes == []

@@ -39,7 +39,10 @@ def test_own_tables_with_images_elsewhere(tmp_path: Path, write_images: WritePic
     with pytest.raises(DataError, match=r"no image of .*train\.tsv exists"):
         open_source(tmp_path / "texts")
     source = open_source(tmp_path / "texts", images=tmp_path / "photos")
-    assert contents(source) == [("1.jpg", "train", ("A train.",)), ("1.jpg", "val", ("A val.",))]
+    assert contents(source) == [
+        ("train/1.jpg", "train", ("A train.",)),
+        ("val/1.jpg", "val", ("A val.",)),
+    ]
     assert [example.image.parent.name for example in source.examples] == ["train", "val"]
 
 

@@ -1,7 +1,9 @@
 """Finding the files of a dataset (archives are unpacked under many folder names), and reading lines of text."""
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
@@ -74,51 +76,63 @@ def report_unmentioned(files: Iterable[Path], root: Path, source: Source, detail
 
 
 class ImageIndex:
-    """Finds images whose dataset may be spread over several folders; missing folders are ignored."""
+    """Finds images whose dataset may be spread over several folders; missing folders are ignored.
+
+    The order of the folders is fixed: an image that is missing in one does not move the search for others.
+    """
 
     def __init__(self, folders: Iterable[Path]) -> None:
         self._folders = [str(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
         self._matcher: NameMatcher | None = None
-        self._same: list[str] = []  # files that the first names fit
-        self.found = 0
+        self._counts = Counter[str]()  # images by folder, of `_folders`
+        self._same: list[str] = []  # files of the first name
 
     def find(self, names: Sequence[str]) -> Path:
-        """Return the first existing file (names before folders), else its most likely path."""
-        for number, folder in enumerate(self._folders):
-            for name in names:
-                path = os.path.join(folder, name)  # noqa: PTH118 - a hundred thousand times
-                if os.path.isfile(path):  # noqa: PTH113
-                    if not self.found:
-                        self._same = self._all(names)
-                    self.found += 1
-                    # The next image is most likely in the same folder.
-                    self._folders.insert(0, self._folders.pop(number))
-                    return Path(path)
-        return self._find_other_form(names) or Path(self._folders[0] if self._folders else ".", names[0])
+        """Return the first existing file (each name in all folders before the next), else its most likely path."""
+        for name, folder in product(names, self._folders):
+            path = os.path.join(folder, name)  # noqa: PTH118 - a hundred thousand times
+            if os.path.isfile(path):  # noqa: PTH113
+                self._same = self._same or self._all(name)
+                self._counts[folder] += 1
+                return Path(path)
+        return self._find_other_form(names) or Path(self._main() or ".", names[0])
 
     def _find_other_form(self, names: Sequence[str]) -> Path | None:
         """Return the first file whose name has another Unicode form, or slashes for backslashes."""
-        for folder in self._folders:
-            for name in names:
-                if not name.isascii() or "\\" in name:
-                    self._matcher = self._matcher or NameMatcher()
-                    other = self._matcher.match(Path(folder), name)
-                    if other != name:
-                        self.found += 1
-                        return Path(folder, other)
+        written = [name for name in names if not name.isascii() or "\\" in name]
+        for name, folder in product(written, self._folders):
+            self._matcher = self._matcher or NameMatcher()
+            other = self._matcher.match(Path(folder), name)
+            if other != name:
+                self._counts[folder] += 1
+                return Path(folder, other)
         return None
 
-    def _all(self, names: Sequence[str]) -> list[str]:
-        """Return the different files of these names, the first one first."""
-        paths = (Path(folder, name) for folder in self._folders for name in names)
+    def _all(self, name: str) -> list[str]:
+        """Return the different files of a name, the first one first."""
+        paths = (Path(folder, name) for folder in self._folders)
         return list(dict.fromkeys(str(path.resolve()) for path in paths if path.is_file()))
+
+    def _main(self) -> str | None:
+        """Return the folder of most images, else the first."""
+        return max(self._folders, key=self._counts.__getitem__, default=None)
+
+    @property
+    def found(self) -> int:
+        """How many images were found."""
+        return self._counts.total()
 
     @property
     def notes(self) -> list[str]:
-        """How many names were found in another form, and an example of names that several files have."""
-        notes = self._matcher.notes if self._matcher else []
+        """Names found in another form, images outside the folder of most others, several files of one name."""
+        notes, main = self._matcher.notes if self._matcher else [], self._main()
+        # Without a folder of most images they are spread by class or by number.
+        others = {folder: count for folder, count in self._counts.items() if folder != main}
+        if main and 0 < sum(others.values()) < self._counts[main]:
+            where = ", ".join(f"{count:,} in {folder}" for folder, count in others.items())
+            notes = [*notes, f"of {self.found:,} images, most are in {main}, but {where}"]
         if len(self._same) > 1:
-            notes.append(f"several files fit one name, and the first was read: {', '.join(self._same)}")
+            notes = [*notes, f"several files fit one name, and the first was read: {', '.join(self._same)}"]
         return notes
 
 

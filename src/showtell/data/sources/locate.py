@@ -57,14 +57,14 @@ def split_of(file: Path, root: Path) -> str:
     return next(filter(None, map(split_in, (file.stem, *reversed(folders)))), "")
 
 
-def folders_below(root: Path, depth: int = DEPTH, *, most: int = MOST_FOLDERS) -> Iterator[Path]:
-    """Yield a folder and those below it, level by level; a level of over ``most`` is left out, and hidden ones."""
+def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
+    """Yield a folder and those below it, level by level; a level of too many folders is left out, hidden ones too."""
     level = [root]
     while level:
         yield from level
         depth -= 1
         level = [child for folder in level for child in _subfolders(folder)] if depth >= 0 else []
-        level = level if len(level) <= most else []
+        level = level if len(level) <= MOST_FOLDERS else []
 
 
 def _subfolders(folder: Path) -> list[Path]:
@@ -179,7 +179,8 @@ def _one_to_one(pairs: Iterable[tuple[str, str]]) -> bool:
 def locate(source: Source, file: Path, folder: Path) -> Source:
     """Return a source with the images of its examples, whose keys are names, found below ``folder``.
 
-    A split without any captions is left out, with a note.
+    If a name is in several splits, keys become paths below ``folder``, since they may be different images. A split
+    without any captions is left out, with a note.
 
     Raises:
         DataError: no image exists, or none has captions; names ``file``.
@@ -190,11 +191,13 @@ def locate(source: Source, file: Path, folder: Path) -> Source:
     captioned = {example.split for example in examples if example.captions}
     without = Counter(example.split for example in examples if example.split not in captioned)
     indexes = {split: image_index(folder, split=split, apart=apart, stem=file.stem) for split in captioned}
-    located = examples_on_disk(
-        replace(example, image=indexes[example.split].find(names_on_disk(example.key, unique=unique)))
-        for example in examples
-        if example.split in captioned
-    )
+    prefix = f"{folder}/"
+
+    def find(example: Example) -> Example:
+        image = indexes[example.split].find(names_on_disk(example.key, unique=unique))
+        return replace(example, image=image, key=str(image).removeprefix(prefix) if apart else example.key)
+
+    located = examples_on_disk(find(example) for example in examples if example.split in captioned)
     if len(located) and not any(index.found for index in indexes.values()):
         raise no_image(file, next(example.key for example in located), folder)
     counts = [
