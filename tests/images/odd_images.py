@@ -264,10 +264,41 @@ def seeds() -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def mutated_image(number: int) -> bytes:
+@functools.cache
+def modern_seeds() -> tuple[bytes, ...]:
+    """Return small valid AVIF files, and HEIC and JPEG XL files if their extra is installed."""
+    pixels = _pixels(np.random.default_rng(4), 4, height=48)
+    opaque, transparent = Image.fromarray(pixels[:, :, :3]), Image.fromarray(pixels)
+    found = [_save(opaque, "AVIF"), _save(transparent, "AVIF", icc_profile=bytes(300))]
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    with contextlib.suppress(ImportError):
+        import pillow_heif
+
+        pillow_heif.register_heif_opener()
+        found += [
+            _save(opaque, "HEIF", exif=exif),
+            _save(transparent, "HEIF"),
+            _save(opaque, "HEIF", quality=-1),
+        ]
+        found.append(_save(opaque, "HEIF", save_all=True, append_images=[opaque] * 2))
+    with contextlib.suppress(ImportError):
+        import pillow_jxl  # noqa: F401
+
+        for image, options in (
+            (opaque, {}),
+            (transparent, {"lossless": True}),
+            (opaque.convert("L"), {"use_container": True, "exif": exif.tobytes()}),
+            (Image.open(io.BytesIO(_save(opaque, "JPEG"))), {}),
+        ):
+            found.append(_save(image, "JXL", **options))
+    return tuple(found)
+
+
+def mutated_image(number: int, seeds: tuple[bytes, ...]) -> bytes:
     """Return the mutation of this number of one of the seeds."""
     rng = np.random.default_rng([3, number])
-    data = bytearray(seeds()[number % len(seeds())])
+    data = bytearray(seeds[number % len(seeds)])
     for _ in range(int(rng.integers(1, 6))):
         length = len(data)
         # Half of the changes are in the header, where sizes and kinds are.
@@ -287,7 +318,7 @@ def mutated_image(number: int) -> bytes:
             case 5:
                 del data[max(place, 20) :]
             case 6:
-                other = seeds()[rng.integers(len(seeds()))]
+                other = seeds[rng.integers(len(seeds))]
                 data[place:] = other[place:]
             case 7:
                 data[place : place + 4] = int(rng.choice([1, 0x7FFF, 0xFFFF, 0x10000, 0x7FFFFFFF])).to_bytes(
@@ -296,6 +327,10 @@ def mutated_image(number: int) -> bytes:
         if not data:
             data += b"\0"
     return _mend_checksums(bytes(data)) if rng.integers(2) else bytes(data)
+
+
+SEEDS = {"mutated": seeds, "mutated modern": modern_seeds}
+"""Functions that return the files that are mutated, by kind."""
 
 
 def _mend_checksums(data: bytes) -> bytes:
@@ -324,7 +359,9 @@ def outcome(read: Callable[[], npt.NDArray[np.uint8]]) -> npt.NDArray[np.uint8] 
 
 def check(kind: str, number: int, folder: Path) -> str:
     """Load an image by path, by bytes and reduced; return what is wrong, or "pixels" or "error"."""
-    data, truth, apart = (mutated_image(number), None, 0.0) if kind == "mutated" else odd_image(number)
+    data, truth, apart = (
+        odd_image(number) if kind == "odd" else (mutated_image(number, SEEDS[kind]()), None, 0.0)
+    )
     path = folder / "image"
     path.write_bytes(data)
     by_path, by_bytes = outcome(lambda: load_image(path)), outcome(lambda: load_image(data))

@@ -26,7 +26,7 @@ def run(kind: str, start: int, stop: int) -> tuple[dict[int, str], int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "count"), [("mutated", 3360), ("odd", 2000)])
+@pytest.mark.parametrize(("kind", "count"), [("mutated", 3360), ("mutated modern", 1600), ("odd", 2000)])
 def test_every_image_gives_pixels_or_an_error_of_its_own(kind: str, count: int) -> None:
     bounds = [count * part // WORKERS for part in range(WORKERS + 1)]
     with ThreadPoolExecutor(2) as pool:
@@ -39,7 +39,10 @@ def test_every_image_gives_pixels_or_an_error_of_its_own(kind: str, count: int) 
     assert max(peak for _, peak in parts) <= 800e6
 
 
-@pytest.mark.parametrize(("kind", "numbers"), [("mutated", range(0, 3000, 100)), ("odd", range(44))])
+@pytest.mark.parametrize(
+    ("kind", "numbers"),
+    [("mutated", range(0, 3000, 100)), ("mutated modern", range(0, 3000, 97)), ("odd", range(44))],
+)
 def test_some_of_them(kind: str, numbers: range, tmp_path: Path) -> None:
     outcomes = {number: check(kind, number, tmp_path) for number in numbers}
     assert {number: text for number, text in outcomes.items() if text.startswith("wrong")} == {}

@@ -14,6 +14,7 @@ import tifffile
 from PIL import Image
 
 from showtell.errors import ImageError
+from showtell.images import tiff_samples
 from showtell.images.load import Limits, inspect_image, load_image
 
 HEIGHT, WIDTH = 37, 50
@@ -250,6 +251,33 @@ def test_samples_without_a_natural_range_need_a_stated_one(dtype: str) -> None:
     np.testing.assert_array_equal(found, np.round((samples[0].clip(low, high) - low) * (255 / (high - low))))
 
 
+@pytest.mark.parametrize(("bits", "predictor"), [(12, False), (16, False), (16, True)])
+def test_wide_rows_are_converted_in_pieces(
+    bits: int, predictor: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("showtell.images.tiff_samples._AT_ONCE", 24)
+    samples = np.arange(3 * 51).reshape(3, 51) * 53 % 2**bits
+    if bits == 12:
+        ones = (samples[..., None] >> np.arange(12)[::-1] & 1).astype(np.uint8)
+        data = write((np.packbits(ones.reshape(3, -1), axis=1), {"photometric": "minisblack"}))
+        data = with_tag(with_tag(data, "ImageWidth", 51), "BitsPerSample", 12)
+    else:
+        options = {"photometric": "minisblack", "compression": "zlib", "predictor": predictor}
+        data = write((samples.astype(np.uint16), options))
+    expected = np.round(samples * (255 / (2**bits - 1)))
+    np.testing.assert_array_equal(load_image(data)[:, :, 0], expected)
+
+
+def test_planes_beyond_the_colors_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    deep = np.full((40, 8, 9), 514, np.uint16)
+    data = write((deep, {"photometric": "rgb", "planarconfig": "separate", "compression": "zlib"}))
+    calls = []
+    decompress = tiff_samples._decompress
+    monkeypatch.setattr(tiff_samples, "_decompress", lambda *args: calls.append(1) or decompress(*args))
+    np.testing.assert_array_equal(load_image(data), np.full((8, 9, 3), 2))
+    assert len(calls) == 3
+
+
 @pytest.mark.parametrize("dtype", ["int32", "float32"])
 def test_an_unknown_range_is_refused_on_every_road(dtype: str, tmp_path: Path) -> None:
     """Pillow itself stores 16 bits in 32, but a TIFF file with 32 may mean anything."""
@@ -380,6 +408,15 @@ def test_a_deep_tiff_cut_short_is_an_error(compression: str | None, planes: bool
         load_image(data[: int(share * len(data))])
 
 
+def test_many_channels_of_a_small_page_are_refused_before_they_are_decoded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    data = write((np.zeros((30, 20, 500), np.uint16), {"photometric": "rgb", "compression": "zlib"}))
+    monkeypatch.setattr(tiff_samples, "_decompress", lambda *_: pytest.fail("decoded"))
+    with pytest.raises(ImageError, match="found samples that take 75,000 pixels of 8 bytes; expected"):
+        load_image(data, limits=Limits(max_pixels=74_999))
+
+
 @pytest.mark.parametrize("tag", ["TileLength", "SamplesPerPixel"])
 def test_limits_hold_for_what_is_decompressed_at_once(tag: str) -> None:
     deep = colors(3).astype(np.uint16)
@@ -389,7 +426,7 @@ def test_limits_hold_for_what_is_decompressed_at_once(tag: str) -> None:
     with tifffile.TiffFile(file) as opened:
         opened.pages[0].tags[tag].overwrite(65520)  # type: ignore[union-attr]
     with pytest.raises(
-        ImageError, match=r"found a strip or tile of .* bytes; expected at most 20,000 pixels"
+        ImageError, match=r"found samples that take .* pixels of 8 bytes; expected at most 20,000 pixels"
     ):
         load_image(file.getvalue(), limits=Limits(max_pixels=20_000))
 

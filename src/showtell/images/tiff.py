@@ -11,6 +11,7 @@ import logging
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 import tifffile
 from PIL import Image
 from PIL.TiffImagePlugin import TiffImageFile
@@ -25,7 +26,7 @@ _NOT_IN_PILLOW = b"MM\0+"  # BigTIFF, big-endian
 _OLD_SUBFILE_TYPE, _ORIENTATION, _STATED_RANGE, _ICC_PROFILE = 255, 274, (340, 341), 34675  # tags
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _MAX_PAGES = 10_000
-_MAX_BYTES_PER_PIXEL = 8  # of a strip or tile, which is decompressed at once: RGBA of 16 bits
+_BYTES_PER_PIXEL = 8  # of what is decompressed, with all channels and to the edges of tiles: RGBA of 16 bits
 _BY_PILLOW = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}  # compressions
 _MODES = {
     PHOTOMETRIC.MINISWHITE: "L",
@@ -71,8 +72,9 @@ def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = Non
                 if image is None:
                     _check_kind(page)
                     rows, row_bytes = block_size(page)
-                    if rows * row_bytes > _MAX_BYTES_PER_PIXEL * limits.max_pixels:
-                        found = f"a strip or tile of {rows * row_bytes:,} bytes"
+                    size = rows * row_bytes * len(page.dataoffsets) // _BYTES_PER_PIXEL
+                    if size > limits.max_pixels:
+                        found = f"samples that take {size:,} pixels of {_BYTES_PER_PIXEL} bytes"
                         raise too_large(name, found, limits.max_pixels)
                     image = _to_image(page, data)
                 yield image
@@ -143,11 +145,12 @@ def _to_image(page: TiffPage, data: bytes) -> Image.Image:
     has_alpha = alpha != EXTRASAMPLE.UNSPECIFIED and mode != "CMYK"
     low, high = _range(page)
     pixels = np.empty((height, width, len(mode) + has_alpha), np.uint8)
-    for top, left, channel, samples in read_blocks(page, data):
+    for top, left, channel, samples in read_blocks(page, data, channels=pixels.shape[2]):
         rows, columns, stored = samples.shape
         place = pixels[top : top + rows, left : left + columns, channel : channel + stored]
         inside = tuple(slice(length) for length in place.shape)
-        scaled = (samples[inside].astype(np.float64) - low) * (255 / (high - low))
+        exact: npt.DTypeLike = np.float32 if samples.itemsize <= 2 else np.float64
+        scaled = (samples[inside].astype(exact) - low) * (255 / (high - low))
         place[...] = np.clip(np.nan_to_num(scaled) + 0.5, 0, 255)
     colors = pixels[:, :, : len(mode)]
     if page.photometric == PHOTOMETRIC.MINISWHITE:

@@ -21,7 +21,7 @@ _COMPRESSIONS = {  # of bytes, whatever these mean
     *(COMPRESSION.NONE, COMPRESSION.LZW, COMPRESSION.ADOBE_DEFLATE, COMPRESSION.DEFLATE),
     *(COMPRESSION.PACKBITS, COMPRESSION.LZMA, COMPRESSION.ZSTD),
 }
-_ROWS = 256  # of a strip or tile, converted at once
+_AT_ONCE = 2**18  # samples of a strip or tile that are converted
 _WHOLE_BYTES = (8, 16, 32, 64)  # bits
 _KINDS = {SAMPLEFORMAT.UINT: "u", SAMPLEFORMAT.VOID: "u", SAMPLEFORMAT.INT: "i", SAMPLEFORMAT.IEEEFP: "f"}
 
@@ -61,26 +61,34 @@ def block_size(page: TiffPage) -> tuple[int, int]:
     return rows, -(-columns * channels * page.bitspersample // 8)
 
 
-def read_blocks(page: TiffPage, data: bytes) -> Iterator[Block]:
-    """Yield all samples of a page that `is_readable`.
+def read_blocks(page: TiffPage, data: bytes, *, channels: int) -> Iterator[Block]:
+    """Yield the samples of a page that `is_readable`; of planes those of the first ``channels`` only.
 
     Raises:
         ValueError: samples are missing.
         OSError: libtiff cannot decompress them.
     """
-    planes = page.samplesperpixel if is_in_planes(page) else 1
+    planes, stored_channels = (channels, 1) if is_in_planes(page) else (1, page.samplesperpixel)
     rows, row_bytes = block_size(page)
     tops = range(0, page.imagelength, rows)
-    lefts = range(0, page.imagewidth, page.tilewidth if page.is_tiled else page.imagewidth)
+    columns = page.tilewidth if page.is_tiled else page.imagewidth
+    lefts = range(0, page.imagewidth, columns)
     if min(len(page.dataoffsets), len(page.databytecounts)) < planes * len(tops) * len(lefts):
         raise ValueError("strips or tiles are missing")
     places = itertools.product(range(planes), tops, lefts)
+    pixel_bits = stored_channels * page.bitspersample
+    rows_at_once = max(1, _AT_ONCE // (columns * stored_channels))
+    # Eight pixels end at a whole byte. Predicted samples follow from those to their left.
+    is_predicted = page.predictor != 1
+    columns_at_once = columns if is_predicted else max(8, _AT_ONCE // stored_channels // 8 * 8)
     for (plane, top, left), start, size in zip(places, page.dataoffsets, page.databytecounts, strict=False):
         stored_rows = rows if page.is_tiled else min(rows, page.imagelength - top)
         stored = _decompress(data[start : start + size], page.compression, stored_rows, row_bytes)
-        for first in range(0, stored_rows, _ROWS):
-            samples = _to_samples(stored[first : first + _ROWS], page, page.samplesperpixel // planes)
-            yield Block(top + first, left, plane, samples)
+        for first in range(0, stored_rows, rows_at_once):
+            for column in range(0, columns, columns_at_once):
+                part = slice(column * pixel_bits // 8, (column + columns_at_once) * pixel_bits // 8)
+                piece = stored[first : first + rows_at_once, part]
+                yield Block(top + first, left + column, plane, _to_samples(piece, page, stored_channels))
 
 
 def _decompress(stored: bytes, compression: int, rows: int, row_bytes: int) -> _Bytes:
