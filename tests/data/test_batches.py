@@ -104,12 +104,13 @@ def test_mirrored_images_come_with_mirrored_captions(tmp_path: Path, toy_set: Pr
         ("the dog on the Left runs right .", "the dog on the right runs left ."),
         ("nothing to swap", "nothing to swap"),
         ("left, then right.", "right, then left."),
+        ("IŞIK is LEFT of it", "IŞIK is right of it"),
         ("左边的狗在右侧，左右", "右边的狗在左侧，左右"),
     ],
 )
 def test_left_and_right_change_places(text: str, mirrored: str) -> None:
     assert mirror(text) == mirrored
-    assert mirror(mirror(text)) == text.lower()
+    assert mirror(mirror(text)).lower() == text.lower()
 
 
 class Counting:

@@ -25,7 +25,7 @@ from showtell.tokenizer import Tokenizer
 BATCHES_AHEAD = 2
 """Batches loaded while the network works: with two, the decoding threads never wait between batches."""
 SWAP = {"left": "right", "right": "left", "左": "右", "右": "左"}
-SIDES = re.compile(r"\b(?:left|right)\b|左(?!右)|(?<!左)右")
+SIDES = re.compile(r"\b(?:left|right)\b|左(?!右)|(?<!左)右", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -244,5 +244,8 @@ class Batches:
 
 
 def mirror(text: str) -> str:
-    """Return the caption of the flipped image: ``left`` and ``right`` swap, and 左 and 右 (not 左右, both)."""
-    return SIDES.sub(lambda match: SWAP[match[0]], text.lower())
+    """Return the caption of the flipped image: ``left`` and ``right`` swap, and 左 and 右 (not 左右, both).
+
+    The words that swap become lower case; the tokenizer has its own of the others, by language.
+    """
+    return SIDES.sub(lambda match: SWAP[match[0].lower()], text)

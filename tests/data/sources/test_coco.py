@@ -49,6 +49,15 @@ def coco(tmp_path: Path, write_images: WritePictures) -> Path:
     return tmp_path
 
 
+def test_files_of_captions_beside_published_ones_are_noted(coco: Path) -> None:
+    file = coco / "annotations" / "captions_train2017.json"
+    other = file.with_name("my_captions.json")
+    other.write_text(file.read_text())
+    source = open_source(coco)
+    assert len(source.examples) == 3
+    assert source.notes == [f"{other} was left out beside files that COCO published"]
+
+
 def test_both_files_are_recognized_and_read(coco: Path) -> None:
     source = open_source(coco)
     assert source.name == "coco"

@@ -208,6 +208,44 @@ def test_an_entry_without_captions_among_others_is_a_problem_of_the_image(
     assert contents(open_source(tmp_path)) == [("1.jpg", "train", ("A dog.",)), ("2.jpg", "train", ())]
 
 
+def test_keys_without_the_suffix_of_an_image_are_images_where_others_have_one(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    write(tmp_path, {"all.json": {"version": "1", "a.jpg": ["A"], "b": ["B"], "c.mp4": "y"}})
+    write_images(tmp_path, ["a.jpg", "b.jpg"])
+    source = open_source(tmp_path)
+    assert [(example.key, example.captions) for example in source.examples] == [
+        ("a.jpg", ("A",)),
+        ("b", ("B",)),
+        ("c.mp4", ("y",)),
+    ]
+    assert [example.image.is_file() for example in source.examples] == [True, True, False]
+
+
+def test_everything_in_a_list_of_entries_is_read_or_reported(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    entries = [{"image": "1.jpg", "caption": "A dog."}, "junk", None, 7]
+    write(tmp_path, {"train.json": {"kind": "photos", "data": entries}})
+    write_images(tmp_path, ["1.jpg"])
+    source = open_source(tmp_path)
+    assert contents(source) == [("1.jpg", "train", ("A dog.",))]
+    assert [problem.key for problem in source.problems] == [f"train.json: data[{n}]" for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("key", ["airport", "annotations", "photos"])
+def test_a_list_named_like_a_folder_leaves_names_with_folders_alone(
+    tmp_path: Path, write_images: WritePictures, key: str
+) -> None:
+    names = [f"{folder}/1.jpg" for folder in ("airport", "bridge")]
+    write(tmp_path, {"all.json": {key: [{"image": name, "caption": name} for name in names]}})
+    write_images(tmp_path / "photos", names)
+    (tmp_path / "annotations").mkdir()
+    source = open_source(tmp_path)
+    assert [example.image.relative_to(tmp_path / "photos").as_posix() for example in source.examples] == names
+    assert all(example.image.is_file() for example in source.examples)
+
+
 def test_a_file_without_captions_is_refused(tmp_path: Path, write_images: WritePictures) -> None:
     write(tmp_path, {"test.json": [{"image": "1.jpg"}]})
     write_images(tmp_path, ["1.jpg"])

@@ -46,6 +46,17 @@ def test_own_tables_with_images_elsewhere(tmp_path: Path, write_images: WritePic
     assert [example.image.parent.name for example in source.examples] == ["train", "val"]
 
 
+def test_a_table_without_split_beside_those_of_splits_is_noted(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    for name in ("train", "val", "extra"):
+        (tmp_path / f"{name}.csv").write_text(f"image,caption\n{name}.jpg,A dog.\n")
+        write_images(tmp_path, [f"{name}.jpg"])
+    source = open_source(tmp_path)
+    assert [key for key, _, _ in contents(source)] == ["train.jpg", "val.jpg"]
+    assert source.notes == [f"{tmp_path / 'extra.csv'} was left out: no split in its name"]
+
+
 def test_a_single_table_is_no_split(tmp_path: Path, write_images: WritePictures) -> None:
     (tmp_path / "train.csv").write_text("image,caption\n1.jpg,A dog.\n")
     write_images(tmp_path, ["1.jpg"])

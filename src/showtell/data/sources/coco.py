@@ -40,20 +40,18 @@ FLAGS = {"is_precanned": "precanned", "is_rejected": "rejected"}
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    """Return the files in COCO's form; if some have a name that COCO published, those only."""
+    """Return the files in COCO's form, if one has captions."""
     if path.is_file():
         return [path] if forced or _has_captions(path) is not None else []
     found = find_files(path, ".json", _has_captions, depth=1)
-    published: dict[str, Path] = {}
-    for file in filter(lambda file: PUBLISHED.fullmatch(file.name), found):
-        published.setdefault(file.name, file)
-    return list(published.values()) or (list(found) if any(found.values()) else [])
+    return list(found) if any(found.values()) else []
 
 
 def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     root, examples = set_root(path), examples_on_disk()
     folder = images or root
     source, found = Source(examples, []), 0
+    files = _published(files, source) or files
     # STAIR Captions come twice.
     tokenized = [file for file in files if "_tokenized" in file.name and _untokenized(file) in files]
     source.notes += [
@@ -74,6 +72,16 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
         found_notes, mend = "; ".join(source.notes), "Give a file with captions"
         raise DataError(f"{path} has no captions", found=found_notes, mend=mend)
     return source
+
+
+def _published(files: list[Path], source: Source) -> list[Path]:
+    """Return the files whose name COCO published, with a note of each other file of captions if there are some."""
+    published: dict[str, Path] = {}
+    for file in filter(lambda file: PUBLISHED.fullmatch(file.name), files):
+        published.setdefault(file.name, file)
+    others = [file for file in files if file not in published.values() and _has_captions(file)]
+    source.notes += [f"{file} was left out beside files that COCO published" for file in others if published]
+    return list(published.values())
 
 
 def _untokenized(file: Path) -> Path:

@@ -14,7 +14,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, parse_records
@@ -25,7 +25,16 @@ from showtell.data.sources.columns import (
     find_column,
 )
 from showtell.data.sources.files import is_image
-from showtell.data.sources.locate import find_files, folders_below, locate, one_set, set_root, split_of
+from showtell.data.sources.locate import (
+    TEXT_FOLDERS,
+    find_files,
+    folders_below,
+    locate,
+    names_on_disk,
+    one_set,
+    set_root,
+    split_of,
+)
 from showtell.data.sources.table import USUAL, Row, group_rows
 from showtell.system.json_stream import outline, read_entries
 
@@ -37,7 +46,7 @@ MISSING = "no JSON file with entries of image and caption"
 SPLITS = (*SPLIT_COLUMNS, "set_name")
 CAPTIONS = ("caption_str", "reference_strs")
 NUMBERED = re.compile(r"raw(?:_\d+)?")
-METADATA = ("info", "licenses", "license", "metadata")
+METADATA = ("info", "licenses", "license", "metadata", "version", "description")
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
@@ -51,7 +60,10 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     root, problems = set_root(path), list[Problem]()
     folder = images or root
     one_set([file for file in files if has_captions(file)], root)
-    categories = {folder.name for folder in folders_below(folder)} - set(SPLIT_NAMES)
+    categories: dict[str, list[Path]] = {}
+    for below in folders_below(folder):
+        if below.name not in (*SPLIT_NAMES, *TEXT_FOLDERS):
+            categories.setdefault(below.name, []).append(below)
     rows = (row for file in files for row in _rows(file, split_of(file, root), categories, problems))
     return locate(group_rows(rows, folder, problems), files[0], folder)
 
@@ -69,22 +81,39 @@ def has_captions(file: Path) -> bool | None:
     return None
 
 
-def _rows(file: Path, split: str, categories: set[str], problems: list[Problem]) -> Iterator[Row]:
+def _rows(
+    file: Path, split: str, categories: dict[str, list[Path]], problems: list[Problem]
+) -> Iterator[Row]:
     numbers = Counter[str]()
+    by_image = any(is_image(key) and isinstance(entry, str) for key, entry in outline(file).items())
+    lists = set[str]()  # keys with entries of images
 
     def records() -> Iterator[tuple[str, tuple[str, Any]]]:
         for key, entry in read_entries(file):
-            if not _is_metadata(key, entry):
+            if isinstance(entry, dict) and not is_image(key):
+                lists.add(key)
+            is_entry = key in lists or (by_image and isinstance(entry, str))
+            if not _is_metadata(key, entry) or (is_entry and key not in METADATA):
                 yield f"{file.name}: {key}[{numbers[key]}]", (key, entry)
             numbers[key] += 1
 
     def parse(record: tuple[str, Any]) -> Row:
         key, entry = record
-        row = _row(key, entry)
-        image = f"{key}/{row.image}" if key in categories else row.image
+        row = _row("" if key in lists else key, entry)
+        image = _with_category(row.image, key, categories)
         return replace(row, image=image, split=row.split or (key if key.lower() in SPLIT_NAMES else split))
 
     return parse_records(records(), parse, problems)
+
+
+def _with_category(image: str, key: str, categories: dict[str, list[Path]]) -> str:
+    """Return the name of an image of the list ``key`` below a folder of that name, unless it has its folder."""
+    folders = PurePosixPath(image.replace("\\", "/")).parts[:-1]
+    if key in folders or key not in categories:
+        return image
+    names = names_on_disk(image, unique=False) if folders else ()
+    exists = any((place / name).is_file() for place in categories[key] for name in names)
+    return f"{key}/{image}" if exists or not folders else image
 
 
 def _is_metadata(key: str, entry: Any) -> bool:

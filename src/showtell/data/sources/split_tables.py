@@ -4,8 +4,8 @@
                             ROCOv2_2023_train_000001,Head CT showing ...
     train/ROCOv2_2023_train_000001.jpg
 
-Of several tables, those whose name has no split are passed over. A column ``id`` gives the names of the images if
-there is no other column for them; the suffix may be missing.
+Of several tables, those whose name has no split are left out, with a note. A column ``id`` gives the names of the
+images if there is no other column for them; the suffix may be missing.
 """
 
 import json
@@ -24,8 +24,7 @@ SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    found = find_files(path, SUFFIXES, lambda file: _split(file, path), depth=2)
-    return [file for file, split in found.items() if split] or list(found)
+    return list(find_files(path, SUFFIXES, lambda file: _split(file, path), depth=2))
 
 
 def _split(file: Path, path: Path) -> str | None:
@@ -47,7 +46,8 @@ def _columns(file: Path) -> Iterable[str]:
 
 def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
     root, problems = set_root(path), list[Problem]()
-    folder = images or root
+    folder, found = images or root, files
+    files = [file for file in found if split_of(file, root)] or found
     # A single table is no split.
     splits = {file: split_of(file, root) if len(files) > 1 else "" for file in files}
     if len(set(splits.values())) < len(files):
@@ -59,4 +59,6 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
             file, problems, file.relative_to(root).as_posix(), USUAL
         )
     )
-    return locate(group_rows(rows, folder, problems), files[0], folder)
+    source = group_rows(rows, folder, problems)
+    source.notes += [f"{file} was left out: no split in its name" for file in found if file not in files]
+    return locate(source, files[0], folder)
