@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from showtell.config.recipe import Recipe, load_recipe, shipped_recipes
+from showtell.config.recipe import Recipe, load_recipe, parse_recipe, shipped_recipes
 from showtell.data.prepared import PreparedSet
 from showtell.system.atomic import read_manifest
 from showtell.tokenizer import Tokenizer
 from showtell.training.adapt import MAX_EPOCHS, adapt_recipe
 from showtell.training.run_dir import KIND
+from showtell.training.setup import fit_tokenizer
 from showtell.training.trainer import train
 
 MakeSet = Callable[..., PreparedSet]
@@ -95,15 +96,37 @@ def test_long_captions_raise_the_limit_in_training_and_in_decoding(make_set: Mak
 @pytest.mark.parametrize(("kind", "limit"), [("characters", 63), ("bpe", 20)])
 def test_lengths_are_those_of_the_tokens(make_set: MakeSet, kind: str, limit: int) -> None:
     long = make_set("long", train=[["abcd efgh " * 6 + "xyz"]] * 3, dev=[["abcd"]])
-    recipe, _ = adapt_recipe(load_recipe("flickr8k-attention", [f"tokenizer.kind={kind}"]), long)
-    assert recipe.data.max_tokens == limit
+    loaded = load_recipe("flickr8k-attention", [f"tokenizer.kind={kind}"])
+    pieces = fit_tokenizer(loaded.tokenizer, long) if kind == "bpe" else None
+    assert adapt_recipe(loaded, long, counted=pieces)[0].data.max_tokens == limit
 
 
-def test_words_of_the_vocabulary_to_start_from_are_not_unknown(make_set: MakeSet) -> None:
+def test_the_limit_of_decoding_is_never_lowered_and_follows_that_of_training(make_set: MakeSet) -> None:
+    caption = [" ".join(["word"] * 26)]
+    long = make_set("long", train=[caption] * 3, dev=[caption])
+    for override, limits in (
+        ("generation.max_tokens=30", (26, 30)),
+        ("generation={max_tokens: 60}", (26, 60)),
+        ("data.max_tokens=12", (12, 20)),
+    ):
+        recipe, _ = adapt_recipe(load_recipe("flickr8k-attention", [override]), long)
+        assert (recipe.data.max_tokens, recipe.generation.max_tokens) == limits
+    values = load_recipe("flickr8k-attention").model_dump(mode="json")
+    values["generation"]["max_tokens"] = 60
+    recipe, lines = adapt_recipe(parse_recipe(values, "a recipe"), long)
+    assert recipe.generation.max_tokens == 60
+    assert not any("generation" in line for line in lines)
+
+
+def test_words_of_the_vocabulary_to_start_from_are_not_unknown_nor_is_a_fixed_one_adapted(
+    make_set: MakeSet,
+) -> None:
     small = make_set("small", train=sentences(20), dev=sentences(2))
     known = Tokenizer.fit([" ".join(FRUIT)], min_count=1)
-    recipe, _ = adapt_recipe(load_recipe("flickr8k-attention"), small, known)
-    assert recipe.tokenizer.min_count == 5
+    extending = ["training.extend_vocabulary=true"]
+    for overrides, initial in ((extending, known), ([], Tokenizer.fit(["other"], min_count=1))):
+        recipe, _ = adapt_recipe(load_recipe("flickr8k-attention", overrides), small, initial)
+        assert recipe.tokenizer.min_count == 5
 
 
 def test_patience_is_raised_where_validations_follow_after_few_steps(make_set: MakeSet) -> None:

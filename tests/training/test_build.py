@@ -24,12 +24,12 @@ from showtell.errors import ConfigError, DataError
 from showtell.training.build import (
     Components,
     build_components,
-    build_recipe_encoder,
     open_feature_source,
 )
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import DistributedContext
 from showtell.training.evaluate import evaluate_checkpoint
+from showtell.training.setup import build_recipe_encoder, set_up_training
 from showtell.training.trainer import train
 
 
@@ -42,8 +42,8 @@ def changed(recipe: Recipe, **sections: dict[str, object]) -> Recipe:
 
 def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None) -> Components:
     compute = resolve_device_config("cpu", recipe.training.precision)
-    encoder = build_recipe_encoder(recipe, compute)
-    return build_components(recipe, prepared, encoder, compute, features, DistributedContext())
+    setup = set_up_training(recipe, data=prepared.directory, out=Path("nothing"), compute=compute)
+    return build_components(setup, compute, features, DistributedContext())
 
 
 def test_a_subset_is_all_that_is_trained_on_and_judged(

@@ -12,8 +12,8 @@ from showtell.config.recipe import Recipe, load_recipe
 from showtell.data.batches import Batches, BatchOptions
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.features import Features
-from showtell.training.build import fit_tokenizer
-from showtell.training.caption_checks import check_captions
+from showtell.training.caption_checks import check_captions, repetition_warning
+from showtell.training.setup import fit_tokenizer
 from showtell.training.trainer import train
 
 CaptionSet = Callable[..., PreparedSet]
@@ -97,3 +97,8 @@ def test_warnings_are_printed_and_logged_when_a_run_starts(
     assert expected in (tmp_path / "run" / "log.txt").read_text(encoding="utf-8")
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert "warning: " not in capsys.readouterr().err
+
+
+def test_a_caption_of_more_than_half_of_the_images_is_warned_of() -> None:
+    assert repetition_warning(["a", "a", "b", "c"]) is repetition_warning(["a"]) is None
+    assert "2 of 3 validation images have the same caption, 'a'" in str(repetition_warning(["a", "b", "a"]))

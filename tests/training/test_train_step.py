@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,10 +16,11 @@ from showtell.data.batches import Batch, Batches, BatchOptions
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import ImageSource
 from showtell.errors import TrainingError
-from showtell.training.build import Components, build_components, build_recipe_encoder
+from showtell.training.build import Components, build_components
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import DistributedContext
 from showtell.training.objectives.losses import Objective, build_objective
+from showtell.training.setup import set_up_training
 from showtell.training.train_step import TrainStep
 from showtell.training.trainer_state import build_trainer_state
 
@@ -34,9 +36,8 @@ def frozen_recipe(toy_recipe: Recipe, **training: object) -> Recipe:
 def build(recipe: Recipe, prepared: PreparedSet) -> Components:
     """Parts whose encoder is left out of training: features are made once, by the untrained encoder."""
     compute = resolve_device_config("cpu", recipe.training.precision)
-    parts = build_components(
-        recipe, prepared, build_recipe_encoder(recipe, compute), compute, None, DistributedContext()
-    )
+    setup = set_up_training(recipe, data=prepared.directory, out=Path("nothing"), compute=compute)
+    parts = build_components(setup, compute, None, DistributedContext())
     return replace(parts, model=CaptioningModel(parts.model.decoder))
 
 

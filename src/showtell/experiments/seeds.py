@@ -11,19 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from showtell.config.recipe import Recipe
-from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
 from showtell.report.templates import percent
 from showtell.system.atomic import claim_directory, read_text, write_json
 from showtell.system.console import note, text_table
-from showtell.training.adapt import adapt_recipe
-from showtell.training.build import build_recipe_encoder
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import is_main_process
-from showtell.training.run_dir import check_run, provenance, with_encoder_weights
+from showtell.training.setup import set_up_training
 from showtell.training.trainer import train
 from showtell.training.trainer_state import STATE
-from showtell.training.warm_start import initial_tokenizer
 
 KIND, SUMMARY_KIND, FORMAT = "showtell seeds", "showtell seeds summary", 1
 SUMMARY = "summary.json"
@@ -146,12 +142,8 @@ def _read_progress(run: Path) -> dict[str, Any]:
 
 def _check_same(run: Path, recipe: Recipe, data: Path, weights: Path | None, device: str) -> None:
     """Refuse a finished run of another recipe, data or encoder, as `train` would."""
-    recipe = with_encoder_weights(recipe, run, weights)
     compute = resolve_device_config(device, recipe.training.precision, recipe.training.threads)
-    encoder = build_recipe_encoder(recipe, compute)
-    prepared = PreparedSet.load(data)
-    recipe, _ = adapt_recipe(recipe, prepared, initial_tokenizer(recipe.training.init_from))
-    check_run(run, recipe, provenance(recipe, prepared, encoder), restart=False)
+    set_up_training(recipe, data=data, out=run, compute=compute, encoder_weights=weights)
 
 
 def _read_run(run: Path, seed: int) -> SeedRun:

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from showtell.config.recipe import AdaptedKey, Recipe, parse_recipe
+from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.prepared import PreparedSet
 from showtell.text.caption_form import CaptionForm
 from showtell.tokenizer import Tokenizer
-from showtell.training.build import fit_tokenizer
 from showtell.training.word_counts import count_words, training_captions
 
 MIN_STEPS, MAX_EPOCHS = 400, 100
@@ -33,7 +33,11 @@ MAX_COUNTED = 10_000
 
 
 def adapt_recipe(
-    recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None = None
+    recipe: Recipe,
+    prepared: PreparedSet,
+    initial: Tokenizer | None = None,
+    *,
+    counted: Tokenizer | None = None,
 ) -> tuple[Recipe, list[str]]:
     """Return the recipe with its adapted numbers, which nothing adapts again, and a line for each that changed.
 
@@ -41,10 +45,11 @@ def adapt_recipe(
         recipe: The recipe as loaded.
         prepared: The training set.
         initial: The vocabulary that training starts from; None: a new one.
+        counted: The new vocabulary, if there is one already; pieces of words can be counted with it only.
     """
     values = recipe.model_dump(mode="json")
     lines = []
-    for key, value, reason in _adapted(recipe, prepared, initial):
+    for key, value, reason in _adapted(recipe, prepared, initial, counted):
         before = _set(values, key, value)
         if value != before:
             lines.append(f"{key} {before} → {value} ({reason})")
@@ -53,7 +58,7 @@ def adapt_recipe(
 
 
 def _adapted(
-    recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None
+    recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None, counted: Tokenizer | None
 ) -> Iterator[tuple[AdaptedKey, int | str, str]]:
     """Yield each adapted key, its value, and why it is so."""
     keys, training, schedule = set(recipe.training.adapt), recipe.training, recipe.schedule
@@ -86,25 +91,29 @@ def _adapted(
             f"{held_out} validation images",
         )
     if keys & {"tokenizer.min_count", "data.max_tokens", "generation.max_tokens"}:
-        yield from _adapted_to_captions(recipe, keys, prepared, initial)
+        yield from _adapted_to_captions(recipe, prepared, initial, counted)
 
 
 def _adapted_to_captions(
-    recipe: Recipe, keys: set[AdaptedKey], prepared: PreparedSet, initial: Tokenizer | None
+    recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None, counted: Tokenizer | None
 ) -> Iterator[tuple[AdaptedKey, int | str, str]]:
-    kind = recipe.tokenizer.kind if initial is None else initial.kind
-    counts = count_words(
-        training_captions(prepared, subset=MAX_COUNTED), _splitter(recipe, prepared, initial)
-    )
+    keys, kind = set(recipe.training.adapt), recipe.tokenizer.kind if initial is None else initial.kind
+    split = _splitter(recipe.tokenizer, initial or counted)
+    counts = count_words(training_captions(prepared, subset=MAX_COUNTED), split)
     captions, limit = counts.lengths.total(), recipe.data.max_tokens
     longer = sum(number for length, number in counts.lengths.items() if length > limit)
-    if longer > (1.0 - MIN_WHOLE) * captions:
+    if "data.max_tokens" in keys and longer > (1.0 - MIN_WHOLE) * captions:
+        reason = f"{longer:,} of {captions:,} captions are longer"
         limit = min(MAX_TOKENS, counts.length_quantile(WHOLE))
-        for key in sorted(keys & {"data.max_tokens", "generation.max_tokens"}):
-            yield key, limit, f"{longer:,} of {captions:,} captions are longer"
-    min_count = recipe.tokenizer.min_count
+        yield "data.max_tokens", limit, reason
+        if "generation.max_tokens" in keys:
+            yield "generation.max_tokens", max(recipe.generation.max_tokens, limit), reason
+    min_count, has_new_words = (
+        recipe.tokenizer.min_count,
+        initial is None or recipe.training.extend_vocabulary,
+    )
     is_small = len(prepared.split_rows("train")) <= MAX_COUNTED
-    if "tokenizer.min_count" in keys and kind != "bpe" and is_small:
+    if "tokenizer.min_count" in keys and has_new_words and kind != "bpe" and is_small:
         known = set() if initial is None else set(initial.tokens)
         unknown = counts.unknown_fraction(min_count, known)
         while min_count > 1 and counts.unknown_fraction(min_count, known) > MAX_UNKNOWN:
@@ -112,13 +121,10 @@ def _adapted_to_captions(
         yield "tokenizer.min_count", min_count, f"{100 * unknown:.0f} % of the words would be unknown"
 
 
-def _splitter(recipe: Recipe, prepared: PreparedSet, initial: Tokenizer | None) -> Callable[[str], list[str]]:
-    """Return what splits a caption into tokens; only pieces of words need a vocabulary for it."""
-    options = recipe.tokenizer
-    if initial is None and options.kind == "bpe":
-        initial = fit_tokenizer(options, prepared)
-    if initial is not None:
-        return initial.split
+def _splitter(options: TokenizerOptions, tokenizer: Tokenizer | None) -> Callable[[str], list[str]]:
+    """Return the function that splits a caption into tokens; words need no vocabulary for it."""
+    if tokenizer is not None:
+        return tokenizer.split
     form = CaptionForm(options.kind, options.language)
     return lambda text: form.split(form.normalize(text))
 

@@ -1,4 +1,4 @@
-"""Builds the components of a training: encoder, vocabulary, features, batches, model."""
+"""Builds the components of a training from its setup: features, batches, model."""
 
 import copy
 from collections.abc import Sequence
@@ -11,11 +11,9 @@ import numpy.typing as npt
 import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.checkpoints.checkpoint import Checkpoint
 from showtell.config.decoders import DecoderSpec
 from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import Recipe
-from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
 from showtell.data.changes import require_unchanged
 from showtell.data.features import FeatureCache, extract_features, verify_stride_layout
@@ -32,8 +30,8 @@ from showtell.training.distributed import DistributedContext
 from showtell.training.evaluator import Evaluator
 from showtell.training.objectives.distillation import load_teacher
 from showtell.training.rehearsal import RehearsedBatches
-from showtell.training.warm_start import load_decoder_weights, load_init_checkpoint
-from showtell.training.word_counts import count_words, training_captions
+from showtell.training.setup import TrainingSetup
+from showtell.training.warm_start import load_decoder_weights
 
 Rows = npt.NDArray[np.int64]
 
@@ -60,33 +58,21 @@ class Components:
         return self.batches if self.rehearsal is None else RehearsedBatches(self.batches, self.rehearsal)
 
 
-def build_recipe_encoder(recipe: Recipe, compute: DeviceConfig) -> Encoder:
-    """Build a recipe's encoder; the recipe's seed draws the weights of a new one."""
-    torch.manual_seed(recipe.training.seed)
-    return build_encoder(recipe.encoder, device=compute.device)
-
-
 def build_components(
-    recipe: Recipe,
-    prepared: PreparedSet,
-    encoder: Encoder,
-    compute: DeviceConfig,
-    features: Path | None,
-    processes: DistributedContext,
+    setup: TrainingSetup, compute: DeviceConfig, features: Path | None, processes: DistributedContext
 ) -> Components:
-    """Build all other components; the main process extracts missing features while the others wait.
+    """Build all components; the main process extracts missing features while the others wait.
 
     Raises:
         ConfigError: a split is missing, or ``training.init_from`` or a teacher does not fit.
-        CheckpointError: ``training.init_from`` or a teacher is not a checkpoint.
+        CheckpointError: a teacher is not a checkpoint.
         DataError: the features cannot be cached, or images have changed since the set was prepared.
     """
+    recipe, prepared, encoder, tokenizer = setup.recipe, setup.prepared, setup.encoder, setup.tokenizer
     training = recipe.training
-    initial = load_init_checkpoint(training.init_from, recipe.decoder.name, encoder)
-    tokenizer = _tokenizer(recipe, prepared, initial)
     decoder = new_decoder(recipe.decoder, tokenizer, encoder, training.seed)
-    if initial is not None:
-        load_decoder_weights(decoder, tokenizer, initial, training.init_from)
+    if setup.initial is not None:
+        load_decoder_weights(decoder, tokenizer, setup.initial, training.init_from)
     teachers = [
         [load_teacher(Path(path), tokenizer, encoder, compute.device) for path in phase.teachers]
         for phase in recipe.objective
@@ -138,20 +124,6 @@ def build_components(
     )
 
 
-def _tokenizer(recipe: Recipe, prepared: PreparedSet, initial: Checkpoint | None) -> Tokenizer:
-    """Return a new vocabulary, or that of the initial checkpoint, with the words that it lacks if they are wanted."""
-    if initial is None:
-        return fit_tokenizer(recipe.tokenizer, prepared)
-    known = initial.tokenizer
-    if not recipe.training.extend_vocabulary or known.kind == "bpe":
-        return known
-    counts = count_words(training_captions(prepared), known.split)
-    words = counts.new_words(recipe.tokenizer.min_count, set(known.tokens))
-    if recipe.tokenizer.max_size is not None:
-        words = words[: max(0, recipe.tokenizer.max_size - known.size)]
-    return known.extended(words) if words else known
-
-
 def _rehearsal(
     recipe: Recipe, encoder: Encoder, own: Batches, processes: DistributedContext
 ) -> Batches | None:
@@ -174,17 +146,6 @@ def new_decoder(spec: DecoderSpec, tokenizer: Tokenizer, encoder: Encoder, seed:
     torch.manual_seed(seed)
     return build_decoder(
         spec, vocabulary=tokenizer.size, encoder_width=encoder.width, pad_id=tokenizer.pad_id
-    )
-
-
-def fit_tokenizer(options: TokenizerOptions, prepared: PreparedSet) -> Tokenizer:
-    """Fit the vocabulary on the captions of the training split only."""
-    return Tokenizer.fit(
-        training_captions(prepared),
-        kind=options.kind,
-        language=options.language,
-        min_count=options.min_count,
-        max_size=options.max_size,
     )
 
 

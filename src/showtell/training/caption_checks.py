@@ -1,6 +1,7 @@
-"""Warnings about a recipe and its captions, before anything is trained."""
+"""Warnings about a recipe and its captions before anything is trained, and about the captions that it generates."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 from showtell.config.recipe import Recipe
 from showtell.data import caption_warnings as warn
@@ -21,6 +22,17 @@ def check_captions(recipe: Recipe, prepared: PreparedSet, train: Batches, dev: B
     unspaced = _unspaced(prepared, train) if train.tokenizer.kind == "words" else None
     found += [unspaced] if unspaced else _token_warnings(recipe, train, dev)
     return [text for text in found if text]
+
+
+def repetition_warning(captions: Sequence[str]) -> str | None:
+    """Return a warning if most images have the same caption, which says nothing about any of them."""
+    [(caption, count)] = Counter(captions).most_common(1)
+    if len(captions) < 2 or 2 * count <= len(captions):
+        return None
+    return (
+        f"warning: {count:,} of {len(captions):,} validation images have the same caption, '{caption}'. Train for "
+        "more epochs (objective.0.epochs), on more images, or from a trained captioner (--from)"
+    )
 
 
 def _token_warnings(recipe: Recipe, train: Batches, dev: Batches) -> Iterator[str | None]:

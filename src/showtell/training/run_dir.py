@@ -9,11 +9,12 @@ import contextlib
 import json
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from showtell.checkpoints.checkpoint import read_config
-from showtell.checkpoints.hub import DECODER
+from showtell.checkpoints.checkpoint import Checkpoint, read_config
+from showtell.checkpoints.hub import DECODER, TOKENIZER
 from showtell.config.recipe import Recipe, dump_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder
@@ -22,9 +23,11 @@ from showtell.system.atomic import (
     atomic_directory,
     read_manifest,
     recover_directory,
+    resolve_swapped,
     write_manifest,
     write_text,
 )
+from showtell.tokenizer import Tokenizer
 
 KIND, FORMAT = "showtell run", 2
 
@@ -40,38 +43,70 @@ FREE_KEYS = {
 MAX_VALUE_LENGTH = 40
 
 
-def provenance(recipe: Recipe, prepared: PreparedSet, encoder: Encoder) -> dict[str, Any]:
+@dataclass(frozen=True)
+class StoredRun:
+    """The recipe and the vocabulary of a run that is resumed."""
+
+    recipe: Recipe
+    values: Mapping[str, Any]  # the recipe as stored, without the keys of later versions
+    tokenizer: Tokenizer | None  # None: it was interrupted before its first step
+
+    def adapts(self, key: str) -> bool:
+        """Return whether the version that began the run could adapt a key (``training.adapt``)."""
+        *path, last = key.split(".")
+        node: Any = self.values
+        for part in path:
+            node = node[int(part)] if isinstance(node, list) else node.get(part, {})
+        return "adapt" in self.values["training"] and last in node
+
+
+def read_stored(directory: Path) -> StoredRun | None:
+    """Return what a run stores; None without a run that this version can resume, which `check_run` explains.
+
+    Raises:
+        CheckpointError: the vocabulary is broken.
+    """
+    directory = resolve_swapped(directory)
+    try:
+        values = read_manifest(directory, KIND, FORMAT)["recipe"]
+        recipe = parse_recipe(values, "the run's recipe")
+    except (KeyError, ShowtellError):
+        return None
+    path = resolve_swapped(directory / "last") / TOKENIZER
+    return StoredRun(recipe, values, Tokenizer.load(path) if path.exists() else None)
+
+
+def provenance(
+    recipe: Recipe, prepared: PreparedSet, encoder: Encoder, initial: Checkpoint | None
+) -> dict[str, Any]:
     """Return the identities of data, encoder, initial checkpoint and teachers.
 
     Raises:
-        CheckpointError: ``training.init_from`` or a teacher is not a checkpoint.
+        CheckpointError: a teacher is not a checkpoint.
     """
-
-    def decoder_hash(path: str) -> str:
-        return str(read_config(Path(path))[1]["files"][DECODER])
-
-    initial = recipe.training.init_from
     origin = {
         "data": {"fingerprint": prepared.fingerprint},
         "encoder": encoder.identity(),
-        "init_checkpoint": None if initial is None else decoder_hash(initial),
+        "init_checkpoint": None if initial is None else _decoder_hash(initial.config),
     }
     if recipe.data.rehearse is not None:
         origin["rehearsed"] = {"fingerprint": PreparedSet.load(Path(recipe.data.rehearse)).fingerprint}
-    teachers = [decoder_hash(path) for phase in recipe.objective for path in phase.teachers]
+    teachers = [
+        _decoder_hash(read_config(Path(path))[1]) for phase in recipe.objective for path in phase.teachers
+    ]
     return origin | {"teachers": teachers} if teachers else origin
 
 
-def with_encoder_weights(recipe: Recipe, run: Path, weights: Path | None, *, restart: bool = False) -> Recipe:
+def _decoder_hash(config: Mapping[str, Any]) -> str:
+    return str(config["files"][DECODER])
+
+
+def with_encoder_weights(recipe: Recipe, stored: StoredRun | None, weights: Path | None) -> Recipe:
     """Return the recipe with the path of its encoder's weights: the given one, else the resumed run's."""
     path = None if weights is None else str(weights.resolve())
-    if path is None and recipe.encoder.weights is None and not restart:
-        try:
-            stored = parse_recipe(read_manifest(run, KIND, FORMAT)["recipe"], "the run's recipe").encoder
-        except (KeyError, ShowtellError):
-            return recipe
-        same = stored.model_copy(update={"weights": None}) == recipe.encoder
-        path = stored.weights if same else None
+    if path is None and recipe.encoder.weights is None and stored is not None:
+        encoder = stored.recipe.encoder
+        path = encoder.weights if encoder.model_copy(update={"weights": None}) == recipe.encoder else None
     if path is None:
         return recipe
     return recipe.model_copy(update={"encoder": recipe.encoder.model_copy(update={"weights": path})})

@@ -15,23 +15,23 @@ from torch import Tensor
 from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from showtell.checkpoints.hub import ENCODER
 from showtell.config.recipe import Recipe, SelfCritical
-from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
-from showtell.training.adapt import adapt_recipe
-from showtell.training.build import Components, build_components, build_recipe_encoder, new_decoder
-from showtell.training.caption_checks import check_captions
+from showtell.training.build import Components, build_components, new_decoder
+from showtell.training.caption_checks import check_captions, repetition_warning
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import distributed_context
 from showtell.training.ema import trainable_weights
 from showtell.training.evaluator import Evaluation
 from showtell.training.lr_schedule import lr_scale
+from showtell.training.meters import Stopwatch, ThroughputMeter
 from showtell.training.objectives.distillation import TEACHER, load_teacher, save_teacher
 from showtell.training.objectives.losses import Objective, build_objective
 from showtell.training.predictions import load_evaluation, save_evaluation
-from showtell.training.run_dir import check_disk_space, check_run, open_run, provenance, with_encoder_weights
+from showtell.training.run_dir import check_disk_space, open_run
+from showtell.training.setup import set_up_training
 from showtell.training.tracking import Trackers, require_trackers
 from showtell.training.train_step import StepResult, TrainStep, derive_seed
 from showtell.training.trainer_state import (
@@ -42,7 +42,6 @@ from showtell.training.trainer_state import (
     read_state,
     trained_state,
 )
-from showtell.training.warm_start import initial_tokenizer
 
 OnValidation = Callable[[int, dict[str, float]], None]
 
@@ -91,26 +90,29 @@ def train(
     """
     require_trackers(recipe.training.trackers)
     compute = resolve_device_config(device, recipe.training.precision, recipe.training.threads)
-    recipe = with_encoder_weights(recipe, out, encoder_weights, restart=restart)
     with distributed_context(compute.device) as processes:
         try:
             # Failures come before the run's directory is touched.
             started = time.monotonic()
-            prepared = PreparedSet.load(data)
-            recipe, adapted = adapt_recipe(recipe, prepared, initial_tokenizer(recipe.training.init_from))
-            encoder = build_recipe_encoder(recipe, compute)
-            origin = provenance(recipe, prepared, encoder)
-            processes.run_on_rank0(lambda: check_run(out, recipe, origin, restart=restart))
-            parts = build_components(recipe, prepared, encoder, compute, features, processes)
-            state = build_trainer_state(recipe, parts.model, compute.scaler())
+            setup = set_up_training(
+                recipe,
+                data=data,
+                out=out,
+                compute=compute,
+                encoder_weights=encoder_weights,
+                restart=restart,
+                processes=processes,
+            )
+            parts = build_components(setup, compute, features, processes)
+            state = build_trainer_state(setup.recipe, parts.model, compute.scaler())
 
             def load_or_create() -> Snapshot:
-                open_run(out, recipe, origin, restart=restart)
+                open_run(out, setup.recipe, setup.origin, restart=restart)
                 return read_state(out) or state.snapshot()
 
             state.restore(processes.run_on_rank0(load_or_create), out)
-            trainer = Trainer(out, recipe, parts, state, include_encoder)
-            processes.run_on_rank0(partial(trainer.start, adapted))
+            trainer = Trainer(out, setup.recipe, parts, state, include_encoder)
+            processes.run_on_rank0(partial(trainer.start, setup.adapted))
             state.progress.seconds += time.monotonic() - started
             return trainer.fit(on_validation)
         except KeyboardInterrupt:
@@ -427,47 +429,6 @@ class Trainer:
             row["loss_scale"] = self.state.scaler.get_scale()
             row["skipped_steps"] = self.state.progress.skipped
         self.log("step", row)
-
-
-class ThroughputMeter:
-    """Captions and tokens per second since its creation."""
-
-    def __init__(self) -> None:
-        self._started, self._captions, self._tokens = time.monotonic(), 0, 0
-
-    def add(self, result: StepResult) -> None:
-        """Add a step."""
-        self._captions += result.captions
-        self._tokens += result.num_tokens
-
-    def rates(self) -> dict[str, float]:
-        """Return the throughput."""
-        seconds = time.monotonic() - self._started
-        return {"captions_per_s": self._captions / seconds, "tokens_per_s": self._tokens / seconds}
-
-
-class Stopwatch:
-    """Adds the time since its start or its last stop to a run's seconds."""
-
-    def __init__(self, progress: TrainProgress) -> None:
-        self._progress, self._started = progress, time.monotonic()
-
-    def stop(self) -> None:
-        """Add the time since the last stop."""
-        now = time.monotonic()
-        self._progress.seconds += now - self._started
-        self._started = now
-
-
-def repetition_warning(captions: Sequence[str]) -> str | None:
-    """Return a warning if most images have the same caption, which says nothing about any of them."""
-    [(caption, count)] = Counter(captions).most_common(1)
-    if len(captions) < 2 or 2 * count <= len(captions):
-        return None
-    return (
-        f"warning: {count:,} of {len(captions):,} validation images have the same caption, '{caption}'. Train for "
-        "more epochs (objective.0.epochs), on more images, or from a trained captioner (--from)"
-    )
 
 
 def _num_bytes(tensors: Mapping[str, Tensor]) -> int:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config
 from showtell.checkpoints.hub import ENCODER, TOKENIZER
 from showtell.checkpoints.shared_encoder import SHARED, find_shared
+from showtell.config.recipe import Recipe
 from showtell.encoders.encoder import Encoder, identity_differences
 from showtell.errors import ConfigError
 from showtell.system.console import note
@@ -29,7 +30,8 @@ def sections_of(path: Path) -> dict[str, dict[str, Any]]:
         CheckpointError: it is missing or broken.
         EncoderError: the encoder file that it shares is missing.
     """
-    checkpoint, (directory, config) = load_checkpoint(path, with_encoder=False), read_config(path)
+    directory, config = read_config(path)
+    tokenizer = Tokenizer.load(directory / TOKENIZER)
     encoder = {**config["encoder"]["spec"], "trainable": False}
     if ENCODER in config["files"]:
         encoder["weights"] = str((directory / ENCODER).resolve())
@@ -39,26 +41,27 @@ def sections_of(path: Path) -> dict[str, dict[str, Any]]:
         "encoder": encoder,
         "decoder": config["decoder"],
         "generation": config["generation"],
-        "tokenizer": {"kind": checkpoint.tokenizer.kind, "language": checkpoint.tokenizer.language},
+        "tokenizer": {"kind": tokenizer.kind, "language": tokenizer.language},
         "training": {"init_from": str(path), "extend_vocabulary": True},
     }
 
 
-def initial_tokenizer(init_from: str | None) -> Tokenizer | None:
-    """Return the vocabulary of the run or checkpoint to start from; None for a new one."""
-    return None if init_from is None else Tokenizer.load(read_config(Path(init_from))[0] / TOKENIZER)
-
-
-def load_init_checkpoint(init_from: str | None, decoder: str, encoder: Encoder) -> Checkpoint | None:
-    """Return the run or checkpoint to start from; None for new weights. A note warns of another encoder's features.
+def load_initial(init_from: str | None) -> Checkpoint | None:
+    """Return the run or checkpoint to start from; None for new weights.
 
     Raises:
         CheckpointError: it is missing or broken.
+    """
+    return None if init_from is None else load_checkpoint(Path(init_from), with_encoder=False)
+
+
+def check_initial(checkpoint: Checkpoint, recipe: Recipe, encoder: Encoder) -> None:
+    """Refuse to start a recipe from the captioner of another decoder; warn of another encoder's features.
+
+    Raises:
         ConfigError: it has another decoder or was trained on an encoder of another width.
     """
-    if init_from is None:
-        return None
-    checkpoint = load_checkpoint(Path(init_from), with_encoder=False)
+    init_from, decoder = recipe.training.init_from, recipe.decoder.name
     where = f"training.init_from={init_from} cannot be used"
     name, width = checkpoint.config["decoder"]["name"], checkpoint.config["encoder"]["width"]
     mend = f"Let encoder and decoder follow it: showtell train --from {init_from}"
@@ -78,7 +81,6 @@ def load_init_checkpoint(init_from: str | None, decoder: str, encoder: Encoder) 
     # A fine-tuned encoder has no identity but its file.
     if different and not encoder.spec.trainable and not trained_on["spec"]["trainable"]:
         note(f"warning: {init_from} was trained on other features: {'; '.join(different)}")
-    return checkpoint
 
 
 def load_decoder_weights(
