@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from showtell.config.recipe import Recipe, dump_recipe
+from showtell.config.recipe import CrossEntropy, Recipe, ValidationOptions, dump_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from showtell.experiments import tuning as module
@@ -33,12 +33,22 @@ class Pretend:
     Args:
         kill: The call that is killed after its second epoch.
         diverge: Rates above this one end with a loss that is not finite, in their second epoch.
+        adapted: Keys of the recipe's sections that are adapted to the training set.
+        is_flat: All scores are equal, and the losses fall.
     """
 
-    def __init__(self, kill: int = -1, diverge: float = 1e9) -> None:
+    def __init__(
+        self,
+        kill: int = -1,
+        diverge: float = 1e9,
+        adapted: dict[str, Any] | None = None,
+        is_flat: bool = False,
+    ) -> None:
         self.kill, self.diverge, self.calls = kill, diverge, list[tuple[str, float]]()
+        self.adapted, self.is_flat = adapted or {}, is_flat
 
     def __call__(self, recipe: Recipe, *, out: Path, on_validation: Callable[..., None], **keys: Any) -> None:
+        recipe = recipe.model_copy(update=self.adapted)
         rate = recipe.optimizer.lr
         self.calls.append((out.name, rate))
         out.mkdir(exist_ok=True)
@@ -51,6 +61,8 @@ class Pretend:
                 raise TrainingError("training cannot go on at step 9", found="a loss of nan", mend="...")
             value = epoch * (1.0 - abs(rate - 0.1))
             row = {"loss": 5.0 - value, "BLEU-4": value / 10, "ROUGE-L": value / 5, "CIDEr-D": value}
+            if self.is_flat:
+                row["CIDEr-D"] = 0.0
             with path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps({"event": "validation", "step": epoch, "epoch": epoch, **row}) + "\n")
             if len(self.calls) - 1 == self.kill and epoch == 2:
@@ -109,6 +121,38 @@ def test_the_best_of_the_trials_is_found_and_told(
     assert float(rows[0]["CIDEr-D"]) == result.trials[0].scores["CIDEr-D"]
     table = json.loads((tmp_path / "tuned" / "tuning.json").read_text(encoding="utf-8"))
     assert (table["kind"], table["format"], table["best"]) == ("showtell tuning table", 1, result.best.run)
+
+
+def test_a_trial_may_be_pruned_in_the_epochs_that_a_small_set_adds(
+    run: Callable[..., Any], pretend: Callable[..., Pretend]
+) -> None:
+    pretend(adapted={"objective": [CrossEntropy(epochs=6)]})
+    result = run(trials=7, epochs=2, searches=["optimizer.lr=0.001..1:log"])
+    assert {trial.epochs for trial in result.trials if trial.state == "done"} == {6}
+    assert any(trial.state == "pruned" for trial in result.trials)
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_the_table_has_the_epoch_of_best(
+    run: Callable[..., Any], pretend: Callable[..., Pretend], select: str
+) -> None:
+    pretend(is_flat=select == "best", adapted={"validation": ValidationOptions(select=select)})
+    result = run(grid=True, searches=["optimizer.lr=0.1,0.2"])
+    assert {trial.best_epoch for trial in result.trials} == {EPOCHS}
+
+
+def test_a_tuning_of_an_earlier_version_resumes_as_it_began(
+    run: Callable[..., Any], pretend: Callable[..., Pretend], tmp_path: Path
+) -> None:
+    pretend()
+    run(trials=1)
+    path = tmp_path / "tuned" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["recipe"]["training"]["adapt"], manifest["recipe"]["validation"]["select"]
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    result = run(trials=2, overrides=["training.adapt=[schedule.warmup_steps]"])
+    assert len(result.trials) == 2
+    assert "adapt: []" in (tmp_path / "tuned" / "trial-1" / "recipe.yaml").read_text(encoding="utf-8")
 
 
 def test_going_on_gives_what_one_go_gives(run: Callable[..., Any], pretend: Callable[..., Pretend]) -> None:

@@ -11,7 +11,7 @@ from optuna import distributions
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
 
-from showtell.config.recipe import Recipe
+from showtell.config.recipe import Recipe, load_recipe
 from showtell.errors import TrainingError
 from showtell.experiments.search_space import Build, SearchDimension, to_overrides
 from showtell.experiments.trials import Trial, TuningResult
@@ -80,7 +80,7 @@ class TuningStudy:
         recipe = build(to_overrides(values))
         note(f"{run}: {', '.join(to_overrides(values))}")
         try:
-            train(recipe, out=self._out / run, on_validation=self._reporter(trial, run, recipe))
+            train(recipe, out=self._out / run, on_validation=self._reporter(trial, run))
             state = TrialState.COMPLETE
         except optuna.TrialPruned:
             note(f"{run}: pruned, worse than half of the others")
@@ -90,7 +90,9 @@ class TuningStudy:
             trial.set_user_attr("error", f"{error.what}: {error.found}")
             state = TrialState.FAIL
         is_done = state == TrialState.COMPLETE
-        self._study.tell(trial, self._best(self._validations(run))[self._metric] if is_done else None, state)
+        self._study.tell(
+            trial, self._best(run, self._validations(run))[self._metric] if is_done else None, state
+        )
         self._drop_weights()
 
     def result(self) -> TuningResult:
@@ -108,10 +110,11 @@ class TuningStudy:
         )
 
     def _trial(self, trial: FrozenTrial) -> Trial:
-        rows = self._validations(trial.user_attrs["run"])
-        best = self._best(rows) if rows else {}
+        run = trial.user_attrs["run"]
+        rows = self._validations(run)
+        best = self._best(run, rows) if rows else {}
         return Trial(
-            run=trial.user_attrs["run"],
+            run=run,
             values=trial.user_attrs["values"],
             state=STATES[trial.state],
             epochs=max((row["epoch"] for row in rows), default=0),
@@ -121,12 +124,12 @@ class TuningStudy:
             error=trial.user_attrs.get("error", ""),
         )
 
-    def _reporter(self, trial: optuna.Trial, run: str, recipe: Recipe) -> Callable[..., None]:
+    def _reporter(self, trial: optuna.Trial, run: str) -> Callable[..., None]:
         """Return a callback that reports validations to the study, those of an earlier process too, and prunes."""
         reported: set[int] = set()
-        last_epoch = sum(phase.epochs for phase in recipe.objective)
 
         def report(epoch: int, _row: Mapping[str, float]) -> None:
+            last_epoch = sum(phase.epochs for phase in self._run_recipe(run).objective)
             for row in self._validations(run):
                 if row["epoch"] not in reported:
                     reported.add(row["epoch"])
@@ -139,10 +142,16 @@ class TuningStudy:
     def _validations(self, run: str) -> list[dict[str, Any]]:
         return [row for row in read_metrics(self._out / run) if row["event"] == "validation"]
 
-    def _best(self, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-        """Return the best validation; the first of equals, as in ``best/``."""
+    def _run_recipe(self, run: str) -> Recipe:
+        """Return the recipe that a run stores, adapted to the training set."""
+        return load_recipe(self._out / run / "recipe.yaml")
+
+    def _best(self, run: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Return the validation of ``best/``: the best, of equal scores the lower loss, or the last."""
+        if self._run_recipe(run).validation.select == "last":
+            return max(rows, key=lambda row: int(row["epoch"]))
         sign = -1.0 if self._metric == "loss" else 1.0
-        return max(rows, key=lambda row: sign * row[self._metric])
+        return max(rows, key=lambda row: (sign * row[self._metric], -row["loss"]))
 
     def _best_run(self) -> str | None:
         done = self._study.get_trials(states=(TrialState.COMPLETE,))

@@ -15,13 +15,13 @@ from typing import Any
 
 from showtell.config.recipe import Recipe, load_recipe
 from showtell.data.prepared import PreparedSet
-from showtell.errors import ConfigError, import_extra
+from showtell.errors import ConfigError, DataError, import_extra
 from showtell.experiments.search_space import build_space, expand_grid
 from showtell.experiments.trials import TuningResult, write_tables
-from showtell.system.atomic import claim_directory, lock_directory
+from showtell.system.atomic import claim_directory, lock_directory, read_manifest
 from showtell.system.console import note
 from showtell.training.distributed import local_rank
-from showtell.training.run_dir import differences
+from showtell.training.run_dir import differences, known_adapted_keys, with_new_keys
 from showtell.training.trainer import train
 
 KIND, FORMAT = "showtell tuning", 1
@@ -56,7 +56,9 @@ def tune(
         MissingExtraError: Optuna is not installed.
         ShowtellError: any error of `train`, except that a loss that is not finite only fails its trial.
     """
-    fixed = [*overrides, *_shortened(load_recipe(recipe, list(overrides)), epochs, subset)]
+    loaded = load_recipe(recipe, list(overrides))
+    fixed = [*overrides, *_shortened(loaded, epochs, subset)]
+    fixed += _as_begun(load_recipe(recipe, fixed), out)
 
     def build(more: list[str]) -> Recipe:
         return load_recipe(recipe, [*fixed, *more])
@@ -109,6 +111,15 @@ def _shortened(recipe: Recipe, epochs: int | None, subset: int | None) -> list[s
     return changes
 
 
+def _as_begun(recipe: Recipe, out: Path) -> list[str]:
+    """Return the override without the adapted keys that the version which began a tuning did not know."""
+    try:
+        stored = read_manifest(out, KIND, FORMAT)["recipe"]
+    except DataError:
+        return []
+    return [f"training.adapt={json.dumps(known_adapted_keys(recipe, stored))}"]
+
+
 def _check_environment() -> None:
     if local_rank() is not None:
         raise ConfigError(
@@ -123,7 +134,8 @@ def _check_environment() -> None:
 @contextlib.contextmanager
 def _opened(out: Path, settings: dict[str, Any]) -> Iterator[None]:
     """Make the directory of a tuning, or resume the same one, and lock it."""
-    changed = differences(claim_directory(out, KIND, FORMAT, settings), json.loads(json.dumps(settings)))
+    stored = with_new_keys(claim_directory(out, KIND, FORMAT, settings))
+    changed = differences(stored, json.loads(json.dumps(settings)))
     if changed:
         raise ConfigError(f"{out} holds another tuning", found="; ".join(changed), mend="Choose another -o")
     lock = lock_directory(out)

@@ -15,7 +15,7 @@ from typing import Any
 
 from showtell.checkpoints.checkpoint import Checkpoint, read_config
 from showtell.checkpoints.hub import DECODER, TOKENIZER
-from showtell.config.recipe import Recipe, dump_recipe, parse_recipe
+from showtell.config.recipe import AdaptedKey, Recipe, dump_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder
 from showtell.errors import ConfigError, DataError, ShowtellError
@@ -48,16 +48,8 @@ class StoredRun:
     """The recipe and the vocabulary of a run that is resumed."""
 
     recipe: Recipe
-    values: Mapping[str, Any]  # the recipe as stored, without the keys of later versions
+    values: Mapping[str, Any]  # the recipe without the keys of later versions
     tokenizer: Tokenizer | None  # None: it was interrupted before its first step
-
-    def adapts(self, key: str) -> bool:
-        """Return whether the version that began the run could adapt a key (``training.adapt``)."""
-        *path, last = key.split(".")
-        node: Any = self.values
-        for part in path:
-            node = node[int(part)] if isinstance(node, list) else node.get(part, {})
-        return "adapt" in self.values["training"] and last in node
 
 
 def read_stored(directory: Path) -> StoredRun | None:
@@ -74,6 +66,19 @@ def read_stored(directory: Path) -> StoredRun | None:
         return None
     path = resolve_swapped(directory / "last") / TOKENIZER
     return StoredRun(recipe, values, Tokenizer.load(path) if path.exists() else None)
+
+
+def known_adapted_keys(recipe: Recipe, stored: Mapping[str, Any]) -> list[AdaptedKey]:
+    """Return the adapted keys of a recipe that the version which stored another one could adapt."""
+
+    def is_known(key: str) -> bool:
+        *path, last = key.split(".")
+        node: Any = stored
+        for part in path:
+            node = node[int(part)] if isinstance(node, list) else node.get(part, {})
+        return last in node
+
+    return [key for key in recipe.training.adapt if "adapt" in stored.get("training", {}) and is_known(key)]
 
 
 def provenance(
@@ -127,7 +132,7 @@ def check_run(directory: Path, recipe: Recipe, origin: Mapping[str, Any], *, res
     manifest = read_manifest(directory, KIND, FORMAT)
     if restart:
         return False
-    changed = differences(_with_new_keys(manifest), json.loads(json.dumps(_manifest(recipe, origin))))
+    changed = differences(with_new_keys(manifest), json.loads(json.dumps(_manifest(recipe, origin))))
     if changed:
         raise ConfigError(
             f"{directory} holds another run",
@@ -169,8 +174,8 @@ def _manifest(recipe: Recipe, origin: Mapping[str, Any]) -> dict[str, Any]:
     return {"recipe": recipe.model_dump(mode="json"), **origin}
 
 
-def _with_new_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a manifest whose recipe has later keys too: their defaults keep the earlier behavior."""
+def with_new_keys(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a manifest whose recipe has the keys of later versions too: their defaults keep the earlier behavior."""
     try:
         recipe = parse_recipe(manifest["recipe"], "the run's recipe")
     except (KeyError, ConfigError):

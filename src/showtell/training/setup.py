@@ -21,7 +21,13 @@ from showtell.tokenizer import Tokenizer
 from showtell.training.adapt import adapt_recipe
 from showtell.training.device import DeviceConfig
 from showtell.training.distributed import DistributedContext
-from showtell.training.run_dir import check_run, provenance, read_stored, with_encoder_weights
+from showtell.training.run_dir import (
+    check_run,
+    known_adapted_keys,
+    provenance,
+    read_stored,
+    with_encoder_weights,
+)
 from showtell.training.warm_start import check_initial, load_initial
 from showtell.training.word_counts import count_words, training_captions
 
@@ -65,8 +71,8 @@ def set_up_training(
     stored = None if restart else processes.run_on_rank0(partial(read_stored, out))
     recipe = with_encoder_weights(recipe, stored, encoder_weights)
     if stored is not None:
-        keys = [key for key in recipe.training.adapt if stored.adapts(key)]
-        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"adapt": keys})})
+        adapt = known_adapted_keys(recipe, stored.values)
+        recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"adapt": adapt})})
     prepared = PreparedSet.load(data)
     initial = load_initial(recipe.training.init_from)
     known = None if initial is None else initial.tokenizer
