@@ -411,10 +411,14 @@ def test_a_deep_tiff_cut_short_is_an_error(compression: str | None, planes: bool
 def test_many_channels_of_a_small_page_are_refused_before_they_are_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    data = write((np.zeros((30, 20, 500), np.uint16), {"photometric": "rgb", "compression": "zlib"}))
+    options = {"photometric": "rgb", "compression": "zlib", "rowsperstrip": 30}
+    data = write((np.zeros((30, 20, 500), np.uint16), options))
     monkeypatch.setattr(tiff_samples, "_decompress", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="found samples that take 75,000 pixels of 8 bytes; expected"):
         load_image(data, limits=Limits(max_pixels=74_999))
+    monkeypatch.setattr("showtell.images.tiff._MAX_BLOCK", 500_000)
+    with pytest.raises(ImageError, match="found a strip or tile of 600,000 bytes; expected at most 500,000"):
+        load_image(data)
 
 
 @pytest.mark.parametrize("tag", ["TileLength", "SamplesPerPixel"])

@@ -26,7 +26,8 @@ _NOT_IN_PILLOW = b"MM\0+"  # BigTIFF, big-endian
 _OLD_SUBFILE_TYPE, _ORIENTATION, _STATED_RANGE, _ICC_PROFILE = 255, 274, (340, 341), 34675  # tags
 _REDUCED, _MASK = 1, 4  # bits of NewSubfileType
 _MAX_PAGES = 10_000
-_BYTES_PER_PIXEL = 8  # of what is decompressed, with all channels and to the edges of tiles: RGBA of 16 bits
+_BYTES_PER_PIXEL = 8  # of samples, on average: RGBA of 16 bits
+_MAX_BLOCK = 2**28  # bytes of a strip or tile; decompressing takes a few times as many
 _BY_PILLOW = {1, 2, 3, 4, 5, 6, 7, 8, 32773, 32946, 34925, 50000}  # compressions
 _MODES = {
     PHOTOMETRIC.MINISWHITE: "L",
@@ -71,11 +72,7 @@ def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = Non
                         image = _open_by_pillow(data, index)
                 if image is None:
                     _check_kind(page)
-                    rows, row_bytes = block_size(page)
-                    size = rows * row_bytes * len(page.dataoffsets) // _BYTES_PER_PIXEL
-                    if size > limits.max_pixels:
-                        found = f"samples that take {size:,} pixels of {_BYTES_PER_PIXEL} bytes"
-                        raise too_large(name, found, limits.max_pixels)
+                    _check_stored_size(page, name, limits)
                     image = _to_image(page, data)
                 yield image
     except _UnsupportedError as error:
@@ -123,6 +120,18 @@ def _check_kind(page: TiffPage) -> None:
         known = page.compression in _BY_PILLOW
         samples = f"{page.samplesperpixel} x {_kind(page)} and "
         raise _UnsupportedError(samples * known + compression)
+
+
+def _check_stored_size(page: TiffPage, name: str, limits: Limits) -> None:
+    """Check what is decompressed, in all and at once: any number of channels, to the edges of tiles."""
+    rows, row_bytes = block_size(page)
+    size = rows * row_bytes * len(page.dataoffsets) // _BYTES_PER_PIXEL
+    if size > limits.max_pixels:
+        found = f"samples that take {size:,} pixels of {_BYTES_PER_PIXEL} bytes"
+        raise too_large(name, found, limits.max_pixels)
+    if rows * row_bytes > _MAX_BLOCK:
+        found = f"a strip or tile of {rows * row_bytes:,} bytes"
+        raise refused(name, found, f"at most {_MAX_BLOCK:,}", "Save it with smaller strips or tiles")
 
 
 def _range(page: TiffPage) -> tuple[float, float]:
