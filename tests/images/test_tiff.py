@@ -411,7 +411,7 @@ def test_a_deep_tiff_cut_short_is_an_error(compression: str | None, planes: bool
 def test_many_channels_of_a_small_page_are_refused_before_they_are_decoded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    options = {"photometric": "rgb", "compression": "zlib", "rowsperstrip": 30}
+    options = {"photometric": "rgb", "planarconfig": "contig", "compression": "zlib", "rowsperstrip": 30}
     data = write((np.zeros((30, 20, 500), np.uint16), options))
     monkeypatch.setattr(tiff_samples, "_decompress", lambda *_: pytest.fail("decoded"))
     with pytest.raises(ImageError, match="found samples that take 75,000 pixels of 8 bytes; expected"):
