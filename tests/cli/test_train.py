@@ -11,8 +11,10 @@ from typer.testing import CliRunner
 
 from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.cli.main import app
+from showtell.config.recipe import load_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError
+from showtell.training.warm_start import sections_of
 
 
 def showtell(*arguments: object) -> Result:
@@ -50,3 +52,29 @@ def test_a_missing_recipe_and_a_missing_captioner_are_named(toy_set: PreparedSet
         showtell("train", *place)
     with pytest.raises(CheckpointError, match="nowhere is not a checkpoint"):
         showtell("train", "--from", "nowhere", *place)
+
+
+def test_an_export_and_sections_without_keys_are_refused_and_empty_ones_are_not(
+    tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    start, place = tiny_checkpoint("attention"), ["--data", toy_set.directory, "-o", tmp_path / "run"]
+    export = tmp_path / "export"
+    export.mkdir()
+    (export / "config.json").write_text('{"kind": "showtell export", "format": 3}', encoding="utf-8")
+    with pytest.raises(CheckpointError, match=r"an ONNX export.*Name the checkpoint that it was exported"):
+        showtell("train", "--from", export, *place)
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text("training:\ndata: [1]\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"own\.yaml cannot be used: found data: list"):
+        showtell("train", recipe, "--from", start, "--rehearse", toy_set.directory, *place)
+    recipe.write_text("training:\ndata:\n", encoding="utf-8")
+    sections = {"training": {"seed": 3}, "data": {"subset": 2}}
+    assert load_recipe(recipe, sections=sections).data.subset == 2
+
+
+def test_a_captioner_is_found_on_the_hub(
+    tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = tiny_checkpoint("attention")
+    monkeypatch.setattr("huggingface_hub.snapshot_download", lambda repository, **_: str(start))
+    assert sections_of(Path("someone/captioner")) == sections_of(start)

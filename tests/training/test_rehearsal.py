@@ -83,6 +83,29 @@ def test_a_rehearsed_training_resumes_with_the_same_bits_and_refuses_another_old
         train(rehearsing(other), out=tmp_path / "cut", **options)
 
 
+def test_features_of_the_old_set_follow_the_folder_that_is_named_and_only_used_ones_are_made(
+    toy_set: PreparedSet, toy_recipe: Recipe, make_set: MakeSet, encoder_weights: Path, tmp_path: Path
+) -> None:
+    old = make_set("old", train=[["an old red picture"]] * 3, dev=[["an old red picture"]])
+    values = toy_recipe.model_dump(mode="json")
+    values["encoder"]["trainable"] = False
+    values["objective"][0]["epochs"] = 1
+    values["data"]["rehearse"] = str(old.directory)
+    for augment in (None, {"mode": "random_crop"}):
+        values["data"]["augment"] = augment
+        place = tmp_path / f"augmented-{augment is not None}"
+        train(
+            parse_recipe(values, "a recipe"),
+            data=toy_set.directory,
+            out=place / "run",
+            encoder_weights=encoder_weights,
+            features=place / "features",
+        )
+        folders = [path.name for path in (place / "features").iterdir()]
+        assert (f"rehearsed-{old.fingerprint[:8]}" in folders) == (augment is None)
+        assert not (tmp_path / "old-features").exists()
+
+
 def test_rewards_of_another_set_are_refused() -> None:
     values = {"data": {"rehearse": "old"}, "objective": [{"name": "self-critical"}]}
     with pytest.raises(ConfigError, match=r"data\.rehearse"):

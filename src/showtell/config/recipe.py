@@ -16,6 +16,7 @@ from showtell.config.base import Count, Fraction, Rate, StrictModel, Weight, des
 from showtell.config.decoders import AttentionSpec, DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
+from showtell.config.overrides import apply_override
 from showtell.config.renamed import RENAMED
 from showtell.config.tokenizer import ScoreTokenizer, TokenizerOptions
 from showtell.errors import ConfigError, did_you_mean
@@ -316,10 +317,16 @@ def load_recipe(
             f"recipe {path} cannot be used", found=type(values).__name__, expected="keys and values"
         )
     for section, keys in (sections or {}).items():
-        kept = {} if section in WHOLE_SECTIONS else values.get(section, {})
+        kept = {} if section in WHOLE_SECTIONS else values.get(section) or {}
+        if not isinstance(kept, dict):
+            raise ConfigError(
+                f"recipe {path} cannot be used",
+                found=f"{section}: {type(kept).__name__}",
+                expected=f"keys and values in {section}",
+            )
         values[section] = {**kept, **keys}
     for override in overrides or []:
-        _override(values, override)
+        apply_override(values, override)
     return parse_recipe(values, f"recipe {path.name}")
 
 
@@ -334,39 +341,3 @@ def parse_recipe(values: dict[str, Any], where: str) -> Recipe:
 def dump_recipe(recipe: Recipe) -> str:
     """Return the resolved recipe, defaults included, as YAML."""
     return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    cannot = f"--set {override} cannot be used"
-    if not equals:
-        raise ConfigError(cannot, expected="key=value, such as optimizer.lr=3e-4")
-    *path, last = key.strip().split(".")
-    node: Any = values
-    for part in path:
-        if isinstance(node, list):
-            if not part.isdigit() or int(part) >= len(node):
-                raise ConfigError(cannot, found=f"no part {part}", expected=f"a number below {len(node)}")
-            node = node[int(part)]
-        else:
-            node = node.setdefault(part, {})
-        if not isinstance(node, dict | list):
-            raise ConfigError(cannot, found=f"'{part}', which has no keys")
-    if isinstance(node, list):
-        raise ConfigError(cannot, found="a list", expected=f"{key}.KEY=value")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(cannot, found=" ".join(str(error).split())) from error
-    node[last] = _number(value) if isinstance(value, str) else value
-    training = values.get("training")
-    if isinstance(training, dict) and isinstance(adapted := training.get("adapt"), list):
-        training["adapt"] = [name for name in adapted if not f"{name}.".startswith(f"{key.strip()}.")]
-
-
-def _number(text: str) -> float | str:
-    """Return ``3e-4`` as the number, which YAML reads as text."""
-    try:
-        return float(text)
-    except ValueError:
-        return text

@@ -107,7 +107,7 @@ def build_components(
         tokenizer=tokenizer,
         model=model,
         batches=batches,
-        rehearsal=_rehearsal(recipe, encoder, batches, processes),
+        rehearsal=_rehearsal(recipe, encoder, features, batches, processes),
         dev=Batches(prepared, dev_rows, tokenizer, dev_source, dev_options),
         evaluator=Evaluator(
             prepared,
@@ -125,19 +125,20 @@ def build_components(
 
 
 def _rehearsal(
-    recipe: Recipe, encoder: Encoder, own: Batches, processes: DistributedContext
+    recipe: Recipe, encoder: Encoder, features: Path | None, own: Batches, processes: DistributedContext
 ) -> Batches | None:
     """Return the batches of the rehearsed set, of as many images as the training has room for.
 
-    Their features are cached beside that set.
+    Their features are cached beside that set, or in a folder of ``features``.
     """
     if recipe.data.rehearse is None:
         return None
     old = PreparedSet.load(Path(recipe.data.rehearse))
     images = recipe.objective[0].epochs * len(own) * own.options.batch_size
     rows = old.split_rows("train", subset=images, seed=own.options.seed)
+    folder = None if features is None else features / f"rehearsed-{old.fingerprint[:8]}"
     with processes.main_process_first():
-        source, _ = _open_sources(recipe, old, encoder, None, rows, rows)
+        source = _open_training_source(recipe, old, encoder, folder, rows)
     return Batches(old, rows, own.tokenizer, source, own.options)
 
 
@@ -159,28 +160,48 @@ def _open_sources(
 ) -> tuple[FeatureSource, FeatureSource]:
     """Return the sources of the training and of the validation images."""
     data = recipe.data
-    flipped = train_rows if data.flip else None
-    open_source = partial(
-        open_feature_source, prepared, encoder, features, regions=recipe.decoder.reads_regions
-    )
+    if data.crop_for("random_crop") is None and data.crop_for("feature_windows") is None:
+        both = _open_training_source(recipe, prepared, encoder, features, train_rows, dev_rows)
+        return both, both
+    train_source = _open_training_source(recipe, prepared, encoder, features, train_rows)
     # Validation always has the same view, which is worth caching.
+    regions = recipe.decoder.reads_regions
+    return train_source, open_feature_source(prepared, encoder, features, rows=dev_rows, regions=regions)
+
+
+def _open_training_source(
+    recipe: Recipe,
+    prepared: PreparedSet,
+    encoder: Encoder,
+    features: Path | None,
+    rows: Rows,
+    dev_rows: Rows | None = None,
+) -> FeatureSource:
+    """Return the source of training images, and of validation images that have the same views."""
+    data = recipe.data
+    flipped = rows if data.flip else None
     if (crop := data.crop_for("random_crop")) is not None:
-        require_unchanged(prepared, train_rows)
-        return ImageSource(prepared, encoder.preprocessing, crop=crop), open_source(rows=dev_rows)
+        require_unchanged(prepared, rows)
+        return ImageSource(prepared, encoder.preprocessing, crop=crop)
     if (crop := data.crop_for("feature_windows")) is not None:
-        dev_source = open_source(rows=dev_rows)
         full_map_encoder = build_encoder(
             encoder.spec.model_copy(update={"region_grid": None}),
             weights=encoder.weights,
             device=encoder.mean.device,
             dtype=encoder.dtype,
         )
-        maps = _open_caches(prepared, full_map_encoder, features, train_rows, flipped, regions=True)
-        return WindowedFeatureSource(maps, grid=encoder.grid, crop=crop), dev_source
+        maps = _open_caches(prepared, full_map_encoder, features, rows, flipped, regions=True)
+        return WindowedFeatureSource(maps, grid=encoder.grid, crop=crop)
     crop = data.crop_for("corner_crops")
-    corners = None if crop is None else (crop, train_rows)
-    both = open_source(rows=np.union1d(train_rows, dev_rows), flipped=flipped, corners=corners)
-    return both, both
+    return open_feature_source(
+        prepared,
+        encoder,
+        features,
+        rows=rows if dev_rows is None else np.union1d(rows, dev_rows),
+        flipped=flipped,
+        corners=None if crop is None else (crop, rows),
+        regions=recipe.decoder.reads_regions,
+    )
 
 
 def open_feature_source(

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config
-from showtell.checkpoints.hub import ENCODER, TOKENIZER
+from showtell.checkpoints.hub import ENCODER, TOKENIZER, find_checkpoint
 from showtell.checkpoints.shared_encoder import SHARED, find_shared
 from showtell.config.recipe import Recipe
 from showtell.encoders.encoder import Encoder, identity_differences
-from showtell.errors import ConfigError
+from showtell.errors import CheckpointError, ConfigError
+from showtell.inference.onnx_files import is_export
 from showtell.system.console import note
 from showtell.tokenizer import SPECIALS, Tokenizer
 
@@ -26,10 +27,21 @@ def sections_of(path: Path) -> dict[str, dict[str, Any]]:
 
     Its words are kept and those of the new captions are added.
 
+    Args:
+        path: A checkpoint or run, or ``OWNER/NAME`` of the hub.
+
     Raises:
-        CheckpointError: it is missing or broken.
+        CheckpointError: it is missing, broken or an export.
         EncoderError: the encoder file that it shares is missing.
     """
+    path = find_checkpoint(path)
+    if is_export(path):
+        raise CheckpointError(
+            f"{path} cannot be trained further",
+            found="an ONNX export",
+            expected="a checkpoint or a run",
+            mend="Name the checkpoint that it was exported from",
+        )
     directory, config = read_config(path)
     tokenizer = Tokenizer.load(directory / TOKENIZER)
     encoder = {**config["encoder"]["spec"], "trainable": False}
