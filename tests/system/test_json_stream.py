@@ -100,6 +100,39 @@ def test_a_file_that_is_not_json_is_refused(tmp_path: Path, text: str) -> None:
         list(read_array(tmp_path / "a.json", "images"))
 
 
+def test_whole_numbers_of_any_size_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    rows = [{"id": 1, "score": 0.5}, {"id": 2**64 - 1, "score": 0.5}, {"id": -(2**70)}, {"id": 7.0}]
+    file.write_text(json.dumps({"images": rows}))
+    assert list(read_array(file, "images")) == rows
+    assert [element for _, element in read_entries(file)] == rows
+    assert [id_text(row["id"]) for row in read_array(file, "images")] == [
+        "1",
+        str(2**64 - 1),
+        str(-(2**70)),
+        "7",
+    ]
+    file.write_text(json.dumps({"images": rows[1:]}))
+    assert outline(file) == {"images": rows[1]} == {"images": first_element(file, "images")}
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_json_has_not_is_named(tmp_path: Path, number: str) -> None:
+    (tmp_path / "a.json").write_text(f'{{"images": [{{"id": 7, "score": {number}}}]}}')
+    with pytest.raises(DataError, match=rf'found .*"id": 7, "score": {number}.*Replace {number} by null'):
+        list(read_array(tmp_path / "a.json", "images"))
+
+
+def test_an_element_of_many_levels_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    file.write_text('{"images": [1, ' + "[" * 64 + "]" * 64 + "]}")
+    assert len(list(read_entries(file))) == 2
+    file.write_text('{"images": [1, ' + "[" * 65 + "]" * 65 + "]}")
+    with pytest.raises(DataError, match="found an element of more than 64 levels in 'images'"):
+        list(read_entries(file))
+    assert outline(file) == {"images": 1}
+
+
 def test_another_encoding_or_a_missing_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_bytes('{"images": ["é"]}'.encode("latin-1"))
     with pytest.raises(DataError, match=r"a\.json is not JSON in UTF-8: found .*UTF8"):

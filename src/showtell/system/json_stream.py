@@ -3,10 +3,13 @@
 import io
 import mmap
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeVar
 
 import ijson
 
@@ -17,21 +20,25 @@ _BUFFER = 2**20
 _HEAD = 2**16
 _SEARCHED = 2**28
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_DEEPEST = 64  # levels of an element: many more end in a RecursionError where it is printed
+_NO_NUMBER = re.compile(r'(?<![\w"])(?:NaN|-?Infinity)')
+T = TypeVar("T")
 
 
 def read_array(file: Path, name: str) -> Iterator[Any]:
     """Yield the elements of the array ``name`` of the top-level object in a UTF-8 JSON file; none if there is none.
 
-    A file that cannot be read, is truncated or is not JSON is a DataError; a byte order mark is skipped.
+    A file that cannot be read, is truncated or is not JSON is a DataError; a byte order mark is skipped. After a
+    whole number of more than 64 bits, fractions are of type Decimal.
     """
     with _opened(file) as content:
-        yield from ijson.items(content, f"{name}.item", use_float=True, buf_size=_BUFFER)
+        yield from _of_any_number(content, partial(ijson.items, prefix=f"{name}.item", buf_size=_BUFFER))
 
 
 def read_entries(file: Path) -> Iterator[tuple[str, Any]]:
     """Yield key and element of each array in the top-level object, and key and value of what is no array.
 
-    A top-level array has the key "". Errors are those of `read_array`.
+    A top-level array has the key "". Errors are those of `read_array`, and an element of more than 64 levels.
     """
     with _opened(file) as content:
         yield from _entries(content)
@@ -75,29 +82,51 @@ def first_element(file: Path, name: str) -> Any:
 
 def id_text(value: Any) -> str | None:
     """Return an id as text (7, "7" and 7.0 are the same), or None if it is neither text nor a whole number."""
+    if isinstance(value, Decimal):
+        value = float(value)
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else None
 
 
+def _of_any_number(content: IO[bytes], parse: Callable[..., Iterator[T]]) -> Iterator[T]:
+    """Yield what ``parse`` returns; from the first number of more than 64 bits on, it is the slower exact parser."""
+    start, count = content.tell(), 0
+    try:
+        for value in parse(content, use_float=True):
+            yield value
+            count += 1
+    except ijson.JSONError as error:
+        if "overflow" not in str(error):
+            raise
+        content.seek(start)
+        yield from islice(parse(content, use_float=False), count, None)
+
+
 def _entries(content: IO[bytes]) -> Iterator[tuple[str, Any]]:
     """Yield the entries of `read_entries`; one at a time is in memory."""
-    events = ijson.basic_parse(content, use_float=True, buf_size=_BUFFER)
+    return _of_any_number(content, _parse_entries)
 
-    def build(event: str, value: Any) -> Any:
+
+def _parse_entries(content: IO[bytes], *, use_float: bool) -> Iterator[tuple[str, Any]]:
+    events = ijson.basic_parse(content, use_float=use_float, buf_size=_BUFFER)
+
+    def build(key: str, event: str, value: Any) -> Any:
         builder, depth = ijson.ObjectBuilder(), 0
         while True:
             builder.event(event, value)
             depth += (event in ("start_map", "start_array")) - (event in ("end_map", "end_array"))
             if not depth:
                 return builder.value
+            if depth > _DEEPEST:
+                raise ijson.JSONError(f"an element of more than {_DEEPEST} levels in '{key}'")
             event, value = next(events)
 
     def elements(key: str) -> Iterator[tuple[str, Any]]:
         for event, value in events:
             if event == "end_array":
                 return
-            yield key, build(event, value)
+            yield key, build(key, event, value)
 
     for event, _ in events:
         if event == "start_array":
@@ -110,7 +139,7 @@ def _entries(content: IO[bytes]) -> Iterator[tuple[str, Any]]:
                 if inner == "start_array":
                     yield from elements(key)
                 else:
-                    yield key, build(inner, value)
+                    yield key, build(key, inner, value)
 
 
 @contextmanager
@@ -125,5 +154,6 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
         raise cannot_read(file, error) from error
     except ijson.JSONError as error:
         found = " ".join(str(error).split())
-        mend = "Download the file again"
+        number = _NO_NUMBER.search(found)
+        mend = f"Replace {number[0]} by null" if number else "Download the file again"
         raise DataError(f"{file} is not JSON in UTF-8", found=found[:200], mend=mend) from error

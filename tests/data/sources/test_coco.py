@@ -377,3 +377,19 @@ def test_images_may_be_named_by_their_id_in_open_images(
     (example,) = open_source(tmp_path).examples
     assert isinstance(example, Example)
     assert (example.captions, example.image.name) == (("A baby.",), "0013ea.jpg")
+
+
+def test_values_of_many_levels_are_reported(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None]
+) -> None:
+    deep = "[" * 2_000 + "]" * 2_000
+    broken = f'{{"id": {deep}, "file_name": "2.jpg"}}, {{"id": 3, "file_name": {deep}}}'
+    images = f'[{{"id": 1, "file_name": "1.jpg"}}, {broken}]'
+    captions = f'[{{"image_id": 1, "caption": "A dog."}}, {{"image_id": 1, "caption": {deep}}}]'
+    (tmp_path / "all.json").write_text(f'{{"images": {images}, "annotations": {captions}}}')
+    write_images(tmp_path, ["1.jpg"])
+    source = open_source(tmp_path)
+    assert [example.captions for example in source.examples] == [("A dog.",)]
+    assert [problem.key for problem in source.problems] == [
+        *("all.json: images[1]", "all.json: images[2]", "all.json: annotations[1]")
+    ]

@@ -264,3 +264,11 @@ def test_sentences_of_tokens_alone_are_captions(tmp_path: Path, write_jpegs: Wri
     (tmp_path / "all.json").write_text(json.dumps({"note": ["x" * 100] * 1_000, "images": [image]}))
     write_jpegs(tmp_path, ["1.jpg"])
     assert [example.captions for example in open_source(tmp_path).examples] == [("a dog",)]
+
+
+def test_a_split_that_is_no_text_is_none(tmp_path: Path, write_jpegs: WritePictures) -> None:
+    image = {"filename": "1.jpg", "split": "deep", "sentences": [{"raw": "A dog."}]}
+    for split in ("null", "[" * 2_000 + "]" * 2_000):
+        (tmp_path / "all.json").write_text(json.dumps({"images": [image]}).replace('"deep"', split))
+        write_jpegs(tmp_path, ["1.jpg"])
+        assert [example.split for example in open_source(tmp_path / "all.json", "karpathy").examples] == [""]

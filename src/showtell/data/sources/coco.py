@@ -7,6 +7,7 @@ include the folder (``val2017/NAME``), since two folders may contain the same na
 """
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -116,7 +117,10 @@ class _Entries:
         self.left_out = Counter[str]()
 
     def add_image(self, image: Any) -> None:
-        identity, name = _id(image["id"]), str(image[NAMES[0] if NAMES[0] in image else NAMES[1]])
+        named = image[NAMES[0] if NAMES[0] in image else NAMES[1]]
+        identity, name = _id(image["id"]), id_text(named)
+        if name is None:
+            raise ValueError(f"the file_name {reprlib.repr(named)} is not text")
         if self.names.setdefault(identity, name) != name:
             self.clashes.setdefault(identity, [self.names[identity]]).append(name)
 
@@ -196,5 +200,5 @@ def _is_true(flag: Any) -> bool:
 def _id(value: Any) -> str:
     identity = id_text(value)
     if identity is None:
-        raise ValueError(f"the id {str(value)[:40]} is neither text nor a whole number")
+        raise ValueError(f"the id {reprlib.repr(value)} is neither text nor a whole number")
     return identity

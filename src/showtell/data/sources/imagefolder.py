@@ -8,6 +8,7 @@ Split folders may be one level deeper (``data/train/``) and contain subfolders; 
 split overrides its folder's; if all images are in one split's folder, the dataset has no split.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from pathlib import Path, PurePosixPath
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source
 from showtell.data.sources.columns import IMAGE_COLUMNS, Columns
 from showtell.data.sources.files import files_below, report_unmentioned
+from showtell.data.sources.locate import folders_below
 from showtell.data.sources.table import USUAL, Row, group_rows, read_csv, read_jsonl, read_parquet
 from showtell.errors import DataError
 from showtell.system.disk_store import DiskList
@@ -29,9 +31,8 @@ MISSING = "no metadata.jsonl here, nor in a folder train/, validation/ or test/"
 
 def find(path: Path, *, forced: bool) -> list[Path]:
     """Return the metadata files here, in split folders, and in those one level deeper."""
-    folders = [path, *(folder for depth in ("*", "*/*") for folder in sorted(path.glob(depth)))]
     tables = []
-    for folder in folders:
+    for folder in folders_below(path, 2, most=sys.maxsize) if path.is_dir() else ():
         if folder != path and folder.name.lower() not in SPLIT_NAMES:
             continue
         found = [folder / name for name in METADATA if (folder / name).is_file()]

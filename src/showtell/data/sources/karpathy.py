@@ -13,7 +13,7 @@ from typing import Any
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
 from showtell.data.sources.locate import are_unique, find_files, image_index, no_image, set_root
 from showtell.errors import DataError
-from showtell.system.json_stream import first_element, outline, read_array
+from showtell.system.json_stream import first_element, id_text, outline, read_array
 
 LAYOUT = "a JSON file with the list images (filename, split, sentences), or a folder with it and the images"
 FILES = tuple(f"dataset_{name}.json" for name in ("coco", "flickr8k", "flickr30k"))
@@ -62,7 +62,7 @@ def _read_file(file: Path, folder: Path, *, unique: bool = True) -> tuple[Source
         try:
             key = "/".join([*([image["filepath"]] if "filepath" in image else []), image["filename"]])
             captions = tuple(_caption(sentence) for sentence in image["sentences"])
-            split = str(image.get("split", ""))
+            split = id_text(image.get("split")) or ""
             names = [*_names(key, image), *([image["filename"]] if unique else [])]
         except (TypeError, KeyError, AttributeError, ValueError) as error:
             detail = f"an image without filename and sentences ({type(error).__name__}: {error})"
