@@ -6,7 +6,9 @@ may take 400 MB more than ten thousand: 400 bytes per image.
 
 from __future__ import annotations
 
+import io
 import json
+import tarfile
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +21,7 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.data import features, prepared, summary, validate
 from showtell.data.batches import TokenTable
 from showtell.data.prepared import PreparedSet, prepare
+from showtell.data.sources.registry import open_source
 from showtell.data.summary import summarize
 from showtell.images.listing import list_images
 from showtell.images.load import ImageInfo
@@ -110,6 +113,21 @@ def test_preparing_a_set_takes_few_bytes_per_image(
 
     # The rank that determines the split, the split, and the sorted names of a folder.
     assert_flat(work, FEW_EXAMPLES, bytes_per_image=8 + 1 + (0 if form in ("csv", "jsonl") else 150))
+
+
+def test_reading_shards_takes_few_bytes_per_image(tmp_path: Path) -> None:
+    for count in (FEW_EXAMPLES, 4 * FEW_EXAMPLES):
+        names = [f"{number:05}.{field}" for field in ("jpg", "txt") for number in range(count)]
+        with tarfile.open(tmp_path / f"{count}.tar", "w") as tar:
+            for name in names:
+                info = tarfile.TarInfo(name)
+                info.size = len(name)
+                tar.addfile(info, io.BytesIO(name.encode()))
+
+    def work(count: int) -> None:
+        assert sum(1 for _ in open_source(tmp_path / f"{count}.tar").examples) == count
+
+    assert_flat(work, FEW_EXAMPLES)
 
 
 def test_summarizing_a_set_takes_few_bytes_per_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

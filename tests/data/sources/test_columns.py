@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,13 @@ def test_an_array_of_numpy_is_a_list(captions: list[str]) -> None:
 def test_other_text_is_text(text: str) -> None:
     assert parse_list(text) is None
     assert caption_texts({"caption": text}, ["caption"]) == (text,)
+
+
+def test_a_long_cell_takes_little_time() -> None:
+    start = time.process_time()
+    assert parse_list("array([" + "]," * 400_000 + ")") is None
+    assert parse_list("array([" + "a" * 2_000_000 + "])") is None
+    assert time.process_time() - start < 2
 
 
 def test_an_empty_list_has_no_captions() -> None:

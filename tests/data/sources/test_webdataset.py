@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
 import tarfile
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 
 from showtell.data.prepared import prepare
-from showtell.data.sources import webdataset
+from showtell.data.sources import tar_file, webdataset
 from showtell.data.sources.base import EmbeddedImageExample, Problem, Source
 from showtell.data.sources.registry import open_source
 from showtell.errors import ConfigError, DataError
@@ -73,6 +75,11 @@ Read = Callable[..., tuple[Source, dict[str, tuple[str, ...]]]]
         ({"caption_0.txt": "One.", "caption_1.txt": "Two."}, ("One.", "Two.")),
         ({"human.txt": "One."}, ("One.",)),
         ({"txt": "One.", "cls": "7"}, ("One.",)),
+        ({"json": '["One.", "Two."]'}, ("One.", "Two.")),
+        ({"json": '"One."'}, ("One.",)),
+        ({"txt": "One.", "json": "5"}, ("One.",)),
+        ({"txt": "One.", "json": '[{"boxes": []}]'}, ("One.",)),
+        ({"txt": "One.", "json": "null"}, ("One.",)),
     ],
 )
 @pytest.mark.parametrize("image", ["jpg", "JPG", "png", "photo.jpeg"])
@@ -107,6 +114,8 @@ def test_samples_that_are_incomplete_or_broken_are_reported(read: Read) -> None:
             **{"json.jpg": "JPEG", "json.json": "{"},
             **{"deep.jpg": "JPEG", "deep.json": "[" * 100_000},
             **{"long.jpg": "JPEG", "long.txt": "x" * (webdataset.MAX_TEXT + 1)},
+            **{"mixed.jpg": "JPEG", "mixed.txt": '["A dog.", 5]'},
+            **{"number.jpg": "JPEG", "number.json": "5"},
         }
     )
     assert found == {"ok.jpg": ("Fine.",)}
@@ -116,14 +125,19 @@ def test_samples_that_are_incomplete_or_broken_are_reported(read: Read) -> None:
     ]
     others = {problem.key: problem.detail for problem in source.problems[2:]}
     assert {problem.kind for problem in source.problems[2:]} == {"unreadable-line"}
-    assert list(others) == [f"shard-000.tar:{key}" for key in ("two", "bad", "json", "deep", "long")]
+    assert list(others) == [
+        f"shard-000.tar:{key}" for key in ("two", "bad", "json", "deep", "long", "mixed", "number")
+    ]
     assert others["shard-000.tar:two"].startswith("several texts (short, long): choose columns with")
+    assert others["shard-000.tar:mixed"] == "txt is neither text nor a list of texts"
+    assert others["shard-000.tar:number"] == "caption is neither text nor a list of texts"
     assert others["shard-000.tar:long"] == "1,048,577 bytes, more than 1,048,576"
 
 
 def test_failed_downloads_are_counted_by_status(read: Read, tmp_path: Path) -> None:
     stats = {"failed_to_download": 5, "failed_to_resize": 0}
     (tmp_path / "shard-000_stats.json").write_text(json.dumps(stats))
+    (tmp_path / "shard-001_stats.json").write_text(json.dumps(stats))  # of a shard that is not read
     ok: dict[str, Any] = {"a.jpg": "JPEG", "a.txt": "A."}
     note = "rows are failed downloads and have no image (failed_to_download"
     source, _ = read(
@@ -165,7 +179,15 @@ def test_a_pattern_names_shards(tmp_path: Path, tiny_jpeg: TinyJpeg, pattern: st
         open_source(tmp_path / pattern)
 
 
-@pytest.mark.parametrize("names", [("train/0.tar", "val/0.tar"), ("train-000.tar", "val-000.tar")])
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train/0.tar", "val/0.tar"),
+        ("train-000.tar", "val-000.tar"),
+        ("coco-train-000.tar", "coco-val-000.tar"),
+        ("a/coco_train2017.000.tar", "b/coco_val2017.000.tar"),
+    ],
+)
 def test_splits_are_in_the_names_of_folders_or_shards(
     tmp_path: Path, tiny_jpeg: TinyJpeg, names: tuple[str, str]
 ) -> None:
@@ -182,6 +204,13 @@ def test_splits_are_in_the_names_of_folders_or_shards(
     source = open_source(tmp_path)
     assert [example.split for example in source.examples] == [""]
     assert source.notes == ["all shards are in 'train', which is not used as a split"]
+
+
+def test_splits_are_in_the_folders_of_a_pattern(tmp_path: Path, tiny_jpeg: TinyJpeg) -> None:
+    for split in ("train", "val"):
+        write_shard(tmp_path / split / "0.tar", {"a.jpg": tiny_jpeg(split), "a.txt": split})
+    examples = open_source(tmp_path / "{train,val}" / "0.tar").examples
+    assert [(example.split, *example.captions) for example in examples] == [("train",) * 2, ("val",) * 2]
 
 
 def numbered(count: int, tiny_jpeg: TinyJpeg) -> dict[str, bytes | str]:
@@ -202,6 +231,71 @@ def test_images_are_kept_byte_for_byte(tmp_path: Path, tiny_jpeg: TinyJpeg) -> N
     assert [prepared.image_path(row).read_bytes() for row in range(4)] == [
         tiny_jpeg(str(n)) for n in range(4)
     ]
+
+
+def test_a_compressed_shard_is_read_without_seeking_back(
+    tmp_path: Path, tiny_jpeg: TinyJpeg, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seek = gzip.GzipFile.seek
+
+    def seek_forward(self: gzip.GzipFile, offset: int, whence: int = io.SEEK_SET) -> int:
+        assert whence == io.SEEK_CUR or offset >= self.tell()
+        return seek(self, offset, whence)
+
+    members = numbered(20, tiny_jpeg)
+    texts_first = {name: members[name] for name in sorted(members, key=lambda name: name[-3:] == "jpg")}
+    shard = write_shard(tmp_path / "shard.tar.gz", texts_first, "w:gz")
+    monkeypatch.setattr(gzip.GzipFile, "seek", seek_forward)
+    source = open_source(shard)
+    assert captions(source) == {f"{number}.jpg": (f"{number}.",) for number in range(20)}
+    assert source.problems == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "cut", "reason"),
+    [(15_000, 0, "more than 15,000 bytes when unpacked"), (2**20, 60, "Compressed file ended")],
+)
+def test_a_compressed_shard_is_read_as_far_as_possible(
+    tmp_path: Path, tiny_jpeg: TinyJpeg, monkeypatch: pytest.MonkeyPatch, limit: int, cut: int, reason: str
+) -> None:
+    monkeypatch.setattr(tar_file, "MAX_UNPACKED", limit)
+    monkeypatch.setattr(tar_file, "_CHUNK", 1_000)
+    shard = write_shard(tmp_path / "shard.tar.gz", numbered(20, tiny_jpeg), "w:gz")
+    shard.write_bytes(shard.read_bytes()[: -cut or None])
+    source = open_source(shard)
+    assert 0 < len(captions(source)) < 20
+    assert source.problems[0].key == "shard.tar.gz"
+    assert source.problems[0].detail.startswith(f"cut or broken: {reason}")
+
+
+def long_name(size: int) -> tarfile.TarInfo:
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = tarfile.GNUTYPE_LONGNAME, size
+    return info
+
+
+def test_long_names_take_little_memory(tmp_path: Path) -> None:
+    shard = tmp_path / "shard.tar.gz"
+    with tarfile.open(shard, "w:gz") as tar:
+        tar.addfile(long_name(2**24), io.BytesIO(bytes(2**24)))
+    tracemalloc.start()
+    source = open_source(shard)
+    assert captions(source) == {}
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**23
+    assert source.problems == [
+        Problem("unreadable-line", "shard.tar.gz", "not a readable .tar: a header of 16,777,216 bytes")
+    ]
+
+
+def test_many_long_names_in_a_row_are_reported(tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for _ in range(1_000):
+            tar.addfile(long_name(1), io.BytesIO(b"a"))
+    source = open_source(tmp_path / "shard.tar")
+    assert captions(source) == {}
+    assert [problem.key for problem in source.problems] == ["shard.tar"]
 
 
 @pytest.mark.parametrize("cut", [-1, 700, 1536, 2048, 2100, 5000])

@@ -27,7 +27,8 @@ _NUMBERED = re.compile(r"(caption|text|sentence)\.?\d+")
 _CAPTION_ENDING = re.compile(r".*(?:caption|description)s?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _STRINGS = re.compile(rf"\[\s*(?:{_STRING})(?:\s+(?:{_STRING}))*\s*\]", re.DOTALL)
-_ARRAY = re.compile(r"array\((\[.*\]),?\s*(?:dtype=[^()]*)?\)", re.DOTALL)
+_ARRAY = "array("
+_ARRAY_END = re.compile(r"\],?\s*(?:dtype=[^()]*)?\)")
 _CLOSING = frozenset("])" + string.whitespace)
 _LONGEST_LIST = 1_000_000  # characters
 
@@ -136,9 +137,12 @@ def parse_list(text: str) -> list[Any] | None:
     ['A dog.', 'A cat.']
     """
     text = text.strip()
-    array = _ARRAY.fullmatch(text)
-    text = array[1] if array else text
-    if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")")) or len(text) > _LONGEST_LIST:
+    if len(text) > _LONGEST_LIST:
+        return None
+    end = text.rfind("]")
+    if text.startswith(_ARRAY) and _ARRAY_END.fullmatch(text, end):
+        text = text[len(_ARRAY) : end + 1]
+    if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")")):
         return None
     with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
         # Python joins texts without a comma, which is how NumPy writes them.

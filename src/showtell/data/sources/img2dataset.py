@@ -43,7 +43,7 @@ def failed_in(files: Iterable[Path]) -> Counter[str]:
         try:
             counts = json.loads(file.read_bytes())
             failed.update({status: int(counts[status]) for status in FAILURES})
-        except (ValueError, TypeError, KeyError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             continue  # another file of such a name
     return failed
 

@@ -57,14 +57,14 @@ def split_of(file: Path, root: Path) -> str:
     return next(filter(None, map(split_in, (file.stem, *reversed(folders)))), "")
 
 
-def folders_below(root: Path, depth: int = DEPTH) -> Iterator[Path]:
-    """Yield a folder and those below it, level by level; a level of too many folders is left out, hidden ones too."""
+def folders_below(root: Path, depth: int = DEPTH, *, most: int = MOST_FOLDERS) -> Iterator[Path]:
+    """Yield a folder and those below it, level by level; a level of over ``most`` folders is left out, hidden ones too."""
     level = [root]
     while level:
         yield from level
         depth -= 1
         level = [child for folder in level for child in _subfolders(folder)] if depth >= 0 else []
-        level = level if len(level) <= MOST_FOLDERS else []
+        level = level if len(level) <= most else []
 
 
 def _subfolders(folder: Path) -> list[Path]:

@@ -7,22 +7,23 @@ order does not matter, and images are neither decoded nor unpacked.
 """
 
 import json
+import os
 import re
-import tarfile
-import zlib
+import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from itertools import chain, groupby, starmap
-from lzma import LZMAError
+from contextlib import suppress
+from itertools import chain, groupby, islice, starmap
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
-from showtell.data.sources.base import SPLIT_NAMES, EmbeddedImageExample, Problem, Source
+from showtell.data.sources.base import EmbeddedImageExample, Problem, Source
 from showtell.data.sources.columns import CHOOSE, Columns, caption_texts, parse_list
 from showtell.data.sources.files import is_image
 from showtell.data.sources.img2dataset import failed_in, failed_status, note_of, split_captions
-from showtell.data.sources.locate import split_in
+from showtell.data.sources.locate import folders_below, split_of
 from showtell.data.sources.table import USUAL
+from showtell.data.sources.tar_file import ERRORS, members, opened, unpacked
 from showtell.data.sources.unique_names import UniqueNames
 from showtell.errors import DataError
 from showtell.system.disk_store import DiskList
@@ -32,7 +33,6 @@ MISSING = "no .tar"
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MAX_IMAGE, MAX_TEXT = 256 * 2**20, 2**20  # bytes
 _BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
-_ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, LZMAError, ValueError)
 
 Sample = tuple[str, dict[str, list[int]]]  # key, and offset and size of each field
 
@@ -44,10 +44,20 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     elif path.is_file():
         shards = [path] if forced or path.name.lower().endswith(SUFFIXES) else []
     else:
-        files = (file for depth in ("*", "*/*", "*/*/*") for file in sorted(path.glob(depth)))
-        shards = [file for file in files if file.name.lower().endswith(SUFFIXES) and file.name[0] != "."]
+        shards = [
+            shard for folder in folders_below(path, 2, most=sys.maxsize) for shard in _shards_in(folder)
+        ]
         shards = shards if forced or any(map(_has_samples, shards)) else []
     return shards
+
+
+def _shards_in(folder: Path) -> list[Path]:
+    shards: list[Path] = []
+    with suppress(PermissionError), os.scandir(folder) as entries:
+        # Of millions of images, not all names are held.
+        names = (entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+        shards = [folder / name for name in names if not name.startswith(".")]
+    return sorted(shards)
 
 
 def is_pattern(path: Path) -> bool:
@@ -73,16 +83,17 @@ def _expand(path: Path) -> Iterator[Path]:
 def _has_samples(shard: Path) -> bool:
     """Return whether one of the first members is an image; a broken shard is reported when it is read."""
     try:
-        with tarfile.open(shard) as tar:
-            members = (member for member, _ in zip(tar, range(64), strict=False))
-            return any(is_image(PurePosixPath(member.name).name) for member in members)
-    except _ERRORS:
+        with opened(shard) as content, members(content) as tar:
+            return any(is_image(PurePosixPath(member.name).name) for member in islice(tar, 64))
+    except ERRORS:
         return True
 
 
 def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     source = Source((), [])
-    splits = [_split(shard, path) for shard in files]
+    # Of a pattern, the folders from the first brace on may name a split.
+    root = path if path.is_dir() else Path(str(path).partition("{")[0] + "x").parent
+    splits = [split_of(shard, root) for shard in files]
     if len(set(splits)) == 1:
         source.notes += [
             f"all shards are in '{name}', which is not used as a split" for name in set(splits) if name
@@ -90,13 +101,6 @@ def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
         splits = [""] * len(splits)
     source.examples = _Reader(source, columns).examples(files, splits)
     return source
-
-
-def _split(shard: Path, root: Path) -> str:
-    """Return the split in the name of a shard or its folder, or an empty text."""
-    folders = shard.relative_to(root).parent.parts if root in shard.parents else (shard.parent.name,)
-    named = (folder for folder in reversed(folders) if folder.lower() in SPLIT_NAMES)
-    return next(named, "") or split_in(shard.name)
 
 
 def _apart(key: str, fields: dict[str, list[int]]) -> Iterator[Sample]:
@@ -126,19 +130,22 @@ class _Reader:
     def examples(self, shards: Sequence[Path], splits: Sequence[str]) -> Iterator[EmbeddedImageExample]:
         for shard, split in zip(shards, splits, strict=True):
             try:
-                with tarfile.open(shard) as tar:
-                    for key, fields in chain.from_iterable(starmap(_apart, self._samples(tar, shard.name))):
-                        example = self._example(tar, shard.name, key, fields, split)
+                with unpacked(shard) as (content, wrong):
+                    if wrong:
+                        self._report(shard.name, f"cut or broken: {wrong}")
+                    for key, fields in chain.from_iterable(
+                        starmap(_apart, self._samples(content, shard.name))
+                    ):
+                        example = self._example(content, shard.name, key, fields, split)
                         if example is not None:
                             self._is_empty = False
                             yield example
-            except _ERRORS as error:
+            except ERRORS as error:
                 self._report(shard.name, f"not a readable .tar: {error}")
         if self._is_empty:
             self._columns.check(self._found, str(shards[0]))
-        folders = dict.fromkeys(shard.parent for shard in shards)
-        counted = failed_in(file for folder in folders for file in sorted(folder.iterdir()))
-        self._source.notes += note_of(self._failed or counted)
+        statistics = (shard.with_name(f"{shard.name.partition('.')[0]}_stats.json") for shard in shards)
+        self._source.notes += note_of(self._failed or failed_in(filter(Path.is_file, statistics)))
         if self._several:
             self._source.notes.append(
                 f"{self._several:,} samples have several images; the first of each was read"
@@ -147,26 +154,29 @@ class _Reader:
     def _report(self, key: str, detail: str, kind: str = "unreadable-line") -> None:
         self._source.problems.append(Problem(kind, key, detail))
 
-    def _samples(self, tar: tarfile.TarFile, shard: str) -> DiskList[Sample]:
+    def _samples(self, content: IO[bytes], shard: str) -> DiskList[Sample]:
         """Return the samples of a shard, whose members need not be neighbors."""
         samples = DiskList[Sample](
             pack=list, unpack=lambda values: (values[0], values[1]), key=lambda one: one[0]
         )
-        for key, members in groupby(self._members(tar, shard), key=lambda member: member[0]):
+        for key, group in groupby(self._members(content, shard), key=lambda member: member[0]):
             earlier = samples.add((key, {}))
             fields = {} if earlier is None else earlier[1]
-            for _, field, offset, size in members:
+            for _, field, offset, size in group:
                 if field in fields:
                     self._report(f"{shard}:{key}.{field}", "twice in the shard; the last was read")
                 fields[field] = [offset, size]
             samples.replace((key, fields))
         return samples
 
-    def _members(self, tar: tarfile.TarFile, shard: str) -> Iterator[tuple[str, str, int, int]]:
+    def _members(self, content: IO[bytes], shard: str) -> Iterator[tuple[str, str, int, int]]:
         """Yield key, field, offset and size of each file, without hidden ones and macOS's shadow entries."""
+        tar = members(content)
         try:
             while (member := tar.next()) is not None:
                 vars(tar)["members"] = []  # else they stay in memory
+                if member.size < 0:
+                    raise ValueError("a member of negative size")  # the next would be one before it
                 path = PurePosixPath(member.name)
                 if member.isdir() or path.name.startswith(".") or "__MACOSX" in path.parts:
                     continue
@@ -176,38 +186,37 @@ class _Reader:
                 elif field:
                     yield str(path.with_name(stem)), field.lower(), member.offset_data, member.size
             # tarfile ends without an error at a header that it cannot read.
-            file: Any = tar.fileobj
-            file.seek(tar.offset)
-            mark, rest = file.read(512), file.read(2**20)
+            content.seek(tar.offset)
+            mark, rest = content.read(512), content.read(2**20)
             if mark != bytes(512):
                 self._report(shard, f"cut or broken at byte {tar.offset:,}; what follows was not read")
             elif rest.strip(b"\0"):
                 self._report(shard, "a second archive follows the end of the first, and was not read")
-        except _ERRORS as error:
+        except ERRORS as error:
             self._report(shard, f"cut or broken at byte {tar.offset:,}: {error}")
 
     def _example(
-        self, tar: tarfile.TarFile, shard: str, key: str, fields: dict[str, list[int]], split: str
+        self, content: IO[bytes], shard: str, key: str, fields: dict[str, list[int]], split: str
     ) -> EmbeddedImageExample | None:
         """Return a sample as an example; None: it is reported, or of no image and no text."""
         images = [field for field in fields if is_image(f"x.{field}")]
         wanted = self._columns.image.lower()
         image = next((field for field in images if not wanted or field == wanted), None)
         try:
-            metadata = json.loads(_read(tar, fields["json"], MAX_TEXT)) if "json" in fields else None
+            metadata = _metadata(content, fields)
             if image is None:
-                if isinstance(metadata, dict) and (status := failed_status(metadata)):
+                if status := failed_status(metadata):
                     self._failed[status] += 1
                 elif wanted and images:
                     self._report(f"{shard}:{key}", f"no '{wanted}'")
-                elif metadata is not None or _texts(fields):
+                elif "json" in fields or _texts(fields):
                     self._report(key, f"no image in {shard}", "captions-without-image")
                 return None
             if self._is_empty:
-                self._found.update(dict.fromkeys([*images, *_texts(fields), *(metadata or ())]))
-            captions = self._captions(tar, fields, metadata)
-            data = _read(tar, fields[image], MAX_IMAGE)
-        except (*_ERRORS, RecursionError) as error:
+                self._found.update(dict.fromkeys([*images, *_texts(fields), *metadata]))
+            captions = self._captions(content, fields, metadata)
+            data = _read(content, fields[image], MAX_IMAGE)
+        except ERRORS as error:
             self._report(f"{shard}:{key}", str(error))
             return None
         if not captions:
@@ -216,7 +225,9 @@ class _Reader:
         self._several += len(images) > 1 and not wanted
         return EmbeddedImageExample(self._names.key(data, f"{key}.{image}", ""), data, captions, split)
 
-    def _captions(self, tar: tarfile.TarFile, fields: dict[str, list[int]], metadata: Any) -> tuple[str, ...]:
+    def _captions(
+        self, content: IO[bytes], fields: dict[str, list[int]], metadata: dict[str, Any]
+    ) -> tuple[str, ...]:
         texts = _texts(fields)
         chosen = self._columns.find_captions(texts)
         if not (chosen or self._columns.caption or "json" in fields):
@@ -225,12 +236,19 @@ class _Reader:
                 raise ValueError(f"several texts ({', '.join(chosen)}): {CHOOSE}")
         captions: list[str] = []
         for name in chosen:
-            text = _read(tar, fields[texts[name]], MAX_TEXT).decode("utf-8-sig")
-            captions += parse_list(text) or split_captions(text, metadata)
-        if captions or not isinstance(metadata, dict):
-            return tuple(captions)
+            text = _read(content, fields[texts[name]], MAX_TEXT).decode("utf-8-sig")
+            values = parse_list(text)
+            captions += (
+                split_captions(text, metadata) if values is None else caption_texts({name: values}, [name])
+            )
         names = self._columns.find_captions(metadata)
-        return caption_texts(metadata, names) if names else ()
+        return tuple(captions) if captions or not names else caption_texts(metadata, names)
+
+
+def _metadata(content: IO[bytes], fields: dict[str, list[int]]) -> dict[str, Any]:
+    """Return the object in ``json``; what is no object is its caption or captions."""
+    metadata = json.loads(_read(content, fields["json"], MAX_TEXT)) if "json" in fields else None
+    return metadata if isinstance(metadata, dict) else {} if metadata is None else {"caption": metadata}
 
 
 def _texts(fields: dict[str, list[int]]) -> dict[str, str]:
@@ -242,14 +260,13 @@ def _texts(fields: dict[str, list[int]]) -> dict[str, str]:
     }
 
 
-def _read(tar: tarfile.TarFile, place: list[int], limit: int) -> bytes:
+def _read(content: IO[bytes], place: list[int], limit: int) -> bytes:
     """Return the bytes of a member, whose offset and size are given."""
     offset, size = place
     if size > limit:
         raise ValueError(f"{size:,} bytes, more than {limit:,}")
-    file: Any = tar.fileobj
-    file.seek(offset)
-    data: bytes = file.read(size)
+    content.seek(offset)
+    data = content.read(size)
     if len(data) < size:
         raise ValueError(f"cut after {len(data):,} of {size:,} bytes")
     return data

@@ -1,0 +1,72 @@
+"""Opening .tar files of any size: a compressed one is unpacked once, and no header takes much memory."""
+
+import gzip
+import os
+import tarfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any, cast
+
+ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, RecursionError)
+"""What a broken file raises; RecursionError: many long names in a row."""
+MAX_HEADER, MAX_UNPACKED = 2**20, 16 * 2**30  # bytes
+_GZIP = b"\x1f\x8b"
+_CHUNK = 2**20
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[IO[bytes]]:
+    """Yield the bytes of a .tar as a stream, unpacked if they are compressed; seeking back in it may be slow."""
+    with file.open("rb") as content:
+        is_packed = content.read(len(_GZIP)) == _GZIP
+        content.seek(0)
+        yield cast(IO[bytes], gzip.GzipFile(fileobj=content)) if is_packed else content
+
+
+@contextmanager
+def unpacked(file: Path) -> Iterator[tuple[IO[bytes], str]]:
+    """Yield the bytes of a .tar for reading in any order, and what was wrong in unpacking them.
+
+    Compressed ones are written to a temporary file without a name (in ``TMPDIR`` or ``/var/tmp``), as far as they
+    can be read, and at most `MAX_UNPACKED` of them.
+    """
+    folder = os.environ.get("TMPDIR", "/var/tmp")
+    with opened(file) as content:
+        if not isinstance(content, gzip.GzipFile):
+            yield content, ""
+            return
+        with TemporaryFile(dir=folder if Path(folder).is_dir() else None) as copy:
+            wrong = ""
+            try:
+                while chunk := content.read(_CHUNK):
+                    if copy.tell() + len(chunk) > MAX_UNPACKED:
+                        raise ValueError(
+                            f"more than {MAX_UNPACKED:,} bytes when unpacked; give smaller shards"
+                        )
+                    copy.write(chunk)
+            except ERRORS as error:
+                wrong = str(error)
+            copy.seek(0)
+            yield cast(IO[bytes], copy), wrong
+
+
+def members(content: IO[bytes]) -> tarfile.TarFile:
+    """Return the members of a .tar, given its bytes; a header of more than `MAX_HEADER` is a ReadError."""
+    return tarfile.TarFile(fileobj=cast(IO[bytes], _Headers(content)))
+
+
+class _Headers:
+    """A file as ``tarfile`` needs it, which reads a name of any length at once."""
+
+    def __init__(self, content: IO[bytes]) -> None:
+        self._content = content
+        self.seek, self.tell = content.seek, content.tell
+        self.mode = "rb"
+
+    def read(self, size: int) -> bytes:
+        if size > MAX_HEADER:
+            raise tarfile.ReadError(f"a header of {size:,} bytes")
+        return self._content.read(size)
