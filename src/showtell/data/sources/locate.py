@@ -58,7 +58,7 @@ def split_of(file: Path, root: Path) -> str:
 
 
 def folders_below(root: Path, depth: int = DEPTH, *, most: int = MOST_FOLDERS) -> Iterator[Path]:
-    """Yield a folder and those below it, level by level; a level of over ``most`` folders is left out, hidden ones too."""
+    """Yield a folder and those below it, level by level; a level of over ``most`` is left out, and hidden ones."""
     level = [root]
     while level:
         yield from level

@@ -63,8 +63,9 @@ class _Headers:
 
     def __init__(self, content: IO[bytes]) -> None:
         self._content = content
-        self.seek, self.tell = content.seek, content.tell
-        self.mode = "rb"
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._content, name)
 
     def read(self, size: int) -> bytes:
         if size > MAX_HEADER:
