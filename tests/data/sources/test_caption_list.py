@@ -51,6 +51,13 @@ def test_of_several_texts_one_must_be_given(flickr8kcn: Path) -> None:
     assert len(open_source(flickr8kcn / "flickr8kzhb.caption.txt").examples) == 3
 
 
+def test_a_list_of_the_names_of_others_is_passed_over(flickr8kcn: Path) -> None:
+    (flickr8kcn / "flickr8ktrainval.txt").write_text("0_ab\n1_ab\n")
+    source = open_source(flickr8kcn)
+    assert [split for _, split, _ in contents(source)] == ["train", "dev", "test"]
+    assert source.problems == []
+
+
 def test_captions_of_one_split_alone(flickr8kcn: Path) -> None:
     file = flickr8kcn / "flickr8kzhmtest.captions.txt"
     file.write_text("2_ab.jpg#zhm#0 一只狗。\n", encoding="utf-8")
@@ -112,7 +119,7 @@ def test_captions_and_names_in_two_files(tmp_path: Path, write_images: WritePict
         repeats = 2 if split == "test" else 1
         names = [f"{split}{number}.tif\n" * repeats for number in (0, 1)]
         (tmp_path / f"{split}_caps.txt").write_text(f"A {split}.\nTwo boats.\nA port.\nA pier.\n")
-        (tmp_path / f"{split}_filename.txt").write_text("".join(names))
+        (tmp_path / f"{split}_filename.txt").write_text("".join(names) + "\n" * (split == "train"))
         write_images(tmp_path / "images", [f"{split}0.tif", f"{split}1.tif"])
     assert open_source(tmp_path).problems == []
     assert contents(open_source(tmp_path)) == [

@@ -102,6 +102,12 @@ def test_a_closed_field_holds_line_breaks_and_delimiters() -> None:
     assert found == [["img/0.png", 'A dog,\n\nand "two" cats.'], ["img/1.png", "b"]]
 
 
+@pytest.mark.parametrize("last", ["as in b.png", "b.png", "img/1.png"])
+def test_a_line_of_a_closed_field_may_end_in_the_name_of_an_image(last: str) -> None:
+    found = rows_of('img/0.png,"A dog', f'{last}"', "img/1.png,b")
+    assert found == [["img/0.png", f"A dog\n{last}"], ["img/1.png", "b"]]
+
+
 def test_a_field_of_several_lines_needs_a_row_of_the_right_width() -> None:
     assert rows_of('img/0.png,"Fresh fish', '12 eggs", he calls') == [
         ["img/0.png", '"Fresh fish'],

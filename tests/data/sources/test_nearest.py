@@ -41,6 +41,13 @@ from showtell.errors import DataError
         ("a.json", '{"a":', r"a\.json is not JSON, or has no entries"),
         ("a.jpg", "x", r"a\.jpg is an image; give a folder or a file of captions"),
         ("a.zip", "PK\x03", "a.zip is an archive; unpack it"),
+        (
+            "a.json",
+            '{\n  "image": "a.jpg",\n  "caption": "A"\n}',
+            r"a\.json has one object, not a list of them",
+        ),
+        ("a.txt", "one\ttwo\tthree", "a.txt begins with 'one two three'"),
+        ("a.txt", "\ufeffOnce", "a.txt begins with 'Once'"),
         ("a.bin", "\x00\x01", "a.bin is not a text file"),
         ("a.txt", "", "a.txt is empty"),
         ("a.txt", "Once upon a time", "nearest is caption-list, but a.txt begins with 'Once upon a time'"),
@@ -50,6 +57,11 @@ def test_a_file_is_compared(tmp_path: Path, name: str, content: str, message: st
     (tmp_path / name).write_text(content)
     with pytest.raises(DataError, match=f"unknown dataset format of .*: found .*{message}"):
         open_source(tmp_path / name)
+
+
+def test_a_name_that_is_too_long_is_an_error_of_data(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"cannot read .*: found File name too long"):
+        open_source(tmp_path / ("a" * 300))
 
 
 def test_a_folder_is_compared(tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None]) -> None:

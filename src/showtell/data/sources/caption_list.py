@@ -92,9 +92,10 @@ def _rows(file: Path, split: str, problems: list[Problem]) -> Iterator[Row]:
 
 def _paired_rows(file: Path, names: Path, split: str) -> Iterator[Row]:
     """Yield the rows of a file of captions, the same number for each line of the file of names."""
-    images = list(read_lines(names))
-    per_image, rest = divmod(sum(1 for _ in read_lines(file)), max(1, len(images)))
-    if rest or not per_image:
+    # A blank last line is no name.
+    images = "\n".join(read_lines(names)).rstrip().split("\n")
+    per_image, rest = divmod(sum(1 for _ in read_lines(file)), len(images))
+    if rest or not per_image or images == [""]:
         expected, mend = f"one or more lines for each in {names.name}", "Download both files again"
         raise DataError(f"cannot read {file}", expected=expected, mend=mend)
     for number, caption in enumerate(read_lines(file)):
@@ -115,9 +116,10 @@ def _splits(files: list[Path], problems: list[Problem]) -> dict[str, str]:
         return {}
     captioned = {_stem(row.image) for file in files for row in _rows(file, "", [])}
     splits: dict[str, str] = {}
+    named = {file: [_stem(line.strip()) for _, line in filled_lines(file)] for _, file in lists}
     for split, file in sorted(lists, key=lambda entry: order.index(entry[0])):
-        names = [_stem(line.strip()) for _, line in filled_lines(file)]
-        if captioned.isdisjoint(names):
+        names = named[file]
+        if captioned.isdisjoint(names) or _is_union(file, named):
             continue
         for name in names:
             if name in splits:
@@ -127,6 +129,13 @@ def _splits(files: list[Path], problems: list[Problem]) -> dict[str, str]:
                 problems.append(Problem(kind, name, detail))
             splits[name] = split
     return splits
+
+
+def _is_union(file: Path, named: dict[Path, list[str]]) -> bool:
+    """Return whether a list has exactly the names of two or more others, as trainval.txt does."""
+    names = set(named[file])
+    parts = [set(others) for other, others in named.items() if other != file and names.issuperset(others)]
+    return len(parts) > 1 and set().union(*parts) == names and all(part < names for part in parts)
 
 
 def _listed(rows: Iterator[Row], splits: dict[str, str], notes: list[str]) -> Iterator[Row]:

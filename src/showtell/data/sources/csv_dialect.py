@@ -116,8 +116,13 @@ class CsvDialect:
         return row
 
     def _image_names(self, line: str, kind: str) -> list[str]:
-        """Return the fields of a line, in the place of the image from either end, that resemble image names."""
+        """Return the fields of a line, in the place of the image from either end, that resemble image names.
+
+        A line of one field is no row, which has an image and a caption.
+        """
         fields = line.rstrip("\r\n").split(self.delimiter)
+        if len(fields) < min(2, self.width):
+            return []
         places = {self.image, len(fields) - self.width + self.image}
         names = [fields[place].strip() for place in places if 0 <= place < len(fields)]
         return [name for name in names if _resembles_image(name.strip('"'), kind)]

@@ -39,8 +39,8 @@ def _describe_file(path: Path) -> str:
         return f"{path.name} is an image; give a folder or a file of captions"
     if path.suffix.lower() == ".json":
         return f"{path.name} is not JSON, or has no entries"
-    with path.open(encoding="utf-8", errors="replace") as text:
-        line = text.readline(60).strip()
+    with path.open(encoding="utf-8-sig", errors="replace") as text:
+        line = " ".join(text.readline(60).split())
     if not line.isprintable() or "\ufffd" in line or not line:
         return f"{path.name} is not a text file" if line else f"{path.name} is empty"
     return f"nearest is caption-list, but {path.name} begins with '{line}', not with NAME#NUMBER CAPTION"
@@ -52,7 +52,11 @@ def json_nearness(file: Path) -> Nearness | None:
     if not head:
         return None
     if caption_columns(head) and USUAL.find_image(head):
-        return 1.0, f"nearest is jsonl: {file.name} has an object per line; pass --format jsonl"
+        with file.open(encoding="utf-8-sig", errors="replace") as text:
+            is_per_line = text.readline().rstrip().endswith("}")
+        if is_per_line:
+            return 1.0, f"nearest is jsonl: {file.name} has an object per line; pass --format jsonl"
+        return 1.0, f"nearest is json, but {file.name} has one object, not a list of them"
     near = [(0.0, f"{file.name} has no captions in a known form ({_keys(head)})")]
     near += [_form_nearness(file, head, name) for name in FORMS]
     near += [_entry_nearness(file, key, entry) for key, entry in head.items() if isinstance(entry, dict)]
@@ -90,12 +94,15 @@ def _keys(entry: dict[str, Any]) -> str:
 
 
 def _describe_folder(folder: Path) -> str:
-    images, table = 0, None
+    images, table, count = 0, None, 0
     for file in islice(files_below(folder), MOST_FILES):
+        count += 1
         images += is_image(file.name)
         table = table or (file if file.suffix.lower() in TABLES else None)
     if table:
         return f"nearest is {TABLES[table.suffix.lower()]}: give the file itself, {table}"
     if images:
         return f"nearest is folder, but none of its {images:,} images has a .txt of the same name beside it"
+    if count == MOST_FILES:
+        return f"neither images nor captions in its first {MOST_FILES:,} files"
     return "neither images nor captions"

@@ -96,10 +96,12 @@ def open_source(
             )
         return read_hub(str(path).removeprefix(HUB), columns)
     path = Path(path)
-    for needed in filter(None, (path, images)):
-        if not needed.exists() and not is_pattern(needed):
-            raise DataError(f"cannot read {needed}", found="no such file or directory", mend="Check the path")
     try:
+        for needed in filter(None, (path, images)):
+            if not needed.exists() and not is_pattern(needed):
+                raise DataError(
+                    f"cannot read {needed}", found="no such file or directory", mend="Check the path"
+                )
         for name, reader in readers.items():
             if files := reader.find(path, forced=format is not None):
                 source = reader.read(path, files, **_options(name, images), **_columns(name, columns))
