@@ -82,12 +82,20 @@ def test_the_tokenizers_that_are_advised_exist(kind: str) -> None:
 
 
 def test_a_split_too_small_for_cider() -> None:
-    assert warn.few_images("dev", 50) is None
-    assert warn.few_images("dev", 1) == (
+    assert warn.few_images("dev", 50, generated=True) is None
+    assert warn.few_images("dev", 1, generated=True) == (
         "dev has 1 image, and CIDEr-D, which takes the weights of words from the split, is always 0: validate by "
         "--set validation.metric=loss, or prepare with a larger --dev-fraction"
     )
-    assert "test has 49 images, and CIDEr-D" in (warn.few_images("test", 49) or "")
+    found = warn.few_images("test", 49, generated=False) or ""
+    assert found.startswith("test has 49 images, and CIDEr-D")
+    assert found.endswith(": prepare with a larger --test-fraction and --make-split all")
+
+
+def test_a_set_without_dev_split() -> None:
+    assert warn.no_dev(["train", "dev"]) is None
+    assert warn.no_dev(["test"]) is None
+    assert "--make-split train" in (warn.no_dev(["train", "test"]) or "")
 
 
 def test_a_caption_of_many_images() -> None:

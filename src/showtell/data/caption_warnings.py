@@ -1,6 +1,6 @@
 """Warnings about captions before they are trained on, each with its remedy; None where all is well."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from showtell.errors import INSTALL
 from showtell.system.console import shorten
@@ -87,16 +87,30 @@ def single_words(median: int) -> str | None:
     )
 
 
-def few_images(split: str, images: int) -> str | None:
-    """Warn of a split too small for CIDEr-D, which weighs n-grams by the images of the split that have them."""
+def few_images(split: str, images: int, *, generated: bool) -> str | None:
+    """Warn of a split too small for CIDEr-D, which weighs n-grams by the images of the split that have them.
+
+    ``generated`` tells whether the source's images were assigned to splits.
+    """
     if images >= FEW_IMAGES:
         return None
     remark = "is always 0" if images == 1 else f"says little below about {FEW_IMAGES}"
     count = "1 image" if images == 1 else f"{images:,} images"
+    mend = f"prepare with a larger --{split}-fraction" if split != "train" else "choose another split"
+    if split != "train" and not generated:
+        mend += " and --make-split all"
+    if split == "dev":
+        mend = f"validate by --set validation.metric=loss, or {mend}"
     return (
-        f"{split} has {count}, and CIDEr-D, which takes the weights of words from the split, {remark}: validate by "
-        "--set validation.metric=loss, or prepare with a larger --dev-fraction"
+        f"{split} has {count}, and CIDEr-D, which takes the weights of words from the split, {remark}: {mend}"
     )
+
+
+def no_dev(splits: Collection[str]) -> str | None:
+    """Warn of a set with training images alone, which ``train`` has no split to validate by."""
+    if "dev" in splits or "train" not in splits:
+        return None
+    return "there is no dev split to validate by. Take one from the training images with --make-split train"
 
 
 def frequent_caption(text: str, count: int, images: int) -> str | None:

@@ -35,13 +35,18 @@ def describe(prepared: PreparedSet, *, width: int) -> list[str]:
     lines.append(
         f"{prepared.directory}: {manifest['source']['format']}, fingerprint {manifest['fingerprint'][:12]}"
     )
-    lines += [f"warning: {text}" for text in warnings(summary)]
+    lines += [f"warning: {text}" for text in warnings(summary, generated=bool(manifest["generated_split"]))]
     return [escape_controls(line) for line in lines]
 
 
-def warnings(summary: CaptionSummary) -> list[str]:
+def warnings(summary: CaptionSummary, *, generated: bool) -> list[str]:
     """Return the warnings about a set that is trained on with the default options of recipes."""
-    found = [warn.few_images(name, split.images) for name, split in summary.splits.items() if name != "train"]
+    found = [
+        warn.few_images(name, split.images, generated=generated)
+        for name, split in summary.splits.items()
+        if name != "train"
+    ]
+    found.append(warn.no_dev(summary.splits))
     found.append(warn.frequent_caption(summary.frequent, summary.frequent_images, summary.images))
     repeats = {
         name: split.repeated / split.captions for name, split in summary.splits.items() if split.several

@@ -18,7 +18,8 @@ def check_captions(recipe: Recipe, prepared: PreparedSet, train: Batches, dev: B
     """Return warnings about captions that are cut, unknown or not split into words, and about few images."""
     found = []
     if recipe.validation.metric != "loss":
-        found.append(warn.few_images(recipe.validation.split, len(dev.rows)))
+        generated = bool(prepared.manifest["generated_split"])
+        found.append(warn.few_images(recipe.validation.split, len(dev.rows), generated=generated))
     unspaced = _unspaced(prepared, train) if train.tokenizer.kind == "words" else None
     found += [unspaced] if unspaced else _token_warnings(recipe, train, dev)
     return [text for text in found if text]
