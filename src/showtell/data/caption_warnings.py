@@ -90,7 +90,7 @@ def single_words(median: int) -> str | None:
 def few_images(split: str, images: int, *, generated: bool) -> str | None:
     """Warn of a split too small for CIDEr-D, which weighs n-grams by the images of the split that have them.
 
-    ``generated`` tells whether the source's images were assigned to splits.
+    ``generated``: the images were assigned to splits, not by the source.
     """
     if images >= FEW_IMAGES:
         return None
