@@ -85,15 +85,22 @@ BRACKETS = r"</?(?=\p{L})|(?<=[\p{L}\p{M}])/?>"
 INVISIBLE = r"[\p{Cf}\p{Me}\x{FE00}-\x{FE0F}\x{E0100}-\x{E01EF}]+"
 
 
+def _plain_signs() -> list[normalizers.Normalizer]:
+    """Return the steps that make apostrophes and hyphens plain, and drop invisible characters."""
+    return [
+        replace(r"[\u2018\u2019\u201B\u0060\u00B4]", "'"),
+        replace(r"[\u2010\u2011]", "-"),
+        replace(INVISIBLE, ""),
+    ]
+
+
 @cache
 def caption_normalizer(language: CasingLanguage | None, *, spaced: bool) -> normalizers.Normalizer:
     """Return the normalizer of `fold`ed captions; ``spaced`` keeps the spaces within scripts that need none."""
     in_number = r"(?<!\p{N})[.,:]|[.,:](?!\p{N})"
     return normalizers.Sequence(
         [
-            replace(r"[\u2018\u2019\u201B\u0060\u00B4]", "'"),
-            replace(r"[\u2010\u2011]", "-"),
-            replace(INVISIBLE, ""),
+            *_plain_signs(),
             *lower_case(language),
             replace(rf"(?<!{_WORD})\p{{M}}+", ""),
             replace(rf"(?:[^{_KEPT}.,:]|[\x{{FFFC}}\x{{FFFD}}]|{in_number}|{BRACKETS})+", " "),
@@ -132,9 +139,7 @@ def earlier_normalizer() -> normalizers.Normalizer:
     return normalizers.Sequence(
         [
             # Before NFKC, which turns an accent typed as an apostrophe into a space and an accent.
-            replace(r"[\u2018\u2019\u201B\u0060\u00B4]", "'"),
-            replace(r"[\u2010\u2011]", "-"),
-            replace(INVISIBLE, ""),
+            *_plain_signs(),
             normalizers.NFKC(),
             normalizers.Lowercase(),
             normalizers.NFKC(),
