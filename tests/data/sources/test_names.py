@@ -95,4 +95,4 @@ def test_an_index_of_folders_finds_names_with_backslashes(tmp_path: Path) -> Non
     (tmp_path / "img" / "a.png").touch()
     index = ImageIndex([tmp_path])
     assert index.find(["img\\a.png"]) == tmp_path / "img" / "a.png"
-    assert (index.found, index.notes) == (1, [f"1 names are {BACKSLASHES}"])
+    assert (index.num_found, index.notes) == (1, [f"1 names are {BACKSLASHES}"])

@@ -64,7 +64,7 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
         index = image_index(folder, split=split_of(file, root), stem=file.stem)
         for example in _read_file(file, split_of(file, root), folder, index, source):
             examples.add(example)
-        found += index.found
+        found += index.num_found
         source.notes += index.notes
     captioned = next((example for example in examples if example.captions), None)
     if captioned and not found:

@@ -51,7 +51,7 @@ def find_images(path: Path, folders: Sequence[str]) -> Path:
     return found
 
 
-def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
+def walk_folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield this folder and those at any depth in a fixed order, with their sorted file names.
 
     Hidden ones and macOS's shadow folder are passed over, and unreadable folders, as by ``os.walk``.
@@ -62,8 +62,8 @@ def folders_below(folder: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """Yield the files of `folders_below`; those of a folder come before those of its subfolders."""
-    return (path / name for path, names in folders_below(folder) for name in names)
+    """Yield the files of `walk_folders`; those of a folder come before those of its subfolders."""
+    return (path / name for path, names in walk_folders(folder) for name in names)
 
 
 def report_unmentioned(files: Iterable[Path], root: Path, source: Source, detail: str) -> None:
@@ -118,7 +118,7 @@ class ImageIndex:
         return max(self._folders, key=self._counts.__getitem__, default=None)
 
     @property
-    def found(self) -> int:
+    def num_found(self) -> int:
         """How many images were found."""
         return self._counts.total()
 
@@ -130,7 +130,7 @@ class ImageIndex:
         others = {folder: count for folder, count in self._counts.items() if folder != main}
         if main and 0 < sum(others.values()) < self._counts[main]:
             where = ", ".join(f"{count:,} in {folder}" for folder, count in others.items())
-            notes = [*notes, f"of {self.found:,} images, most are in {main}, but {where}"]
+            notes = [*notes, f"of {self.num_found:,} images, most are in {main}, but {where}"]
         if len(self._same) > 1:
             notes = [*notes, f"several files fit one name, and the first was read: {', '.join(self._same)}"]
         return notes

@@ -14,7 +14,7 @@ from itertools import groupby
 from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
-from showtell.data.sources.files import folders_below, is_image, read_lines
+from showtell.data.sources.files import is_image, read_lines, walk_folders
 from showtell.data.sources.imagefolder import split_folder
 from showtell.data.sources.img2dataset import failed_in, note_of, split_captions
 from showtell.errors import DataError
@@ -70,7 +70,7 @@ def read(path: Path, files: list[Path]) -> Source:
 
 def _groups(path: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield folders with the names that are equal up to the first dot; they are neighbors in a sorted list."""
-    for folder, names in folders_below(path):
+    for folder, names in walk_folders(path):
         for _, group in groupby(names, key=lambda name: name.partition(".")[0]):
             yield folder, list(group)
 

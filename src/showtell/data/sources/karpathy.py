@@ -77,7 +77,7 @@ def _read_file(file: Path, folder: Path, *, unique: bool = True) -> tuple[Source
         )
     if unique and not are_unique(example.key for example in examples):
         return _read_file(file, folder, unique=False)
-    return Source(examples, problems, index.notes), index.found
+    return Source(examples, problems, index.notes), index.num_found
 
 
 def _caption(sentence: Any) -> str:

@@ -198,7 +198,7 @@ def locate(source: Source, file: Path, folder: Path) -> Source:
         return replace(example, image=image, key=str(image).removeprefix(prefix) if apart else example.key)
 
     located = examples_on_disk(find(example) for example in examples if example.split in captioned)
-    if len(located) and not any(index.found for index in indexes.values()):
+    if len(located) and not any(index.num_found for index in indexes.values()):
         raise no_image(file, next(example.key for example in located), folder)
     counts = [
         f"{count:,} images without captions were left out ({split})" for split, count in without.items()
@@ -217,7 +217,7 @@ def locate_beside(source: Source, table: Path) -> Source:
     index = image_index(folder)
     for example in islice(examples, PROBED):
         index.find(names_on_disk(example.key, unique=True))
-    return locate(source, table, folder) if index.found else source
+    return locate(source, table, folder) if index.num_found else source
 
 
 def no_image(file: Path, name: str, folder: Path) -> DataError:
