@@ -116,7 +116,10 @@ class SelfCritical(StrictModel):
     lr: float = Field(2e-5, gt=0.0, le=1.0, description="peak learning rate of this phase")
     samples: int = Field(5, ge=2, le=64, description="sampled captions K per image")
     temperature: float = Field(
-        1.0, gt=0.0, le=10.0, description="sampling temperature; 1: the decoder's own probabilities"
+        1.0,
+        gt=0.0,
+        le=10.0,
+        description="divisor of the logits, of the samples and of their gradient; 1: the decoder's own probabilities",
     )
     baseline: Literal["others", "greedy"] = Field(
         "others",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -156,6 +157,52 @@ def test_the_gradient_is_that_of_the_weighed_log_probabilities() -> None:
     logits = logits.index_fill(1, torch.tensor([PAD, BOS, UNK]), -torch.inf)
     (-(logits.softmax(1) * worth).sum()).backward()
     torch.testing.assert_close(total, model.decoder.output.bias.grad, rtol=0.1, atol=0.05)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_the_gradient_is_that_of_the_expected_reward_of_the_tempered_distribution(temperature: float) -> None:
+    """Captions of up to two words and an end, drawn many times, against the sum over all of them."""
+    torch.manual_seed(1)
+    spec = LstmSpec(embedding=6, hidden=8, dropout=0.0)
+    model = CaptioningModel(build_decoder(spec, vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=PAD))
+    torch.nn.init.normal_(model.decoder.output.weight)
+    batch = make_batch()
+
+    def worth(sample: Sequence[int]) -> float:
+        return sum(np.sin(place + 3.0 * token) for place, token in enumerate(sample)) + 5 * (sample[0] == EOS)
+
+    def reward(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
+        return np.array([worth(sample) for sample in samples])
+
+    def gradient() -> Tensor:
+        return torch.cat([weight.grad.flatten() for weight in model.parameters() if weight.grad is not None])
+
+    objective = build(reward, samples=64, temperature=temperature)
+    objective = replace(objective, max_tokens=2)
+    model.zero_grad()
+    for seed in range(40):
+        torch.manual_seed(seed)
+        (objective(model, batch, 0)[0] / (64 * 40)).backward()
+    found = gradient()
+
+    model.zero_grad()
+    words = [EOS, *range(4, VOCABULARY)]
+    listed = list(itertools.product(words, repeat=3))
+    ends = [ids.index(EOS) + 1 if EOS in ids else 3 for ids in listed]
+    samples = sorted({(*ids[:end], *[EOS] * (3 - end)) for ids, end in zip(listed, ends, strict=True)})
+    tokens = torch.tensor([[BOS, *ids[:-1]] for ids in samples]).expand(PICTURES, -1, -1)
+    logits = model(batch.inputs, tokens).index_fill(-1, torch.tensor([PAD, BOS, UNK]), -torch.inf)
+    log_probs = (logits / temperature).log_softmax(-1)  # [P, samples, 3, V]
+    log_probs = log_probs.gather(-1, torch.tensor(samples).expand(PICTURES, -1, -1).unsqueeze(-1)).squeeze(-1)
+    ends = [ids.index(EOS) + 1 if EOS in ids else 3 for ids in samples]
+    counts = torch.tensor([[float(place < end) for place in range(3)] for end in ends])
+    probabilities = (log_probs * counts).sum(-1).exp()
+    assert probabilities.sum().item() == pytest.approx(PICTURES, abs=1e-4)
+    values = torch.tensor([worth(ids[:end]) for ids, end in zip(samples, ends, strict=True)])
+    (-(probabilities * values).sum()).backward()
+    wanted = gradient()
+    assert torch.cosine_similarity(found, wanted, dim=0) > 0.995
+    assert float(found.norm() / wanted.norm()) == pytest.approx(1, abs=0.1)
 
 
 @pytest.mark.parametrize(("trainable", "looks"), [(False, 1), (True, 2)])

@@ -33,6 +33,7 @@ Reward = Callable[[Sequence[Sequence[int]], npt.NDArray[np.int64], npt.NDArray[n
 class SelfCriticalObjective:
     """Samples without dropout, then weights the log-probabilities of the samples by their advantage.
 
+    Both are those of the tempered distribution, so the gradient is that of its expected reward.
     A sample has at most ``max_tokens`` and its end. A truncated sample has no end; all its tokens count, or the
     gradient would not be that of the expected reward.
     """
@@ -60,7 +61,7 @@ class SelfCriticalObjective:
             trains_encoder = model.encoder is not None and model.encoder.spec.trainable
             inputs: EncoderInput = batch.inputs if trains_encoder else memory
             hidden, targets, real = teacher_forced_states(model, model.encode(inputs), sampled)
-            log_probs = log_likelihood(self._mask_banned(model.decoder.project(hidden)), targets)
+            log_probs = log_likelihood(self._sampling_logits(model.decoder.project(hidden)), targets)
             reward, advantage = rewards.result()
         weight = torch.as_tensor(advantage, dtype=log_probs.dtype, device=log_probs.device)  # [P, K]
         num_tokens = len(log_probs)
@@ -90,17 +91,18 @@ class SelfCriticalObjective:
                 state = state.filter(has_alive.nonzero().squeeze(1))
                 positions, tokens, alive = positions[has_alive], tokens[has_alive], alive[has_alive]
             logits, state, _ = model.decoder.step(tokens, state)
-            logits = self._mask_banned(logits.float())
-            tokens = logits.argmax(dim=2) if greedy else _sample(logits / self.options.temperature)
+            logits = self._sampling_logits(logits.float())
+            tokens = logits.argmax(dim=2) if greedy else _sample(logits)
             tokens = tokens.masked_fill(~alive, specials.pad)
             sequences[positions, length] = tokens
             alive = alive & (tokens != specials.eos)
             length += 1
         return sequences[:, :length].view(num_images, num_hypotheses, -1)
 
-    def _mask_banned(self, logits: Tensor) -> Tensor:
-        """Return logits [..., V] with -infinity for tokens that a caption never has."""
-        return logits.index_fill(-1, torch.tensor(self.specials.banned_ids, device=logits.device), -math.inf)
+    def _sampling_logits(self, logits: Tensor) -> Tensor:
+        """Return logits [..., V] over the temperature, -infinity for tokens that a caption never has."""
+        banned = torch.tensor(self.specials.banned_ids, device=logits.device)
+        return logits.index_fill(-1, banned, -math.inf).div_(self.options.temperature)
 
     def _advantages(self, batch: Batch, sampled: Tensor, greedy: Tensor | None) -> tuple[Floats, Floats]:
         """Return rewards and advantages, float64 [P, K]."""
