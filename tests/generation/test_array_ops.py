@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
 
 from showtell.errors import CheckpointError
 from showtell.generation.array_ops import like, log_softmax, take, to_numpy, top_k
@@ -30,9 +31,38 @@ def test_top_k_is_a_whole_sort_cut_short(make: Make, seed: int, count: int) -> N
 
 
 @MAKERS
-def test_equal_values_come_in_the_order_of_their_indices(make: Make) -> None:
-    _, places = top_k(make(np.array([[1.0, 2.0, 1.0, 2.0, 1.0]])), 5)
-    assert places.tolist() == [[1, 3, 0, 2, 4]]
+@pytest.mark.parametrize(
+    ("count", "expected"), [(5, [1, 3, 0, 2, 4]), (4, [1, 3, 0, 2]), (3, [1, 3, 0]), (1, [1])]
+)
+def test_equal_values_come_in_the_order_of_their_indices(make: Make, count: int, expected: list[int]) -> None:
+    _, places = top_k(make(np.array([[1.0, 2.0, 1.0, 2.0, 1.0]])), count)
+    assert places.tolist() == [expected]
+
+
+@MAKERS
+@given(
+    values=arrays(
+        st.sampled_from([np.float32, np.float64]),
+        array_shapes(min_dims=3, max_dims=3, max_side=40),
+        elements=st.sampled_from([-np.inf, -1.0, 0.0, 2.0]),
+    ),
+    count=st.integers(1, 45),
+)
+def test_equal_values_at_the_edge_are_those_of_the_lowest_indices(
+    make: Make, values: Any, count: int
+) -> None:
+    order = np.argsort(-values, axis=-1, kind="stable")[..., :count]
+    best, places = top_k(make(values), count)
+    np.testing.assert_array_equal(places, order)
+    np.testing.assert_array_equal(best, np.take_along_axis(values, order, axis=-1))
+
+
+@MAKERS
+def test_a_long_row_of_equal_values_keeps_the_lowest_indices(make: Make) -> None:
+    values = np.zeros((1, 5, 2630), np.float32)
+    values[0, 3, 2000] = 1.0
+    _, places = top_k(make(values), 4)
+    assert places[0].tolist() == [[0, 1, 2, 3]] * 3 + [[2000, 0, 1, 2]] + [[0, 1, 2, 3]]
 
 
 @MAKERS

@@ -67,17 +67,25 @@ def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArr
     The best value comes first; equal values are ordered by index. All N values are returned if there are fewer.
     """
     xp = namespace(values)
-    count = min(count, values.shape[-1])
+    size = values.shape[-1]
+    count, width = (
+        min(count, size),
+        min(count + 1, size),
+    )  # one more tells whether equal values cross the edge
     if array_api_compat.is_torch_namespace(xp):
-        best, indices = (to_numpy(part) for part in xp.topk(values, count, dim=-1))
+        best, indices = (to_numpy(part) for part in xp.topk(values, width, dim=-1))
     else:
-        indices = np.argpartition(values, values.shape[-1] - count, axis=-1)[..., -count:]
+        indices = np.argpartition(values, size - width, axis=-1)[..., -width:]
         best = np.take_along_axis(values, indices, axis=-1)
-    order = np.lexsort((indices, -best), axis=-1)
-    return (
-        np.take_along_axis(best, order, axis=-1).astype(np.float64),
-        np.take_along_axis(indices, order, axis=-1).astype(np.int64),
-    )
+    # In two dimensions, where plain indexing does what take_along_axis does in a third of its time.
+    best, indices = best.reshape(-1, width), indices.reshape(-1, width)
+    order = (np.arange(len(best))[:, None], np.lexsort((indices, -best)))
+    best, indices = best[order], indices[order].astype(np.int64)
+    if count < width and (tied := best[:, count - 1] == best[:, count]).any():
+        rows = to_numpy(values).reshape(-1, size)[tied]
+        indices[tied, :count] = np.argsort(-rows, kind="stable")[:, :count]
+    shape = (*values.shape[:-1], count)
+    return best[:, :count].astype(np.float64).reshape(shape), indices[:, :count].reshape(shape)
 
 
 def take(values: Array, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

@@ -69,8 +69,7 @@ def _select(
         noise = gumbel_noise(options.seed, options.samples, step, log_probs.shape[-1])
         _, tokens = top_k(filter_top_k_top_p(log_probs, options) + like(noise, log_probs), 1)
         return take(log_probs, tokens)[..., 0], tokens[..., 0]
-    # Two, as a beam of one requests, so that both resolve equal logits the same way.
-    values, tokens = top_k(log_probs, 2)
+    values, tokens = top_k(log_probs, 1)
     return values[..., 0], tokens[..., 0]
 
 
