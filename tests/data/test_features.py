@@ -29,6 +29,7 @@ from showtell.encoders.resnet import ResNet
 from showtell.errors import DataError
 from showtell.images.load import load_image
 from showtell.images.preprocess import preprocess_image
+from showtell.system.locks import locked_directory
 
 COUNT = 21
 PREPROCESSING = Preprocessing(size=64)
@@ -361,13 +362,13 @@ def test_two_processes_fill_a_cache_one_after_the_other(
 ) -> None:
     (tmp_path / "cache").mkdir()
     with ThreadPoolExecutor(1) as pool:
-        with features_module._locked(tmp_path / "cache"):
+        with locked_directory(tmp_path / "cache"):
             other = pool.submit(extract_features, prepared, encoder, tmp_path / "cache")
             with pytest.raises(TimeoutError):
                 other.result(timeout=0.3)
             assert list((tmp_path / "cache").iterdir()) == []
         assert other.result().done.all()
-    assert "waiting for another process that is filling" in capsys.readouterr().err
+    assert "waiting for another process that fills" in capsys.readouterr().err
 
 
 def test_trainable_encoder_has_no_cache(prepared: PreparedSet, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from showtell.data.problems import read_problems
 from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.errors import ConfigError, DataError
 from showtell.system.atomic import sha256_file
+from showtell.system.locks import locked_directory
 
 WritePictures = Callable[[Path, Iterable[str]], None]
 
@@ -323,6 +324,16 @@ def test_a_set_of_another_source_is_replaced_only_on_request(source: Path, tmp_p
         prepare(other, tmp_path / "out")
     assert PreparedSet.load(tmp_path / "out").fingerprint == first
     assert len(prepare(other, tmp_path / "out", overwrite=True)) == 1
+
+
+def test_two_processes_never_write_the_same_set(source: Path, tmp_path: Path) -> None:
+    with (
+        locked_directory(tmp_path / "set"),
+        pytest.raises(DataError, match="set is in use by another process"),
+    ):
+        prepare(source, tmp_path / "set")
+    assert not (tmp_path / "set").exists()
+    prepare(source, tmp_path / "set")
 
 
 def test_an_empty_directory_may_be_written(source: Path, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import re
 import sys
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from showtell.experiments import tuning as module
 from showtell.experiments.tuning import tune
+from showtell.system.locks import locked_directory
 
 # A pretended training's CIDEr-D by epoch, from its learning rate: best at 0.1.
 EPOCHS = 4
@@ -271,11 +271,11 @@ def test_two_processes_never_tune_the_same(
 ) -> None:
     pretend()
     run(trials=1)
-    lock = module.lock_directory(tmp_path / "tuned")
-    assert lock is not None
-    with pytest.raises(ConfigError, match=r"tuned is being tuned by another process"):
+    with (
+        locked_directory(tmp_path / "tuned"),
+        pytest.raises(DataError, match=r"tuned is in use by another process"),
+    ):
         run(trials=2)
-    os.close(lock)
     assert len(run(trials=2).trials) == 2
 
 

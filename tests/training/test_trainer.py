@@ -85,6 +85,22 @@ def test_the_same_seed_gives_the_same_bits(toy_set: PreparedSet, toy_recipe: Rec
     assert not same(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
 
 
+@pytest.mark.parametrize("restart", [False, True])
+def test_two_processes_never_train_the_same_run(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, restart: bool
+) -> None:
+    run = tmp_path / "run"
+
+    def train_again(epoch: int, row: dict[str, float]) -> None:
+        manifest = (run / "manifest.json").stat()
+        with pytest.raises(DataError, match="run is in use by another process"):
+            train(toy_recipe, data=toy_set.directory, out=run, restart=restart)
+        assert (run / "manifest.json").stat() == manifest
+
+    train(toy_recipe, data=toy_set.directory, out=run, on_validation=train_again)
+    assert not (tmp_path / ".run.lock").exists()
+
+
 class StopError(Exception):
     """Stands for whatever ends a process."""
 

@@ -8,11 +8,9 @@ a fiftieth. Rows that are never extracted are holes in sparse files, which take 
 
 import contextlib
 import copy
-import fcntl
 import hashlib
-import os
 import shutil
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -34,6 +32,7 @@ from showtell.system.batch_pool import map_ahead
 from showtell.system.console import note, progress_bar
 from showtell.system.cpu import usable_cores
 from showtell.system.device import make_batch_pool
+from showtell.system.locks import locked_directory
 
 KIND, FORMAT = (
     "feature cache",
@@ -109,7 +108,11 @@ def extract_features(
             mend="They change with every step: train without a cache",
         )
     wanted = np.arange(len(prepared), dtype=np.int64) if rows is None else rows
-    with _locked(directory):
+    with locked_directory(directory, wait_for="fills"):
+        try:
+            directory.mkdir(exist_ok=True)
+        except OSError as error:
+            raise cannot_write(directory, error) from error
         manifest = _open_manifest(prepared, encoder, directory, regions=regions)
         num_regions = (encoder.regions if regions else 0) if manifest is None else int(manifest["regions"])
         done = np.zeros(len(prepared), np.bool_) if manifest is None else read_bitmap(directory, manifest)
@@ -135,26 +138,6 @@ def extract_features(
         )
     # Mapped after the writes: on overlayfs (containers) a mapping from before does not see them.
     return FeatureCache(directory, manifest, done)
-
-
-@contextlib.contextmanager
-def _locked(directory: Path) -> Iterator[None]:
-    """Make a directory and lock it, so that only one process at a time creates or fills the cache."""
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        # A lock on the directory leaves no file and ends with the process.
-        descriptor = os.open(directory, os.O_RDONLY)
-    except OSError as error:
-        raise cannot_write(directory, error) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            note(f"waiting for another process that is filling {directory}")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def cache_bytes(rows: int, regions: int, width: int) -> int:

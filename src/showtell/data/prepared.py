@@ -35,6 +35,7 @@ from showtell.system.atomic import (
 )
 from showtell.system.console import note, progress_bar
 from showtell.system.disk_store import DiskList
+from showtell.system.locks import locked_directory
 
 KIND, FORMAT = "prepared set", 3
 EXAMPLES, PROBLEMS, IMAGES = "examples.arrow", "problems.jsonl", "images"
@@ -185,29 +186,30 @@ def prepare(
     on_hub = str(source_path).startswith(HUB)
     origin = str(source_path) if on_hub else str(Path(source_path).absolute())
     _check_fractions(max_problem_fraction, dev_fraction, test_fraction)
-    _check_replaceable(out, origin, overwrite=overwrite)
-    source = open_source(
-        source_path, format, images=images, image_column=image_column, caption_column=caption_column
-    )
-    with atomic_directory(out) as temporary:
-        found, problems = _validate(
-            source, temporary, source_path, max_problem_fraction, ignore_splits=make_split == "all"
+    with locked_directory(out):
+        _check_replaceable(out, origin, overwrite=overwrite)
+        source = open_source(
+            source_path, format, images=images, image_column=image_column, caption_column=caption_column
         )
-        checked: Iterable[CheckedExample] = found
-        generated: dict[str, Any] | None = None
-        if make_split == "train" or not found[0].example.split:
-            fractions = {"dev_fraction": dev_fraction, "test_fraction": test_fraction}
-            checked = assign_splits(found, **fractions, seed=seed)
-            generated = {**fractions, "seed": seed}
-            if make_split != "none":
-                generated["make_split"] = make_split
-        content = {
-            "source": {"path": origin, "format": source.name},
-            "options": {"max_problem_fraction": max_problem_fraction},
-            "generated_split": generated,
-            "notes": source.notes,
-        }
-        _write(temporary, checked, problems, content)
+        with atomic_directory(out) as temporary:
+            found, problems = _validate(
+                source, temporary, source_path, max_problem_fraction, ignore_splits=make_split == "all"
+            )
+            checked: Iterable[CheckedExample] = found
+            generated: dict[str, Any] | None = None
+            if make_split == "train" or not found[0].example.split:
+                fractions = {"dev_fraction": dev_fraction, "test_fraction": test_fraction}
+                checked = assign_splits(found, **fractions, seed=seed)
+                generated = {**fractions, "seed": seed}
+                if make_split != "none":
+                    generated["make_split"] = make_split
+            content = {
+                "source": {"path": origin, "format": source.name},
+                "options": {"max_problem_fraction": max_problem_fraction},
+                "generated_split": generated,
+                "notes": source.notes,
+            }
+            _write(temporary, checked, problems, content)
     return PreparedSet.load(out)
 
 

@@ -5,10 +5,8 @@ Every trial is a run of its own in ``OUT/trial-N``; the results are in ``study.d
 values resumes its run.
 """
 
-import contextlib
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError, import_extra
 from showtell.experiments.search_space import build_space, expand_grid
 from showtell.experiments.trials import TuningResult, write_tables
-from showtell.system.atomic import claim_directory, lock_directory, read_manifest
+from showtell.system.atomic import claim_directory, read_manifest
 from showtell.system.console import note
+from showtell.system.locks import locked_directory
 from showtell.training.distributed import local_rank
 from showtell.training.run_dir import differences, known_adapted_keys, with_new_keys
 from showtell.training.trainer import train
@@ -82,7 +81,8 @@ def tune(
     train_one = partial(train, data=data, encoder_weights=encoder_weights, features=features, device=device)
     from showtell.experiments.study import TuningStudy
 
-    with _opened(out, settings):
+    with locked_directory(out):
+        _claim(out, settings)
         study = TuningStudy(out, base, space, is_pruned=is_pruned)
         study.replace_killed()
         if combinations is not None:
@@ -131,19 +131,9 @@ def _check_environment() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
 
 
-@contextlib.contextmanager
-def _opened(out: Path, settings: dict[str, Any]) -> Iterator[None]:
-    """Make the directory of a tuning, or resume the same one, and lock it."""
+def _claim(out: Path, settings: dict[str, Any]) -> None:
+    """Make the directory of a tuning; ConfigError: it holds another one."""
     stored = with_new_keys(claim_directory(out, KIND, FORMAT, settings))
     changed = differences(stored, json.loads(json.dumps(settings)))
     if changed:
         raise ConfigError(f"{out} holds another tuning", found="; ".join(changed), mend="Choose another -o")
-    lock = lock_directory(out)
-    if lock is None:
-        raise ConfigError(
-            f"{out} is being tuned by another process", mend="Wait for it, or choose another -o"
-        )
-    try:
-        yield
-    finally:
-        os.close(lock)

@@ -4,6 +4,7 @@ import math
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,6 +20,7 @@ from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
+from showtell.system.locks import locked_directory
 from showtell.training.build import Components, build_components, new_decoder
 from showtell.training.caption_checks import check_captions, repetition_warning
 from showtell.training.device import resolve_device_config
@@ -86,12 +88,14 @@ def train(
 
     Raises:
         TrainingError: the loss or its gradient is not finite.
-        ShowtellError: bad data, weights or options, or a full disk. ``best/`` and ``last/`` stay as they were.
+        ShowtellError: bad data, weights or options, a full disk, or another process trains in ``out``. ``best/`` and
+            ``last/`` stay as they were.
     """
     require_trackers(recipe.training.trackers)
     compute = resolve_device_config(device, recipe.training.precision, recipe.training.threads)
-    with distributed_context(compute.device) as processes:
+    with distributed_context(compute.device) as processes, ExitStack() as locks:
         try:
+            processes.run_on_rank0(lambda: locks.enter_context(locked_directory(out)))
             # Failures come before the run's directory is touched.
             started = time.monotonic()
             setup = set_up_training(
