@@ -278,3 +278,12 @@ def test_the_problem_names_list_and_number(tmp_path: Path, write_images: WritePi
     [problem] = open_source(tmp_path).problems
     assert problem == Problem("unreadable-line", "a.json: train[1]", problem.detail)
     assert problem.detail.startswith("no image (image, file_name")
+
+
+def test_the_user_names_columns(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["1.jpg"])
+    entries = [{"photo": "1.jpg", "caption": "Title.", "summary": "A dog."}]
+    (tmp_path / "data.json").write_text(json.dumps(entries))
+    for path in (tmp_path, tmp_path / "data.json"):
+        source = open_source(path, image_column="photo", caption_column="summary")
+        assert [(example.key, example.captions) for example in source.examples] == [("1.jpg", ("A dog.",))]

@@ -114,6 +114,24 @@ def test_images_of_a_table_from_another_computer_are_found_by_their_last_names(
     assert example.image == tmp_path / "img" / "1.jpg"
 
 
+@pytest.mark.parametrize("name", ["1.jpg", "a/1.jpg"])
+@pytest.mark.parametrize("suffix", ["csv", "jsonl"])
+def test_images_of_a_table_may_be_in_another_folder(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None], suffix: str, name: str
+) -> None:
+    write_images(tmp_path, ["photos/a/1.jpg", "texts/2.jpg"])
+    rows = {
+        "csv": f"image,caption\n{name},A dog.\n",
+        "jsonl": f'{{"image": "{name}", "caption": "A dog."}}\n',
+    }
+    table = tmp_path / "texts" / f"captions.{suffix}"
+    table.write_text(rows[suffix])
+    (example,) = open_source(table, images=tmp_path / "photos").examples
+    assert isinstance(example, Example)
+    assert example.image == tmp_path / "photos" / "a" / "1.jpg"
+    assert example.captions == ("A dog.",)
+
+
 def entries(names: Iterable[str]) -> str:
     return json.dumps([{"image": name, "caption": "A dog."} for name in names])
 

@@ -46,6 +46,19 @@ def test_own_tables_with_images_elsewhere(tmp_path: Path, write_images: WritePic
     assert [example.image.parent.name for example in source.examples] == ["train", "val"]
 
 
+def test_tables_are_found_by_the_columns_that_the_user_names(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    for split in ("train", "val"):
+        (tmp_path / f"{split}.csv").write_text(f"scan,finding,note\n{split}.jpg,A {split}.,x\n")
+        (tmp_path / f"{split}_codes.csv").write_text(f"scan,code\n{split}.jpg,7\n")
+        write_images(tmp_path / "photos", [f"{split}.jpg"])
+    with pytest.raises(DataError, match="unknown dataset format"):
+        open_source(tmp_path)
+    source = open_source(tmp_path, image_column="Scan", caption_column="finding")
+    assert contents(source) == [("train.jpg", "train", ("A train.",)), ("val.jpg", "val", ("A val.",))]
+
+
 def test_a_table_without_split_beside_those_of_splits_is_noted(
     tmp_path: Path, write_images: WritePictures
 ) -> None:

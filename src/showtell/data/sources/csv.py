@@ -4,7 +4,8 @@
     dogs/1.jpg,"A dog, running.",train
 
 The header names the columns (also file_name, text, caption_0 to caption_4, ...) and determines the delimiter. If the
-caption is the last column, it may contain unquoted delimiters. Image paths are relative to the table.
+caption is the last column, it may contain unquoted delimiters. Image paths are relative to the table, or to the
+folder of the images.
 """
 
 from pathlib import Path
@@ -22,7 +23,7 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     return [path] if path.is_file() and (forced or path.suffix.lower() in (".csv", ".tsv")) else []
 
 
-def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
-    problems: list[Problem] = []
+def read(path: Path, files: list[Path], images: Path | None = None, columns: Columns = USUAL) -> Source:
+    folder, problems = images or path.absolute().parent, list[Problem]()
     rows = read_csv(path, problems, path.name, columns)
-    return locate_beside(group_rows(rows, path.parent, problems), path)
+    return locate_beside(group_rows(rows, folder, problems), path, folder)

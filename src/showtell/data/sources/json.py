@@ -20,6 +20,7 @@ from typing import Any
 from showtell.data.sources.base import SPLIT_NAMES, Problem, Source, parse_records
 from showtell.data.sources.columns import (
     SPLIT_COLUMNS,
+    Columns,
     as_list,
     caption_texts,
     find_column,
@@ -49,40 +50,40 @@ NUMBERED = re.compile(r"raw(?:_\d+)?")
 METADATA = ("info", "licenses", "license", "metadata", "version", "description")
 
 
-def find(path: Path, *, forced: bool) -> list[Path]:
+def find(path: Path, *, forced: bool, columns: Columns = USUAL) -> list[Path]:
     if path.is_file():
-        return [path] if forced or has_captions(path) else []
-    found = find_files(path, ".json", has_captions, depth=1)
+        return [path] if forced or has_captions(path, columns) else []
+    found = find_files(path, ".json", lambda file: has_captions(file, columns), depth=1)
     return list(found) if any(found.values()) else []
 
 
-def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
+def read(path: Path, files: list[Path], images: Path | None = None, columns: Columns = USUAL) -> Source:
     root, problems = set_root(path), list[Problem]()
     folder = images or root
-    one_set([file for file in files if has_captions(file)], root)
+    one_set([file for file in files if has_captions(file, columns)], root)
     categories: dict[str, list[Path]] = {}
     for below in folders_below(folder):
         if below.name not in (*SPLIT_NAMES, *TEXT_FOLDERS):
             categories.setdefault(below.name, []).append(below)
-    rows = (row for file in files for row in _rows(file, split_of(file, root), categories, problems))
+    rows = (row for file in files for row in _rows(file, split_of(file, root), categories, problems, columns))
     return locate(group_rows(rows, folder, problems), files[0], folder)
 
 
-def has_captions(file: Path) -> bool | None:
+def has_captions(file: Path, columns: Columns = USUAL) -> bool | None:
     """Return whether a file has entries with captions; None: no entries of images."""
     for key, entry in outline(file).items():
         if _is_metadata(key, entry):
             continue
         try:
-            _row(key, entry)
+            _row(key, entry, columns)
         except ValueError:
             continue
-        return isinstance(entry, str) or bool(caption_columns(entry))
+        return isinstance(entry, str) or bool(caption_columns(entry, columns))
     return None
 
 
 def _rows(
-    file: Path, split: str, categories: dict[str, list[Path]], problems: list[Problem]
+    file: Path, split: str, categories: dict[str, list[Path]], problems: list[Problem], columns: Columns
 ) -> Iterator[Row]:
     numbers = Counter[str]()
     by_image = any(is_image(key) and isinstance(entry, str) for key, entry in outline(file).items())
@@ -99,7 +100,7 @@ def _rows(
 
     def parse(record: tuple[str, Any]) -> Row:
         key, entry = record
-        row = _row("" if key in lists else key, entry)
+        row = _row("" if key in lists else key, entry, columns)
         image = _with_category(row.image, key, categories)
         return replace(row, image=image, split=row.split or (key if key.lower() in SPLIT_NAMES else split))
 
@@ -123,22 +124,24 @@ def _is_metadata(key: str, entry: Any) -> bool:
     return bool(key) and not is_image(key)
 
 
-def _row(key: str, entry: Any) -> Row:
+def _row(key: str, entry: Any, columns: Columns) -> Row:
     """Return the row of an entry of the list ``key``; without captions if it has no column of captions."""
     if isinstance(entry, str) and key:
         return Row(key, (entry,))
     if not isinstance(entry, dict):
         raise ValueError(f"expected an object, found {type(entry).__name__}")
-    image, split = USUAL.find_image(entry), find_column(entry, SPLITS)
+    image, split = columns.find_image(entry), find_column(entry, SPLITS)
     names = as_list(entry[image]) if image else [key] * is_image(key)
     if not names or not isinstance(names[0], str) or not names[0].strip():
-        raise ValueError(f"no image ({', '.join(USUAL.image_names)})")
-    columns = caption_columns(entry)
-    texts = caption_texts(entry, columns) if columns else ()
+        raise ValueError(f"no image ({columns.image or ', '.join(columns.image_names)})")
+    captions = caption_columns(entry, columns)
+    texts = caption_texts(entry, captions) if captions else ()
     return Row(names[0].strip(), texts, str(entry[split] or "").strip() if split else "", len(names) > 1)
 
 
-def caption_columns(entry: dict[str, Any]) -> list[str]:
-    """Return the columns of an entry that have captions."""
+def caption_columns(entry: dict[str, Any], columns: Columns = USUAL) -> list[str]:
+    """Return the columns of an entry that have captions: those that the user names, else those of known names."""
+    if columns.caption:
+        return columns.find_captions(entry)
     known = find_column(entry, CAPTIONS)
-    return [known] if known else USUAL.find_captions(entry) or list(filter(NUMBERED.fullmatch, entry))
+    return [known] if known else columns.find_captions(entry) or list(filter(NUMBERED.fullmatch, entry))

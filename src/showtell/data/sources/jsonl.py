@@ -19,7 +19,7 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     return [path] if path.is_file() and (forced or path.suffix.lower() in (".jsonl", ".ndjson")) else []
 
 
-def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
-    problems: list[Problem] = []
+def read(path: Path, files: list[Path], images: Path | None = None, columns: Columns = USUAL) -> Source:
+    folder, problems = images or path.absolute().parent, list[Problem]()
     rows = read_jsonl(path, problems, path.name, columns)
-    return locate_beside(group_rows(rows, path.parent, problems), path)
+    return locate_beside(group_rows(rows, folder, problems), path, folder)

@@ -209,9 +209,9 @@ def locate(source: Source, file: Path, folder: Path) -> Source:
     return Source(located, source.problems, [*source.notes, *forms, *counts])
 
 
-def locate_beside(source: Source, table: Path) -> Source:
-    """Return the source of a table: with images relative to it, or if none is there, in the folders beside it."""
-    examples, folder = cast(Sequence[Example], source.examples), table.absolute().parent
+def locate_beside(source: Source, table: Path, folder: Path) -> Source:
+    """Return the source of a table: with images relative to ``folder``, or if none is there, in folders below it."""
+    examples = cast(Sequence[Example], source.examples)
     if any(example.image.is_file() for example in examples):
         return source
     index = image_index(folder)

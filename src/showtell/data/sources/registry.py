@@ -23,10 +23,11 @@ class Reader(Protocol):
     LAYOUT: str  # a dataset of this format
     MISSING: str  # completes "found ...": why a path is not of this format
 
-    def find(self, path: Path, *, forced: bool) -> list[Path]:
+    def find(self, path: Path, *, forced: bool, **options: Any) -> list[Path]:
         """Return the files (or the folder) that `read` needs; empty if ``path`` is of another format.
 
-        No entry is read. With ``forced``, the user named this format, and a file is accepted under any name.
+        No entry is read. With ``forced``, the user named this format, and a file is accepted under any name. A reader
+        in `FOUND_BY_COLUMNS` also takes ``columns``: those that the user names.
         """
 
     def read(self, path: Path, files: list[Path], **options: Any) -> Source:
@@ -47,10 +48,12 @@ READERS = (
     *("csv", "jsonl", "split-tables", "json", "caption-list", "folder"),
 )
 """In the order of detection: the most specific first, a dataset's own texts before Karpathy's."""
-IMAGES_ELSEWHERE = ("coco", "karpathy", "split-tables", "json", "caption-list")
+IMAGES_ELSEWHERE = ("coco", "karpathy", "csv", "jsonl", "split-tables", "json", "caption-list")
 """Readers with the option ``images``."""
-WITH_COLUMNS = ("imagefolder", "webdataset", "huggingface", "csv", "jsonl")
+WITH_COLUMNS = ("imagefolder", "webdataset", "huggingface", "csv", "jsonl", "split-tables", "json")
 """Readers with the option ``columns``."""
+FOUND_BY_COLUMNS = ("split-tables", "json")
+"""Those of them that know their files by the columns."""
 HUB = "hf:"
 
 
@@ -103,7 +106,8 @@ def open_source(
                     f"cannot read {needed}", found="no such file or directory", mend="Check the path"
                 )
         for name, reader in readers.items():
-            if files := reader.find(path, forced=format is not None):
+            by_columns = _columns(name, columns) if name in FOUND_BY_COLUMNS else {}
+            if files := reader.find(path, forced=format is not None, **by_columns):
                 source = reader.read(path, files, **_options(name, images), **_columns(name, columns))
                 source.name = name
                 return source

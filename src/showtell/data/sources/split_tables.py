@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
+from showtell.data.sources.columns import Columns
 from showtell.data.sources.files import first_line
 from showtell.data.sources.locate import find_files, locate, one_set, set_root, split_of
 from showtell.data.sources.table import USUAL, group_rows, read_csv, read_jsonl
@@ -23,17 +24,16 @@ MISSING = "no .csv, .tsv or .jsonl with columns of image and caption"
 SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
-def find(path: Path, *, forced: bool) -> list[Path]:
-    return list(find_files(path, SUFFIXES, lambda file: _split(file, path), depth=2))
+def find(path: Path, *, forced: bool, columns: Columns = USUAL) -> list[Path]:
+    def split(file: Path) -> str | None:
+        header = list(_header(file))
+        has_both = columns.find_image(header) and columns.find_captions(header)
+        return split_of(file, path) if has_both else None
+
+    return list(find_files(path, SUFFIXES, split, depth=2))
 
 
-def _split(file: Path, path: Path) -> str | None:
-    """Return the split in the name of a table, or an empty text; None: it has no columns of image and caption."""
-    columns = list(_columns(file))
-    return split_of(file, path) if USUAL.find_image(columns) and USUAL.find_captions(columns) else None
-
-
-def _columns(file: Path) -> Iterable[str]:
+def _header(file: Path) -> Iterable[str]:
     line = first_line(file)
     if file.suffix.lower() != ".jsonl":
         return line.replace('"', "").replace("\t", ",").replace(";", ",").replace("|", ",").split(",")
@@ -44,7 +44,7 @@ def _columns(file: Path) -> Iterable[str]:
     return record if isinstance(record, dict) else ()
 
 
-def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
+def read(path: Path, files: list[Path], images: Path | None = None, columns: Columns = USUAL) -> Source:
     root, problems = set_root(path), list[Problem]()
     folder, found = images or root, files
     files = [file for file in found if split_of(file, root)] or found
@@ -56,7 +56,7 @@ def read(path: Path, files: list[Path], images: Path | None = None) -> Source:
         replace(row, split=row.split or split)
         for file, split in splits.items()
         for row in (read_jsonl if file.suffix.lower() == ".jsonl" else read_csv)(
-            file, problems, file.relative_to(root).as_posix(), USUAL
+            file, problems, file.relative_to(root).as_posix(), columns
         )
     )
     source = group_rows(rows, folder, problems)
