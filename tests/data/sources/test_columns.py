@@ -32,9 +32,32 @@ def test_an_array_of_numpy_is_a_list(captions: list[str]) -> None:
         assert [parse_list(form) for form in (str(array), repr(array))] == [captions] * 2
 
 
+@given(CAPTIONS)
+def test_a_set_is_a_list_in_the_written_order(captions: list[str]) -> None:
+    assert parse_list("{" + str(captions)[1:-1] + "}") == captions
+
+
+@pytest.mark.parametrize("gap", [np.nan, None])
+def test_a_text_that_is_missing_in_a_list_is_refused(gap: float | None) -> None:
+    values = ["A dog.", gap, "It's a cat."]
+    for text in (str(values), str(np.array(values, dtype=object)), repr(np.array(values, dtype=object))):
+        with pytest.raises(ValueError, match="caption is neither text nor a list of texts"):
+            caption_texts({"caption": text}, ["caption"])
+
+
+def test_a_list_that_numpy_shortened_is_refused() -> None:
+    array = np.array([f"A dog, number {number}." for number in range(2_000)])
+    for text in (str(array), repr(array), str(array.astype(object))):
+        with pytest.raises(
+            ValueError, match=r"caption is a list that was shortened: it has '\.\.\.' in place"
+        ):
+            caption_texts({"caption": text}, ["caption"])
+
+
 @pytest.mark.parametrize(
     "text",
     [
+        *("{a dog}", "{}", "{'a', b}", "{'a'", "[nan]", "[...]", "[None, nan]", "['a' nun]"),
         *("[left] a dog", "[Stop]", "[3]", "(a dog)", "('a dog')", "['a dog", "a dog]", "[a dog, a cat]"),
         *(
             "{'a': 1}",

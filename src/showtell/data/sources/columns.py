@@ -26,10 +26,11 @@ _SEPARATORS = re.compile(r"[\s_-]+")
 _NUMBERED = re.compile(r"(caption|text|sentence)\.?\d+")
 _CAPTION_ENDING = re.compile(r".*(?:caption|description)s?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
-_STRINGS = re.compile(rf"\[\s*(?:{_STRING})(?:\s+(?:{_STRING}))*\s*\]", re.DOTALL)
+_ITEM = rf"(?:{_STRING}|None|nan|\.\.\.)"
+_ITEMS = re.compile(rf"\[\s*{_ITEM}(?:(?:\s+{_ITEM})*|(?:\s*,\s*{_ITEM})*)\s*\]", re.DOTALL)
 _ARRAY = "array("
-_ARRAY_END = re.compile(r"\],?\s*(?:dtype=[^()]*)?\)")
-_CLOSING = frozenset("])" + string.whitespace)
+_ARRAY_END = re.compile(r"\],?\s*(?:shape=\(\d+,\),?\s*)?(?:dtype=[^()]*)?\)")
+_CLOSING = frozenset("])}" + string.whitespace)
 _LONGEST_LIST = 1_000_000  # characters
 
 
@@ -112,6 +113,8 @@ def caption_texts(record: Mapping[str, Any], columns: Sequence[str]) -> tuple[st
         values = [text.get("raw") if isinstance(text, dict) else text for text in values]
         if len(columns) > 1:
             values = [text for text in values if text is not None and text != ""]
+        if ... in values:
+            raise ValueError(f"{column} is a list that was shortened: it has '...' in place of some texts")
         if not all(isinstance(text, str) for text in values):
             raise ValueError(f"{column} is neither text nor a list of texts")
         texts += values
@@ -133,6 +136,8 @@ def as_list(value: Any) -> list[Any]:
 def parse_list(text: str) -> list[Any] | None:
     """Return a list of texts that is written as text, in the form of JSON, Python or NumPy; None if it is no list.
 
+    A set is a list too. NaN and ``...`` among texts are None and Ellipsis.
+
     >>> parse_list("['A dog.' 'A cat.']")
     ['A dog.', 'A cat.']
     """
@@ -142,13 +147,18 @@ def parse_list(text: str) -> list[Any] | None:
     end = text.rfind("]")
     if text.startswith(_ARRAY) and _ARRAY_END.fullmatch(text, end):
         text = text[len(_ARRAY) : end + 1]
+    if text[:1] == "{" and text[1:-1].strip():
+        text = f"[{text[1:-1]}]" if text[-1] == "}" else ""
     if (text[:1], text[-1:]) not in (("[", "]"), ("(", ")")):
         return None
     with warnings.catch_warnings(action="ignore", category=SyntaxWarning):
-        # Python joins texts without a comma, which is how NumPy writes them.
-        if _STRINGS.fullmatch(text):
-            return [_evaluate(found[0]) for found in re.finditer(_STRING, text, re.DOTALL)]
-        values = _evaluate(text)
+        # Python joins texts without a comma, which is how NumPy writes them, and does not know nan.
+        is_plain = _ITEMS.fullmatch(text)
+        values = (
+            [_evaluate(item[0]) for item in re.finditer(_ITEM, text, re.DOTALL)]
+            if is_plain
+            else _evaluate(text)
+        )
     if values == []:
         return []
     is_list = isinstance(values, (list, tuple))
