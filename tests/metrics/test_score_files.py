@@ -111,6 +111,17 @@ def test_several_candidates_for_one_image_are_all_named(references: Path, tmp_pa
         score_files(references, write(tmp_path / "c.json", rows))
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_files_of_other_encodings_and_large_ids_are_read(tmp_path: Path, encoding: str) -> None:
+    rows = [{"image_id": 2**70, "caption": "a dog"}, {"image_id": "b", "caption": "eine Tür"}]
+    expected = {str(2**70): ["a dog"], "b": ["eine Tür"]}
+    path = tmp_path / "c.json"
+    contents = (rows, {"annotations": rows}, "\n".join(map(json.dumps, rows)))
+    for content in (text if isinstance(text, str) else json.dumps(text) for text in contents):
+        path.write_text(content, encoding=encoding)
+        assert read_references(path) == expected
+
+
 def test_images_listed_without_a_caption_are_refused(tmp_path: Path, candidates: Path) -> None:
     content = {"images": [{"id": 1}, {"id": 2}], "annotations": [{"image_id": 1, "caption": "a dog"}]}
     some = write(tmp_path / "c.json", [{"image_id": key, "caption": "a dog"} for key in (1, 2)])

@@ -81,6 +81,23 @@ def test_byte_order_mark_and_windows_line_ends_are_ignored(tmp_path: Path) -> No
     assert list(read_array(file, "images")) == [1, 23]
 
 
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_utf_16_with_a_byte_order_mark_is_read(tmp_path: Path, order: str) -> None:
+    content = {"images": [{"name": "犬😀"}] * 20_000, "annotations": [{"caption": "ü"}]}
+    file = tmp_path / "a.json"
+    file.write_bytes(("\ufeff" + json.dumps(content, ensure_ascii=False)).encode(f"utf-16-{order}"))
+    assert outline(file) == {"images": {"name": "犬😀"}}
+    assert first_element(file, "annotations") == {"caption": "ü"}
+    assert list(read_array(file, "images")) == content["images"]
+    assert dict(read_entries(file))["annotations"] == {"caption": "ü"}
+    file.write_bytes(file.read_bytes()[:-4])
+    with pytest.raises(DataError, match=r"a\.json is not JSON in UTF-8"):
+        list(read_array(file, "images"))
+    file.write_bytes('\ufeff[1, "'.encode("utf-16-le") + b"\x00\xdc" + '"]'.encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"a\.json is not JSON in UTF-8: found .*illegal encoding"):
+        list(read_array(file, ""))
+
+
 @pytest.mark.parametrize(
     "text",
     [

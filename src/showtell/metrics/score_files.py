@@ -3,17 +3,13 @@
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import IO, Any
-
-import ijson
+from typing import Any
 
 from showtell.errors import DataError
 from showtell.metrics.evaluate import METRICS, Scorer, Scores
 from showtell.system.atomic import text_lines
-from showtell.system.json_stream import id_text
+from showtell.system.json_stream import id_text, read_array, read_head
 
-_HEAD = 1 << 16
-_BOM = b"\xef\xbb\xbf"
 _IDS = ("image_id", "image", "key", "path")
 _EXPECTED = (
     "COCO annotations {'annotations': [{'image_id', 'caption'}, ...]}, COCO results [{'image_id', 'caption'}, ...], "
@@ -48,29 +44,20 @@ def read_captions(path: Path) -> Iterator[tuple[str, list[str]]]:
     Raises:
         DataError: the file cannot be read or is neither COCO's nor JSON lines.
     """
-    try:
-        with path.open("rb") as file:
-            for where, row in _rows(path, file):
-                yield _image_id(path, where, row), _captions(path, where, row)
-    except OSError as error:
-        found = error.strerror or str(error)
-        raise DataError(f"cannot read {path}", found=found, mend="Check the path") from error
+    for where, row in _rows(path):
+        yield _image_id(path, where, row), _captions(path, where, row)
 
 
-def _rows(path: Path, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+def _rows(path: Path) -> Iterator[tuple[str, Any]]:
     """Yield each row of a file and its place ("line 3", "annotations[2]")."""
-    start = len(_BOM) * (file.read(len(_BOM)) == _BOM)
-    file.seek(start)
-    head = file.read(_HEAD).lstrip()
-    file.seek(start)
+    head = read_head(path).lstrip()
     if head.startswith(b"["):
-        yield from _elements(path, file, "item", "entry {}")
+        yield from _elements(path, "", "entry {}")
     elif head.startswith(b"{") and _is_annotations(head):
-        for where, image in _elements(path, file, "images.item", "images[{}]"):
+        for where, image in _elements(path, "images", "images[{}]"):
             is_image = isinstance(image, dict)
             yield where, {"image_id": image.get("id"), "captions": []} if is_image else image
-        file.seek(start)
-        yield from _elements(path, file, "annotations.item", "annotations[{}]")
+        yield from _elements(path, "annotations", "annotations[{}]")
     else:
         for number, line in enumerate(text_lines(path), start=1):
             if line.strip():
@@ -86,14 +73,13 @@ def _is_annotations(head: bytes) -> bool:
     return isinstance(first, dict) and isinstance(first.get("annotations"), list)
 
 
-def _elements(path: Path, file: IO[bytes], prefix: str, where: str) -> Iterator[tuple[str, Any]]:
+def _elements(path: Path, array: str, where: str) -> Iterator[tuple[str, Any]]:
     number = 0
     try:
-        for number, row in enumerate(ijson.items(file, prefix, use_float=True)):
+        for number, row in enumerate(read_array(path, array)):
             yield where.format(number), row
-    except ijson.JSONError as error:
-        found = str(error).split("\n", 1)[0]
-        raise _unknown(path, f"after {where.format(number)}", f"no JSON ({found})") from error
+    except DataError as error:
+        raise _unknown(path, f"after {where.format(number)}", f"no JSON ({error.found})") from error
 
 
 def _parse_line(path: Path, number: int, line: str) -> Any:

@@ -88,7 +88,7 @@ def read_text(path: Path) -> str:
     """Return a file's text: UTF-8, or UTF-16 with a byte order mark; a DataError if it is neither."""
     try:
         content = path.read_bytes()
-        return content.decode(_encoding(content))
+        return content.decode(text_encoding(content))
     except OSError as error:
         raise cannot_read(path, error) from error
     except UnicodeDecodeError as error:
@@ -100,7 +100,8 @@ def read_text(path: Path) -> str:
         ) from error
 
 
-def _encoding(content: bytes) -> str:
+def text_encoding(content: bytes) -> str:
+    """Return the encoding of a text by its first bytes: ``utf-16`` with a byte order mark, else ``utf-8-sig``."""
     return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
 
 
@@ -111,7 +112,7 @@ def text_lines(path: Path, *, newline: str | None = "\n") -> Iterator[str]:
     """
     try:
         with path.open("rb") as file:
-            encoding = _encoding(file.read(2))
+            encoding = text_encoding(file.read(2))
         with path.open(encoding=encoding, newline=newline) as file:
             yield from file
     except (OSError, UnicodeDecodeError):

@@ -3,8 +3,9 @@
 import io
 import mmap
 import re
+import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from decimal import Decimal
 from functools import partial
 from itertools import islice
@@ -14,7 +15,7 @@ from typing import IO, Any, TypeVar
 import ijson
 
 from showtell.errors import DataError
-from showtell.system.atomic import cannot_read
+from showtell.system.atomic import cannot_read, text_encoding
 
 _BUFFER = 2**20
 _HEAD = 2**16
@@ -26,13 +27,14 @@ T = TypeVar("T")
 
 
 def read_array(file: Path, name: str) -> Iterator[Any]:
-    """Yield the elements of the array ``name`` of the top-level object in a UTF-8 JSON file; none if there is none.
+    """Yield the elements of the array ``name`` of the top-level object in a JSON file; none if there is none.
 
-    A file that cannot be read, is truncated or is not JSON is a DataError; a byte order mark is skipped. After a
-    whole number of more than 64 bits, fractions are of type Decimal.
+    The text is UTF-8, or UTF-16 with a byte order mark; "" is a top-level array. A file that cannot be read, is
+    truncated or is not JSON is a DataError. After a whole number of more than 64 bits, fractions are of type Decimal.
     """
+    prefix = f"{name}.item".removeprefix(".")
     with _opened(file) as content:
-        yield from _of_any_number(content, partial(ijson.items, prefix=f"{name}.item", buf_size=_BUFFER))
+        yield from _of_any_number(content, partial(ijson.items, prefix=prefix, buf_size=_BUFFER))
 
 
 def read_entries(file: Path) -> Iterator[tuple[str, Any]]:
@@ -50,16 +52,22 @@ def outline(file: Path) -> dict[str, Any]:
     No more than 64 KiB are read; empty if the file is not JSON.
     """
     found: dict[str, Any] = {}
+    with suppress(ijson.JSONError):  # cut, or not JSON
+        for key, value in _entries(io.BytesIO(read_head(file))):
+            found.setdefault(key, value)
+    return found
+
+
+def read_head(file: Path) -> bytes:
+    """Return the first 64 KiB of a text file as UTF-8, without a byte order mark."""
     try:
         with file.open("rb") as content:
-            head = io.BytesIO(content.read(_HEAD).removeprefix(_BYTE_ORDER_MARK))
-        for key, value in _entries(head):
-            found.setdefault(key, value)
-    except ijson.JSONError:
-        pass  # cut, or not JSON
+            head = content.read(_HEAD)
     except OSError as error:
         raise cannot_read(file, error) from error
-    return found
+    if text_encoding(head) == "utf-16":
+        return head.decode("utf-16", "ignore").encode()
+    return head.removeprefix(_BYTE_ORDER_MARK)
 
 
 def first_element(file: Path, name: str) -> Any:
@@ -69,7 +77,7 @@ def first_element(file: Path, name: str) -> Any:
     """
     key = f'"{name}"'.encode()
     before_array = re.compile(key + rb"\s*:\s*(?=\[)")
-    with file.open("rb") as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as view:
+    with _opened(file) as content, mmap.mmap(content.fileno(), 0, access=mmap.ACCESS_READ) as view:
         found, start = None, view.find(key, 0, _SEARCHED)
         while start >= 0 and not (found := before_array.match(view, start)):
             start = view.find(key, start + 1, _SEARCHED)
@@ -144,16 +152,27 @@ def _parse_entries(content: IO[bytes], *, use_float: bool) -> Iterator[tuple[str
 
 @contextmanager
 def _opened(file: Path) -> Iterator[IO[bytes]]:
-    """Yield a JSON file after its byte order mark; what cannot be read or parsed is a DataError."""
+    """Yield a JSON file after its byte order mark, in UTF-8; what cannot be read or parsed is a DataError."""
     try:
         with file.open("rb") as content:
-            if content.read(len(_BYTE_ORDER_MARK)) != _BYTE_ORDER_MARK:
-                content.seek(0)
-            yield content
+            head = content.read(len(_BYTE_ORDER_MARK))
+            content.seek(len(head) * (head == _BYTE_ORDER_MARK))
+            with _as_utf8(file) if text_encoding(head) == "utf-16" else nullcontext(content) as text:
+                yield text
     except OSError as error:
         raise cannot_read(file, error) from error
-    except ijson.JSONError as error:
+    except (ijson.JSONError, UnicodeDecodeError) as error:
         found = " ".join(str(error).split())
         number = _NO_NUMBER.search(found)
         mend = f"Replace {number[0]} by null" if number else "Download the file again"
         raise DataError(f"{file} is not JSON in UTF-8", found=found[:200], mend=mend) from error
+
+
+@contextmanager
+def _as_utf8(file: Path) -> Iterator[IO[bytes]]:
+    """Yield a temporary copy in UTF-8 of a file in UTF-16."""
+    with file.open(encoding="utf-16", newline="") as text, tempfile.TemporaryFile() as copy:
+        while part := text.read(_BUFFER):
+            copy.write(part.encode())
+        copy.seek(0)
+        yield copy

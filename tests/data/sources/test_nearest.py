@@ -36,6 +36,11 @@ from showtell.errors import DataError
             "entries in data without the name of an image",
         ),
         ("a.json", '[{"image": "a.jpg", "label": 7}]', r"entries without caption \(found image, label\)"),
+        (
+            "a.json",
+            '[{"id": 7, "image": "a.jpg", "conversations": [{"from": "human", "value": "<image>\\nWhat is it?"}]}]',
+            r"entries with conversations in place of a caption \(found id, image, conversations\); write the answers",
+        ),
         ("a.json", '{"image": "a.jpg", "caption": "A"}\n{"image"', "pass --format jsonl"),
         ("a.json", '{"a": 1, "b": 2}', r"a\.json has no captions in a known form \(found a, b\)"),
         ("a.json", '{"a":', r"a\.json is not JSON, or has no entries"),

@@ -304,3 +304,29 @@ def test_any_bytes_in_a_text_file_give_a_source_or_a_data_error(
     except DataError:
         return
     assert {problem.kind for problem in source.problems} <= set(KINDS)
+
+
+UTF_16 = {
+    "coco": {
+        "images": [{"id": 1, "file_name": "1.jpg"}],
+        "annotations": [{"image_id": 1, "caption": "Une fenêtre."}],
+    },
+    "karpathy": {
+        "images": [{"filename": "1.jpg", "split": "", "sentences": [{"raw": "Une fenêtre."}]}],
+    },
+    "json": [{"image": "1.jpg", "caption": "Une fenêtre."}],
+    "caption-list": "1.jpg#0\tUne fenêtre.",
+    "split-tables": "image,caption\n1.jpg,Une fenêtre.",
+}
+
+
+@pytest.mark.parametrize("name", UTF_16)
+def test_annotations_in_utf_16_are_read(tmp_path: Path, write_images: WritePictures, name: str) -> None:
+    write_images(tmp_path / "images", ["1.jpg"])
+    content = UTF_16[name]
+    suffix = {"caption-list": "txt", "split-tables": "csv"}.get(name, "json")
+    file = tmp_path / f"captions.{suffix}"
+    file.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-16")
+    source = open_source(tmp_path)
+    assert source.name == name
+    assert [example.captions for example in source.examples] == [("Une fenêtre.",)]

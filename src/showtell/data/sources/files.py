@@ -10,7 +10,7 @@ from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.names import NameMatcher
 from showtell.errors import DataError
 from showtell.images.formats import IMAGE_SUFFIXES
-from showtell.system.atomic import text_lines
+from showtell.system.atomic import text_encoding, text_lines
 from showtell.system.disk_store import text_list
 
 FLICKR8K_FOLDERS = (
@@ -138,7 +138,9 @@ class ImageIndex:
 
 def first_line(path: Path) -> str:
     """Return the beginning of the first line of a text file of any encoding, for detection."""
-    with path.open(encoding="utf-8-sig", errors="replace") as text:
+    with path.open("rb") as file:
+        encoding = text_encoding(file.read(2))
+    with path.open(encoding=encoding, errors="replace") as text:
         return text.readline(1_000).rstrip("\r\n")
 
 

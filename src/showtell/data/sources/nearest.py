@@ -16,6 +16,7 @@ FORMS = {
 }
 TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "huggingface"}
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
+CONVERSATIONS = "conversations"  # LLaVA's: only some answers are captions
 MOST_FILES = 100_000
 SHOWN = 6  # keys
 
@@ -82,6 +83,11 @@ def _entry_nearness(file: Path, key: str, entry: dict[str, Any]) -> Nearness:
     """Return how near an entry of a list is to one of image and caption."""
     has_image, has_caption = USUAL.find_image(entry), caption_columns(entry)
     where = f"nearest is json, but {file.name} has entries {f'in {key} ' * bool(key)}"
+    if has_image and CONVERSATIONS in entry and not has_caption:
+        return 0.6, (
+            f"{where}with {CONVERSATIONS} in place of a caption ({_keys(entry)}); write the answers that are "
+            "captions as entries of image and caption"
+        )
     if has_caption and not has_image:
         return 0.5, f"{where}without the name of an image ({_keys(entry)})"
     if has_caption and has_image:
