@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
+
+from showtell.data import description
 from showtell.data.description import describe
 from showtell.data.prepared import PreparedSet
 
@@ -136,8 +139,19 @@ def test_a_vocabulary_of_a_few_words_is_warned_of(caption_set: CaptionSet) -> No
     [found] = warnings(caption_set(train=train, dev=varied(50)))
     assert found == (
         "the vocabulary has 7 words with tokenizer.min_count=5, and 22.2 % of the words of the training captions are "
-        "unknown: --set tokenizer.min_count=1 knows all 47. Shipped recipes adapt to small sets and long captions "
-        "(training.adapt)"
+        "unknown: shipped recipes follow it (training.adapt) and need no change; in a recipe that does not, "
+        "--set tokenizer.min_count=1 knows all 47"
+    )
+
+
+def test_the_vocabulary_of_a_large_set_is_not_said_to_be_adapted(
+    caption_set: CaptionSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = [[f"this is a thing{number} in front of the house{number}"] for number in range(20)]
+    monkeypatch.setattr(description, "MAX_ADAPTED", 19)
+    [found] = warnings(caption_set(train=train, dev=varied(50)))
+    assert found.endswith(
+        "words of the training captions are unknown: --set tokenizer.min_count=1 knows all 47"
     )
 
 

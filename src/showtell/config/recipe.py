@@ -33,6 +33,9 @@ AdaptedKey = Literal[
     "validation.select",
 ]
 
+MAX_ADAPTED = 10_000
+"""Images of the largest training set to which ``tokenizer.min_count`` is adapted."""
+
 WHOLE_SECTIONS = frozenset({"encoder", "decoder", "generation"})
 
 

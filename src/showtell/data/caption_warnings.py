@@ -10,6 +10,7 @@ MAX_LONG = 0.1
 TOKEN_LIMIT = 200
 """Largest value of data.max_tokens and generation.max_tokens."""
 MAX_UNKNOWN = 0.1
+ADAPTED = "shipped recipes follow it (training.adapt) and need no change; in a recipe that does not, "
 FEW_WORDS = 20
 FEW_IMAGES = 50
 """Below it the CIDEr-D of a split is mostly chance: with 20 images of Flickr8k, one standard deviation is a fifth."""
@@ -19,32 +20,44 @@ MAX_DIFFERENCE = 0.2
 MOST = 0.5
 
 
-def long_captions(longer: int, captions: int, longest: int, max_tokens: int) -> str | None:
-    """Warn of many training captions that are cut at ``max_tokens``; ``longest`` counts the tokens of one."""
+def long_captions(
+    longer: int, captions: int, longest: int, max_tokens: int, *, adapted: bool = False
+) -> str | None:
+    """Warn of many training captions that are cut at ``max_tokens``; ``longest`` counts the tokens of one.
+
+    ``adapted``: shipped recipes have another number for this set.
+    """
     if longer <= MAX_LONG * captions:
         return None
     enough = -(-longest // 10) * 10
     limit = min(enough, TOKEN_LIMIT)
     return (
         f"{longer:,} of {captions:,} training captions are longer than data.max_tokens={max_tokens}, which cuts "
-        f"them without an end: --set data.max_tokens={limit} --set generation.max_tokens={limit} "
+        f"them without an end: {ADAPTED * adapted}--set data.max_tokens={limit} --set generation.max_tokens={limit} "
         + ("takes all" if limit == enough else f"takes the most, the longest has {longest:,} tokens")
     )
 
 
 def unknown_words(
-    vocabulary: int, unknown: float, min_count: int, *, distinct: int | None = None, dev: float = 0.0
+    vocabulary: int,
+    unknown: float,
+    min_count: int,
+    *,
+    distinct: int | None = None,
+    dev: float = 0.0,
+    adapted: bool = False,
 ) -> str | None:
     """Warn of a vocabulary of few words, or one that lacks many words of the training or validation captions.
 
     ``unknown`` and ``dev`` are fractions of their words; ``distinct`` counts those of the training captions.
+    ``adapted`` is that of `long_captions`.
     """
     size = f"the vocabulary has {vocabulary:,} words with tokenizer.min_count={min_count}"
     if unknown > MAX_UNKNOWN and min_count > 1:
         all_words = "all" if distinct is None else f"all {distinct:,}"
         return (
             f"{size}, and {percent(unknown)} of the words of the training captions are unknown: "
-            f"--set tokenizer.min_count=1 knows {all_words}"
+            f"{ADAPTED * adapted}--set tokenizer.min_count=1 knows {all_words}"
         )
     if max(unknown, dev) > MAX_UNKNOWN:
         which = "training" if unknown > MAX_UNKNOWN else "validation"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from showtell.config.recipe import DataOptions
+from showtell.config.recipe import MAX_ADAPTED, DataOptions
 from showtell.config.tokenizer import TokenizerOptions
 from showtell.data import caption_warnings as warn
 from showtell.data.caption_warnings import percent
@@ -21,7 +21,6 @@ EXAMPLES, CAPTIONS = 3, 2
 INDENT = 9
 HEADER = ("split", "images", "captions", "words (median)", "words (95 %)", "words (most)")
 SHOWN_TOKENS = 5
-ADAPTED = "Shipped recipes adapt to small sets and long captions (training.adapt)"
 
 
 def describe(prepared: PreparedSet, *, width: int) -> list[str]:
@@ -61,15 +60,15 @@ def warnings(summary: CaptionSummary, *, generated: bool) -> list[str]:
 def _word_warnings(summary: CaptionSummary, train: SplitSummary) -> Iterator[str | None]:
     limit, min_count = DataOptions().max_tokens, TokenizerOptions().min_count
     known = train.words.known(min_count)
-    long = warn.long_captions(train.longer_than(limit), train.captions, train.longest, limit)
-    unknown = warn.unknown_words(
+    yield warn.long_captions(train.longer_than(limit), train.captions, train.longest, limit, adapted=True)
+    yield warn.unknown_words(
         len(known),
         train.words.unknown_fraction(known),
         min_count,
         distinct=len(train.words.hashes),
         dev=summary.splits["dev"].words.unknown_fraction(known) if "dev" in summary.splits else 0.0,
+        adapted=train.images <= MAX_ADAPTED,
     )
-    yield from (text and f"{text}. {ADAPTED}" for text in (long, unknown))
     yield warn.single_words(train.length_quantile(0.5))
 
 

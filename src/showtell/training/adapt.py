@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from showtell.config.recipe import AdaptedKey, Recipe, parse_recipe
+from showtell.config.recipe import MAX_ADAPTED, AdaptedKey, Recipe, parse_recipe
 from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.prepared import PreparedSet
 from showtell.text.caption_form import CaptionForm
@@ -28,8 +28,6 @@ MIN_WHOLE, WHOLE = 0.95, 0.99
 MAX_TOKENS = 200
 MIN_VALIDATION = 10
 """Fewest validation images whose scores choose an epoch."""
-MAX_COUNTED = 10_000
-"""Images whose captions are read; the vocabulary of a larger set is not adapted."""
 
 
 def adapt_recipe(
@@ -99,7 +97,7 @@ def _adapted_to_captions(
 ) -> Iterator[tuple[AdaptedKey, int | str, str]]:
     keys, kind = set(recipe.training.adapt), recipe.tokenizer.kind if initial is None else initial.kind
     split = _splitter(recipe.tokenizer, initial or counted)
-    counts = count_words(training_captions(prepared, subset=MAX_COUNTED), split)
+    counts = count_words(training_captions(prepared, subset=MAX_ADAPTED), split)
     captions, limit = counts.lengths.total(), recipe.data.max_tokens
     longer = sum(number for length, number in counts.lengths.items() if length > limit)
     if "data.max_tokens" in keys and longer > (1.0 - MIN_WHOLE) * captions:
@@ -112,7 +110,7 @@ def _adapted_to_captions(
         recipe.tokenizer.min_count,
         initial is None or recipe.training.extend_vocabulary,
     )
-    is_small = len(prepared.split_rows("train")) <= MAX_COUNTED
+    is_small = len(prepared.split_rows("train")) <= MAX_ADAPTED
     if "tokenizer.min_count" in keys and has_new_words and kind != "bpe" and is_small:
         known = set() if initial is None else set(initial.tokens)
         unknown = counts.unknown_fraction(min_count, known)
