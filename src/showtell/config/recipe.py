@@ -97,8 +97,8 @@ class CrossEntropy(StrictModel):
     label_smoothing: Rate = Field(0.1, description="probability spread evenly over the vocabulary")
     teachers: tuple[str, ...] = Field(
         (),
-        description="distillation: paths of checkpoints or runs of the same vocabulary and encoder, whose mean token "
-        "probabilities are soft targets",
+        description="distillation: paths of checkpoints or runs of the same encoder and much of the same "
+        "vocabulary, whose mean token probabilities are soft targets",
     )
     distillation_weight: Weight = Field(0.5, description="weight of the teachers' soft targets in the target")
     reinit: bool = Field(

@@ -21,8 +21,11 @@ from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.errors import CheckpointError, ConfigError
 from showtell.inference.captioner import Captioner
-from showtell.training.objectives.distillation import TeacherEnsemble
+from showtell.tokenizer import Tokenizer
+from showtell.training.device import resolve_device_config
+from showtell.training.objectives.distillation import TeacherEnsemble, load_teacher
 from showtell.training.objectives.losses import cross_entropy
+from showtell.training.setup import build_recipe_encoder
 from showtell.training.train_step import TrainStep
 from showtell.training.trainer import train
 
@@ -119,10 +122,60 @@ def test_who_cannot_teach_is_refused_before_anything_is_written(
     values["encoder"]["preprocessing"]["interpolation"] = "bilinear"
     refuse(parse_recipe(values, "recipe"), ConfigError, "cannot be a teacher: found another encoder")
     values = taught(recipe, teacher).model_dump(mode="json")
-    values["tokenizer"]["min_count"] = 14
+    values["tokenizer"]["kind"] = "characters"
     refuse(
-        parse_recipe(values, "recipe"), ConfigError, r"cannot be a teacher: found a vocabulary of \d+ tokens"
+        parse_recipe(values, "recipe"),
+        ConfigError,
+        r"cannot be a teacher: found a vocabulary of kind words that lacks \d+ tokens; expected one of kind char",
     )
+
+
+def test_a_teacher_of_another_vocabulary_teaches_the_tokens_that_it_knows(
+    toy_set: PreparedSet, recipe: Recipe, teacher: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder, device = (
+        build_recipe_encoder(recipe, resolve_device_config("cpu", "fp32", 0)),
+        torch.device("cpu"),
+    )
+    known = Tokenizer.load(teacher / "best" / "tokenizer.json")
+    words = known.tokens[4:]
+    same = load_teacher(teacher, known, encoder, device)
+    other_words = Tokenizer.fit([" ".join([*words[:0:-1], "#", "zebra"])], min_count=1)
+    capsys.readouterr()
+    other = load_teacher(teacher, other_words, encoder, device)
+    assert capsys.readouterr().err == (
+        f"{teacher} does not teach 2 of {known.size + 1:,} tokens, which it lacks: #, zebra\n"
+    )
+    torch.manual_seed(0)
+    memory = Features(
+        *(torch.rand(1, *shape) for shape in ((4, encoder.width), (encoder.width,))), torch.ones(1, 4) > 0
+    )
+    texts = [f"{words[1]} {words[2]}", f"{words[1]} # {words[2]}"]
+
+    def taught_by(model: CaptioningModel, tokenizer: Tokenizer, text: str) -> torch.Tensor:
+        tokens = torch.tensor([[[1, *tokenizer.encode(text), 2]]])
+        return TeacherEnsemble([model], 1.0).teacher_probs(memory, tokens)
+
+    first, second = (taught_by(other, other_words, text) for text in texts)
+    assert second[1].sum() == 0  # before the token that it does not know
+    torch.testing.assert_close(first[:1], second[:1])
+    torch.testing.assert_close(second[[0, 2, 3]].sum(dim=1), torch.ones(3))
+    ids = [other_words.tokens.index(word) for word in known.tokens if word != words[0]]
+    whole = torch.cat([taught_by(same, known, texts[0])], dim=0)
+    shared = whole[:, [index for index, word in enumerate(known.tokens) if word != words[0]]]
+    torch.testing.assert_close(first[:, ids], shared / shared.sum(dim=1, keepdim=True))
+
+
+def test_a_student_of_a_larger_vocabulary_learns_from_a_teacher(
+    toy_set: PreparedSet, recipe: Recipe, tmp_path: Path
+) -> None:
+    fewer = parse_recipe(
+        recipe.model_dump(mode="json") | {"tokenizer": recipe.tokenizer.model_dump() | {"min_count": 14}},
+        "recipe",
+    )
+    train(fewer, data=toy_set.directory, out=tmp_path / "teacher")
+    result = train(taught(recipe, tmp_path / "teacher"), data=toy_set.directory, out=tmp_path / "run")
+    assert result.progress.finished
 
 
 def test_what_is_saved_for_elsewhere_does_not_say_where_a_teacher_lay(
