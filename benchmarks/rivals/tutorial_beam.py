@@ -38,7 +38,7 @@ def list_beam(
                 last = torch.tensor([[words[-1] if words else specials.bos]])
                 logits, new_state, _ = decoder.step(last, state)
                 log_probs = functional.log_softmax(logits[0, 0], dim=0)
-                _forbid(log_probs, len(words), min_tokens, specials)
+                _forbid(log_probs, len(words), min_tokens, max_tokens, specials)
                 values, tokens = log_probs.topk(beam_size + 1)
                 for value, token in zip(values.tolist(), tokens.tolist(), strict=True):
                     candidates.append((score + value, words, token, new_state))
@@ -92,7 +92,7 @@ def batched_beam(
             num_tokens = len(sentences[0]) - 1
             logits, state, _ = decoder.step(torch.tensor([[words[-1] for words in sentences]]), state)
             log_probs = functional.log_softmax(logits[0], dim=1)  # [K, V]
-            _forbid(log_probs, num_tokens, min_tokens, specials)
+            _forbid(log_probs, num_tokens, min_tokens, max_tokens, specials)
             vocabulary = log_probs.shape[1]
             values, places = (scores[:, None] + log_probs).flatten().topk(2 * beam_size)
             parents, tokens = (places // vocabulary).tolist(), (places % vocabulary).tolist()
@@ -116,9 +116,15 @@ def batched_beam(
     return captions
 
 
-def _forbid(log_probs: Tensor, num_tokens: int, min_tokens: int, specials: SpecialTokens) -> None:
-    """Forbid tokens that are never generated [..., V], and the end before there are ``min_tokens``."""
+def _forbid(
+    log_probs: Tensor, num_tokens: int, min_tokens: int, max_tokens: int, specials: SpecialTokens
+) -> None:
+    """Forbid tokens that may not follow [..., V]: the end too early, and all but the end after ``max_tokens``."""
+    end = log_probs[..., specials.eos].clone()
     for index in specials.banned_ids:
         log_probs[..., index] = -torch.inf
-    if num_tokens < min_tokens:
+    if num_tokens < max(1, min_tokens):
         log_probs[..., specials.eos] = -torch.inf
+    elif num_tokens == max_tokens:
+        log_probs[:] = -torch.inf
+        log_probs[..., specials.eos] = end

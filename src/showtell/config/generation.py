@@ -15,9 +15,17 @@ class DecodingOptions(StrictModel):
     method: Literal["beam", "greedy", "sample"] = Field("beam", description="how each token is selected")
     beam_size: int = Field(3, ge=1, le=64, description="hypotheses kept at each step (method beam)")
     max_tokens: int = Field(
-        20, ge=1, le=200, description="maximum tokens of a caption, without the end-of-caption token"
+        20,
+        ge=1,
+        le=200,
+        description="maximum tokens of a caption, without the end-of-caption token, which alone may follow then",
     )
-    min_tokens: int = Field(0, ge=0, le=200, description="minimum tokens before a caption may end")
+    min_tokens: int = Field(
+        0,
+        ge=0,
+        le=200,
+        description="minimum tokens before a caption may end; 0: one, unless no token is allowed",
+    )
     length_penalty: float = Field(
         1.0,
         ge=0.0,

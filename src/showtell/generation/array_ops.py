@@ -68,10 +68,8 @@ def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArr
     """
     xp = namespace(values)
     size = values.shape[-1]
-    count, width = (
-        min(count, size),
-        min(count + 1, size),
-    )  # one more tells whether equal values cross the edge
+    count = min(count, size)
+    width = min(count + 1, size)  # one more shows equal values across the edge
     if array_api_compat.is_torch_namespace(xp):
         best, indices = (to_numpy(part) for part in xp.topk(values, width, dim=-1))
     else:

@@ -3,7 +3,8 @@
 A candidate that ends counts only if it is among the K best of its step; the next best candidate then takes its place
 in the beam (Wu et al. 2016, section 7, without their pruning). An image is done when K hypotheses are finished or
 none is alive, so a beam of one equals greedy search. Running hypotheses are ranked by summed log-probability, as all
-have the same length; the length penalty is applied once, to complete hypotheses.
+have the same length; the length penalty is applied once, to complete hypotheses. After ``max_tokens`` only the end
+may follow, so every running hypothesis then ends, with the decoder's log-probability of the end in its score.
 """
 
 from typing import Any, NamedTuple
@@ -77,8 +78,6 @@ class _Beam:
         )
         running = candidates.top_k(~ends, beam_size)
         extended = np.isfinite(running.totals).any(axis=1, keepdims=True)  # [P, 1]
-        if sequences.num_tokens == self.options.max_tokens:
-            extended = np.zeros_like(extended)
         self._truncate(np.isfinite(self.totals) & ~extended)
         done = np.array([[len(self.finished[row]) >= beam_size] for row in self.rows])
         self.totals = np.where(extended & ~done, running.totals, -np.inf)
@@ -117,7 +116,7 @@ def beam_search(
 ) -> list[list[Hypothesis]]:
     """Return at most K different hypotheses of each image, best score first.
 
-    Truncated hypotheses are returned only if none is finished within ``max_tokens``.
+    Truncated hypotheses are returned only if none could end.
     """
     batch_size = features.pooled.shape[0]
     state = decoder.init_state(features, 1)

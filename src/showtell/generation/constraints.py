@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import Array, like
+from showtell.generation.array_ops import Array, like, namespace
 from showtell.generation.hypothesis import SpecialTokens
 
 
@@ -15,12 +15,23 @@ def apply_constraints(
 ) -> Array:
     """Ban in place the tokens that may not follow ``ids`` int64 [P, K, T]; return ``log_probs`` [P, K, V].
 
-    Banned are special tokens but the end, the end before ``min_tokens``, and repeated n-grams of the set size.
+    After ``max_tokens`` all but the end are banned, so that no token without room outranks an end. Before, banned are
+    special tokens but the end, the end before ``min_tokens``, the end as the first token unless no other is allowed,
+    and repeated n-grams of the set size.
     """
+    num_tokens, end = ids.shape[2], specials.eos
+    if num_tokens == options.max_tokens:
+        log_probs[..., :end] = -math.inf
+        log_probs[..., end + 1 :] = -math.inf
+        return log_probs
     for index in specials.banned_ids:
         log_probs[..., index] = -math.inf
-    if ids.shape[2] < options.min_tokens:
-        log_probs[..., specials.eos] = -math.inf
+    if num_tokens < max(1, options.min_tokens):
+        empty = log_probs[..., end] + 0.0
+        log_probs[..., end] = -math.inf
+        if not options.min_tokens:
+            xp = namespace(log_probs)
+            log_probs[..., end] = xp.where(xp.max(log_probs, axis=-1) > -math.inf, -math.inf, empty)
     if options.no_repeat_ngram_size:
         indices = repeated_ngrams(ids, options.no_repeat_ngram_size)
         if indices[0].size:

@@ -23,7 +23,8 @@ def greedy_or_sample(
 ) -> list[list[Hypothesis]]:
     """Return K hypotheses of each image, best score first: the greedy one, or ``samples`` independent ones.
 
-    Two samples may be equal. Log-probabilities are the decoder's, before temperature, top-k and top-p.
+    Two samples may be equal. After ``max_tokens`` only the end may follow, as in beam search. Log-probabilities are
+    the decoder's, before temperature, top-k and top-p.
     """
     num_hypotheses = options.samples if options.method == "sample" else 1
     batch_size = features.pooled.shape[0]
@@ -45,7 +46,7 @@ def greedy_or_sample(
         log_probs = apply_constraints(log_probs, sequences.ids, options, specials)
         chosen, tokens = _select(log_probs, options, step)  # [P, K]
         ends = tokens == specials.eos
-        truncated = (chosen == -math.inf) | (~ends & (step == options.max_tokens))
+        truncated = chosen == -math.inf
         for row, index in np.argwhere(alive & (truncated | ends)):
             end = None if truncated[row, index] else float(chosen[row, index])
             finished[rows[row]].append(sequences.hypothesis(row, index, end, options.length_penalty))

@@ -45,7 +45,7 @@ class Hypothesis:
     score: float  # log_prob / length ** length_penalty; length counts the tokens, and the end if it was generated
     log_prob: float  # sum of the decoder's log-probabilities (natural log) of the tokens, and of the end if generated
     token_log_probs: list[float]  # of the T tokens; log_prob minus their sum belongs to the end
-    truncated: bool  # no end within max_tokens, or all tokens were banned before it
+    truncated: bool  # all tokens were banned or had probability 0, the end too
     attention: npt.NDArray[np.float32] | None  # of each token [T, R]; None: not requested or not available
 
     def word_attention(self, groups: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:

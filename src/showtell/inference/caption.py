@@ -43,7 +43,7 @@ class Caption:
         path: The image's path, if it was given as one.
         error: The reason for a missing caption; None if there is one.
         log_prob: Sum of the log-probabilities of the words, and of the end if it was generated.
-        truncated: No end within ``max_tokens``.
+        truncated: No token was allowed any more, and no end.
     """
 
     text: str
