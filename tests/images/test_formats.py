@@ -268,6 +268,19 @@ def test_a_jpeg_xl_image_is_read_and_turned_once() -> None:
     np.testing.assert_array_equal(load_image(JXL_TURNED), np.rot90(stored, -1))
 
 
+@pytest.mark.parametrize("part", [0.3, 0.9])
+def test_a_damaged_jpeg_xl_image_is_named(tmp_path: Any, part: float) -> None:
+    pytest.importorskip("pillow_jxl")
+    data = encode(Image.fromarray(draw()), "JXL", lossless=True)
+    path = tmp_path / "photo.jxl"
+    path.write_bytes(data[: int(part * len(data))])
+    with pytest.raises(
+        ImageError,
+        match=r"photo\.jxl: found corrupt or incomplete \(a JPEG XL image that cannot be decoded\); .* Copy it again",
+    ):
+        load_image(path)
+
+
 @pytest.mark.filterwarnings("ignore:Using JPEG reconstruction")
 def test_a_jpeg_file_inside_jpeg_xl_is_turned_by_its_exif(tmp_path: Any) -> None:
     pytest.importorskip("pillow_jxl")

@@ -327,6 +327,42 @@ def test_the_largest_page_that_is_no_thumbnail_is_read(
     assert (info.height, info.width) == (height, width)
 
 
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize(
+    ("pages", "expected"),
+    [
+        ([page(6, 8, 10, subfiletype=1, subifds=1), page(30, 40, 20)], (30, 40, 20)),
+        ([page(6, 8, 10, subfiletype=1, subifds=2), page(30, 40, 20), page(60, 80, 30)], (60, 80, 30)),
+        ([page(60, 80, 10, subifds=1), page(30, 40, 20, subfiletype=1)], (60, 80, 10)),
+        (
+            [page(6, 8, 10, subfiletype=1, subifds=1), page(9, 9, 20, subfiletype=1), page(30, 40, 30)],
+            (30, 40, 30),
+        ),
+    ],
+)
+def test_the_picture_may_be_in_a_sub_ifd(
+    pages: list[tuple[Any, dict[str, Any]]], expected: tuple[int, int, int], byteorder: str, bigtiff: bool
+) -> None:
+    height, width, value = expected
+    data = write(*pages, byteorder=byteorder, bigtiff=bigtiff)
+    np.testing.assert_array_equal(load_image(data), np.full((height, width, 3), value))
+
+
+def test_deep_pages_in_a_sub_ifd_are_read() -> None:
+    deep = np.full((3, 30, 40), 514, np.uint16)
+    planes = (deep, {"photometric": "rgb", "planarconfig": "separate"})
+    np.testing.assert_array_equal(
+        load_image(write(page(6, 8, 10, subfiletype=1, subifds=1), planes)), np.full((30, 40, 3), 2)
+    )
+
+
+@pytest.mark.parametrize("offset", [1, 8, 2**31])
+def test_sub_ifds_that_cannot_be_read_are_ignored(offset: int) -> None:
+    data = write(page(6, 8, 10, extratags=[(330, "I", 1, offset, True)]))
+    np.testing.assert_array_equal(load_image(data), np.full((6, 8, 3), 10))
+
+
 def test_the_page_may_be_of_a_kind_that_pillow_does_not_know() -> None:
     deep = np.full((3, 30, 40), 514, np.uint16)
     data = write(page(6, 8, 10, subfiletype=1), (deep, {"photometric": "rgb", "planarconfig": "separate"}))
@@ -352,6 +388,11 @@ def test_deep_pages_come_out_upright() -> None:
             np.zeros((8, 9, 13), np.uint16),
             {"photometric": "minisblack", "planarconfig": "contig"},
             "13 channels for gray colors",
+        ),
+        (
+            np.zeros((8, 9), np.uint16),
+            {"photometric": "palette", "colormap": np.zeros((3, 65536), np.uint16)},
+            "a palette of 16 bits",
         ),
         (
             np.zeros((4, 16, 16), np.uint8),

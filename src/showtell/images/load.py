@@ -194,7 +194,10 @@ def _opened(data: bytes, name: str, limits: Limits) -> Iterator[Image.Image]:
             height, width = jpegxl_size(data)
             check_size(name, height, width, limits)
             stack.enter_context(decoding(height * width))
-            image = stack.enter_context(Image.open(io.BytesIO(data), formats=formats))
+            try:
+                image = stack.enter_context(Image.open(io.BytesIO(data), formats=formats))
+            except RuntimeError as error:  # libjxl gives no reason
+                raise corrupt(name, "a JPEG XL image that cannot be decoded") from error
         else:
             image = stack.enter_context(Image.open(io.BytesIO(data), formats=formats))
             check_size(name, image.height, image.width, limits)

@@ -44,24 +44,25 @@ _NAMES = {
     "MINISWHITE": "gray",
     "CIELAB": "CIE L*a*b*",
     "SEPARATED": "CMYK",
-    "PALETTE": "16-bit palette",
 }
-_SUPPORTED = "gray, RGB, CMYK or palette of 1 to 16 bits; others with SMinSampleValue and SMaxSampleValue"
+_SUPPORTED = (
+    "gray, RGB or CMYK of 1 to 16 bits, a palette of 1 to 8; others with SMinSampleValue and SMaxSampleValue"
+)
 
 
 @contextlib.contextmanager
 def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = None) -> Iterator[Image.Image]:
     """Yield the largest page of a TIFF file, or page ``index``; what is left to Pillow is not decoded yet.
 
-    Of pages of one size the first is taken, thumbnails and masks (NewSubfileType) only if there is nothing else.
+    It may be in the sub-IFDs of another page. Of pages of one size the first is taken, thumbnails and masks
+    (NewSubfileType) only if there is nothing else.
 
     Raises:
         ImageError: the file is damaged, too large, or of a kind that is not supported, which is named.
     """
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as file:
-            index = _largest_page(file) if index is None else index
-            page = file.pages[index]
+            page = _largest_page(file) if index is None else file.pages[index]
             if not isinstance(page, TiffPage):
                 raise corrupt(name, "a page without a header")
             check_size(name, page.imagelength, page.imagewidth, limits)
@@ -69,7 +70,7 @@ def open_page(data: bytes, name: str, limits: Limits, *, index: int | None = Non
             with decoding(page.imagelength * page.imagewidth):
                 if _is_ordinary(page) and not data.startswith(_NOT_IN_PILLOW):
                     with contextlib.suppress(SyntaxError):  # Pillow knows no such combination of tags
-                        image = _open_by_pillow(data, index)
+                        image = _open_by_pillow(data, file, page)
                 if image is None:
                     _check_kind(page)
                     _check_stored_size(page, name, limits)
@@ -83,13 +84,21 @@ class _UnsupportedError(Exception):
     """Says what kind of page is not supported, as in "a TIFF with …"."""
 
 
-def _largest_page(file: tifffile.TiffFile) -> int:
-    sizes = []
-    for index, page in enumerate(itertools.islice(file.pages, _MAX_PAGES)):
+def _largest_page(file: tifffile.TiffFile) -> TiffPage:
+    def rank(page: TiffPage) -> tuple[bool, int]:
+        is_full = not page.subfiletype & (_REDUCED | _MASK) and page.tags.valueof(_OLD_SUBFILE_TYPE) != 2
+        return is_full, page.imagelength * page.imagewidth
+
+    return max(itertools.islice(_pages(file), _MAX_PAGES), key=rank)
+
+
+def _pages(file: tifffile.TiffFile) -> Iterator[TiffPage]:
+    """Yield the pages of a file, each before those in its sub-IFDs, as far as these can be read."""
+    for page in file.pages:
         if isinstance(page, TiffPage):
-            is_full = not page.subfiletype & (_REDUCED | _MASK) and page.tags.valueof(_OLD_SUBFILE_TYPE) != 2
-            sizes.append((is_full, page.imagelength * page.imagewidth, -index))
-    return -max(sizes)[2]
+            yield page
+            with contextlib.suppress(Exception):  # what a viewer does not need may be anything
+                yield from (inner for inner in page.pages or () if isinstance(inner, TiffPage))
 
 
 def _is_ordinary(page: TiffPage) -> bool:
@@ -104,13 +113,17 @@ def _is_ordinary(page: TiffPage) -> bool:
     return page.bitspersample == 16 and is_color and not is_in_planes(page)
 
 
-def _open_by_pillow(data: bytes, index: int) -> Image.Image:
-    image = TiffImageFile(io.BytesIO(data))
-    image.seek(index)
-    return image
+def _open_by_pillow(data: bytes, file: tifffile.TiffFile, page: TiffPage) -> Image.Image:
+    """Open a page as the first one of the file, since Pillow does not reach those in sub-IFDs."""
+    place, size = (8, 8) if file.is_bigtiff else (4, 4)
+    header = data[:place] + page.offset.to_bytes(size, "big" if file.byteorder == ">" else "little")
+    whole = data if data.startswith(header) else header + data[len(header) :]
+    return TiffImageFile(io.BytesIO(whole))
 
 
 def _check_kind(page: TiffPage) -> None:
+    if page.photometric == PHOTOMETRIC.PALETTE:
+        raise _UnsupportedError(f"a palette of {page.bitspersample} bits")
     if page.photometric not in _MODES:
         raise _UnsupportedError(f"{_name_of(page.photometric)} colors")
     if page.imagedepth != 1:
