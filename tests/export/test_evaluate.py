@@ -5,11 +5,13 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import showtell
+from showtell import Captioner
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import ConfigError, DataError
 from showtell.export.onnx import Exported
@@ -26,6 +28,23 @@ def test_a_checkpoint_and_its_export_have_the_same_scores(
     assert found[0].texts == found[1].texts
     assert found[0].scores == found[1].scores
     assert len(found[0].texts) == len(toy_set.split_rows("dev"))
+
+
+def test_samples_of_a_set_are_those_of_its_images_with_a_checkpoint_and_its_export(
+    exported: Exported, frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    options = {"method": "sample", "samples": 2, "seed": 3}
+    data = {"data": toy_set.directory, "split": "dev", "device": "cpu"}
+    images = [toy_set.image_path(int(row)) for row in toy_set.split_rows("dev")]
+    directory = frozen_captioner.directory
+    # From cached features, which are half floats.
+    cached = showtell.evaluate(directory, features=tmp_path, **data, **options)
+    captioner = Captioner.load(directory, device="cpu")
+    assert cached.texts == [caption.text for caption in captioner.caption(images, **options)]
+    from_export = showtell.evaluate(exported.directory, **data, **options).texts
+    captioner = Captioner.load(exported.directory)
+    assert from_export == [caption.text for caption in captioner.caption(images[::-1], **options)][::-1]
+    assert len(set(from_export)) > 2
 
 
 def test_options_are_checked_before_anything_is_captioned(exported: Exported, toy_set: PreparedSet) -> None:

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.generate import filter_top_k_top_p, gumbel_noise
+from showtell.generation.generate import filter_top_k_top_p
+from showtell.generation.noise import gumbel_noise, sampling_keys
 
 
 def keep_by_hand(row: Any, options: DecodingOptions) -> set[int]:
@@ -52,11 +53,25 @@ def test_a_row_where_all_is_forbidden_stays_so() -> None:
     assert np.isneginf(found).all()
 
 
-def test_noise_is_gumbel_and_each_sample_has_its_own() -> None:
-    noise = gumbel_noise(3, 2, 5, 20_000)
-    assert noise.dtype == np.float32
-    assert noise.mean() == pytest.approx(0.5772, abs=0.03)
-    assert noise.std() == pytest.approx(np.pi / 6**0.5, abs=0.03)
-    np.testing.assert_array_equal(gumbel_noise(3, 1, 5, 20_000)[0], noise[0])
-    assert not np.array_equal(noise[0], noise[1])
-    assert not np.array_equal(gumbel_noise(3, 1, 6, 20_000)[0], noise[0])
+def test_noise_is_gumbel_and_each_image_sample_and_step_has_its_own() -> None:
+    noise = gumbel_noise(3, [11, 2**64 - 1], 2, 5, 20_000)
+    assert (noise.dtype, noise.shape) == (np.float32, (2, 2, 20_000))
+    flat = noise.reshape(4, -1)
+    assert flat.mean(axis=1) == pytest.approx([0.5772] * 4, abs=0.03)
+    assert flat.std(axis=1) == pytest.approx([np.pi / 6**0.5] * 4, abs=0.03)
+    later, other_seed = gumbel_noise(3, [11], 1, 6, 20_000)[0], gumbel_noise(4, [11], 1, 5, 20_000)[0]
+    correlations = np.corrcoef(np.concatenate((flat, later, other_seed)))
+    assert np.abs(correlations - np.eye(6)).max() < 0.03
+    np.testing.assert_array_equal(gumbel_noise(3, [2**64 - 1], 1, 5, 20_000)[0, 0], noise[1, 0])
+
+
+def test_equal_images_have_equal_keys_and_others_do_not() -> None:
+    options, images = DecodingOptions(method="sample"), np.zeros((4, 5, 5, 3), np.uint8)
+    images[1, 4, 4, 2] = 1
+    images[2] = images[1]
+    keys = sampling_keys(images, options)
+    assert keys is not None
+    assert keys[1] == keys[2] != keys[0] == keys[3]
+    assert all(0 <= key < 2**64 for key in keys)
+    assert sampling_keys(images[:, :, ::-1], options)[0] == keys[0]  # type: ignore[index]
+    assert sampling_keys(images, DecodingOptions(method="greedy")) is None

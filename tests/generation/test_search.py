@@ -103,8 +103,10 @@ def pictures(*names: float) -> Pictures:
     return Pictures(np.array(names)[:, None])
 
 
-def find(decoder: Any, features: Any, *, attention: bool = False, **options: Any) -> list[list[Hypothesis]]:
-    return search(decoder, features, DecodingOptions(**options), SPECIALS, attention=attention)
+def find(
+    decoder: Any, features: Any, *, attention: bool = False, keys: list[int] | None = None, **options: Any
+) -> list[list[Hypothesis]]:
+    return search(decoder, features, DecodingOptions(**options), SPECIALS, attention=attention, keys=keys)
 
 
 def teacher_forced(decoder: TableDecoder, picture: float, ids: list[int], *, end: bool) -> float:
@@ -546,6 +548,64 @@ def test_samples_follow_the_distribution() -> None:
             counts[one.ids[0]] += 1
     # Three standard deviations of a share of 2,000 draws are 0.034.
     assert [counts[word] / 2000 for word in (A, B, C)] == pytest.approx([0.5, 0.3, 0.2], abs=0.034)
+
+
+@pytest.mark.parametrize("seed", [42, 7])
+@pytest.mark.parametrize("options", [{}, {"temperature": 0.5}, {"top_k": 2}, {"top_p": 0.75}], ids=str)
+def test_the_images_of_a_set_are_sampled_independently(seed: int, options: dict[str, Any]) -> None:
+    """One seed, 1,500 images with one distribution: a chi-square test of their words."""
+    masses = {A: 0.5, B: 0.3, C: 0.2}
+    decoder, features = FixedDecoder({(): masses}), pictures(*range(1500))
+    found = find(decoder, features, method="sample", seed=seed, **options)
+    drawn = np.array([one.ids[0] for (one,) in found])
+    kept = {word: mass for word, mass in masses.items() if word in drawn}
+    assert set(kept) == ({A, B} if {"top_k", "top_p"} & set(options) else {A, B, C})
+    powers = {word: mass ** (1 / options.get("temperature", 1.0)) for word, mass in kept.items()}
+    counts = np.array([(drawn == word).sum() for word in powers])
+    expected = 1500 * np.array(list(powers.values())) / sum(powers.values())
+    # Chance exceeds it once in 1,000 cases.
+    assert ((counts - expected) ** 2 / expected).sum() < {2: 10.83, 3: 13.82}[len(kept)]
+
+
+def test_the_samples_of_an_image_are_independent_of_each_other_and_of_the_next_image() -> None:
+    masses = {A: 0.5, B: 0.3, C: 0.2}
+    decoder, features = FixedDecoder({(): masses}), pictures(*range(1500))
+    # Samples are ranked by their score, so only equal pairs can be counted.
+    found = find(decoder, features, method="sample", samples=2)
+    equal = np.array([one.ids == two.ids for one, two in found])
+    # Of 1,500 pairs 0.38 are equal, with a standard deviation of 0.0125.
+    assert equal.mean() == pytest.approx(0.5**2 + 0.3**2 + 0.2**2, abs=0.04)
+    words = np.array([one.ids[0] for (one,) in find(decoder, features, method="sample")])
+    assert (words[1:] == words[:-1]).mean() == pytest.approx(0.38, abs=0.04)
+
+
+def test_a_set_has_as_many_distinct_words_as_independent_draws() -> None:
+    size = 600
+    masses = 1 / np.arange(1, size - 3)
+    masses /= masses.sum()
+    table = {(): {4 + at: mass for at, mass in enumerate(masses)}}
+    found = find(FixedDecoder(table, size), pictures(*range(300)), method="sample")
+    distinct = len({one.ids[0] for (one,) in found})
+    generator = np.random.default_rng(0)
+    draws = [len(set(generator.choice(size - 4, 300, p=masses))) for _ in range(200)]
+    assert distinct == pytest.approx(np.mean(draws), abs=3 * np.std(draws))
+
+
+def test_keys_decide_about_the_noise_and_features_do_not() -> None:
+    """As for two back ends, whose features differ in their last bits."""
+    table = {(): dict.fromkeys(range(4, 40), 1 / 36)}
+    values = np.linspace(1, 60, 50)[:, None]
+    keys = [3 * at for at in range(50)]
+
+    def said(features: Any, keys: list[int] | None) -> list[list[int]]:
+        return [one.ids for (one,) in find(FixedDecoder(table, 40), features, method="sample", keys=keys)]
+
+    together = said(Pictures(values), keys)
+    assert said(Pictures(torch.from_numpy(values * (1 + 1e-6))), keys) == together
+    assert said(Pictures(values[::-1]), keys[::-1]) == together[::-1]
+    assert said(Pictures(values), [5] * 50) == [said(Pictures(values[:1]), [5])[0]] * 50
+    assert len({tuple(ids) for ids in together}) > 20
+    assert said(Pictures(values), None) != together
 
 
 @pytest.mark.parametrize(

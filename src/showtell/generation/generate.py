@@ -1,31 +1,44 @@
 """Greedy search and sampling: each of P x K sequences takes one token at a time, without backtracking.
 
 Tokens are drawn by the Gumbel trick: the argmax of log-probability plus Gumbel noise is a sample of the distribution.
-The noise depends only on the seed, the sample's number and the step, so an image gets the same captions in every
-batch and at every position in it.
+The noise depends only on the seed, the image, the sample's number and the step, so an image gets the same captions in
+every batch and at every position in it, and the captions of different images are independent.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, top_k
+from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, to_numpy, top_k
 from showtell.generation.constraints import apply_constraints
 from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, SpecialTokens, ranked, should_shrink
+from showtell.generation.noise import gumbel_noise, sampling_keys
 from showtell.system.batch_pool import cancellable
 
 
 def greedy_or_sample(
-    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
+    decoder: Any,
+    features: Any,
+    options: DecodingOptions,
+    specials: SpecialTokens,
+    *,
+    attention: bool = False,
+    keys: Sequence[int] | None = None,
 ) -> list[list[Hypothesis]]:
     """Return K hypotheses of each image, best score first: the greedy one, or ``samples`` independent ones.
 
     Two samples may be equal. After ``max_tokens`` only the end may follow, as in beam search. Log-probabilities are
-    the decoder's, before temperature, top-k and top-p.
+    the decoder's, before temperature, top-k and top-p. ``keys`` are those of `showtell.generation.search`.
     """
+    if options.method != "sample":
+        keys = None
+    elif keys is None:
+        xp = namespace(features.pooled)
+        keys = sampling_keys(to_numpy(xp.astype(features.pooled, xp.float32)), options)
     num_hypotheses = options.samples if options.method == "sample" else 1
     batch_size = features.pooled.shape[0]
     rows = np.arange(batch_size)  # the image of each row of the batch
@@ -44,7 +57,7 @@ def greedy_or_sample(
             log_probs = log_probs[like(rows[:, None], log_probs), like(first, log_probs)]
             state = state.reorder(like(first, features.pooled))
         log_probs = apply_constraints(log_probs, sequences.ids, options, specials)
-        chosen, tokens = _select(log_probs, options, step)  # [P, K]
+        chosen, tokens = _select(log_probs, options, keys and [keys[row] for row in rows], step)  # [P, K]
         ends = tokens == specials.eos
         truncated = chosen == -math.inf
         for row, index in np.argwhere(alive & (truncated | ends)):
@@ -63,21 +76,18 @@ def greedy_or_sample(
 
 
 def _select(
-    log_probs: Array, options: DecodingOptions, step: int
+    log_probs: Array, options: DecodingOptions, keys: Sequence[int] | None, step: int
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return log-probabilities and ids of the next tokens, [P, K] each, of log-probabilities [P, K, V]."""
-    if options.method == "sample":
-        noise = gumbel_noise(options.seed, options.samples, step, log_probs.shape[-1])
-        _, tokens = top_k(filter_top_k_top_p(log_probs, options) + like(noise, log_probs), 1)
-        return take(log_probs, tokens)[..., 0], tokens[..., 0]
-    values, tokens = top_k(log_probs, 1)
-    return values[..., 0], tokens[..., 0]
+    """Return log-probabilities and ids of the next tokens, [P, K] each, of log-probabilities [P, K, V].
 
-
-def gumbel_noise(seed: int, samples: int, step: int, vocabulary: int) -> npt.NDArray[np.float32]:
-    """Return Gumbel noise [K, V]; a sample's noise does not depend on the number of samples."""
-    rows = [np.random.default_rng((seed, step, index)).gumbel(size=vocabulary) for index in range(samples)]
-    return np.stack(rows).astype(np.float32)
+    They are sampled for images with ``keys``, else the most likely ones.
+    """
+    if keys is None:
+        values, tokens = top_k(log_probs, 1)
+        return values[..., 0], tokens[..., 0]
+    noise = gumbel_noise(options.seed, keys, options.samples, step, log_probs.shape[-1])
+    _, tokens = top_k(filter_top_k_top_p(log_probs, options) + like(noise, log_probs), 1)
+    return take(log_probs, tokens)[..., 0], tokens[..., 0]
 
 
 def filter_top_k_top_p(log_probs: Array, options: DecodingOptions) -> Array:

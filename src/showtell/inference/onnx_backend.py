@@ -15,7 +15,7 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import TOKENIZER
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError, ConfigError, EncoderError
-from showtell.generation import Hypothesis, SpecialTokens, search
+from showtell.generation import Hypothesis, SpecialTokens, sampling_keys, search
 from showtell.inference.onnx_config import StateTensor, read_config
 from showtell.inference.onnx_files import (
     ATTENTION,
@@ -149,8 +149,8 @@ class OnnxBackend:
         self, images: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
     ) -> list[list[Hypothesis]]:
         """Return hypotheses of each image, uint8 [P, S, S, 3], best first."""
-        specials = SpecialTokens.of(self.tokenizer)
-        return search(self.decoder, self.encode(images), options, specials, attention=attention)
+        specials, keys = SpecialTokens.of(self.tokenizer), sampling_keys(images, options)
+        return search(self.decoder, self.encode(images), options, specials, attention=attention, keys=keys)
 
     def save(self, directory: Path, **options: Any) -> None:
         """Raise a ConfigError, as an export cannot be trained."""

@@ -10,7 +10,7 @@ import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
 from showtell.config.generation import DecodingOptions
-from showtell.generation import Hypothesis, SpecialTokens, search
+from showtell.generation import Hypothesis, SpecialTokens, sampling_keys, search
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.system.batch_pool import BatchPool
 from showtell.system.device import choose_device, make_batch_pool, set_num_threads
@@ -50,10 +50,10 @@ class TorchBackend:
         self, images: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
     ) -> list[list[Hypothesis]]:
         """Return hypotheses of each image, uint8 [P, S, S, 3], best first."""
-        specials = SpecialTokens.of(self.tokenizer)
+        specials, keys = SpecialTokens.of(self.tokenizer), sampling_keys(images, options)
         with torch.inference_mode():
             features = self._encoder(torch.from_numpy(images))
-            return search(self._decoder, features, options, specials, attention=attention)
+            return search(self._decoder, features, options, specials, attention=attention, keys=keys)
 
     def save(
         self,

@@ -118,6 +118,7 @@ def build_components(
             validation.eval_batch_size,
             processes,
             score_tokenizer=validation.tokenizer,
+            preprocessing=encoder.preprocessing,
         ),
         teachers=teachers,
         processes=processes,

@@ -61,6 +61,7 @@ def evaluate_checkpoint(
         batch_size,
         meteor=meteor,
         score_tokenizer=score_tokenizer,
+        preprocessing=loaded.model.encoder.preprocessing,
     )
     others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
     model = make_ensemble([loaded, *others]) if others else loaded.model

@@ -9,9 +9,11 @@ import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.generation import DecodingOptions
+from showtell.config.preprocessing import Preprocessing
 from showtell.data.batches import Batches, FeatureSource
 from showtell.data.prepared import PreparedSet
-from showtell.generation import Hypothesis, SpecialTokens, search
+from showtell.data.views import ImageSource
+from showtell.generation import Hypothesis, SpecialTokens, sampling_keys, search
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
@@ -47,6 +49,7 @@ class Evaluator:
     processes: DistributedContext = SINGLE_PROCESS  # share the images; the main process has the references
     meteor: MeteorScorer | None = None  # computes METEOR in addition to the other scores
     score_tokenizer: str = "auto"  # of `Scorer`; auto: by the references' script
+    preprocessing: Preprocessing | None = None  # of the pixels that key samples; None: features key them
 
     def __post_init__(self) -> None:
         """Raise the errors of references and score tokenizer now, before the run's directory is touched."""
@@ -76,7 +79,10 @@ class Evaluator:
                 with torch.inference_mode():
                     inputs = self.source.load(rows, np.zeros(len(rows), dtype=bool))
                     features = model.encode(inputs.to(self.compute.device))
-                    results = search(decoder, features, options, specials, attention=attention)
+                    noise_keys = self._sampling_keys(rows, options)
+                    results = search(
+                        decoder, features, options, specials, attention=attention, keys=noise_keys
+                    )
                 hypotheses += [alternatives[0] for alternatives in results]
                 advance(len(rows), "")
         hypotheses = self.processes.gather_in_order(hypotheses)
@@ -84,6 +90,13 @@ class Evaluator:
         keys = [self.prepared.key(int(row)) for row in self.rows]
         scores = self.processes.run_on_rank0(lambda: self._scorer.score(dict(zip(keys, texts, strict=True))))
         return Evaluation(self.rows.tolist(), hypotheses, texts, scores, time.monotonic() - started)
+
+    def _sampling_keys(self, rows: np.ndarray, options: DecodingOptions) -> list[int] | None:
+        """Return the keys that captioning has: cached features differ from those of an export."""
+        if self.preprocessing is None or options.method != "sample":
+            return None
+        images = ImageSource(self.prepared, self.preprocessing)
+        return sampling_keys(images.load(rows, np.zeros(len(rows), dtype=bool)).numpy(), options)
 
     @torch.no_grad()
     def loss(self, model: CaptioningModel, batches: Batches, micro_batch_size: int) -> float:
