@@ -7,7 +7,8 @@ import io
 import math
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +20,7 @@ _NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")  # stuffed bytes and 
 _END_MARK = b"\xff\xd9"
 _JFIF = b"\xff\xe0\0\x10JFIF\0\1\1\0\0\1\0\1\0\0"
 _BASELINE, _EXTENDED, _PROGRESSIVE, _SCAN = 0xC0, 0xC1, 0xC2, 0xDA
+_METADATA = (0xE1, 0xE2)  # of the application: EXIF, ICC
 _ARITHMETIC = "a JPEG with arithmetic coding"
 _UNSUPPORTED = {
     0xC3: "a lossless JPEG",
@@ -39,7 +41,7 @@ class _Component(NamedTuple):
     vertical: int
 
 
-@dataclass(frozen=True)
+@dataclass
 class Frame:
     """What a JPEG's frame header declares."""
 
@@ -48,11 +50,13 @@ class Frame:
     width: int
     height: int
     components: tuple[_Component, ...]
+    has_metadata: bool = False
+    """Whether there may be EXIF or a color profile."""
     several_scans: bool = False
     known_sampling: bool = True
     """Whether simplejpeg knows how the channels are sampled; only Pillow decodes the others."""
 
-    @property
+    @cached_property
     def unsupported(self) -> str:
         """What the kind of this frame is called if it is not decoded, else an empty string.
 
@@ -72,7 +76,7 @@ class Frame:
         fractional = any(largest % max(1, factor) for largest, factor in factors)
         return "a JPEG with channels at sizes such as 2/3" if fractional else ""
 
-    @property
+    @cached_property
     def _largest_sampling(self) -> tuple[int, int]:
         channels = self.components
         return max(each.horizontal for each in channels), max(each.vertical for each in channels)
@@ -96,10 +100,10 @@ class Frame:
 
     def decoded_size(self, at_least: int) -> tuple[int, int]:
         """Return height and width when decoded at the smallest fraction that keeps ``at_least`` pixels a side."""
+        if at_least <= 0 or not self.reducible:
+            return self.height, self.width
         short = min(self.height, self.width)
-        fraction = next(
-            (each for each in _FRACTIONS if self.reducible and -(-short // each) >= at_least > 0), 1
-        )
+        fraction = next((each for each in _FRACTIONS if -(-short // each) >= at_least), 1)
         return -(-self.height // fraction), -(-self.width // fraction)
 
 
@@ -122,7 +126,9 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes, int, int]]:
 def read_frame(data: bytes) -> Frame | None:
     """Return the first frame that a file declares, as libjpeg finds it; None if its header has none."""
     frame: Frame | None = None
+    has_metadata = False
     for marker, body, _, _ in _segments(data):
+        has_metadata |= marker in _METADATA
         if marker in _FRAMES and frame is None:
             if len(body) < 6 or len(body) < 6 + 3 * body[5]:
                 return None
@@ -131,9 +137,10 @@ def read_frame(data: bytes) -> Frame | None:
             height, width = int.from_bytes(body[1:3]), int.from_bytes(body[3:5])
             frame = Frame(marker, body[0], width, height, components)
         elif marker == _SCAN and frame is not None and body:
-            several = frame.marker == _PROGRESSIVE or body[0] < len(frame.components)
-            known = bool(frame.unsupported) or _is_known_sampling(data)
-            return replace(frame, several_scans=several, known_sampling=known)
+            frame.has_metadata = has_metadata
+            frame.several_scans = frame.marker == _PROGRESSIVE or body[0] < len(frame.components)
+            frame.known_sampling = bool(frame.unsupported) or _is_known_sampling(data)
+            return frame
     return frame if frame and frame.unsupported else None
 
 

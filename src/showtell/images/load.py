@@ -148,6 +148,8 @@ def _decode_jpeg(
     frame = _checked_frame(data, name, limits, at_least)
     height, width = frame.decoded_size(at_least)
     with decoding(max(height * width, frame.buffer_pixels)):
+        if frame.reducible and not frame.has_metadata:
+            return turn_upright(jpeg.decode(data, frame, at_least=at_least), orientation or 1)
         opened = JpegImageFile(io.BytesIO(data))  # not Image.open, which limits the size in the header
         if frame.reducible:
             pixels = jpeg.decode(data, frame, at_least=at_least)
@@ -163,8 +165,8 @@ def _inspect_jpeg(data: bytes, name: str, limits: Limits) -> tuple[int, int]:
     frame = _checked_frame(data, name, limits, at_least=1)
     with decoding(frame.buffer_pixels):
         jpeg.check(data, frame)
-    sides = (frame.height, frame.width)
-    return sides[::-1] if _orientation(JpegImageFile(io.BytesIO(data))) in TURNED else sides
+    is_turned = frame.has_metadata and _orientation(JpegImageFile(io.BytesIO(data))) in TURNED
+    return (frame.width, frame.height) if is_turned else (frame.height, frame.width)
 
 
 def _checked_frame(data: bytes, name: str, limits: Limits, at_least: int) -> jpeg.Frame:
