@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import models
 
@@ -32,6 +32,15 @@ def test_words_are_those_of_the_saved_pipeline(text: str) -> None:
     assert library.pre_tokenizer is not None
     pieces = [piece for piece, _ in library.pre_tokenizer.pre_tokenize_str(WORDS.normalize(text))]
     assert WORDS.split(WORDS.normalize(text)) == pieces
+
+
+@pytest.mark.parametrize("form", [form for forms in KNOWN_FORMS.values() for form in forms], ids=str)
+@given(st.one_of(any_text, odd_text, st.text("'-’ a5¨´˚΅\u0301\u1fef\u1ffdﹰ", max_size=6)))
+@example("¨'a")
+@example("\u0301-5")
+@example("\u1ffd")
+def test_every_form_is_idempotent(form: CaptionForm, text: str) -> None:
+    assert form.normalize(form.normalize(text)) == form.normalize(text)
 
 
 def test_units_are_tokens_of_their_own_and_are_joined_again() -> None:

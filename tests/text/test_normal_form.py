@@ -47,7 +47,15 @@ def test_normal_form(text: str, expected: str) -> None:
     assert normalize(text) == expected
 
 
-@given(any_text)
+spacing_accents = st.sampled_from("`´¨¯¸˘˙˚˛˜˝ͺ΄΅᾽᾿῀῁῍῎῏῝῞῟῭΅\u1fef\u1ffd῾￣゛゜ﹰﱞ")
+accents_beside_marks = st.lists(st.one_of(spacing_accents, st.sampled_from("'-’ a5s\u0301")), max_size=6).map(
+    "".join
+)
+
+
+@given(st.one_of(any_text, accents_beside_marks))
+@example("\u1fef")
+@example("a\u1ffd's")
 def test_normalize_is_idempotent(text: str) -> None:
     assert normalize(normalize(text)) == normalize(text)
 
@@ -61,6 +69,23 @@ def test_normalize_is_idempotent(text: str) -> None:
 @example("3/4 of 1/2 , ½ and 2½")
 def test_the_scores_see_the_same_tokens_in_the_normal_form(text: str) -> None:
     assert tokenize([normalize(text)]) == tokenize([text])
+
+
+@pytest.mark.parametrize(
+    ("text", "original", "normal"),
+    [
+        ("wears Mr. Potato head", "wears mr. potato head", "wears mr potato head"),
+        ("in Washington D.C.", "in washington d.c.", "in washington d c"),
+        ("a statefarm.com hat", "a statefarm.com hat", "a statefarm com hat"),
+        ("a slip 'n' slide", "a slip 'n' slide", "a slip n slide"),
+        ("An ant 's-eye-view", "an ant 's eye-view", "an ant s-eye-view"),
+        ("one ( in red ) runs", "one -lrb- in red -rrb- runs", "one in red runs"),
+    ],
+)
+def test_words_with_punctuation_of_their_own_and_parentheses_are_other_tokens_in_the_normal_form(
+    text: str, original: str, normal: str
+) -> None:
+    assert tokenize([text, normalize(text)]) == [original.split(), normal.split()]
 
 
 @pytest.mark.parametrize(

@@ -78,7 +78,11 @@ class CaptionForm:
         if self.kind == "tags":
             return ", ".join(_split_tags(apply_normalizer(self._normalizer, text)))
         plain = plain_normal_form(text) if self.language is None else None
-        return apply_normalizer(self._normalizer, text) if plain is None else plain
+        if plain is not None:
+            return plain
+        once = apply_normalizer(self._normalizer, text)
+        # The earlier form keeps an apostrophe or hyphen for the accent before it, and then drops the accent.
+        return apply_normalizer(self._normalizer, once) if self.earlier and not text.isascii() else once
 
     def split(self, normalized: str) -> list[str]:
         """Return the tokens of normalized text (not of ``bpe``); `join` gives the text again.

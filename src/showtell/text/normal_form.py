@@ -1,9 +1,11 @@
 """The normal form of captions: lower case, no punctuation, single spaces; letters, numbers and signs are kept.
 
 It drops the punctuation that the Penn Treebank tokenizer of the metrics drops, so that this tokenizer finds the same
-tokens in the normalized and in the original caption. Composed characters stay as they are typed (NFC, not NFKC: ``½``
-and ``m²`` are not ``1⁄2`` and ``m2``), but those that are letters of another width or shape are folded to the plain
-ones.
+tokens in the normalized and in the original caption, but for those with punctuation of their own: abbreviations
+(``Mr.``, ``D.C.``), web addresses, ``'n'``, an apostrophe and hyphens in one word (``'s-eye-view``), and the
+parentheses that the tokenizer keeps. These are in 24 of 35,005 captions of Flickr8k; in the earlier form, which drops
+signs, 40 captions differ. Composed characters stay as they are typed (NFC, not NFKC: ``½`` and ``m²`` are not ``1⁄2``
+and ``m2``), but those that are letters of another width or shape are folded to the plain ones.
 
 =======================================  =====================================
 ``A man 's T-shirt , don’t -- "quoted"``  ``a man's t-shirt don't quoted``
@@ -53,6 +55,9 @@ _FOLDED = {
     for code in block
     if chr(code) not in "，："
 }
+_FOLDED |= dict.fromkeys(
+    (0x1FEF, 0x1FFD), "'"
+)  # Greek accents; NFC makes them ` and ´, which are apostrophes here
 # A caption whose normal form needs no more than lower case and its words
 _PLAIN = re.compile("[A-Za-z ,]*[ .]*")
 _SENTENCE_MARK = re.compile(r"[.,!?;:…。，、！？；：·]+")
