@@ -5,7 +5,6 @@ number: the step.
 """
 
 import math
-import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -20,12 +19,11 @@ from torch import Tensor
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.features import EncoderInput
 from showtell.system.batch_pool import map_ahead
+from showtell.text.sides import mirror
 from showtell.tokenizer import Tokenizer
 
 BATCHES_AHEAD = 2
 """Batches loaded while the network works: with two, the decoding threads never wait between batches."""
-SWAP = {"left": "right", "right": "left", "左": "右", "右": "左"}
-SIDES = re.compile(r"\b(?:left|right)\b|左(?!右)|(?<!左)右", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -241,11 +239,3 @@ class Batches:
             for number, ids in enumerate(sorted(group, key=len, reverse=True)):
                 tokens[index, number, : len(ids)] = ids
         return torch.from_numpy(tokens)
-
-
-def mirror(text: str) -> str:
-    """Return the caption of the flipped image: ``left`` and ``right`` swap, and 左 and 右 (not 左右, both).
-
-    The words that swap become lower case; the tokenizer has its own of the others, by language.
-    """
-    return SIDES.sub(lambda match: SWAP[match[0].lower()], text)
