@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def test_a_captioner_never_differs_from_itself(
     scorer, good, _ = judged
     tally = scorer.segment_stats(good)
     for difference in paired_bootstrap([tally], [tally]).values():
-        assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+        assert (difference.value, difference.low, difference.high, difference.p_value) == (0, 0, 0, 1)
 
 
 def test_several_seeds_count_with_their_mean(
@@ -60,15 +62,64 @@ def test_several_seeds_count_with_their_mean(
         assert both[name].high == pytest.approx(whole[name].high / 2)
 
 
+def stats(cider: np.ndarray) -> SegmentStats:
+    """Statistics with these scores of images, and no n-grams."""
+    return {"cider": cider, "bleu": np.zeros((10, len(cider)), np.int64)}
+
+
+@pytest.mark.parametrize("mean", [0.0, -0.07, 0.1, 1.0])
+def test_the_p_value_of_a_mean_is_the_known_one(mean: float) -> None:
+    """That of a two-sided z-test."""
+    pictures = 400
+    gain = np.random.default_rng(0).normal(0, 1, pictures)
+    gain = (gain - gain.mean()) / gain.std() + mean
+    found = paired_bootstrap([stats(gain)], [stats(np.zeros(pictures))])["CIDEr-D"]
+    assert found.p_value == pytest.approx(math.erfc(abs(mean) * math.sqrt(pictures / 2)), abs=0.034)
+    other = paired_bootstrap([stats(np.zeros(pictures))], [stats(gain)])["CIDEr-D"]
+    assert other.p_value == found.p_value
+    assert 1 / 2001 <= found.p_value <= 1
+
+
+def test_captioners_that_do_not_differ_are_rarely_significant() -> None:
+    generator = np.random.default_rng(1)
+    p_values = []
+    for _ in range(300):
+        one, two = (stats(generator.exponential(size=200)) for _ in range(2))
+        p_values.append(paired_bootstrap([one], [two], draws=200)["CIDEr-D"].p_value)
+    # Of 300 uniform ones, with three standard deviations.
+    assert np.mean(np.array(p_values) < 0.05) == pytest.approx(0.05, abs=0.038)
+    assert np.mean(np.array(p_values) < 0.5) == pytest.approx(0.5, abs=0.087)
+
+
+def test_p_values_are_those_of_scores_of_drawn_images(
+    judged: tuple[Scorer, dict[str, str], dict[str, str]],
+) -> None:
+    """BLEU-4 of each draw, scored as a set of its own."""
+    references, good, _ = corpus(60)
+    other = {key: references[key][1] if int(key) % 3 else text for key, text in good.items()}
+    some = {key: text if int(key) % 2 else other[key] for key, text in good.items()}
+    scorer, draws = judged[0], 150
+    found = paired_bootstrap([scorer.segment_stats(some)], [scorer.segment_stats(other)], draws=draws)[
+        "BLEU-4"
+    ]
+    drawn = np.random.default_rng(0).multinomial(60, np.full(60, 1 / 60), draws)
+    deltas = []
+    for counts in drawn:
+        keys = [(str(key), copy) for key in range(60) for copy in range(counts[key])]
+        again = Scorer({f"{key}-{copy}": references[key] for key, copy in keys}, metrics=["bleu"])
+        scores = [
+            again.score({f"{key}-{copy}": texts[key] for key, copy in keys}).values["BLEU-4"]
+            for texts in (some, other)
+        ]
+        deltas.append(scores[0] - scores[1])
+    moved = np.abs(np.array(deltas) - np.mean(deltas))
+    assert found.p_value == pytest.approx(((moved >= abs(found.value)).sum() + 1) / (draws + 1))
+
+
 def test_the_interval_of_a_mean_is_the_known_one() -> None:
     generator = np.random.default_rng(0)
     pictures = 400
-    nothing = np.zeros((10, pictures), np.int64)
     gain = generator.normal(0.5, 1.0, pictures)
-
-    def stats(cider: np.ndarray) -> SegmentStats:
-        return {"cider": cider, "bleu": nothing}
-
     found = paired_bootstrap([stats(gain)], [stats(np.zeros(pictures))])["CIDEr-D"]
     half = 1.96 * gain.std(ddof=1) / np.sqrt(pictures)
     assert found.value == pytest.approx(gain.mean())

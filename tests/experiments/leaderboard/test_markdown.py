@@ -57,7 +57,7 @@ def test_differences_have_intervals_and_caption_statistics_are_shown(results: Le
     text = to_markdown(results, title="Toys", command="showtell leaderboard")
     header, _, both = cells(text, "## Difference from one")
     assert header == ["captioner", "CIDEr-D", "BLEU-4"]
-    assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\]", both[1])
+    assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\], p (=|<) [01]\.\d{3}", both[1])
     header, _, *rows = cells(text, "## Caption statistics")
     assert header == [
         *("captioner", "repeats %", "bad endings %", "unknown words %", "words"),

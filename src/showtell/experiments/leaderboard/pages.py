@@ -108,7 +108,7 @@ def _build_tables(results: Leaderboard) -> list[TextTable]:
         tables.append(
             TextTable(
                 f"Difference from {results.baseline}",
-                f"× 100, with 95 % intervals of {DRAWS:,} paired bootstrap draws",
+                f"× 100, with 95 % intervals and two-sided p-values of {DRAWS:,} paired bootstrap draws",
                 ["captioner", *next(iter(differences.values()))],
                 [[name, *map(_difference, found.values())] for name, found in differences.items()],
             )
@@ -166,7 +166,8 @@ def _minutes(row: LeaderboardRow) -> str:
 
 
 def _difference(found: ScoreDelta) -> str:
-    return f"{100 * found.value:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}]"
+    p_value = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.3f}"
+    return f"{100 * found.value:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}], {p_value}"
 
 
 def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:
