@@ -54,7 +54,11 @@ def split_in(text: str) -> str:
 def split_of(file: Path, root: Path) -> str:
     """Return the split in the name of a file, else in the nearest of its folders below ``root``."""
     folders = file.parent.relative_to(root).parts if file.is_relative_to(root) else ()
-    return next(filter(None, map(split_in, (file.stem, *reversed(folders)))), "")
+    return _last_split((*folders, file.stem))
+
+
+def _last_split(parts: Sequence[str]) -> str:
+    return next(filter(None, map(split_in, reversed(parts))), "")
 
 
 def folders_below(root: Path, depth: int = DEPTH, *, most: int = MOST_FOLDERS) -> Iterator[Path]:
@@ -135,7 +139,7 @@ def image_index(folder: Path, *, split: str = "", stem: str = "", apart: bool = 
     ranked = []
     for child in folders_below(folder):
         parts = child.relative_to(folder).parts
-        own = SPLIT_NAMES.get(next(filter(None, map(split_in, reversed(parts))), ""), "")
+        own = SPLIT_NAMES.get(_last_split(parts), "")
         is_named = bool(own) and parts[-1] in stem
         ranked.append((not is_named, 1 if not (own and wanted) else 0 if own == wanted else 2, child))
     ranked.sort(key=lambda entry: entry[:2])
