@@ -90,6 +90,8 @@ def first_element(file: Path, name: str) -> Any:
 
 def id_text(value: Any) -> str | None:
     """Return an id as text (7, "7" and 7.0 are the same), or None if it is neither text nor a whole number."""
+    if type(value) in (int, str):  # of nearly all files
+        return str(value)
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, float) and value.is_integer():

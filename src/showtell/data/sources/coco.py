@@ -129,7 +129,8 @@ class _Entries:
         caption = annotation[CAPTIONS[0] if CAPTIONS[0] in annotation else CAPTIONS[1]]
         if not isinstance(caption, str):
             raise ValueError(f"a caption of type {type(caption).__name__}, not text")
-        flag = next((flag for flag in FLAGS if _is_true(annotation.get(flag))), None)
+        has_flags = not FLAGS.keys().isdisjoint(annotation)
+        flag = next((flag for flag in FLAGS if _is_true(annotation.get(flag))), None) if has_flags else None
         if flag:
             self.left_out[flag] += 1
             self.flagged.add(identity)
@@ -146,7 +147,7 @@ class _Entries:
 
 def _read_file(file: Path, split: str, folder: Path, index: ImageIndex, source: Source) -> Iterator[Example]:
     """Yield the examples of a file, whose images are below ``folder``; problems and notes go to ``source``."""
-    entries, numbers = _Entries(), Counter[str]()
+    entries, numbers = _Entries(), dict[str, int]()
     arrays = {
         "images": (entries.add_image, "an image without id and file_name"),
         "annotations": (entries.add_caption, "an annotation without image_id and caption"),
@@ -156,14 +157,15 @@ def _read_file(file: Path, split: str, folder: Path, index: ImageIndex, source: 
         source.problems.append(Problem(kind, f"{file.name}: {key}", detail))
 
     for array, (add, malformed) in arrays.items():
+        number = -1
         for number, entry in enumerate(read_array(file, array)):
             try:
                 add(entry)
             except (TypeError, KeyError, ValueError) as error:
                 detail = str(error) if isinstance(error, ValueError) else malformed
                 report("unreadable-line", f"{array}[{number}]", detail)
-            numbers[array] += 1
-    if not numbers:
+        numbers[array] = number + 1
+    if not any(numbers.values()):
         raise DataError(
             f"{file} does not contain captions in COCO's format",
             expected="an object with the lists 'images' and 'annotations'",
