@@ -80,7 +80,7 @@ def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArr
     order = (np.arange(len(best))[:, None], np.lexsort((indices, -best)))
     best, indices = best[order], indices[order].astype(np.int64)
     if count < width and (tied := best[:, count - 1] == best[:, count]).any():
-        rows = to_numpy(values).reshape(-1, size)[tied]
+        rows = to_numpy(values.reshape(-1, size)[like(np.flatnonzero(tied), values)])
         indices[tied, :count] = np.argsort(-rows, kind="stable")[:, :count]
     shape = (*values.shape[:-1], count)
     return best[:, :count].astype(np.float64).reshape(shape), indices[:, :count].reshape(shape)
