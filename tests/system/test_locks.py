@@ -82,6 +82,19 @@ def test_a_file_system_without_locks_is_reported(
     assert capsys.readouterr().err == expected
 
 
+def test_a_finished_directory_on_a_read_only_disk_needs_no_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with locked_directory(tmp_path):
+        pass
+    assert capsys.readouterr().err == ""
+
+
 def test_a_place_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with (
