@@ -17,7 +17,7 @@ Encoding with ``icu`` needs the extra ``languages``; decoding does not.
 
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, get_args
@@ -173,6 +173,14 @@ class Tokenizer:
             self._to_text(ids)
             if self.kind == "bpe"
             else self._form.join([self._tokens[index] for index in ids])
+        )
+
+    def join(self, tokens: Sequence[str]) -> str:
+        """Return the caption of the tokens that `split` returns."""
+        return (
+            self.decode(self._ids[token] for token in tokens)
+            if self.kind == "bpe"
+            else self._form.join(tokens)
         )
 
     def save(self, path: Path) -> None:

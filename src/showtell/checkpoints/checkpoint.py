@@ -1,6 +1,8 @@
 """A captioner on disk: ``config.json``, ``decoder.safetensors``, ``tokenizer.json``, a model card and, on request,
-the encoder. Only safetensors and JSON, no pickle. The configuration holds each file's SHA-256, so that truncated or
-foreign files are refused. Neighboring captioners may share one file of encoder weights
+the encoder and a datastore.
+
+Only safetensors and JSON, no pickle. The configuration holds each file's SHA-256, so that truncated or foreign files
+are refused. Neighboring captioners may share one file of encoder weights
 (`showtell.checkpoints.shared_encoder`).
 """
 
@@ -17,7 +19,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.checkpoints.hub import CARD, CONFIG, DECODER, ENCODER, FILES, TOKENIZER
+from showtell.checkpoints.hub import CARD, CONFIG, DATASTORE, DECODER, ENCODER, FILES, TOKENIZER
 from showtell.checkpoints.model_card import card_fields, model_card, strip_config_paths
 from showtell.checkpoints.shared_encoder import (
     SHARED,
@@ -32,6 +34,7 @@ from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder, identity_differences, save_encoder
 from showtell.errors import CheckpointError, EncoderError
+from showtell.retrieval import Datastore
 from showtell.system.atomic import (
     atomic_directory,
     check_replaceable,
@@ -55,6 +58,7 @@ class Checkpoint:
     tokenizer: Tokenizer
     generation: DecodingOptions
     config: dict[str, Any]  # all of config.json
+    datastore: Datastore | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -95,7 +99,7 @@ def save_checkpoint(
         **about,
     }
     included = encoder if include_encoder or encoder.spec.trainable else None
-    _write(directory, config, decoder, tokenizer, included)
+    _write(directory, config, decoder, tokenizer, included, None)
 
 
 def save_portable(
@@ -150,7 +154,7 @@ def save_portable(
     trainable = config["encoder"]["spec"]["trainable"]
     included = encoder if trainable or (include_encoder and shared_encoder is None) else None
     with atomic_directory(directory) as fresh:
-        _write(fresh, config, decoder, loaded.tokenizer, included, repository)
+        _write(fresh, config, decoder, loaded.tokenizer, included, loaded.datastore, repository)
         if included is not None:
             check_unchanged(included, fresh / ENCODER)
 
@@ -161,14 +165,17 @@ def _write(
     decoder: Mapping[str, Tensor],
     tokenizer: Tokenizer,
     encoder: Encoder | None,
+    datastore: Datastore | None,
     repository: str | None = None,
 ) -> None:
     save_tensors(decoder, directory / DECODER)
     tokenizer.save(directory / TOKENIZER)
     if encoder is not None:
         save_encoder(encoder, directory / ENCODER)
-    names = (DECODER, TOKENIZER) if encoder is None else (DECODER, TOKENIZER, ENCODER)
-    config = {**config, "files": {name: sha256_file(directory / name) for name in names}}
+    if datastore is not None:
+        datastore.save(directory / DATASTORE)
+    written = [name for name in FILES if (directory / name).exists()]
+    config = {**config, "files": {name: sha256_file(directory / name) for name in written}}
     write_json(directory / CONFIG, config)
     write_text(directory / CARD, model_card(strip_config_paths(config), repository=repository))
 
@@ -278,6 +285,7 @@ def load_checkpoint(
             pad_id=tokenizer.pad_id,
         )
         decoder.load_state_dict(load_file(directory / DECODER))
+        datastore = Datastore.load(directory / DATASTORE) if DATASTORE in config["files"] else None
     except (ValidationError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         found = " ".join(str(error).split())
         raise CheckpointError(
@@ -287,7 +295,7 @@ def load_checkpoint(
     if with_encoder:
         encoder = _load_encoder(directory, config, encoder_spec, encoder_weights, device, encoder_dtype)
     model = CaptioningModel(decoder.to(device), encoder).eval()
-    return Checkpoint(model, tokenizer, generation, config)
+    return Checkpoint(model, tokenizer, generation, config, datastore)
 
 
 def _load_encoder(

@@ -12,8 +12,8 @@ from showtell.errors import CheckpointError, ConfigError, ShowtellError, reason
 from showtell.system.atomic import resolve_swapped
 
 CONFIG, DECODER, TOKENIZER = "config.json", "decoder.safetensors", "tokenizer.json"
-ENCODER, CARD = "encoder.safetensors", "README.md"
-FILES = (CONFIG, DECODER, TOKENIZER, ENCODER, CARD)
+ENCODER, DATASTORE, CARD = "encoder.safetensors", "datastore.safetensors", "README.md"
+FILES = (CONFIG, DECODER, TOKENIZER, ENCODER, DATASTORE, CARD)
 """All files of a checkpoint; no others are fetched or pushed."""
 
 _PART = r"[A-Za-z0-9][\w.-]*"

@@ -26,6 +26,9 @@ def command(
     beam_size: common.BeamSize = None,
     length_penalty: common.LengthPenalty = None,
     no_repeat_ngram_size: common.NoRepeatNgramSize = None,
+    retrieval: common.Retrieval = None,
+    retrieval_weight: common.RetrievalWeight = None,
+    neighbours: common.Neighbours = None,
     flip_average: Annotated[
         bool,
         typer.Option(
@@ -62,7 +65,12 @@ def command(
     from showtell.experiments.bundle import make_bundle
 
     generation = common.given(
-        beam_size=beam_size, length_penalty=length_penalty, no_repeat_ngram_size=no_repeat_ngram_size
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        no_repeat_ngram_size=no_repeat_ngram_size,
+        retrieval=retrieval,
+        retrieval_weight=retrieval_weight,
+        neighbours=neighbours,
     )
     files = make_bundle(
         checkpoint,

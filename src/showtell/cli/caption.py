@@ -49,6 +49,15 @@ def command(
     attention: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Draw the attention of each word, one PNG per image.")
     ] = None,
+    retrieval: common.Retrieval = None,
+    retrieval_weight: common.RetrievalWeight = None,
+    neighbours: common.Neighbours = None,
+    show_neighbours: Annotated[
+        bool,
+        typer.Option(
+            "--show-neighbours", help="Name the images whose captions spoke for each caption (format jsonl)."
+        ),
+    ] = False,
     encoder_weights: common.EncoderWeights = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")] = False,
@@ -75,7 +84,15 @@ def command(
         min_tokens=min_tokens,
         length_penalty=length_penalty,
         no_repeat_ngram_size=no_repeat_ngram_size,
+        retrieval=retrieval,
+        retrieval_weight=retrieval_weight,
+        neighbours=neighbours,
     )
+    chosen_form = choose_format(form, output)
+    if show_neighbours and chosen_form != "jsonl":
+        raise ConfigError(
+            "--show-neighbours cannot be used", found=f"format {chosen_form}", expected="--format jsonl"
+        )
     code = run(
         checkpoint,
         paths,
@@ -83,11 +100,12 @@ def command(
         device=device,
         threads=threads,
         output=output,
-        form=choose_format(form, output),
+        form=chosen_form,
         all_hypotheses=all_hypotheses or (samples or 1) > 1,
         attention=attention,
         batch_size=batch_size,
         recursive=recursive,
+        neighbours_shown=show_neighbours,
         **sampling,
         **others,
     )

@@ -73,6 +73,17 @@ LengthPenalty = Annotated[float | None, typer.Option(help="0: sum of log-probabi
 NoRepeatNgramSize = Annotated[
     int | None, typer.Option(help="No n-gram of this size occurs twice in a caption.")
 ]
+Retrieval = Annotated[
+    Literal["off", "rerank"] | None,
+    typer.Option(
+        help="Whether captions of similar images in the captioner's datastore (showtell index) rerank its captions. "
+        "Default: the checkpoint's."
+    ),
+]
+RetrievalWeight = Annotated[
+    float | None, typer.Option(help="Weight of the similarity to their captions. Default: the checkpoint's.")
+]
+Neighbours = Annotated[int | None, typer.Option(help="Number of similar images. Default: the checkpoint's.")]
 EncoderWeights = Annotated[
     Path | None, typer.Option(help="Local safetensors file with the encoder's weights, instead of the hub's.")
 ]

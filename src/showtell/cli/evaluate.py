@@ -20,6 +20,9 @@ def command(
     max_tokens: common.MaxTokens = None,
     length_penalty: common.LengthPenalty = None,
     no_repeat_ngram_size: common.NoRepeatNgramSize = None,
+    retrieval: common.Retrieval = None,
+    retrieval_weight: common.RetrievalWeight = None,
+    neighbours: common.Neighbours = None,
     tokenizer: common.AnyScoreTokenizer = "auto",
     meteor: common.WithMeteor = False,
     ensemble_with: Annotated[
@@ -60,6 +63,9 @@ def command(
                 max_tokens=max_tokens,
                 length_penalty=length_penalty,
                 no_repeat_ngram_size=no_repeat_ngram_size,
+                retrieval=retrieval,
+                retrieval_weight=retrieval_weight,
+                neighbours=neighbours,
             ),
         )
     scores = evaluation.scores

@@ -41,6 +41,16 @@ class DecodingOptions(StrictModel):
     top_k: Count = Field(0, description="sample among this many most likely tokens; 0: all")
     top_p: Fraction = Field(1.0, description="nucleus sampling: smallest set of tokens with this probability")
     seed: Count = Field(42, description="seed of the sampling generator")
+    retrieval: Literal["off", "rerank"] = Field(
+        "off",
+        description="rerank: order the captions by those of similar images in the captioner's datastore too",
+    )
+    retrieval_weight: float = Field(
+        32.0, ge=0.0, le=1000.0, description="weight of the similarity to their captions, which is 0 to 1"
+    )
+    neighbours: int = Field(
+        60, ge=1, le=1000, description="images of the datastore whose captions are compared"
+    )
 
     @field_validator("min_tokens")
     @classmethod

@@ -105,7 +105,7 @@ def _with_generation(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint
     generation = options.model_dump(mode="json")
     config = {**loaded.config, "generation": generation}
     if "recipe" in config:
-        config["recipe"] = {**config["recipe"], "generation": generation}
+        config["recipe"] = {**config["recipe"], "generation": {**generation, "retrieval": "off"}}
     if options != loaded.generation:
         config.pop("scores", None)
     return replace(loaded, generation=options, config=config)
@@ -117,6 +117,12 @@ def _with_flip_average(loaded: Checkpoint) -> Checkpoint:
     assert encoder is not None
     if encoder.spec.flip_average:
         return loaded
+    if loaded.datastore is not None:
+        raise ConfigError(
+            "--flip-average cannot be used",
+            found="a captioner with a datastore of features without it",
+            mend="Average first, then index: showtell bundle --flip-average, then showtell index",
+        )
     encoder.spec = encoder.spec.model_copy(update={"flip_average": True})
     described = dict(loaded.config["encoder"])
     described["spec"] = {**described["spec"], "flip_average": True}

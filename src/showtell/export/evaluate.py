@@ -13,13 +13,14 @@ from showtell.config.generation import override
 from showtell.data.changes import require_unchanged
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError, import_extra
-from showtell.inference.backend import load_backend
+from showtell.inference.backend import Backend, load_backend
 from showtell.inference.captioner import Captioner
 from showtell.inference.onnx_files import is_export
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.caption_stats import TrainingCaptions
 from showtell.metrics.meteor import MeteorScorer
 from showtell.metrics.score_tokenizers import resolve_tokenizer
+from showtell.retrieval import check_unseen, note_near_duplicates
 from showtell.system.console import progress_bar
 
 
@@ -82,7 +83,7 @@ def evaluate(
                 mend="Omit it; showtell caption --format jsonl writes the caption of each image",
             )
         backend = load_backend(path, encoder_weights=encoder_weights, device=device, threads=threads)
-        return _evaluate_images(Captioner(backend), data, split, options, meteor, tokenizer)
+        return _evaluate_images(backend, data, split, options, meteor, tokenizer)
     import_extra("torch", extra="train")
     from showtell.checkpoints.checkpoint import load_checkpoint
     from showtell.training.device import resolve_device_config
@@ -107,7 +108,7 @@ def evaluate(
 
 
 def _evaluate_images(
-    captioner: Captioner,
+    backend: Backend,
     data: Path,
     split: str,
     options: dict[str, Any],
@@ -117,19 +118,25 @@ def _evaluate_images(
     started = time.monotonic()
     prepared = PreparedSet.load(data)
     rows = [int(row) for row in prepared.split_rows(split)]
+    merged = override(backend.generation, **options)
+    check_unseen(merged, backend.datastore, prepared, rows)
     require_unchanged(prepared, np.array(rows, np.int64))
-    stream = captioner.stream([prepared.image_path(row) for row in rows], **options)
+    stream = Captioner(backend).stream([prepared.image_path(row) for row in rows], **options)
     references = {prepared.key(row): prepared.captions(row) for row in rows}
     name = resolve_tokenizer(tokenizer, (caption for some in references.values() for caption in some))
     scorer = Scorer(references, meteor=meteor, tokenizer=name)
     texts: dict[str, str] = {}
+    neighbours = []
     with progress_bar("caption", len(rows), unit="images") as advance:
         for row, caption in zip(rows, stream, strict=True):
             if caption.error is not None:
                 what = f"{data} does not match its source any more"
                 raise DataError(what, found=caption.error, mend="Prepare it again")
             texts[prepared.key(row)] = caption.text
+            neighbours.append(caption.neighbours)
             advance(1, "")
+    if merged.retrieval != "off":
+        note_near_duplicates(prepared, rows, neighbours)
     scores = scorer.score(texts)
     return SplitEvaluation(list(texts.values()), scores, time.monotonic() - started)
 

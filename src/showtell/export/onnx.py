@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
-from showtell.checkpoints.hub import CONFIG, TOKENIZER
+from showtell.checkpoints.hub import CONFIG, DATASTORE, TOKENIZER
 from showtell.errors import ConfigError, ExportError
 from showtell.export.graphs import check_exporter, write_decoder, write_encoder
 from showtell.export.parity import MAX_LOGIT_DIFFERENCE, ParityCheck, compare
@@ -28,7 +28,7 @@ from showtell.inference.onnx_config import (
     Precision,
     StateTensor,
 )
-from showtell.inference.onnx_files import FILES, HASHED
+from showtell.inference.onnx_files import FILES
 from showtell.system.atomic import atomic_directory, check_replaceable, sha256_file, write_json
 from showtell.system.console import progress_bar
 
@@ -108,6 +108,8 @@ def export_checkpoint(
             quantize(new, ranges)
         advance(1, "precision")
         loaded.tokenizer.save(new / TOKENIZER)
+        if loaded.datastore is not None:
+            loaded.datastore.save(new / DATASTORE)
         config = _config(loaded, new, "float32" if ranges is None else "int8", state)
         write_json(new / CONFIG, config.model_dump(mode="json"))
         exported = load_backend(new, device="cpu", threads=threads)
@@ -118,7 +120,7 @@ def export_checkpoint(
             _check_parity(comparison, checkpoint)
         config = config.model_copy(update={"parity": comparison.report})
         write_json(new / CONFIG, config.model_dump(mode="json"))
-        sizes = {name: (new / name).stat().st_size for name in FILES}
+        sizes = {name: (new / name).stat().st_size for name in FILES if (new / name).exists()}
     return Exported(directory, config, comparison, sizes)
 
 
@@ -142,7 +144,7 @@ def _config(
         decoder=ExportedDecoder(name=loaded.model.decoder.spec.name, state=state, precision="float32"),
         vocabulary=loaded.tokenizer.size,
         generation=loaded.generation,
-        files={name: sha256_file(directory / name) for name in HASHED},
+        files={name: sha256_file(directory / name) for name in FILES if (directory / name).exists()},
     )
 
 

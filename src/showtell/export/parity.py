@@ -14,12 +14,13 @@ import numpy.typing as npt
 import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint
-from showtell.config.generation import DecodingOptions, override
+from showtell.config.generation import override
 from showtell.encoders.features import Features
 from showtell.export.samples import Samples
-from showtell.generation import Hypothesis, SpecialTokens, search
+from showtell.generation import Hypothesis
 from showtell.inference.onnx_backend import ArrayFeatures, OnnxBackend
 from showtell.inference.onnx_config import ParityReport
+from showtell.retrieval import CaptionSearch
 
 TIE = 1e-4
 """Log-probabilities closer than this are a tie, in nats."""
@@ -55,6 +56,7 @@ def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> Pari
         "greedy": override(loaded.generation, method="greedy"),
         "beam": override(loaded.generation, method="beam", beam_size=beam_size),
     }
+    search = CaptionSearch(loaded.tokenizer, loaded.datastore)
     largest = {"features": 0.0, "logits": 0.0}
     equal = dict.fromkeys(methods, 0)
     ties, differences, count = 0, [], len(samples.images)
@@ -66,8 +68,8 @@ def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> Pari
         largest["features"] = max(largest["features"], _difference(features.regions, others.regions))
         for method, options in methods.items():
             with torch.inference_mode():
-                ours = _best(loaded.model.decoder, features, options, loaded)
-            theirs = _best(exported.decoder, others, options, loaded)
+                ours = _best(search(loaded.model.decoder, features, options))
+            theirs = _best(search(exported.decoder, others, options))
             if method == "greedy":
                 logits = _logit_difference(loaded, exported, features, others, ours)
                 largest["logits"] = max(largest["logits"], logits)
@@ -91,8 +93,7 @@ def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> Pari
     return ParityCheck(report, ties, differences)
 
 
-def _best(decoder: Any, features: Any, options: DecodingOptions, loaded: Checkpoint) -> list[Hypothesis]:
-    found = search(decoder, features, options, SpecialTokens.of(loaded.tokenizer))
+def _best(found: list[list[Hypothesis]]) -> list[Hypothesis]:
     return [hypotheses[0] for hypotheses in found]
 
 

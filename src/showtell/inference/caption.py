@@ -19,6 +19,8 @@ from showtell.images.preprocess import crop_box
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from showtell.retrieval.rerank import Neighbour
+
 
 @dataclass(frozen=True)
 class View:
@@ -35,13 +37,16 @@ class Caption:
 
     Attributes:
         text: The caption.
-        score: Log-probability with the length penalty, natural logarithm; -infinity for an error.
+        score: Log-probability with the length penalty, natural logarithm, plus, where retrieval reranks it, the
+            weighted similarity to the captions of similar images; -infinity for an error.
         words: The words.
         word_log_probs: Log-probability of each word.
         alternatives: All hypotheses of the beam, or all samples, best first, this one included.
         attention: Attention weights of each word, float32 [T, R], regions row by row; None unless requested.
         path: The image's path, if it was given as one.
         error: The reason for a missing caption; None if there is one.
+        neighbours: Images of the captioner's datastore that spoke for it, most telling first, and the nearest; of the
+            best caption alone, none without retrieval.
         log_prob: Sum of the log-probabilities of the words, and of the end if it was generated.
         truncated: No token was allowed any more, and no end.
     """
@@ -56,6 +61,7 @@ class Caption:
     error: str | None = None
     log_prob: float = -math.inf
     truncated: bool = False
+    neighbours: list[Neighbour] = field(default_factory=list)
     _view: View | None = field(default=None, compare=False)
 
     def __repr__(self) -> str:

@@ -271,6 +271,7 @@ class Captioner:
             path=_path(source),
             log_prob=hypothesis.log_prob,
             truncated=hypothesis.truncated,
+            neighbours=list(hypothesis.neighbours),
             _view=None if attention is None else View(source, self.preprocessing, self.grid),
         )
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from showtell.checkpoints.hub import TOKENIZER
+from showtell.checkpoints.hub import DATASTORE, TOKENIZER
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError, ConfigError, EncoderError
-from showtell.generation import Hypothesis, SpecialTokens, sampling_keys, search
+from showtell.generation import Hypothesis, sampling_keys
 from showtell.inference.onnx_config import StateTensor, read_config
 from showtell.inference.onnx_files import (
     ATTENTION,
@@ -31,6 +31,7 @@ from showtell.inference.onnx_files import (
     state_output,
 )
 from showtell.inference.onnx_sessions import Graph, OnnxSessionLoader
+from showtell.retrieval import CaptionSearch, Datastore
 from showtell.system.batch_pool import BatchPool
 from showtell.tokenizer import Tokenizer
 
@@ -117,6 +118,9 @@ class OnnxBackend:
                 expected=str(self.config.vocabulary),
                 mend=EXPORT_AGAIN,
             )
+        indexed = DATASTORE in self.config.files
+        self.datastore = Datastore.load(self.directory / DATASTORE) if indexed else None
+        self._search = CaptionSearch(self.tokenizer, self.datastore)
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
         self.networks = f"{encoder.name} encoder, {decoder.name} decoder"
         self.place = f"{loader.place}, onnxruntime, {encoder.precision} encoder, {loader.threads} threads"
@@ -149,8 +153,8 @@ class OnnxBackend:
         self, images: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
     ) -> list[list[Hypothesis]]:
         """Return hypotheses of each image, uint8 [P, S, S, 3], best first."""
-        specials, keys = SpecialTokens.of(self.tokenizer), sampling_keys(images, options)
-        return search(self.decoder, self.encode(images), options, specials, attention=attention, keys=keys)
+        keys = sampling_keys(images, options)
+        return self._search(self.decoder, self.encode(images), options, attention=attention, keys=keys)
 
     def save(self, directory: Path, **options: Any) -> None:
         """Raise a ConfigError, as an export cannot be trained."""

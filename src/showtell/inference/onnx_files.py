@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from showtell.checkpoints.hub import CONFIG, TOKENIZER
+from showtell.checkpoints.hub import CONFIG, DATASTORE, TOKENIZER
 from showtell.errors import CheckpointError
 from showtell.system.atomic import resolve_swapped, sha256_file
 
@@ -24,8 +24,8 @@ def weights_of(graph: str) -> str:
 
 
 HASHED = (*GRAPHS, *map(weights_of, GRAPHS), TOKENIZER)
-"""The files whose SHA-256 the configuration holds."""
-FILES = (*HASHED, CONFIG)
+"""The files that an export needs, whose SHA-256 the configuration holds."""
+FILES = (*HASHED, DATASTORE, CONFIG)
 
 IMAGES, FEATURES = "images", ("regions", "pooled", "mask")
 TOKENS, LOGITS, ATTENTION = "tokens", "logits", "attention"

@@ -38,6 +38,7 @@ def caption_files(
     attention: Path | None = None,
     batch_size: int = BATCH_SIZE,
     recursive: bool = False,
+    neighbours_shown: bool = False,
     **options: Any,
 ) -> CaptioningReport:
     """Caption images into rows, in the order given, each as soon as its batch is done.
@@ -49,6 +50,7 @@ def caption_files(
         form: See `showtell.inference.writers`.
         all_hypotheses: Write all hypotheses of the beam, or all samples.
         attention: A folder for one attention drawing per image.
+        neighbours_shown: Write the images whose captions spoke for each caption (JSON lines only).
         options: Fields of `DecodingOptions`.
 
     Raises:
@@ -76,7 +78,15 @@ def caption_files(
                     report.problems.append(f"attention not drawn: {error}")
             else:
                 report.problems.append(caption.error)
-            file.write(rows(caption, form, all_hypotheses=all_hypotheses, drawing=drawing))
+            file.write(
+                rows(
+                    caption,
+                    form,
+                    all_hypotheses=all_hypotheses,
+                    drawing=drawing,
+                    neighbours=neighbours_shown,
+                )
+            )
             file.flush()
             advance(1, "")
     return report

@@ -10,8 +10,9 @@ import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
 from showtell.config.generation import DecodingOptions
-from showtell.generation import Hypothesis, SpecialTokens, sampling_keys, search
+from showtell.generation import Hypothesis, sampling_keys
 from showtell.inference.onednn_decoder import packed_decoder
+from showtell.retrieval import CaptionSearch
 from showtell.system.batch_pool import BatchPool
 from showtell.system.device import choose_device, make_batch_pool, set_num_threads
 
@@ -26,6 +27,8 @@ class TorchBackend:
         self.checkpoint, self._encoder = checkpoint, encoder
         self._decoder = packed_decoder(checkpoint.model.decoder)
         self.tokenizer, self.generation = checkpoint.tokenizer, checkpoint.generation
+        self.datastore = checkpoint.datastore
+        self._search = CaptionSearch(checkpoint.tokenizer, checkpoint.datastore)
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
         self.networks = f"{encoder.spec.name} encoder, {checkpoint.model.decoder.spec.name} decoder"
 
@@ -50,10 +53,10 @@ class TorchBackend:
         self, images: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
     ) -> list[list[Hypothesis]]:
         """Return hypotheses of each image, uint8 [P, S, S, 3], best first."""
-        specials, keys = SpecialTokens.of(self.tokenizer), sampling_keys(images, options)
+        keys = sampling_keys(images, options)
         with torch.inference_mode():
             features = self._encoder(torch.from_numpy(images))
-            return search(self._decoder, features, options, specials, attention=attention, keys=keys)
+            return self._search(self._decoder, features, options, attention=attention, keys=keys)
 
     def save(
         self,

@@ -41,15 +41,21 @@ def header(form: Format, *, all_hypotheses: bool = False) -> bytes:
 
 
 def rows(
-    caption: Caption, form: Format, *, all_hypotheses: bool = False, drawing: str | None = None
+    caption: Caption,
+    form: Format,
+    *,
+    all_hypotheses: bool = False,
+    drawing: str | None = None,
+    neighbours: bool = False,
 ) -> bytes:
     """Return the row or rows of an image in UTF-8; those of text are path, tab and caption (empty for an error).
 
-    All hypotheses are a row each, or one list in JSON. Only JSON names the ``drawing`` of attention.
+    All hypotheses are a row each, or one list in JSON. Only JSON names the ``drawing`` of attention and the
+    ``neighbours`` that spoke for the caption.
     """
     path, captions = caption.path or "", caption.alternatives if all_hypotheses else [caption]
     if form == "jsonl":
-        return _json(caption, all_hypotheses, drawing)
+        return _json(caption, all_hypotheses, drawing, neighbours)
     if form == "csv":
         if caption.error is not None:
             return _csv([path, *([""] if all_hypotheses else []), "", "", caption.error])
@@ -77,7 +83,7 @@ def escape(text: str) -> str:
     return "".join(map(escaped, text))
 
 
-def _json(caption: Caption, all_hypotheses: bool, drawing: str | None) -> bytes:
+def _json(caption: Caption, all_hypotheses: bool, drawing: str | None, neighbours: bool) -> bytes:
     row: dict[str, object] = {"path": caption.path}
     if caption.error is not None:
         row["error"] = caption.error
@@ -89,6 +95,8 @@ def _json(caption: Caption, all_hypotheses: bool, drawing: str | None) -> bytes:
             ]
         if drawing is not None:
             row["attention"] = drawing
+        if neighbours:
+            row["neighbours"] = [neighbour.as_json() for neighbour in caption.neighbours]
     text = json.dumps(row, ensure_ascii=False)
     if not text.isprintable():  # lone surrogates of odd file names, which UTF-8 cannot encode
         text = json.dumps(row)

@@ -30,14 +30,14 @@ class CiderD:
             np.log(np.maximum(holding, 1).astype(np.float64))
             for holding in frequencies or index.frequencies()
         ]
-        self._weights, self._norms = self._weigh(index.references)
+        self._weights, self._norms = self.weigh(index.references)
 
     def score_each(self, candidates: NgramTable, images: Integers) -> Floats:
         """Return the score, float64 [N], 0..10, of N candidates of the images with these numbers, int64 [N]."""
         index = self._index
         per_candidate = index.references_per_image[images]  # [N]
         pairs = CandRefPairs(index, images)
-        weights, norms = self._weigh(candidates)
+        weights, norms = self.weigh(candidates)
         delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
         delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
         total = np.zeros(len(pairs.candidate))
@@ -49,7 +49,7 @@ class CiderD:
         mean: Floats = np.bincount(pairs.candidate, total, len(images)) / per_candidate * 10.0
         return mean
 
-    def _weigh(self, table: NgramTable) -> tuple[list[Floats], list[Floats]]:
+    def weigh(self, table: NgramTable) -> tuple[list[Floats], list[Floats]]:
         """Return the TF-IDF weight of every entry and the Euclidean norm of every caption, for each order."""
         weights, norms = [], []
         for entries, log_frequency in zip(table.orders, self._log_frequency, strict=True):

@@ -8,6 +8,7 @@ from showtell.checkpoints.ensemble import make_ensemble
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
 from showtell.metrics.meteor import MeteorScorer
+from showtell.retrieval import check_unseen, note_near_duplicates
 from showtell.training.build import open_feature_source
 from showtell.training.device import resolve_device_config
 from showtell.training.evaluator import Evaluation, Evaluator
@@ -45,12 +46,14 @@ def evaluate_checkpoint(
     """
     compute = resolve_device_config(device, threads=threads)
     prepared = PreparedSet.load(data)
+    rows = prepared.split_rows(split)
     loaded = checkpoint
     if not isinstance(loaded, Checkpoint):
         loaded = load_checkpoint(loaded, encoder_weights=encoder_weights, device=compute.device)
     assert loaded.model.encoder is not None
+    options = options or loaded.generation
+    check_unseen(options, loaded.datastore, prepared, rows.tolist())
     regions = loaded.model.decoder.spec.reads_regions
-    rows = prepared.split_rows(split)
     source = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
     evaluator = Evaluator(
         prepared,
@@ -62,10 +65,13 @@ def evaluate_checkpoint(
         meteor=meteor,
         score_tokenizer=score_tokenizer,
         preprocessing=loaded.model.encoder.preprocessing,
+        datastore=loaded.datastore,
     )
     others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
     model = make_ensemble([loaded, *others]) if others else loaded.model
-    evaluation = evaluator.evaluate(model, options or loaded.generation, attention=predictions is not None)
+    evaluation = evaluator.evaluate(model, options, attention=predictions is not None)
+    if options.retrieval != "off":
+        note_near_duplicates(prepared, evaluation.rows, (best.neighbours for best in evaluation.hypotheses))
     if predictions is not None:
         write_predictions(predictions, prepared, evaluation, loaded.tokenizer, loaded.grid)
     return evaluation

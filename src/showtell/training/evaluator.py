@@ -13,11 +13,12 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.data.batches import Batches, FeatureSource
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import ImageSource
-from showtell.generation import Hypothesis, SpecialTokens, sampling_keys, search
+from showtell.generation import Hypothesis, sampling_keys
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
 from showtell.metrics.score_tokenizers import resolve_tokenizer
+from showtell.retrieval import CaptionSearch, Datastore
 from showtell.system.console import progress_bar
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig
@@ -50,6 +51,7 @@ class Evaluator:
     meteor: MeteorScorer | None = None  # computes METEOR in addition to the other scores
     score_tokenizer: str = "auto"  # of `Scorer`; auto: by the references' script
     preprocessing: Preprocessing | None = None  # of the pixels that key samples; None: features key them
+    datastore: Datastore | None = None  # for retrieval
 
     def __post_init__(self) -> None:
         """Raise the errors of references and score tokenizer now, before the run's directory is touched."""
@@ -68,7 +70,7 @@ class Evaluator:
         """Caption all images and score the captions."""
         started = time.monotonic()
         model.eval()
-        specials = SpecialTokens.of(self.tokenizer)
+        search = CaptionSearch(self.tokenizer, self.datastore)
         decoder = packed_decoder(model.decoder)
         hypotheses: list[Hypothesis] = []
         own_rows = self.processes.shard(self.rows)
@@ -80,9 +82,7 @@ class Evaluator:
                     inputs = self.source.load(rows, np.zeros(len(rows), dtype=bool))
                     features = model.encode(inputs.to(self.compute.device))
                     noise_keys = self._sampling_keys(rows, options)
-                    results = search(
-                        decoder, features, options, specials, attention=attention, keys=noise_keys
-                    )
+                    results = search(decoder, features, options, attention=attention, keys=noise_keys)
                 hypotheses += [alternatives[0] for alternatives in results]
                 advance(len(rows), "")
         hypotheses = self.processes.gather_in_order(hypotheses)

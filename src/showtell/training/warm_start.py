@@ -52,7 +52,7 @@ def sections_of(path: Path) -> dict[str, dict[str, Any]]:
     return {
         "encoder": encoder,
         "decoder": config["decoder"],
-        "generation": config["generation"],
+        "generation": {**config["generation"], "retrieval": "off"},
         "tokenizer": {"kind": tokenizer.kind, "language": tokenizer.language},
         "training": {"init_from": str(path), "extend_vocabulary": True},
     }

@@ -1,0 +1,140 @@
+"""Gives a captioner a datastore: the captions of a set's images, which rerank what it generates for similar ones.
+
+Nothing is trained. Images that the datastore has already get their new captions, so that a correction takes effect.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
+from showtell.checkpoints.hub import FILES, find_checkpoint
+from showtell.config.generation import DecodingOptions, override
+from showtell.data.prepared import PreparedSet
+from showtell.errors import DataError
+from showtell.retrieval import Datastore, Projection
+from showtell.system.console import note
+from showtell.training.build import open_feature_source
+from showtell.training.device import resolve_device_config
+
+BATCH_SIZE = 64
+BEAM_SIZE = 10
+"""The least beam size of a captioner with a datastore: it can only choose among the captions of its beam."""
+
+
+@dataclass(frozen=True)
+class Indexed:
+    """A captioner that was written, its datastore and the bytes of each file."""
+
+    directory: Path
+    datastore: Datastore
+    sizes: dict[str, int]
+
+
+def index_captions(
+    captioner: str | Path,
+    out: Path,
+    *,
+    data: Path,
+    split: str = "train",
+    replace_datastore: bool = False,
+    encoder_weights: Path | None = None,
+    features: Path | None = None,
+    include_encoder: bool = True,
+    device: str = "auto",
+    threads: int = 0,
+    **options: object,
+) -> Indexed:
+    """Write a captioner whose datastore has the images and captions of a split.
+
+    Args:
+        captioner: A checkpoint, a run (its ``best/``), or ``OWNER/NAME`` on the hub. The images are added to its
+            datastore, if it has one.
+        out: A new or empty directory, or a checkpoint, which is replaced.
+        data: A prepared set. Missing features of the split are extracted.
+        split: One of its splits.
+        replace_datastore: Leave out what the captioner's datastore has.
+        encoder_weights: A local file with the encoder's weights.
+        features: The folder of feature caches; None: beside the prepared set.
+        include_encoder: Write a frozen encoder too.
+        device: As for `Captioner.load`.
+        threads: As for `Captioner.load`.
+        options: Fields of `DecodingOptions`: the captioner's new defaults. Retrieval is on, with at least 10 beams.
+
+    Raises:
+        ConfigError: an option is unknown or out of range.
+        ShowtellError: captioner, data or ``out`` cannot be used.
+    """
+    compute = resolve_device_config(device, threads=threads)
+    prepared = PreparedSet.load(data)
+    rows = prepared.split_rows(split)
+    loaded = load_checkpoint(
+        find_checkpoint(captioner), encoder_weights=encoder_weights, device=compute.device
+    )
+    generation = _generation(loaded.generation, options)
+    old = None if replace_datastore else loaded.datastore
+    pooled = _pooled(loaded, prepared, rows, features, compute.device)
+    projection = Projection.fit(pooled) if old is None else old.projection
+    datastore = _datastore(prepared, rows, loaded, projection, pooled)
+    if old is not None:
+        datastore = old.merged(datastore)
+    note(datastore.describe())
+    config = {key: value for key, value in loaded.config.items() if key != "scores"}
+    config["generation"] = generation.model_dump(mode="json")
+    changed = replace(loaded, generation=generation, config=config, datastore=datastore)
+    save_portable(changed, out, include_encoder=include_encoder, half=config.get("dtype") == "float16")
+    sizes = {name: (out / name).stat().st_size for name in FILES if (out / name).exists()}
+    return Indexed(out, datastore, sizes)
+
+
+def _generation(old: DecodingOptions, options: dict[str, object]) -> DecodingOptions:
+    defaults: dict[str, object] = {"retrieval": "rerank"}
+    if old.method == "beam" and old.beam_size < BEAM_SIZE:
+        defaults["beam_size"] = BEAM_SIZE
+    return override(old, **{**defaults, **options})
+
+
+def _pooled(
+    loaded: Checkpoint,
+    prepared: PreparedSet,
+    rows: npt.NDArray[np.int64],
+    features: Path | None,
+    device: torch.device,
+) -> npt.NDArray[np.float16]:
+    """Return the pooled features of images, float16 [N, D]."""
+    model = loaded.model
+    assert model.encoder is not None
+    source = open_feature_source(prepared, model.encoder, features, rows=rows, regions=False)
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(rows), BATCH_SIZE):
+            batch = rows[start : start + BATCH_SIZE]
+            inputs = source.load(batch, np.zeros(len(batch), dtype=bool))
+            parts.append(model.encode(inputs.to(device)).pooled.cpu().half().numpy())
+    return np.concatenate(parts)
+
+
+def _datastore(
+    prepared: PreparedSet,
+    rows: npt.NDArray[np.int64],
+    loaded: Checkpoint,
+    projection: Projection,
+    pooled: npt.NDArray[np.float16],
+) -> Datastore:
+    captions = [[loaded.tokenizer.split(text) for text in prepared.captions(int(row))] for row in rows]
+    captions = [[tokens for tokens in several if tokens] for several in captions]
+    kept = [place for place, several in enumerate(captions) if several]
+    if not kept:
+        raise DataError(
+            "there is nothing to index", found=f"{len(rows)} images, none with a caption of words"
+        )
+    return Datastore.of(
+        projection,
+        pooled[kept],
+        [prepared.key(int(rows[place])) for place in kept],
+        [prepared.sha256(int(rows[place])) for place in kept],
+        [captions[place] for place in kept],
+    )

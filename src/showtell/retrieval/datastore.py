@@ -1,0 +1,191 @@
+"""A datastore: compact vectors of known images, and their captions, in one file. Needs no torch.
+
+The vector of an image is its pooled feature, mean removed, on the principal components of the images that the
+datastore was first made of, each divided by the square root of its standard deviation (half-way to whitening, so that
+a few large components do not decide alone). Vectors are compared by their cosine, with all others: the search is
+exact. (The name is that of Khandelwal et al. 2020, "Generalization through Memorization".)
+"""
+
+import json
+import lzma
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as save_safetensors
+
+from showtell.errors import CheckpointError
+from showtell.system.atomic import atomic_path
+
+KIND, FORMAT = "showtell datastore", "1"
+COMPONENTS = 256
+FITTED_IMAGES = 20_000  # as many as fit a projection at most, for the memory
+INDEX_AGAIN = "Make it again: showtell index"
+
+Floats = npt.NDArray[np.float32]
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Maps pooled features of D channels to unit vectors of C components."""
+
+    mean: Floats  # [D]
+    components: Floats  # scaled, [D, C]
+
+    @classmethod
+    def fit(cls, pooled: npt.NDArray[Any], *, components: int = COMPONENTS) -> "Projection":
+        """Return the projection on the principal components of pooled features, float [N, D].
+
+        There are fewer components if the images have fewer: at most N - 1.
+        """
+        if len(pooled) > FITTED_IMAGES:
+            pooled = pooled[np.linspace(0, len(pooled) - 1, FITTED_IMAGES).astype(np.int64)]
+        features = pooled.astype(np.float64)
+        mean = features.mean(axis=0)
+        features -= mean
+        # The smaller of the two Gram matrices has the same spectrum.
+        wide = features.shape[0] < features.shape[1]
+        gram = features @ features.T if wide else features.T @ features
+        variances, vectors = np.linalg.eigh(gram / max(1, len(features)))
+        kept = np.flatnonzero(variances > variances[-1] * 1e-6)[::-1][:components]
+        variances, vectors = variances[kept], vectors[:, kept]
+        if wide:
+            vectors = features.T @ vectors
+            vectors /= np.linalg.norm(vectors, axis=0)
+        scaled = (vectors / variances**0.25).astype(np.float16)
+        return cls(mean.astype(np.float32), scaled.astype(np.float32))
+
+    def __call__(self, pooled: npt.NDArray[Any]) -> Floats:
+        """Return unit vectors float32 [P, C] of pooled features float [P, D]."""
+        # Image by image, so that the digits do not depend on the batch.
+        centered = pooled.astype(np.float32) - self.mean
+        return _normalize(np.stack([row @ self.components for row in centered]))
+
+
+@dataclass(frozen=True)
+class Datastore:
+    """N images with their captions, which are lists of tokens."""
+
+    projection: Projection
+    vectors: npt.NDArray[np.int8]  # [N, C]; only their directions matter
+    keys: list[str]  # of the images, by which people know them
+    digests: npt.NDArray[np.uint8]  # SHA-256 of the images' files [N, 32]
+    captions: list[list[list[str]]]  # of each image, tokens of the captioner's vocabulary kind
+
+    @classmethod
+    def of(
+        cls,
+        projection: Projection,
+        pooled: npt.NDArray[Any],
+        keys: Sequence[str],
+        digests: Sequence[str],
+        captions: Sequence[Sequence[Sequence[str]]],
+    ) -> "Datastore":
+        """Return a datastore of images with pooled features float [N, D] and hexadecimal SHA-256."""
+        vectors = projection(pooled)
+        largest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        return cls(
+            projection,
+            np.rint(vectors / largest * 127).astype(np.int8),
+            list(keys),
+            np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32),
+            [[list(caption) for caption in several] for several in captions],
+        )
+
+    @cached_property
+    def unit_vectors(self) -> Floats:
+        """The vectors with length 1, float32 [N, C]."""
+        return _normalize(self.vectors.astype(np.float32))
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+    def nearest(self, pooled: npt.NDArray[Any], count: int) -> tuple[Integers, Floats]:
+        """Return the ``count`` nearest images of each, best first, int64 [P, K], and their cosines [P, K].
+
+        Equally near ones are in the order of the datastore. All N are returned if there are fewer than ``count``.
+        """
+        vectors = self.projection(pooled)
+        similarity = np.stack([self.unit_vectors @ vector for vector in vectors])  # [P, N]
+        order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+        return order, np.take_along_axis(similarity, order, axis=1)
+
+    def merged(self, other: "Datastore") -> "Datastore":
+        """Return both, which must have the same projection; an image in both keeps the captions of ``other``."""
+        newer = {digest.tobytes() for digest in other.digests}
+        kept = [row for row, digest in enumerate(self.digests) if digest.tobytes() not in newer]
+        return Datastore(
+            self.projection,
+            np.concatenate((self.vectors[kept], other.vectors)),
+            [self.keys[row] for row in kept] + other.keys,
+            np.concatenate((self.digests[kept], other.digests)),
+            [self.captions[row] for row in kept] + other.captions,
+        )
+
+    def holding(self, digests: Sequence[str]) -> list[int]:
+        """Return which of these hexadecimal SHA-256 are those of images of the datastore."""
+        known = {digest.tobytes() for digest in self.digests}
+        return [place for place, digest in enumerate(digests) if bytes.fromhex(digest) in known]
+
+    def describe(self) -> str:
+        """Return images, captions and size in words."""
+        num_captions = sum(map(len, self.captions))
+        return f"datastore: {len(self):,} images, {num_captions:,} captions, {len(self._packed) / 1e6:.1f} MB"
+
+    def save(self, path: Path) -> None:
+        """Write the datastore atomically."""
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(self._packed)
+
+    @cached_property
+    def _packed(self) -> bytes:
+        texts = {"keys": self.keys, "captions": self.captions}
+        compressed = lzma.compress(json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode())
+        tensors: dict[str, npt.NDArray[Any]] = {
+            "mean": self.projection.mean,
+            "components": self.projection.components.astype(np.float16),
+            "vectors": self.vectors,
+            "digests": self.digests,
+            "texts": np.frombuffer(compressed, np.uint8),
+        }
+        return bytes(save_safetensors(tensors, metadata={"kind": KIND, "format": FORMAT}))
+
+    @classmethod
+    def load(cls, path: Path) -> "Datastore":
+        """Read what `save` wrote.
+
+        Raises:
+            CheckpointError: missing, broken, or of another format.
+        """
+        try:
+            with safe_open(path, "numpy") as file:
+                metadata = file.metadata() or {}
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  (not a mapping)
+            if (metadata.get("kind"), metadata.get("format")) != (KIND, FORMAT):
+                found = f"{metadata.get('kind', 'another file')}, format {metadata.get('format', 'none')}"
+                raise CheckpointError(
+                    f"{path} cannot be used",
+                    found=found,
+                    expected=f"{KIND}, format {FORMAT}",
+                    mend=INDEX_AGAIN,
+                )
+            texts = json.loads(lzma.decompress(tensors["texts"].tobytes()))
+            projection = Projection(tensors["mean"], tensors["components"].astype(np.float32))
+            return cls(projection, tensors["vectors"], texts["keys"], tensors["digests"], texts["captions"])
+        except (OSError, SafetensorError, lzma.LZMAError, ValueError, KeyError) as error:
+            raise CheckpointError(
+                f"cannot read the datastore {path}", found=str(error), mend=INDEX_AGAIN
+            ) from error
+
+
+def _normalize(vectors: Floats) -> Floats:
+    """Return vectors of length 1; those of length 0 stay."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    normalized: Floats = np.divide(vectors, lengths, out=vectors.copy(), where=lengths > 0)
+    return normalized

@@ -1,0 +1,167 @@
+"""Reranks the captions of an image by what people wrote about similar images.
+
+The neighbours of an image speak for a caption by CIDEr's cosine: that of its TF-IDF-weighted n-grams with each of
+their captions, the mean over the orders 1 to 4 and over each neighbour's captions, weighted by their nearness.
+Document frequencies are those of the datastore. (Consensus reranking: Devlin et al. 2015, "Exploring Nearest Neighbor
+Approaches for Image Captioning"; Mao et al. 2015, "Learning like a Child", section 4.)
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from showtell.config.generation import DecodingOptions
+from showtell.generation import Hypothesis
+from showtell.generation.hypothesis import ranked
+from showtell.metrics.cider import CiderD
+from showtell.metrics.ngrams import ORDERS, Captions, Integers, NgramIndex, NgramTable
+from showtell.retrieval.datastore import Datastore
+from showtell.tokenizer import Tokenizer
+
+SHARPNESS = 8.0
+"""A neighbour's weight is proportional to exp(SHARPNESS x cosine)."""
+SHOWN = 5
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Neighbour:
+    """An image of the datastore whose captions spoke for a caption."""
+
+    key: str  # the image's name in its set
+    similarity: float  # cosine of the images, -1..1
+    share: float  # of the caption's similarity to the captions of all neighbours, 0..1
+    captions: list[str]
+
+    def as_json(self) -> dict[str, object]:
+        """Return the values for JSON, numbers rounded to four digits."""
+        return {**asdict(self), "similarity": round(self.similarity, 4), "share": round(self.share, 4)}
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The n-grams of one order in all captions of the datastore, image by image."""
+
+    ngrams: Integers  # numbers [E]
+    values: Floats  # TF-IDF, divided by its caption's norm, the image's captions and the orders [E]
+    first: Integers  # where each image's begin, and the end [N + 1]
+
+    def of(self, images: Integers) -> tuple[Integers, Integers]:
+        """Return the places of the entries of images, int64 [K], and the position in ``images`` of each."""
+        lengths = self.first[images + 1] - self.first[images]
+        owner = np.repeat(np.arange(len(images)), lengths)
+        return np.repeat(self.first[images] - np.cumsum(lengths) + lengths, lengths) + np.arange(
+            len(owner)
+        ), owner
+
+
+class Reranker:
+    """Orders hypotheses by log-probability and by what the captions of similar images say."""
+
+    def __init__(self, datastore: Datastore, tokenizer: Tokenizer) -> None:
+        self.datastore, self._tokenizer = datastore, tokenizer
+        numbers: dict[str, int] = {}
+        captions = [
+            [numbers.setdefault(token, len(numbers)) for token in caption]
+            for caption in chain.from_iterable(datastore.captions)
+        ]
+        per_image = np.array([len(several) for several in datastore.captions], np.int64)
+        # A token that no caption has gets a number above those of the datastore.
+        self._numbers = np.array([numbers.setdefault(token, len(numbers)) for token in tokenizer.tokens])
+        self._index = NgramIndex(Captions.of(captions), per_image)
+        self._cider = CiderD(self._index)
+        image = np.repeat(np.arange(len(per_image)), per_image)  # [captions]
+        self._entries = [
+            _Entries(
+                ngrams,
+                values / per_image[image[caption]] / ORDERS,
+                np.searchsorted(image[caption], np.arange(len(per_image) + 1)),
+            )
+            for caption, ngrams, values in self._unit_weights(self._index.references)
+        ]
+
+    def __call__(
+        self, pooled: npt.NDArray[Any], results: Sequence[Sequence[Hypothesis]], options: DecodingOptions
+    ) -> list[list[Hypothesis]]:
+        """Return the hypotheses of P images with pooled features float [P, D] by their new scores, best first.
+
+        The new score is the old one plus ``retrieval_weight`` times the similarity to the neighbours' captions, 0..1.
+        The first of each image names the neighbours that contributed most.
+        """
+        nearest, cosines = self.datastore.nearest(pooled, options.neighbours)
+        weights = np.exp(SHARPNESS * (cosines.astype(np.float64) - cosines[:, :1]))
+        weights /= weights.sum(axis=1, keepdims=True)
+        return [
+            self._rerank(nearest[row], cosines[row], weights[row], hypotheses, options.retrieval_weight)
+            for row, hypotheses in enumerate(results)
+        ]
+
+    def _rerank(
+        self,
+        images: Integers,
+        cosines: npt.NDArray[np.float32],
+        weights: Floats,
+        hypotheses: Sequence[Hypothesis],
+        factor: float,
+    ) -> list[Hypothesis]:
+        """Return the hypotheses of one image, given its neighbours, [K] each, by their new scores."""
+        contributions = self._contributions(images, weights, hypotheses)  # [K, H]
+        similarity = contributions.sum(axis=0)
+        scored = [
+            replace(hypothesis, score=hypothesis.score + factor * float(own))
+            for hypothesis, own in zip(hypotheses, similarity, strict=True)
+        ]
+        best, *others = ranked(scored)
+        own = contributions[:, next(place for place, each in enumerate(scored) if each is best)]
+        return [replace(best, neighbours=self._neighbours(images, cosines, own)), *others]
+
+    def _unit_weights(self, table: NgramTable) -> Iterable[tuple[Integers, Integers, Floats]]:
+        """Yield for each order the caption, number and weight of every n-gram; a caption's weights have length 1."""
+        weights, norms = self._cider.weigh(table)
+        for entries, weight, norm in zip(table.orders, weights, norms, strict=True):
+            length = norm[entries.caption]
+            yield entries.caption, entries.ngram, np.divide(weight, length, out=weight, where=length > 0)
+
+    def _contributions(self, images: Integers, weights: Floats, hypotheses: Sequence[Hypothesis]) -> Floats:
+        """Return what each neighbour, int64 [K], adds to the similarity of each of H hypotheses, float64 [K, H]."""
+        table = self._index.count(
+            Captions.of([self._numbers[hypothesis.ids].tolist() for hypothesis in hypotheses])
+        )
+        total = np.zeros((len(images), len(hypotheses)))
+        for (caption, ngram, value), entries in zip(self._unit_weights(table), self._entries, strict=True):
+            asked = np.unique(ngram)
+            candidates = np.zeros((len(asked), len(hypotheses)))
+            candidates[np.searchsorted(asked, ngram), caption] = value
+            place, owner = entries.of(images)
+            column = np.minimum(np.searchsorted(asked, entries.ngrams[place]), len(asked) - 1)
+            found = np.flatnonzero(asked[column] == entries.ngrams[place]) if len(asked) else column
+            cells = owner[found] * len(asked) + column[found]
+            shape = (len(images), len(asked))
+            neighbours = np.bincount(cells, entries.values[place[found]], len(images) * len(asked)).reshape(
+                shape
+            )
+            total += neighbours @ candidates
+        return total * weights[:, None]
+
+    def _neighbours(
+        self, images: Integers, cosines: npt.NDArray[np.float32], contributions: Floats
+    ) -> tuple[Neighbour, ...]:
+        """Return the neighbours that contributed most, at most five, and the nearest if it is not among them."""
+        total = contributions.sum()
+        telling = [
+            place for place in np.argsort(-contributions, kind="stable")[:SHOWN] if contributions[place] > 0
+        ]
+        return tuple(
+            Neighbour(
+                self.datastore.keys[images[place]],
+                float(cosines[place]),
+                float(contributions[place] / total) if total else 0.0,
+                [self._tokenizer.join(tokens) for tokens in self.datastore.captions[images[place]]],
+            )
+            for place in dict.fromkeys((*telling, 0))
+        )

@@ -1,0 +1,59 @@
+"""The search of a captioner: hypotheses of its decoder, reranked by its datastore where the options ask for it."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+from showtell.config.generation import DecodingOptions
+from showtell.errors import ConfigError
+from showtell.generation import Hypothesis, SpecialTokens, search
+from showtell.generation.array_ops import to_numpy
+from showtell.retrieval.datastore import Datastore
+from showtell.retrieval.rerank import Reranker
+from showtell.tokenizer import Tokenizer
+
+
+def require_datastore(options: DecodingOptions, datastore: Datastore | None) -> Datastore:
+    """Return the datastore that the options need; a ConfigError if there is none."""
+    if datastore is None:
+        raise ConfigError(
+            f"retrieval '{options.retrieval}' cannot be used",
+            found="a captioner without a datastore",
+            mend="Make one: showtell index CAPTIONER --data PREPARED -o OUT; or omit it: --retrieval off",
+        )
+    return datastore
+
+
+class CaptionSearch:
+    """Generates captions with a vocabulary and, if the captioner has one, a datastore."""
+
+    def __init__(self, tokenizer: Tokenizer, datastore: Datastore | None) -> None:
+        self._tokenizer, self._datastore = tokenizer, datastore
+        self._specials = SpecialTokens.of(tokenizer)
+
+    @cached_property
+    def _reranker(self) -> Reranker:
+        assert self._datastore is not None
+        return Reranker(self._datastore, self._tokenizer)
+
+    def __call__(
+        self,
+        decoder: Any,
+        features: Any,
+        options: DecodingOptions,
+        *,
+        attention: bool = False,
+        keys: Sequence[int] | None = None,
+    ) -> list[list[Hypothesis]]:
+        """Return at least one caption of each image, best score first; see `showtell.generation.search`.
+
+        Raises:
+            ConfigError: retrieval without a datastore.
+            CheckpointError: the logits hold NaN or +infinity.
+        """
+        if options.retrieval != "off":
+            require_datastore(options, self._datastore)
+        results = search(decoder, features, options, self._specials, attention=attention, keys=keys)
+        if options.retrieval == "off" or not results:
+            return results
+        return self._reranker(to_numpy(features.pooled), results, options)
