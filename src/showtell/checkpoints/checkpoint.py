@@ -31,6 +31,7 @@ from showtell.checkpoints.shared_encoder import (
 from showtell.config.decoders import DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
+from showtell.data.prepared import PreparedSet
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder, identity_differences, save_encoder
 from showtell.errors import CheckpointError, EncoderError
@@ -178,6 +179,16 @@ def _write(
     config = {**config, "files": {name: sha256_file(directory / name) for name in written}}
     write_json(directory / CONFIG, config)
     write_text(directory / CARD, model_card(strip_config_paths(config), repository=repository))
+
+
+def as_trained(prepared: PreparedSet, config: Mapping[str, Any]) -> PreparedSet:
+    """Return a set with the images held out that the training of a captioner held out (``data.holdout``).
+
+    Another set than that of the training is returned as it is.
+    """
+    if config.get("data", {}).get("fingerprint") != prepared.fingerprint:
+        return prepared
+    return prepared.hold_out(config.get("recipe", {}).get("data", {}).get("holdout", 0))
 
 
 def read_config(path: Path) -> tuple[Path, dict[str, Any]]:

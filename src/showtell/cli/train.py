@@ -29,6 +29,14 @@ def command(
             help="Train this captioner further: its encoder, decoder and words, plus the words of your captions.",
         ),
     ] = None,
+    holdout: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Hold N training images out, as the split holdout, and validate on them: to compare recipes "
+            "without looking at dev.",
+        ),
+    ] = None,
     rehearse: Annotated[
         Path | None,
         typer.Option(
@@ -68,6 +76,8 @@ def command(
         sections = sections_of(from_)
     if rehearse is not None:
         sections["data"] = {"rehearse": str(rehearse)}
+    if holdout is not None:
+        set_ = [f"data.holdout={holdout}", "validation.split=holdout", *(set_ or [])]
     resolved = load_recipe(recipe or FINE_TUNE, set_, sections=sections)
 
     from showtell.experiments.seeds import train_seeds

@@ -64,6 +64,11 @@ class DataOptions(StrictModel):
         description="maximum number of training images, chosen by training.seed; 0: all. The vocabulary is built "
         "from the whole split",
     )
+    holdout: Count = Field(
+        0,
+        description="number of training images that are held out as the split holdout, to decide by, so that dev and "
+        "test are looked at once; always the same images of a set",
+    )
     max_tokens: int = Field(
         20, ge=1, le=200, description="captions are truncated to this many tokens in training"
     )

@@ -5,6 +5,7 @@ A directory with ``manifest.json``, ``examples.arrow`` (an Arrow IPC file with t
 identifies the content, wherever the directory is.
 """
 
+import copy
 import hashlib
 import json
 import os
@@ -58,6 +59,9 @@ SCHEMA = pa.schema(
     ]
 )
 
+HOLDOUT = "holdout"
+_SPLITS = (*SPLITS, HOLDOUT)
+
 
 class PreparedSet:
     """A prepared set, read-only: row numbers identify images in features and batches."""
@@ -73,7 +77,7 @@ class PreparedSet:
         self.verified: npt.NDArray[np.bool_] = np.zeros(len(table), np.bool_)
         """Rows whose image `showtell.data.changes.require_unchanged` has found unchanged, bool [N]."""
         names = (name for chunk in table["split"].chunks for name in chunk.to_pylist())
-        self._splits: npt.NDArray[np.int8] = np.fromiter(map(SPLITS.index, names), np.int8, len(table))
+        self._splits: npt.NDArray[np.int8] = np.fromiter(map(_SPLITS.index, names), np.int8, len(table))
 
     @classmethod
     def load(cls, directory: str | Path) -> "PreparedSet":
@@ -91,6 +95,29 @@ class PreparedSet:
             found = f"{type(error).__name__}: {error}"
             raise DataError(f"cannot read {path}", found=found, mend=REMAKE) from error
 
+    def hold_out(self, count: int) -> "PreparedSet":
+        """Return the set with ``count`` of the training images in the split ``holdout``; 0: the set as it is.
+
+        These are the images of the least SHA-256: the same in every run, and independent of names and order. Rows and
+        fingerprint stay, so that features are shared.
+
+        Raises:
+            ConfigError: there are not more training images than that.
+        """
+        if count == 0:
+            return self
+        rows = self.split_rows("train")
+        if count >= len(rows):
+            raise ConfigError(
+                "data.holdout is out of range",
+                found=f"{count:,}",
+                expected=f"less than the {len(rows):,} training images",
+            )
+        changed = copy.copy(self)
+        changed._splits = self._splits.copy()
+        changed._splits[sorted(rows.tolist(), key=self.sha256)[:count]] = _SPLITS.index(HOLDOUT)
+        return changed
+
     def __len__(self) -> int:
         return len(self._keys)
 
@@ -105,7 +132,7 @@ class PreparedSet:
         Raises:
             ConfigError: no such split, or it has no images.
         """
-        rows = np.flatnonzero(self._splits == SPLITS.index(split)) if split in SPLITS else np.empty(0)
+        rows = np.flatnonzero(self._splits == _SPLITS.index(split)) if split in _SPLITS else np.empty(0)
         if len(rows) == 0:
             splits = self.manifest["splits"].items()
             expected = ", ".join(f"{name} ({count['images']:,})" for name, count in splits)
@@ -142,7 +169,7 @@ class PreparedSet:
 
     def split(self, row: int) -> str:
         """Return the split of an image."""
-        return SPLITS[self._splits[row]]
+        return _SPLITS[self._splits[row]]
 
 
 def prepare(

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
+from showtell.checkpoints.checkpoint import Checkpoint, as_trained, load_checkpoint, save_portable
 from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.config.generation import DecodingOptions, override
 from showtell.data.prepared import PreparedSet
@@ -69,11 +69,11 @@ def index_captions(
         ShowtellError: captioner, data or ``out`` cannot be used.
     """
     compute = resolve_device_config(device, threads=threads)
-    prepared = PreparedSet.load(data)
-    rows = prepared.split_rows(split)
     loaded = load_checkpoint(
         find_checkpoint(captioner), encoder_weights=encoder_weights, device=compute.device
     )
+    prepared = as_trained(PreparedSet.load(data), loaded.config)
+    rows = prepared.split_rows(split)
     generation = _generation(loaded.generation, options)
     old = None if replace_datastore else loaded.datastore
     pooled = _pooled(loaded, prepared, rows, features, compute.device)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from showtell.checkpoints.checkpoint import Checkpoint, as_trained, load_checkpoint
 from showtell.checkpoints.ensemble import make_ensemble
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
@@ -46,11 +46,12 @@ def evaluate_checkpoint(
     """
     compute = resolve_device_config(device, threads=threads)
     prepared = PreparedSet.load(data)
-    rows = prepared.split_rows(split)
     loaded = checkpoint
     if not isinstance(loaded, Checkpoint):
         loaded = load_checkpoint(loaded, encoder_weights=encoder_weights, device=compute.device)
     assert loaded.model.encoder is not None
+    prepared = as_trained(prepared, loaded.config)
+    rows = prepared.split_rows(split)
     options = options or loaded.generation
     check_unseen(options, loaded.datastore, prepared, rows.tolist())
     regions = loaded.model.decoder.spec.reads_regions

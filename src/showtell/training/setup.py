@@ -73,7 +73,7 @@ def set_up_training(
     if stored is not None:
         adapt = known_adapted_keys(recipe, stored.values)
         recipe = recipe.model_copy(update={"training": recipe.training.model_copy(update={"adapt": adapt})})
-    prepared = PreparedSet.load(data)
+    prepared = PreparedSet.load(data).hold_out(recipe.data.holdout)
     initial = load_initial(recipe.training.init_from)
     known = None if initial is None else initial.tokenizer
     tokenizer = None if stored is None else stored.tokenizer

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from showtell.data.prepared import PreparedSet
+from showtell.checkpoints.checkpoint import as_trained
+from showtell.data.prepared import HOLDOUT, PreparedSet
 from showtell.errors import DataError, ShowtellError
 from showtell.experiments.leaderboard.cache import EvaluationCache
 from showtell.experiments.leaderboard.entries import LeaderboardEntry, Model, distinct_names, open_entry
@@ -102,13 +103,14 @@ def collect(
     prepared = PreparedSet.load(data)
     folder = evaluations or prepared.directory.with_name(f"{prepared.directory.name}-evaluations")
     cache = EvaluationCache(folder, meteor)
-    builder = _RowBuilder(prepared, split, None if meteor is None else cache)
     failures: dict[Path, ShowtellError] = {}
     entries = []
     for path in dict.fromkeys([*([baseline] if baseline and baseline not in runs else []), *runs]):
         with _noted(path, failures):
             entries.append(open_entry(path, prepared, allow_other_dataset=allow_other_dataset))
     _refuse_none(entries, failures)
+    whole, prepared = prepared, as_trained(prepared, entries[0].config)
+    builder = _RowBuilder(prepared, split, None if meteor is None else cache)
     human = builder.human_row()
 
     def decode(model: Model) -> list[str]:
@@ -118,6 +120,8 @@ def collect(
     names, evaluated = distinct_names(entries), []
     for entry in entries:
         with _noted(entry.path, failures):
+            for model in entry.models:
+                _check_same_images(as_trained(whole, model.config), model, prepared, split)
             captions = [
                 cache.captions(model, prepared, split, partial(decode, model)) for model in entry.models
             ]
@@ -132,6 +136,20 @@ def collect(
         baseline=None if baseline is None or baseline in failures else names[baseline],
         failures=failures,
     )
+
+
+def _check_same_images(own_view: PreparedSet, model: Model, prepared: PreparedSet, split: str) -> None:
+    """Raise a DataError if a captioner's training held out other images than those of the split."""
+    if split != HOLDOUT:
+        return
+    own, expected = (len(each.split_rows(split)) for each in (own_view, prepared))
+    if own != expected:
+        raise DataError(
+            f"{model.checkpoint} cannot be compared on the split {HOLDOUT}",
+            found=f"{own:,} images that its training held out",
+            expected=f"{expected:,}, as for the first captioner",
+            mend="Train it with the same --holdout",
+        )
 
 
 @contextlib.contextmanager
