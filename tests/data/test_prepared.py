@@ -513,3 +513,22 @@ def test_one_image_is_checked_for_at_a_time(tmp_path: Path) -> None:
     stored = write_embedded_images(held(), tmp_path)
     next(stored)
     assert asked == [0]
+
+
+def test_training_images_are_held_out_by_their_content_alone(toy_set: PreparedSet) -> None:
+    held = toy_set.hold_out(5)
+    rows = held.split_rows("holdout").tolist()
+    train = toy_set.split_rows("train").tolist()
+    assert rows == sorted(sorted(train, key=toy_set.sha256)[:5])
+    assert held.split_rows("train").tolist() == [row for row in train if row not in rows]
+    assert held.split_rows("dev").tolist() == toy_set.split_rows("dev").tolist()
+    assert held.split(rows[0]) == "holdout"
+    assert held.fingerprint == toy_set.fingerprint
+    assert set(held.hold_out(0).split_rows("holdout").tolist()) == set(rows)
+    with pytest.raises(ConfigError, match="no images in split 'holdout'"):
+        toy_set.split_rows("holdout")
+
+
+def test_not_all_training_images_are_held_out(toy_set: PreparedSet) -> None:
+    with pytest.raises(ConfigError, match="found 16; expected less than the 16 training images"):
+        toy_set.hold_out(16)

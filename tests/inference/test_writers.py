@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from hypothesis import strategies as st
 
 from showtell.inference.caption import Caption
 from showtell.inference.writers import FORMATS, choose_format, escape, header, rows
+from showtell.retrieval import Neighbour
 
 SECOND = Caption("two dogs", -1.5)
 FIRST = Caption("a dog", -0.1234567, alternatives=[Caption("a dog", -0.1234567), SECOND], path="b.jpg")
@@ -38,6 +40,16 @@ def test_json_has_score_or_error() -> None:
     ]
     assert json.loads(rows(FIRST, "jsonl", drawing="maps/b.png"))["attention"] == "maps/b.png"
     assert json.loads(rows(BAD, "jsonl", all_hypotheses=True)) == {"path": "c.jpg", "error": BAD.error}
+
+
+def test_json_names_the_neighbours_on_request() -> None:
+    neighbour = Neighbour("seen.jpg", 0.87654, 0.54321, ["a dog runs"])
+    caption = replace(FIRST, neighbours=[neighbour])
+    assert json.loads(rows(caption, "jsonl", neighbours=True))["neighbours"] == [
+        {"key": "seen.jpg", "similarity": 0.8765, "share": 0.5432, "captions": ["a dog runs"]}
+    ]
+    assert "neighbours" not in json.loads(rows(caption, "jsonl"))
+    assert json.loads(rows(FIRST, "jsonl", neighbours=True))["neighbours"] == []
 
 
 def test_csv_has_a_header_and_a_rank_where_all_are_asked_for() -> None:

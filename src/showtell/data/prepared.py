@@ -137,7 +137,9 @@ class PreparedSet:
             splits = self.manifest["splits"].items()
             expected = ", ".join(f"{name} ({count['images']:,})" for name, count in splits)
             raise ConfigError(
-                f"{self.directory} has no images in split '{split}'", expected=f"one of {expected}"
+                f"{self.directory} has no images in split '{split}'",
+                expected=f"one of {expected}",
+                mend="Training makes it: showtell train --holdout N" if split == HOLDOUT else "",
             )
         rows = rows.astype(np.int64)
         return np.sort(np.random.default_rng(seed).permutation(rows)[:subset]) if subset else rows

@@ -58,7 +58,7 @@ class Projection:
         if wide:
             vectors = features.T @ vectors
             vectors /= np.linalg.norm(vectors, axis=0)
-        scaled = (vectors / variances**0.25).astype(np.float16)
+        scaled = np.ascontiguousarray(vectors / variances**0.25).astype(np.float16)
         return cls(mean.astype(np.float32), scaled.astype(np.float32))
 
     def __call__(self, pooled: npt.NDArray[Any]) -> Floats:
@@ -154,7 +154,9 @@ class Datastore:
             "digests": self.digests,
             "texts": np.frombuffer(compressed, np.uint8),
         }
-        return bytes(save_safetensors(tensors, metadata={"kind": KIND, "format": FORMAT}))
+        # Of an array that is not in C order, safetensors 0.8.0 writes the memory as it is: other numbers, silently.
+        ordered = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
+        return bytes(save_safetensors(ordered, metadata={"kind": KIND, "format": FORMAT}))
 
     @classmethod
     def load(cls, path: Path) -> "Datastore":

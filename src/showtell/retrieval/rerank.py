@@ -135,16 +135,16 @@ class Reranker:
         total = np.zeros((len(images), len(hypotheses)))
         for (caption, ngram, value), entries in zip(self._unit_weights(table), self._entries, strict=True):
             asked = np.unique(ngram)
+            if not len(asked):
+                continue
             candidates = np.zeros((len(asked), len(hypotheses)))
             candidates[np.searchsorted(asked, ngram), caption] = value
             place, owner = entries.of(images)
             column = np.minimum(np.searchsorted(asked, entries.ngrams[place]), len(asked) - 1)
-            found = np.flatnonzero(asked[column] == entries.ngrams[place]) if len(asked) else column
-            cells = owner[found] * len(asked) + column[found]
+            found = np.flatnonzero(asked[column] == entries.ngrams[place])
             shape = (len(images), len(asked))
-            neighbours = np.bincount(cells, entries.values[place[found]], len(images) * len(asked)).reshape(
-                shape
-            )
+            cells = np.ravel_multi_index((owner[found], column[found]), shape)
+            neighbours = np.bincount(cells, entries.values[place[found]], np.prod(shape)).reshape(shape)
             total += neighbours @ candidates
         return total * weights[:, None]
 
