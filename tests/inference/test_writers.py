@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from showtell.inference.caption import Caption
 from showtell.inference.writers import FORMATS, choose_format, escape, header, rows
-from showtell.retrieval import Neighbour
+from showtell.retrieval.rerank import Neighbour
 
 SECOND = Caption("two dogs", -1.5)
 FIRST = Caption("a dog", -0.1234567, alternatives=[Caption("a dog", -0.1234567), SECOND], path="b.jpg")
@@ -46,7 +46,7 @@ def test_json_names_the_neighbours_on_request() -> None:
     neighbour = Neighbour("seen.jpg", 0.87654, 0.54321, ["a dog runs"])
     caption = replace(FIRST, neighbours=[neighbour])
     assert json.loads(rows(caption, "jsonl", neighbours=True))["neighbours"] == [
-        {"key": "seen.jpg", "similarity": 0.8765, "share": 0.5432, "captions": ["a dog runs"]}
+        {"key": "seen.jpg", "similarity": 0.8765, "fraction": 0.5432, "captions": ["a dog runs"]}
     ]
     assert "neighbours" not in json.loads(rows(caption, "jsonl"))
     assert json.loads(rows(FIRST, "jsonl", neighbours=True))["neighbours"] == []

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from showtell.errors import CheckpointError
-from showtell.retrieval import Datastore, Projection
+from showtell.retrieval.datastore import Datastore, Projection
 
 GENERATOR = np.random.default_rng(0)
 SPREAD = np.linspace(3.0, 0.1, 24)

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation import Hypothesis
-from showtell.retrieval import Datastore, Projection, Reranker
-from showtell.retrieval.rerank import SHARPNESS
+from showtell.retrieval.datastore import Datastore, Projection
+from showtell.retrieval.rerank import SHARPNESS, Reranker
 from showtell.tokenizer import Tokenizer
 
 WORDS = ["a", "dog", "cat", "runs", "sits", "on", "grass", "snow"]
@@ -105,7 +105,7 @@ def test_captions_of_the_neighbour_win_and_it_is_named_with_its_share() -> None:
     first = best.neighbours[0]
     assert (first.key, first.captions) == ("0.jpg", ["a dog runs on grass", "a dog runs"])
     assert first.similarity == pytest.approx(1.0, abs=0.01)
-    assert sum(each.share for each in best.neighbours) == pytest.approx(1.0)
+    assert sum(each.fraction for each in best.neighbours) == pytest.approx(1.0)
     assert other.neighbours == ()
 
 
@@ -114,7 +114,7 @@ def test_the_nearest_image_is_named_even_if_it_says_nothing_of_the_kind() -> Non
     options = DecodingOptions(retrieval="rerank")
     best = Reranker(store, TOKENIZER)(POOLED[:1], [beam("a dog runs")], options)[0][0]
     assert best.neighbours[-1].key == "0.jpg"
-    assert best.neighbours[-1].share == 0.0
+    assert best.neighbours[-1].fraction == 0.0
 
 
 def test_without_weight_the_order_stays_and_words_that_no_caption_has_are_no_error() -> None:

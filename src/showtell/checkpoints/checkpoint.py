@@ -35,7 +35,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder, identity_differences, save_encoder
 from showtell.errors import CheckpointError, EncoderError
-from showtell.retrieval import Datastore
+from showtell.retrieval.datastore import Datastore
 from showtell.system.atomic import (
     atomic_directory,
     check_replaceable,

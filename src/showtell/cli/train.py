@@ -34,7 +34,7 @@ def command(
         typer.Option(
             min=1,
             help="Hold N training images out, as the split holdout, and validate on them: to compare recipes "
-            "without looking at dev.",
+            "without evaluating them on dev.",
         ),
     ] = None,
     rehearse: Annotated[

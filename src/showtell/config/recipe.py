@@ -66,8 +66,8 @@ class DataOptions(StrictModel):
     )
     holdout: Count = Field(
         0,
-        description="number of training images that are held out as the split holdout, to decide by, so that dev and "
-        "test are looked at once; always the same images of a set",
+        description="number of training images that are held out as the split holdout, to compare recipes on, so "
+        "that dev and test are evaluated once; always the same images of a set",
     )
     max_tokens: int = Field(
         20, ge=1, le=200, description="captions are truncated to this many tokens in training"

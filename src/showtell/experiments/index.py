@@ -15,7 +15,7 @@ from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.config.generation import DecodingOptions, override
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
-from showtell.retrieval import Datastore, Projection
+from showtell.retrieval.datastore import Datastore, Projection
 from showtell.system.console import note
 from showtell.training.build import open_feature_source
 from showtell.training.device import resolve_device_config

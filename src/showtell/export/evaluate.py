@@ -20,7 +20,7 @@ from showtell.metrics import Scorer, Scores
 from showtell.metrics.caption_stats import TrainingCaptions
 from showtell.metrics.meteor import MeteorScorer
 from showtell.metrics.score_tokenizers import resolve_tokenizer
-from showtell.retrieval import check_unseen, note_near_duplicates
+from showtell.retrieval.overlap import check_unseen, note_near_duplicates
 from showtell.system.console import progress_bar
 
 

@@ -20,7 +20,7 @@ from showtell.export.samples import Samples
 from showtell.generation import Hypothesis
 from showtell.inference.onnx_backend import ArrayFeatures, OnnxBackend
 from showtell.inference.onnx_config import ParityReport
-from showtell.retrieval import CaptionSearch
+from showtell.retrieval.search import CaptionSearch
 
 TIE = 1e-4
 """Log-probabilities closer than this are a tie, in nats."""

@@ -47,9 +47,7 @@ class Hypothesis:
     token_log_probs: list[float]  # of the T tokens; log_prob minus their sum belongs to the end
     truncated: bool  # all tokens were banned or had probability 0, the end too
     attention: npt.NDArray[np.float32] | None  # of each token [T, R]; None: not requested or not available
-    neighbours: tuple[
-        Any, ...
-    ] = ()  # images whose captions spoke for it (`showtell.retrieval`), most telling first
+    neighbours: tuple[Any, ...] = ()  # `showtell.retrieval.rerank.Neighbour`, the one with most weight first
 
     def word_attention(self, groups: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
         """Return the mean attention weights of each word's tokens (`Tokenizer.word_groups`), float32 [words, R]."""

@@ -45,8 +45,8 @@ class Caption:
         attention: Attention weights of each word, float32 [T, R], regions row by row; None unless requested.
         path: The image's path, if it was given as one.
         error: The reason for a missing caption; None if there is one.
-        neighbours: Images of the captioner's datastore that spoke for it, most telling first, and the nearest; of the
-            best caption alone, none without retrieval.
+        neighbours: Images of the captioner's datastore that spoke for it, the one with most weight first, and the
+            nearest; of the best caption alone, none without retrieval.
         log_prob: Sum of the log-probabilities of the words, and of the end if it was generated.
         truncated: No token was allowed any more, and no end.
     """

@@ -31,7 +31,7 @@ from showtell.inference.onnx_files import (
     state_output,
 )
 from showtell.inference.onnx_sessions import Graph, OnnxSessionLoader
-from showtell.retrieval import CaptionSearch, Datastore
+from showtell.retrieval.search import CaptionSearch, load_datastore
 from showtell.system.batch_pool import BatchPool
 from showtell.tokenizer import Tokenizer
 
@@ -118,8 +118,9 @@ class OnnxBackend:
                 expected=str(self.config.vocabulary),
                 mend=EXPORT_AGAIN,
             )
-        indexed = DATASTORE in self.config.files
-        self.datastore = Datastore.load(self.directory / DATASTORE) if indexed else None
+        self.datastore = (
+            load_datastore(self.directory / DATASTORE) if DATASTORE in self.config.files else None
+        )
         self._search = CaptionSearch(self.tokenizer, self.datastore)
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
         self.networks = f"{encoder.name} encoder, {decoder.name} decoder"

@@ -12,7 +12,7 @@ from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_po
 from showtell.config.generation import DecodingOptions
 from showtell.generation import Hypothesis, sampling_keys
 from showtell.inference.onednn_decoder import packed_decoder
-from showtell.retrieval import CaptionSearch
+from showtell.retrieval.search import CaptionSearch
 from showtell.system.batch_pool import BatchPool
 from showtell.system.device import choose_device, make_batch_pool, set_num_threads
 

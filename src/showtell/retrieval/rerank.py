@@ -35,12 +35,12 @@ class Neighbour:
 
     key: str  # the image's name in its set
     similarity: float  # cosine of the images, -1..1
-    share: float  # of the caption's similarity to the captions of all neighbours, 0..1
+    fraction: float  # of the caption's similarity to the captions of all neighbours, 0..1
     captions: list[str]
 
     def as_json(self) -> dict[str, object]:
         """Return the values for JSON, numbers rounded to four digits."""
-        return {**asdict(self), "similarity": round(self.similarity, 4), "share": round(self.share, 4)}
+        return {**asdict(self), "similarity": round(self.similarity, 4), "fraction": round(self.fraction, 4)}
 
 
 @dataclass(frozen=True)
@@ -134,15 +134,15 @@ class Reranker:
         )
         total = np.zeros((len(images), len(hypotheses)))
         for (caption, ngram, value), entries in zip(self._unit_weights(table), self._entries, strict=True):
-            asked = np.unique(ngram)
-            if not len(asked):
+            wanted = np.unique(ngram)
+            if not len(wanted):
                 continue
-            candidates = np.zeros((len(asked), len(hypotheses)))
-            candidates[np.searchsorted(asked, ngram), caption] = value
+            candidates = np.zeros((len(wanted), len(hypotheses)))
+            candidates[np.searchsorted(wanted, ngram), caption] = value
             place, owner = entries.of(images)
-            column = np.minimum(np.searchsorted(asked, entries.ngrams[place]), len(asked) - 1)
-            found = np.flatnonzero(asked[column] == entries.ngrams[place])
-            shape = (len(images), len(asked))
+            column = np.minimum(np.searchsorted(wanted, entries.ngrams[place]), len(wanted) - 1)
+            found = np.flatnonzero(wanted[column] == entries.ngrams[place])
+            shape = (len(images), len(wanted))
             cells = np.ravel_multi_index((owner[found], column[found]), shape)
             neighbours = np.bincount(cells, entries.values[place[found]], np.prod(shape)).reshape(shape)
             total += neighbours @ candidates
@@ -153,7 +153,7 @@ class Reranker:
     ) -> tuple[Neighbour, ...]:
         """Return the neighbours that contributed most, at most five, and the nearest if it is not among them."""
         total = contributions.sum()
-        telling = [
+        leading = [
             place for place in np.argsort(-contributions, kind="stable")[:SHOWN] if contributions[place] > 0
         ]
         return tuple(
@@ -163,5 +163,5 @@ class Reranker:
                 float(contributions[place] / total) if total else 0.0,
                 [self._tokenizer.join(tokens) for tokens in self.datastore.captions[images[place]]],
             )
-            for place in dict.fromkeys((*telling, 0))
+            for place in dict.fromkeys((*leading, 0))
         )

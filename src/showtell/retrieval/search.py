@@ -1,16 +1,21 @@
 """The search of a captioner: hypotheses of its decoder, reranked by its datastore where the options ask for it."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
 from showtell.generation import Hypothesis, SpecialTokens, search
 from showtell.generation.array_ops import to_numpy
-from showtell.retrieval.datastore import Datastore
-from showtell.retrieval.rerank import Reranker
-from showtell.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from showtell.retrieval.datastore import Datastore
+    from showtell.retrieval.rerank import Reranker
+    from showtell.tokenizer import Tokenizer
 
 
 def require_datastore(options: DecodingOptions, datastore: Datastore | None) -> Datastore:
@@ -24,6 +29,13 @@ def require_datastore(options: DecodingOptions, datastore: Datastore | None) -> 
     return datastore
 
 
+def load_datastore(path: Path) -> Datastore:
+    """Return `Datastore.load`; a captioner without one imports nothing for it."""
+    from showtell.retrieval.datastore import Datastore
+
+    return Datastore.load(path)
+
+
 class CaptionSearch:
     """Generates captions with a vocabulary and, if the captioner has one, a datastore."""
 
@@ -33,6 +45,8 @@ class CaptionSearch:
 
     @cached_property
     def _reranker(self) -> Reranker:
+        from showtell.retrieval.rerank import Reranker
+
         assert self._datastore is not None
         return Reranker(self._datastore, self._tokenizer)
 

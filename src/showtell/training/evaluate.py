@@ -8,7 +8,7 @@ from showtell.checkpoints.ensemble import make_ensemble
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
 from showtell.metrics.meteor import MeteorScorer
-from showtell.retrieval import check_unseen, note_near_duplicates
+from showtell.retrieval.overlap import check_unseen, note_near_duplicates
 from showtell.training.build import open_feature_source
 from showtell.training.device import resolve_device_config
 from showtell.training.evaluator import Evaluation, Evaluator

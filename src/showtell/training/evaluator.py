@@ -18,7 +18,8 @@ from showtell.inference.onednn_decoder import packed_decoder
 from showtell.metrics import Scorer, Scores
 from showtell.metrics.meteor import MeteorScorer
 from showtell.metrics.score_tokenizers import resolve_tokenizer
-from showtell.retrieval import CaptionSearch, Datastore
+from showtell.retrieval.datastore import Datastore
+from showtell.retrieval.search import CaptionSearch
 from showtell.system.console import progress_bar
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig
