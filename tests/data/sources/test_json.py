@@ -287,3 +287,11 @@ def test_the_user_names_columns(tmp_path: Path, write_images: WritePictures) -> 
     for path in (tmp_path, tmp_path / "data.json"):
         source = open_source(path, image_column="photo", caption_column="summary")
         assert [(example.key, example.captions) for example in source.examples] == [("1.jpg", ("A dog.",))]
+
+
+def test_entries_without_captions_are_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "data.json").write_text(json.dumps([{"image": "1.jpg", "label": 7}]))
+    with pytest.raises(
+        DataError, match=r"data\.json has no captions: found 1 images .* were left out\. Give"
+    ):
+        open_source(tmp_path / "data.json", "json")

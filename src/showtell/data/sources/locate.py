@@ -205,7 +205,8 @@ def locate(source: Source, file: Path, folder: Path) -> Source:
     if len(located) and not any(index.num_found for index in indexes.values()):
         raise no_image(file, next(example.key for example in located), folder)
     counts = [
-        f"{count:,} images without captions were left out ({split})" for split, count in without.items()
+        f"{count:,} images without captions were left out" + f" ({split})" * bool(split)
+        for split, count in without.items()
     ]
     if counts and not captioned:
         raise DataError(f"{file} has no captions", found="; ".join(counts), mend="Give a file with captions")
