@@ -175,6 +175,15 @@ def test_attention_is_kept_word_by_word(run: Path) -> None:
     assert maps.tolist() == [[[64, 128], [191, 255]], [[255, 0], [0, 0]], [[255, 255], [255, 255]]]
 
 
+def test_similar_images_that_chose_a_caption_are_beside_it(run: Path, image: Path) -> None:
+    similar = [{"key": "9.jpg", "similarity": 0.5, "fraction": 0.625, "captions": ["a ring", EVIL]}]
+    rows = [prediction("reranked", image, neighbours=similar), prediction("plain", image)]
+    write_rows(run / "best" / "predictions.jsonl", rows)
+    page = read_page(write_report(run))
+    assert [card["neighbours"] for card in page.data["images"]] == [[[62, "9.jpg", ["a ring", EVIL]]], []]
+    assert [tag for tag, _ in page.tags if tag in {"script", "img"}] == ["script", "script"]
+
+
 def test_images_are_small_jpegs_inside_the_page(run: Path) -> None:
     (card,) = read_page(write_report(run)).data["images"]
     head, _, body = card["image"].partition(",")

@@ -105,6 +105,15 @@
     return line;
   }
 
+  function makeList(title, lines) {
+    const details = make("details");
+    details.append(make("summary", "", title));
+    const list = make("ul");
+    lines.forEach((line) => list.append(make("li", "", line)));
+    details.append(list);
+    return details;
+  }
+
   function makeCard(card) {
     const item = make("li", "card");
     const { view, canvas, peak } = makeView(card);
@@ -119,12 +128,11 @@
     const scores = ["CIDEr-D", "BLEU-4"].filter((name) => name in card.scores);
     text.append(make("p", "facts", [...scores.map((name) => `${name} ${card.scores[name]}`), card.key].join(" · ")));
     if (others.length) {
-      const details = make("details");
-      details.append(make("summary", "", `${others.length} more ${others.length === 1 ? "reference" : "references"}`));
-      const list = make("ul");
-      others.forEach((reference) => list.append(make("li", "", reference)));
-      details.append(list);
-      text.append(details);
+      text.append(makeList(`${others.length} more ${others.length === 1 ? "reference" : "references"}`, others));
+    }
+    if (card.neighbours.length) {
+      const lines = card.neighbours.map(([percent, key, captions]) => `${percent} % ${key}: ${captions.join(" · ")}`);
+      text.append(makeList("Similar images whose captions chose this one", lines));
     }
     item.append(view, text);
     return item;

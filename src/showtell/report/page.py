@@ -77,6 +77,9 @@ def _cards(predictions: Sequence[Prediction], verdicts: Mapping[str, Sequence[st
                 "references": prediction.references,
                 "scores": {name: round(100 * value, 1) for name, value in prediction.scores.items()},
                 "attention": pack_attention(prediction),
+                "neighbours": [
+                    [round(100 * each.fraction), each.key, each.captions] for each in prediction.neighbours
+                ],
             }
             if prediction.key in verdicts:
                 card["wrong"] = list(verdicts[prediction.key])

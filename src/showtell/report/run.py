@@ -23,6 +23,16 @@ STEP_QUANTITIES = (
 )
 
 
+class NeighbourCaptions(BaseModel):
+    """The captions of an image of the datastore, and the ``fraction`` (0..1) that they contributed to a caption."""
+
+    model_config = ConfigDict(frozen=True, coerce_numbers_to_str=True)
+
+    key: str
+    fraction: float
+    captions: list[str]
+
+
 class Prediction(BaseModel):
     """The caption of one image.
 
@@ -40,6 +50,7 @@ class Prediction(BaseModel):
     words: list[str]
     attention: list[list[float]] | None
     grid: tuple[int, int] | None
+    neighbours: list[NeighbourCaptions] = []
 
 
 @dataclass(frozen=True)

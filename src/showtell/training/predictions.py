@@ -25,7 +25,7 @@ def write_predictions(
     tokenizer: Tokenizer,
     grid: tuple[int, int] | None,
 ) -> None:
-    """Write one JSON object per image: the caption, its references, scores and attention."""
+    """Write one JSON object per image: the caption, its references, scores, attention and neighbours."""
     lines = []
     for row, hypothesis, text in zip(evaluation.rows, evaluation.hypotheses, evaluation.texts, strict=True):
         key = prepared.key(row)
@@ -46,6 +46,8 @@ def write_predictions(
             "attention": None if attention is None else np.round(attention.astype(float), 4).tolist(),
             "grid": None if attention is None or grid is None else list(grid),
         }
+        if hypothesis.neighbours:
+            line["neighbours"] = [neighbour.as_json() for neighbour in hypothesis.neighbours]
         lines.append(json.dumps(line, ensure_ascii=False))
     write_text(path, "".join(line + "\n" for line in lines))
 
