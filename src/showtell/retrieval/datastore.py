@@ -11,6 +11,7 @@ import lzma
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as save_safetensors
 
 from showtell.errors import CheckpointError
+from showtell.retrieval.captions import Numbers, StoredCaptions
 from showtell.system.atomic import atomic_path
 
 KIND, FORMAT = "showtell datastore", "1"
 COMPONENTS = 256
 FITTED_IMAGES = 20_000  # as many as fit a projection at most, for the memory
+_ARRAYS = ("tokens", "lengths", "per_image")
 INDEX_AGAIN = "Make it again: showtell index"
 
 Floats = npt.NDArray[np.float32]
@@ -76,7 +79,7 @@ class Datastore:
     vectors: npt.NDArray[np.int8]  # [N, C]; only their directions matter
     keys: list[str]  # of the images, by which people know them
     digests: npt.NDArray[np.uint8]  # SHA-256 of the images' files [N, 32]
-    captions: list[list[list[str]]]  # of each image, tokens of the captioner's vocabulary kind
+    captions: StoredCaptions  # tokens of the captioner's kind of vocabulary
 
     @classmethod
     def of(
@@ -95,7 +98,7 @@ class Datastore:
             np.rint(vectors / largest * 127).astype(np.int8),
             list(keys),
             np.frombuffer(bytes.fromhex("".join(digests)), np.uint8).reshape(-1, 32),
-            [[list(caption) for caption in several] for several in captions],
+            StoredCaptions.of(captions),
         )
 
     @cached_property
@@ -113,7 +116,7 @@ class Datastore:
         """
         vectors = self.projection(pooled)
         similarity = np.stack([self.unit_vectors @ vector for vector in vectors])  # [P, N]
-        order = np.argsort(-similarity, axis=1, kind="stable")[:, :count]
+        order = np.stack([_largest(row, min(count, len(self))) for row in similarity])
         return order, np.take_along_axis(similarity, order, axis=1)
 
     def merged(self, other: "Datastore") -> "Datastore":
@@ -125,7 +128,11 @@ class Datastore:
             np.concatenate((self.vectors[kept], other.vectors)),
             [self.keys[row] for row in kept] + other.keys,
             np.concatenate((self.digests[kept], other.digests)),
-            [self.captions[row] for row in kept] + other.captions,
+            StoredCaptions.of(
+                chain(
+                    map(self.captions.__getitem__, kept), map(other.captions.__getitem__, range(len(other)))
+                )
+            ),
         )
 
     def holding(self, digests: Sequence[str]) -> list[int]:
@@ -135,7 +142,7 @@ class Datastore:
 
     def describe(self) -> str:
         """Return images, captions and size in words."""
-        num_captions = sum(map(len, self.captions))
+        num_captions = len(self.captions.lengths)
         return f"datastore: {len(self):,} images, {num_captions:,} captions, {len(self._packed) / 1e6:.1f} MB"
 
     def save(self, path: Path) -> None:
@@ -145,14 +152,15 @@ class Datastore:
 
     @cached_property
     def _packed(self) -> bytes:
-        texts = {"keys": self.keys, "captions": self.captions}
-        compressed = lzma.compress(json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode())
+        texts = {"keys": self.keys, "words": self.captions.words}
+        text = json.dumps(texts, ensure_ascii=False, separators=(",", ":")).encode()
         tensors: dict[str, npt.NDArray[Any]] = {
             "mean": self.projection.mean,
             "components": self.projection.components.astype(np.float16),
             "vectors": self.vectors,
             "digests": self.digests,
-            "texts": np.frombuffer(compressed, np.uint8),
+            "texts": np.frombuffer(lzma.compress(text), np.uint8),
+            **{name: _compress(getattr(self.captions, name)) for name in _ARRAYS},
         }
         # Of an array that is not in C order, safetensors 0.8.0 writes the memory as it is: other numbers, silently.
         ordered = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
@@ -179,11 +187,27 @@ class Datastore:
                 )
             texts = json.loads(lzma.decompress(tensors["texts"].tobytes()))
             projection = Projection(tensors["mean"], tensors["components"].astype(np.float32))
-            return cls(projection, tensors["vectors"], texts["keys"], tensors["digests"], texts["captions"])
+            captions = StoredCaptions(texts["words"], *(_decompress(tensors[name]) for name in _ARRAYS))
+            return cls(projection, tensors["vectors"], texts["keys"], tensors["digests"], captions)
         except (OSError, SafetensorError, lzma.LZMAError, ValueError, KeyError) as error:
             raise CheckpointError(
                 f"cannot read the datastore {path}", found=str(error), mend=INDEX_AGAIN
             ) from error
+
+
+def _compress(numbers: Numbers) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(lzma.compress(numbers.astype("<i4").tobytes()), np.uint8)
+
+
+def _decompress(packed: npt.NDArray[np.uint8]) -> Numbers:
+    return np.frombuffer(lzma.decompress(packed.tobytes()), "<i4").astype(np.int32)
+
+
+def _largest(values: Floats, count: int) -> Integers:
+    """Return the places of the largest values, float [N], largest first and equal ones in their order."""
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    places = np.flatnonzero(values >= least)
+    return places[np.argsort(-values[places], kind="stable")[:count]]
 
 
 def _normalize(vectors: Floats) -> Floats:

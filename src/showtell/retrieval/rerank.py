@@ -8,7 +8,6 @@ Approaches for Image Captioning"; Mao et al. 2015, "Learning like a Child", sect
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -65,15 +64,12 @@ class Reranker:
 
     def __init__(self, datastore: Datastore, tokenizer: Tokenizer) -> None:
         self.datastore, self._tokenizer = datastore, tokenizer
-        numbers: dict[str, int] = {}
-        captions = [
-            [numbers.setdefault(token, len(numbers)) for token in caption]
-            for caption in chain.from_iterable(datastore.captions)
-        ]
-        per_image = np.array([len(several) for several in datastore.captions], np.int64)
+        captions, per_image = datastore.captions, datastore.captions.per_image.astype(np.int64)
+        numbers = {word: number for number, word in enumerate(captions.words)}
         # A token that no caption has gets a number above those of the datastore.
         self._numbers = np.array([numbers.setdefault(token, len(numbers)) for token in tokenizer.tokens])
-        self._index = NgramIndex(Captions.of(captions), per_image)
+        tokens, lengths = captions.tokens.astype(np.int64), captions.lengths.astype(np.int64)
+        self._index = NgramIndex(Captions(tokens, lengths), per_image)
         self._cider = CiderD(self._index)
         image = np.repeat(np.arange(len(per_image)), per_image)  # [captions]
         self._entries = [

@@ -1,0 +1,54 @@
+"""The captions of many images as arrays: a datastore of COCO has seven million words."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import chain
+
+import numpy as np
+import numpy.typing as npt
+
+Numbers = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class StoredCaptions:
+    """The captions of N images, each a list of tokens."""
+
+    words: list[str]  # the distinct tokens; a token's number is its place here
+    tokens: Numbers  # the numbers of all tokens, caption by caption [T]
+    lengths: Numbers  # tokens of each caption [C]
+    per_image: Numbers  # captions of each image [N]
+
+    @classmethod
+    def of(cls, captions: Iterable[Sequence[Sequence[str]]]) -> "StoredCaptions":
+        """Return the captions of images, lists of lists of tokens."""
+        numbers: dict[str, int] = {}
+        tokens: list[int] = []
+        lengths: list[int] = []
+        per_image: list[int] = []
+        for several in captions:
+            per_image.append(len(several))
+            lengths += map(len, several)
+            tokens += [numbers.setdefault(token, len(numbers)) for token in chain.from_iterable(several)]
+        return cls(list(numbers), *(np.array(part, np.int32) for part in (tokens, lengths, per_image)))
+
+    def __getitem__(self, image: int) -> list[list[str]]:
+        """Return the captions of an image."""
+        first = int(self._first_caption[image])
+        captions = range(first, first + int(self.per_image[image]))
+        return [
+            [
+                self.words[token]
+                for token in self.tokens[self._first_token[each] : self._first_token[each + 1]]
+            ]
+            for each in captions
+        ]
+
+    @cached_property
+    def _first_caption(self) -> npt.NDArray[np.int64]:
+        return np.cumsum(self.per_image, dtype=np.int64) - self.per_image
+
+    @cached_property
+    def _first_token(self) -> npt.NDArray[np.int64]:
+        return np.append(0, np.cumsum(self.lengths, dtype=np.int64))
