@@ -49,7 +49,10 @@ class FolderHub:
         self.made["branch"] = branch
 
     def upload_folder(self, *, repo_id: str, folder_path: Path, revision: str | None, **rest: Any) -> Any:
-        shutil.copytree(folder_path, self.folder / repo_id / (revision or "main"), dirs_exist_ok=True)
+        place = self.folder / repo_id / (revision or "main")
+        for name in rest["delete_patterns"]:
+            (place / name).unlink(missing_ok=True)
+        shutil.copytree(folder_path, place, dirs_exist_ok=True)
         self.pushed = rest
         return SimpleNamespace(commit_url=f"https://hub.example/{repo_id}/commit/1")
 
@@ -183,9 +186,8 @@ def test_what_was_pushed_comes_back_by_its_name(
     )
     assert address == "https://hub.example/ann/eyes/commit/1"
     assert hub.made == {"token": "t0ken", "repository": "ann/eyes", "private": True}
-    assert sorted(path.name for path in (hub.folder / "ann" / "eyes" / "main").iterdir()) == sorted(
-        hub.pushed["allow_patterns"]
-    )
+    pushed = {path.name for path in (hub.folder / "ann" / "eyes" / "main").iterdir()}
+    assert pushed == {*hub.pushed["allow_patterns"]} - {"datastore.safetensors"}
     card = huggingface_hub.ModelCard.load(hub.folder / "ann" / "eyes" / "main" / "README.md")
     assert card.data.license == "mit"
     assert 'Captioner.from_pretrained("ann/eyes")' in card.text
@@ -195,6 +197,25 @@ def test_what_was_pushed_comes_back_by_its_name(
     again.push_to_hub("eyes")
     card = huggingface_hub.ModelCard.load(hub.folder / "me" / "eyes" / "main" / "README.md")
     assert (card.data.license, card.data.tags) == ("mit", ["image-captioning", "showtell", "toy"])
+
+
+def test_a_datastore_is_pushed_and_goes_with_its_captioner(
+    frozen_captioner: Any, toy_set: PreparedSet, hub: FolderHub, tmp_path: Path
+) -> None:
+    from showtell.experiments.index import index_captions
+
+    plain = frozen_captioner.directory
+    index_captions(plain, tmp_path / "indexed", data=toy_set.directory)
+    Captioner.load(tmp_path / "indexed", device="cpu").push_to_hub("ann/eyes")
+    images = [toy_set.image_path(20), toy_set.image_path(21)]
+    again = Captioner.load("ann/eyes", device="cpu").caption(images)
+    assert again[0].neighbours
+    assert [each.text for each in again] == [
+        each.text for each in Captioner.load(tmp_path / "indexed", device="cpu").caption(images)
+    ]
+    Captioner.load(plain, device="cpu").push_to_hub("ann/eyes")
+    assert not (hub.folder / "ann" / "eyes" / "main" / "datastore.safetensors").exists()
+    assert not Captioner.load("ann/eyes", device="cpu").caption(images)[0].neighbours
 
 
 def test_a_revision_is_pushed_to_and_fetched(

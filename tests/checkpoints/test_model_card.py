@@ -162,3 +162,12 @@ def test_the_card_names_the_constraint_on_ngrams(config: dict[str, Any]) -> None
     assert "repeated" not in model_card(config)
     config["generation"]["no_repeat_ngram_size"] = 3
     assert "length penalty 0.6, no repeated 3-grams" in model_card(config)
+
+
+def test_the_card_names_retrieval_and_whose_captions_it_reads(config: dict[str, Any]) -> None:
+    assert "datastore" not in model_card(config)
+    config["generation"].update(retrieval="rerank", neighbours=60)
+    config["files"]["datastore.safetensors"] = "2"
+    card = model_card(config)
+    assert "length penalty 0.6; reranked by the captions of 60 similar images of its datastore" in card
+    assert "captions that people wrote: their license applies to it" in card

@@ -85,3 +85,24 @@ def test_an_encoder_that_was_trained_along_is_refused(tiny_checkpoint: Any) -> N
     trained = load_checkpoint(tiny_checkpoint("attention"))
     with pytest.raises(CheckpointError, match=r"a fine-tuned encoder.*a frozen one"):
         average_checkpoints([trained, trained])
+
+
+def test_images_are_held_out_if_all_held_them_out(two: list[Checkpoint]) -> None:
+    def holding_out(checkpoint: Checkpoint, count: int) -> Checkpoint:
+        recipe = checkpoint.config["recipe"]
+        recipe = {**recipe, "data": {**recipe["data"], "holdout": count}}
+        return replace(checkpoint, config={**checkpoint.config, "recipe": recipe})
+
+    mean = average_checkpoints([holding_out(two[0], 3), holding_out(two[1], 5)])
+    assert mean.config["recipe"]["data"]["holdout"] == 3
+
+
+def test_a_datastore_that_is_left_out_is_told(
+    two: list[Checkpoint], capsys: pytest.CaptureFixture[str]
+) -> None:
+    files = {**two[0].config["files"], "datastore.safetensors": "ab"}
+    indexed = replace(two[0], config={**two[0].config, "files": files})
+    average_checkpoints([two[1], indexed])
+    assert "datastore" not in capsys.readouterr().err
+    average_checkpoints([indexed, two[1]])
+    assert "no datastore but that of the last captioner" in capsys.readouterr().err

@@ -47,3 +47,14 @@ def test_neighbours_need_a_format_that_has_them(frozen_captioner: Any, toy_set: 
     assert "--show-neighbours cannot be used: found format text; expected --format jsonl" in str(
         found.exception
     )
+
+
+def test_neighbours_need_retrieval(frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path) -> None:
+    from showtell.errors import ConfigError
+
+    arguments = ["caption", frozen_captioner.directory, toy_set.image_path(20), "--show-neighbours"]
+    arguments += ["-o", tmp_path / "rows.jsonl"]
+    found = CliRunner().invoke(app, [str(word) for word in arguments])
+    assert isinstance(found.exception, ConfigError)
+    assert "--show-neighbours cannot be used: found retrieval 'off'" in str(found.exception)
+    assert not (tmp_path / "rows.jsonl").exists()

@@ -176,3 +176,34 @@ def test_a_recipe_cannot_retrieve_and_a_captioner_trained_further_does_not(index
 def test_features_cannot_change_under_a_datastore(indexed: Path, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="--flip-average cannot be used"):
         make_bundle(indexed, tmp_path / "bundle", flip_average=True)
+
+
+def test_a_datastore_of_one_image_speaks_for_nothing_and_says_that_it_cannot_compare_more(
+    frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    shutil.copy(toy_set.image_path(0), tmp_path / "own" / "0.png")
+    row = {"image": "0.png", "captions": ["one old tree"], "split": "train"}
+    (tmp_path / "own" / "set.jsonl").write_text(json.dumps(row))
+    prepare(tmp_path / "own" / "set.jsonl", tmp_path / "set")
+    index_captions(frozen_captioner.directory, tmp_path / "one", data=tmp_path / "set")
+    captions = Captioner.load(tmp_path / "one", device="cpu").caption(dev_images(toy_set))
+    assert {(each.key, each.fraction) for caption in captions for each in caption.neighbours} == {
+        ("0.png", 0.0)
+    }
+    assert "warning" not in capsys.readouterr().err
+    index_captions(tmp_path / "one", tmp_path / "more", data=toy_set.directory)
+    assert "compares images by 0 components" in capsys.readouterr().err
+
+
+def test_a_captioner_of_another_method_gets_beams_to_choose_among(
+    frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    greedy = tmp_path / "greedy"
+    shutil.copytree(frozen_captioner.directory, greedy)
+    config = json.loads((greedy / "config.json").read_text())
+    config["generation"]["method"] = "greedy"
+    (greedy / "config.json").write_text(json.dumps(config))
+    index_captions(greedy, tmp_path / "indexed", data=toy_set.directory)
+    generation = load_checkpoint(tmp_path / "indexed").generation
+    assert (generation.method, generation.beam_size) == ("beam", 10)

@@ -120,3 +120,12 @@ def test_a_file_that_is_no_datastore_is_refused_by_name(tmp_path: Path, damage: 
         save_file({"weight": np.zeros(3)}, path, metadata={"kind": "showtell datastore", "format": "99"})
     with pytest.raises(CheckpointError, match=r"datastore\.safetensors.*showtell index"):
         Datastore.load(path)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_equal_images_are_equally_near(count: int, tmp_path: Path) -> None:
+    made = make(np.repeat(POOLED[:1], count, axis=0))
+    made.save(tmp_path / "store")
+    order, cosines = Datastore.load(tmp_path / "store").nearest(POOLED[:4], 2)
+    assert order.tolist() == [list(range(min(2, count)))] * 4
+    assert not cosines.any()

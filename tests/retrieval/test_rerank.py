@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+import time
 from collections import Counter
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +19,7 @@ from showtell.config.generation import DecodingOptions
 from showtell.generation import Hypothesis
 from showtell.retrieval.datastore import Datastore, Projection
 from showtell.retrieval.rerank import SHARPNESS, Reranker
+from showtell.retrieval.search import CaptionSearch
 from showtell.tokenizer import Tokenizer
 
 WORDS = ["a", "dog", "cat", "runs", "sits", "on", "grass", "snow"]
@@ -151,3 +156,22 @@ def test_every_kind_of_vocabulary_can_be_reranked(kind: str) -> None:
     best = Reranker(store, tokenizer)(POOLED[:1], [hypotheses], options)[0][0]
     assert tokenizer.decode(best.ids) == tokenizer.normalize(texts[0])
     assert best.neighbours[0].captions == [tokenizer.normalize(texts[0])]
+
+
+def test_two_batches_at_once_make_one_reranker(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = []
+
+    class Slow(Reranker):
+        def __init__(self, *arguments: Any) -> None:
+            made.append(self)
+            time.sleep(0.05)
+            super().__init__(*arguments)
+
+    monkeypatch.setattr("showtell.retrieval.rerank.Reranker", Slow)
+    monkeypatch.setattr("showtell.retrieval.search.search", lambda *_, **__: [beam("a dog", "a cat")])
+    captions = CaptionSearch(TOKENIZER, datastore([["a dog"], ["a cat"]]))
+    features, options = SimpleNamespace(pooled=POOLED[:1]), DecodingOptions(retrieval="rerank")
+    with ThreadPoolExecutor(2) as pool:
+        both = list(pool.map(lambda _: captions(None, features, options), range(2)))
+    assert both[0] == both[1]
+    assert len(made) == 1

@@ -26,6 +26,14 @@ def held_out(toy_recipe: Recipe, toy_set: PreparedSet, tmp_path_factory: pytest.
     return run
 
 
+@pytest.fixture(scope="module")
+def whole(toy_recipe: Recipe, toy_set: PreparedSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioner that learned from all training images."""
+    run = tmp_path_factory.mktemp("runs") / "whole"
+    train(toy_recipe, data=toy_set.directory, out=run, device="cpu")
+    return run
+
+
 def test_the_split_holdout_is_validated_on_and_not_learned_from(held_out: Path, toy_set: PreparedSet) -> None:
     config = load_checkpoint(held_out).config
     assert config["data"]["pictures"] == 10
@@ -60,7 +68,7 @@ def test_captioners_are_compared_on_images_that_all_held_out(
         toy_set.key(int(row)) for row in toy_set.hold_out(6).split_rows("holdout")
     }
     assert "no images in split 'holdout'" in str(table.failures[tmp_path / "0"])
-    assert "found 4 images that its training held out; expected 6" in str(table.failures[tmp_path / "4"])
+    assert "found 4 images, by what its training held out; expected 6" in str(table.failures[tmp_path / "4"])
 
 
 def test_a_captioner_that_held_nothing_out_has_no_such_split(
@@ -70,3 +78,39 @@ def test_a_captioner_that_held_nothing_out_has_no_such_split(
     values["validation"]["split"] = "holdout"
     with pytest.raises(ConfigError, match="no images in split 'holdout'"):
         train(parse_recipe(values, "a recipe"), data=toy_set.directory, out=tmp_path / "run", device="cpu")
+
+
+def test_training_images_of_captioners_that_held_others_out_are_not_compared(
+    held_out: Path, whole: Path, toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    table = collect([held_out, whole], data=toy_set.directory, split="train", evaluations=tmp_path / "cache")
+    assert [len(row.captions) for row in table.rows] == [10]
+    assert "found 16 images, by what its training held out; expected 10" in str(table.failures[whole])
+
+
+def test_an_ensemble_has_held_out_what_all_its_members_did(
+    held_out: Path, whole: Path, toy_set: PreparedSet
+) -> None:
+    options = {"data": toy_set.directory, "split": "holdout"}
+    assert len(evaluate_checkpoint(held_out, ensemble_with=[held_out], **options).rows) == 6
+    with pytest.raises(ConfigError, match="no images in split 'holdout'"):
+        evaluate_checkpoint(held_out, ensemble_with=[whole], **options)
+
+
+def test_training_further_on_what_a_captioner_has_learned_is_told(
+    held_out: Path,
+    whole: Path,
+    toy_recipe: Recipe,
+    toy_set: PreparedSet,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["data"]["holdout"] = 6
+    for start, is_warned in ((whole, True), (held_out, False)):
+        values["training"]["init_from"] = str(start)
+        train(
+            parse_recipe(values, "a recipe"), data=toy_set.directory, out=tmp_path / start.name, device="cpu"
+        )
+        told = f"{start} has learned from 6 of the 6 held-out images" in capsys.readouterr().err
+        assert told == is_warned

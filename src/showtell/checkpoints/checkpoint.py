@@ -7,7 +7,7 @@ are refused. Neighboring captioners may share one file of encoder weights
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -181,14 +181,25 @@ def _write(
     write_text(directory / CARD, model_card(strip_config_paths(config), repository=repository))
 
 
-def as_trained(prepared: PreparedSet, config: Mapping[str, Any]) -> PreparedSet:
-    """Return a set with the images held out that the training of a captioner held out (``data.holdout``).
+def as_trained(prepared: PreparedSet, *configs: Mapping[str, Any]) -> PreparedSet:
+    """Return a set with the images held out that the training of all these captioners held out.
 
     Another set than that of the training is returned as it is.
     """
-    if config.get("data", {}).get("fingerprint") != prepared.fingerprint:
-        return prepared
-    return prepared.hold_out(config.get("recipe", {}).get("data", {}).get("holdout", 0))
+    return prepared.hold_out(common_holdout(configs, prepared.fingerprint))
+
+
+def common_holdout(configs: Iterable[Mapping[str, Any]], fingerprint: str) -> int:
+    """Return how many images of a set those captioners held out that were trained on it (``data.holdout``).
+
+    Of several, it is the least number: its images are among those of any other.
+    """
+    counts = (
+        config.get("recipe", {}).get("data", {}).get("holdout", 0)
+        for config in configs
+        if config.get("data", {}).get("fingerprint") == fingerprint
+    )
+    return min(counts, default=0)
 
 
 def read_config(path: Path) -> tuple[Path, dict[str, Any]]:

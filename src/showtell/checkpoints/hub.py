@@ -123,8 +123,8 @@ def push_directory(
             revision=revision,
             create_pr=create_pr,
             allow_patterns=list(FILES),
-            # An encoder that an earlier version included and this one does not.
-            delete_patterns=[ENCODER],
+            # What an earlier version included and this one does not.
+            delete_patterns=[ENCODER, DATASTORE],
         )
     except Exception as error:  # as above
         raise ShowtellError(

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from showtell.checkpoints.hub import DATASTORE
 from showtell.config.base import StrictModel, describe_problems
 from showtell.errors import INSTALL
 
@@ -128,7 +129,12 @@ def _decoding(generation: Mapping[str, Any]) -> str:
     how = f"beam search, beam size {generation['beam_size']}" if method == "beam" else method
     no_repeat = f", no repeated {size}-grams" if size else ""
     penalty = generation["length_penalty"]
-    return f"{how}, at most {generation['max_tokens']} tokens, length penalty {penalty}{no_repeat}"
+    decoding = f"{how}, at most {generation['max_tokens']} tokens, length penalty {penalty}{no_repeat}"
+    if generation.get("retrieval", "off") == "off":
+        return decoding
+    return (
+        f"{decoding}; reranked by the captions of {generation['neighbours']} similar images of its datastore"
+    )
 
 
 def _phase(phase: Mapping[str, Any]) -> str:
@@ -150,6 +156,8 @@ def _notes(config: Mapping[str, Any], fields: CardFields) -> list[str]:
     if preprocessing := config["encoder"]["spec"].get("preprocessing"):
         size = preprocessing["size"]
         notes.append(f"Images are resized to {size}x{size} pixels: small details are lost.")
+    if DATASTORE in config["files"]:
+        notes.append("Its datastore holds captions that people wrote: their license applies to it.")
     notes += fields.notes
     if fields.language == "en":
         notes.append("It writes English only.")

@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.checkpoints.checkpoint import Checkpoint
+from showtell.checkpoints.checkpoint import Checkpoint, common_holdout
 from showtell.checkpoints.ensemble import check_compatible
-from showtell.checkpoints.hub import DECODER
+from showtell.checkpoints.hub import DATASTORE, DECODER
 from showtell.decoders.registry import build_decoder
 from showtell.errors import CheckpointError, ConfigError
+from showtell.system.console import note
 
 
 def average_checkpoints(
@@ -25,7 +26,8 @@ def average_checkpoints(
 ) -> Checkpoint:
     """Return the captioner with the weighted mean of the decoders.
 
-    It has the first one's encoder, and the last one's configuration without its scores. Weights are not negative
+    It has the first one's encoder, and the last one's datastore and configuration without its scores; held-out images
+    are those of all. Weights are not negative
     and are divided by their sum; None: equal.
 
     Raises:
@@ -51,6 +53,12 @@ def average_checkpoints(
         {"decoder": checkpoint.config["files"][DECODER], "weight": weight}
         for checkpoint, weight in zip(checkpoints, weights, strict=True)
     ]
+    if "recipe" in config and "data" in config:
+        holdout = common_holdout((each.config for each in checkpoints), config["data"]["fingerprint"])
+        config["recipe"] = {**config["recipe"], "data": {**config["recipe"]["data"], "holdout": holdout}}
+    datastores = {each.config["files"].get(DATASTORE) for each in checkpoints}
+    if not datastores <= {last.config["files"].get(DATASTORE), None}:
+        note("the mean has no datastore but that of the last captioner: showtell index makes another")
     model = CaptioningModel(decoder, first.model.encoder).eval()
     return replace(last, model=model, config=config)
 

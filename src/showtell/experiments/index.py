@@ -15,7 +15,7 @@ from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.config.generation import DecodingOptions, override
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
-from showtell.retrieval.datastore import Datastore, Projection
+from showtell.retrieval.datastore import COMPONENTS, Datastore, Projection
 from showtell.system.console import note
 from showtell.training.build import open_feature_source
 from showtell.training.device import resolve_device_config
@@ -62,7 +62,8 @@ def index_captions(
         include_encoder: Write a frozen encoder too.
         device: As for `Captioner.load`.
         threads: As for `Captioner.load`.
-        options: Fields of `DecodingOptions`: the captioner's new defaults. Retrieval is on, with at least 10 beams.
+        options: Fields of `DecodingOptions`: the captioner's new defaults. Retrieval is on, with beam search of at
+            least 10 beams.
 
     Raises:
         ConfigError: an option is unknown or out of range.
@@ -80,6 +81,7 @@ def index_captions(
     projection = Projection.fit(pooled) if old is None else old.projection
     datastore = _datastore(prepared, rows, loaded, projection, pooled)
     if old is not None:
+        _warn_of_few_components(old, pooled)
         datastore = old.merged(datastore)
     note(datastore.describe())
     config = {key: value for key, value in loaded.config.items() if key != "scores"}
@@ -91,10 +93,19 @@ def index_captions(
 
 
 def _generation(old: DecodingOptions, options: dict[str, object]) -> DecodingOptions:
-    defaults: dict[str, object] = {"retrieval": "rerank"}
-    if old.method == "beam" and old.beam_size < BEAM_SIZE:
-        defaults["beam_size"] = BEAM_SIZE
-    return override(old, **{**defaults, **options})
+    beam_size = max(old.beam_size, BEAM_SIZE)
+    return override(old, **{"retrieval": "rerank", "method": "beam", "beam_size": beam_size, **options})
+
+
+def _warn_of_few_components(old: Datastore, pooled: npt.NDArray[np.float16]) -> None:
+    """Say that a datastore compares images by less than the new ones, with pooled features [N, D], allow."""
+    width, found = old.projection.components.shape
+    possible = min(COMPONENTS, width, len(pooled) - 1)
+    if found < possible:
+        note(
+            f"warning: the datastore compares images by {found} components, all that its first images had; these "
+            f"have up to {possible}. Index the largest set first, with --replace, then add the others"
+        )
 
 
 def _pooled(

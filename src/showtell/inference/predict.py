@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from showtell.errors import DataError, ImageError
+from showtell.config.generation import override
+from showtell.errors import ConfigError, DataError, ImageError
 from showtell.images.listing import describe_suffixes, list_images
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import BATCH_SIZE, Captioner
@@ -55,8 +56,15 @@ def caption_files(
 
     Raises:
         DataError: no images at all, or an output that cannot be written.
-        ConfigError: an option is unknown or out of range, or the decoder has no attention.
+        ConfigError: an option is unknown or out of range, the decoder has no attention, or neighbours are asked for
+            without retrieval.
     """
+    if neighbours_shown and override(captioner.options, **options).retrieval == "off":
+        raise ConfigError(
+            "--show-neighbours cannot be used",
+            found="retrieval 'off'",
+            mend="Add --retrieval rerank; showtell index gives a captioner its datastore",
+        )
     left_out: Counter[str] = Counter()
     images, problems = list_images(paths, recursive=recursive, left_out=left_out)
     if not images:

@@ -66,9 +66,9 @@ class Projection:
 
     def __call__(self, pooled: npt.NDArray[Any]) -> Floats:
         """Return unit vectors float32 [P, C] of pooled features float [P, D]."""
-        # Image by image, so that the digits do not depend on the batch.
-        centered = pooled.astype(np.float32) - self.mean
-        return _normalize(np.stack([row @ self.components for row in centered]))
+        # Image by image, so that the digits do not depend on the batch, and no wider copy of all is made.
+        rows = [(row.astype(np.float32) - self.mean) @ self.components for row in pooled]
+        return _normalize(np.stack(rows))
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,8 @@ class Datastore:
     ) -> "Datastore":
         """Return a datastore of images with pooled features float [N, D] and hexadecimal SHA-256."""
         vectors = projection(pooled)
-        largest = np.maximum(np.abs(vectors).max(axis=1, keepdims=True), np.finfo(np.float32).tiny)
+        # Equal images have no components, and are equally near to all.
+        largest = np.abs(vectors).max(axis=1, keepdims=True, initial=np.finfo(np.float32).tiny)
         return cls(
             projection,
             np.rint(vectors / largest * 127).astype(np.int8),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from showtell.config.generation import DecodingOptions
@@ -42,13 +42,18 @@ class CaptionSearch:
     def __init__(self, tokenizer: Tokenizer, datastore: Datastore | None) -> None:
         self._tokenizer, self._datastore = tokenizer, datastore
         self._specials = SpecialTokens.of(tokenizer)
+        self._reranker: Reranker | None = None
+        self._lock = Lock()
 
-    @cached_property
-    def _reranker(self) -> Reranker:
+    def _make_reranker(self) -> Reranker:
+        """Return the reranker, made when it is first needed: once, though two batches may ask for it together."""
         from showtell.retrieval.rerank import Reranker
 
-        assert self._datastore is not None
-        return Reranker(self._datastore, self._tokenizer)
+        with self._lock:
+            if self._reranker is None:
+                assert self._datastore is not None
+                self._reranker = Reranker(self._datastore, self._tokenizer)
+            return self._reranker
 
     def __call__(
         self,
@@ -70,4 +75,4 @@ class CaptionSearch:
         results = search(decoder, features, options, self._specials, attention=attention, keys=keys)
         if options.retrieval == "off" or not results:
             return results
-        return self._reranker(to_numpy(features.pooled), results, options)
+        return self._make_reranker()(to_numpy(features.pooled), results, options)

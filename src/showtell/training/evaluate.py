@@ -50,7 +50,8 @@ def evaluate_checkpoint(
     if not isinstance(loaded, Checkpoint):
         loaded = load_checkpoint(loaded, encoder_weights=encoder_weights, device=compute.device)
     assert loaded.model.encoder is not None
-    prepared = as_trained(prepared, loaded.config)
+    others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
+    prepared = as_trained(prepared, *(member.config for member in (loaded, *others)))
     rows = prepared.split_rows(split)
     options = options or loaded.generation
     check_unseen(options, loaded.datastore, prepared, rows.tolist())
@@ -68,7 +69,6 @@ def evaluate_checkpoint(
         preprocessing=loaded.model.encoder.preprocessing,
         datastore=loaded.datastore,
     )
-    others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
     model = make_ensemble([loaded, *others]) if others else loaded.model
     evaluation = evaluator.evaluate(model, options, attention=predictions is not None)
     if options.retrieval != "off":

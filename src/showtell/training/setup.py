@@ -11,12 +11,13 @@ from typing import Any
 
 import torch
 
-from showtell.checkpoints.checkpoint import Checkpoint
+from showtell.checkpoints.checkpoint import Checkpoint, common_holdout, read_config
 from showtell.config.recipe import Recipe
 from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder, build_encoder
 from showtell.errors import ConfigError
+from showtell.system.console import note
 from showtell.tokenizer import Tokenizer
 from showtell.training.adapt import adapt_recipe
 from showtell.training.device import DeviceConfig
@@ -84,11 +85,27 @@ def set_up_training(
     encoder = build_recipe_encoder(recipe, compute)
     if initial is not None:
         check_initial(initial, recipe, encoder)
+    if recipe.data.holdout:
+        _warn_of_learned_images(recipe, prepared)
     origin = provenance(recipe, prepared, encoder, initial)
     processes.run_on_rank0(lambda: check_run(out, recipe, origin, restart=restart))
     if tokenizer is None:
         tokenizer = _new_tokenizer(recipe, prepared, known)
     return TrainingSetup(recipe, adapted, prepared, encoder, initial, tokenizer, origin)
+
+
+def _warn_of_learned_images(recipe: Recipe, prepared: PreparedSet) -> None:
+    """Say which earlier captioners, to start from or to be taught by, have learned from held-out images."""
+    teachers = [path for phase in recipe.objective for path in phase.teachers]
+    for path in filter(None, (recipe.training.init_from, *teachers)):
+        config = read_config(Path(path))[1]
+        if config.get("data", {}).get("fingerprint") == prepared.fingerprint:
+            learned = recipe.data.holdout - common_holdout([config], prepared.fingerprint)
+            if learned > 0:
+                note(
+                    f"warning: {path} has learned from {learned:,} of the {recipe.data.holdout:,} held-out images, "
+                    "which raises their scores. Train it with the same --holdout"
+                )
 
 
 def build_recipe_encoder(recipe: Recipe, compute: DeviceConfig) -> Encoder:

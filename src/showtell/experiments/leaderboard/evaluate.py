@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.checkpoints.checkpoint import as_trained
-from showtell.data.prepared import HOLDOUT, PreparedSet
+from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError, ShowtellError
 from showtell.experiments.leaderboard.cache import EvaluationCache
 from showtell.experiments.leaderboard.entries import LeaderboardEntry, Model, distinct_names, open_entry
@@ -139,14 +139,12 @@ def collect(
 
 
 def _check_same_images(own_view: PreparedSet, model: Model, prepared: PreparedSet, split: str) -> None:
-    """Raise a DataError if a captioner's training held out other images than those of the split."""
-    if split != HOLDOUT:
-        return
+    """Raise a DataError if a split has other images for a captioner, whose training held out others."""
     own, expected = (len(each.split_rows(split)) for each in (own_view, prepared))
     if own != expected:
         raise DataError(
-            f"{model.checkpoint} cannot be compared on the split {HOLDOUT}",
-            found=f"{own:,} images that its training held out",
+            f"{model.checkpoint} cannot be compared on the split {split}",
+            found=f"{own:,} images, by what its training held out",
             expected=f"{expected:,}, as for the first captioner",
             mend="Train it with the same --holdout",
         )
