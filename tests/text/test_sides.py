@@ -44,6 +44,7 @@ def swap_all(text: str) -> str:
         "a child faces left while a dog runs to the right in the snow",
         "skaters go from left to right",
         "the red right arrow",
+        "a girl with her right arm up and left arm down",
         "right",
     ],
 )
@@ -63,6 +64,7 @@ def test_directions_change_places(text: str) -> None:
         "an old man leans right by the corner , right outside of the city",
         "a dog runs through the water right toward the camera",
         "she holds it right side up",
+        "a car that has the right of way",
         "an animal rights sign",
         "the right way to hold a bat",
         "Ski equipment , left alone on a ski slope",

@@ -32,6 +32,7 @@ _CORRECT = _words("way size time moment one place spot thing person answer word 
 _REMAINS = _words("over behind alone")
 _REMAINDER = _words("what that all little much nothing anything something")
 _NO_SIDE = _words("now away handed hander")
+_NO_SIDES = {("side", "up"), ("of", "way")}  # right side up, right of way
 _WRITTEN = _words("say says saying read reads reading")
 
 
@@ -58,16 +59,18 @@ def _is_direction(text: str, match: re.Match[str]) -> bool:
     *_, second_last, last = ["", "", *_TOKEN.findall(text[: match.start()].lower())]
     following, second, *_ = [*_TOKEN.findall(rest.lower()), "", ""]
     is_written = text.count('"', 0, match.start()) % 2 == 1 and '"' in rest
-    if following in _NO_SIDE or is_written or _WRITTEN & {second_last, last}:
+    if following in _NO_SIDE or (following, second) in _NO_SIDES:
+        return False
+    if is_written or _WRITTEN & {second_last, last}:
         return False
     ends = not following or following in ".,:;)"
     return (
         rest[:1].isalpha()  # leftmost, rightward
         or (following in _JOINED and second in _SWAPPED)
         or (last in _JOINED and second_last in _SWAPPED)
-        or (following in _WITH_SIDES and second not in {"up", "down"})  # right side up
+        or following in _WITH_SIDES
         or (following in _ADJECTIVES and second in _WITH_SIDES)
-        or (following == "of" and second != "way" and not _REMAINDER & {second_last, last})
+        or (following == "of" and not _REMAINDER & {second_last, last})
         or _is_noun(side, second_last, last, following)
         or (ends and not last.isalnum())
         or (
