@@ -12,7 +12,7 @@ import pytest
 from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.config.recipe import parse_recipe
 from showtell.data.prepared import PreparedSet, prepare
-from showtell.errors import ConfigError, DataError
+from showtell.errors import CheckpointError, ConfigError, DataError
 from showtell.experiments.bundle import make_bundle
 from showtell.experiments.index import index_captions
 from showtell.export.evaluate import evaluate
@@ -194,6 +194,8 @@ def test_a_datastore_of_one_image_speaks_for_nothing_and_says_that_it_cannot_com
     assert "warning" not in capsys.readouterr().err
     index_captions(tmp_path / "one", tmp_path / "more", data=toy_set.directory)
     assert "compares images by 0 components" in capsys.readouterr().err
+    index_captions(tmp_path / "more", tmp_path / "again", data=tmp_path / "set")
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_a_captioner_of_another_method_gets_beams_to_choose_among(
@@ -207,3 +209,17 @@ def test_a_captioner_of_another_method_gets_beams_to_choose_among(
     index_captions(greedy, tmp_path / "indexed", data=toy_set.directory)
     generation = load_checkpoint(tmp_path / "indexed").generation
     assert (generation.method, generation.beam_size) == ("beam", 10)
+
+
+def test_what_cannot_be_written_is_refused_before_images_are_encoded(
+    frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(CheckpointError, match=r"found other files \(notes\.txt\)"):
+        index_captions(frozen_captioner.directory, tmp_path, data=toy_set.directory)
+    assert "datastore" not in capsys.readouterr().err
+
+
+def test_an_export_is_not_indexed(ready_graphs: Path, toy_set: PreparedSet, tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="of an export, the one that it was exported from"):
+        index_captions(ready_graphs, tmp_path / "out", data=toy_set.directory)

@@ -136,9 +136,7 @@ def save_portable(
     encoder = loaded.model.encoder
     if encoder is None:
         raise ValueError("a checkpoint loaded without its encoder cannot be saved")
-    check_replaceable(
-        directory, FILES, failed="cannot save a captioner in", error=CheckpointError, marker=CONFIG
-    )
+    check_writable(directory)
     if shared_encoder is not None:
         check_shared(encoder, loaded.config, shared_encoder, directory)
     fields = card_fields({**loaded.config.get("card", {}), **(card or {})})
@@ -158,6 +156,13 @@ def save_portable(
         _write(fresh, config, decoder, loaded.tokenizer, included, loaded.datastore, repository)
         if included is not None:
             check_unchanged(included, fresh / ENCODER)
+
+
+def check_writable(directory: Path) -> None:
+    """Raise a CheckpointError unless a directory is missing, empty, or a checkpoint."""
+    check_replaceable(
+        directory, FILES, failed="cannot save a captioner in", error=CheckpointError, marker=CONFIG
+    )
 
 
 def _write(
@@ -247,7 +252,9 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
             f"{directory} cannot be used",
             found=f"{kind}, format {version}",
             expected=f"{KIND}, format {FORMAT}",
-            mend="Train it again, or bundle it again, with this version of showtell",
+            mend="Train it again, or bundle it again, with this version of showtell"
+            if kind == KIND
+            else "Name a checkpoint; of an export, the one that it was exported from",
         )
     files = config.get("files")
     if not isinstance(files, dict) or not {DECODER, TOKENIZER} <= files.keys():

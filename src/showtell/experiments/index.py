@@ -10,7 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from showtell.checkpoints.checkpoint import Checkpoint, as_trained, load_checkpoint, save_portable
+from showtell.checkpoints.checkpoint import (
+    Checkpoint,
+    as_trained,
+    check_writable,
+    load_checkpoint,
+    save_portable,
+)
 from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.config.generation import DecodingOptions, override
 from showtell.data.prepared import PreparedSet
@@ -69,6 +75,7 @@ def index_captions(
         ConfigError: an option is unknown or out of range.
         ShowtellError: captioner, data or ``out`` cannot be used.
     """
+    check_writable(out)
     compute = resolve_device_config(device, threads=threads)
     loaded = load_checkpoint(
         find_checkpoint(captioner), encoder_weights=encoder_weights, device=compute.device
@@ -81,7 +88,7 @@ def index_captions(
     projection = Projection.fit(pooled) if old is None else old.projection
     datastore = _datastore(prepared, rows, loaded, projection, pooled)
     if old is not None:
-        _warn_of_few_components(old, pooled)
+        _warn_of_few_components(old, len(rows))
         datastore = old.merged(datastore)
     note(datastore.describe())
     config = {key: value for key, value in loaded.config.items() if key != "scores"}
@@ -97,14 +104,13 @@ def _generation(old: DecodingOptions, options: dict[str, object]) -> DecodingOpt
     return override(old, **{"retrieval": "rerank", "method": "beam", "beam_size": beam_size, **options})
 
 
-def _warn_of_few_components(old: Datastore, pooled: npt.NDArray[np.float16]) -> None:
-    """Say that a datastore compares images by less than the new ones, with pooled features [N, D], allow."""
+def _warn_of_few_components(old: Datastore, num_new: int) -> None:
+    """Say that a datastore, made of few images at first, compares more images by few components."""
     width, found = old.projection.components.shape
-    possible = min(COMPONENTS, width, len(pooled) - 1)
-    if found < possible:
+    if found < min(COMPONENTS, width) and num_new > len(old):
         note(
-            f"warning: the datastore compares images by {found} components, all that its first images had; these "
-            f"have up to {possible}. Index the largest set first, with --replace, then add the others"
+            f"warning: the datastore compares images by {found} components, all that its first images had. Index the "
+            "largest set first, with --replace, then add the others"
         )
 
 
