@@ -223,3 +223,18 @@ def test_what_cannot_be_written_is_refused_before_images_are_encoded(
 def test_an_export_is_not_indexed(ready_graphs: Path, toy_set: PreparedSet, tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="of an export, the one that it was exported from"):
         index_captions(ready_graphs, tmp_path / "out", data=toy_set.directory)
+
+
+def test_images_without_a_caption_of_words_are_told(
+    frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "own").mkdir()
+    for number, texts in ((20, ["one old tree", "..."]), (21, ["!"])):
+        shutil.copy(toy_set.image_path(number), tmp_path / "own")
+        row = {"image": f"{number}.png", "captions": texts, "split": "train"}
+        with (tmp_path / "own" / "set.jsonl").open("a") as file:
+            file.write(json.dumps(row) + "\n")
+    prepare(tmp_path / "own" / "set.jsonl", tmp_path / "set")
+    made = index_captions(frozen_captioner.directory, tmp_path / "out", data=tmp_path / "set").datastore
+    assert (made.keys, made.captions[0]) == (["20.png"], [["one", "old", "tree"]])
+    assert "images left out, without a caption of words: 1" in capsys.readouterr().err

@@ -125,7 +125,7 @@ def test_the_nearest_image_is_named_even_if_it_says_nothing_of_the_kind() -> Non
 def test_without_weight_the_order_stays_and_words_that_no_caption_has_are_no_error() -> None:
     store = datastore([["a dog"], ["a cat"]])
     options = DecodingOptions(retrieval="rerank", retrieval_weight=0.0)
-    hypotheses = beam("grass snow", "a dog", "a dog runs on grass")
+    hypotheses = [*beam("grass snow", "a dog", "a dog runs on grass"), *beam("", scores=[-9.0])]
     found = Reranker(store, TOKENIZER)(POOLED[:1], [hypotheses], options)[0]
     assert [each.ids for each in found] == [each.ids for each in hypotheses]
 

@@ -146,8 +146,12 @@ def _datastore(
     kept = [place for place, several in enumerate(captions) if several]
     if not kept:
         raise DataError(
-            "there is nothing to index", found=f"{len(rows)} images, none with a caption of words"
+            "there is nothing to index",
+            found=f"{len(rows)} images, none with a caption of words",
+            mend="Write what they show, and prepare the set again",
         )
+    if left_out := len(rows) - len(kept):
+        note(f"images left out, without a caption of words: {left_out:,}")
     return Datastore.of(
         projection,
         pooled[kept],
