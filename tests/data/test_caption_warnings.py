@@ -90,6 +90,8 @@ def test_a_split_too_small_for_cider() -> None:
     found = warn.few_images("test", 49, generated=False) or ""
     assert found.startswith("test has 49 images, and CIDEr-D")
     assert found.endswith(": prepare with a larger --test-fraction and --make-split all")
+    found = warn.few_images("holdout", 3, generated=False) or ""
+    assert found.endswith("validation.metric=loss, or hold more images out with a larger --holdout")
 
 
 def test_a_set_without_dev_split() -> None:

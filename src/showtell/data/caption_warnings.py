@@ -109,10 +109,13 @@ def few_images(split: str, images: int, *, generated: bool) -> str | None:
         return None
     remark = "is always 0" if images == 1 else f"says little below about {FEW_IMAGES}"
     count = "1 image" if images == 1 else f"{images:,} images"
-    mend = f"prepare with a larger --{split}-fraction" if split != "train" else "choose another split"
-    if split != "train" and not generated:
-        mend += " and --make-split all"
-    if split == "dev":
+    if split == "train":
+        mend = "choose another split"
+    elif split == "holdout":
+        mend = "hold more images out with a larger --holdout"
+    else:
+        mend = f"prepare with a larger --{split}-fraction" + " and --make-split all" * (not generated)
+    if split in {"dev", "holdout"}:
         mend = f"validate by --set validation.metric=loss, or {mend}"
     return (
         f"{split} has {count}, and CIDEr-D, which takes the weights of words from the split, {remark}: {mend}"
