@@ -524,6 +524,8 @@ def test_training_images_are_held_out_by_their_content_alone(toy_set: PreparedSe
     assert held.split_rows("dev").tolist() == toy_set.split_rows("dev").tolist()
     assert held.split(rows[0]) == "holdout"
     assert held.fingerprint == toy_set.fingerprint
+    with pytest.raises(ConfigError, match=r"one of train \(11\), dev \(8\), holdout \(5\)"):
+        held.split_rows("test")
     assert set(held.hold_out(0).split_rows("holdout").tolist()) == set(rows)
     with pytest.raises(ConfigError, match="no images in split 'holdout'"):
         toy_set.split_rows("holdout")

@@ -238,3 +238,16 @@ def test_images_without_a_caption_of_words_are_told(
     made = index_captions(frozen_captioner.directory, tmp_path / "out", data=tmp_path / "set").datastore
     assert (made.keys, made.captions[0]) == (["20.png"], [["one", "old", "tree"]])
     assert "images left out, without a caption of words: 1" in capsys.readouterr().err
+
+
+def test_a_datastore_names_no_folder_of_this_machine(
+    frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    places = [toy_set.image_path(20), Path("folder/21.png")]
+    (tmp_path / "folder").mkdir()
+    shutil.copy(toy_set.image_path(21), tmp_path / places[1])
+    rows = [{"image": str(place), "captions": ["one old tree"], "split": "train"} for place in places]
+    (tmp_path / "set.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    prepare(tmp_path / "set.jsonl", tmp_path / "set")
+    made = index_captions(frozen_captioner.directory, tmp_path / "out", data=tmp_path / "set").datastore
+    assert made.keys == ["20.png", "folder/21.png"]

@@ -134,8 +134,10 @@ class PreparedSet:
         """
         rows = np.flatnonzero(self._splits == _SPLITS.index(split)) if split in _SPLITS else np.empty(0)
         if len(rows) == 0:
-            splits = self.manifest["splits"].items()
-            expected = ", ".join(f"{name} ({count['images']:,})" for name, count in splits)
+            counts = dict(
+                zip(_SPLITS, np.bincount(self._splits, minlength=len(_SPLITS)).tolist(), strict=True)
+            )
+            expected = ", ".join(f"{name} ({count:,})" for name, count in counts.items() if count)
             raise ConfigError(
                 f"{self.directory} has no images in split '{split}'",
                 expected=f"one of {expected}",

@@ -155,7 +155,12 @@ def _datastore(
     return Datastore.of(
         projection,
         pooled[kept],
-        [prepared.key(int(rows[place])) for place in kept],
+        [_portable(prepared.key(int(rows[place]))) for place in kept],
         [prepared.sha256(int(rows[place])) for place in kept],
         [captions[place] for place in kept],
     )
+
+
+def _portable(key: str) -> str:
+    """Return an image's name without the folders of this machine, if they are in it."""
+    return Path(key).name if Path(key).is_absolute() else key
