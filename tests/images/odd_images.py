@@ -9,7 +9,6 @@ import contextlib
 import functools
 import io
 import json
-import resource
 import struct
 import sys
 import tempfile
@@ -22,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 from PIL import Image, ImageOps
+from tests.memory import peak_bytes
 
 from showtell.errors import ImageError
 from showtell.images.load import load_image
@@ -386,7 +386,7 @@ def main(kind: str, start: int, stop: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number in range(start, stop):
             print(json.dumps([number, check(kind, number, Path(folder))]), flush=True)
-    print(json.dumps(["peak", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024]))
+    print(json.dumps(["peak", peak_bytes()]))
 
 
 if __name__ == "__main__":

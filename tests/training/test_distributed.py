@@ -216,7 +216,10 @@ def test_a_failure_of_one_process_ends_all_with_its_message(
     (tmp_path / "recipe.yaml").write_text(dump_recipe(toy_recipe), encoding="utf-8")
     broken = prepare(tmp_path / "pictures" / "captions.jsonl", tmp_path / "set")
     path = broken.image_path(int(broken.split_rows("dev")[1]))
-    path.write_bytes(b"no picture")
+    # Of the same size and time, so that only the process that decodes it notices.
+    status = path.stat()
+    path.write_bytes(b"no picture".ljust(status.st_size))
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     done = start(TORCHRUN, *train_arguments(tmp_path, broken, "run"))
     assert done.returncode == 1
     assert f"error: cannot read {path}: found a text file" in done.stderr
