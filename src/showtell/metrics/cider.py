@@ -14,40 +14,12 @@ from showtell.metrics.ngrams import CandRefPairs, Floats, Integers, NgramIndex, 
 _SIGMA = 6.0
 
 
-class CiderD:
-    """CIDEr-D against one set of references.
+class TfIdf:
+    """Weights n-grams by count and rarity, given the number of images that hold each n-gram of each order."""
 
-    If these are a part of a larger set, ``num_images`` counts its images, and ``frequencies`` has for each order the
-    number of its images that hold each n-gram, int64 [n-grams]; n-grams without a number are in none.
-    """
-
-    def __init__(
-        self, index: NgramIndex, *, num_images: int = 0, frequencies: Sequence[Integers] = ()
-    ) -> None:
-        self._index = index
-        self._log_num_images = float(np.log(float(num_images or index.num_images)))
-        self._log_frequency = [
-            np.log(np.maximum(holding, 1).astype(np.float64))
-            for holding in frequencies or index.frequencies()
-        ]
-        self._weights, self._norms = self.weigh(index.references)
-
-    def score_each(self, candidates: NgramTable, images: Integers) -> Floats:
-        """Return the score, float64 [N], 0..10, of N candidates of the images with these numbers, int64 [N]."""
-        index = self._index
-        per_candidate = index.references_per_image[images]  # [N]
-        pairs = CandRefPairs(index, images)
-        weights, norms = self.weigh(candidates)
-        delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
-        delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
-        total = np.zeros(len(pairs.candidate))
-        for order in range(len(candidates.orders)):
-            product = self._products(candidates, weights[order], order, images, pairs)
-            norm = norms[order][pairs.candidate] * self._norms[order][pairs.reference]
-            total += np.divide(product, norm, out=product, where=norm != 0)
-        total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * _SIGMA**2)) / len(candidates.orders)
-        mean: Floats = np.bincount(pairs.candidate, total, len(images)) / per_candidate * 10.0
-        return mean
+    def __init__(self, frequencies: Sequence[Integers], num_images: int) -> None:
+        self._log_num_images = float(np.log(float(num_images)))
+        self._log_frequency = [np.log(np.maximum(holding, 1).astype(np.float64)) for holding in frequencies]
 
     def weigh(self, table: NgramTable) -> tuple[list[Floats], list[Floats]]:
         """Return the TF-IDF weight of every entry and the Euclidean norm of every caption, for each order."""
@@ -60,6 +32,38 @@ class CiderD:
             weights.append(weight)
             norms.append(np.sqrt(np.bincount(entries.caption, weight**2, len(table.lengths))))
         return weights, norms
+
+
+class CiderD:
+    """CIDEr-D against one set of references.
+
+    If these are a part of a larger set, ``num_images`` counts its images, and ``frequencies`` has for each order the
+    number of its images that hold each n-gram, int64 [n-grams]; n-grams without a number are in none.
+    """
+
+    def __init__(
+        self, index: NgramIndex, *, num_images: int = 0, frequencies: Sequence[Integers] = ()
+    ) -> None:
+        self._index = index
+        self._tf_idf = TfIdf(frequencies or index.frequencies(), num_images or index.num_images)
+        self._weights, self._norms = self._tf_idf.weigh(index.references)
+
+    def score_each(self, candidates: NgramTable, images: Integers) -> Floats:
+        """Return the score, float64 [N], 0..10, of N candidates of the images with these numbers, int64 [N]."""
+        index = self._index
+        per_candidate = index.references_per_image[images]  # [N]
+        pairs = CandRefPairs(index, images)
+        weights, norms = self._tf_idf.weigh(candidates)
+        delta = np.maximum(candidates.lengths - 1, 0)[pairs.candidate]
+        delta -= np.maximum(index.references.lengths - 1, 0)[pairs.reference]
+        total = np.zeros(len(pairs.candidate))
+        for order in range(len(candidates.orders)):
+            product = self._products(candidates, weights[order], order, images, pairs)
+            norm = norms[order][pairs.candidate] * self._norms[order][pairs.reference]
+            total += np.divide(product, norm, out=product, where=norm != 0)
+        total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * _SIGMA**2)) / len(candidates.orders)
+        mean: Floats = np.bincount(pairs.candidate, total, len(images)) / per_candidate * 10.0
+        return mean
 
     def _products(
         self, candidates: NgramTable, weight: Floats, order: int, images: Integers, pairs: CandRefPairs

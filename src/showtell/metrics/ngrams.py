@@ -117,6 +117,10 @@ class NgramIndex:
         """Return for each order the number of images whose references hold each n-gram. [n-grams]"""
         return [np.bincount(groups.key & NGRAM_MASK) for groups in self.groups]
 
+    def forget_references(self) -> None:
+        """Free the memory of the references; `count` still has the numbers of their n-grams."""
+        self.references, self.groups = NgramTable((), Captions.of([])), []
+
     def find(self, candidates: NgramTable, order: int, images: Integers) -> tuple[Integers, Integers]:
         """Return the entries of candidates that references of their images hold, and their groups. [found], [found]
 

@@ -45,6 +45,16 @@ class StoredCaptions:
             for each in captions
         ]
 
+    def of_images(self, images: npt.NDArray[np.int64]) -> tuple[list[list[int]], npt.NDArray[np.int64]]:
+        """Return the captions of K images as numbers of words, and the position in ``images`` of each caption."""
+        owner = np.repeat(np.arange(len(images)), self.per_image[images])
+        captions = [
+            self.tokens[self._first_token[each] : self._first_token[each + 1]].tolist()
+            for image in images
+            for each in range(self._first_caption[image], self._first_caption[image] + self.per_image[image])
+        ]
+        return captions, owner
+
     @cached_property
     def _first_caption(self) -> npt.NDArray[np.int64]:
         return np.cumsum(self.per_image, dtype=np.int64) - self.per_image

@@ -6,7 +6,7 @@ Document frequencies are those of the datastore. (Consensus reranking: Devlin et
 Approaches for Image Captioning"; Mao et al. 2015, "Learning like a Child", section 4.)
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -16,8 +16,8 @@ import numpy.typing as npt
 from showtell.config.generation import DecodingOptions
 from showtell.generation import Hypothesis
 from showtell.generation.hypothesis import ranked
-from showtell.metrics.cider import CiderD
-from showtell.metrics.ngrams import ORDERS, Captions, Integers, NgramIndex, NgramTable
+from showtell.metrics.cider import TfIdf
+from showtell.metrics.ngrams import ORDERS, Captions, Integers, NgramIndex
 from showtell.retrieval.datastore import Datastore
 from showtell.tokenizer import Tokenizer
 
@@ -42,23 +42,6 @@ class Neighbour:
         return {**asdict(self), "similarity": round(self.similarity, 4), "fraction": round(self.fraction, 4)}
 
 
-@dataclass(frozen=True)
-class _Entries:
-    """The n-grams of one order in all captions of the datastore, image by image."""
-
-    ngrams: Integers  # numbers [E]
-    values: Floats  # TF-IDF, divided by its caption's norm, the image's captions and the orders [E]
-    first: Integers  # where each image's begin, and the end [N + 1]
-
-    def of(self, images: Integers) -> tuple[Integers, Integers]:
-        """Return the places of the entries of images, int64 [K], and the position in ``images`` of each."""
-        lengths = self.first[images + 1] - self.first[images]
-        owner = np.repeat(np.arange(len(images)), lengths)
-        return np.repeat(self.first[images] - np.cumsum(lengths) + lengths, lengths) + np.arange(
-            len(owner)
-        ), owner
-
-
 class Reranker:
     """Orders hypotheses by log-probability and by what the captions of similar images say."""
 
@@ -70,16 +53,8 @@ class Reranker:
         self._numbers = np.array([numbers.setdefault(token, len(numbers)) for token in tokenizer.tokens])
         tokens, lengths = captions.tokens.astype(np.int64), captions.lengths.astype(np.int64)
         self._index = NgramIndex(Captions(tokens, lengths), per_image)
-        self._cider = CiderD(self._index)
-        image = np.repeat(np.arange(len(per_image)), per_image)  # [captions]
-        self._entries = [
-            _Entries(
-                ngrams,
-                values / per_image[image[caption]] / ORDERS,
-                np.searchsorted(image[caption], np.arange(len(per_image) + 1)),
-            )
-            for caption, ngrams, values in self._unit_weights(self._index.references)
-        ]
+        self._tf_idf = TfIdf(self._index.frequencies(), len(per_image))
+        self._index.forget_references()
 
     def __call__(
         self, pooled: npt.NDArray[Any], results: Sequence[Sequence[Hypothesis]], options: DecodingOptions
@@ -116,33 +91,36 @@ class Reranker:
         own = contributions[:, next(place for place, each in enumerate(scored) if each is best)]
         return [replace(best, neighbours=self._neighbours(images, cosines, own)), *others]
 
-    def _unit_weights(self, table: NgramTable) -> Iterable[tuple[Integers, Integers, Floats]]:
-        """Yield for each order the caption, number and weight of every n-gram; a caption's weights have length 1."""
-        weights, norms = self._cider.weigh(table)
-        for entries, weight, norm in zip(table.orders, weights, norms, strict=True):
-            length = norm[entries.caption]
-            yield entries.caption, entries.ngram, np.divide(weight, length, out=weight, where=length > 0)
-
     def _contributions(self, images: Integers, weights: Floats, hypotheses: Sequence[Hypothesis]) -> Floats:
         """Return what each neighbour, int64 [K], adds to the similarity of each of H hypotheses, float64 [K, H]."""
-        table = self._index.count(
-            Captions.of([self._numbers[hypothesis.ids].tolist() for hypothesis in hypotheses])
-        )
-        total = np.zeros((len(images), len(hypotheses)))
-        for (caption, ngram, value), entries in zip(self._unit_weights(table), self._entries, strict=True):
-            wanted = np.unique(ngram)
+        known, owner = self.datastore.captions.of_images(images)
+        num_hypotheses = len(hypotheses)
+        own = [self._numbers[hypothesis.ids].tolist() for hypothesis in hypotheses]
+        table = self._index.count(Captions.of(own + known))
+        # Of each caption of the neighbours: the neighbour's weight, shared by its captions.
+        weight = weights[owner] / np.bincount(owner)[owner] / ORDERS
+        total = np.zeros((len(images), num_hypotheses))
+        for entries, tf_idf, norms in zip(table.orders, *self._tf_idf.weigh(table), strict=True):
+            length = norms[entries.caption]
+            values = np.divide(tf_idf, length, out=tf_idf, where=length > 0)
+            is_own = entries.caption < num_hypotheses
+            wanted, column = np.unique(entries.ngram[is_own], return_inverse=True)
             if not len(wanted):
                 continue
-            candidates = np.zeros((len(wanted), len(hypotheses)))
-            candidates[np.searchsorted(wanted, ngram), caption] = value
-            place, owner = entries.of(images)
-            column = np.minimum(np.searchsorted(wanted, entries.ngrams[place]), len(wanted) - 1)
-            found = np.flatnonzero(wanted[column] == entries.ngrams[place])
+            candidates = np.zeros((len(wanted), num_hypotheses))
+            candidates[column, entries.caption[is_own]] = values[is_own]
+            ngram, caption, value = (
+                entries.ngram[~is_own],
+                entries.caption[~is_own] - num_hypotheses,
+                values[~is_own],
+            )
+            column = np.minimum(np.searchsorted(wanted, ngram), len(wanted) - 1)
+            found = np.flatnonzero(wanted[column] == ngram)
             shape = (len(images), len(wanted))
-            cells = np.ravel_multi_index((owner[found], column[found]), shape)
-            neighbours = np.bincount(cells, entries.values[place[found]], np.prod(shape)).reshape(shape)
-            total += neighbours @ candidates
-        return total * weights[:, None]
+            cells = np.ravel_multi_index((owner[caption[found]], column[found]), shape)
+            spoken = value[found] * weight[caption[found]]
+            total += np.bincount(cells, spoken, np.prod(shape)).reshape(shape) @ candidates
+        return total
 
     def _neighbours(
         self, images: Integers, cosines: npt.NDArray[np.float32], contributions: Floats
