@@ -35,15 +35,8 @@ class StoredCaptions:
 
     def __getitem__(self, image: int) -> list[list[str]]:
         """Return the captions of an image."""
-        first = int(self._first_caption[image])
-        captions = range(first, first + int(self.per_image[image]))
-        return [
-            [
-                self.words[token]
-                for token in self.tokens[self._first_token[each] : self._first_token[each + 1]]
-            ]
-            for each in captions
-        ]
+        captions, _ = self.of_images(np.array([image]))
+        return [[self.words[token] for token in caption] for caption in captions]
 
     def of_images(self, images: npt.NDArray[np.int64]) -> tuple[list[list[int]], npt.NDArray[np.int64]]:
         """Return the captions of K images as numbers of words, and the position in ``images`` of each caption."""
