@@ -59,7 +59,7 @@ class NumberBackend:
         self.batches: list[int] = []
 
     def generate(
-        self, pictures: Picture, options: DecodingOptions, *, attention: bool
+        self, pictures: Picture, options: DecodingOptions, *, attention: bool, on_step: object = None
     ) -> list[list[Hypothesis]]:
         assert pictures.shape[1:] == (16, 16, 3)
         self.batches.append(len(pictures))
@@ -256,7 +256,9 @@ def test_an_error_of_one_batch_ends_the_stream_after_those_before_it(monkeypatch
     backend.batch_pool = BatchPool(2)
     generate = backend.generate
 
-    def failing(pictures: Picture, options: DecodingOptions, *, attention: bool) -> list[list[Hypothesis]]:
+    def failing(
+        pictures: Picture, options: DecodingOptions, *, attention: bool, on_step: object
+    ) -> list[list[Hypothesis]]:
         if int(pictures[0, 0, 0, 0]) == 7:
             raise CheckpointError("the network is broken")
         return generate(pictures, options, attention=attention)

@@ -70,7 +70,7 @@ def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> s
         decoding=_decoding(config["generation"]),
         phases=[_phase(phase) for phase in recipe["objective"]] if recipe else [],
         scores=scores,
-        notes=_notes(config, fields),
+        notes=describe_limits(config, fields),
         command=fields.command,
         recipe_yaml=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
     )
@@ -149,7 +149,7 @@ def _phase(phase: Mapping[str, Any]) -> str:
     return f"{phase['name']}{reinit} (distilled from {' and '.join(teachers)}, {weight})"
 
 
-def _notes(config: Mapping[str, Any], fields: CardFields) -> list[str]:
+def describe_limits(config: Mapping[str, Any], fields: CardFields) -> list[str]:
     """Return the limits of this captioner, beside those of all."""
     data_format = str((config.get("data") or {}).get("format") or "")
     notes = [note for beginning, note in DATA_NOTES.items() if data_format.startswith(beginning)]

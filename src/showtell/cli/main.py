@@ -9,7 +9,7 @@ import typer
 from showtell.cli.exit import errors_in_one_line, noting_interrupts
 
 VERBS = (
-    *("prepare", "train", "tune", "evaluate", "caption", "score", "report", "leaderboard"),
+    *("prepare", "train", "tune", "evaluate", "caption", "serve", "score", "report", "leaderboard"),
     *("index", "export", "bundle", "push", "recipes", "demo"),
 )
 

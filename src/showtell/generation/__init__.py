@@ -6,10 +6,10 @@ from typing import Any
 from showtell.config.generation import DecodingOptions
 from showtell.generation.beam import beam_search
 from showtell.generation.generate import greedy_or_sample
-from showtell.generation.hypothesis import Hypothesis, SpecialTokens
+from showtell.generation.hypothesis import Hypothesis, OnStep, SpecialTokens
 from showtell.generation.noise import sampling_keys
 
-__all__ = ["Hypothesis", "SpecialTokens", "sampling_keys", "search"]
+__all__ = ["Hypothesis", "OnStep", "SpecialTokens", "sampling_keys", "search"]
 
 
 def search(
@@ -20,13 +20,15 @@ def search(
     *,
     attention: bool = False,
     keys: Sequence[int] | None = None,
+    on_step: OnStep | None = None,
 ) -> list[list[Hypothesis]]:
     """Return at least one caption of each image, best score first.
 
     Call it with gradients off (``torch.inference_mode``) and the decoder in eval mode. Of the decoder, ``init_state``
     and ``step`` are called; of the features, only ``pooled`` is read here. With ``attention`` the hypotheses have the
     attention weights of each token. Samples are a function of the seed and the image's key, an integer from 0 on;
-    without ``keys`` (see `sampling_keys`) it is that of its pooled features.
+    without ``keys`` (see `sampling_keys`) it is that of its pooled features. ``on_step`` is called after each token
+    of greedy search and sampling; beam search never calls it, as its next token may come from another hypothesis.
 
     Raises:
         CheckpointError: the logits hold NaN or +infinity.
@@ -35,4 +37,6 @@ def search(
         return []
     if options.method == "beam":
         return beam_search(decoder, features, options, specials, attention=attention)
-    return greedy_or_sample(decoder, features, options, specials, attention=attention, keys=keys)
+    return greedy_or_sample(
+        decoder, features, options, specials, attention=attention, keys=keys, on_step=on_step
+    )

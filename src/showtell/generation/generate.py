@@ -15,7 +15,14 @@ import numpy.typing as npt
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, to_numpy, top_k
 from showtell.generation.constraints import apply_constraints
-from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, SpecialTokens, ranked, should_shrink
+from showtell.generation.hypothesis import (
+    Hypothesis,
+    OnStep,
+    RunningHypotheses,
+    SpecialTokens,
+    ranked,
+    should_shrink,
+)
 from showtell.generation.noise import gumbel_noise, sampling_keys
 from showtell.system.batch_pool import cancellable
 
@@ -28,11 +35,13 @@ def greedy_or_sample(
     *,
     attention: bool = False,
     keys: Sequence[int] | None = None,
+    on_step: OnStep | None = None,
 ) -> list[list[Hypothesis]]:
     """Return K hypotheses of each image, best score first: the greedy one, or ``samples`` independent ones.
 
     Two samples may be equal. After ``max_tokens`` only the end may follow, as in beam search. Log-probabilities are
-    the decoder's, before temperature, top-k and top-p. ``keys`` are those of `showtell.generation.search`.
+    the decoder's, before temperature, top-k and top-p. ``keys`` and ``on_step`` are those of
+    `showtell.generation.search`.
     """
     if options.method != "sample":
         keys = None
@@ -69,6 +78,8 @@ def greedy_or_sample(
         parents = np.tile(np.arange(num_hypotheses), (len(rows), 1)) if step else first  # [P, K]
         sequences = sequences.append(tokens, chosen, weights, parents)
         kept = np.flatnonzero(alive.any(axis=1))
+        if on_step is not None:
+            on_step(rows[kept], sequences.filter(kept))
         if should_shrink(kept.size, len(rows)):
             state, sequences = state.filter(like(kept, features.pooled)), sequences.filter(kept)
             rows, alive, tokens = rows[kept], alive[kept], tokens[kept]

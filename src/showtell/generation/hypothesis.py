@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -131,6 +131,10 @@ class RunningHypotheses:
             truncated=end is None,
             attention=None if self.attention is None else self.attention[image, index].copy(),
         )
+
+
+OnStep: TypeAlias = Callable[[npt.NDArray[np.int64], RunningHypotheses], None]
+"""Called after each step with the images that are not finished, int64 [P'], and their sequences so far."""
 
 
 def ranked(hypotheses: Iterable[Hypothesis]) -> list[Hypothesis]:

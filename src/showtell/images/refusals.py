@@ -18,6 +18,14 @@ class Limits:
     max_bytes: int = 256 * 2**20  # of the file
 
 
+class ImageTooLargeError(ImageError):
+    """An image has more pixels than its `Limits` allow."""
+
+
+class CorruptImageError(ImageError):
+    """A file is of a format that is read, and is damaged."""
+
+
 def check_size(name: str, height: int, width: int, limits: Limits) -> None:
     """Raise ImageError for an image without pixels, or with more than the limits allow."""
     if height < 1 or width < 1:
@@ -34,14 +42,16 @@ def refused(name: str, found: str, expected: str, mend: str = "") -> ImageError:
 def too_large(name: str, found: str, limit: int) -> ImageError:
     """Return the error of an image with more than ``limit`` pixels."""
     mend = "Scale it down, or from Python raise Limits.max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
-    return refused(name, found, f"at most {limit:,} pixels (nothing was decoded)", mend)
+    expected = f"at most {limit:,} pixels (nothing was decoded)"
+    return ImageTooLargeError(f"cannot read {name}", found=found, expected=expected, mend=mend)
 
 
 def corrupt(name: str, cause: object) -> ImageError:
     """Return the error of a damaged file; of ``cause``, the report of the decoder, the first line is shown."""
     reported = next(iter(str(cause).splitlines()), type(cause).__name__)
     found = f"corrupt or incomplete ({reported})"
-    return refused(name, found, "a complete file", "Copy it again, or leave it out")
+    mend = "Copy it again, or leave it out"
+    return CorruptImageError(f"cannot read {name}", found=found, expected="a complete file", mend=mend)
 
 
 def pillow_limit() -> int:

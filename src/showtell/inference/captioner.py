@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import TYPE_CHECKING, Any, cast, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -24,12 +24,17 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import check_repository, find_checkpoint, push_directory
 from showtell.config.generation import DecodingOptions, override
 from showtell.errors import ConfigError, ImageError
-from showtell.generation import Hypothesis
+from showtell.generation import Hypothesis, OnStep
 from showtell.images.load import ImageSource
 from showtell.images.preprocess import load_and_preprocess
 from showtell.inference.backend import Backend, load_backend
 from showtell.inference.caption import Caption, View
+from showtell.system.batch_pool import BatchPool
 from showtell.system.cpu import usable_cores
+
+if TYPE_CHECKING:
+    from showtell.retrieval.datastore import Datastore
+    from showtell.tokenizer import Tokenizer
 
 BATCH_SIZE = 32
 _Array = npt.NDArray[np.uint8]
@@ -142,6 +147,31 @@ class Captioner:
         """Device, precision and threads."""
         return self._backend.place
 
+    @property
+    def tokenizer(self) -> "Tokenizer":
+        """The vocabulary."""
+        return self._backend.tokenizer
+
+    @property
+    def datastore(self) -> "Datastore | None":
+        """Images and captions that rerank its own, if it has any."""
+        return self._backend.datastore
+
+    @property
+    def networks(self) -> str:
+        """The names of encoder and decoder."""
+        return self._backend.networks
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """The checkpoint's or export's ``config.json``: networks, data, scores, as far as it knows them."""
+        return self._backend.facts
+
+    @property
+    def batch_pool(self) -> BatchPool:
+        """How many batches are best captioned at once, and how a thread prepares for it."""
+        return self._backend.batch_pool
+
     @overload
     def caption(
         self, images: ImageSource, *, attention: bool = ..., batch_size: int = ..., **options: Any
@@ -238,14 +268,7 @@ class Captioner:
 
     def _caption_batch(self, batch: _Batch, attention: bool, options: DecodingOptions) -> list[Caption]:
         images = [future.result() for _, future in batch if not isinstance(future.exception(), ImageError)]
-        generated = self._backend.generate(np.stack(images), options, attention=attention) if images else []
-        if attention and generated and generated[0][0].attention is None:
-            raise ConfigError(
-                "attention cannot be returned",
-                found="a decoder that does not attend to regions",
-                mend="Omit it, or use a checkpoint of an attention decoder",
-            )
-        remaining = iter(generated)
+        remaining = iter(self._generate(np.stack(images), options, attention) if images else [])
         return [
             self._best_caption(next(remaining), source)
             if future.exception() is None
@@ -253,11 +276,41 @@ class Captioner:
             for source, future in batch
         ]
 
-    def _best_caption(self, hypotheses: list[Hypothesis], source: ImageSource) -> Caption:
+    def caption_preprocessed(
+        self,
+        images: _Array,
+        options: DecodingOptions,
+        *,
+        attention: bool = False,
+        on_step: OnStep | None = None,
+    ) -> list[Caption]:
+        """Caption a batch that `load_and_preprocess` made, uint8 [P, S, S, 3], with complete options.
+
+        ``on_step`` is that of `showtell.generation.search`. The other images of a batch do not change a caption.
+
+        Raises:
+            ConfigError: the decoder has no attention, or the captioner no datastore for ``retrieval``.
+        """
+        generated = self._generate(images, options, attention, on_step)
+        return [self._best_caption(hypotheses, None) for hypotheses in generated]
+
+    def _generate(
+        self, images: _Array, options: DecodingOptions, attention: bool, on_step: OnStep | None = None
+    ) -> list[list[Hypothesis]]:
+        generated = self._backend.generate(images, options, attention=attention, on_step=on_step)
+        if attention and generated[0][0].attention is None:
+            raise ConfigError(
+                "attention cannot be returned",
+                found="a decoder that does not attend to regions",
+                mend="Omit it, or use a checkpoint of an attention decoder",
+            )
+        return generated
+
+    def _best_caption(self, hypotheses: list[Hypothesis], source: ImageSource | None) -> Caption:
         alternatives = [self._to_caption(hypothesis, source) for hypothesis in hypotheses]
         return replace(alternatives[0], alternatives=alternatives)
 
-    def _to_caption(self, hypothesis: Hypothesis, source: ImageSource) -> Caption:
+    def _to_caption(self, hypothesis: Hypothesis, source: ImageSource | None) -> Caption:
         """Turn tokens into words; a word of several tokens has the sum of their log-probabilities."""
         tokenizer = self._backend.tokenizer
         groups = tokenizer.word_groups(hypothesis.ids)
@@ -272,11 +325,13 @@ class Captioner:
             log_prob=hypothesis.log_prob,
             truncated=hypothesis.truncated,
             neighbours=list(hypothesis.neighbours),
-            _view=None if attention is None else View(source, self.preprocessing, self.grid),
+            _view=None
+            if attention is None or source is None
+            else View(source, self.preprocessing, self.grid),
         )
 
 
-def _path(source: ImageSource) -> str | None:
+def _path(source: ImageSource | None) -> str | None:
     return str(source) if isinstance(source, str | Path) else None
 
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import DATASTORE, TOKENIZER
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError, ConfigError, EncoderError
-from showtell.generation import Hypothesis, sampling_keys
+from showtell.generation import Hypothesis, OnStep, sampling_keys
 from showtell.inference.onnx_config import StateTensor, read_config
 from showtell.inference.onnx_files import (
     ATTENTION,
@@ -108,6 +108,7 @@ class OnnxBackend:
         """Wait for the export that ``loader`` opens; a CheckpointError if its files or configuration are unusable."""
         self.directory, self.config = loader.directory, read_config(loader.directory)
         encoder, decoder = self.config.encoder, self.config.decoder
+        self.facts = self.config.model_dump(mode="json")
         # Before the graphs, as a broken file is the reason if one cannot be run.
         loader.check()
         self.tokenizer, self.generation = Tokenizer.load(self.directory / TOKENIZER), self.config.generation
@@ -151,11 +152,17 @@ class OnnxBackend:
         return ArrayFeatures(**features)
 
     def generate(
-        self, images: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
+        self,
+        images: npt.NDArray[np.uint8],
+        options: DecodingOptions,
+        *,
+        attention: bool,
+        on_step: OnStep | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return hypotheses of each image, uint8 [P, S, S, 3], best first."""
+        """Return hypotheses of each image, uint8 [P, S, S, 3], best first; see `showtell.generation.search`."""
         keys = sampling_keys(images, options)
-        return self._search(self.decoder, self.encode(images), options, attention=attention, keys=keys)
+        features = self.encode(images)
+        return self._search(self.decoder, features, options, attention=attention, keys=keys, on_step=on_step)
 
     def save(self, directory: Path, **options: Any) -> None:
         """Raise a ConfigError, as an export cannot be trained."""

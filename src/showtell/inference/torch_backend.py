@@ -10,7 +10,7 @@ import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
 from showtell.config.generation import DecodingOptions
-from showtell.generation import Hypothesis, sampling_keys
+from showtell.generation import Hypothesis, OnStep, sampling_keys
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.retrieval.search import CaptionSearch
 from showtell.system.batch_pool import BatchPool
@@ -27,7 +27,7 @@ class TorchBackend:
         self.checkpoint, self._encoder = checkpoint, encoder
         self._decoder = packed_decoder(checkpoint.model.decoder)
         self.tokenizer, self.generation = checkpoint.tokenizer, checkpoint.generation
-        self.datastore = checkpoint.datastore
+        self.datastore, self.facts = checkpoint.datastore, checkpoint.config
         self._search = CaptionSearch(checkpoint.tokenizer, checkpoint.datastore)
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
         self.networks = f"{encoder.spec.name} encoder, {checkpoint.model.decoder.spec.name} decoder"
@@ -50,13 +50,20 @@ class TorchBackend:
         return make_batch_pool(self._encoder.mean.device)
 
     def generate(
-        self, images: npt.NDArray[np.uint8], options: DecodingOptions, *, attention: bool
+        self,
+        images: npt.NDArray[np.uint8],
+        options: DecodingOptions,
+        *,
+        attention: bool,
+        on_step: OnStep | None = None,
     ) -> list[list[Hypothesis]]:
-        """Return hypotheses of each image, uint8 [P, S, S, 3], best first."""
+        """Return hypotheses of each image, uint8 [P, S, S, 3], best first; see `showtell.generation.search`."""
         keys = sampling_keys(images, options)
         with torch.inference_mode():
             features = self._encoder(torch.from_numpy(images))
-            return self._search(self._decoder, features, options, attention=attention, keys=keys)
+            return self._search(
+                self._decoder, features, options, attention=attention, keys=keys, on_step=on_step
+            )
 
     def save(
         self,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
-from showtell.generation import Hypothesis, SpecialTokens, search
+from showtell.generation import Hypothesis, OnStep, SpecialTokens, search
 from showtell.generation.array_ops import to_numpy
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class CaptionSearch:
         *,
         attention: bool = False,
         keys: Sequence[int] | None = None,
+        on_step: OnStep | None = None,
     ) -> list[list[Hypothesis]]:
         """Return at least one caption of each image, best score first; see `showtell.generation.search`.
 
@@ -72,7 +73,9 @@ class CaptionSearch:
         """
         if options.retrieval != "off":
             require_datastore(options, self._datastore)
-        results = search(decoder, features, options, self._specials, attention=attention, keys=keys)
+        results = search(
+            decoder, features, options, self._specials, attention=attention, keys=keys, on_step=on_step
+        )
         if options.retrieval == "off" or not results:
             return results
         return self._make_reranker()(to_numpy(features.pooled), results, options)

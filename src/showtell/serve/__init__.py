@@ -1,0 +1,1 @@
+"""Captions over HTTP: a service, and the page that uses it. Needs the extra ``serve``."""

@@ -1,0 +1,183 @@
+"""The queue of a server: images that wait together are captioned together, and a lone one never waits.
+
+What may wait is bounded twice: by the number of images, and by the seconds that the last batches predict for them.
+More is refused before it is read.
+"""
+
+import asyncio
+import contextlib
+import random
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from showtell.config.generation import DecodingOptions
+from showtell.generation.hypothesis import RunningHypotheses
+from showtell.inference.caption import Caption
+from showtell.inference.captioner import Captioner
+from showtell.serve.problems import busy
+
+OnTokens = Callable[[list[int], list[float]], None]
+_SMOOTHING = 0.2
+_MAX_RETRY = 5  # seconds; clients sleep longer than they should when more is advised
+
+
+@dataclass(eq=False)
+class Job:
+    """An image that waits for its caption."""
+
+    pixels: npt.NDArray[np.uint8]  # [S, S, 3]
+    options: DecodingOptions
+    attention: bool
+    on_tokens: OnTokens | None  # gets all tokens so far and their log-probabilities, in the batch's thread
+    caption: asyncio.Future[Caption]
+    ready: float = field(default_factory=time.monotonic)
+    started: float = 0.0
+    finished: float = 0.0
+
+    @property
+    def group(self) -> tuple[DecodingOptions, bool]:
+        """Images of one group can be captioned together."""
+        return self.options, self.attention
+
+
+class Batcher:
+    """Captions images in batches of those that wait."""
+
+    def __init__(
+        self,
+        captioner: Captioner,
+        *,
+        queue_size: int,
+        max_wait: float,
+        max_batch_size: int,
+        on_batch: Callable[[int, float], None] = lambda size, seconds: None,
+    ) -> None:
+        self._captioner, self._on_batch = captioner, on_batch
+        self._queue_size, self._max_wait, self._max_batch_size = queue_size, max_wait, max_batch_size
+        self._waiting: deque[Job] = deque()
+        self._arrived = asyncio.Event()
+        self._seconds_per_image = 0.0
+        self._runner: asyncio.Task[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="captions")
+        self.admitted = 0
+        """Images that were accepted and have no caption yet."""
+
+    def start(self) -> None:
+        """Begin to caption what arrives."""
+        self._runner = asyncio.create_task(self._run())
+
+    def close(self) -> None:
+        """Stop after the batch in work."""
+        if self._runner is not None:
+            self._runner.cancel()
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    def check(self, count: int = 1) -> None:
+        """Raise the problem 503 if so many images more would wait too long."""
+        images = self.admitted + count
+        predicted = images * self._seconds_per_image
+        if images > self._queue_size or (self.admitted and predicted > self._max_wait):
+            # Clients that are refused together must not return together.
+            seconds = min(_MAX_RETRY, max(1, round(random.uniform(0.5, 1.5) * predicted)))
+            raise busy(seconds, f"{self.admitted} images wait for their captions")
+
+    @contextlib.contextmanager
+    def places(self, count: int) -> Iterator[None]:
+        """Hold places for images, or raise the problem 503."""
+        self.check(count)
+        self.admitted += count
+        try:
+            yield
+        finally:
+            self.admitted -= count
+
+    async def caption(
+        self,
+        pixels: npt.NDArray[np.uint8],
+        options: DecodingOptions,
+        *,
+        attention: bool = False,
+        on_tokens: OnTokens | None = None,
+    ) -> tuple[Caption, Job]:
+        """Caption one image, uint8 [S, S, 3]; a caller that is cancelled leaves the queue."""
+        job = Job(pixels, options, attention, on_tokens, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._arrived.set()
+        return await job.caption, job
+
+    def _take(self) -> list[Job]:
+        """Return the first job that is still wanted and those that can be captioned with it."""
+        batch: list[Job] = []
+        others: deque[Job] = deque()
+        while self._waiting:
+            job = self._waiting.popleft()
+            if job.caption.done():  # cancelled
+                continue
+            if len(batch) < self._max_batch_size and (not batch or job.group == batch[0].group):
+                batch.append(job)
+            else:
+                others.append(job)
+        self._waiting = others
+        if not others:
+            self._arrived.clear()
+        return batch
+
+    async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._arrived.wait()
+            batch = self._take()
+            if not batch:
+                continue
+            started = time.monotonic()
+            try:
+                captions = await loop.run_in_executor(self._thread, self._caption, batch)
+                self._deliver(batch, captions, started)
+            except Exception as error:
+                await self._caption_each(batch, error)
+
+    async def _caption_each(self, batch: Sequence[Job], error: Exception) -> None:
+        """Caption the images of a batch that failed one by one, so that only those that cause it fail."""
+        loop = asyncio.get_running_loop()
+        for job in batch:
+            started = time.monotonic()
+            try:
+                if len(batch) == 1:
+                    raise error
+                self._deliver([job], await loop.run_in_executor(self._thread, self._caption, [job]), started)
+            except Exception as own:
+                if not job.caption.done():
+                    job.caption.set_exception(own)
+
+    def _deliver(self, batch: Sequence[Job], captions: Sequence[Caption], started: float) -> None:
+        finished = time.monotonic()
+        seconds = finished - started
+        previous = self._seconds_per_image or seconds / len(batch)
+        self._seconds_per_image = previous + _SMOOTHING * (seconds / len(batch) - previous)
+        self._on_batch(len(batch), seconds)
+        for job, caption in zip(batch, captions, strict=True):
+            job.started, job.finished = started, finished
+            if not job.caption.done():
+                job.caption.set_result(caption)
+
+    def _caption(self, batch: Sequence[Job]) -> list[Caption]:
+        options, attention = batch[0].group
+        listeners = {place: job.on_tokens for place, job in enumerate(batch) if job.on_tokens is not None}
+
+        def on_step(images: npt.NDArray[np.int64], sequences: RunningHypotheses) -> None:
+            for row, image in enumerate(images.tolist()):
+                if image in listeners:
+                    listeners[image](sequences.ids[row, 0].tolist(), sequences.log_probs[row, 0].tolist())
+
+        return self._captioner.caption_preprocessed(
+            np.stack([job.pixels for job in batch]),
+            options,
+            attention=attention,
+            on_step=on_step if listeners else None,
+        )

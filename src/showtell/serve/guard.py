@@ -1,0 +1,99 @@
+"""What surrounds every request: id, API key, headers of security, a line of log, metrics, unexpected errors."""
+
+import hmac
+import logging
+import re
+import time
+import uuid
+from typing import Any
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from showtell.serve.metrics import Metrics
+from showtell.serve.problems import UNEXPECTED, Problem
+
+log = logging.getLogger("showtell.serve")
+
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
+)
+_HEADERS = {
+    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
+}
+_KEYED = ("/v1/", "/metrics")
+_UNLOGGED = ("/healthz", "/readyz", "/metrics", "/static/")
+
+
+class Guard:
+    """ASGI middleware around the application."""
+
+    def __init__(self, app: ASGIApp, *, api_key: str | None, metrics: Metrics) -> None:
+        self._app, self._metrics = app, metrics
+        self._key = None if api_key is None else api_key.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers, started = Headers(scope=scope), time.monotonic()
+        given = headers.get("x-request-id", "")
+        request_id = given if re.fullmatch(r"[\w.-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
+        facts: dict[str, Any] = {}  # for the line of log
+        scope.setdefault("state", {}).update(request_id=request_id, facts=facts)
+        status = 0
+
+        async def answer(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                outgoing = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    outgoing[name] = value
+                outgoing["X-Request-Id"] = request_id
+                outgoing.setdefault("Cache-Control", "no-store")
+            await send(message)
+
+        try:
+            if self._key is not None and scope["path"].startswith(_KEYED):
+                self._check_key(headers)
+            await self._app(scope, receive, answer)
+        except Problem as problem:
+            await problem.response(scope)(scope, receive, answer)
+        except Exception:
+            log.exception("request %s failed", request_id)
+            if status:  # too late for another answer: the connection is closed
+                raise
+            await Problem(500, "the server failed", hint=UNEXPECTED).response(scope)(scope, receive, answer)
+        finally:
+            seconds = time.monotonic() - started
+            self._metrics.on_request(scope, status, seconds)
+            if not scope["path"].startswith(_UNLOGGED):
+                known = "".join(f" {name}={value}" for name, value in facts.items())
+                path = scope["path"].encode("ascii", "backslashreplace").decode()
+                log.info(
+                    "%s %.200r %d %.1fms id=%s%s",
+                    scope["method"],
+                    path,
+                    status,
+                    1000 * seconds,
+                    request_id,
+                    known,
+                )
+
+    def _check_key(self, headers: Headers) -> None:
+        assert self._key is not None
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._key):
+            hint = "Send the header 'Authorization: Bearer KEY', or 'X-API-Key: KEY'"
+            raise Problem(
+                401, "the API key is missing or wrong", hint=hint, headers={"WWW-Authenticate": "Bearer"}
+            )

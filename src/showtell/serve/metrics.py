@@ -1,0 +1,65 @@
+"""Metrics for Prometheus; those of several workers are added up."""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
+from starlette.types import Scope
+
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+class Metrics:
+    """The counters, gauges and histograms of a server."""
+
+    def __init__(self) -> None:
+        self.registry = registry = CollectorRegistry()
+        self.requests = Counter(
+            "showtell_requests", "Requests by route and status", ["route", "status"], registry=registry
+        )
+        self.seconds = Histogram(
+            "showtell_request_seconds", "Seconds to an answer", ["route"], buckets=_SECONDS, registry=registry
+        )
+        self.phases = Histogram(
+            "showtell_image_seconds",
+            "Seconds of an image by phase",
+            ["phase"],
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.images = Counter("showtell_images", "Images by result", ["result"], registry=registry)
+        self.batch_sizes = Histogram(
+            "showtell_batch_size", "Images of a batch", buckets=_SIZES, registry=registry
+        )
+        self.batch_seconds = Histogram(
+            "showtell_batch_seconds", "Seconds of a batch", buckets=_SECONDS, registry=registry
+        )
+        self.queue = Gauge(
+            "showtell_queue_images",
+            "Images that wait or are in work",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.ready = Gauge(
+            "showtell_ready", "Workers that take requests", registry=registry, multiprocess_mode="livesum"
+        )
+
+    def on_request(self, scope: Scope, status: int, seconds: float) -> None:
+        """Count an answered request by its route, never by what a client wrote; status 0: the client left."""
+        route = getattr(scope.get("route"), "path", "none")
+        self.requests.labels(route, str(status)).inc()
+        self.seconds.labels(route).observe(seconds)
+
+    def on_batch(self, size: int, seconds: float) -> None:
+        """Count a batch."""
+        self.batch_sizes.observe(size)
+        self.batch_seconds.observe(seconds)
+
+    def render(self) -> bytes:
+        """Return the metrics of this process, or of all workers."""
+        registry = self.registry
+        if "PROMETHEUS_MULTIPROC_DIR" in os.environ:
+            registry = CollectorRegistry()
+            MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return generate_latest(registry)

@@ -1,0 +1,104 @@
+"""Errors of requests, as problem details (RFC 9457), or in OpenAI's form on its routes.
+
+A problem never quotes what was uploaded, and never shows a traceback.
+"""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, Field
+from starlette.types import Scope
+
+from showtell.errors import ConfigError, ImageError, ShowtellError
+from showtell.images.refusals import CorruptImageError, ImageTooLargeError
+
+OPENAI_ROUTES = ("/v1/chat/completions", "/v1/models")
+MAX_DETAIL = 500  # characters
+UNEXPECTED = "Try again; if it happens again, report it with this request id"
+
+
+class ProblemDetails(BaseModel):
+    """Why a request failed, and what to do (RFC 9457)."""
+
+    type: str = Field("about:blank", description="a URI of the kind of problem")
+    title: str = Field(description="the kind of problem in words")
+    status: int = Field(description="the HTTP status")
+    detail: str = Field("", description="what is wrong with this request")
+    hint: str = Field("", description="what to do")
+    request_id: str = Field("", description="as in the header X-Request-Id and in the server's log")
+
+
+class ImageProblem(BaseModel):
+    """Why one image of several has no caption."""
+
+    title: str
+    detail: str
+    hint: str
+
+
+class Problem(Exception):  # noqa: N818 - the term of RFC 9457
+    """A request that cannot be answered as it wishes."""
+
+    def __init__(
+        self,
+        status: int,
+        detail: str,
+        *,
+        hint: str = "",
+        title: str = "",
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.hint = status, detail[:MAX_DETAIL], hint
+        self.title = title or HTTPStatus(status).phrase
+        self.param, self.headers = param, dict(headers or {})
+
+    def of_image(self) -> dict[str, str]:
+        """Return the fields of `ImageProblem`."""
+        return {"title": self.title, "detail": self.detail, "hint": self.hint}
+
+    def as_json(self, request_id: str) -> dict[str, Any]:
+        """Return the fields of `ProblemDetails`."""
+        return {"type": "about:blank", "status": self.status, **self.of_image(), "request_id": request_id}
+
+    def as_openai(self) -> dict[str, Any]:
+        """Return the error as OpenAI's clients read it."""
+        kind = "invalid_request_error" if self.status < 500 else "server_error"
+        message = f"{self.detail}. {self.hint}" if self.hint else self.detail
+        code = self.title.lower().replace(" ", "_")
+        return {"error": {"message": message, "type": kind, "param": self.param, "code": code}}
+
+    def response(self, scope: Scope) -> JSONResponse:
+        """Return the answer in the form of the request's route."""
+        if scope["path"] in OPENAI_ROUTES:
+            return JSONResponse(self.as_openai(), self.status, self.headers)
+        content = self.as_json(scope["state"].get("request_id", ""))
+        return JSONResponse(content, self.status, self.headers, media_type="application/problem+json")
+
+
+def busy(seconds: int, detail: str, *, hint: str = "Try again after the seconds in Retry-After") -> Problem:
+    """Return the refusal of a request that may succeed later."""
+    headers = {"Retry-After": str(seconds)}
+    return Problem(503, detail, title="Service busy", hint=hint, headers=headers)
+
+
+def problem_of(error: ShowtellError) -> Problem:
+    """Return the problem of an error that the captioner or a decoder raised."""
+    details = [
+        f"{name} {text}" for name, text in (("found", error.found), ("expected", error.expected)) if text
+    ]
+    detail = "; ".join(details)
+    if isinstance(error, ImageTooLargeError):
+        return Problem(413, detail, title="Image too large", hint="Scale it down")
+    if isinstance(error, CorruptImageError):
+        return Problem(422, detail, title="Damaged image", hint=error.mend)
+    if isinstance(error, ImageError):
+        return Problem(415, detail, title="Not a readable image", hint=error.mend)
+    if isinstance(error, ConfigError):
+        return Problem(
+            422, f"{error.what}: {detail}" if detail else error.what, title="Unusable option", hint=error.mend
+        )
+    return Problem(500, "the captioner failed", hint=UNEXPECTED)

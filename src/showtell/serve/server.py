@@ -1,0 +1,119 @@
+"""Runs the application with uvicorn: loads the model, takes signals, and ends with exit code 0."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import uvicorn
+from starlette.concurrency import run_in_threadpool
+
+from showtell.checkpoints.hub import find_checkpoint
+from showtell.errors import ConfigError
+from showtell.serve.app import Service, create_app
+from showtell.serve.model import Model
+from showtell.serve.settings import ServeSettings
+from showtell.system.console import note
+
+_SWITCH_SECONDS = 0.0005
+"""How long a thread may keep the others of Python waiting: the search of captions holds up answers otherwise."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn that loads a model while it answers, and on SIGTERM finishes what it has accepted."""
+
+    def __init__(self, settings: ServeSettings, directory: Path) -> None:
+        self.service = Service(settings)
+        config = uvicorn.Config(
+            create_app(settings, self.service),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            lifespan="on",
+            ws="none",
+            timeout_graceful_shutdown=max(1, round(settings.max_seconds)),
+        )
+        super().__init__(config)
+        self._settings, self._directory = settings, directory
+        self.failure: Exception | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and load the model meanwhile."""
+        await super().startup(sockets)
+        self._loading = asyncio.create_task(self._load())
+
+    async def _load(self) -> None:
+        try:
+            model = await run_in_threadpool(Model.load, self._settings, self._directory)
+            await self.service.start(model)
+        except Exception as error:
+            self.failure = error
+            self.should_exit = True
+        else:
+            note(f"{model.name}: {model.captioner.place}; ready")
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """End in order at the first signal, at once at the second; never by the signal itself."""
+        loop = asyncio.get_running_loop()
+        handled = (signal.SIGTERM, signal.SIGINT)
+        with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread, as in tests
+            for number in handled:
+                loop.add_signal_handler(number, self.drain)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(ValueError, RuntimeError):
+                for number in handled:
+                    loop.remove_signal_handler(number)
+
+    def drain(self) -> None:
+        """Answer what was accepted, then exit; called again, exit at once."""
+        if self.service.intake.is_draining:
+            self.should_exit = self.force_exit = True
+            return
+        self.service.drain()
+        self._draining = asyncio.create_task(self._exit_when_done())
+
+    async def _exit_when_done(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._settings.max_seconds):
+                while self.service.in_work:
+                    await asyncio.sleep(0.02)
+        self.should_exit = True
+
+
+def serve(settings: ServeSettings) -> None:
+    """Serve until a signal ends it.
+
+    Raises:
+        ConfigError: the address cannot be used.
+        ShowtellError: the captioner cannot be loaded.
+    """
+    directory = find_checkpoint(settings.checkpoint)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    with _listen(settings.host, settings.port) as listener:
+        note(f"http://{_shown(settings.host)}:{listener.getsockname()[1]}/")
+        server = Server(settings, directory)
+        server.run([listener])
+    if server.failure is not None:
+        raise server.failure
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family, backlog=2048)
+    except OSError as error:
+        mend = "Choose another with --host and --port"
+        raise ConfigError(f"cannot listen on {host}:{port}", found=str(error), mend=mend) from error
+
+
+def _shown(host: str) -> str:
+    return f"[{host}]" if ":" in host else "localhost" if host in ("0.0.0.0", "127.0.0.1") else host

@@ -1,0 +1,71 @@
+"""A real server on a socket, with a tiny captioner."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+from PIL import Image
+
+from showtell.serve.server import Server
+from showtell.serve.settings import build_settings
+
+
+def picture(seed: int, form: str = "PNG", size: tuple[int, int] = (40, 32)) -> bytes:
+    """The file of an image of coarse squares, another one for each seed."""
+    coarse = Image.fromarray(np.random.default_rng(seed).integers(0, 256, (5, 4, 3), np.uint8))
+    buffer = io.BytesIO()
+    coarse.resize(size, Image.Resampling.NEAREST).save(buffer, form)
+    return buffer.getvalue()
+
+
+@dataclass
+class Running:
+    """A server in a thread of this process."""
+
+    url: str
+    server: Server
+    thread: threading.Thread
+    loop: asyncio.AbstractEventLoop
+
+    def client(self, **options: Any) -> httpx.Client:
+        return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **options)
+
+    def call(self, function: Callable[[], Any]) -> None:
+        """Run a function in the server's loop."""
+        self.loop.call_soon_threadsafe(function)
+
+
+@contextlib.contextmanager
+def running(checkpoint: Path, **options: Any) -> Iterator[Running]:
+    settings = build_settings(
+        checkpoint=checkpoint, device="cpu", **{"port": 0, "decode_processes": 1, **options}
+    )
+    listener = socket.create_server(("127.0.0.1", 0))
+    server, loop = Server(settings, checkpoint), asyncio.new_event_loop()
+    thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve([listener])))
+    thread.start()
+    try:
+        started = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", server, thread, loop)
+        with started.client() as client:
+            deadline = time.monotonic() + 30
+            while client.get("/readyz").status_code != 200:
+                assert time.monotonic() < deadline, server.failure
+                time.sleep(0.02)
+        yield started
+    finally:
+        loop.call_soon_threadsafe(lambda: setattr(server, "should_exit", True))
+        thread.join(30)
+        listener.close()
+        loop.close()
+    assert not thread.is_alive()

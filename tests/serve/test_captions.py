@@ -1,0 +1,103 @@
+"""Captions over a socket: every form of a request, every part of an answer."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+import httpx
+import pytest
+from tests.serve.servers import picture
+
+from showtell.inference.captioner import Captioner
+
+IMAGE = picture(1)
+
+
+def encoded(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def text_of(answer: httpx.Response) -> str:
+    assert answer.status_code == 200, answer.text
+    (caption,) = answer.json()["captions"]
+    return str(caption["text"])
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"content": IMAGE},
+        {"content": IMAGE, "headers": {"Content-Type": "image/jpeg"}},
+        {"content": IMAGE, "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+        {"files": {"images": ("photo", IMAGE)}},
+        {"files": {"image": ("photo.png", IMAGE, "text/plain")}},
+        {"json": {"image": encoded(IMAGE)}},
+        {"json": {"images": ["data:image/jpeg;base64," + encoded(IMAGE)]}},
+        {"content": b' {"image": "' + encoded(IMAGE).encode() + b'"}'},
+    ],
+)
+def test_every_form_of_a_request_gets_the_caption_of_python(
+    client: httpx.Client, offline: Captioner, body: dict[str, Any]
+) -> None:
+    assert text_of(client.post("/v1/captions", **body)) == offline.caption(IMAGE).text
+
+
+def test_options_are_those_of_python_in_the_query_the_form_and_json(
+    client: httpx.Client, offline: Captioner
+) -> None:
+    options: dict[str, Any] = {"method": "sample", "temperature": 2.5, "seed": 3, "max_tokens": 5}
+    wanted = offline.caption(IMAGE, **options).text
+    assert wanted != offline.caption(IMAGE).text
+    for body in (
+        {"content": IMAGE, "params": options},
+        {"files": {"images": ("a", IMAGE)}, "data": options},
+        {"json": {"image": encoded(IMAGE), "options": options}},
+    ):
+        assert text_of(client.post("/v1/captions", **body)) == wanted
+
+
+def test_an_answer_has_the_scores_of_python_and_only_the_parts_that_were_requested(
+    client: httpx.Client, offline: Captioner
+) -> None:
+    caption = offline.caption(IMAGE, attention=True)
+    plain = client.post("/v1/captions", content=IMAGE).json()["captions"][0]
+    assert plain.keys() == {"text", "score", "log_prob", "words", "truncated"}
+    assert plain["score"] == pytest.approx(caption.score, abs=1e-4)
+    assert [word["text"] for word in plain["words"]] == caption.words
+    answer = client.post("/v1/captions", content=IMAGE, params={"attention": True, "alternatives": "on"})
+    full = answer.json()["captions"][0]
+    assert full["alternatives"][1]["text"] == caption.alternatives[1].text
+    assert full["attention"]["grid"] == list(offline.grid)
+    assert full["attention"]["window"] == [0, 0, 1, 1]
+    assert caption.attention is not None
+    assert full["attention"]["weights"] == pytest.approx(caption.attention, abs=1e-4)
+    assert answer.json()["timings"].keys() == {"queue_ms", "decode_ms", "generate_ms", "total_ms"}
+
+
+def test_several_images_are_answered_in_order_and_a_bad_one_in_its_place(
+    client: httpx.Client, offline: Captioner
+) -> None:
+    images = [picture(1), b"no image at all", picture(2, "JPEG")]
+    answer = client.post("/v1/captions", files=[("images", ("a", data)) for data in images])
+    first, bad, last = answer.json()["captions"]
+    assert [first["text"], last["text"]] == [
+        offline.caption(images[0]).text,
+        offline.caption(images[2]).text,
+    ]
+    assert bad["error"]["title"] == "Not a readable image"
+    assert "a text file" in bad["error"]["detail"]
+
+
+def test_the_page_and_the_model_are_served_without_any_other_host(client: httpx.Client) -> None:
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert client.get("/", headers={"If-None-Match": page.headers["etag"]}).status_code == 304
+    assert client.get("/static/../app.py").status_code == 404
+    assert client.get("/static/%2e%2e%2fapp.py").status_code == 404
+    model = client.get("/v1/model").json()
+    assert model["options"]["max_tokens"] == 8
+    assert model["attention"] is True
+    assert model["limits"]["max_images"] == 4
+    assert "image/jpeg" in model["formats"]
