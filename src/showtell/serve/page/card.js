@@ -1,0 +1,260 @@
+// The card of an image: its picture, progress, caption and everything one can do with it.
+import { announce, copy, make, makeButton, percent, plural } from "./dom.js";
+import { describe, draw, pack } from "./attention.js";
+import { isEdited, textOf, toAlt, toCurl, toJson } from "./export.js";
+import { settings } from "./service.js";
+
+const UNSURE = 0.2; // a word that the model gave less than this is underlined
+const UNDERWAY = { waiting: "Waiting", preparing: "Making it smaller", captioning: "Captioning" };
+
+export class Card {
+  /** @param actions `retry(item)`, `remove(item)` and `edited(item)`. */
+  constructor(item, actions) {
+    Object.assign(this, { item, actions });
+    this.image = make("img");
+    Object.assign(this.image, { loading: "lazy", decoding: "async", alt: `${item.path}, not captioned yet` });
+    const none = make("p", "none", "This browser has no preview of it.");
+    this.image.onerror = () => this.frame.replaceWith(none);
+    this.image.onload = () => this.frame.style.setProperty("--ratio", this.image.naturalWidth / this.image.naturalHeight);
+    this.canvas = make("canvas");
+    this.peak = make("span", "peak");
+    this.canvas.ariaHidden = this.peak.ariaHidden = "true"; // the same is there in words
+    this.frame = make("div", "frame", this.image, this.canvas, this.peak);
+    const remove = makeButton("×", () => actions.remove(item), "remove");
+    remove.ariaLabel = `Remove ${item.path}`;
+    this.name = make("h3", "name", item.path);
+    this.name.tabIndex = -1;
+    this.body = make("div");
+    const article = make("article", "", make("div", "view", this.frame, remove), make("div", "text", this.name, this.body));
+    article.ariaLabel = item.path;
+    this.element = make("li", "card", article);
+    this.#show(item.file);
+  }
+
+  #show(blob) {
+    URL.revokeObjectURL(this.image.src);
+    this.image.src = URL.createObjectURL(blob);
+  }
+
+  dispose() {
+    URL.revokeObjectURL(this.image.src);
+  }
+
+  /** Shows the item's state. */
+  update() {
+    const { item } = this;
+    this.element.dataset.state = item.state;
+    if (item.state === "captioning" && item.sent !== item.file && !this.isSmall) {
+      this.isSmall = true;
+      this.#show(item.sent);
+    }
+    if (item.state in UNDERWAY) this.#showProgress();
+    else if (item.state === "failed") this.#showProblem();
+    else this.#showCaption(true);
+  }
+
+  #showProgress() {
+    this.#hideAttention();
+    const progress = make("progress");
+    progress.ariaLabel = `Progress of ${this.item.path}`;
+    if (this.item.state === "waiting") progress.value = 0;
+    this.stream = make("p", "words");
+    this.body.replaceChildren(make("div", "work", progress, `${UNDERWAY[this.item.state]} …`), this.stream);
+  }
+
+  /** Adds a word that the model has just chosen. */
+  addWord({ text }) {
+    this.stream?.append(make("span", "word fresh", text), " ");
+  }
+
+  #showProblem() {
+    const { problem } = this.item;
+    this.image.alt = `${this.item.path}, not captioned`;
+    const sentences = [problem.detail, problem.hint].filter(Boolean).map((text) => text.replace(/[^.!?]$/, "$&."));
+    this.body.replaceChildren(make("p", "problem", make("strong", "", problem.title), `: ${sentences.join(" ")}`),
+      make("div", "tools", makeButton("Try again", () => this.#retry())));
+  }
+
+  #retry() {
+    this.actions.retry(this.item);
+    this.name.focus(); // the button is gone
+  }
+
+  #showCaption(isNew = false) {
+    const { item } = this, { caption } = item;
+    if (caption.attention) {
+      item.attention = pack(caption.attention);
+      delete caption.attention;
+    }
+    this.image.alt = textOf(item);
+    this.where = make("p", "where");
+    const words = this.#makeWords(isNew && !this.stream?.children.length);
+    const parts = isEdited(item)
+      ? [make("p", "final", textOf(item)), make("div", "was", make("p", "edited", "Edited. The machine wrote:"), words)]
+      : [words];
+    if (caption.truncated) parts.push(make("p", "facts", "Cut off at the longest length; allow more words under “How captions are written”."));
+    parts.push(this.where, make("p", "facts", `${this.#confidence()} Took ${item.seconds.toFixed(1)} s.`));
+    if (caption.alternatives?.length > 1) parts.push(this.#makeAlternatives());
+    if (caption.neighbours?.length) parts.push(this.#makeNeighbours());
+    this.stream = null;
+    this.body.replaceChildren(...parts, this.#makeTools());
+  }
+
+  #confidence() {
+    const { confidence, words } = this.item.caption;
+    if (typeof confidence === "number") return `Confidence: ${percent(confidence)}.`;
+    if (!words.length) return "";
+    const mean = Math.exp(words.reduce((sum, word) => sum + word.log_prob, 0) / words.length);
+    const weakest = words.reduce((least, word) => (word.log_prob < least.log_prob ? word : least));
+    const sure = mean >= 0.6 ? "Rather sure" : mean >= 0.35 ? "Half sure" : "Unsure";
+    return `${sure} of its words by its own estimate (${percent(mean)} each), least of “${weakest.text}” (${percent(Math.exp(weakest.log_prob))}).`;
+  }
+
+  #hideAttention() {
+    this.canvas.classList.remove("on");
+    this.peak.textContent = "";
+  }
+
+  #makeWords(reveals) {
+    const { item } = this, { attention } = item, { words } = item.caption;
+    const line = make("div", attention ? "words attended" : "words");
+    if (!words.length) line.textContent = "(no words)";
+    let pinned = -1; // the word that was pressed
+    const parts = words.map(({ text, log_prob }, index) => {
+      const part = make(attention ? "button" : "span", "word", text);
+      if (Math.exp(log_prob) < UNSURE) part.classList.add("unsure");
+      if (reveals) {
+        part.classList.add("fresh");
+        part.style.animationDelay = `${60 * index}ms`;
+      }
+      return part;
+    });
+    parts.forEach((part) => line.append(part, " "));
+    if (!attention) return line;
+
+    const show = (index, tells = false) => {
+      parts.forEach((part, other) => part.classList.toggle("on", other === index));
+      if (index < 0) return this.#hideAttention();
+      draw(this.canvas, attention, index);
+      this.peak.textContent = percent(attention.peaks[index]);
+      const { text, log_prob } = words[index];
+      this.where.textContent = `“${text}” (${percent(Math.exp(log_prob))} sure): looked ${describe(attention, index)}`;
+      if (tells) announce(this.where.textContent);
+    };
+    line.setAttribute("role", "group");
+    line.ariaLabel = "The machine's caption. Arrow keys show where it looked for each word.";
+    parts.forEach((part, index) => {
+      part.type = "button";
+      part.tabIndex = index === 0 ? 0 : -1; // one tab stop a caption, arrows within
+      part.addEventListener("pointerenter", (event) => event.pointerType === "mouse" && show(index));
+      part.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && show(pinned));
+      part.addEventListener("focus", () => part.matches(":focus-visible") && show(index, true));
+      part.addEventListener("blur", () => show(pinned = -1));
+      part.addEventListener("click", () => {
+        pinned = pinned === index ? -1 : index;
+        show(pinned, true);
+      });
+    });
+    line.addEventListener("keydown", (event) => {
+      const current = parts.indexOf(document.activeElement), last = parts.length - 1;
+      if (event.key === "Escape") show(pinned = -1);
+      const target = { ArrowRight: Math.min(current + 1, last), ArrowLeft: Math.max(current - 1, 0), Home: 0, End: last }[event.key];
+      if (target === undefined || current < 0) return;
+      event.preventDefault();
+      parts.forEach((part, index) => { part.tabIndex = index === target ? 0 : -1; });
+      parts[target].focus();
+      show(target, true);
+    });
+    return line;
+  }
+
+  #makeAlternatives() {
+    const { alternatives } = this.item.caption;
+    const list = make("ol");
+    for (const { text, score } of alternatives) {
+      const row = make("li", "", text, make("span", "soft", score === null ? " " : ` (score ${score.toFixed(2)}) `));
+      if (text !== textOf(this.item)) {
+        const use = makeButton("Use", () => this.#edit(text));
+        use.ariaLabel = `Use “${text}”`;
+        row.append(use);
+      }
+      list.append(row);
+    }
+    return make("details", "alternatives", make("summary", "", plural(alternatives.length, "caption") + " compared"),
+      make("p", "facts", "Scores are log-probabilities: nearer to 0 is likelier."), list);
+  }
+
+  #makeNeighbours() {
+    const rows = this.item.caption.neighbours.map(({ key, similarity, captions }) =>
+      make("li", "", make("strong", "", `${percent(similarity)} alike, ${key}: `), captions.join(" · ")));
+    return make("details", "neighbours", make("summary", "", "Similar images it knows, and their captions"), make("ul", "", ...rows));
+  }
+
+  #makeTools() {
+    const { item } = this;
+    const copier = (label, what, text) => makeButton(label, async () => {
+      try {
+        await copy(text());
+        announce(`${what} copied.`);
+        this.where.textContent = `${what} copied.`;
+      } catch (error) {
+        this.where.textContent = `${error.message} Select the text instead.`;
+      }
+    });
+    this.editButton = makeButton("Edit", () => this.#startEdit());
+    const tools = [this.editButton];
+    if (item.edits?.length) tools.push(makeButton("Undo edit", () => this.#undoEdit()));
+    tools.push(copier("Copy", "Caption", () => textOf(item)));
+    const more = make("details", "more", make("summary", "", "More"), make("div", "tools",
+      copier("Copy as alt", "alt text", () => toAlt(item)),
+      copier("Copy as JSON", "JSON", () => toJson(item)),
+      copier("Copy curl line", "curl line", () => toCurl(item, Boolean(settings.key))),
+      makeButton("Caption again", () => this.#retry())));
+    return make("div", "tools", ...tools, more);
+  }
+
+  #startEdit() {
+    const area = make("textarea");
+    area.value = textOf(this.item);
+    area.ariaLabel = `Caption of ${this.item.path}`;
+    area.rows = 3;
+    const close = () => {
+      this.#showCaption();
+      this.editButton.focus();
+    };
+    const keep = () => {
+      const text = area.value.replace(/\s+/g, " ").trim();
+      if (text && text !== textOf(this.item)) this.#edit(text);
+      else close();
+    };
+    area.addEventListener("keydown", (event) => {
+      if (event.key === "Escape") close();
+      if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+        event.preventDefault();
+        keep();
+      }
+    });
+    this.#hideAttention();
+    this.body.replaceChildren(area, make("p", "facts", "Enter keeps it, Escape leaves it as it was."),
+      make("div", "tools", makeButton("Keep", keep), makeButton("Cancel", close)));
+    area.focus();
+    area.select();
+  }
+
+  #edit(text) {
+    (this.item.edits ??= []).push(text);
+    this.#afterEdit("Caption edited.");
+  }
+
+  #undoEdit() {
+    this.item.edits.pop();
+    this.#afterEdit("Edit undone.");
+  }
+
+  #afterEdit(text) {
+    this.#showCaption();
+    this.editButton.focus();
+    announce(text);
+    this.actions.edited(this.item);
+  }
+}

@@ -1,0 +1,122 @@
+// Captions the images of the list, a few at a time, and waits where the server is busy, away or wants a key.
+import { caption, isReady, Problem, readModel } from "./service.js";
+import { shrink } from "./files.js";
+
+const AT_ONCE = 4;
+const MOST_CUTS = 3; // an image during which the server vanished so often is given up
+
+/**
+ * @param hooks `changed(item)`, `word(item, word)`, `waiting(reason, seconds)` with reason "busy", "starting", "away",
+ * "locked" or null, `model(model)`, `parameters()` of a request, `limits()` of the server.
+ */
+export class Queue {
+  constructor(hooks) {
+    this.hooks = hooks;
+    this.waiting = [];
+    this.running = new Set();
+    this.reason = null;
+    this.wake = () => {};
+  }
+
+  add(items) {
+    for (const item of items) {
+      item.state = "waiting";
+      this.hooks.changed(item);
+    }
+    this.waiting.push(...items);
+    this.#start();
+  }
+
+  remove(item) {
+    this.waiting = this.waiting.filter((other) => other !== item);
+    item.controller?.abort();
+  }
+
+  /** Ends a wait early: the user wants to try now, or gave a key. */
+  hurry() {
+    this.wake();
+  }
+
+  #start() {
+    while (!this.reason && this.running.size < AT_ONCE && this.waiting.length) this.#run(this.waiting.shift());
+  }
+
+  async #run(item) {
+    this.running.add(item);
+    item.controller = new AbortController();
+    const { signal } = item.controller;
+    const enter = (state) => {
+      item.state = state;
+      this.hooks.changed(item);
+    };
+    try {
+      enter("preparing");
+      item.sent ??= await shrink(item, this.hooks.limits());
+      signal.throwIfAborted();
+      enter("captioning");
+      item.parameters = this.hooks.parameters();
+      const start = performance.now();
+      item.caption = await caption(item.sent, item.parameters, { signal, onWord: (word) => this.hooks.word(item, word) });
+      item.seconds = (performance.now() - start) / 1000;
+      item.cuts = 0;
+      enter("done");
+    } catch (error) {
+      if (!signal.aborted) this.#fail(item, error, enter);
+    }
+    this.running.delete(item);
+    this.#start();
+  }
+
+  #fail(item, error, enter) {
+    const { status, retryAfter } = error;
+    const isAway = error instanceof Problem && status === 0;
+    if (isAway) item.cuts = (item.cuts ?? 0) + 1;
+    if (status === 503 || status === 401 || (isAway && item.cuts < MOST_CUTS)) {
+      this.waiting.unshift(item);
+      enter("waiting");
+      if (status === 503) this.#wait("busy", retryAfter);
+      else this.#wait(status === 401 ? "locked" : "away");
+      return;
+    }
+    item.problem = error instanceof Problem ? error : new Problem({ title: "It failed", detail: String(error.message) });
+    enter("failed");
+    if (isAway) this.#wait("away");
+  }
+
+  /** Waits until the server can go on: a time for a busy one, a key, or its return. */
+  async #wait(reason, seconds = 1) {
+    if (this.reason) return;
+    const wait = async (now, duration) => {
+      this.reason = now;
+      this.hooks.waiting(now, duration);
+      await new Promise((resolve) => {
+        this.wake = resolve;
+        if (Number.isFinite(duration)) setTimeout(resolve, 1000 * duration);
+      });
+    };
+    if (reason === "busy") await wait("busy", seconds);
+    else if (reason === "locked") await wait("locked", Infinity);
+    else for (let pause = 1; ; pause = Math.min(pause + 1, 5)) {
+      await wait(reason, pause);
+      const ready = await isReady();
+      if (ready) break;
+      reason = ready === false ? "starting" : "away";
+    }
+    this.reason = null;
+    this.hooks.waiting(null, 0);
+    if (reason !== "busy") await this.connect();
+    else this.#start();
+  }
+
+  /** Reads what the server's model is, which may be another one after a restart, and goes on. */
+  async connect() {
+    try {
+      this.hooks.model(await readModel());
+    } catch (error) {
+      if (!(error instanceof Problem)) throw error;
+      await this.#wait({ 401: "locked", 503: "starting" }[error.status] ?? "away");
+      return;
+    }
+    this.#start();
+  }
+}
