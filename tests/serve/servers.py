@@ -15,8 +15,10 @@ from typing import Any
 
 import httpx
 import numpy as np
+import pytest
 from PIL import Image
 
+from showtell.inference.captioner import Captioner
 from showtell.serve.server import Server
 from showtell.serve.settings import build_settings
 
@@ -69,3 +71,44 @@ def running(checkpoint: Path, **options: Any) -> Iterator[Running]:
         listener.close()
         loop.close()
     assert not thread.is_alive()
+
+
+class Gate:
+    """Holds batches back until it is opened; in place of `Captioner.caption_preprocessed`, which it then calls."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.batches: list[int] = []
+        self._opened, self._entered = threading.Event(), threading.Semaphore(0)
+        original = Captioner.caption_preprocessed
+
+        def held(captioner: Captioner, images: Any, *arguments: Any, **options: Any) -> Any:
+            self.batches.append(len(images))
+            self._entered.release()
+            assert self._opened.wait(30)
+            return original(captioner, images, *arguments, **options)
+
+        monkeypatch.setattr(Captioner, "caption_preprocessed", held)
+
+    def wait_for_batch(self) -> None:
+        assert self._entered.acquire(timeout=10)
+
+    def open(self) -> None:
+        self._opened.set()
+
+    def close(self) -> None:
+        self._opened.clear()
+
+
+def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
+def half_sent(url: str, head: str, body: bytes = b"") -> socket.socket:
+    """A connection that has sent the head of a request and a part of its body."""
+    host, _, port = url.removeprefix("http://").partition(":")
+    connection = socket.create_connection((host, int(port)), timeout=10)
+    connection.sendall(head.replace("\n", "\r\n").encode() + b"\r\n\r\n" + body)
+    return connection

@@ -1,97 +1,17 @@
-"""The JSON of answers: models for the API's description, and captions in their form."""
+"""The JSON of answers, as `openapi.yaml` describes it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
-
-from pydantic import BaseModel, Field
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
-from showtell.serve.decoding import DecodedImage
-from showtell.serve.problems import ImageProblem, Problem
+from showtell.inference.decode_pool import DecodedImage
+from showtell.serve.problems import Problem
 
 _DIGITS = 6
-
-
-class Word(BaseModel):
-    """A word and its log-probability."""
-
-    text: str
-    log_prob: float | None
-
-
-class Alternative(BaseModel):
-    """Another hypothesis of the beam, or another sample."""
-
-    text: str
-    score: float | None
-    log_prob: float | None
-
-
-class Attention(BaseModel):
-    """Where the decoder attended to for each word."""
-
-    grid: list[int] = Field(description="rows and columns of the regions", min_length=2, max_length=2)
-    window: list[float] = Field(
-        description="left, top, right, bottom: the part of the upright image that the regions cover, as fractions",
-        min_length=4,
-        max_length=4,
-    )
-    weights: list[list[float]] = Field(description="for each word the weights of the regions, row by row")
-
-
-class NeighbourImage(BaseModel):
-    """An image of the datastore whose captions spoke for the caption."""
-
-    key: str
-    similarity: float = Field(description="cosine of the images")
-    fraction: float = Field(description="of what all neighbours added to the score")
-    captions: list[str]
-
-
-class CaptionAnswer(BaseModel):
-    """The caption of an image."""
-
-    text: str
-    score: float | None = Field(
-        description="log-probability with the length penalty, and the weight of retrieval"
-    )
-    log_prob: float | None
-    words: list[Word]
-    truncated: bool = Field(description="no token was allowed any more, and no end")
-    alternatives: list[Alternative] | None = Field(
-        None, description="on request; best first, this one included"
-    )
-    attention: Attention | None = Field(None, description="on request")
-    neighbours: list[NeighbourImage] | None = Field(
-        None, description="on request, from a captioner with a datastore"
-    )
-
-
-class FailedCaption(BaseModel):
-    """In place of a caption: one image of several that cannot be captioned."""
-
-    error: ImageProblem
-
-
-class Timings(BaseModel):
-    """Milliseconds, of the slowest image of the request."""
-
-    queue_ms: float = Field(description="decoded, and waiting for the batch before")
-    decode_ms: float
-    generate_ms: float
-    total_ms: float
-
-
-class CaptionsAnswer(BaseModel):
-    """The captions of a request's images, in their order."""
-
-    model: str
-    captions: list[CaptionAnswer | FailedCaption]
-    timings: Timings
 
 
 @dataclass
@@ -104,8 +24,8 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def caption_json(outcome: Outcome, captioner: Captioner, flags: Sequence[str]) -> dict[str, Any]:
-    """Return a `CaptionAnswer` with the parts that the flags name, or a `FailedCaption`."""
+def caption_json(outcome: Outcome, captioner: Captioner, flags: Collection[str]) -> dict[str, Any]:
+    """Return a caption with the parts that the flags name, or the problem of its image."""
     if outcome.problem is not None:
         return {"error": outcome.problem.of_image()}
     assert outcome.caption is not None
@@ -138,7 +58,7 @@ def caption_json(outcome: Outcome, captioner: Captioner, flags: Sequence[str]) -
 
 
 def timings_json(outcomes: Sequence[Outcome], total: float) -> dict[str, float]:
-    """Return `Timings` of a request."""
+    """Return the milliseconds of the slowest image in each phase, and of the request."""
     names = ("queue", "decode", "generate")
     slowest = {name: max((each.seconds.get(name, 0.0) for each in outcomes), default=0.0) for name in names}
     return {f"{name}_ms": round(1000 * seconds, 1) for name, seconds in {**slowest, "total": total}.items()}

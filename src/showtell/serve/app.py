@@ -7,10 +7,9 @@ Each image of a request takes this way on its own, at the same time as the other
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable
-from typing import Any, BinaryIO, TypeVar
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, BinaryIO
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
@@ -19,21 +18,22 @@ from starlette.requests import ClientDisconnect
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ImageError, ShowtellError
+from showtell.inference.decode_pool import DecodedImage, DecodePool
 from showtell.serve.answers import Outcome, caption_json, timings_json
 from showtell.serve.batching import Batcher, OnTokens
-from showtell.serve.decoding import DecodePool
+from showtell.serve.chat import ChatRequest, chat_answer, list_models
+from showtell.serve.events import EventStream, stream_words, unless_left
 from showtell.serve.guard import Guard
 from showtell.serve.metrics import Metrics
 from showtell.serve.model import Model
 from showtell.serve.page_files import page_routes
 from showtell.serve.problems import Problem, busy, problem_of
 from showtell.serve.settings import ServeSettings
-from showtell.serve.uploads import Intake, closing, timeout_of
+from showtell.serve.uploads import CaptionRequest, Intake, timeout_of
 from showtell.system.cpu import usable_cores
 from showtell.version import __version__
 
-log = logging.getLogger("showtell.serve")
-T = TypeVar("T")
+_MAX_DECODE = 10.0  # seconds
 
 
 class Service:
@@ -41,102 +41,87 @@ class Service:
 
     def __init__(self, settings: ServeSettings) -> None:
         self.settings, self.metrics, self.intake = settings, Metrics(), Intake(settings)
-        self._model: Model | None = None
-        self._batcher: Batcher | None = None
-        self._pool: DecodePool | None = None
+        self._ready: tuple[Model, Batcher, DecodePool] | None = None
         self.in_work = 0
-        """Requests whose upload was taken and that have no answer yet."""
+        """Requests that were admitted and have no answer yet."""
 
     async def start(self, model: Model) -> None:
         """Take requests for a model."""
         settings = self.settings
-        self._pool = DecodePool(
+        pool = DecodePool(
             model.captioner.preprocessing,
             processes=settings.decode_processes or min(4, usable_cores()),
             max_pixels=settings.max_pixels,
             max_bytes=settings.max_bytes,
         )
-        await self._pool.start()
-        self._batcher = Batcher(
+        await pool.start()
+        batcher = Batcher(
             model.captioner,
             queue_size=settings.queue_size,
             max_wait=settings.max_wait,
             max_batch_size=settings.max_batch_size,
             on_batch=self.metrics.on_batch,
         )
-        self.metrics.queue.set_function(lambda: self.batcher.admitted)
-        self._batcher.start()
-        self._model = model
+        batcher.start()
+        self._ready = model, batcher, pool
         self.metrics.ready.set(1)
 
     async def close(self) -> None:
         """End the processes and the thread of the captioner."""
-        if self._batcher is not None:
-            self._batcher.close()
-        if self._pool is not None:
-            await self._pool.close()
+        if self._ready is not None:
+            _, batcher, pool = self._ready
+            batcher.close()
+            await pool.close()
 
     def drain(self) -> None:
         """Take no more requests; those that were taken are answered."""
         self.metrics.ready.set(0)
         self.intake.drain()
 
-    @property
-    def model(self) -> Model:
-        """The model; the problem 503 while it is loading."""
-        if self._model is None:
-            raise busy(2, "the model is loading")
-        return self._model
-
-    @property
-    def batcher(self) -> Batcher:
-        """The queue; the problem 503 while the model is loading."""
-        if self._batcher is None:
-            raise busy(2, "the model is loading")
-        return self._batcher
-
-    def check_ready(self) -> None:
-        """Raise the problem 503 unless requests are taken."""
-        self.model  # noqa: B018 - raises
+    def ready(self) -> tuple[Model, Batcher, DecodePool]:
+        """Return what answers requests; the problem 503 unless they are taken."""
         if self.intake.is_draining:
             raise busy(1, "the server is shutting down")
+        if self._ready is None:
+            raise busy(2, "the model is loading")
+        return self._ready
 
     @contextlib.contextmanager
-    def working(self) -> Any:
-        """Count a request whose upload was taken, so that a shutdown waits for its answer."""
-        self.in_work += 1
+    def places(self, batcher: Batcher, count: int) -> Iterator[None]:
+        """Hold places in the queue for images; the problem 503 if they would wait too long."""
+        with batcher.places(count):
+            self.in_work += 1
+            self.metrics.queue.inc(count)
+            try:
+                yield
+            finally:
+                self.metrics.queue.dec(count)
+                self.in_work -= 1
+
+    async def decode(self, pool: DecodePool, upload: BinaryIO) -> tuple[DecodedImage, float]:
+        """Decode an upload and return how long it took; its problem if it cannot be read."""
+        started = time.monotonic()
         try:
-            yield
-        finally:
-            self.in_work -= 1
+            image = await pool.decode(upload, seconds=min(_MAX_DECODE, self.settings.max_seconds))
+        except ImageError as error:
+            self.metrics.images.labels("unreadable").inc()
+            raise problem_of(error) from error
+        return image, time.monotonic() - started
 
     async def caption(
         self,
-        upload: BinaryIO,
+        batcher: Batcher,
+        decoded: tuple[DecodedImage, float],
         options: DecodingOptions,
         *,
         attention: bool,
-        seconds: float,
         on_tokens: OnTokens | None = None,
     ) -> Outcome:
-        """Decode and caption one image; its problem is part of the outcome."""
-        assert self._pool is not None
-        started = time.monotonic()
-        try:
-            image = await self._pool.decode(upload, seconds=seconds)
-        except ImageError as error:
-            self.metrics.images.labels("unreadable").inc()
-            return Outcome(problem=problem_of(error))
-        decoded = time.monotonic()
-        try:
-            caption, job = await self.batcher.caption(
-                image.pixels, options, attention=attention, on_tokens=on_tokens
-            )
-        except ShowtellError as error:
-            log.error("the captioner failed: %s", error)
-            raise problem_of(error) from error
+        """Caption one decoded image with those that wait at the same time."""
+        image, seconds = decoded
+        caption, job = await batcher.caption(image.pixels, options, attention=attention, on_tokens=on_tokens)
         spans = {
-            "decode": decoded - started,
+            "decode": seconds,
             "queue": job.started - job.ready,
             "generate": job.finished - job.started,
         }
@@ -145,95 +130,84 @@ class Service:
         self.metrics.images.labels("captioned").inc()
         return Outcome(caption, image, seconds=spans)
 
+    async def caption_all(
+        self, request: Request, wanted: CaptionRequest, options: DecodingOptions, seconds: float
+    ) -> Sequence[Outcome]:
+        """Caption the images of a request; a bad one among several has its problem as its outcome."""
+        _, batcher, pool = self.ready()
 
-async def unless_gone(request: Request, work: Awaitable[T], *, seconds: float) -> T:
-    """Wait for work, as long as the client waits for it.
+        async def one(upload: BinaryIO) -> Outcome:
+            try:
+                decoded = await self.decode(pool, upload)
+            except Problem as problem:
+                if len(wanted.images) == 1:
+                    raise
+                return Outcome(problem=problem)
+            return await self.caption(batcher, decoded, options, attention="attention" in wanted.flags)
 
-    Raises:
-        Problem: the deadline has passed.
-        ClientDisconnect: the client left; the work is cancelled.
-    """
-
-    async def departure() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    task, gone = asyncio.ensure_future(work), asyncio.create_task(departure())
-    try:
-        await asyncio.wait({task, gone}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        if task.done():
-            return task.result()
-        if gone.done():
-            raise ClientDisconnect
-        raise Problem(504, f"no captions after {seconds:.1f} seconds", hint="Try again, or allow more time")
-    finally:
-        for pending in (task, gone):
-            pending.cancel()
+        with self.places(batcher, len(wanted.images)):
+            return await unless_left(request, asyncio.gather(*map(one, wanted.images)), seconds=seconds)
 
 
-def create_app(settings: ServeSettings, service: Service | None = None) -> FastAPI:
-    """Return the application; the server loads the model into its ``state.service``."""
-    service = service or Service(settings)
+def create_app(service: Service) -> FastAPI:
+    """Return the application of a service, which its server starts."""
+    settings = service.settings
 
     @contextlib.asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         await service.close()
 
-    app = FastAPI(title="showtell", version=__version__, docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.service = service
+    app = FastAPI(title="showtell", version=__version__, openapi_url=None, lifespan=lifespan)
     app.include_router(page_routes())
-
-    @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> Response:
-        return problem.response(request.scope)
-
-    @app.exception_handler(HTTPException)
-    async def on_http_error(request: Request, error: HTTPException) -> Response:
-        problem = Problem(error.status_code, "there is no such route or method", headers=error.headers)
-        return problem.response(request.scope)
-
-    @app.exception_handler(ShowtellError)
-    async def on_own_error(request: Request, error: ShowtellError) -> Response:
-        return problem_of(error).response(request.scope)
-
-    @app.exception_handler(ClientDisconnect)
-    async def on_departure(request: Request, error: ClientDisconnect) -> Response:
-        return Response(status_code=400)  # nobody reads it
 
     @app.post("/v1/captions")
     async def captions(request: Request) -> Response:
         started = time.monotonic()
-        service.check_ready()
-        service.batcher.check()
+        model, batcher, pool = service.ready()
+        batcher.check()
         seconds = timeout_of(request.headers, settings.max_seconds)
-        with closing(await service.intake.read(request)) as wanted, service.working():
-            captioner = service.model.captioner
-            options = wanted.options(captioner, attends=service.model.attends)
+        with contextlib.ExitStack() as held:
+            wanted = held.enter_context(contextlib.closing(await service.intake.read(request)))
+            options = wanted.options(model)
             request.state.facts["images"] = len(wanted.images)
-            with service.batcher.places(len(wanted.images)):
-                work = asyncio.gather(
-                    *(
-                        service.caption(
-                            upload, options, attention="attention" in wanted.flags, seconds=seconds
-                        )
-                        for upload in wanted.images
-                    )
-                )
-                outcomes = await unless_gone(request, work, seconds=seconds)
-            if len(outcomes) == 1 and outcomes[0].problem is not None:
-                raise outcomes[0].problem
-            answer = {
-                "model": service.model.name,
-                "captions": [caption_json(outcome, captioner, tuple(wanted.flags)) for outcome in outcomes],
-                "timings": timings_json(outcomes, time.monotonic() - started),
-            }
-            request.state.facts.update(answer["timings"])
-            return JSONResponse(answer)
+            if "text/event-stream" in request.headers.get("accept", ""):
+                if len(wanted.images) > 1:
+                    raise Problem(400, "events are sent for one image only", hint="Send a request for each")
+                held.enter_context(service.places(batcher, 1))
+                decoding = service.decode(pool, wanted.images[0])
+                decoded = await unless_left(request, decoding, seconds=seconds)
+                events = stream_words(service, decoded, options, wanted.flags)
+                return EventStream(request, events, held.pop_all(), seconds=seconds)
+            outcomes = await service.caption_all(request, wanted, options, seconds)
+        answer = {
+            "model": model.name,
+            "captions": [caption_json(outcome, model.captioner, wanted.flags) for outcome in outcomes],
+            "timings": timings_json(outcomes, time.monotonic() - started),
+        }
+        request.state.facts.update(answer["timings"])
+        return JSONResponse(answer)
+
+    @app.post("/v1/chat/completions")
+    async def chat_completions(request: Request) -> Response:
+        model, batcher, _ = service.ready()
+        batcher.check()
+        chat = await service.intake.read_json(request, ChatRequest)
+        wanted = CaptionRequest(values=chat.options(model.captioner.options))
+        with contextlib.closing(wanted):
+            wanted.images.append(await service.intake.open_in_thread(chat.image()))
+            (outcome,) = await service.caption_all(
+                request, wanted, wanted.options(model), timeout_of(request.headers, settings.max_seconds)
+            )
+        return chat_answer(chat, outcome, model.name)
+
+    @app.get("/v1/models")
+    async def models() -> Response:
+        return JSONResponse(list_models(service.ready()[0].name))
 
     @app.get("/v1/model")
     async def model() -> Response:
-        return JSONResponse(service.model.describe(settings))
+        return JSONResponse(service.ready()[0].describe(settings))
 
     @app.get("/healthz")
     async def healthz() -> Response:
@@ -241,7 +215,7 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
 
     @app.get("/readyz")
     async def readyz() -> Response:
-        service.check_ready()
+        service.ready()
         return JSONResponse({"status": "ready"})
 
     @app.get("/metrics")
@@ -250,8 +224,23 @@ def create_app(settings: ServeSettings, service: Service | None = None) -> FastA
             service.metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8"
         )
 
-    key = settings.api_key
-    app.add_middleware(
-        Guard, api_key=None if key is None else key.get_secret_value(), metrics=service.metrics
-    )
+    @app.exception_handler(Problem)
+    async def on_problem(request: Request, problem: Problem) -> Response:
+        return problem.response(request.scope)
+
+    @app.exception_handler(ShowtellError)
+    async def on_own_error(request: Request, error: ShowtellError) -> Response:
+        return problem_of(error).response(request.scope)
+
+    @app.exception_handler(HTTPException)
+    async def on_http_error(request: Request, error: HTTPException) -> Response:
+        detail = "the route has no such method" if error.status_code == 405 else "there is no such route"
+        return Problem(error.status_code, detail, headers=error.headers).response(request.scope)
+
+    @app.exception_handler(ClientDisconnect)
+    async def on_departure(request: Request, error: ClientDisconnect) -> Response:
+        return Response(status_code=400)  # nobody reads it
+
+    key: Any = settings.api_key
+    app.add_middleware(Guard, api_key=key and key.get_secret_value(), metrics=service.metrics)
     return app

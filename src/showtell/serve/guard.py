@@ -92,7 +92,7 @@ class Guard:
         assert self._key is not None
         scheme, _, token = headers.get("authorization", "").partition(" ")
         given = token.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", "")
-        if not hmac.compare_digest(given.encode("utf-8", "surrogateescape"), self._key):
+        if not hmac.compare_digest(given.encode("latin-1"), self._key):
             hint = "Send the header 'Authorization: Bearer KEY', or 'X-API-Key: KEY'"
             raise Problem(
                 401, "the API key is missing or wrong", hint=hint, headers={"WWW-Authenticate": "Bearer"}

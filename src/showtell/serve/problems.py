@@ -8,34 +8,14 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
 from starlette.types import Scope
 
-from showtell.errors import ConfigError, ImageError, ShowtellError
+from showtell.errors import ConfigError, DataError, ImageError, ShowtellError
 from showtell.images.refusals import CorruptImageError, ImageTooLargeError
 
 OPENAI_ROUTES = ("/v1/chat/completions", "/v1/models")
 MAX_DETAIL = 500  # characters
 UNEXPECTED = "Try again; if it happens again, report it with this request id"
-
-
-class ProblemDetails(BaseModel):
-    """Why a request failed, and what to do (RFC 9457)."""
-
-    type: str = Field("about:blank", description="a URI of the kind of problem")
-    title: str = Field(description="the kind of problem in words")
-    status: int = Field(description="the HTTP status")
-    detail: str = Field("", description="what is wrong with this request")
-    hint: str = Field("", description="what to do")
-    request_id: str = Field("", description="as in the header X-Request-Id and in the server's log")
-
-
-class ImageProblem(BaseModel):
-    """Why one image of several has no caption."""
-
-    title: str
-    detail: str
-    hint: str
 
 
 class Problem(Exception):  # noqa: N818 - the term of RFC 9457
@@ -57,11 +37,11 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
         self.param, self.headers = param, dict(headers or {})
 
     def of_image(self) -> dict[str, str]:
-        """Return the fields of `ImageProblem`."""
+        """Return what an answer has in place of one caption of several."""
         return {"title": self.title, "detail": self.detail, "hint": self.hint}
 
     def as_json(self, request_id: str) -> dict[str, Any]:
-        """Return the fields of `ProblemDetails`."""
+        """Return the problem details."""
         return {"type": "about:blank", "status": self.status, **self.of_image(), "request_id": request_id}
 
     def as_openai(self) -> dict[str, Any]:
@@ -85,6 +65,12 @@ def busy(seconds: int, detail: str, *, hint: str = "Try again after the seconds 
     return Problem(503, detail, title="Service busy", hint=hint, headers=headers)
 
 
+def unusable(name: str, detail: str, hint: str = "") -> Problem:
+    """Return the refusal of an option."""
+    name = name[:80]
+    return Problem(422, f"'{name}': {detail}", title="Unusable option", hint=hint, param=name)
+
+
 def problem_of(error: ShowtellError) -> Problem:
     """Return the problem of an error that the captioner or a decoder raised."""
     details = [
@@ -97,8 +83,7 @@ def problem_of(error: ShowtellError) -> Problem:
         return Problem(422, detail, title="Damaged image", hint=error.mend)
     if isinstance(error, ImageError):
         return Problem(415, detail, title="Not a readable image", hint=error.mend)
-    if isinstance(error, ConfigError):
-        return Problem(
-            422, f"{error.what}: {detail}" if detail else error.what, title="Unusable option", hint=error.mend
-        )
+    if isinstance(error, ConfigError | DataError):
+        detail = f"{error.what}: {detail}" if detail else error.what
+        return Problem(422, detail, title="Unusable option", hint=error.mend)
     return Problem(500, "the captioner failed", hint=UNEXPECTED)

@@ -8,49 +8,63 @@ import asyncio
 import base64
 import binascii
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Literal, TypeVar, cast
 
 from fastapi import Request
-from pydantic_core import from_json
+from pydantic import BaseModel, Field, ValidationError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
+from showtell.config.base import StrictModel
 from showtell.config.generation import DecodingOptions, override
 from showtell.errors import did_you_mean
-from showtell.inference.captioner import Captioner
 from showtell.retrieval.search import require_datastore
-from showtell.serve.problems import Problem, busy
+from showtell.serve.model import Model
+from showtell.serve.problems import Problem, busy, unusable
 from showtell.serve.settings import ServeSettings
+from showtell.system.public_fetch import fetch
 
+Flag = Literal["attention", "alternatives", "neighbours"]
+"""A part of an answer that a request can ask for."""
+FLAGS: tuple[Flag, ...] = ("attention", "alternatives", "neighbours")
 SPOOL = 2**20  # bytes in memory
-FLAGS = ("attention", "alternatives", "neighbours")
-"""Parts of an answer that a request can ask for."""
-_MEMBERS = ("image", "images", "options", *FLAGS)
-_MAX_TEXT = 4096  # bytes of an option
+MAX_TEXT = 4096  # bytes of an option
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
+_FIELD_HINT = "Send each image as a part 'images' with a file name: curl -F images=@FILE"
+M = TypeVar("M", bound=BaseModel)
+
+
+class JsonBody(StrictModel, strict=True):
+    """The body of a request in JSON; images are base64, data URLs, or addresses if the server fetches them."""
+
+    image: str | None = None
+    images: list[str] | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+    attention: bool = False
+    alternatives: bool = False
+    neighbours: bool = False
 
 
 @dataclass
 class CaptionRequest:
-    """What a request uploads, and what it wants."""
+    """The images of a request, and what it wants."""
 
     images: list[BinaryIO] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)  # decoding options by name
-    flags: set[str] = field(default_factory=set)  # of FLAGS
+    flags: set[Flag] = field(default_factory=set)
 
-    def options(self, captioner: Captioner, *, attends: bool) -> DecodingOptions:
-        """Return all decoding options; a ConfigError or the problem 422 if the captioner cannot follow them."""
-        options = override(captioner.options, **self.values)
+    def options(self, model: Model) -> DecodingOptions:
+        """Return all decoding options; a ConfigError or the problem 422 if the model cannot follow them."""
+        options = override(model.captioner.options, **self.values)
         if options.retrieval != "off":
-            require_datastore(options, captioner.datastore)
-        if "attention" in self.flags and not attends:
-            hint = "Omit it; GET /v1/model says what the model can do"
-            raise _unusable("attention", "this model's decoder does not attend to regions", hint)
+            require_datastore(options, model.captioner.datastore)
+        if "attention" in self.flags and not model.attends:
+            raise unusable("attention", "this model's decoder does not attend to regions", "Omit it")
         return options
 
     def close(self) -> None:
@@ -60,33 +74,35 @@ class CaptionRequest:
 
     def set_text(self, name: str, text: str) -> None:
         """Take one option or flag as text."""
-        # A datastore's number of neighbours has the name of the flag.
-        is_flag = name in FLAGS and not (name == "neighbours" and text.isdecimal())
-        if not is_flag:
-            self._set(name, text)
-        elif text.lower() in _TRUE:
-            self.flags.add(name)
-        elif text.lower() not in _FALSE:
-            raise _unusable(name, "neither true nor false")
+        for flag in FLAGS:
+            # The number of neighbours to compare has the name of the flag.
+            if name == flag and not (flag == "neighbours" and text.isdecimal()):
+                if text.lower() not in _TRUE + _FALSE:
+                    raise unusable(name, "neither true nor false")
+                self.flags |= {flag} if text.lower() in _TRUE else set()
+                return
+        self.set_value(name, text)
 
-    def set_json(self, name: str, value: Any) -> None:
-        """Take one option as JSON, whose numbers are no strings."""
-        known = DecodingOptions.model_fields.get(name)
-        is_text = known is not None and known.annotation not in (int, float)
-        if isinstance(value, bool) or (isinstance(value, str) and not is_text):
-            raise _unusable(name, "not a number")
-        self._set(name, value)
-
-    def _set(self, name: str, value: Any) -> None:
-        if name in self.values:
-            raise _unusable(name, "given twice")
+    def set_value(self, name: str, value: Any) -> None:
+        """Take one option."""
         if name not in DecodingOptions.model_fields:
-            raise _unusable(
-                name, "no such option", did_you_mean(name, (*DecodingOptions.model_fields, *FLAGS))
+            raise unusable(
+                name, "no such option", did_you_mean(name, {*DecodingOptions.model_fields, *FLAGS})
             )
-        if isinstance(value, str) and len(value) > _MAX_TEXT:
-            raise _unusable(name, "too long")
+        if name in self.values:
+            raise unusable(name, "given twice")
+        if isinstance(value, str) and len(value) > MAX_TEXT:
+            raise unusable(name, "too long")
         self.values[name] = value
+
+    def set_json(self, options: Mapping[str, Any]) -> None:
+        """Take options of JSON, where a number is not written as a string."""
+        for name, value in options.items():
+            known = DecodingOptions.model_fields.get(name)
+            is_number = known is not None and known.annotation in (int, float)
+            if is_number and isinstance(value, bool | str):
+                raise unusable(name, "not a number")
+            self.set_value(name, value)
 
 
 class Intake:
@@ -95,6 +111,7 @@ class Intake:
     def __init__(self, settings: ServeSettings) -> None:
         self._settings, self._timeouts = settings, set[asyncio.Timeout]()
         self._parsing = asyncio.Lock()
+        self._json_bytes = settings.max_bytes * 4 // 3 + SPOOL
         self.is_draining = False
 
     def drain(self) -> None:
@@ -102,13 +119,6 @@ class Intake:
         self.is_draining = True
         for timeout in self._timeouts:
             timeout.reschedule(asyncio.get_running_loop().time())
-
-    def check(self) -> None:
-        """Raise the problem 503 if no upload can be taken."""
-        if self.is_draining:
-            raise busy(1, "the server is shutting down")
-        if len(self._timeouts) >= 4 * self._settings.queue_size:
-            raise busy(1, "too many uploads are arriving")
 
     async def read(self, request: Request) -> CaptionRequest:
         """Read a request to its end.
@@ -126,15 +136,16 @@ class Intake:
             raise
         return wanted
 
-    async def read_json(self, request: Request) -> Any:
-        """Read a body of JSON, within the limits of `read`."""
+    async def read_json(self, request: Request, model: type[M]) -> M:
+        """Read a body of JSON, with the limits and problems of `read`."""
         async with self._arriving():
-            with await self._spool(request, self._json_bytes) as body:
-                return await self._parse(body)
+            with await self._spool(self._limited(request, self._json_bytes)) as body:
+                return await self._parse(body, model)
 
     @contextlib.asynccontextmanager
     async def _arriving(self) -> AsyncIterator[None]:
-        self.check()
+        if len(self._timeouts) >= 4 * self._settings.queue_size:
+            raise busy(1, "too many uploads are arriving")
         try:
             async with asyncio.timeout(self._settings.max_seconds) as timeout:
                 self._timeouts.add(timeout)
@@ -149,44 +160,114 @@ class Intake:
                 408, f"the upload took more than {self._settings.max_seconds:.0f} seconds"
             ) from None
 
-    @property
-    def _json_bytes(self) -> int:
-        return self._settings.max_bytes * 4 // 3 + SPOOL
-
     async def _read(self, request: Request, wanted: CaptionRequest) -> None:
         for name, text in request.query_params.multi_items():
             wanted.set_text(name, text)
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        most = self._settings.max_bytes
         if kind == "multipart/form-data":
-            await self._read_form(request, wanted)
-        else:
-            limit = self._json_bytes if kind == "application/json" else self._settings.max_bytes
-            body = await self._spool(request, limit)
-            wanted.images.append(body)
-            head = body.read(SPOOL).lstrip()
-            body.seek(0)
-            if kind == "application/json" or head.startswith(b"{"):
-                wanted.images.clear()
-                with body:
-                    content = await self._parse(body)
-                await run_in_threadpool(self._read_members, content, wanted)
-            elif not head:
-                hint = "Send an image as the body, as multipart field 'images', or as base64 in JSON"
-                raise Problem(400, "the request has no image", hint=hint)
+            await self._read_form(self._limited(request, self._settings.max_images * most + SPOOL), wanted)
+            return
+        body = await self._spool(
+            self._limited(request, self._json_bytes if kind == "application/json" else most)
+        )
+        head = body.read(SPOOL).lstrip()
+        body.seek(0)
+        if kind == "application/json" or head.startswith(b"{"):
+            with body:
+                content = await self._parse(body, JsonBody)
+            await run_in_threadpool(self._read_json, content, wanted)
+            return
+        wanted.images.append(body)
+        if not head:
+            raise Problem(400, "the request has no image", hint=_FIELD_HINT)
+
+    async def _read_form(self, request: Request, wanted: CaptionRequest) -> None:
+        most = self._settings.max_images
+        try:
+            form = await request.form(max_files=most, max_fields=64, max_part_size=2 * MAX_TEXT)
+        except HTTPException as error:
+            if "many files" in error.detail:
+                self._check_count(most + 1)
+            raise Problem(400, "the multipart body cannot be read", hint=_FIELD_HINT) from None
+        parts = form.multi_items()
+        wanted.images += [part.file for _, part in parts if isinstance(part, UploadFile)]
+        for name, part in parts:
+            if not isinstance(part, UploadFile):
+                if name in ("image", "images"):
+                    raise Problem(400, f"the part '{name}' is no file", hint=_FIELD_HINT)
+                wanted.set_text(name, part)
+            elif name not in ("image", "images"):
+                raise unusable(name, "no such file", _FIELD_HINT)
+            elif (part.size or 0) > self._settings.max_bytes:
+                raise _too_large(self._settings.max_bytes)
         self._check_count(len(wanted.images))
 
-    async def _spool(self, request: Request, limit: int) -> BinaryIO:
-        """Return a body in a file that is in memory while it is small."""
-        declared = request.headers.get("content-length", "")
+    def _read_json(self, content: JsonBody, wanted: CaptionRequest) -> None:
+        wanted.flags |= {flag for flag in FLAGS if getattr(content, flag)}
+        wanted.set_json(content.options)
+        if (content.image is None) == (content.images is None):
+            raise Problem(400, "the request needs either 'image' or 'images'", hint='Send {"image": BASE64}')
+        images = content.images if content.image is None else [content.image]
+        assert images is not None
+        self._check_count(len(images))
+        for image in images:
+            wanted.images.append(self.open(image))
+
+    def open(self, text: str) -> BinaryIO:
+        """Return the image that base64, a data URL or, if the settings allow it, an address names.
+
+        Raises:
+            Problem: it is none of these, or too large, or cannot be fetched.
+        """
+        most = self._settings.max_bytes
+        if text.startswith(("http://", "https://")):
+            if not self._settings.allow_urls:
+                hint = "Send the image itself as base64, or start the server with --allow-urls"
+                raise Problem(422, "this server does not fetch images", title="No addresses", hint=hint)
+            data = fetch(text, max_bytes=most, seconds=min(10.0, self._settings.max_seconds))
+        else:
+            header, _, content = text.partition(",")
+            if not text.startswith("data:"):
+                header, content = ";base64", text
+            try:
+                if not header.endswith(";base64"):
+                    raise ValueError
+                data = base64.b64decode("".join(content.split()), validate=True)
+            except (binascii.Error, ValueError):
+                hint = "Write the file's bytes as base64, or as a data URL: data:image/jpeg;base64,..."
+                raise Problem(400, "an image is not valid base64", hint=hint) from None
+        if len(data) > most:
+            raise _too_large(most)
+        image = _spooled()
+        image.write(data)
+        return image
+
+    async def open_in_thread(self, text: str) -> BinaryIO:
+        """Return what `open` returns, without blocking."""
+        return await run_in_threadpool(self.open, text)
+
+    def _limited(self, request: Request, limit: int) -> Request:
+        """Return a request whose body ends with the problem 413 at this many bytes."""
+        declared, size = request.headers.get("content-length", ""), 0
         if declared.isdecimal() and int(declared) > limit:
             raise _too_large(limit)
-        upload = UploadFile(_spooled())  # writes in a thread what goes to disk
-        size = 0
+
+        async def receive() -> Message:
+            nonlocal size
+            message = await request.receive()
+            size += len(message.get("body", b""))
+            if size > limit:
+                raise _too_large(limit)
+            return message
+
+        return Request(request.scope, receive)
+
+    async def _spool(self, request: Request) -> BinaryIO:
+        """Return a body as a file, which is in memory while it is small."""
+        upload = UploadFile(_spooled())  # writes to the disk in a thread
         try:
             async for chunk in request.stream():
-                size += len(chunk)
-                if size > limit:
-                    raise _too_large(limit)
                 await upload.write(chunk)
         except BaseException:
             upload.file.close()
@@ -194,157 +275,39 @@ class Intake:
         upload.file.seek(0)
         return upload.file
 
-    async def _parse(self, body: BinaryIO) -> Any:
+    async def _parse(self, body: BinaryIO, model: type[M]) -> M:
         # One at a time, as the text and its parts are in memory.
         async with self._parsing:
             try:
-                return await run_in_threadpool(lambda: from_json(body.read(), allow_inf_nan=False))
-            except ValueError as error:
-                raise Problem(400, "the body is not valid JSON", hint=_place(error)) from None
-
-    def _read_members(self, content: Any, wanted: CaptionRequest) -> None:
-        if not isinstance(content, dict):
-            raise Problem(400, "the body is not a JSON object", hint='Send {"image": BASE64}')
-        for name, value in content.items():
-            if name not in _MEMBERS:
-                raise _unusable(str(name)[:80], "no such member", did_you_mean(name, _MEMBERS))
-            if name in FLAGS and not isinstance(value, bool):
-                raise _unusable(name, "neither true nor false")
-            if name in FLAGS and value:
-                wanted.flags.add(name)
-        options = content.get("options", {})
-        if not isinstance(options, dict):
-            raise _unusable("options", "not a JSON object")
-        for name, value in options.items():
-            wanted.set_json(name, value)
-        if ("image" in content) == ("images" in content):
-            raise Problem(400, "the request needs either 'image' or 'images'", hint='Send {"image": BASE64}')
-        images = content["images"] if "images" in content else [content["image"]]
-        if not isinstance(images, list):
-            raise Problem(400, "'images' is not a list", hint='For one image, send {"image": BASE64}')
-        self._check_count(len(images))
-        for image in images:
-            wanted.images.append(self.decode_text(image))
-
-    def decode_text(self, text: Any) -> BinaryIO:
-        """Return the image of base64 or a data URL.
-
-        Raises:
-            Problem: it is neither, or too large.
-        """
-        if not isinstance(text, str):
-            raise Problem(400, "an image is not a string", hint="Send it as base64 or as a data URL")
-        start = text[:512]
-        if start.startswith("data:"):
-            header, comma, _ = start.partition(",")
-            if not comma or not header.endswith(";base64"):
-                raise Problem(400, "a data URL is not base64", hint="Write data:image/jpeg;base64,...")
-            text = text[len(header) + 1 :]
-        if len(text) > self._json_bytes:
-            raise _too_large(self._settings.max_bytes)
-        try:
-            data = base64.b64decode("".join(text.split()), validate=True)
-        except (binascii.Error, ValueError):
-            hint = "Send the bytes of the file as base64, without anything else"
-            raise Problem(400, "an image is not valid base64", hint=hint) from None
-        if len(data) > self._settings.max_bytes:
-            raise _too_large(self._settings.max_bytes)
-        upload = _spooled()
-        upload.write(data)
-        return upload
-
-    async def _read_form(self, request: Request, wanted: CaptionRequest) -> None:
-        limit = self._settings.max_images * self._settings.max_bytes + SPOOL
-        declared = request.headers.get("content-length", "")
-        if declared.isdecimal() and int(declared) > limit:
-            raise _too_large(limit)
-        parts = await self._form(_limited(request, limit))
-        # From here on the form's files are the request's.
-        wanted.images += [part.file for _, part in parts.multi_items() if isinstance(part, UploadFile)]
-        for name, part in parts.multi_items():
-            if not isinstance(part, UploadFile):
-                if name in ("image", "images"):
-                    raise Problem(
-                        400, f"the part '{name}' is no file", hint="Give it a file name: curl -F images=@FILE"
-                    )
-                wanted.set_text(name, part)
-            elif name not in ("image", "images"):
-                raise _unusable(name[:80], "no such file", "Name the parts that are files 'images'")
-            elif (part.size or 0) > self._settings.max_bytes:
-                raise _too_large(self._settings.max_bytes)
-
-    async def _form(self, request: Request) -> FormData:
-        try:
-            return await request.form(
-                max_files=self._settings.max_images, max_fields=64, max_part_size=2 * _MAX_TEXT
-            )
-        except HTTPException as error:
-            if "many files" in error.detail:
-                self._check_count(self._settings.max_images + 1)
-            hint = "Send each image as a part 'images' with a file name"
-            raise Problem(400, "the multipart body cannot be read", hint=hint) from None
+                return await run_in_threadpool(lambda: model.model_validate_json(body.read()))
+            except ValidationError as error:
+                problem = error.errors(include_input=False, include_url=False)[0]
+                where = ".".join(map(str, problem["loc"]))[:80]
+                status = 422 if problem["loc"] else 400
+                raise Problem(
+                    status, f"'{where}': {problem['msg']}" if where else problem["msg"], param=where
+                ) from None
 
     def _check_count(self, count: int) -> None:
         if count == 0:
-            raise Problem(
-                400, "the request has no image", hint="Send each image as a part 'images' with a file name"
-            )
+            raise Problem(400, "the request has no image", hint=_FIELD_HINT)
         if count > self._settings.max_images:
-            found = f"more than {self._settings.max_images} images"
-            raise Problem(413, found, title="Too many images", hint="Send several requests")
+            detail = f"more than {self._settings.max_images} images"
+            raise Problem(413, detail, title="Too many images", hint="Send several requests")
 
 
 def _spooled() -> BinaryIO:
     return cast(BinaryIO, SpooledTemporaryFile(SPOOL))
 
 
-def _limited(request: Request, limit: int) -> Request:
-    """Return a request whose body ends with the problem 413 at this many bytes."""
-    size = 0
-
-    async def receive() -> Message:
-        nonlocal size
-        message = await request.receive()
-        size += len(message.get("body", b""))
-        if size > limit:
-            raise _too_large(limit)
-        return message
-
-    return Request(request.scope, receive)
-
-
 def _too_large(limit: int) -> Problem:
-    detail = f"more than {limit:,} bytes"
-    return Problem(
-        413, detail, title="Upload too large", hint="Scale the image down; GET /v1/model has the limits"
-    )
-
-
-def _unusable(name: str, detail: str, hint: str = "") -> Problem:
-    return Problem(422, f"'{name}': {detail}", title="Unusable option", hint=hint, param=name)
-
-
-def _place(error: ValueError) -> str:
-    """Return where JSON is broken, without the JSON."""
-    _, at, place = str(error).rpartition(" at line ")
-    return f"See line {place}" if at else ""
-
-
-@contextlib.contextmanager
-def closing(wanted: CaptionRequest) -> Iterator[CaptionRequest]:
-    """Remove the uploads at the end."""
-    try:
-        yield wanted
-    finally:
-        wanted.close()
+    return Problem(413, f"more than {limit:,} bytes", title="Upload too large", hint="Scale the image down")
 
 
 def timeout_of(headers: Mapping[str, str], maximum: float) -> float:
     """Return the seconds that a request may take, from its header and the server's maximum."""
-    text = headers.get("x-request-timeout-ms")
-    if text is None:
-        return maximum
-    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 12 and int(text) > 0):
+    text = headers.get("x-request-timeout-ms", str(1000 * round(maximum) + 1000))
+    if not (text.isascii() and text.isdecimal() and len(text) <= 12 and int(text) > 0):
         hint = "Write milliseconds as a whole number above 0"
         raise Problem(400, "the header X-Request-Timeout-Ms is not usable", hint=hint)
     return min(maximum, int(text) / 1000)

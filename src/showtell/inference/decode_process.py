@@ -1,7 +1,8 @@
 """A process that decodes images, so that a file that ends its decoder ends nothing else.
 
-Standard input has, for each image, a line with its number of bytes and the bytes. Standard output has, for each, a
-line of JSON and, unless that has an error, the pixels uint8 [S, S, 3]. The process ends with its input.
+Standard input has, for each image, a line with its number of bytes and the bytes. Standard output has a line
+``ready``, then for each image a line of JSON and, unless that has an error, the pixels uint8 [S, S, 3]. The process
+ends with its input.
 """
 
 import json
@@ -19,7 +20,7 @@ from showtell.images.refusals import Limits
 
 def main() -> None:
     """Decode the images of standard input; the only argument is JSON with preprocessing and limits."""
-    # The server ends this process by closing its input, when all that was accepted is decoded.
+    # The parent ends this process by closing its input, when all that it accepted is decoded.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     settings = json.loads(sys.argv[1])
@@ -27,6 +28,8 @@ def main() -> None:
     # Libraries that print must not write into the answers.
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
+    answers.write(b"ready\n")
+    answers.flush()
     while line := sys.stdin.buffer.readline():
         header, pixels = _decode(sys.stdin.buffer.read(int(line)), preprocessing, limits)
         answers.write(json.dumps(header).encode() + b"\n" + pixels)
