@@ -53,7 +53,7 @@ def running(checkpoint: Path, **options: Any) -> Iterator[Running]:
     settings = build_settings(
         checkpoint=checkpoint, device="cpu", **{"port": 0, "decode_processes": 1, **options}
     )
-    listener = socket.create_server(("127.0.0.1", 0))
+    listener = socket.create_server(("127.0.0.1", settings.port))
     server, loop = Server(settings, checkpoint), asyncio.new_event_loop()
     thread = threading.Thread(target=lambda: loop.run_until_complete(server.serve([listener])))
     thread.start()

@@ -44,5 +44,5 @@ export function describe({ rows, columns, window: [left, top, right, bottom], by
   if (order[0][0] < 0.22) return "all over";
   const [first, second] = order;
   const places = second[0] > 0.7 * first[0] ? `${first[1]} and ${second[1]}` : first[1];
-  return `mostly ${places}, ${percent(first[0] + (places === first[1] ? 0 : second[0]))}`;
+  return `mostly at the ${places}, ${percent(first[0] + (places === first[1] ? 0 : second[0]))}`;
 }

@@ -1,14 +1,14 @@
-// The card of an image: its picture, progress, caption and everything one can do with it.
-import { announce, copy, make, makeButton, percent, plural } from "./dom.js";
+// The card of an image: progress, caption, and all that can be done with it.
+import { announce, copy, make, makeButton, percent } from "./dom.js";
 import { describe, draw, pack } from "./attention.js";
 import { isEdited, textOf, toAlt, toCurl, toJson } from "./export.js";
 import { settings } from "./service.js";
 
-const UNSURE = 0.2; // a word that the model gave less than this is underlined
+const UNSURE = 0.1; // words that the model gave less are underlined
+const likely = (logProb) => Math.exp(logProb ?? -Infinity); // JSON has no infinity
 const UNDERWAY = { waiting: "Waiting", preparing: "Making it smaller", captioning: "Captioning" };
 
 export class Card {
-  /** @param actions `retry(item)`, `remove(item)` and `edited(item)`. */
   constructor(item, actions) {
     Object.assign(this, { item, actions });
     this.image = make("img");
@@ -40,7 +40,6 @@ export class Card {
     URL.revokeObjectURL(this.image.src);
   }
 
-  /** Shows the item's state. */
   update() {
     const { item } = this;
     this.element.dataset.state = item.state;
@@ -62,7 +61,6 @@ export class Card {
     this.body.replaceChildren(make("div", "work", progress, `${UNDERWAY[this.item.state]} …`), this.stream);
   }
 
-  /** Adds a word that the model has just chosen. */
   addWord({ text }) {
     this.stream?.append(make("span", "word fresh", text), " ");
   }
@@ -92,8 +90,8 @@ export class Card {
     const parts = isEdited(item)
       ? [make("p", "final", textOf(item)), make("div", "was", make("p", "edited", "Edited. The machine wrote:"), words)]
       : [words];
-    if (caption.truncated) parts.push(make("p", "facts", "Cut off at the longest length; allow more words under “How captions are written”."));
-    parts.push(this.where, make("p", "facts", `${this.#confidence()} Took ${item.seconds.toFixed(1)} s.`));
+    if (caption.truncated) parts.push(make("p", "facts", "Cut off: allow a longer caption under “How captions are written”."));
+    parts.push(this.where, make("p", "facts", `${this.#confidence()} Took ${item.seconds.toFixed(2)} s.`));
     if (caption.alternatives?.length > 1) parts.push(this.#makeAlternatives());
     if (caption.neighbours?.length) parts.push(this.#makeNeighbours());
     this.stream = null;
@@ -102,12 +100,13 @@ export class Card {
 
   #confidence() {
     const { confidence, words } = this.item.caption;
-    if (typeof confidence === "number") return `Confidence: ${percent(confidence)}.`;
+    if (confidence) return `Confidence: ${percent(confidence)}.`;
     if (!words.length) return "";
-    const mean = Math.exp(words.reduce((sum, word) => sum + word.log_prob, 0) / words.length);
-    const weakest = words.reduce((least, word) => (word.log_prob < least.log_prob ? word : least));
-    const sure = mean >= 0.6 ? "Rather sure" : mean >= 0.35 ? "Half sure" : "Unsure";
-    return `${sure} of its words by its own estimate (${percent(mean)} each), least of “${weakest.text}” (${percent(Math.exp(weakest.log_prob))}).`;
+    const mean = likely(words.reduce((sum, { log_prob }) => sum + (log_prob ?? -Infinity), 0) / words.length);
+    const weakest = words.reduce((least, word) => (likely(word.log_prob) < likely(least.log_prob) ? word : least));
+    // A tenth of the shipped captioners' captions have more than the first bound, a tenth less than the second.
+    const sure = mean > 0.42 ? "Fairly sure" : mean > 0.3 ? "Somewhat sure" : "Unsure";
+    return `${sure} by its own estimate: ${percent(mean)} a word; least of “${weakest.text}”, ${percent(likely(weakest.log_prob))}.`;
   }
 
   #hideAttention() {
@@ -122,7 +121,7 @@ export class Card {
     let pinned = -1; // the word that was pressed
     const parts = words.map(({ text, log_prob }, index) => {
       const part = make(attention ? "button" : "span", "word", text);
-      if (Math.exp(log_prob) < UNSURE) part.classList.add("unsure");
+      if (likely(log_prob) < UNSURE) part.classList.add("unsure");
       if (reveals) {
         part.classList.add("fresh");
         part.style.animationDelay = `${60 * index}ms`;
@@ -138,10 +137,10 @@ export class Card {
       draw(this.canvas, attention, index);
       this.peak.textContent = percent(attention.peaks[index]);
       const { text, log_prob } = words[index];
-      this.where.textContent = `“${text}” (${percent(Math.exp(log_prob))} sure): looked ${describe(attention, index)}`;
+      this.where.textContent = `“${text}”, ${percent(likely(log_prob))} sure: ${describe(attention, index)}`;
       if (tells) announce(this.where.textContent);
     };
-    line.setAttribute("role", "group");
+    line.role = "group";
     line.ariaLabel = "The machine's caption. Arrow keys show where it looked for each word.";
     parts.forEach((part, index) => {
       part.type = "button";
@@ -163,7 +162,6 @@ export class Card {
       event.preventDefault();
       parts.forEach((part, index) => { part.tabIndex = index === target ? 0 : -1; });
       parts[target].focus();
-      show(target, true);
     });
     return line;
   }
@@ -180,8 +178,8 @@ export class Card {
       }
       list.append(row);
     }
-    return make("details", "alternatives", make("summary", "", plural(alternatives.length, "caption") + " compared"),
-      make("p", "facts", "Scores are log-probabilities: nearer to 0 is likelier."), list);
+    return make("details", "alternatives", make("summary", "", `${alternatives.length} captions compared`),
+      make("p", "facts", "A score nearer to 0 is likelier."), list);
   }
 
   #makeNeighbours() {
@@ -193,24 +191,21 @@ export class Card {
   #makeTools() {
     const { item } = this;
     const copier = (label, what, text) => makeButton(label, async () => {
-      try {
-        await copy(text());
-        announce(`${what} copied.`);
-        this.where.textContent = `${what} copied.`;
-      } catch (error) {
-        this.where.textContent = `${error.message} Select the text instead.`;
-      }
+      const done = await copy(text());
+      announce(this.where.textContent = done ? `${what} copied.` : "The browser did not allow copying.");
     });
     this.editButton = makeButton("Edit", () => this.#startEdit());
-    const tools = [this.editButton];
-    if (item.edits?.length) tools.push(makeButton("Undo edit", () => this.#undoEdit()));
-    tools.push(copier("Copy", "Caption", () => textOf(item)));
+    const undo = makeButton("Undo edit", () => {
+      item.edits.pop();
+      this.#afterEdit("Edit undone.");
+    });
+    undo.hidden = !item.edits?.length;
     const more = make("details", "more", make("summary", "", "More"), make("div", "tools",
       copier("Copy as alt", "alt text", () => toAlt(item)),
       copier("Copy as JSON", "JSON", () => toJson(item)),
       copier("Copy curl line", "curl line", () => toCurl(item, Boolean(settings.key))),
       makeButton("Caption again", () => this.#retry())));
-    return make("div", "tools", ...tools, more);
+    return make("div", "tools", this.editButton, undo, copier("Copy", "Caption", () => textOf(item)), more);
   }
 
   #startEdit() {
@@ -244,11 +239,6 @@ export class Card {
   #edit(text) {
     (this.item.edits ??= []).push(text);
     this.#afterEdit("Caption edited.");
-  }
-
-  #undoEdit() {
-    this.item.edits.pop();
-    this.#afterEdit("Edit undone.");
   }
 
   #afterEdit(text) {

@@ -1,6 +1,6 @@
 // Elements, announcements and text that the other modules share.
 
-/** Makes an element; text enters as text nodes only. */
+/** Makes an element; strings become text, never markup. */
 export function make(tag, className = "", ...content) {
   const element = document.createElement(tag);
   if (className) element.className = className;
@@ -17,30 +17,27 @@ export function makeButton(text, action, className = "small") {
 
 export const find = (id) => document.getElementById(id);
 
-/** Tells screen readers one thing; what comes within a second is told as one. */
-export const announce = (() => {
-  let pending = [], timer = 0;
-  return (text) => {
-    pending.push(text);
-    if (timer) return;
-    timer = setTimeout(() => {
-      find("live").textContent = pending.length > 3 ? `${pending.at(-1)} (and ${pending.length - 1} more)` : pending.join(" ");
-      pending = [];
-      timer = 0;
-    }, 900);
-  };
-})();
+let pending = [];
+/** Tells screen readers a text; what comes within a second is told at once. */
+export function announce(text) {
+  if (pending.push(text) > 1) return;
+  setTimeout(() => {
+    find("live").textContent = pending.length > 3 ? `${pending.at(-1)} (and ${pending.length - 1} more)` : pending.join(" ");
+    pending = [];
+  }, 900);
+}
 
 export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString("en")} ${count === 1 ? one : many}`;
 export const percent = (fraction) => `${Math.round(100 * fraction)} %`;
 export const megabytes = (bytes) => `${(bytes / 2 ** 20).toFixed(1)} MB`;
 
-/** Copies text; pages without TLS have no clipboard interface, so the old command serves them. */
+/** Copies text; false if that is refused. Without TLS, pages have no clipboard interface but the old command. */
 export async function copy(text) {
   if (navigator.clipboard?.writeText) {
     try {
-      return await navigator.clipboard.writeText(text);
-    } catch { /* refused by the browser: the old command may still work */ }
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch { /* the old command may be allowed */ }
   }
   const area = make("textarea", "unseen");
   area.value = text;
@@ -50,5 +47,5 @@ export async function copy(text) {
   const done = document.execCommand("copy");
   area.remove();
   focused?.focus();
-  if (!done) throw new Error("The browser did not allow copying.");
+  return done;
 }

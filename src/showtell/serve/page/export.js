@@ -1,11 +1,11 @@
-// Captions as text, alt, JSON, a curl line, side-cars, JSON lines, CSV and a training set.
+// Captions in all the forms in which they leave the page.
 
 export const textOf = (item) => item.edits?.at(-1) ?? item.caption?.text ?? "";
 export const isEdited = (item) => Boolean(item.edits?.length) && item.caption !== undefined && textOf(item) !== item.caption.text;
 
-/** Returns an image's row, with the names that `showtell caption --format jsonl` uses. */
+/** Returns a row like those of `showtell caption --format jsonl`. */
 export function rowOf(item) {
-  if (item.state === "failed") return { path: item.path, error: item.problem.detail || item.problem.title };
+  if (item.state === "failed") return { path: item.path, error: item.problem.message };
   const row = { path: item.path, caption: textOf(item), score: item.caption.score };
   return isEdited(item) ? { ...row, edited: true, machine_caption: item.caption.text } : row;
 }
@@ -20,7 +20,6 @@ export function toAlt(item) {
   return `<img src="${escape(encodeURI(item.path))}" alt="${escape(textOf(item))}">`;
 }
 
-/** Returns a shell line for the same request on the original file. */
 export function toCurl(item, withKey) {
   const quote = (text) => `'${text.replaceAll("'", "'\\''")}'`;
   const name = `"${item.path.replace(/["\\]/g, "\\$&")}"`;
@@ -33,17 +32,16 @@ export function toCurl(item, withKey) {
 export const toJsonLines = (items) => items.map((item) => `${JSON.stringify(rowOf(item))}\n`).join("");
 
 export function toCsv(items) {
-  // A cell that begins like this is a formula to spreadsheets, whoever wrote it: an apostrophe makes it text.
+  // To spreadsheets, a cell that begins like this is a formula; an apostrophe makes it text.
   const text = (value) => (/^[=+\-@\t\r]/.test(value) ? `'${value}` : value);
   const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const rows = items.map((item) => {
     const { path, caption = "", score, error = "", machine_caption = "" } = rowOf(item);
-    return [text(path), text(caption), score === undefined ? "" : String(score), text(error), text(machine_caption)];
+    return [text(path), text(caption), `${score ?? ""}`, text(error), text(machine_caption)];
   });
   return [["path", "caption", "score", "error", "machine_caption"], ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
 
-/** Returns a zip of a .txt for each image, named as its image. */
 export function toSideCars(items) {
   const taken = new Set();
   return zip(items.filter((item) => item.caption).map((item) => {
@@ -106,7 +104,6 @@ export async function zip(files) {
   return new Blob([...parts, ...directory, end], { type: "application/zip" });
 }
 
-/** Returns little-endian numbers of 2 or 4 bytes. */
 function record(fields) {
   const view = new DataView(new ArrayBuffer(fields.reduce((sum, [, width]) => sum + width, 0)));
   let at = 0;

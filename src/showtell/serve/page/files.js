@@ -11,7 +11,7 @@ const isOfInterest = (file) => isImage(file) && !file.name.startsWith(".");
 
 /** Returns the dropped files, those of folders at any depth, and `left`, the number of other files in folders. */
 export async function filesOfDrop(transfer) {
-  // The list is emptied when the handler returns, so all entries are taken first.
+  // The list is emptied when the handler returns.
   const entries = [...transfer.items].filter((item) => item.kind === "file").map((item) => [item.webkitGetAsEntry?.(), item.getAsFile()]);
   const found = [];
   let left = 0;
@@ -54,27 +54,24 @@ export async function filesOfClipboard() {
 }
 
 let pasted = 0;
-/** Gives a pasted or taken image, which has no name of its own, one. */
+/** Names a pasted or taken image. */
 export function named(blob, kind = "pasted") {
-  pasted += 1;
   const suffix = blob.type.split("/")[1]?.replace("jpeg", "jpg") || "png";
-  const name = `${kind}-${pasted}.${suffix}`;
+  const name = `${kind}-${pasted += 1}.${suffix}`;
   return { file: new File([blob], name, { type: blob.type }), path: name };
 }
 
-const draw = (canvas, source, width, height) => {
-  Object.assign(canvas, { width, height });
+function toJpeg(source, width, height) {
+  const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const context = canvas.getContext("2d");
   context.fillStyle = "#fff"; // what shines through a transparent image, as in the model's own reader
   context.fillRect(0, 0, width, height);
   context.imageSmoothingQuality = "high";
   context.drawImage(source, 0, 0, width, height);
-};
+  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.93));
+}
 
-/**
- * Returns an image upright, small and without metadata, as JPEG, and sets the item's width and height. A format that only
- * the server may know is sent as it is.
- */
+/** Returns an image upright, small and without metadata, as JPEG; as it is if the browser does not know its format. */
 export async function shrink(item, limits) {
   let bitmap;
   try {
@@ -85,11 +82,8 @@ export async function shrink(item, limits) {
   }
   const { width, height } = bitmap;
   const scale = Math.min(1, Math.max(LONG_EDGE / Math.max(width, height), SHORT_EDGE / Math.min(width, height)));
-  [item.width, item.height] = [width, height];
-  const canvas = document.createElement("canvas");
-  draw(canvas, bitmap, Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
+  const small = await toJpeg(bitmap, Math.max(1, Math.round(width * scale)), Math.max(1, Math.round(height * scale)));
   bitmap.close();
-  const small = await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.93));
   if (!small) throw refusal("Too large", "This browser cannot make it smaller.", "Use another program for it first.");
   return small;
 }
@@ -107,9 +101,4 @@ function checkedSize(file, limits) {
   return file;
 }
 
-/** Takes one frame of a video as JPEG. */
-export function takeFrame(video) {
-  const canvas = document.createElement("canvas");
-  draw(canvas, video, video.videoWidth, video.videoHeight);
-  return new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.93));
-}
+export const takeFrame = (video) => toJpeg(video, video.videoWidth, video.videoHeight);

@@ -1,7 +1,7 @@
 // The controls of decoding, made from the model's own schema.
 import { make, makeButton } from "./dom.js";
 
-// Label and explanation in everyday words; options that are not here show their name and the schema's description.
+// Labels and explanations in everyday words; for other options their names and descriptions.
 const WORDS = {
   method: ["How words are chosen", "Beam search is the most careful. The other two show each word as it is chosen."],
   beam_size: ["Captions compared", "More can find a likelier caption, and take longer."],
@@ -15,19 +15,17 @@ const CHOICES = {
   off: "Not used", rerank: "Used to order the captions",
 };
 const NEEDS = {
-  beam_size: ["method", "beam"],
-  ...Object.fromEntries(["samples", "temperature", "top_k", "top_p", "seed"].map((name) => [name, ["method", "sample"]])),
-  retrieval_weight: ["retrieval", "rerank"], neighbours: ["retrieval", "rerank"],
+  beam_size: "beam", samples: "sample", temperature: "sample", top_k: "sample", top_p: "sample", seed: "sample",
+  retrieval_weight: "rerank", neighbours: "rerank",
 };
 
 export class Options {
-  /** @param changed Called after each change. */
   constructor(form, model, changed) {
     this.defaults = model.options;
     this.fields = new Map();
     const basic = make("div", "grid"), rest = make("div", "grid");
     for (const [name, schema] of Object.entries(model.schema.properties)) {
-      if (!model.datastore && (name === "retrieval" || NEEDS[name]?.[0] === "retrieval")) continue;
+      if (!model.datastore && (name === "retrieval" || NEEDS[name] === "rerank")) continue;
       const field = this.#makeField(name, schema);
       this.fields.set(name, field);
       (name in WORDS ? basic : rest).append(field.box);
@@ -65,8 +63,8 @@ export class Options {
   }
 
   isUsed(name) {
-    const [other, value] = NEEDS[name] ?? [];
-    return !other || this.fields.get(other)?.input.value === value;
+    const has = (other) => this.fields.get(other)?.input.value === NEEDS[name];
+    return !NEEDS[name] || has("method") || has("retrieval");
   }
 
   #check() {
@@ -86,14 +84,13 @@ export class Options {
 
   /** Returns names and values of the options that differ from the model's own and have an effect. */
   values() {
-    const used = [...this.fields].filter(([name, { input }]) => this.isUsed(name) && input.value !== String(this.defaults[name]));
-    return used.map(([name, { input }]) => [name, input.value]);
+    const all = [...this.fields].map(([name, { input }]) => [name, input.value]);
+    return all.filter(([name, value]) => this.isUsed(name) && value !== String(this.defaults[name]));
   }
 
-  /** Returns one short line on what is set. */
   summary() {
     const value = (name) => this.fields.get(name)?.input.value;
-    const ways = { beam: `beam search, ${value("beam_size")} compared`, greedy: "greedy", sample: `sampling, temperature ${value("temperature")}` };
-    return [ways[value("method")] ?? value("method"), value("retrieval") === "rerank" && "similar images used"].filter(Boolean).join("; ");
+    const ways = { beam: `beam search, ${value("beam_size")} compared`, sample: `sampling, temperature ${value("temperature")}` };
+    return (ways[value("method")] ?? value("method")) + (value("retrieval") === "rerank" ? "; similar images used" : "");
   }
 }

@@ -7,15 +7,16 @@ import { Options } from "./options.js";
 import { Queue } from "./queue.js";
 import { settings } from "./service.js";
 
-let items = [], removed = [], model = null, options = null, unsaved = false, lastId = 0;
+let items = [], removed = [], model = null, options = null, unsaved = false;
 
 const isOver = ({ state }) => state === "done" || state === "failed";
 
 const queue = new Queue({
   changed(item) {
     item.card.update();
-    if (item.state === "done" && !queue.waiting.length && queue.running.size <= 1) announce(`${item.path}: ${textOf(item)}.`);
+    const isLast = !queue.waiting.length && queue.running.size < 2;
     if (item.state === "failed") announce(`${item.path}: ${item.problem.title}.`);
+    else if (isLast && isOver(item)) announce(`${item.path}: ${textOf(item)}.`);
     showCounts();
   },
   word: (item, word) => item.card.addWord(word),
@@ -49,22 +50,22 @@ const actions = {
   },
 };
 
-function add(found, left = 0) {
-  const added = found.map(({ file, path }) => {
-    const item = { id: lastId += 1, file, path, state: "waiting" };
-    item.card = new Card(item, actions);
-    return item;
-  });
-  items.push(...added);
-  find("list").append(...added.map((item) => item.card.element));
+async function add(found, left = 0) {
+  const news = `${plural(found.length, "image")} added.`;
   const rest = left ? ` ${plural(left, "other file is not an image and was", "other files are not images and were")} left out.` : "";
-  showNote(rest && `${plural(added.length, "image")} added.${rest}`);
-  if (!rest) announce(`${plural(added.length, "image")} added.`);
-  queue.add(added);
-  showCounts();
+  showNote(rest && news + rest);
+  if (!rest) announce(news);
+  for (let start = 0; start < found.length; start += 50) { // in parts, so that the page stays fluid
+    const added = found.slice(start, start + 50).map((each) => ({ ...each }));
+    for (const item of added) item.card = new Card(item, actions);
+    items.push(...added);
+    find("list").append(...added.map((item) => item.card.element));
+    queue.add(added);
+    showCounts();
+    await new Promise((resolve) => setTimeout(resolve));
+  }
 }
 
-/** Takes images from the list; the last ones taken can be put back. */
 function take(which) {
   for (const { item } of removed) item.card.dispose(); // only the last ones can be put back
   removed = which.map((item) => ({ item, at: items.indexOf(item) }));
@@ -132,7 +133,7 @@ find("paste").onclick = async () => {
     found = await filesOfClipboard();
   } catch { /* refused: the same advice as for nothing there */ }
   if (found.length) add(found);
-  else showNote("The browser found no image on the clipboard, or may not read it. Press Ctrl+V (⌘V) instead.");
+  else showNote("The browser found no image there, or may not read it. Press Ctrl+V (⌘V) instead.");
 };
 
 find("take").onclick = async () => {
@@ -165,15 +166,15 @@ function showModel(now) {
     showOptions();
   }
   find("options").hidden = find("about").hidden = false;
-  find("headline").textContent = `Captions for your images, written by a machine: ${model.name ?? model.id}.`;
+  const name = model.name ?? model.id;
+  find("headline").textContent = `Captions for your images, written by a machine: ${name}.`;
   const about = model.trained_on ?? {}, rows = [];
-  const tell = (name, ...text) => text[0] && rows.push(make("dt", "", name), make("dd", "", ...text));
-  tell("Model", `${model.name ?? model.id}. ${model.description ?? ""}`);
+  const tell = (name, text) => text && rows.push(make("dt", "", name), make("dd", "", text));
+  tell("Model", `${name}. ${model.description ?? ""}`);
   tell("Trained on", [about.images && plural(about.images, "image"), about.data && `of ${about.data}`].filter(Boolean).join(" "));
-  tell("Scores", Object.entries(about.scores ?? {}).map(([name, value]) => `${name} ${(100 * value).toFixed(1)}`).join(", "));
   tell("Vocabulary", `${plural(model.vocabulary_size, "word")}: it can name nothing else.`);
   tell("Similar images", model.datastore && `${plural(model.datastore.images, "image")} with ${plural(model.datastore.captions, "caption")}, to compare with.`);
-  tell("Its limits", ["Counting, text in images, left and right are often wrong; the usual thing wins over the odd one.", ...(about.limits ?? [])].join(" "));
+  tell("Its limits", ["Counting, text in images, left and right are often wrong.", ...(about.limits ?? [])].join(" "));
   tell("Takes", `${model.formats.map((type) => type.split("/")[1]).join(", ")}; at most ${megabytes(model.limits.max_bytes)}.`);
   find("knows").replaceChildren(make("dl", "", ...rows));
 }
@@ -188,7 +189,7 @@ function showOptions() {
 const WAITS = {
   busy: ["The server is busy.", "This page goes on in"],
   starting: ["The server is starting.", "Its model is being loaded. Next try in"],
-  away: ["The server does not answer.", "Perhaps it restarts. Nothing is lost: this page goes on when it is back. Next try in"],
+  away: ["The server does not answer.", "Nothing is lost: this page goes on when it is back. Next try in"],
 };
 let ticking = 0, lastReason = null;
 
@@ -234,17 +235,17 @@ function showCounts() {
   isPlanned = true;
   requestAnimationFrame(() => {
     isPlanned = false;
-    const count = (state) => items.filter((item) => item.state === state).length;
-    const done = count("done"), failed = count("failed"), edited = items.filter(isEdited).length;
+    const count = (test) => items.filter(test).length;
+    const done = count(({ state }) => state === "done"), over = count(isOver), failed = over - done, edited = count(isEdited);
     find("results").hidden = !items.length;
     find("hint").hidden = !done || !model?.attention;
     find("counts").textContent = [`${done} of ${plural(items.length, "image")} captioned`, failed && `${failed} failed`, edited && `${edited} edited`].filter(Boolean).join(", ");
-    Object.assign(find("overall"), { max: items.length || 1, value: done + failed });
-    find("overall").hidden = done + failed === items.length;
+    Object.assign(find("overall"), { max: items.length || 1, value: over });
+    find("overall").hidden = over === items.length;
     find("retry-all").hidden = !failed;
     find("download").disabled = !done;
     find("remove-all").disabled = !items.length;
-    document.title = done + failed < items.length ? `(${done + failed}/${items.length}) showtell` : "showtell: captions for images";
+    document.title = over < items.length ? `(${over}/${items.length}) showtell` : "showtell: captions for images";
     if (options) showOptions();
   });
 }

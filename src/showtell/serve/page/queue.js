@@ -5,16 +5,13 @@ import { shrink } from "./files.js";
 const AT_ONCE = 4;
 const MOST_CUTS = 3; // an image during which the server vanished so often is given up
 
-/**
- * @param hooks `changed(item)`, `word(item, word)`, `waiting(reason, seconds)` with reason "busy", "starting", "away",
- * "locked" or null, `model(model)`, `parameters()` of a request, `limits()` of the server.
- */
+/** Hooks: `changed(item)`, `word(item, word)`, `waiting(reason, seconds)`, `model(model)`, `parameters()`, `limits()`. */
 export class Queue {
   constructor(hooks) {
     this.hooks = hooks;
     this.waiting = [];
     this.running = new Set();
-    this.reason = null;
+    this.reason = "connecting"; // why nothing is started
     this.wake = () => {};
   }
 
@@ -32,7 +29,7 @@ export class Queue {
     item.controller?.abort();
   }
 
-  /** Ends a wait early: the user wants to try now, or gave a key. */
+  /** Ends a wait early. */
   hurry() {
     this.wake();
   }
@@ -83,7 +80,7 @@ export class Queue {
     if (isAway) this.#wait("away");
   }
 
-  /** Waits until the server can go on: a time for a busy one, a key, or its return. */
+  /** Waits for a busy server some seconds, for one that is away until it is back, or for a key. */
   async #wait(reason, seconds = 1) {
     if (this.reason) return;
     const wait = async (now, duration) => {
@@ -110,13 +107,15 @@ export class Queue {
 
   /** Reads what the server's model is, which may be another one after a restart, and goes on. */
   async connect() {
+    this.reason = "connecting";
     try {
       this.hooks.model(await readModel());
+      this.reason = null;
+      this.#start();
     } catch (error) {
       if (!(error instanceof Problem)) throw error;
-      await this.#wait({ 401: "locked", 503: "starting" }[error.status] ?? "away");
-      return;
+      this.reason = null;
+      this.#wait({ 401: "locked", 503: "starting" }[error.status] ?? "away");
     }
-    this.#start();
   }
 }

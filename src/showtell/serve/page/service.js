@@ -1,6 +1,6 @@
 // The service: requests, answers word by word, and problems in plain words.
 
-/** What went wrong. Status 0: the server did not answer, or stopped in the middle. */
+/** What went wrong; status 0: no answer, or only a part of one. */
 export class Problem extends Error {
   constructor({ title, detail, hint = "", status = 0, retryAfter = 0 }) {
     super(detail || title);
@@ -23,7 +23,7 @@ async function problemOf(response) {
   return new Problem({ title: "The server failed", detail: `It answered with status ${status}.`, ...told, status, retryAfter });
 }
 
-/** Fetches from the service. Throws a Problem for every answer but a good one. */
+/** Fetches from the service; throws a Problem unless the answer is good. */
 export async function request(path, { headers = {}, ...options } = {}) {
   if (settings.key) headers = { ...headers, Authorization: `Bearer ${settings.key}` };
   let response;
@@ -40,7 +40,7 @@ export async function readModel() {
   return (await request("v1/model")).json();
 }
 
-/** Captions one image; `onWord` gets each word as the model chooses it, where its method allows that. */
+/** Captions one image; `onWord` gets each word when it is chosen, where the method allows that. */
 export async function caption(image, parameters, { signal, onWord }) {
   const query = new URLSearchParams(parameters);
   const response = await request(`v1/captions?${query}`, {
