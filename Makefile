@@ -1,6 +1,7 @@
 # make demo   the main job on drawn scenes: prepare, train, score, caption, report; then real photographs, told by a
 #             captioner that is here; DEMO="--seed 1" and more options in place of these
 # make bench  the table of speeds: minutes alone on a quiet machine; BENCH="--only search" and more options
+# make browser  the tests of the page of showtell serve in headless Chromium, which it installs (Debian, Ubuntu)
 # make docs   the documentation site in build/docs; warnings are errors
 # make test   lint, types, import contract, tests: what CI runs
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO ?= --captioner models/flickr8k-best-rl --images examples
 
-.PHONY: demo test check slow bench docs clean
+.PHONY: demo test check slow browser bench docs clean
 
 demo: $(STAMP)
 	$(BIN)/showtell demo --out demo $(DEMO)
@@ -26,6 +27,14 @@ check: $(STAMP)
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or java"
+
+browser: $(STAMP)
+	command -v chromium google-chrome >/dev/null || { \
+	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium; }
+	$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
+	  playwright axe_playwright_python || \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[browser]'
+	$(BIN)/python -m pytest -m browser tests/serve
 
 bench: $(STAMP)
 	$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \

@@ -61,8 +61,13 @@ def open_page(browser: Any, served: Running) -> Iterator[Open]:
         context.grant_permissions(["clipboard-read", "clipboard-write", "camera"])
         page = context.new_page()
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("console", lambda message: errors.append(message.text) if "Content Security" in message.text else None)
-        page.on("request", lambda request: hosts.add(re.sub(r"^(blob:)?(http://[^/]*)?.*", r"\2", request.url)))
+        page.on(
+            "console",
+            lambda message: errors.append(message.text) if "Content Security" in message.text else None,
+        )
+        page.on(
+            "request", lambda request: hosts.add(re.sub(r"^(blob:)?(http://[^/]*)?.*", r"\2", request.url))
+        )
         page.goto(url or served.url)
         return page
 
@@ -91,8 +96,10 @@ def images(tmp_path: Path) -> Callable[[int], list[Path]]:
 def check_accessibility(page: Any) -> None:
     """Check with axe, and that nothing is wider than the window."""
     options = {"runOnly": RULES, "resultTypes": ["violations"]}
-    page.evaluate("() => Promise.all(document.getAnimations().filter((each) => each.effect.getTiming().iterations === 1)"
-                  ".map((each) => each.finished))")
+    page.evaluate(
+        "() => Promise.all(document.getAnimations().filter((each) => each.effect.getTiming().iterations === 1)"
+        ".map((each) => each.finished))"
+    )
     results = axe.Axe().run(page, options=options)
     assert results.violations_count == 0, results.generate_report()
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
@@ -144,9 +151,14 @@ def test_several_images_are_captioned_as_the_service_captions_them(
     assert cards.locator("h3").all_text_contents() == [path.name for path in paths]
     texts = [words(card) for card in cards.all()]
     assert len({*texts}) > 1
-    assert all(set(text.split()) <= {*"a red dog's ball lies on the green grass under one old tree".split()} for text in texts)
     expect(page.locator("#counts")).to_have_text("5 of 5 images captioned")
     assert cards.first.locator("img").get_attribute("alt") == texts[0]
+    for card in cards.all():
+        edit(card, "a text")
+    with zipfile.ZipFile(io.BytesIO(download(page, "corrections"))) as archive, served.client() as client:
+        for path, text in zip(paths, texts, strict=True):
+            answer = client.post("/v1/captions", content=archive.read(f"images/{path.stem}.jpg")).json()
+            assert answer["captions"][0]["text"] == text
 
 
 def test_dropped_and_pasted_images_are_captioned(open_page: Open) -> None:
@@ -156,7 +168,8 @@ def test_dropped_and_pasted_images_are_captioned(open_page: Open) -> None:
         """(bytes) => {
           const clipboardData = new DataTransfer();
           clipboardData.items.add(new File([new Uint8Array(bytes)], "image.png", { type: "image/png" }));
-          document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true, cancelable: true }));
+          const init = { clipboardData, bubbles: true, cancelable: true };
+          document.body.dispatchEvent(new ClipboardEvent("paste", init));
         }""",
         list(picture(2)),
     )
@@ -169,7 +182,7 @@ def test_dropped_and_pasted_images_are_captioned(open_page: Open) -> None:
     )
     page.click("#paste")
     cards = captioned(page, 4)
-    assert cards.locator("h3").all_inner_texts() == ["a.png", "b.png", "pasted-1.png", "pasted-2.png"]
+    assert cards.locator("h3").all_text_contents() == ["a.png", "b.png", "pasted-1.png", "pasted-2.png"]
 
 
 def test_folders_are_captioned_at_any_depth_and_other_files_left_out(open_page: Open, tmp_path: Path) -> None:
@@ -187,12 +200,14 @@ def test_folders_are_captioned_at_any_depth_and_other_files_left_out(open_page: 
     for kind in ("dragEnter", "dragOver", "drop"):
         session.send("Input.dispatchDragEvent", {"type": kind, "x": 300, "y": 200, "data": data})
     cards = captioned(page, 3)
-    assert cards.locator("h3").all_inner_texts() == expected
-    expect(page.locator("#note")).to_have_text("3 images added. 2 other files are not images and were left out.")
+    assert cards.locator("h3").all_text_contents() == expected
+    expect(page.locator("#note")).to_have_text(
+        "3 images added. 2 other files are not images and were left out."
+    )
 
     page = open_page()
     page.set_input_files("#folder", folder)
-    assert captioned(page, 3).locator("h3").all_inner_texts() == expected
+    assert captioned(page, 3).locator("h3").all_text_contents() == expected
 
 
 def test_the_camera_takes_a_photo(open_page: Open) -> None:
@@ -205,7 +220,9 @@ def test_the_camera_takes_a_photo(open_page: Open) -> None:
     page.click("#shoot")
     cards = captioned(page, 1)
     assert cards.locator("h3").inner_text() == "photo-1.jpg"
-    assert page.evaluate("document.getElementById('finder').srcObject.getTracks().every((track) => track.readyState === 'ended')")
+    assert page.evaluate(
+        "document.getElementById('finder').srcObject.getTracks().every((track) => track.readyState === 'ended')"
+    )
 
 
 def test_images_are_sent_small_upright_and_without_metadata(open_page: Open, tmp_path: Path) -> None:
@@ -238,10 +255,15 @@ def test_attention_follows_mouse_and_keys(open_page: Open, images: Callable[[int
     expect(overlay).not_to_have_class("on")
     parts.nth(1).hover()
     expect(overlay).to_have_class("on")
-    pattern = re.compile(rf"“{parts.nth(1).inner_text()}”, \d+ % sure: (all over|mostly at the [a-z ]+, \d+ %)")
+    pattern = re.compile(
+        rf"“{parts.nth(1).inner_text()}”, \d+ % sure: (all over|mostly at the [a-z ]+, \d+ %)"
+    )
     expect(where).to_have_text(pattern)
-    is_drawn = "(canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data.some((byte) => byte)"
-    assert overlay.evaluate(is_drawn)
+    drawn = overlay.evaluate(
+        "({ width, height }) => [width, height, document.querySelector('.card canvas').getContext('2d')"
+        ".getImageData(0, 0, width, height).data.some((byte) => byte)]"
+    )
+    assert min(drawn) > 0
     page.mouse.move(0, 0)
     expect(overlay).not_to_have_class("on")
 
@@ -333,7 +355,7 @@ def test_downloads_hold_every_caption(open_page: Open, tmp_path: Path) -> None:
     add(page, sorted(tmp_path.iterdir()))
     cards = captioned(page, 4)
     expect(page.locator("[data-state=failed]")).to_have_count(1)
-    names = cards.locator("h3").all_inner_texts()
+    names = cards.locator("h3").all_text_contents()
     edit(cards.nth(names.index("=1+1.png")), "-2+3, a formula")
     captions = {
         name: (card.locator(".final").inner_text() if card.locator(".final").count() else words(card))
@@ -359,12 +381,15 @@ def test_downloads_hold_every_caption(open_page: Open, tmp_path: Path) -> None:
     table = list(csv.reader(io.StringIO(download(page, "csv").decode("utf-8-sig"))))
     assert table[0] == ["path", "caption", "score", "error", "machine_caption"]
     assert {row[0] for row in table[1:]} == {*names} - {"=1+1.png"} | {"'=1+1.png"}
-    assert ["'-2+3, a formula"] == [row[1] for row in table if row[0] == "'=1+1.png"]
+    assert [row[1] for row in table if row[0] == "'=1+1.png"] == ["'-2+3, a formula"]
     assert all(float(row[2]) < 0 for row in table[1:] if row[2])
 
 
 def test_corrections_are_a_dataset_for_indexing(
-    open_page: Open, images: Callable[[int], list[Path]], tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+    open_page: Open,
+    images: Callable[[int], list[Path]],
+    tiny_checkpoint: Callable[[str], Path],
+    tmp_path: Path,
 ) -> None:
     from showtell.data.prepared import prepare
     from showtell.experiments.index import index_captions
@@ -382,12 +407,40 @@ def test_corrections_are_a_dataset_for_indexing(
         archive.extractall(tmp_path / "corrections")
     expect(page.locator("#note")).to_contain_text("showtell prepare corrections")
 
-    prepared = prepare(tmp_path / "corrections", tmp_path / "set", dev_fraction=0.0)
-    assert [len(prepared.examples("train"))] == [3] if hasattr(prepared, "examples") else True
+    prepare(tmp_path / "corrections", tmp_path / "set", dev_fraction=0.0)
     index_captions(tiny_checkpoint("attention"), tmp_path / "indexed", data=tmp_path / "set")
     datastore = Captioner.load(tmp_path / "indexed", device="cpu").datastore
     assert datastore is not None
     assert len(datastore) == 3
+
+
+def test_the_words_of_greedy_search_appear_one_by_one(
+    open_page: Open, images: Callable[[int], list[Path]]
+) -> None:
+    page = open_page()
+    page.click("#options > summary")
+    page.select_option("#option-method", "greedy")
+    expect(page.locator("#options-now")).to_have_text("greedy")
+    page.evaluate(
+        """() => {
+          window.streamed = [];
+          new MutationObserver((changes) => {
+            for (const { target, addedNodes } of changes) {
+              if (!target.matches("p.words")) continue;
+              window.streamed.push(...[...addedNodes].map((node) => node.textContent.trim()));
+            }
+          }).observe(document.getElementById("list"), { childList: true, subtree: true });
+        }"""
+    )
+    with page.expect_response("**/v1/captions*") as answered:
+        add(page, images(1))
+    assert answered.value.headers["content-type"].startswith("text/event-stream")
+    text = words(captioned(page, 1))
+    assert " ".join(filter(None, page.evaluate("window.streamed"))) == text
+    page.select_option("#option-method", "sample")
+    page.get_by_role("button", name="Caption all again").click()
+    expect(page.get_by_role("button", name="Caption all again")).to_be_hidden()
+    captioned(page, 1)
 
 
 def test_options_come_from_the_schema_and_change_captions(
@@ -446,7 +499,9 @@ def test_an_image_beyond_the_servers_bytes_is_refused_in_plain_words(
     Image.fromarray(noise).save(tmp_path / "noise.png")
     page = open_page(serving.url)
     add(page, [tmp_path / "noise.png"])
-    expect(page.locator("[data-state=failed] .problem")).to_contain_text(re.compile("too large", re.IGNORECASE))
+    expect(page.locator("[data-state=failed] .problem")).to_contain_text(
+        re.compile("too large", re.IGNORECASE)
+    )
 
 
 def test_images_are_removed_and_put_back(open_page: Open, images: Callable[[int], list[Path]]) -> None:
@@ -454,10 +509,10 @@ def test_images_are_removed_and_put_back(open_page: Open, images: Callable[[int]
     add(page, images(3))
     cards = captioned(page, 3)
     page.get_by_role("button", name="Remove 1.png").click()
-    assert cards.locator("h3").all_inner_texts() == ["0.png", "2.png"]
+    assert cards.locator("h3").all_text_contents() == ["0.png", "2.png"]
     expect(page.get_by_role("button", name="Remove 2.png")).to_be_focused()
     page.click("#undo")
-    assert cards.locator("h3").all_inner_texts() == ["0.png", "1.png", "2.png"]
+    assert cards.locator("h3").all_text_contents() == ["0.png", "1.png", "2.png"]
     page.click("#remove-all")
     expect(cards).to_have_count(0)
     expect(page.locator("#undo")).to_be_focused()
@@ -471,7 +526,7 @@ def test_a_busy_server_is_waited_for(
 ) -> None:
     page = open_page()
     expect(page.locator("#options")).to_be_visible()
-    batcher = served.server.service.batcher
+    _, batcher, _ = served.server.service.ready()
     places = batcher.places(64)
     served.call(places.__enter__)
     try:
@@ -554,8 +609,12 @@ def test_500_images_stay_fluid(open_page: Open, tmp_path: Path) -> None:
             running_now.add(request)
             most[0] = max(most[0], len(running_now))
 
+    def ended(request: Any) -> None:
+        running_now.discard(request)
+
     page.on("request", begun)
-    page.on("requestfinished", lambda request: running_now.discard(request))
+    page.on("requestfinished", ended)
+    page.on("requestfailed", ended)  # as Chromium reports some streams that were read to the end
     page.evaluate(
         """() => {
           window.longest = 0;
@@ -567,12 +626,14 @@ def test_500_images_stay_fluid(open_page: Open, tmp_path: Path) -> None:
     add(page, paths)
     expect(page.locator(".card")).to_have_count(500)
     last = page.locator(".card").last
-    assert not last.evaluate("(card) => card.querySelector('h3').checkVisibility({ contentVisibilityAuto: true })")
+    assert not last.evaluate(
+        "(card) => card.querySelector('h3').checkVisibility({ contentVisibilityAuto: true })"
+    )
     assert not last.evaluate("(card) => card.querySelector('img').complete")
     captioned(page, 500)
     expect(page.locator("#counts")).to_have_text("500 of 500 images captioned")
     assert 1 < most[0] <= 4
-    print("longest task", page.evaluate("window.longest"))
+    assert page.evaluate("window.longest") < 1000
     last.scroll_into_view_if_needed()
     expect(last.locator("img")).to_have_js_property("complete", True)
 
@@ -580,7 +641,11 @@ def test_500_images_stay_fluid(open_page: Open, tmp_path: Path) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [{"width": 1280, "height": 900}, NARROW], ids=["wide", "narrow"])
 def test_no_state_has_a_barrier(
-    open_page: Open, images: Callable[[int], list[Path]], scheme: str, viewport: dict[str, int], tmp_path: Path
+    open_page: Open,
+    images: Callable[[int], list[Path]],
+    scheme: str,
+    viewport: dict[str, int],
+    tmp_path: Path,
 ) -> None:
     page = open_page(color_scheme=scheme, viewport=viewport)
     expect(page.locator("#options")).to_be_visible()
@@ -614,13 +679,24 @@ def test_all_can_be_done_by_keyboard(open_page: Open, images: Callable[[int], li
     reached = []
     page.locator("body").press("Tab")
     for _ in range(40):
-        reached.append(page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id"))
+        reached.append(
+            page.evaluate("document.activeElement.textContent.trim() || document.activeElement.id")
+        )
         ring = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
         assert ring == "solid", reached[-1]
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement === document.body"):
             break
-    for name in ("Choose images", "Choose a folder", "Take a photo", "Paste", "Download", "×", "Edit", "Copy"):
+    for name in (
+        "Choose images",
+        "Choose a folder",
+        "Take a photo",
+        "Paste",
+        "Download",
+        "×",
+        "Edit",
+        "Copy",
+    ):
         assert name in reached
     sizes = page.evaluate(
         """() => [...document.querySelectorAll("button, select, summary, input:not([hidden]), a")]

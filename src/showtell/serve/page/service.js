@@ -43,6 +43,7 @@ export async function readModel() {
 /** Captions one image; `onWord` gets each word when it is chosen, where the method allows that. */
 export async function caption(image, parameters, { signal, onWord }) {
   const query = new URLSearchParams(parameters);
+  let answer;
   const response = await request(`v1/captions?${query}`, {
     method: "POST", body: image, signal,
     headers: { "Content-Type": image.type || "application/octet-stream", Accept: "text/event-stream, application/json;q=0.9" },
@@ -53,12 +54,13 @@ export async function caption(image, parameters, { signal, onWord }) {
     }
     for await (const [event, data] of eventsOf(response.body)) {
       if (event === "word") onWord(data);
-      if (event === "error") throw new Problem(data);
-      if (event === "caption") return checked(data);
+      if (event === "error") throw new Problem({ ...data, retryAfter: 2 });
+      if (event === "caption") answer = checked(data); // read on, so that the connection can be used again
     }
   } catch (error) {
     if (error instanceof Problem || error.name === "AbortError") throw error;
   }
+  if (answer) return answer;
   throw unreachable();
 }
 
