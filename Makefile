@@ -29,7 +29,7 @@ slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or java"
 
 browser: $(STAMP)
-	command -v chromium google-chrome >/dev/null || { \
+	command -v chromium || command -v google-chrome || { \
 	  sudo=$$(test "$$(id -u)" = 0 || echo sudo); $$sudo apt-get update -qq && $$sudo apt-get install -y -qq chromium; }
 	$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
 	  playwright axe_playwright_python || \

@@ -287,6 +287,9 @@ def test_a_finger_shows_attention_too(open_page: Open, images: Callable[[int], l
     expect(card.locator("canvas")).to_have_class("on")
     card.locator(".word").nth(1).tap()
     expect(card.locator("canvas")).not_to_have_class("on")
+    with page.expect_file_chooser() as opened:
+        page.locator("#take").tap()
+    assert opened.value.element.get_attribute("capture") == "environment"
 
 
 def edit(card: Any, text: str) -> None:
@@ -308,7 +311,7 @@ def test_captions_are_edited_undone_and_replaced_by_alternatives(
     assert words(card) == before
     expect(page.locator("#counts")).to_have_text("1 of 1 image captioned, 1 edited")
     card.locator(".alternatives summary").click()
-    alternatives = [text.split(" (score")[0] for text in card.locator(".alternatives li").all_inner_texts()]
+    alternatives = [text.split(" (")[0] for text in card.locator(".alternatives li").all_inner_texts()]
     assert alternatives[0] == before
     assert len({*alternatives}) == len(alternatives) > 1
     card.get_by_role("button", name=f"Use “{alternatives[1]}”").click()

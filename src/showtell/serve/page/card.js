@@ -170,7 +170,7 @@ export class Card {
     const { alternatives } = this.item.caption;
     const list = make("ol");
     for (const { text, score } of alternatives) {
-      const row = make("li", "", text, make("span", "soft", score === null ? " " : ` (score ${score.toFixed(2)}) `));
+      const row = make("li", "", text, make("span", "soft", score === null ? " " : ` (${score.toFixed(2)}) `));
       if (text !== textOf(this.item)) {
         const use = makeButton("Use", () => this.#edit(text));
         use.ariaLabel = `Use “${text}”`;
@@ -179,7 +179,7 @@ export class Card {
       list.append(row);
     }
     return make("details", "alternatives", make("summary", "", `${alternatives.length} captions compared`),
-      make("p", "facts", "A score nearer to 0 is likelier."), list);
+      make("p", "facts", "Scores in brackets: the highest wins."), list);
   }
 
   #makeNeighbours() {

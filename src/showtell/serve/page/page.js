@@ -265,7 +265,7 @@ find("download").onclick = async () => {
     if (form === "corrections") {
       if (!ready.some(isEdited)) return showNote("Nothing is edited yet. Correct a caption first: its Edit button.");
       save(await toTrainingSet(ready), "corrections.zip");
-      showNote("Unpack it, then: showtell prepare corrections --out data/corrections, for showtell index or showtell train --from.");
+      showNote("Unpack it, then: showtell prepare corrections --out data/corrections, for the --data of showtell index or train --from.");
     }
     unsaved = false;
   } catch (error) {
