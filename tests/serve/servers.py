@@ -41,7 +41,7 @@ class Running:
     loop: asyncio.AbstractEventLoop
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=30, trust_env=False, **options)
+        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
 
     def call(self, function: Callable[[], Any]) -> None:
         """Run a function in the server's loop."""
@@ -60,7 +60,7 @@ def running(checkpoint: Path, **options: Any) -> Iterator[Running]:
     try:
         started = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", server, thread, loop)
         with started.client() as client:
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 120
             while client.get("/readyz").status_code != 200:
                 assert time.monotonic() < deadline, server.failure
                 time.sleep(0.02)
@@ -84,13 +84,13 @@ class Gate:
         def held(captioner: Captioner, images: Any, *arguments: Any, **options: Any) -> Any:
             self.batches.append(len(images))
             self._entered.release()
-            assert self._opened.wait(30)
+            assert self._opened.wait(120)
             return original(captioner, images, *arguments, **options)
 
         monkeypatch.setattr(Captioner, "caption_preprocessed", held)
 
     def wait_for_batch(self) -> None:
-        assert self._entered.acquire(timeout=10)
+        assert self._entered.acquire(timeout=60)
 
     def open(self) -> None:
         self._opened.set()
@@ -99,7 +99,7 @@ class Gate:
         self._opened.clear()
 
 
-def wait_until(condition: Callable[[], bool], *, seconds: float = 10) -> None:
+def wait_until(condition: Callable[[], bool], *, seconds: float = 60) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline

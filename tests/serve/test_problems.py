@@ -36,6 +36,8 @@ CASES: list[tuple[int, str, dict[str, Any]]] = [
     (400, "either", {"json": {"image": TEXT, "images": [TEXT]}}),
     (400, "no image", {"json": {"images": []}}),
     (400, "base64", {"json": {"image": SECRET + "!"}}),
+    (400, "base64", {"json": {"image": ""}}),
+    (422, "images", {"json": {"image": TEXT, "images": None}}),
     (400, "base64", {"json": {"image": "data:text/plain," + SECRET}}),
     (422, "image", {"json": {"image": 5}}),
     (422, "imges", {"json": {"imges": [TEXT]}}),

@@ -45,14 +45,14 @@ class Command:
         return f"http://127.0.0.1:{found[1]}"
 
     def wait_until_ready(self, count: int = 1) -> None:
-        wait_until(lambda: sum("; ready" in line for line in self.lines) >= count, seconds=60)
+        wait_until(lambda: sum("; ready" in line for line in self.lines) >= count, seconds=180)
 
     def end(self) -> int:
         self.process.send_signal(signal.SIGTERM)
         return self.wait()
 
     def wait(self) -> int:
-        code = self.process.wait(30)
+        code = self.process.wait(180)
         self._reader.join(10)
         return code
 

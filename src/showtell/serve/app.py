@@ -18,9 +18,9 @@ from starlette.requests import ClientDisconnect
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ImageError, ShowtellError
+from showtell.inference.batcher import Batcher, OnTokens
 from showtell.inference.decode_pool import DecodedImage, DecodePool
 from showtell.serve.answers import Outcome, caption_json, timings_json
-from showtell.serve.batching import Batcher, OnTokens
 from showtell.serve.chat import ChatRequest, chat_answer, list_models
 from showtell.serve.events import EventStream, stream_words, unless_left
 from showtell.serve.guard import Guard
@@ -31,7 +31,6 @@ from showtell.serve.problems import Problem, busy, problem_of
 from showtell.serve.settings import ServeSettings
 from showtell.serve.uploads import CaptionRequest, Intake, timeout_of
 from showtell.system.cpu import usable_cores
-from showtell.version import __version__
 
 _MAX_DECODE = 10.0  # seconds
 
@@ -145,8 +144,11 @@ class Service:
                 return Outcome(problem=problem)
             return await self.caption(batcher, decoded, options, attention="attention" in wanted.flags)
 
+        async def every() -> Sequence[Outcome]:
+            return await asyncio.gather(*map(one, wanted.images))
+
         with self.places(batcher, len(wanted.images)):
-            return await unless_left(request, asyncio.gather(*map(one, wanted.images)), seconds=seconds)
+            return await unless_left(request, every(), seconds=seconds)
 
 
 def create_app(service: Service) -> FastAPI:
@@ -158,8 +160,8 @@ def create_app(service: Service) -> FastAPI:
         yield
         await service.close()
 
-    app = FastAPI(title="showtell", version=__version__, openapi_url=None, lifespan=lifespan)
-    app.include_router(page_routes())
+    app = FastAPI(openapi_url=None, lifespan=lifespan)  # openapi.yaml describes the routes
+    app.include_router(page_routes(keyed=settings.api_key is not None))
 
     @app.post("/v1/captions")
     async def captions(request: Request) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, StrictBool, StrictInt
 
 from showtell.config.generation import DecodingOptions
 from showtell.serve.answers import Outcome
@@ -25,9 +25,9 @@ class ChatRequest(BaseModel):
     """What is read of a request; all other members are ignored."""
 
     messages: list[ChatMessage]
-    stream: bool | None = None
-    max_tokens: int | None = Field(None, ge=1)
-    max_completion_tokens: int | None = Field(None, ge=1)
+    stream: StrictBool | None = None
+    max_tokens: StrictInt | None = Field(None, ge=1)
+    max_completion_tokens: StrictInt | None = Field(None, ge=1)
 
     def image(self) -> str:
         """Return the image of the last message that has one; the problem 400 if it has none, or several."""

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastapi import Request, Response
@@ -24,7 +24,7 @@ T = TypeVar("T")
 Event = tuple[str, dict[str, Any]]
 
 
-async def unless_left(request: Request, work: Awaitable[T], *, seconds: float) -> T:
+async def unless_left(request: Request, work: Coroutine[Any, Any, T], *, seconds: float) -> T:
     """Wait for work as long as the client does; the work is cancelled if it fails to end.
 
     Raises:
@@ -36,7 +36,7 @@ async def unless_left(request: Request, work: Awaitable[T], *, seconds: float) -
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    task, left = asyncio.ensure_future(work), asyncio.create_task(departure())
+    task, left = asyncio.create_task(work), asyncio.create_task(departure())
     try:
         await asyncio.wait({task, left}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         if task.done():

@@ -12,6 +12,7 @@ from starlette.types import Scope
 
 from showtell.errors import ConfigError, DataError, ImageError, ShowtellError
 from showtell.images.refusals import CorruptImageError, ImageTooLargeError
+from showtell.inference.batcher import QueueFullError
 
 OPENAI_ROUTES = ("/v1/chat/completions", "/v1/models")
 MAX_DETAIL = 500  # characters
@@ -77,6 +78,8 @@ def problem_of(error: ShowtellError) -> Problem:
         f"{name} {text}" for name, text in (("found", error.found), ("expected", error.expected)) if text
     ]
     detail = "; ".join(details)
+    if isinstance(error, QueueFullError):
+        return busy(error.seconds, error.found)
     if isinstance(error, ImageTooLargeError):
         return Problem(413, detail, title="Image too large", hint="Scale it down")
     if isinstance(error, CorruptImageError):

@@ -9,24 +9,23 @@ import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
-from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import FrameType
 
 import uvicorn
 from prometheus_client.multiprocess import mark_process_dead
 from starlette.concurrency import run_in_threadpool
 
 from showtell.checkpoints.hub import find_checkpoint
-from showtell.errors import ConfigError, ShowtellError
+from showtell.errors import ConfigError
 from showtell.serve.app import Service, create_app
 from showtell.serve.metrics import SHARED
 from showtell.serve.model import Model
 from showtell.serve.settings import ServeSettings
 from showtell.system.console import note
 from showtell.system.cpu import thread_count
+from showtell.system.supervisor import supervise
 
 _SWITCH_SECONDS = 0.0005
 """How long a thread may keep the others of Python waiting: the search of captions holds up answers otherwise."""
@@ -107,7 +106,7 @@ def serve(settings: ServeSettings) -> None:
     with _listen(settings.host, settings.port) as listener:
         note(f"http://{_shown(settings.host)}:{listener.getsockname()[1]}/")
         if settings.workers > 1:
-            _supervise(settings, directory, listener)
+            _serve_by_workers(settings, directory, listener)
         else:
             _work(settings, directory, listener)
 
@@ -122,47 +121,20 @@ def _work(settings: ServeSettings, directory: Path, listener: socket.socket) -> 
         raise server.failure
 
 
-def _supervise(settings: ServeSettings, directory: Path, listener: socket.socket) -> None:
-    """Run workers on one socket; one that a signal kills is replaced, one that fails ends them all."""
+def _serve_by_workers(settings: ServeSettings, directory: Path, listener: socket.socket) -> None:
     context = multiprocessing.get_context("spawn")
 
-    def start(index: int) -> multiprocessing.process.BaseProcess:
-        process = context.Process(target=_work, args=(_of_worker(settings, index), directory, listener))
+    def start(number: int) -> BaseProcess:
+        process = context.Process(target=_work, args=(_of_worker(settings, number), directory, listener))
         process.start()
         return process
 
-    is_stopping = False
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        nonlocal is_stopping
-        is_stopping = True
-        for worker in workers:
-            worker.terminate()
-
     with tempfile.TemporaryDirectory(prefix="showtell-") as folder:
         os.environ[SHARED] = folder
-        workers = [start(index) for index in range(settings.workers)]
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, stop)
-        is_failed = False
-        while alive := [worker for worker in workers if worker.is_alive()]:
-            wait([worker.sentinel for worker in alive], timeout=1)
-            for index, worker in enumerate(workers):
-                if worker.exitcode is None or is_stopping:
-                    continue
-                mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
-                if worker.exitcode >= 0:
-                    is_failed = True
-                    stop(0, None)
-                else:
-                    note(f"worker {index} was killed by signal {-worker.exitcode}; a new one starts")
-                    time.sleep(1)  # one that cannot live does not take the whole machine
-                    workers[index] = start(index)
-    if is_failed:
-        raise ShowtellError("a worker could not serve", mend="Its error is above")
+        supervise(start, settings.workers, on_end=mark_process_dead)
 
 
-def _of_worker(settings: ServeSettings, index: int) -> ServeSettings:
+def _of_worker(settings: ServeSettings, number: int) -> ServeSettings:
     """Return the settings of one worker: its part of the cores, or a GPU of its own."""
     device, threads = settings.device, max(1, thread_count(settings.threads) // settings.workers)
     if device in ("auto", "cuda"):
@@ -170,7 +142,7 @@ def _of_worker(settings: ServeSettings, index: int) -> ServeSettings:
             import torch
 
             if torch.cuda.device_count():
-                device = f"cuda:{index % torch.cuda.device_count()}"
+                device = f"cuda:{number % torch.cuda.device_count()}"
     return settings.model_copy(update={"device": device, "threads": threads})
 
 

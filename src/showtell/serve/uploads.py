@@ -42,8 +42,8 @@ M = TypeVar("M", bound=BaseModel)
 class JsonBody(StrictModel, strict=True):
     """The body of a request in JSON; images are base64, data URLs, or addresses if the server fetches them."""
 
-    image: str | None = None
-    images: list[str] | None = None
+    image: str = ""
+    images: list[str] = Field(default_factory=list)
     options: dict[str, Any] = Field(default_factory=dict)
     attention: bool = False
     alternatives: bool = False
@@ -206,10 +206,9 @@ class Intake:
     def _read_json(self, content: JsonBody, wanted: CaptionRequest) -> None:
         wanted.flags |= {flag for flag in FLAGS if getattr(content, flag)}
         wanted.set_json(content.options)
-        if (content.image is None) == (content.images is None):
+        if len(content.model_fields_set & {"image", "images"}) != 1:
             raise Problem(400, "the request needs either 'image' or 'images'", hint='Send {"image": BASE64}')
-        images = content.images if content.image is None else [content.image]
-        assert images is not None
+        images = content.images if "images" in content.model_fields_set else [content.image]
         self._check_count(len(images))
         for image in images:
             wanted.images.append(self.open(image))
@@ -231,7 +230,7 @@ class Intake:
             if not text.startswith("data:"):
                 header, content = ";base64", text
             try:
-                if not header.endswith(";base64"):
+                if not content or not header.endswith(";base64"):
                     raise ValueError
                 data = base64.b64decode("".join(content.split()), validate=True)
             except (binascii.Error, ValueError):

@@ -1,7 +1,7 @@
-"""The queue of a server: images that wait together are captioned together, and a lone one never waits.
+"""A queue of images for an asyncio application: those that wait together are captioned together, a lone one at once.
 
 What may wait is bounded twice: by the number of images, and by the seconds that the last batches predict for them.
-More is refused before it is read.
+More is refused at once.
 """
 
 import asyncio
@@ -17,14 +17,22 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
+from showtell.errors import ShowtellError
 from showtell.generation.hypothesis import RunningHypotheses
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
-from showtell.serve.problems import busy
 
 OnTokens = Callable[[list[int], list[float]], None]
 _SMOOTHING = 0.2
 _MAX_RETRY = 5  # seconds; clients sleep longer than they should when more is advised
+
+
+class QueueFullError(ShowtellError):
+    """No more images are taken; in ``seconds`` they may be."""
+
+    def __init__(self, waiting: int, seconds: int) -> None:
+        super().__init__("no more images are taken", found=f"{waiting} that wait for their captions")
+        self.seconds = seconds
 
 
 @dataclass(eq=False)
@@ -79,17 +87,17 @@ class Batcher:
         self._thread.shutdown(wait=True, cancel_futures=True)
 
     def check(self, count: int = 1) -> None:
-        """Raise the problem 503 if so many images more would wait too long."""
+        """Raise a QueueFullError if so many images more would wait too long."""
         images = self.admitted + count
         predicted = images * self._seconds_per_image
         if images > self._queue_size or (self.admitted and predicted > self._max_wait):
             # Clients that are refused together must not return together.
             seconds = min(_MAX_RETRY, max(1, round(random.uniform(0.5, 1.5) * predicted)))
-            raise busy(seconds, f"{self.admitted} images wait for their captions")
+            raise QueueFullError(self.admitted, seconds)
 
     @contextlib.contextmanager
     def places(self, count: int) -> Iterator[None]:
-        """Hold places for images, or raise the problem 503."""
+        """Hold places for images, or raise a QueueFullError."""
         self.check(count)
         self.admitted += count
         try:
