@@ -277,6 +277,22 @@ def test_attention_follows_mouse_and_keys(open_page: Open, images: Callable[[int
     assert [part.get_attribute("tabindex") for part in parts.all()].count("0") == 1
     page.keyboard.press("Escape")
     expect(overlay).not_to_have_class("on")
+    expect(card).to_match_aria_snapshot(
+        """
+        - listitem:
+          - article "0.png":
+            - img /^[a-z' ]+$/
+            - button "Remove 0.png"
+            - heading "0.png" [level=3]
+            - group "The machine's caption. Arrow keys show where it looked for each word.":
+              - button
+            - paragraph: /sure by its own estimate/
+            - group: 3 captions compared
+            - button "Edit"
+            - button "Copy"
+            - group: More
+        """
+    )
 
 
 def test_a_finger_shows_attention_too(open_page: Open, images: Callable[[int], list[Path]]) -> None:
@@ -396,7 +412,6 @@ def test_corrections_are_a_dataset_for_indexing(
 ) -> None:
     from showtell.data.prepared import prepare
     from showtell.experiments.index import index_captions
-    from showtell.inference.captioner import Captioner
 
     page = open_page()
     add(page, images(4))
@@ -412,9 +427,17 @@ def test_corrections_are_a_dataset_for_indexing(
 
     prepare(tmp_path / "corrections", tmp_path / "set", dev_fraction=0.0)
     index_captions(tiny_checkpoint("attention"), tmp_path / "indexed", data=tmp_path / "set")
-    datastore = Captioner.load(tmp_path / "indexed", device="cpu").datastore
-    assert datastore is not None
-    assert len(datastore) == 3
+    with running(tmp_path / "indexed") as indexed:
+        page = open_page(indexed.url)
+        add(page, images(1))
+        card = captioned(page, 1)
+        card.locator(".neighbours summary").click()
+        expect(card.locator(".neighbours li").first).to_contain_text("a red dog's ball lies on grass number")
+        check_accessibility(page)
+        page.click("#about > summary")
+        expect(page.locator("#knows")).to_contain_text("3 images with 3 captions, to compare with.")
+        page.click("#options > summary")
+        expect(page.locator("#option-retrieval")).to_have_value("rerank")
 
 
 def test_the_words_of_greedy_search_appear_one_by_one(

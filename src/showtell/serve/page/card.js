@@ -85,13 +85,14 @@ export class Card {
       delete caption.attention;
     }
     this.image.alt = textOf(item);
-    this.where = make("p", "where");
+    this.facts = `${this.#confidence()} Took ${item.seconds.toFixed(2)} s.`;
+    this.where = make("p", "where", this.facts);
     const words = this.#makeWords(isNew && !this.stream?.children.length);
     const parts = isEdited(item)
       ? [make("p", "final", textOf(item)), make("div", "was", make("p", "edited", "Edited. The machine wrote:"), words)]
       : [words];
     if (caption.truncated) parts.push(make("p", "facts", "Cut off: allow a longer caption under “How captions are written”."));
-    parts.push(this.where, make("p", "facts", `${this.#confidence()} Took ${item.seconds.toFixed(2)} s.`));
+    parts.push(this.where);
     if (caption.alternatives?.length > 1) parts.push(this.#makeAlternatives());
     if (caption.neighbours?.length) parts.push(this.#makeNeighbours());
     this.stream = null;
@@ -133,7 +134,10 @@ export class Card {
 
     const show = (index, tells = false) => {
       parts.forEach((part, other) => part.classList.toggle("on", other === index));
-      if (index < 0) return this.#hideAttention();
+      if (index < 0) {
+        this.where.textContent = this.facts;
+        return this.#hideAttention();
+      }
       draw(this.canvas, attention, index);
       this.peak.textContent = percent(attention.peaks[index]);
       const { text, log_prob } = words[index];
