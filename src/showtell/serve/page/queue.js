@@ -94,7 +94,7 @@ export class Queue {
     if (reason === "busy") await wait("busy", seconds);
     else if (reason === "locked") await wait("locked", Infinity);
     else for (let pause = 1; ; pause = Math.min(pause + 1, 5)) {
-      await wait(reason, pause);
+      await wait(reason, reason === "starting" ? 2 : pause);
       const ready = await isReady();
       if (ready) break;
       reason = ready === false ? "starting" : "away";
