@@ -750,6 +750,13 @@ def test_without_javascript_a_plain_form_works(open_page: Open, images: Callable
     assert len(json.loads(page.locator("body").inner_text())["captions"]) == 2
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_of_the_api_has_no_barrier(open_page: Open, served: Running, scheme: str) -> None:
+    page = open_page(f"{served.url}/docs", color_scheme=scheme, viewport=NARROW)
+    expect(page.locator("h1")).to_be_visible()
+    check_accessibility(page)
+
+
 def test_the_page_says_what_the_model_knows(open_page: Open) -> None:
     page = open_page()
     page.click("#about > summary")
