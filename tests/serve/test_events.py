@@ -61,7 +61,7 @@ def test_what_fails_after_the_first_byte_is_an_event(
 ) -> None:
     with running(tiny_checkpoint("attention")) as server, server.client() as client:
         gate = Gate(monkeypatch)
-        headers = {**EVENTS, "X-Request-Timeout-Ms": "80"}
+        headers = {**EVENTS, "X-Request-Timeout-Ms": "2000"}
         ((name, problem),) = events_of(client.post("/v1/captions", content=IMAGE, headers=headers))
         gate.open()
         assert (name, problem["status"]) == ("error", 504)

@@ -69,22 +69,29 @@ class Batcher:
         self._captioner, self._on_batch = captioner, on_batch
         self._queue_size, self._max_wait, self._max_batch_size = queue_size, max_wait, max_batch_size
         self._waiting: deque[Job] = deque()
-        self._arrived = asyncio.Event()
+        self._changed = asyncio.Event()
         self._seconds_per_image = 0.0
-        self._runner: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="captions")
+        self._dispatcher: asyncio.Task[None] | None = None
+        pool = captioner.batch_pool
+        # One batch has all cores. More than fill it are captioned as several at once, each on some of the cores.
+        self._whole = ThreadPoolExecutor(1, thread_name_prefix="captions")
+        self._parts = ThreadPoolExecutor(pool.count, thread_name_prefix="captions", initializer=pool.enter)
+        self._num_parts, self._runs_whole = pool.count, False
+        self._running: set[asyncio.Task[None]] = set()
         self.admitted = 0
         """Images that were accepted and have no caption yet."""
 
     def start(self) -> None:
         """Begin to caption what arrives."""
-        self._runner = asyncio.create_task(self._run())
+        self._dispatcher = asyncio.create_task(self._dispatch())
 
     def close(self) -> None:
         """Stop after the batch in work."""
-        if self._runner is not None:
-            self._runner.cancel()
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        for task in (self._dispatcher, *self._running):
+            if task is not None:
+                task.cancel()
+        for threads in (self._whole, self._parts):
+            threads.shutdown(wait=True, cancel_futures=True)
 
     def check(self, count: int = 1) -> None:
         """Raise a QueueFullError if so many images more would wait too long."""
@@ -116,7 +123,7 @@ class Batcher:
         """Caption one image, uint8 [S, S, 3]; a caller that is cancelled leaves the queue."""
         job = Job(pixels, options, attention, on_tokens, asyncio.get_running_loop().create_future())
         self._waiting.append(job)
-        self._arrived.set()
+        self._changed.set()
         return await job.caption, job
 
     def _take(self) -> list[Job]:
@@ -132,42 +139,44 @@ class Batcher:
             else:
                 others.append(job)
         self._waiting = others
-        if not others:
-            self._arrived.clear()
         return batch
 
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
+    async def _dispatch(self) -> None:
         while True:
-            await self._arrived.wait()
-            batch = self._take()
-            if not batch:
-                continue
-            started = time.monotonic()
-            try:
-                captions = await loop.run_in_executor(self._thread, self._caption, batch)
-                self._deliver(batch, captions, started)
-            except Exception as error:
-                await self._caption_each(batch, error)
+            await self._changed.wait()
+            self._changed.clear()
+            while self._waiting and not self._runs_whole and len(self._running) < self._num_parts:
+                fits = len(self._waiting) <= self._max_batch_size
+                if not (batch := self._take()):
+                    continue
+                self._runs_whole = not self._running and (fits or self._num_parts == 1)
+                task = asyncio.create_task(self._run(batch, self._whole if self._runs_whole else self._parts))
+                self._running.add(task)
+                task.add_done_callback(self._on_done)
 
-    async def _caption_each(self, batch: Sequence[Job], error: Exception) -> None:
-        """Caption the images of a batch that failed one by one, so that only those that cause it fail."""
-        loop = asyncio.get_running_loop()
-        for job in batch:
-            started = time.monotonic()
-            try:
-                if len(batch) == 1:
-                    raise error
-                self._deliver([job], await loop.run_in_executor(self._thread, self._caption, [job]), started)
-            except Exception as own:
-                if not job.caption.done():
-                    job.caption.set_exception(own)
+    def _on_done(self, task: asyncio.Task[None]) -> None:
+        self._running.discard(task)
+        self._runs_whole = False
+        self._changed.set()
+
+    async def _run(self, batch: Sequence[Job], threads: ThreadPoolExecutor) -> None:
+        """Caption a batch; if it fails, its images one by one, so that only those that cause it fail."""
+        loop, started = asyncio.get_running_loop(), time.monotonic()
+        try:
+            self._deliver(batch, await loop.run_in_executor(threads, self._caption, batch), started)
+        except Exception as error:
+            if len(batch) > 1:
+                for job in batch:
+                    await self._run([job], threads)
+            elif not batch[0].caption.done():
+                batch[0].caption.set_exception(error)
 
     def _deliver(self, batch: Sequence[Job], captions: Sequence[Caption], started: float) -> None:
         finished = time.monotonic()
         seconds = finished - started
-        previous = self._seconds_per_image or seconds / len(batch)
-        self._seconds_per_image = previous + _SMOOTHING * (seconds / len(batch) - previous)
+        per_image = seconds / len(batch) / max(1, len(self._running))
+        previous = self._seconds_per_image or per_image
+        self._seconds_per_image = previous + _SMOOTHING * (per_image - previous)
         self._on_batch(len(batch), seconds)
         for job, caption in zip(batch, captions, strict=True):
             job.started, job.finished = started, finished
