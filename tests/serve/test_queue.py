@@ -109,7 +109,7 @@ def test_a_request_that_would_wait_too_long_is_refused_but_never_by_an_idle_serv
     tiny_checkpoint: Callable[[str], Path], gate: Gate, threads: ThreadPoolExecutor
 ) -> None:
     gate.open()
-    with running(tiny_checkpoint("attention"), max_wait=1e-6) as server:
+    with running(tiny_checkpoint("attention"), max_wait=1e-6, max_batch_size=1) as server:
         assert text_of(post(server, 0))
         gate.close()
         first = threads.submit(post, server, 1)

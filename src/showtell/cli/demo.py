@@ -1,5 +1,6 @@
 """``showtell demo``: prepare, train, evaluate and caption on drawn scenes."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -33,3 +34,4 @@ def command(
         for photo in result.photos:
             show_caption(photo.path, photo.caption, Text(photo.credit, "dim"), columns=PHOTO_COLUMNS)
     typer.echo(f"Report: {result.report.resolve()}")
+    typer.echo(f"Try it in the browser: showtell serve {shlex.quote(str(out / 'run'))}")

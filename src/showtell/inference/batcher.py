@@ -1,6 +1,6 @@
 """A queue of images for an asyncio application: those that wait together are captioned together, a lone one at once.
 
-What may wait is bounded twice: by the number of images, and by the seconds that the last batches predict for them.
+What may wait is bounded twice: by the number of images, and by the seconds that those before predict for them.
 More is refused at once.
 """
 
@@ -68,6 +68,7 @@ class Batcher:
     ) -> None:
         self._captioner, self._on_batch = captioner, on_batch
         self._queue_size, self._max_wait, self._max_batch_size = queue_size, max_wait, max_batch_size
+        self._full = min(queue_size, max_batch_size)
         self._waiting: deque[Job] = deque()
         self._changed = asyncio.Event()
         self._seconds_per_image = 0.0
@@ -107,8 +108,13 @@ class Batcher:
         """Hold places for images, or raise a QueueFullError."""
         self.check(count)
         self.admitted += count
+        ahead, started = self.admitted, time.monotonic()
         try:
             yield
+            # One that had the captioner to itself says little about the pace of many.
+            per_image = (time.monotonic() - started) / ahead
+            if ahead >= self._full or per_image < self._seconds_per_image:
+                self._seconds_per_image += _SMOOTHING * (per_image - self._seconds_per_image)
         finally:
             self.admitted -= count
 
@@ -173,11 +179,7 @@ class Batcher:
 
     def _deliver(self, batch: Sequence[Job], captions: Sequence[Caption], started: float) -> None:
         finished = time.monotonic()
-        seconds = finished - started
-        per_image = seconds / len(batch) / max(1, len(self._running))
-        previous = self._seconds_per_image or per_image
-        self._seconds_per_image = previous + _SMOOTHING * (per_image - previous)
-        self._on_batch(len(batch), seconds)
+        self._on_batch(len(batch), finished - started)
         for job, caption in zip(batch, captions, strict=True):
             job.started, job.finished = started, finished
             if not job.caption.done():

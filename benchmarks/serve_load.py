@@ -1,0 +1,274 @@
+"""Load on `showtell serve`: more clients than it can answer, what they get, and how its memory grows.
+
+python -m benchmarks.serve_load models/flickr8k-best examples/taxi.jpg --seconds 300   # also a plain handler, offline
+python -m benchmarks.serve_load - examples/taxi.jpg --requests 100000                  # a tiny network: memory alone
+
+Clients hold their connections open and send again at once, or after a pause where they were refused. In the end the
+server gets SIGTERM under this load.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+PAUSE = 0.1
+"""Seconds that a refused client waits; less than the server advises, so that the load stays."""
+
+
+@dataclass
+class Load:
+    """What clients saw."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    accepted: list[float] = field(default_factory=list)  # seconds
+    refused: list[float] = field(default_factory=list)
+    lost: int = 0  # sent whole, and no answer
+    seconds: float = 0.0
+
+    def summary(self) -> dict[str, Any]:
+        """Return counts, images a second, and milliseconds."""
+        return {
+            "statuses": dict(self.statuses),
+            "lost": self.lost,
+            "captions per second": round(len(self.accepted) / max(self.seconds, 1e-9), 2),
+            "accepted ms": _milliseconds(self.accepted),
+            "refused ms": _milliseconds(self.refused),
+        }
+
+
+def _milliseconds(seconds: list[float]) -> dict[str, float]:
+    if len(seconds) < 2:
+        return {}
+    cuts = statistics.quantiles(seconds, n=100)
+    return {
+        name: round(1000 * value, 1)
+        for name, value in (("p50", cuts[49]), ("p99", cuts[98]), ("max", max(seconds)))
+    }
+
+
+async def run_load(
+    host: str,
+    port: int,
+    body: bytes,
+    *,
+    clients: int,
+    seconds: float,
+    requests: int = 0,
+    path: str = "/v1/captions",
+) -> Load:
+    """Send the same image from many clients, for some seconds or, if it is not 0, so many times."""
+    load, started, sent = Load(), time.monotonic(), 0
+    head = f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(body)}\r\n\r\n"
+    request = head.encode() + body
+
+    def wanted() -> bool:
+        return sent < requests if requests else time.monotonic() - started < seconds
+
+    async def client() -> None:
+        nonlocal sent
+        while wanted():
+            try:
+                reader, writer = await asyncio.open_connection(host, port)
+            except ConnectionError:
+                return  # the server has ended
+            with contextlib.suppress(ConnectionError):
+                while wanted():
+                    sent += 1
+                    before = time.monotonic()
+                    writer.write(request)
+                    await writer.drain()
+                    try:
+                        status = await _read_answer(reader)
+                    except (asyncio.IncompleteReadError, ConnectionError):
+                        load.lost += 1
+                        break
+                    load.statuses[status] += 1
+                    (load.accepted if status == 200 else load.refused).append(time.monotonic() - before)
+                    if status != 200:
+                        await asyncio.sleep(PAUSE)
+            writer.close()
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    load.seconds = time.monotonic() - started
+    return load
+
+
+async def _read_answer(reader: asyncio.StreamReader) -> int:
+    head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+    length = re.search(r"content-length: (\d+)", head, re.IGNORECASE)
+    await reader.readexactly(int(length[1]) if length else 0)
+    return int(head[9:12])
+
+
+class ServerProcess:
+    """A server in a process of its own, and its memory."""
+
+    def __init__(self, *command: str) -> None:
+        self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        self._lines: list[str] = []
+        self._ready = threading.Event()
+        threading.Thread(target=self._read, daemon=True).start()
+        if not self._ready.wait(600):
+            raise TimeoutError("the server did not start")
+        self.port = int(re.findall(r"http://[^:]+:(\d+)", "".join(self._lines))[0])
+
+    def _read(self) -> None:
+        assert self._process.stderr is not None
+        for line in self._process.stderr:
+            if not self._ready.is_set():
+                self._lines.append(line)
+            if "ready" in line:
+                self._ready.set()
+
+    def megabytes(self) -> float:
+        """Return the memory of the server's process that is its own."""
+        status = Path(f"/proc/{self._process.pid}/status").read_text(encoding="ascii")
+        return int(re.findall(r"RssAnon:\s+(\d+)", status)[0]) / 1024
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Return the exit code."""
+        return self._process.wait(120)
+
+
+def serve_plainly(checkpoint: str) -> None:
+    """Serve with a handler as one would write it at first: one image at a time."""
+    import uvicorn
+    from fastapi import FastAPI, Request
+    from starlette.concurrency import run_in_threadpool
+
+    from showtell.inference.captioner import Captioner
+
+    captioner, one_at_a_time, app = Captioner.load(checkpoint), asyncio.Lock(), FastAPI()
+
+    async def caption(request: Request) -> dict[str, str]:
+        data = await request.body()
+        async with one_at_a_time:
+            return {"text": (await run_in_threadpool(captioner.caption, data)).text}
+
+    app.post("/v1/captions")(caption)
+    config = uvicorn.Config(app, port=0, log_level="warning")
+    socket = config.bind_socket()
+    print(f"http://localhost:{socket.getsockname()[1]}/ ready", file=sys.stderr, flush=True)
+    uvicorn.Server(config).run([socket])
+
+
+def tiny_checkpoint(folder: Path) -> Path:
+    """Write a captioner whose networks take no time: what is left is the service."""
+    from showtell.checkpoints.checkpoint import save_checkpoint
+    from showtell.config.decoders import LstmSpec
+    from showtell.config.generation import DecodingOptions
+    from showtell.config.preprocessing import Preprocessing
+    from showtell.decoders.registry import build_decoder
+    from showtell.encoders.encoder import EncoderSpec, build_encoder
+    from showtell.tokenizer import Tokenizer
+
+    tokenizer, spec = Tokenizer.fit(["a red dog runs"], min_count=1), LstmSpec(embedding=8, hidden=8)
+    encoder = build_encoder(
+        EncoderSpec(name="small", width=16, trainable=True, preprocessing=Preprocessing(size=32))
+    )
+    decoder = build_decoder(spec, vocabulary=tokenizer.size, encoder_width=16, pad_id=0)
+    save_checkpoint(
+        folder,
+        decoder=decoder.state_dict(),
+        decoder_spec=spec,
+        tokenizer=tokenizer,
+        encoder=encoder,
+        include_encoder=True,
+        generation=DecodingOptions(method="greedy", max_tokens=3),
+        about={},
+    )
+    return folder
+
+
+def offline_rate(checkpoint: str, body: bytes, count: int) -> float:
+    """Return images a second of the captioner itself."""
+    from showtell.inference.captioner import Captioner
+
+    captioner = Captioner.load(checkpoint)
+    captioner.caption([body] * 4)
+    started = time.monotonic()
+    captioner.caption([body] * count)
+    return count / (time.monotonic() - started)
+
+
+def measure(
+    server: ServerProcess, body: bytes, *, clients: int, seconds: float, requests: int
+) -> dict[str, Any]:
+    """Load a server, then send SIGTERM under load."""
+
+    async def run() -> dict[str, Any]:
+        await run_load("127.0.0.1", server.port, body, clients=clients, seconds=min(10.0, seconds))
+        before = server.megabytes()
+        load = await run_load(
+            "127.0.0.1", server.port, body, clients=clients, seconds=seconds, requests=requests
+        )
+        grown = server.megabytes() - before
+        asyncio.get_running_loop().call_later(2, server.terminate)
+        ending = await run_load("127.0.0.1", server.port, body, clients=clients, seconds=30)
+        return {
+            **load.summary(),
+            "memory MB": {"before": round(before), "grown": round(grown, 1)},
+            "at SIGTERM": {
+                "statuses": dict(ending.statuses),
+                "lost": ending.lost,
+                "exit code": server.wait(),
+            },
+        }
+
+    return asyncio.run(run())
+
+
+def main() -> None:
+    """Measure and print JSON."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checkpoint", help="a captioner; -: a tiny one of random weights")
+    parser.add_argument("image", type=Path)
+    parser.add_argument("--clients", type=int, default=256, help="four times the queue of 64")
+    parser.add_argument("--seconds", type=float, default=300.0)
+    parser.add_argument("--requests", type=int, default=0, help="in place of seconds")
+    parser.add_argument("--plain", action="store_true", help="be the plain handler")
+    given = parser.parse_args()
+    if given.plain:
+        serve_plainly(given.checkpoint)
+        return
+    body = given.image.read_bytes()
+    with tempfile.TemporaryDirectory() as folder:
+        checkpoint = str(tiny_checkpoint(Path(folder))) if given.checkpoint == "-" else given.checkpoint
+        options = {"clients": given.clients, "seconds": given.seconds, "requests": given.requests}
+        command = [sys.executable, "-m", "showtell", "serve", checkpoint, "--port", "0"]
+        results: dict[str, Any] = {
+            "cores": os.cpu_count(),
+            "showtell serve": measure(ServerProcess(*command), body, **options),
+        }
+        if given.checkpoint != "-":
+            plain = [sys.executable, "-m", "benchmarks.serve_load", checkpoint, str(given.image), "--plain"]
+            # As many clients as it has turns: it refuses none.
+            results["plain handler"] = measure(ServerProcess(*plain), body, **{**options, "clients": 8})
+            results["offline images per second"] = round(offline_rate(checkpoint, body, 256), 2)
+    print(json.dumps(results, indent=1))
+
+
+if __name__ == "__main__":
+    main()
