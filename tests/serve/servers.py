@@ -41,7 +41,7 @@ class Running:
     loop: asyncio.AbstractEventLoop
 
     def client(self, **options: Any) -> httpx.Client:
-        return httpx.Client(base_url=self.url, timeout=60, trust_env=False, **options)
+        return httpx.Client(base_url=self.url, timeout=600, trust_env=False, **options)
 
     def call(self, function: Callable[[], Any]) -> None:
         """Run a function in the server's loop."""
