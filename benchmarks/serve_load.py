@@ -88,7 +88,7 @@ async def run_load(
             except ConnectionError:
                 return  # the server has ended
             with contextlib.suppress(ConnectionError):
-                while wanted():
+                while wanted() and not reader.at_eof():
                     sent += 1
                     before = time.monotonic()
                     writer.write(request)

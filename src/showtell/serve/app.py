@@ -27,7 +27,7 @@ from showtell.serve.guard import Guard
 from showtell.serve.metrics import Metrics
 from showtell.serve.model import Model
 from showtell.serve.page_files import page_routes
-from showtell.serve.problems import Problem, busy, problem_of
+from showtell.serve.problems import Problem, busy, ending, problem_of
 from showtell.serve.settings import ServeSettings
 from showtell.serve.uploads import CaptionRequest, Intake, timeout_of
 from showtell.system.cpu import usable_cores
@@ -80,7 +80,7 @@ class Service:
     def ready(self) -> tuple[Model, Batcher, DecodePool]:
         """Return what answers requests; the problem 503 unless they are taken."""
         if self.intake.is_draining:
-            raise busy(1, "the server is shutting down")
+            raise ending()
         if self._ready is None:
             raise busy(2, "the model is loading")
         return self._ready
@@ -227,11 +227,8 @@ def create_app(service: Service) -> FastAPI:
         )
 
     @app.exception_handler(Problem)
-    async def on_problem(request: Request, problem: Problem) -> Response:
-        return problem.response(request.scope)
-
     @app.exception_handler(ShowtellError)
-    async def on_own_error(request: Request, error: ShowtellError) -> Response:
+    async def on_problem(request: Request, error: Exception) -> Response:
         return problem_of(error).response(request.scope)
 
     @app.exception_handler(HTTPException)

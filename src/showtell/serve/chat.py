@@ -74,17 +74,13 @@ def chat_answer(chat: ChatRequest, outcome: Outcome, model: str) -> Response:
         }
         choice = {"index": 0, "message": message, "finish_reason": reason}
         return JSONResponse({**common, "object": "chat.completion", "choices": [choice], "usage": usage})
-    deltas: tuple[tuple[dict[str, str], str | None], ...] = (
-        ({"role": "assistant", "content": content}, None),
-        ({}, reason),
-    )
+    first, last = {"role": "assistant", "content": content}, dict[str, str]()
     chunks = [
-        {
-            **common,
-            "object": "chat.completion.chunk",
-            "choices": [{"index": 0, "delta": delta, "finish_reason": finish}],
-        }
-        for delta, finish in deltas
+        {**common, "object": "chat.completion.chunk", "choices": [choice]}
+        for choice in (
+            {"index": 0, "delta": first, "finish_reason": None},
+            {"index": 0, "delta": last, "finish_reason": reason},
+        )
     ]
     text = "".join(f"data: {data}\n\n" for data in (*map(json.dumps, chunks), "[DONE]"))
     return Response(text, media_type="text/event-stream")

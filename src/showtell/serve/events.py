@@ -128,8 +128,7 @@ class EventStream(Response):
             except ClientDisconnect:
                 return
             except (Problem, ShowtellError) as error:
-                problem = error if isinstance(error, Problem) else problem_of(error)
-                await send_event("error", problem.as_json(scope["state"]["request_id"]))
+                await send_event("error", problem_of(error).as_json(scope["state"]["request_id"]))
             await send({"type": "http.response.body", "body": b""})
 
     async def _send_all(self, send_event: Callable[[str, dict[str, Any]], Awaitable[None]]) -> None:

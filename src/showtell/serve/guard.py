@@ -11,7 +11,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from showtell.serve.metrics import Metrics
-from showtell.serve.problems import UNEXPECTED, Problem
+from showtell.serve.problems import Problem, problem_of
 
 log = logging.getLogger("showtell.serve")
 
@@ -65,13 +65,12 @@ class Guard:
             if self._key is not None and scope["path"].startswith(_KEYED):
                 self._check_key(headers)
             await self._app(scope, receive, answer)
-        except Problem as problem:
-            await problem.response(scope)(scope, receive, answer)
-        except Exception:
-            log.exception("request %s failed", request_id)
+        except Exception as error:
+            if not isinstance(error, Problem):
+                log.exception("request %s failed", request_id)
             if status:  # too late for another answer: the connection is closed
                 raise
-            await Problem(500, "the server failed", hint=UNEXPECTED).response(scope)(scope, receive, answer)
+            await problem_of(error).response(scope)(scope, receive, answer)
         finally:
             seconds = time.monotonic() - started
             self._metrics.on_request(scope, status, seconds)

@@ -1,6 +1,7 @@
 """Metrics for Prometheus; those of several workers are added up."""
 
 import os
+from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -16,36 +17,20 @@ class Metrics:
     """The counters, gauges and histograms of a server."""
 
     def __init__(self) -> None:
-        self.registry = registry = CollectorRegistry()
-        self.requests = Counter(
-            "showtell_requests", "Requests by route and status", ["route", "status"], registry=registry
-        )
-        self.seconds = Histogram(
-            "showtell_request_seconds", "Seconds to an answer", ["route"], buckets=_SECONDS, registry=registry
-        )
-        self.phases = Histogram(
-            "showtell_image_seconds",
-            "Seconds of an image by phase",
-            ["phase"],
-            buckets=_SECONDS,
-            registry=registry,
-        )
-        self.images = Counter("showtell_images", "Images by result", ["result"], registry=registry)
+        self.registry = CollectorRegistry()
+        counter = partial(Counter, registry=self.registry)
+        gauge = partial(Gauge, registry=self.registry, multiprocess_mode="livesum")
+        seconds = partial(Histogram, registry=self.registry, buckets=_SECONDS)
+        self.requests = counter("showtell_requests", "Requests by route and status", ["route", "status"])
+        self.seconds = seconds("showtell_request_seconds", "Seconds to an answer", ["route"])
+        self.phases = seconds("showtell_image_seconds", "Seconds of an image by phase", ["phase"])
+        self.images = counter("showtell_images", "Images by result", ["result"])
+        self.batch_seconds = seconds("showtell_batch_seconds", "Seconds of a batch")
         self.batch_sizes = Histogram(
-            "showtell_batch_size", "Images of a batch", buckets=_SIZES, registry=registry
+            "showtell_batch_size", "Images of a batch", registry=self.registry, buckets=_SIZES
         )
-        self.batch_seconds = Histogram(
-            "showtell_batch_seconds", "Seconds of a batch", buckets=_SECONDS, registry=registry
-        )
-        self.queue = Gauge(
-            "showtell_queue_images",
-            "Images that wait or are in work",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self.ready = Gauge(
-            "showtell_ready", "Workers that take requests", registry=registry, multiprocess_mode="livesum"
-        )
+        self.queue = gauge("showtell_queue_images", "Images that wait or are in work")
+        self.ready = gauge("showtell_ready", "Workers that take requests")
 
     def on_request(self, scope: Scope, status: int, seconds: float) -> None:
         """Count an answered request by its route, never by what a client wrote; status 0: the client left."""

@@ -16,6 +16,13 @@ from showtell.inference.batcher import QueueFullError
 
 OPENAI_ROUTES = ("/v1/chat/completions", "/v1/models")
 MAX_DETAIL = 500  # characters
+_KINDS: tuple[tuple[type[ShowtellError], int, str], ...] = (
+    (ImageTooLargeError, 413, "Image too large"),
+    (CorruptImageError, 422, "Damaged image"),
+    (ImageError, 415, "Not a readable image"),
+    (ConfigError, 422, "Unusable option"),
+    (DataError, 422, "Unusable option"),
+)
 UNEXPECTED = "Try again; if it happens again, report it with this request id"
 
 
@@ -66,27 +73,30 @@ def busy(seconds: int, detail: str, *, hint: str = "Try again after the seconds 
     return Problem(503, detail, title="Service busy", hint=hint, headers=headers)
 
 
+def ending() -> Problem:
+    """Return the refusal of a server that ends; its connection is closed, so that the client finds another."""
+    problem = busy(1, "the server is shutting down")
+    problem.headers["Connection"] = "close"
+    return problem
+
+
 def unusable(name: str, detail: str, hint: str = "") -> Problem:
     """Return the refusal of an option."""
     name = name[:80]
     return Problem(422, f"'{name}': {detail}", title="Unusable option", hint=hint, param=name)
 
 
-def problem_of(error: ShowtellError) -> Problem:
-    """Return the problem of an error that the captioner or a decoder raised."""
-    details = [
-        f"{name} {text}" for name, text in (("found", error.found), ("expected", error.expected)) if text
-    ]
-    detail = "; ".join(details)
+def problem_of(error: Exception) -> Problem:
+    """Return the problem of an error that the captioner or a decoder raised; a problem is its own."""
+    if isinstance(error, Problem):
+        return error
     if isinstance(error, QueueFullError):
         return busy(error.seconds, error.found)
-    if isinstance(error, ImageTooLargeError):
-        return Problem(413, detail, title="Image too large", hint="Scale it down")
-    if isinstance(error, CorruptImageError):
-        return Problem(422, detail, title="Damaged image", hint=error.mend)
-    if isinstance(error, ImageError):
-        return Problem(415, detail, title="Not a readable image", hint=error.mend)
-    if isinstance(error, ConfigError | DataError):
-        detail = f"{error.what}: {detail}" if detail else error.what
-        return Problem(422, detail, title="Unusable option", hint=error.mend)
-    return Problem(500, "the captioner failed", hint=UNEXPECTED)
+    for kind, status, title in _KINDS:
+        if isinstance(error, kind):
+            pairs = (("found", error.found), ("expected", error.expected))
+            details = [f"{name} {text}" for name, text in pairs if text]
+            what = [] if isinstance(error, ImageError) else [error.what]
+            hint = "Scale it down" if kind is ImageTooLargeError else error.mend
+            return Problem(status, ": ".join((*what, "; ".join(details))), title=title, hint=hint)
+    return Problem(500, "the server failed", hint=UNEXPECTED)

@@ -67,17 +67,10 @@ class Server(uvicorn.Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """End in order at the first signal, at once at the second; never by the signal itself."""
-        loop = asyncio.get_running_loop()
-        handled = (signal.SIGTERM, signal.SIGINT)
         with contextlib.suppress(ValueError, RuntimeError):  # not in the main thread, as in tests
-            for number in handled:
-                loop.add_signal_handler(number, self.drain)
-        try:
-            yield
-        finally:
-            with contextlib.suppress(ValueError, RuntimeError):
-                for number in handled:
-                    loop.remove_signal_handler(number)
+            for number in (signal.SIGTERM, signal.SIGINT):
+                asyncio.get_running_loop().add_signal_handler(number, self.drain)
+        yield
 
     def drain(self) -> None:
         """Answer what was accepted, then exit; called again, exit at once."""

@@ -8,6 +8,7 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import re
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
@@ -25,7 +26,7 @@ from showtell.config.generation import DecodingOptions, override
 from showtell.errors import did_you_mean
 from showtell.retrieval.search import require_datastore
 from showtell.serve.model import Model
-from showtell.serve.problems import Problem, busy, unusable
+from showtell.serve.problems import Problem, busy, ending, unusable
 from showtell.serve.settings import ServeSettings
 from showtell.system.public_fetch import fetch
 
@@ -155,7 +156,7 @@ class Intake:
                     self._timeouts.discard(timeout)
         except TimeoutError:
             if self.is_draining:
-                raise busy(1, "the server is shutting down") from None
+                raise ending() from None
             raise Problem(
                 408, f"the upload took more than {self._settings.max_seconds:.0f} seconds"
             ) from None
@@ -305,8 +306,9 @@ def _too_large(limit: int) -> Problem:
 
 def timeout_of(headers: Mapping[str, str], maximum: float) -> float:
     """Return the seconds that a request may take, from its header and the server's maximum."""
-    text = headers.get("x-request-timeout-ms", str(1000 * round(maximum) + 1000))
-    if not (text.isascii() and text.isdecimal() and len(text) <= 12 and int(text) > 0):
-        hint = "Write milliseconds as a whole number above 0"
-        raise Problem(400, "the header X-Request-Timeout-Ms is not usable", hint=hint)
+    text = headers.get("x-request-timeout-ms")
+    if text is None:
+        return maximum
+    if not re.fullmatch(r"0*[1-9]\d{0,11}", text, re.ASCII):
+        raise Problem(400, "X-Request-Timeout-Ms is no whole number of milliseconds above 0")
     return min(maximum, int(text) / 1000)
