@@ -38,7 +38,7 @@ class Load:
     statuses: Counter[int] = field(default_factory=Counter)
     accepted: list[float] = field(default_factory=list)  # seconds
     refused: list[float] = field(default_factory=list)
-    lost: int = 0  # sent whole, and no answer
+    lost: int = 0  # sent, and closed without an answer
     seconds: float = 0.0
 
     def summary(self) -> dict[str, Any]:
@@ -122,8 +122,11 @@ class ServerProcess:
     def __init__(self, *command: str) -> None:
         self._process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
         self._lines: list[str] = []
+        self.answered = 0
+        """Captions that the log of the server has."""
         self._ready = threading.Event()
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
         if not self._ready.wait(600):
             raise TimeoutError("the server did not start")
         self.port = int(re.findall(r"http://[^:]+:(\d+)", "".join(self._lines))[0])
@@ -133,6 +136,7 @@ class ServerProcess:
         for line in self._process.stderr:
             if not self._ready.is_set():
                 self._lines.append(line)
+            self.answered += "'/v1/captions' 200 " in line
             if "ready" in line:
                 self._ready.set()
 
@@ -145,9 +149,15 @@ class ServerProcess:
         """Send SIGTERM."""
         self._process.send_signal(signal.SIGTERM)
 
+    def kill(self) -> None:
+        """End the process if it runs."""
+        self._process.kill()
+
     def wait(self) -> int:
         """Return the exit code."""
-        return self._process.wait(120)
+        code = self._process.wait(120)
+        self._reader.join()
+        return code
 
 
 def serve_plainly(checkpoint: str) -> None:
@@ -168,6 +178,7 @@ def serve_plainly(checkpoint: str) -> None:
     app.post("/v1/captions")(caption)
     config = uvicorn.Config(app, port=0, log_level="warning")
     socket = config.bind_socket()
+    socket.listen(128)
     print(f"http://localhost:{socket.getsockname()[1]}/ ready", file=sys.stderr, flush=True)
     uvicorn.Server(config).run([socket])
 
@@ -212,30 +223,37 @@ def offline_rate(checkpoint: str, body: bytes, count: int) -> float:
 
 
 def measure(
-    server: ServerProcess, body: bytes, *, clients: int, seconds: float, requests: int
+    server: ServerProcess, body: bytes, *, clients: int, seconds: float, requests: int, drains: bool = True
 ) -> dict[str, Any]:
-    """Load a server, then send SIGTERM under load."""
+    """Load a server and, if it ``drains``, send SIGTERM under load."""
 
     async def run() -> dict[str, Any]:
-        await run_load("127.0.0.1", server.port, body, clients=clients, seconds=min(10.0, seconds))
+        first = await run_load("127.0.0.1", server.port, body, clients=clients, seconds=min(10.0, seconds))
         before = server.megabytes()
         load = await run_load(
             "127.0.0.1", server.port, body, clients=clients, seconds=seconds, requests=requests
         )
         grown = server.megabytes() - before
+        summary = {**load.summary(), "memory MB": {"before": round(before), "grown": round(grown, 1)}}
+        if not drains:
+            return summary
         asyncio.get_running_loop().call_later(2, server.terminate)
         ending = await run_load("127.0.0.1", server.port, body, clients=clients, seconds=30)
-        return {
-            **load.summary(),
-            "memory MB": {"before": round(before), "grown": round(grown, 1)},
-            "at SIGTERM": {
-                "statuses": dict(ending.statuses),
-                "lost": ending.lost,
-                "exit code": server.wait(),
-            },
+        code = server.wait()
+        received = sum(len(each.accepted) for each in (first, load, ending))
+        # A connection may be closed before its request is accepted; what was accepted must arrive.
+        at_end = {
+            "statuses": dict(ending.statuses),
+            "closed before an answer": ending.lost,
+            "answers that did not arrive": server.answered - received,
+            "exit code": code,
         }
+        return {**summary, "at SIGTERM": at_end}
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    finally:
+        server.kill()
 
 
 def main() -> None:
@@ -265,7 +283,9 @@ def main() -> None:
         if given.checkpoint != "-":
             plain = [sys.executable, "-m", "benchmarks.serve_load", checkpoint, str(given.image), "--plain"]
             # As many clients as it has turns: it refuses none.
-            results["plain handler"] = measure(ServerProcess(*plain), body, **{**options, "clients": 8})
+            results["plain handler"] = measure(
+                ServerProcess(*plain), body, **{**options, "clients": 8}, drains=False
+            )
             results["offline images per second"] = round(offline_rate(checkpoint, body, 256), 2)
     print(json.dumps(results, indent=1))
 

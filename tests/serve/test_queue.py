@@ -177,8 +177,7 @@ def test_a_server_that_ends_answers_what_it_accepted_and_waits_for_no_upload(
         with server.client() as client:
             assert client.get("/readyz").status_code == 503
             assert client.get("/healthz").status_code == 200
-            refused = client.post("/v1/captions", content=picture(1))
-            assert (refused.status_code, refused.headers["connection"]) == (503, "close")
+            assert client.post("/v1/captions", content=picture(1)).status_code == 503
         gate.open()
         assert text_of(accepted.result())
         server.thread.join(10)

@@ -74,10 +74,9 @@ def busy(seconds: int, detail: str, *, hint: str = "Try again after the seconds 
 
 
 def ending() -> Problem:
-    """Return the refusal of a server that ends; its connection is closed, so that the client finds another."""
-    problem = busy(1, "the server is shutting down")
-    problem.headers["Connection"] = "close"
-    return problem
+    """Return the refusal of a server that ends."""
+    # Not with "Connection: close": where a body was not read, the client would see a reset in place of the answer.
+    return busy(1, "the server is shutting down")
 
 
 def unusable(name: str, detail: str, hint: str = "") -> Problem:
