@@ -1,6 +1,6 @@
 # showtell serve on a CPU; for CUDA: --build-arg TORCH=https://download.pytorch.org/whl/cu128
 #   docker build -t showtell .
-#   docker run --rm -p 8000:8000 -v "$PWD/models:/models:ro" showtell /models/flickr8k-best
+#   docker run --rm -p 8000:8000 -v "$PWD/models:/models:ro" showtell /models/flickr8k
 FROM python:3.13-slim AS build
 ARG TORCH=https://download.pytorch.org/whl/cpu
 WORKDIR /build
@@ -22,4 +22,4 @@ HEALTHCHECK --interval=10s --timeout=5s --start-period=60s CMD ["python", "-c", 
     "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8000/readyz', timeout=4)"]
 STOPSIGNAL SIGTERM
 ENTRYPOINT ["showtell", "serve", "--host", "0.0.0.0", "--port", "8000"]
-CMD ["/models/flickr8k-best"]
+CMD ["/models/flickr8k"]

@@ -9,7 +9,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
-DEMO ?= --captioner models/flickr8k-best-rl --images examples
+DEMO ?= --captioner models/flickr8k --images examples
 
 .PHONY: demo test check slow browser bench docs clean
 

@@ -1,6 +1,6 @@
 """Load on `showtell serve`: more clients than it can answer, what they get, and how its memory grows.
 
-python -m benchmarks.serve_load models/flickr8k-best examples/taxi.jpg --seconds 300   # also a plain handler, offline
+python -m benchmarks.serve_load models/flickr8k examples/taxi.jpg --seconds 300   # also a plain handler, offline
 python -m benchmarks.serve_load - examples/taxi.jpg --requests 100000                  # a tiny network: memory alone
 
 Clients hold their connections open and send again at once, or after a pause where they were refused. In the end the

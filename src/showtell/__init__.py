@@ -2,7 +2,7 @@
 
     import showtell
 
-    captioner = showtell.Captioner.load("models/flickr8k-best")
+    captioner = showtell.Captioner.load("models/flickr8k")
     print(captioner.caption("photo.jpg").text)
 
 All names are imported on first use, so ``import showtell`` (and ``showtell --help``) never imports torch.

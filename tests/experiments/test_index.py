@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from showtell.checkpoints.checkpoint import load_checkpoint
-from showtell.config.recipe import parse_recipe
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import CheckpointError, ConfigError, DataError
 from showtell.experiments.bundle import make_bundle
@@ -53,7 +52,10 @@ def test_captions_are_reranked_and_name_their_neighbours(
     plain = captioner.caption(images, retrieval="off")
     before = Captioner.load(frozen_captioner.directory, device="cpu").caption(images, beam_size=10)
     assert [each.text for each in plain] == [each.text for each in before]
-    assert {each.text for each in captions[0].alternatives} == {each.text for each in plain[0].alternatives}
+    for one, other in zip(captions, plain, strict=True):
+        added = {each.text for each in one.alternatives} - {each.text for each in other.alternatives}
+        assert len(one.alternatives) == len(other.alternatives) + len(added)
+        assert len(added) <= 1
     assert not any(caption.neighbours for caption in plain)
 
 
@@ -165,11 +167,9 @@ def test_retrieval_without_a_datastore_is_refused_before_anything_is_encoded(
         evaluate_checkpoint(loaded, data=toy_set.directory, options=options)
 
 
-def test_a_recipe_cannot_retrieve_and_a_captioner_trained_further_does_not(indexed: Path) -> None:
+def test_a_captioner_trained_further_does_not_retrieve(indexed: Path) -> None:
     from showtell.training.warm_start import sections_of
 
-    with pytest.raises(ConfigError, match="a captioner gets its datastore after training"):
-        parse_recipe({"generation": {"retrieval": "rerank"}}, "a recipe")
     assert sections_of(indexed)["generation"]["retrieval"] == "off"
 
 

@@ -201,7 +201,7 @@ def test_the_captioner_that_ships_says_the_same_of_photographs_when_exported(
 ) -> None:
     photographs = shared_data / "data" / "flickr8k" / "Flicker8k_Dataset"
     written = export_checkpoint(
-        Path(__file__).parents[2] / "models" / "flickr8k-best-rl",
+        Path(__file__).parents[2] / "models" / "flickr8k",
         tmp_path / "out",
         calibration=Calibration([photographs], 64) if int8 else None,
         images=[shared_data / "data" / "coco_mini" / "val2017"],

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from showtell.config.generation import DecodingOptions
 from showtell.generation import Hypothesis
 from showtell.retrieval.datastore import Datastore, Projection
-from showtell.retrieval.rerank import SHARPNESS, Reranker
+from showtell.retrieval.rerank import RETRIEVED_PENALTY, SHARPNESS, Reranker
 from showtell.retrieval.search import CaptionSearch
 from showtell.tokenizer import Tokenizer
 
@@ -29,12 +29,13 @@ POOLED = np.random.default_rng(1).normal(size=(12, 6)).astype(np.float32)
 
 def datastore(captions: Sequence[Sequence[str]]) -> Datastore:
     pooled = POOLED[: len(captions)]
+    tokens = [[text.split() for text in several] for several in captions]
     return Datastore.of(
         Projection.fit(POOLED),
         pooled,
         [f"{number}.jpg" for number in range(len(captions))],
         [f"{number:064x}" for number in range(len(captions))],
-        [[text.split() for text in several] for several in captions],
+        tokens,
     )
 
 
@@ -44,6 +45,21 @@ def beam(*texts: str, scores: Sequence[float] = ()) -> list[Hypothesis]:
         Hypothesis(TOKENIZER.encode(text), score, score, [], False, None)
         for text, score in zip(texts, scores, strict=True)
     ]
+
+
+def rerank(
+    store: Datastore,
+    pooled: Any,
+    beams: Sequence[Sequence[Hypothesis]],
+    options: DecodingOptions,
+    tokenizer: Tokenizer = TOKENIZER,
+) -> list[list[Hypothesis]]:
+    """Rerank with a decoder to which every given caption is equally likely."""
+
+    def score(captions: list[list[list[int]]]) -> list[list[Hypothesis]]:
+        return [[Hypothesis(ids, -9.0, -50.0, [], False, None) for ids in several] for several in captions]
+
+    return Reranker(store, tokenizer)(pooled, beams, options, score)
 
 
 def ngrams(words: Sequence[str], order: int) -> Counter[tuple[str, ...]]:
@@ -86,8 +102,8 @@ SENTENCES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".joi
 )
 def test_the_new_score_is_the_formula(captions: list[list[str]], texts: list[str]) -> None:
     store = datastore(captions)
-    options = DecodingOptions(retrieval="rerank", retrieval_weight=3.0, neighbours=20)
-    found = Reranker(store, TOKENIZER)(POOLED[:1], [beam(*texts)], options)[0]
+    options = DecodingOptions(retrieval="rerank", retrieval_weight=3.0, neighbours=20, retrieve_caption=False)
+    found = rerank(store, POOLED[:1], [beam(*texts)], options)[0]
     order, cosines = store.nearest(POOLED[:1], 20)
     weights = [math.exp(SHARPNESS * float(cosine)) for cosine in cosines[0]]
     by_place = dict(zip(order[0].tolist(), [weight / sum(weights) for weight in weights], strict=True))
@@ -102,10 +118,8 @@ def test_the_new_score_is_the_formula(captions: list[list[str]], texts: list[str
 
 def test_captions_of_the_neighbour_win_and_it_is_named_with_its_share() -> None:
     store = datastore([["a dog runs on grass", "a dog runs"], ["a cat sits on snow"], ["a cat sits"]])
-    options = DecodingOptions(retrieval="rerank", retrieval_weight=10.0)
-    best, other = Reranker(store, TOKENIZER)(
-        POOLED[:1], [beam("a cat sits", "a dog runs on grass")], options
-    )[0]
+    options = DecodingOptions(retrieval="rerank", retrieval_weight=10.0, retrieve_caption=False)
+    best, other = rerank(store, POOLED[:1], [beam("a cat sits", "a dog runs on grass")], options)[0]
     assert TOKENIZER.decode(best.ids) == "a dog runs on grass"
     first = best.neighbours[0]
     assert (first.key, first.captions) == ("0.jpg", ["a dog runs on grass", "a dog runs"])
@@ -116,17 +130,17 @@ def test_captions_of_the_neighbour_win_and_it_is_named_with_its_share() -> None:
 
 def test_the_nearest_image_is_named_even_if_it_says_nothing_of_the_kind() -> None:
     store = datastore([["snow"], ["a dog runs"], ["a cat"]])
-    options = DecodingOptions(retrieval="rerank")
-    best = Reranker(store, TOKENIZER)(POOLED[:1], [beam("a dog runs")], options)[0][0]
+    options = DecodingOptions(retrieval="rerank", retrieve_caption=False)
+    best = rerank(store, POOLED[:1], [beam("a dog runs")], options)[0][0]
     assert best.neighbours[-1].key == "0.jpg"
     assert best.neighbours[-1].fraction == 0.0
 
 
 def test_without_weight_the_order_stays_and_words_that_no_caption_has_are_no_error() -> None:
     store = datastore([["a dog"], ["a cat"]])
-    options = DecodingOptions(retrieval="rerank", retrieval_weight=0.0)
+    options = DecodingOptions(retrieval="rerank", retrieval_weight=0.0, retrieve_caption=False)
     hypotheses = [*beam("grass snow", "a dog", "a dog runs on grass"), *beam("", scores=[-9.0])]
-    found = Reranker(store, TOKENIZER)(POOLED[:1], [hypotheses], options)[0]
+    found = rerank(store, POOLED[:1], [hypotheses], options)[0]
     assert [each.ids for each in found] == [each.ids for each in hypotheses]
 
 
@@ -134,26 +148,20 @@ def test_images_do_not_influence_each_other() -> None:
     store = datastore([["a dog runs"], ["a cat sits"], ["snow on grass"], ["a cat on snow"]])
     options = DecodingOptions(retrieval="rerank", neighbours=2)
     beams = [beam("a dog runs", "a cat"), beam("a cat sits"), beam("snow", "grass", "a dog")]
-    reranker = Reranker(store, TOKENIZER)
-    together = reranker(POOLED[:3], beams, options)
+    together = rerank(store, POOLED[:3], beams, options)
     for row in range(3):
-        assert reranker(POOLED[row : row + 1], [beams[row]], options)[0] == together[row]
+        assert rerank(store, POOLED[row : row + 1], [beams[row]], options)[0] == together[row]
 
 
 @pytest.mark.parametrize("kind", ["words", "characters", "bpe", "tags"])
 def test_every_kind_of_vocabulary_can_be_reranked(kind: str) -> None:
     tokenizer = Tokenizer.fit(["a dog runs", "a cat sits, long hair"], min_count=1, kind=kind)  # type: ignore[arg-type]
     texts = ["a dog runs", "a cat sits, long hair"]
-    store = Datastore.of(
-        Projection.fit(POOLED),
-        POOLED[:2],
-        ["0", "1"],
-        ["0" * 64, "1" * 64],
-        [[tokenizer.split(one)] for one in texts],
-    )
+    tokens = [[tokenizer.split(one)] for one in texts]
+    store = Datastore.of(Projection.fit(POOLED), POOLED[:2], ["0", "1"], ["0" * 64, "1" * 64], tokens)
     hypotheses = [Hypothesis(tokenizer.encode(one), -1.0, -1.0, [], False, None) for one in reversed(texts)]
     options = DecodingOptions(retrieval="rerank", retrieval_weight=100.0)
-    best = Reranker(store, tokenizer)(POOLED[:1], [hypotheses], options)[0][0]
+    best = rerank(store, POOLED[:1], [hypotheses], options, tokenizer)[0][0]
     assert tokenizer.decode(best.ids) == tokenizer.normalize(texts[0])
     assert best.neighbours[0].captions == [tokenizer.normalize(texts[0])]
 
@@ -170,8 +178,42 @@ def test_two_batches_at_once_make_one_reranker(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr("showtell.retrieval.rerank.Reranker", Slow)
     monkeypatch.setattr("showtell.retrieval.search.search", lambda *_, **__: [beam("a dog", "a cat")])
     captions = CaptionSearch(TOKENIZER, datastore([["a dog"], ["a cat"]]))
-    features, options = SimpleNamespace(pooled=POOLED[:1]), DecodingOptions(retrieval="rerank")
+    features, options = (
+        SimpleNamespace(pooled=POOLED[:1]),
+        DecodingOptions(retrieval="rerank", retrieve_caption=False),
+    )
     with ThreadPoolExecutor(2) as pool:
         both = list(pool.map(lambda _: captions(None, features, options), range(2)))
     assert both[0] == both[1]
     assert len(made) == 1
+
+
+def test_the_caption_most_similar_to_those_of_all_neighbours_competes() -> None:
+    store = datastore(
+        [["a dog runs on grass", "snow"], ["a dog runs on snow"], ["a dog runs", "a cat sits on snow"]]
+    )
+    options = DecodingOptions(retrieval="rerank", retrieval_weight=1.0)
+    generated = beam("a cat", "a dog")
+    found = rerank(store, POOLED[:1], [generated], options)[0]
+    texts = {TOKENIZER.decode(each.ids): each for each in found}
+    assert len(texts) == 3
+    (retrieved,) = texts.keys() - {"a cat", "a dog"}
+    options = options.model_copy(update={"retrieve_caption": False})
+    own = {
+        TOKENIZER.decode(each.ids): each.score for each in rerank(store, POOLED[:1], [generated], options)[0]
+    }
+    assert {text: texts[text].score for text in own} == own
+    every = [each for several in (store.captions[image] for image in range(3)) for each in several]
+    similar = rerank(store, POOLED[:1], [beam(*map(" ".join, every), scores=[0.0] * len(every))], options)[0][
+        0
+    ]
+    assert retrieved == TOKENIZER.decode(similar.ids)
+    assert texts[retrieved].score == pytest.approx(generated[0].score - RETRIEVED_PENALTY + similar.score)
+    assert texts[retrieved].log_prob == -50.0
+
+
+def test_a_caption_that_was_generated_or_has_unknown_words_does_not_compete() -> None:
+    store = datastore([["a dog runs", "an umbrella"]])
+    options = DecodingOptions(retrieval="rerank")
+    found = rerank(store, POOLED[:1], [beam("a dog runs", "a cat")], options)[0]
+    assert [TOKENIZER.decode(each.ids) for each in found] == ["a dog runs", "a cat"]

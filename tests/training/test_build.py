@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,25 +99,26 @@ def test_features_of_a_subset_alone_are_extracted(
     assert done[False] == sorted([*parts.batches.rows, *parts.evaluator.rows])
 
 
-@pytest.mark.parametrize("regions", [True, False], ids=["regions", "pooled alone"])
-def test_mirror_images_are_not_looked_at_again_where_both_looks_are_averaged(
-    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path, regions: bool
+@pytest.mark.parametrize("augment", [None, {"mode": "corner_crops", "crop": 0.8}])
+def test_training_sees_an_image_or_its_flip_and_validation_the_average_of_both(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path, augment: Any
 ) -> None:
     weights = {"trainable": False, "weights": str(encoder_weights), "flip_average": True}
-    encoder = parts_of(
-        changed(toy_recipe, encoder=weights, data={"subset": 5}), toy_set, tmp_path / "some"
-    ).encoder
-    rows = np.arange(4)
-    memories = open_feature_source(
-        toy_set, encoder, tmp_path / "kept", rows=rows[:2], flipped=rows[1:], regions=regions
+    data = {"subset": 5, "flip": True, "augment": augment}
+    recipe = changed(toy_recipe, encoder=weights, data=data)
+    parts = parts_of(recipe, toy_set, tmp_path / "features")
+    single = parts_of(changed(recipe, encoder={"flip_average": False}), toy_set, tmp_path / "single")
+    mirrored = np.array([True, False, True])
+    rows = parts.batches.rows[:3]
+    for name in ("regions", "pooled"):
+        ours, theirs = (getattr(each.batches.source.load(rows, mirrored), name) for each in (parts, single))
+        assert torch.equal(ours, theirs)
+    rows = parts.evaluator.rows[:3]
+    live = ImageSource(toy_set, parts.encoder.preprocessing).load(rows, np.zeros(3, bool))
+    assert torch.equal(
+        parts.evaluator.source.load(rows, np.zeros(3, bool)).pooled.float(), parts.encoder(live).pooled
     )
-    assert len(list((tmp_path / "kept").iterdir())) == 1
-    seen = memories.load(rows[1:], np.array([True, False, True]))
-    assert isinstance(seen, Features)
-    live = ImageSource(toy_set, encoder.preprocessing).load(rows[1:], np.array([True, False, True]))
-    expected = encoder(live)
-    assert torch.equal(seen.pooled.float(), expected.pooled)
-    assert torch.equal(seen.regions.float(), expected.regions if regions else expected.regions[:, :0])
+    assert not torch.equal(parts.encoder(live).pooled, single.encoder(live).pooled)
 
 
 PLAIN = {"name": "lstm", "embedding": 16, "hidden": 16, "image_head": "batch-norm"}

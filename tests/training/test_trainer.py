@@ -24,6 +24,7 @@ from showtell.config.recipe import CrossEntropy, Recipe, SelfCritical, parse_rec
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, TrainingError
 from showtell.training import trainer as trainer_module
+from showtell.training.evaluate import evaluate_checkpoint
 from showtell.training.evaluator import Evaluator
 from showtell.training.objectives import losses as objectives
 from showtell.training.predictions import load_evaluation
@@ -75,6 +76,33 @@ def test_a_run_writes_what_the_design_says(toy_set: PreparedSet, toy_recipe: Rec
     assert len(predictions) == 8
     first = json.loads(predictions[0])
     assert len(first["attention"]) == len(first["words"])
+
+
+def test_a_recipe_with_retrieval_ends_with_a_datastore_of_the_training_images(
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
+) -> None:
+    recipe = changed(
+        toy_recipe,
+        encoder={"trainable": False, "weights": str(encoder_weights)},
+        generation={"retrieval": "rerank", "beam_size": 4},
+        objective=[{"name": "cross-entropy", "epochs": 1}],
+    )
+    run = tmp_path / "run"
+    options: dict[str, Any] = {"data": toy_set.directory, "out": run, "features": tmp_path / "features"}
+    ended = train(recipe, **options).evaluation
+    best = load_checkpoint(run / "best", encoder_weights=encoder_weights)
+    assert best.datastore is not None
+    assert best.datastore.keys == [toy_set.key(int(row)) for row in toy_set.split_rows("train")]
+    assert best.generation.retrieval == "rerank"
+    assert best.config["scores"]["values"] == ended.scores.values
+    assert load_checkpoint(run / "last", encoder_weights=encoder_weights).generation.retrieval == "off"
+    again = evaluate_checkpoint(run, data=toy_set.directory, features=tmp_path / "features")
+    assert again.texts == ended.texts
+    # A finished run gets its encoder later, and keeps its datastore.
+    assert train(recipe, **options, include_encoder=True).evaluation.texts == ended.texts
+    complete = load_checkpoint(run / "best")
+    assert complete.datastore is not None
+    assert complete.datastore.keys == best.datastore.keys
 
 
 def test_the_same_seed_gives_the_same_bits(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:

@@ -78,6 +78,7 @@ def save_checkpoint(
     include_encoder: bool,
     generation: DecodingOptions,
     about: Mapping[str, Any],
+    datastore: Datastore | None = None,
 ) -> None:
     """Write a checkpoint's files into an empty directory (see `showtell.system.atomic.atomic_directory`).
 
@@ -100,7 +101,7 @@ def save_checkpoint(
         **about,
     }
     included = encoder if include_encoder or encoder.spec.trainable else None
-    _write(directory, config, decoder, tokenizer, included, None)
+    _write(directory, config, decoder, tokenizer, included, datastore)
 
 
 def save_portable(

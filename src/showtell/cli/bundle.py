@@ -29,6 +29,7 @@ def command(
     retrieval: common.Retrieval = None,
     retrieval_weight: common.RetrievalWeight = None,
     neighbours: common.Neighbours = None,
+    retrieve_caption: common.RetrieveCaption = None,
     flip_average: Annotated[
         bool,
         typer.Option(
@@ -71,6 +72,7 @@ def command(
         retrieval=retrieval,
         retrieval_weight=retrieval_weight,
         neighbours=neighbours,
+        retrieve_caption=retrieve_caption,
     )
     files = make_bundle(
         checkpoint,

@@ -52,6 +52,7 @@ def command(
     retrieval: common.Retrieval = None,
     retrieval_weight: common.RetrievalWeight = None,
     neighbours: common.Neighbours = None,
+    retrieve_caption: common.RetrieveCaption = None,
     show_neighbours: Annotated[
         bool,
         typer.Option(
@@ -87,6 +88,7 @@ def command(
         retrieval=retrieval,
         retrieval_weight=retrieval_weight,
         neighbours=neighbours,
+        retrieve_caption=retrieve_caption,
     )
     chosen_form = choose_format(form, output)
     if show_neighbours and chosen_form != "jsonl":

@@ -84,6 +84,13 @@ RetrievalWeight = Annotated[
     float | None, typer.Option(help="Weight of the similarity to their captions. Default: the checkpoint's.")
 ]
 Neighbours = Annotated[int | None, typer.Option(help="Number of similar images. Default: the checkpoint's.")]
+RetrieveCaption = Annotated[
+    bool | None,
+    typer.Option(
+        "--retrieve-caption/--no-retrieve-caption",
+        help="Whether the best of their captions competes with the generated ones. Default: the checkpoint's.",
+    ),
+]
 EncoderWeights = Annotated[
     Path | None, typer.Option(help="Local safetensors file with the encoder's weights, instead of the hub's.")
 ]

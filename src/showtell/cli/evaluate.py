@@ -23,6 +23,7 @@ def command(
     retrieval: common.Retrieval = None,
     retrieval_weight: common.RetrievalWeight = None,
     neighbours: common.Neighbours = None,
+    retrieve_caption: common.RetrieveCaption = None,
     tokenizer: common.AnyScoreTokenizer = "auto",
     meteor: common.WithMeteor = False,
     ensemble_with: Annotated[
@@ -66,6 +67,7 @@ def command(
                 retrieval=retrieval,
                 retrieval_weight=retrieval_weight,
                 neighbours=neighbours,
+                retrieve_caption=retrieve_caption,
             ),
         )
     scores = evaluation.scores

@@ -23,6 +23,7 @@ def command(
     beam_size: common.BeamSize = None,
     retrieval_weight: common.RetrievalWeight = None,
     neighbours: common.Neighbours = None,
+    retrieve_caption: common.RetrieveCaption = None,
     encoder_weights: common.EncoderWeights = None,
     features: common.Features = None,
     include_encoder: Annotated[
@@ -48,7 +49,12 @@ def command(
         include_encoder=include_encoder,
         device=device,
         threads=threads,
-        **common.given(beam_size=beam_size, retrieval_weight=retrieval_weight, neighbours=neighbours),
+        **common.given(
+            beam_size=beam_size,
+            retrieval_weight=retrieval_weight,
+            neighbours=neighbours,
+            retrieve_caption=retrieve_caption,
+        ),
     )
     for name, size in indexed.sizes.items():
         typer.echo(f"{out / name}: {size / 1e6:.2f} MB")

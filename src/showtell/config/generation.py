@@ -46,10 +46,13 @@ class DecodingOptions(StrictModel):
         description="rerank: order the captions by those of similar images in the captioner's datastore too",
     )
     retrieval_weight: float = Field(
-        32.0, ge=0.0, le=1000.0, description="weight of the similarity to their captions, which is 0 to 1"
+        64.0, ge=0.0, le=1000.0, description="weight of the similarity to their captions, which is 0 to 1"
     )
     neighbours: int = Field(
         60, ge=1, le=1000, description="images of the datastore whose captions are compared"
+    )
+    retrieve_caption: bool = Field(
+        True, description="the best of their captions competes with the generated ones (retrieval rerank)"
     )
 
     @field_validator("min_tokens")
@@ -97,3 +100,8 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
         )
     chosen = next(iter(implied), defaults.method)
     return build_options(**{**defaults.model_dump(), "method": chosen, **values})
+
+
+def without_retrieval(options: DecodingOptions) -> DecodingOptions:
+    """Return the options of a captioner that has no datastore, or none yet."""
+    return options.model_copy(update={"retrieval": "off"})

@@ -262,10 +262,6 @@ class Recipe(StrictModel):
             )
         if self.encoder.trainable and any(phase.reinit or phase.teachers for phase in self.objective):
             raise ValueError("teachers need the features of a frozen encoder: set encoder.trainable to false")
-        if self.generation.retrieval != "off":
-            raise ValueError(
-                "generation.retrieval: a captioner gets its datastore after training (showtell index): set it to off"
-            )
         if self.objective[0].reinit:
             raise ValueError(
                 "objective.0.reinit: there is no earlier phase to distill; set objective.0.teachers instead"

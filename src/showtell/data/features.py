@@ -7,13 +7,12 @@ a fiftieth. Rows that are never extracted are holes in sparse files, which take 
 """
 
 import contextlib
-import copy
 import hashlib
 import shutil
 from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +51,6 @@ class FeatureCache:
     """Cached features of a prepared set, memory-mapped and read-only; see `extract_features`.
 
     ``regions`` float16 [N, R, D], ``pooled`` float16 [N, D], and ``done`` bool [N], true where a row has features.
-    Of a `flipped` cache, ``regions`` can be read by row only.
     """
 
     def __init__(self, directory: Path, manifest: dict[str, Any], done: npt.NDArray[np.bool_]):
@@ -63,25 +61,6 @@ class FeatureCache:
         if regions:
             self.regions = np.memmap(directory / REGIONS, np.float16, "r", shape=(rows, regions, width))
         self.pooled = np.memmap(directory / POOLED, np.float16, "r", shape=(rows, width))
-
-    def flipped(self) -> "FeatureCache":
-        """Return the features of the flipped images, for an encoder with ``flip_average``: each map is flipped."""
-        flipped = copy.copy(self)
-        columns = self.manifest["grid"][1]
-        flipped.regions = cast(npt.NDArray[np.float16], _FlippedRows(self.regions, columns))
-        return flipped
-
-
-class _FlippedRows:
-    """Regions float16 [N, R, D] that are flipped left to right when a row is read."""
-
-    def __init__(self, regions: npt.NDArray[np.float16], columns: int) -> None:
-        self._regions, self._columns = regions, columns
-
-    def __getitem__(self, row: int) -> npt.NDArray[np.float16]:
-        regions = self._regions[row]  # [R, D], where R may be 0
-        flipped: npt.NDArray[np.float16] = regions.reshape(-1, self._columns, regions.shape[1])[:, ::-1]
-        return flipped.reshape(regions.shape)
 
 
 def extract_features(

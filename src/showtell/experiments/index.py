@@ -6,27 +6,15 @@ Nothing is trained. Images that the datastore has already get their new captions
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-import torch
-
-from showtell.checkpoints.checkpoint import (
-    Checkpoint,
-    as_trained,
-    check_writable,
-    load_checkpoint,
-    save_portable,
-)
+from showtell.checkpoints.checkpoint import as_trained, check_writable, load_checkpoint, save_portable
 from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.config.generation import DecodingOptions, override
 from showtell.data.prepared import PreparedSet
-from showtell.errors import DataError
-from showtell.retrieval.datastore import COMPONENTS, Datastore, Projection
+from showtell.retrieval.datastore import COMPONENTS, Datastore
 from showtell.system.console import note
-from showtell.training.build import open_feature_source
+from showtell.training.datastore import make_datastore
 from showtell.training.device import resolve_device_config
 
-BATCH_SIZE = 64
 BEAM_SIZE = 10
 """The least beam size of a captioner with a datastore: it can only choose among the captions of its beam."""
 
@@ -84,9 +72,17 @@ def index_captions(
     rows = prepared.split_rows(split)
     generation = _generation(loaded.generation, options)
     old = None if replace_datastore else loaded.datastore
-    pooled = _pooled(loaded, prepared, rows, features, compute.device)
-    projection = Projection.fit(pooled) if old is None else old.projection
-    datastore = _datastore(prepared, rows, loaded, projection, pooled)
+    assert loaded.model.encoder is not None
+    datastore = make_datastore(
+        prepared,
+        rows,
+        model=loaded.model,
+        encoder=loaded.model.encoder,
+        tokenizer=loaded.tokenizer,
+        device=compute.device,
+        features=features,
+        projection=None if old is None else old.projection,
+    )
     if old is not None:
         _warn_of_few_components(old, len(rows))
         datastore = old.merged(datastore)
@@ -112,55 +108,3 @@ def _warn_of_few_components(old: Datastore, num_new: int) -> None:
             f"warning: the datastore compares images by {found} components, all that its first images had. Index the "
             "largest set first, with --replace, then add the others"
         )
-
-
-def _pooled(
-    loaded: Checkpoint,
-    prepared: PreparedSet,
-    rows: npt.NDArray[np.int64],
-    features: Path | None,
-    device: torch.device,
-) -> npt.NDArray[np.float16]:
-    """Return the pooled features of images, float16 [N, D]."""
-    model = loaded.model
-    assert model.encoder is not None
-    source = open_feature_source(prepared, model.encoder, features, rows=rows, regions=False)
-    parts = []
-    with torch.inference_mode():
-        for start in range(0, len(rows), BATCH_SIZE):
-            batch = rows[start : start + BATCH_SIZE]
-            inputs = source.load(batch, np.zeros(len(batch), dtype=bool))
-            parts.append(model.encode(inputs.to(device)).pooled.cpu().half().numpy())
-    return np.concatenate(parts)
-
-
-def _datastore(
-    prepared: PreparedSet,
-    rows: npt.NDArray[np.int64],
-    loaded: Checkpoint,
-    projection: Projection,
-    pooled: npt.NDArray[np.float16],
-) -> Datastore:
-    captions = [[loaded.tokenizer.split(text) for text in prepared.captions(int(row))] for row in rows]
-    captions = [[tokens for tokens in several if tokens] for several in captions]
-    kept = [place for place, several in enumerate(captions) if several]
-    if not kept:
-        raise DataError(
-            "there is nothing to index",
-            found=f"{len(rows)} images, none with a caption of words",
-            mend="Write what they show, and prepare the set again",
-        )
-    if left_out := len(rows) - len(kept):
-        note(f"images left out, without a caption of words: {left_out:,}")
-    return Datastore.of(
-        projection,
-        pooled[kept],
-        [_portable(prepared.key(int(rows[place]))) for place in kept],
-        [prepared.sha256(int(rows[place])) for place in kept],
-        [captions[place] for place in kept],
-    )
-
-
-def _portable(key: str) -> str:
-    """Return an image's name without the folders of this machine, if they are in it."""
-    return Path(key).name if Path(key).is_absolute() else key

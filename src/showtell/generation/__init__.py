@@ -6,10 +6,11 @@ from typing import Any
 from showtell.config.generation import DecodingOptions
 from showtell.generation.beam import beam_search
 from showtell.generation.generate import greedy_or_sample
+from showtell.generation.given import score_captions
 from showtell.generation.hypothesis import Hypothesis, OnStep, SpecialTokens
 from showtell.generation.noise import sampling_keys
 
-__all__ = ["Hypothesis", "OnStep", "SpecialTokens", "sampling_keys", "search"]
+__all__ = ["Hypothesis", "OnStep", "SpecialTokens", "sampling_keys", "score_captions", "search"]
 
 
 def search(

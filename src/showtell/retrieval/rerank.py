@@ -1,4 +1,4 @@
-"""Reranks the captions of an image by what people wrote about similar images.
+"""Reranks the captions of an image by what people wrote about similar images, which competes with what was generated.
 
 The neighbours of an image speak for a caption by CIDEr's cosine: that of its TF-IDF-weighted n-grams with each of
 their captions, the mean over the orders 1 to 4 and over each neighbour's captions, weighted by their nearness.
@@ -6,7 +6,7 @@ Document frequencies are those of the datastore. (Consensus reranking: Devlin et
 Approaches for Image Captioning"; Mao et al. 2015, "Learning like a Child", section 4.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -23,9 +23,15 @@ from showtell.tokenizer import Tokenizer
 
 SHARPNESS = 8.0
 """A neighbour's weight is proportional to exp(SHARPNESS x cosine)."""
+SOURCES = 10
+"""The nearest neighbours whose own captions compete."""
+RETRIEVED_PENALTY = 2.0
+"""Taken from the score of a neighbour's own caption: people described another image, and it speaks for itself."""
 SHOWN = 5
 
 Floats = npt.NDArray[np.float64]
+ScoreCaptions = Callable[[list[list[list[int]]]], list[list[Hypothesis]]]
+"""Returns given captions of each image, ids, as hypotheses; it may leave some out."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +49,14 @@ class Neighbour:
 
 
 class Reranker:
-    """Orders hypotheses by log-probability and by what the captions of similar images say."""
+    """Orders hypotheses, and a caption of a similar image, by log-probability and by what all those captions say."""
 
     def __init__(self, datastore: Datastore, tokenizer: Tokenizer) -> None:
         self.datastore, self._tokenizer = datastore, tokenizer
         captions, per_image = datastore.captions, datastore.captions.per_image.astype(np.int64)
         numbers = {word: number for number, word in enumerate(captions.words)}
+        ids = {token: index for index, token in enumerate(tokenizer.tokens)}
+        self._ids = np.array([ids.get(word, tokenizer.unk_id) for word in captions.words], np.int64)
         # A token that no caption has gets a number above those of the datastore.
         self._numbers = np.array([numbers.setdefault(token, len(numbers)) for token in tokenizer.tokens])
         tokens, lengths = captions.tokens.astype(np.int64), captions.lengths.astype(np.int64)
@@ -57,20 +65,52 @@ class Reranker:
         self._index.forget_references()
 
     def __call__(
-        self, pooled: npt.NDArray[Any], results: Sequence[Sequence[Hypothesis]], options: DecodingOptions
+        self,
+        pooled: npt.NDArray[Any],
+        results: Sequence[Sequence[Hypothesis]],
+        options: DecodingOptions,
+        score_captions: ScoreCaptions,
     ) -> list[list[Hypothesis]]:
         """Return the hypotheses of P images with pooled features float [P, D] by their new scores, best first.
 
         The new score is the old one plus ``retrieval_weight`` times the similarity to the neighbours' captions, 0..1.
-        The first of each image names the neighbours that contributed most.
+        With ``retrieve_caption``, the most similar caption of the nearest neighbours competes, its old score being
+        the best one less `RETRIEVED_PENALTY`; ``score_captions`` gives it the decoder's log-probabilities. The first
+        hypothesis of each image names the neighbours that contributed most.
         """
         nearest, cosines = self.datastore.nearest(pooled, options.neighbours)
         weights = np.exp(SHARPNESS * (cosines.astype(np.float64) - cosines[:, :1]))
         weights /= weights.sum(axis=1, keepdims=True)
+        retrieved: list[list[Hypothesis]] = [[] for _ in results]
+        if options.retrieve_caption:
+            retrieved = score_captions(
+                [self._retrieved(*each) for each in zip(nearest, weights, results, strict=True)]
+            )
         return [
-            self._rerank(nearest[row], cosines[row], weights[row], hypotheses, options.retrieval_weight)
-            for row, hypotheses in enumerate(results)
+            self._rerank(
+                nearest[row],
+                cosines[row],
+                weights[row],
+                [
+                    *generated,
+                    *(replace(each, score=generated[0].score - RETRIEVED_PENALTY) for each in retrieved[row]),
+                ],
+                options.retrieval_weight,
+            )
+            for row, generated in enumerate(results)
         ]
+
+    def _retrieved(
+        self, images: Integers, weights: Floats, hypotheses: Sequence[Hypothesis]
+    ) -> list[list[int]]:
+        """Return the new caption of the nearest images that is most similar to those of all, as ids, if any."""
+        captions, _ = self.datastore.captions.of_images(images[:SOURCES])
+        distinct = dict.fromkeys(tuple(self._ids[caption].tolist()) for caption in captions)
+        generated = {tuple(hypothesis.ids) for hypothesis in hypotheses}
+        known = [list(ids) for ids in distinct if self._tokenizer.unk_id not in ids and ids not in generated]
+        if not known:
+            return []
+        return [known[self._contributions(images, weights, known).sum(axis=0).argmax()]]
 
     def _rerank(
         self,
@@ -81,7 +121,8 @@ class Reranker:
         factor: float,
     ) -> list[Hypothesis]:
         """Return the hypotheses of one image, given its neighbours, [K] each, by their new scores."""
-        contributions = self._contributions(images, weights, hypotheses)  # [K, H]
+        ids = [hypothesis.ids for hypothesis in hypotheses]
+        contributions = self._contributions(images, weights, ids)  # [K, H]
         similarity = contributions.sum(axis=0)
         scored = [
             replace(hypothesis, score=hypothesis.score + factor * float(own))
@@ -91,11 +132,11 @@ class Reranker:
         own = contributions[:, next(place for place, each in enumerate(scored) if each is best)]
         return [replace(best, neighbours=self._neighbours(images, cosines, own)), *others]
 
-    def _contributions(self, images: Integers, weights: Floats, hypotheses: Sequence[Hypothesis]) -> Floats:
-        """Return what each neighbour, int64 [K], adds to the similarity of each of H hypotheses, float64 [K, H]."""
+    def _contributions(self, images: Integers, weights: Floats, ids: Sequence[Sequence[int]]) -> Floats:
+        """Return what each neighbour, int64 [K], adds to the similarity of each of H captions, float64 [K, H]."""
         known, owner = self.datastore.captions.of_images(images)
-        num_hypotheses = len(hypotheses)
-        own = [self._numbers[hypothesis.ids].tolist() for hypothesis in hypotheses]
+        num_hypotheses = len(ids)
+        own = [self._numbers[list(each)].tolist() for each in ids]
         table = self._index.count(Captions.of(own + known))
         # Of each caption of the neighbours: the neighbour's weight, shared by its captions.
         weight = weights[owner] / np.bincount(owner)[owner] / ORDERS

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
-from showtell.generation import Hypothesis, OnStep, SpecialTokens, search
+from showtell.generation import Hypothesis, OnStep, SpecialTokens, score_captions, search
 from showtell.generation.array_ops import to_numpy
 
 if TYPE_CHECKING:
@@ -78,4 +78,8 @@ class CaptionSearch:
         )
         if options.retrieval == "off" or not results:
             return results
-        return self._make_reranker()(to_numpy(features.pooled), results, options)
+
+        def score(captions: list[list[list[int]]]) -> list[list[Hypothesis]]:
+            return score_captions(decoder, features, captions, options, self._specials, attention=attention)
+
+        return self._make_reranker()(to_numpy(features.pooled), results, options, score)

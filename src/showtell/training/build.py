@@ -12,6 +12,7 @@ import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.config.decoders import DecoderSpec
+from showtell.config.encoder import EncoderSpec
 from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import Recipe
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
@@ -51,6 +52,7 @@ class Components:
     evaluator: Evaluator
     teachers: Sequence[Sequence[CaptioningModel]]  # by phase
     processes: DistributedContext
+    features: Path | None  # the folder of feature caches; None: beside the prepared set
 
     @property
     def train_batches(self) -> Batches | RehearsedBatches:
@@ -122,6 +124,7 @@ def build_components(
         ),
         teachers=teachers,
         processes=processes,
+        features=features,
     )
 
 
@@ -160,8 +163,8 @@ def _open_sources(
     dev_rows: Rows,
 ) -> tuple[FeatureSource, FeatureSource]:
     """Return the sources of the training and of the validation images."""
-    data = recipe.data
-    if data.crop_for("random_crop") is None and data.crop_for("feature_windows") is None:
+    data, averages = recipe.data, encoder.spec.flip_average
+    if data.crop_for("random_crop") is None and data.crop_for("feature_windows") is None and not averages:
         both = _open_training_source(recipe, prepared, encoder, features, train_rows, dev_rows)
         return both, both
     train_source = _open_training_source(recipe, prepared, encoder, features, train_rows)
@@ -178,31 +181,37 @@ def _open_training_source(
     rows: Rows,
     dev_rows: Rows | None = None,
 ) -> FeatureSource:
-    """Return the source of training images, and of validation images that have the same views."""
+    """Return the source of training images, and of validation images that have the same views.
+
+    An image and its flip are two views in training; only validation and captions average them.
+    """
     data = recipe.data
     flipped = rows if data.flip else None
+    single = encoder.spec.model_copy(update={"flip_average": False})
     if (crop := data.crop_for("random_crop")) is not None:
         require_unchanged(prepared, rows)
         return ImageSource(prepared, encoder.preprocessing, crop=crop)
     if (crop := data.crop_for("feature_windows")) is not None:
-        full_map_encoder = build_encoder(
-            encoder.spec.model_copy(update={"region_grid": None}),
-            weights=encoder.weights,
-            device=encoder.mean.device,
-            dtype=encoder.dtype,
-        )
+        full_map_encoder = _with_spec(encoder, single.model_copy(update={"region_grid": None}))
         maps = _open_caches(prepared, full_map_encoder, features, rows, flipped, regions=True)
         return WindowedFeatureSource(maps, grid=encoder.grid, crop=crop)
     crop = data.crop_for("corner_crops")
     return open_feature_source(
         prepared,
-        encoder,
+        _with_spec(encoder, single),
         features,
         rows=rows if dev_rows is None else np.union1d(rows, dev_rows),
         flipped=flipped,
         corners=None if crop is None else (crop, rows),
         regions=recipe.decoder.reads_regions,
     )
+
+
+def _with_spec(encoder: Encoder, spec: EncoderSpec) -> Encoder:
+    """Return an encoder with the same weights and another way to make features of them."""
+    if spec == encoder.spec:
+        return encoder
+    return build_encoder(spec, weights=encoder.weights, device=encoder.mean.device, dtype=encoder.dtype)
 
 
 def open_feature_source(
@@ -266,7 +275,4 @@ def _open_caches(
 
     if flipped is None:
         return [open_cache(rows, **view)]
-    if encoder.spec.flip_average:
-        upright = open_cache(np.union1d(rows, flipped), **view)
-        return [upright, upright.flipped()]
     return [open_cache(rows, **view), open_cache(flipped, **view, mirror=True)]

@@ -5,7 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,18 @@ from torch import Tensor
 
 from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from showtell.checkpoints.hub import ENCODER
+from showtell.config.generation import without_retrieval
 from showtell.config.recipe import Recipe, SelfCritical
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
+from showtell.retrieval.datastore import Datastore
+from showtell.retrieval.overlap import check_unseen
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
 from showtell.system.locks import locked_directory
 from showtell.training.build import Components, build_components, new_decoder
 from showtell.training.caption_checks import check_captions, repetition_warning
+from showtell.training.datastore import make_datastore
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import distributed_context
 from showtell.training.ema import trainable_weights
@@ -289,7 +293,8 @@ class Trainer:
                 raise self.train_step.divergence_error(f"features of the encoder: {error.found}") from error
             if not math.isfinite(dev_loss):
                 raise self.train_step.divergence_error(f"a validation loss of {dev_loss}")
-            evaluation = parts.evaluator.evaluate(parts.model, recipe.generation)
+            # The datastore is made at the end, of a captioner that is chosen without it.
+            evaluation = parts.evaluator.evaluate(parts.model, without_retrieval(recipe.generation))
             row = {"loss": dev_loss, **evaluation.scores.values, "eval_s": evaluation.seconds}
             score = row[recipe.validation.metric]
             is_better = self._record(score, dev_loss)
@@ -336,11 +341,34 @@ class Trainer:
         evaluation = on_rank0(lambda: load_evaluation(best, parts.prepared))
         if evaluation is None:
             self.restore_best()
-            evaluation = parts.evaluator.evaluate(parts.model, self.recipe.generation, attention=True)
-            on_rank0(partial(self._save_evaluation, best, evaluation))
-        if self.include_encoder:
-            on_rank0(partial(self._add_encoder, best, evaluation))
+            datastore = on_rank0(self._make_datastore)
+            evaluator = replace(parts.evaluator, datastore=datastore)
+            evaluation = evaluator.evaluate(parts.model, self.recipe.generation, attention=True)
+            if datastore is None:
+                on_rank0(partial(self._save_evaluation, best, evaluation))
+            else:
+                on_rank0(partial(self._rewrite_best, evaluation, datastore))
+        if self.include_encoder and not (best / ENCODER).exists():
+            on_rank0(partial(self._rewrite_best, evaluation, None))
         return evaluation
+
+    def _make_datastore(self) -> Datastore | None:
+        """Return the datastore of the training images, if the recipe's captions are reranked by one."""
+        parts, generation = self.parts, self.recipe.generation
+        if generation.retrieval == "off":
+            return None
+        datastore = make_datastore(
+            parts.prepared,
+            parts.batches.rows,
+            model=parts.model,
+            encoder=parts.encoder,
+            tokenizer=parts.tokenizer,
+            device=parts.compute.device,
+            features=parts.features,
+        )
+        check_unseen(generation, datastore, parts.prepared, parts.evaluator.rows.tolist())
+        self.log_message(datastore.describe())
+        return datastore
 
     def restore_best(self) -> None:
         """Give the model the weights of ``best/``, in all processes."""
@@ -367,9 +395,11 @@ class Trainer:
                 self.save_captioner(directory, {})
             self.state.save(directory)
 
-    def save_captioner(self, directory: Path, about: dict[str, Any]) -> None:
-        """Write a checkpoint of the model's current weights."""
-        parts = self.parts
+    def save_captioner(
+        self, directory: Path, about: dict[str, Any], datastore: Datastore | None = None
+    ) -> None:
+        """Write a checkpoint of the model's current weights; one without a datastore has retrieval off."""
+        parts, generation = self.parts, self.recipe.generation
         data = {
             "name": parts.prepared.manifest.get("name") or parts.prepared.directory.name,
             "format": parts.prepared.manifest["source"]["format"],
@@ -383,7 +413,8 @@ class Trainer:
             tokenizer=parts.tokenizer,
             encoder=parts.encoder,
             include_encoder=self.include_encoder,
-            generation=self.recipe.generation,
+            generation=generation if datastore else without_retrieval(generation),
+            datastore=datastore,
             about={"recipe": self.recipe.model_dump(mode="json"), "data": data, **about},
         )
 
@@ -391,16 +422,16 @@ class Trainer:
         parts = self.parts
         save_evaluation(best, parts.prepared, evaluation, parts.tokenizer, parts.encoder.grid)
 
-    def _add_encoder(self, best: Path, evaluation: Evaluation) -> None:
-        """Rewrite a checkpoint with the encoder included; the model has its decoder's weights afterwards."""
-        if (best / ENCODER).exists():
-            return
+    def _rewrite_best(self, evaluation: Evaluation, datastore: Datastore | None) -> None:
+        """Write ``best/`` again, with a datastore or the encoder; the model has its decoder's weights afterwards."""
+        best = self.out / "best"
         loaded = load_checkpoint(best, with_encoder=False)
         self.parts.model.decoder.load_state_dict(loaded.model.decoder.state_dict())
+        about = {name: loaded.config[name] for name in ("recipe", "data", "scores")}
+        if datastore is not None:
+            about["scores"] = {"values": evaluation.scores.values, "signature": evaluation.scores.signature}
         with atomic_directory(best) as directory:
-            self.save_captioner(
-                directory, {name: loaded.config[name] for name in ("recipe", "data", "scores")}
-            )
+            self.save_captioner(directory, about, datastore or loaded.datastore)
             self._save_evaluation(directory, evaluation)
 
     def log(self, event: str, row: Mapping[str, Any]) -> None:

@@ -1,0 +1,83 @@
+"""Given captions have the scores that a search would have given them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.generation.test_search import SPECIALS, Pictures, TableDecoder, pictures
+
+from showtell.config.generation import DecodingOptions
+from showtell.generation import Hypothesis, SpecialTokens, score_captions, search
+
+NAMES = (0.3, 1.7, 2.9)
+
+
+def score(features: Any, captions: list[list[list[int]]], **options: Any) -> list[list[Hypothesis]]:
+    return score_captions(
+        TableDecoder(), features, captions, DecodingOptions(**options), SPECIALS, attention=True
+    )
+
+
+@pytest.mark.parametrize("library", ["numpy", "torch"])
+@given(beam_size=st.integers(1, 6), max_tokens=st.integers(1, 6), block=st.integers(0, 2))
+def test_captions_of_a_beam_get_the_scores_of_the_beam(
+    library: str, beam_size: int, max_tokens: int, block: int
+) -> None:
+    names: Any = np.array(NAMES)[:, None]
+    features = Pictures(torch.from_numpy(names) if library == "torch" else names)
+    options = DecodingOptions(
+        beam_size=beam_size, max_tokens=max_tokens, no_repeat_ngram_size=block, length_penalty=0.6
+    )
+    found = search(TableDecoder(), features, options, SPECIALS, attention=True)
+    captions = [[each.ids for each in several] for several in found]
+    scored = score_captions(TableDecoder(), features, captions, options, SPECIALS, attention=True)
+    for ours, theirs in zip(scored, found, strict=True):
+        by_ids = {tuple(each.ids): each for each in theirs}
+        assert len(ours) == len(theirs)
+        for each in ours:
+            other = by_ids[tuple(each.ids)]
+            assert each.score == pytest.approx(other.score, abs=1e-9)
+            assert each.token_log_probs == pytest.approx(other.token_log_probs, abs=1e-9)
+            assert each.attention == pytest.approx(other.attention, abs=1e-6)
+
+
+def test_images_have_captions_of_their_own_and_do_not_influence_each_other() -> None:
+    captions = [[[4, 5, 6], [7]], [], [[8, 4, 8, 4, 5]]]
+    together = score(pictures(*NAMES), captions)
+    assert [[each.ids for each in several] for several in together] == [
+        [[7], [4, 5, 6]],
+        [],
+        [[8, 4, 8, 4, 5]],
+    ]
+    for row, name in enumerate(NAMES):
+        alone = score(pictures(name), [captions[row]])[0]
+        assert [(each.ids, each.score) for each in alone] == [
+            (each.ids, each.score) for each in together[row]
+        ]
+
+
+@pytest.mark.parametrize(
+    ("options", "kept"),
+    [
+        ({}, [[4], [4, 5, 4, 5], [4, 5, 6]]),
+        ({"max_tokens": 3}, [[4], [4, 5, 6]]),
+        ({"min_tokens": 2}, [[4, 5, 4, 5], [4, 5, 6]]),
+        ({"no_repeat_ngram_size": 2}, [[4], [4, 5, 6]]),
+    ],
+)
+def test_captions_that_the_options_forbid_are_left_out(
+    options: dict[str, Any], kept: list[list[int]]
+) -> None:
+    found = score(pictures(0.3), [[[4, 5, 6], [4], [4, 5, 4, 5]]], **options)[0]
+    assert sorted(each.ids for each in found) == kept
+
+
+def test_nothing_given_is_nothing_scored() -> None:
+    assert score(pictures(*NAMES), [[], [], []]) == [[], [], []]
+
+
+def test_special_tokens_are_in_no_caption() -> None:
+    assert score(pictures(0.3), [[[4, SpecialTokens(0, 1, 2, 3).unk]]]) == [[]]
