@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-PAUSE = 0.1
-"""Seconds that a refused client waits; less than the server advises, so that the load stays."""
+PAUSE = 1.0
+"""Seconds that a refused client waits: the least that the server advises."""
 
 
 @dataclass
@@ -163,19 +163,21 @@ class ServerProcess:
 def serve_plainly(checkpoint: str) -> None:
     """Serve with a handler as one would write it at first: one image at a time."""
     import uvicorn
-    from fastapi import FastAPI, Request
+    from fastapi import FastAPI
+    from fastapi.responses import JSONResponse
     from starlette.concurrency import run_in_threadpool
+    from starlette.requests import Request
 
     from showtell.inference.captioner import Captioner
 
     captioner, one_at_a_time, app = Captioner.load(checkpoint), asyncio.Lock(), FastAPI()
 
-    async def caption(request: Request) -> dict[str, str]:
+    async def caption(request: Request) -> JSONResponse:
         data = await request.body()
         async with one_at_a_time:
-            return {"text": (await run_in_threadpool(captioner.caption, data)).text}
+            return JSONResponse({"text": (await run_in_threadpool(captioner.caption, data)).text})
 
-    app.post("/v1/captions")(caption)
+    app.add_route("/v1/captions", caption, methods=["POST"])
     config = uvicorn.Config(app, port=0, log_level="warning")
     socket = config.bind_socket()
     socket.listen(128)
