@@ -438,6 +438,7 @@ def test_corrections_are_a_dataset_for_indexing(
         expect(page.locator("#knows")).to_contain_text("3 images with 3 captions, to compare with.")
         page.click("#options > summary")
         expect(page.locator("#option-retrieval")).to_have_value("rerank")
+        expect(page.locator("#option-retrieve_caption")).to_have_value("true")
 
 
 def test_the_words_of_greedy_search_appear_one_by_one(

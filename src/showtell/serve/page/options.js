@@ -1,22 +1,22 @@
 // The controls of decoding, made from the model's own schema.
 import { make, makeButton } from "./dom.js";
 
-// Labels and explanations in everyday words; for other options their names and descriptions.
+// Everyday labels and hints; other options have their own names and descriptions.
 const WORDS = {
   method: ["How words are chosen", "Beam search is the most careful. The other two show each word as it is chosen."],
   beam_size: ["Captions compared", "More can find a likelier caption, and take longer."],
-  samples: ["Captions drawn", "Each is different; the likeliest comes first."],
+  samples: ["Captions drawn", "The likeliest comes first."],
   temperature: ["Temperature", "Below 1 safer and more alike, above 1 bolder and more often wrong."],
   max_tokens: ["Longest caption", "In words or parts of words."],
   retrieval: ["Similar images", "Prefer what is said of the similar images that it knows."],
 };
 const CHOICES = {
   beam: "Beam search: compare several", greedy: "Greedy: the likeliest word", sample: "Sampling: draw at random",
-  off: "Not used", rerank: "Used to order the captions",
+  off: "Not used", rerank: "Used to order the captions", true: "Yes", false: "No",
 };
 const NEEDS = {
   beam_size: "beam", samples: "sample", temperature: "sample", top_k: "sample", top_p: "sample", seed: "sample",
-  retrieval_weight: "rerank", neighbours: "rerank",
+  retrieval_weight: "rerank", neighbours: "rerank", retrieve_caption: "rerank",
 };
 
 export class Options {
@@ -50,8 +50,8 @@ export class Options {
   #makeField(name, schema) {
     const [label, text] = WORDS[name] ?? [name.replaceAll("_", " "), schema.description ?? ""];
     const { minimum, exclusiveMinimum, maximum, type } = schema;
-    const input = make(schema.enum ? "select" : "input");
-    if (schema.enum) input.append(...schema.enum.map((value) => new Option(CHOICES[value] ?? value, value)));
+    const choices = type === "boolean" ? [true, false] : schema.enum, input = make(choices ? "select" : "input");
+    if (choices) input.append(...choices.map((value) => new Option(CHOICES[value] ?? value, value)));
     else Object.assign(input, { type: "number", step: type === "integer" ? "1" : "any", min: minimum ?? exclusiveMinimum ?? "", max: maximum ?? "" });
     input.id = `option-${name}`;
     input.value = this.defaults[name];
