@@ -119,7 +119,7 @@ def _caption(folder: Path, count: int) -> Any:
     from showtell.inference.captioner import Captioner
     from showtell.inference.predict import caption_files
 
-    captioner = Captioner.load(_tiny_checkpoint(folder), device="cpu")
+    captioner = Captioner.load(tiny_checkpoint(folder), device="cpu")
     out = folder / "captions.tsv"
     return lambda: caption_files(captioner, [folder / "images"], output=out, batch_size=64)
 
@@ -180,7 +180,8 @@ def _tiny_encoder(folder: Path) -> Any:
     )
 
 
-def _tiny_checkpoint(folder: Path) -> Path:
+def tiny_checkpoint(folder: Path) -> Path:
+    """Write a captioner of random weights whose networks take almost no time, in a new folder of ``folder``."""
     from benchmarks.material import made_up_words
     from showtell.checkpoints.checkpoint import save_checkpoint
     from showtell.config.decoders import LstmSpec

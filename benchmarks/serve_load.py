@@ -27,6 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmarks.growth import tiny_checkpoint
+
 PAUSE = 1.0
 """Seconds that a refused client waits: the least that the server advises."""
 
@@ -183,34 +185,6 @@ def serve_plainly(checkpoint: str) -> None:
     socket.listen(128)
     print(f"http://localhost:{socket.getsockname()[1]}/ ready", file=sys.stderr, flush=True)
     uvicorn.Server(config).run([socket])
-
-
-def tiny_checkpoint(folder: Path) -> Path:
-    """Write a captioner whose networks take no time: what is left is the service."""
-    from showtell.checkpoints.checkpoint import save_checkpoint
-    from showtell.config.decoders import LstmSpec
-    from showtell.config.generation import DecodingOptions
-    from showtell.config.preprocessing import Preprocessing
-    from showtell.decoders.registry import build_decoder
-    from showtell.encoders.encoder import EncoderSpec, build_encoder
-    from showtell.tokenizer import Tokenizer
-
-    tokenizer, spec = Tokenizer.fit(["a red dog runs"], min_count=1), LstmSpec(embedding=8, hidden=8)
-    encoder = build_encoder(
-        EncoderSpec(name="small", width=16, trainable=True, preprocessing=Preprocessing(size=32))
-    )
-    decoder = build_decoder(spec, vocabulary=tokenizer.size, encoder_width=16, pad_id=0)
-    save_checkpoint(
-        folder,
-        decoder=decoder.state_dict(),
-        decoder_spec=spec,
-        tokenizer=tokenizer,
-        encoder=encoder,
-        include_encoder=True,
-        generation=DecodingOptions(method="greedy", max_tokens=3),
-        about={},
-    )
-    return folder
 
 
 def offline_rate(checkpoint: str, body: bytes, count: int) -> float:

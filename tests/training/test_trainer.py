@@ -105,6 +105,15 @@ def test_a_recipe_with_retrieval_ends_with_a_datastore_of_the_training_images(
     assert complete.datastore.keys == best.datastore.keys
 
 
+def test_a_recipe_that_would_index_what_it_validates_on_is_refused_before_it_trains(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    recipe = changed(toy_recipe, generation={"retrieval": "rerank"}, validation={"split": "train"})
+    with pytest.raises(DataError, match=r"16 of 16 in its datastore.*0\.png"):
+        train(recipe, data=toy_set.directory, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "last").exists()
+
+
 def test_the_same_seed_gives_the_same_bits(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
     for name in "ab":
         train(toy_recipe, data=toy_set.directory, out=tmp_path / name)

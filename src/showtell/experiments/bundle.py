@@ -105,7 +105,7 @@ def _with_generation(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint
     generation = options.model_dump(mode="json")
     config = {**loaded.config, "generation": generation}
     if "recipe" in config:
-        config["recipe"] = {**config["recipe"], "generation": {**generation, "retrieval": "off"}}
+        config["recipe"] = {**config["recipe"], "generation": generation}
     if options != loaded.generation:
         config.pop("scores", None)
     return replace(loaded, generation=options, config=config)

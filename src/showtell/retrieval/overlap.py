@@ -26,7 +26,21 @@ def check_unseen(
     """
     if options.retrieval == "off":
         return
-    known = require_datastore(options, datastore).holding([prepared.sha256(row) for row in rows])
+    _refuse_known(prepared, rows, require_datastore(options, datastore).holding(_digests(prepared, rows)))
+
+
+def check_disjoint(prepared: PreparedSet, indexed: Iterable[int], rows: Sequence[int]) -> None:
+    """Check that a datastore of some images will not know those of other rows; a DataError if it will."""
+    known = set(_digests(prepared, indexed))
+    digests = _digests(prepared, rows)
+    _refuse_known(prepared, rows, [place for place, digest in enumerate(digests) if digest in known])
+
+
+def _digests(prepared: PreparedSet, rows: Iterable[int]) -> list[str]:
+    return [prepared.sha256(int(row)) for row in rows]
+
+
+def _refuse_known(prepared: PreparedSet, rows: Sequence[int], known: Sequence[int]) -> None:
     if known:
         raise DataError(
             f"the captioner cannot be evaluated on these images of {prepared.directory}",

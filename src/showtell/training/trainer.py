@@ -20,7 +20,7 @@ from showtell.config.recipe import Recipe, SelfCritical
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.retrieval.datastore import Datastore
-from showtell.retrieval.overlap import check_unseen
+from showtell.retrieval.overlap import check_disjoint
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
 from showtell.system.locks import locked_directory
@@ -146,6 +146,8 @@ class Trainer:
         ``adapted`` describes the numbers of the recipe that follow the training set.
         """
         parts, progress = self.parts, self.state.progress
+        if self.recipe.generation.retrieval != "off":
+            check_disjoint(parts.prepared, parts.batches.rows.tolist(), parts.evaluator.rows.tolist())
         if not progress.finished:
             check_disk_space(self.out, self._checkpoint_bytes())
         self._trackers.start(self.out)
@@ -366,7 +368,6 @@ class Trainer:
             device=parts.compute.device,
             features=parts.features,
         )
-        check_unseen(generation, datastore, parts.prepared, parts.evaluator.rows.tolist())
         self.log_message(datastore.describe())
         return datastore
 
@@ -413,7 +414,7 @@ class Trainer:
             tokenizer=parts.tokenizer,
             encoder=parts.encoder,
             include_encoder=self.include_encoder,
-            generation=generation if datastore else without_retrieval(generation),
+            generation=without_retrieval(generation) if datastore is None else generation,
             datastore=datastore,
             about={"recipe": self.recipe.model_dump(mode="json"), "data": data, **about},
         )
@@ -431,7 +432,7 @@ class Trainer:
         if datastore is not None:
             about["scores"] = {"values": evaluation.scores.values, "signature": evaluation.scores.signature}
         with atomic_directory(best) as directory:
-            self.save_captioner(directory, about, datastore or loaded.datastore)
+            self.save_captioner(directory, about, loaded.datastore if datastore is None else datastore)
             self._save_evaluation(directory, evaluation)
 
     def log(self, event: str, row: Mapping[str, Any]) -> None:
