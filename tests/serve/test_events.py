@@ -11,6 +11,8 @@ import httpx
 import pytest
 from tests.serve.servers import Gate, picture, running
 
+from showtell.data.prepared import PreparedSet
+from showtell.experiments.index import index_captions
 from showtell.inference.captioner import Captioner
 
 IMAGE = picture(1)
@@ -67,3 +69,19 @@ def test_what_fails_after_the_first_byte_is_an_event(
         assert (name, problem["status"]) == ("error", 504)
         assert client.post("/v1/captions", content=IMAGE).status_code == 200
         assert server.server.service.ready()[1].admitted == 0
+
+
+def test_words_are_not_sent_before_similar_images_have_chosen_the_caption(
+    tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    index_captions(tiny_checkpoint("attention"), tmp_path / "indexed", data=toy_set.directory)
+    expected = Captioner.load(tmp_path / "indexed", device="cpu").caption(IMAGE, method="greedy")
+    with running(tmp_path / "indexed") as server, server.client() as client:
+        params = {"method": "greedy"}
+        [(name, answer)] = events_of(
+            client.post("/v1/captions", content=IMAGE, params=params, headers=EVENTS)
+        )
+        assert (name, answer["text"]) == ("caption", expected.text)
+        params["retrieval"] = "off"
+        *words, _ = events_of(client.post("/v1/captions", content=IMAGE, params=params, headers=EVENTS))
+        assert words

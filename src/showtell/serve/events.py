@@ -54,7 +54,7 @@ async def stream_words(
 ) -> AsyncIterator[Event]:
     """Yield an event for each word of a caption, as soon as it is complete, and one for the caption.
 
-    Beam search, and several samples, have no words before the caption is chosen.
+    Beam search, several samples and retrieval have no words before the caption is chosen.
     """
     model, batcher, _ = service.ready()
     loop, steps = asyncio.get_running_loop(), asyncio.Queue[tuple[list[int], list[float]] | None]()
@@ -62,7 +62,8 @@ async def stream_words(
     def on_tokens(ids: list[int], log_probs: list[float]) -> None:
         loop.call_soon_threadsafe(steps.put_nowait, (ids, log_probs))
 
-    has_words = options.method == "greedy" or (options.method == "sample" and options.samples == 1)
+    is_single = options.method == "greedy" or (options.method == "sample" and options.samples == 1)
+    has_words = is_single and options.retrieval == "off"
     task = asyncio.create_task(
         service.caption(
             batcher,
