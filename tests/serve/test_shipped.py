@@ -21,7 +21,7 @@ OPTIONS: list[dict[str, Any]] = [
 
 @pytest.mark.slow
 def test_mixed_requests_get_the_captions_of_python() -> None:
-    checkpoint = ROOT / "models" / "flickr8k-best"
+    checkpoint = ROOT / "models" / "flickr8k"
     photographs = sorted((ROOT / "examples").glob("*.jpg"))
     work = [(path, options) for path in photographs for options in OPTIONS] * 2
 
