@@ -116,8 +116,8 @@ def _training_input(folder: Path, count: int) -> Any:
 
 
 def _caption(folder: Path, count: int) -> Any:
+    from showtell.bulk.caption_files import caption_files
     from showtell.inference.captioner import Captioner
-    from showtell.inference.predict import caption_files
 
     captioner = Captioner.load(tiny_checkpoint(folder), device="cpu")
     out = folder / "captions.tsv"

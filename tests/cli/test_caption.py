@@ -64,8 +64,9 @@ def test_some_failed_is_exit_code_3_and_told_on_stderr(caption: Run, pictures: P
     assert code == 3
     assert len(out.splitlines()) == 15
     assert "3 captioned, 12 not:" in err
-    assert err.count("an empty file") == 10
+    assert err.count("found an empty file") == 10
     assert "and 2 more" in err
+    assert "12 of one kind: an empty file" in err
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """``showtell caption``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -39,10 +39,15 @@ def command(
         str | None,
         typer.Option(
             "--format",
-            help="text (path, tab, caption), jsonl or csv. Default: by the output's suffix, else text.",
+            help="text (path, tab, caption), jsonl, csv, coco, parquet. Default: by the output's suffix, or text.",
         ),
     ] = None,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output", "-o", help="Write to this file; the same command resumes after an interruption."
+        ),
+    ] = None,
     all_hypotheses: Annotated[
         bool, typer.Option("--all-hypotheses", help="Write the whole beam or all samples, best first.")
     ] = False,
@@ -56,18 +61,26 @@ def command(
     show_neighbours: Annotated[
         bool,
         typer.Option(
-            "--show-neighbours", help="Name the images whose captions spoke for each caption (format jsonl)."
+            "--show-neighbours",
+            help="Name the images whose captions spoke for each caption (jsonl, parquet).",
         ),
     ] = False,
     encoder_weights: common.EncoderWeights = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Discard the unfinished captions of another command in -o.")
+    ] = False,
+    on_error: Annotated[
+        Literal["skip", "fail"],
+        typer.Option(help="An image that cannot be captioned: skip (a row with the error) or fail."),
+    ] = "skip",
     device: common.Device = "auto",
     threads: common.Threads = 0,
 ) -> None:
     """Caption images: one line per image, in the order given. Exit code 3: some could not be captioned."""
+    from showtell.bulk.writers import choose_format
     from showtell.cli.caption_fast import run
-    from showtell.inference.writers import choose_format
 
     sampling = common.given(temperature=temperature, top_k=top_k, top_p=top_p, samples=samples, seed=seed)
     requested = {"beam": beam_size is not None, "greedy": greedy, "sample": sample or bool(sampling)}
@@ -91,9 +104,11 @@ def command(
         retrieve_caption=retrieve_caption,
     )
     chosen_form = choose_format(form, output)
-    if show_neighbours and chosen_form != "jsonl":
+    if show_neighbours and chosen_form not in {"jsonl", "parquet"}:
         raise ConfigError(
-            "--show-neighbours cannot be used", found=f"format {chosen_form}", expected="--format jsonl"
+            "--show-neighbours cannot be used",
+            found=f"format {chosen_form}",
+            expected="--format jsonl or parquet",
         )
     code = run(
         checkpoint,
@@ -108,6 +123,8 @@ def command(
         batch_size=batch_size,
         recursive=recursive,
         neighbours_shown=show_neighbours,
+        overwrite=overwrite,
+        on_error=on_error,
         **sampling,
         **others,
     )

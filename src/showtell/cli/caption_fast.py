@@ -8,8 +8,6 @@ from typing import Any
 from showtell.checkpoints.hub import find_checkpoint
 from showtell.inference.backend import load_backend
 
-MAX_PROBLEMS = 10
-
 
 def run(
     checkpoint: Path,
@@ -22,15 +20,15 @@ def run(
 ) -> int:
     """Caption images, and those in folders, into rows; report problems on stderr and return the exit code.
 
-    The options are those of `Captioner.load` and of `showtell.inference.predict.caption_files`.
+    The options are those of `Captioner.load` and of `showtell.bulk.caption_files.caption_files`.
     """
     _check_order(checkpoint, paths)
     backend = load_backend(
         find_checkpoint(checkpoint), encoder_weights=encoder_weights, device=device, threads=threads
     )
+    from showtell.bulk.caption_files import MAX_PROBLEMS, caption_files
+    from showtell.bulk.writers import escape
     from showtell.inference.captioner import Captioner
-    from showtell.inference.predict import caption_files
-    from showtell.inference.writers import escape
     from showtell.system.console import note
 
     captioner = Captioner(backend)
@@ -38,14 +36,15 @@ def run(
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
     report = caption_files(captioner, paths, **options)
-    problems = report.problems
-    if not problems:
+    if not report.kinds:
         return 0
-    note(f"{report.num_captioned} captioned, {len(problems)} not:")
-    for problem in problems[:MAX_PROBLEMS]:
+    note(f"{report.num_captioned:,} captioned, {report.num_failed:,} not:")
+    for problem in report.problems:
         note(f"  {escape(problem)}")
-    if len(problems) > MAX_PROBLEMS:
-        note(f"  and {len(problems) - MAX_PROBLEMS} more")
+    if (hidden := report.kinds.total() - len(report.problems)) > 0:
+        note(f"  and {hidden:,} more")
+        for kind, count in report.kinds.most_common(MAX_PROBLEMS):
+            note(f"  {count:,} of one kind: {escape(kind)}")
     return 3
 
 

@@ -1,1 +1,1 @@
-"""Captioning with a trained model: torch and ONNX backends, the `Captioner`, the listing of images and writers."""
+"""Captioning with a trained model: torch and ONNX backends, the `Captioner`, batches for servers."""

@@ -45,7 +45,7 @@ def load_backend(
     loader = OnnxSessionLoader(path, device=device, threads=threads)
     try:
         # The other imports of captioning, while the loader's threads open the graphs.
-        importlib.import_module("showtell.inference.predict")
+        importlib.import_module("showtell.inference.captioner")
         from showtell.inference.onnx_backend import OnnxBackend
 
         return OnnxBackend(loader)

@@ -8,7 +8,10 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterable
+from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,11 +19,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from showtell.bulk.caption_files import caption_files
+from showtell.bulk.writers import choose_format
 from showtell.errors import ConfigError, DataError, ImageError
 from showtell.images.listing import _natural, list_images
 from showtell.images.load import load_image
 from showtell.inference.captioner import Captioner
-from showtell.inference.predict import caption_files
 
 Write = Callable[[Path, Iterable[str]], None]
 
@@ -144,37 +148,178 @@ def test_an_output_that_cannot_be_written_is_told(
     write_images(tmp_path, ["a.png", "folder/b.png"])
     with pytest.raises(DataError, match=r"cannot write .*folder: found Is a directory"):
         caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "folder")
-    assert not (tmp_path / "folder.partial").exists()
+    assert not (tmp_path / "folder.parts").exists()
     with pytest.raises(DataError, match=r"cannot write .*: found Is a directory\. Check the path"):
         caption_files(captioner, [tmp_path / "a.png"], output=Path())
     with pytest.raises(DataError, match=r"cannot write .*a\.png/out"):
         caption_files(captioner, [tmp_path / "a.png"], output=tmp_path / "a.png" / "out")
 
 
-def test_an_interrupted_run_leaves_what_is_done_and_the_old_file(
+def interrupt(monkeypatch: pytest.MonkeyPatch, captioner: Captioner, *, after: int) -> None:
+    """Let the captioner's next stream end by Ctrl-C after some captions."""
+    whole = captioner.stream
+
+    def interrupted(*arguments: Any, **options: Any) -> Iterable[object]:
+        monkeypatch.undo()
+        yield from islice(whole(*arguments, **options), after)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(captioner, "stream", interrupted)
+
+
+@pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv", "json", "parquet"])
+def test_the_same_call_goes_on_after_an_interruption_and_writes_the_same_bytes(
     tmp_path: Path,
     write_images: Write,
     captioner: Captioner,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
+    suffix: str,
 ) -> None:
-    write_images(tmp_path, ["a.png", "b.png", "c.png"])
-    out = tmp_path / "out.txt"
+    write_images(tmp_path / "in", [f"{number}.png" for number in range(5)])
+    (tmp_path / "in" / "2.png").write_bytes(b"")
+    form, out = choose_format(None, Path(f"a.{suffix}")), tmp_path / f"out.{suffix}"
+    call = partial(caption_files, captioner, [tmp_path / "in"], form=form, batch_size=1)
+    expected = call(output=tmp_path / f"undisturbed.{suffix}")
     out.write_text("old")
+    for done in (2, 1):
+        interrupt(monkeypatch, captioner, after=done)
+        with pytest.raises(KeyboardInterrupt):
+            call(output=out)
+        assert out.read_text() == "old"
+    told = capfd.readouterr().err
+    assert f"2 captions are kept in {out}.parts: the same command resumes there" in told
+    assert f"2 captions are in {out}.parts; resuming there" in told
+    captioned = count_images(monkeypatch, captioner)
+    assert call(output=out) == expected
+    assert len(captioned) == 2
+    assert out.read_bytes() == (tmp_path / f"undisturbed.{suffix}").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "in",
+        f"out.{suffix}",
+        f"undisturbed.{suffix}",
+    ]
+
+
+def count_images(monkeypatch: pytest.MonkeyPatch, captioner: Captioner) -> list[object]:
+    """Return a list that grows by each image that is captioned."""
+    seen: list[object] = []
     whole = captioner.stream
 
-    def interrupted(*arguments: object, **options: object) -> Iterable[object]:
-        stream = whole(*arguments, **options)  # type: ignore[arg-type]
-        yield next(stream)
-        yield next(stream)
-        raise KeyboardInterrupt
+    def counting(images: Iterable[Any], **options: Any) -> Iterable[object]:
+        return whole((seen.append(image) or image for image in images), **options)  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(captioner, "stream", interrupted)
+    monkeypatch.setattr(captioner, "stream", counting)
+    return seen
+
+
+def test_images_that_come_or_go_later_do_not_shift_the_rest(
+    tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "in", ["b.png", "c.png", "d.png"])
+    interrupt(monkeypatch, captioner, after=1)
     with pytest.raises(KeyboardInterrupt):
-        caption_files(captioner, [tmp_path], output=out)
-    assert out.read_text() == "old"
-    assert f"the captions so far are in {out}.partial" in capfd.readouterr().err
-    assert len((tmp_path / "out.txt.partial").read_text().splitlines()) == 2
+        caption_files(captioner, [tmp_path / "in"], output=tmp_path / "out.jsonl", form="jsonl", batch_size=1)
+    write_images(tmp_path / "in", ["a.png"])
+    (tmp_path / "in" / "c.png").unlink()
+    caption_files(captioner, [tmp_path / "in"], output=tmp_path / "out.jsonl", form="jsonl")
+    rows = read(tmp_path / "out.jsonl")
+    assert [Path(str(row["path"])).name for row in rows] == ["b.png", "c.png", "d.png"]
+    assert ["error" in row for row in rows] == [False, True, False]
+
+
+def test_unfinished_captions_of_another_command_are_neither_mixed_nor_lost(
+    tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "in", ["a.png", "b.png"])
+    out = tmp_path / "out.jsonl"
+    call = partial(caption_files, captioner, [tmp_path / "in"], output=out, form="jsonl", batch_size=1)
+    interrupt(monkeypatch, captioner, after=1)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    with pytest.raises(
+        DataError, match=r"holds the captions of another command: found options .*--overwrite"
+    ):
+        call(beam_size=2)
+    assert call(beam_size=2, overwrite=True).num_captioned == 2
+    assert not (tmp_path / "out.jsonl.parts").exists()
+
+
+def test_parts_among_other_files_are_refused(
+    tmp_path: Path, write_images: Write, captioner: Captioner
+) -> None:
+    write_images(tmp_path / "in", ["a.png"])
+    write_images(tmp_path / "out.jsonl.parts", ["mine.png"])
+    for overwrite in (False, True):
+        with pytest.raises(DataError, match=r"cannot keep unfinished captions .* another file \(mine.png\)"):
+            caption_files(captioner, [tmp_path / "in"], output=tmp_path / "out.jsonl", overwrite=overwrite)
+    assert (tmp_path / "out.jsonl.parts" / "mine.png").exists()
+
+
+def test_a_damaged_part_is_told_and_made_again(
+    tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "in", ["a.png", "b.png"])
+    out = tmp_path / "out.jsonl"
+    call = partial(caption_files, captioner, [tmp_path / "in"], form="jsonl", batch_size=1)
+    call(output=tmp_path / "expected.jsonl")
+    interrupt(monkeypatch, captioner, after=1)
+    with pytest.raises(KeyboardInterrupt):
+        call(output=out)
+    (part,) = (tmp_path / "out.jsonl.parts").glob("0*.jsonl")
+    part.write_bytes(part.read_bytes().replace(b'"path"', b'"pxth"'))
+    with pytest.raises(DataError, match=r"other bytes than were written\. Run the same command again"):
+        call(output=out)
+    call(output=out)
+    assert out.read_bytes() == (tmp_path / "expected.jsonl").read_bytes()
+
+
+def test_two_calls_never_write_one_output(
+    tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "in", ["a.png"])
+    out = tmp_path / "out.jsonl"
+    whole = captioner.stream
+
+    def second(*arguments: Any, **options: Any) -> Iterable[object]:
+        with pytest.raises(DataError, match=r"out\.jsonl\.parts is in use by another process"):
+            caption_files(captioner, [tmp_path / "in"], output=out)
+        return whole(*arguments, **options)
+
+    monkeypatch.setattr(captioner, "stream", second)
+    assert caption_files(captioner, [tmp_path / "in"], output=out, form="jsonl").num_captioned == 1
+    assert len(read(out)) == 1
+
+
+def test_the_first_image_in_error_can_end_the_call(
+    tmp_path: Path, write_images: Write, captioner: Captioner
+) -> None:
+    write_images(tmp_path / "in", ["a.png", "b.png", "c.png"])
+    good = (tmp_path / "in" / "b.png").read_bytes()
+    (tmp_path / "in" / "b.png").write_bytes(b"")
+    call = partial(
+        caption_files,
+        captioner,
+        [tmp_path / "in"],
+        output=tmp_path / "out.jsonl",
+        form="jsonl",
+        on_error="fail",
+    )
+    with pytest.raises(DataError, match=r"b\.png: found an empty file.*--on-error skip"):
+        call()
+    (tmp_path / "in" / "b.png").write_bytes(good)
+    assert call().num_captioned == 3
+
+
+def test_problems_are_counted_by_kind_and_the_first_are_named(
+    tmp_path: Path, write_images: Write, captioner: Captioner
+) -> None:
+    write_images(tmp_path, ["a.png"])
+    for number in range(12):
+        (tmp_path / f"empty{number}.png").touch()
+    report = caption_files(captioner, [tmp_path, tmp_path / "none.png"], output=tmp_path / "out.txt")
+    assert (report.num_captioned, report.num_failed, len(report.problems)) == (1, 13, 10)
+    assert report.kinds == {"an empty file": 12, "no such file": 1}
 
 
 def test_attention_is_drawn_one_png_a_picture(

@@ -1,0 +1,205 @@
+"""The unfinished output of a job: rows in parts on disk, so that the same command resumes after any interruption.
+
+A part counts once it has its name, which says what is in it: it is written under another name, synced, then renamed.
+``OUTPUT.parts/`` holds::
+
+    units.jsonl                                   the units, one a line
+    00000012-0000000000-00256-1b2c3d4e.end.jsonl  unit 12: 256 rows from image 0 on, their CRC-32, the unit's last
+    manifest.json                                 the job: captioner, options and sources; written once all units are
+"""
+
+import json
+import re
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from showtell.bulk.units import UNIT_IMAGES, Listing, Unit
+from showtell.bulk.writers import Row, to_json
+from showtell.errors import DataError
+from showtell.system.atomic import (
+    MANIFEST,
+    atomic_path,
+    cannot_read,
+    cannot_write,
+    read_manifest,
+    write_manifest,
+)
+
+KIND, VERSION = "unfinished caption output", 1
+UNITS = "units.jsonl"
+
+_NAME = re.compile(r"(\d{8})-(\d{10})-(\d{5})-([0-9a-f]{8})(\.end)?\.jsonl")
+
+
+class _Part(NamedTuple):
+    unit: int
+    start: int
+    num_rows: int
+    crc: str
+    is_last: bool
+    path: Path
+
+    @property
+    def end(self) -> int:
+        return self.start + self.num_rows
+
+
+class Parts:
+    """The parts of one job in a directory; one process writes them.
+
+    Attributes:
+        num_images: Images of all units; None: not known before they are read.
+        num_rows: Rows in the parts.
+        problems: Sources that could not be listed.
+    """
+
+    def __init__(self, directory: Path, job: dict[str, Any], listing: Callable[[], Listing]) -> None:
+        """Open the parts of a job, or begin them with a new listing.
+
+        Raises:
+            DataError: the directory has the parts of another job or other files, or cannot be read or written.
+        """
+        self._directory = directory
+        if not (directory / MANIFEST).exists():
+            self._begin(job, listing())
+        manifest = read_manifest(directory, KIND, VERSION)
+        _check_same(directory, manifest["job"], job)
+        self.num_images: int | None = manifest["num_images"]
+        self.problems: list[str] = manifest["problems"]
+        self.num_rows = 0
+        # The next image of each unit that has parts, None if it is finished, and the rows that are not in a part yet.
+        self._next: dict[int, int | None] = {}
+        self._lines: dict[int, list[bytes]] = {}
+        for leftover in directory.glob(".*.tmp"):
+            leftover.unlink()
+        for part in self._found():
+            self._count(part)
+
+    def _begin(self, job: dict[str, Any], listing: Listing) -> None:
+        _clear(self._directory)
+        with atomic_path(self._directory / UNITS) as path, path.open("wb") as file:
+            file.writelines(json.dumps(content).encode() + b"\n" for content in listing.contents())
+        content = {"job": job, "num_images": listing.num_images, "problems": listing.problems}
+        write_manifest(self._directory, KIND, VERSION, content)
+
+    def _found(self) -> list[_Part]:
+        try:
+            paths = sorted(self._directory.glob("*.jsonl"))
+        except OSError as error:
+            raise cannot_read(self._directory, error) from error
+        matches = ((path, match) for path in paths if (match := _NAME.fullmatch(path.name)))
+        return [
+            _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, path)
+            for path, match in matches
+        ]
+
+    def _count(self, part: _Part) -> None:
+        self._next[part.unit] = None if part.is_last else part.end
+        self.num_rows += part.num_rows
+
+    def pending(self) -> Iterator[tuple[Unit, int]]:
+        """Yield the units that are not finished, each with the number of its first image without a row."""
+        with (self._directory / UNITS).open("rb") as file:
+            for number, line in enumerate(file):
+                start = self._next.get(number, 0)
+                if start is not None:
+                    yield Unit(number, json.loads(line)), start
+
+    def units(self) -> Iterator[Unit]:
+        """Yield all units in order."""
+        with (self._directory / UNITS).open("rb") as file:
+            for number, line in enumerate(file):
+                yield Unit(number, json.loads(line))
+
+    def add(self, unit: int, row: Row) -> None:
+        """Take the row of a unit's next image."""
+        lines = self._lines.setdefault(unit, [])
+        lines.append(to_json(row))
+        if len(lines) >= UNIT_IMAGES:
+            self._write(unit)
+
+    def end(self, unit: int) -> None:
+        """Finish a unit: all its images have rows."""
+        self._write(unit, is_last=True)
+        del self._lines[unit]
+
+    def flush(self) -> None:
+        """Write the rows of unfinished units."""
+        for unit in [unit for unit, lines in self._lines.items() if lines]:
+            self._write(unit)
+
+    def _write(self, unit: int, *, is_last: bool = False) -> None:
+        lines, start = self._lines.get(unit, []), self._next.get(unit) or 0
+        content = b"".join(lines)
+        crc, end = f"{zlib.crc32(content):08x}", ".end" if is_last else ""
+        path = self._directory / f"{unit:08d}-{start:010d}-{len(lines):05d}-{crc}{end}.jsonl"
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(content)
+        self._count(_Part(unit, start, len(lines), crc, is_last, path))
+        self._lines[unit] = []
+
+    def rows(self) -> Iterator[Row]:
+        """Yield the rows of the parts in the order of the images.
+
+        Raises:
+            DataError: a part is not what was written; it is deleted, so that the same command makes it again.
+        """
+        parts = self._found()
+        for part in parts:
+            try:
+                content = part.path.read_bytes()
+            except OSError as error:
+                raise cannot_read(part.path, error) from error
+            if f"{zlib.crc32(content):08x}" != part.crc:
+                for other in parts:
+                    if other.unit == part.unit:
+                        other.path.unlink(missing_ok=True)
+                raise DataError(
+                    f"cannot read {part.path}",
+                    found="other bytes than were written",
+                    mend="Run the same command again: these captions are made again, all others are kept",
+                )
+            yield from map(json.loads, content.splitlines())
+
+    def remove(self) -> None:
+        """Delete the directory, the manifest first: what a kill leaves then is not taken for a job."""
+        (self._directory / MANIFEST).unlink()
+        _clear(self._directory)
+        self._directory.rmdir()
+
+
+def discard(directory: Path) -> None:
+    """Delete the parts of any job; a DataError if the directory is something else."""
+    if directory.exists():
+        (directory / MANIFEST).unlink(missing_ok=True)
+        _clear(directory)
+
+
+def _clear(directory: Path) -> None:
+    """Delete parts without a manifest; a DataError if there is anything else."""
+    try:
+        paths = list(directory.iterdir()) if directory.exists() else []
+        for path in paths:
+            if path.name != UNITS and not path.name.endswith(".tmp") and not _NAME.fullmatch(path.name):
+                raise DataError(
+                    f"cannot keep unfinished captions in {directory}",
+                    found=f"another file ({path.name})",
+                    mend="Move it away, or choose another output",
+                )
+        for path in paths:
+            path.unlink()
+    except OSError as error:
+        raise cannot_write(directory, error) from error
+
+
+def _check_same(directory: Path, found: dict[str, Any], job: dict[str, Any]) -> None:
+    differing = [key for key in job if found.get(key) != job[key]]
+    if differing:
+        raise DataError(
+            f"{directory} holds the captions of another command",
+            found=", ".join(f"{key} {found.get(key)!r}" for key in differing)[:200],
+            expected=", ".join(f"{key} {job[key]!r}" for key in differing)[:200],
+            mend="Run that command again to finish it, or add --overwrite to discard its captions",
+        )

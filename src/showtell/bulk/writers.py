@@ -1,0 +1,200 @@
+"""Rows of captions as text, JSON lines, CSV, COCO results or Parquet, safe for file names of any bytes.
+
+A row is a JSON object with the keys of JSON lines: ``path`` and ``error``, or ``path``, ``caption``, ``score`` and
+what was requested (``alternatives``, ``attention``, ``neighbours``). Needs no torch.
+"""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, TypeAlias, get_args
+
+from showtell.errors import ConfigError, did_you_mean
+from showtell.inference.caption import Caption
+from showtell.system.console import escape_controls
+
+Format = Literal["text", "jsonl", "csv", "coco", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+Row: TypeAlias = dict[str, Any]
+
+_SUFFIXES: dict[str, Format] = {
+    **{".csv": "csv", ".jsonl": "jsonl", ".txt": "text", ".tsv": "text", "": "text"},
+    **{".json": "coco", ".parquet": "parquet"},
+}
+_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_ROW_GROUP = 8192
+_FORMULA = ("=", "+", "-", "@", "\t")
+"""First characters of a cell that a spreadsheet runs as a formula (OWASP, CSV injection)."""
+
+
+def choose_format(name: str | None, output: Path | None) -> Format:
+    """Return the format that is named, else that of the output's suffix, else text; a ConfigError for others."""
+    if name == "parquet" and output is None:
+        raise ConfigError("--format parquet cannot be used", mend="Name a file for it: -o captions.parquet")
+    if name in FORMATS:
+        return name
+    if name is not None:
+        raise ConfigError(f"--format {name} cannot be used", mend=did_you_mean(name, FORMATS))
+    suffix = "" if output is None else output.suffix.lower()
+    if suffix not in _SUFFIXES:
+        raise ConfigError(
+            f"cannot write captions to {output}",
+            found=f"the suffix '{suffix}'",
+            expected=", ".join(filter(None, _SUFFIXES)),
+            mend=f"Rename it, or name the format: --format {', '.join(FORMATS)}",
+        )
+    return _SUFFIXES[suffix]
+
+
+def to_row(
+    caption: Caption, *, all_hypotheses: bool = False, drawing: str | None = None, neighbours: bool = False
+) -> Row:
+    """Return the row of a caption, with the ``drawing`` of its attention and the ``neighbours`` that spoke for it."""
+    if caption.error is not None:
+        return {"path": caption.path, "error": caption.error}
+    row: Row = {"path": caption.path, "caption": caption.text, "score": round(caption.score, 6)}
+    if all_hypotheses:
+        row["alternatives"] = [
+            {"caption": other.text, "score": round(other.score, 6)} for other in caption.alternatives
+        ]
+    if drawing is not None:
+        row["attention"] = drawing
+    if neighbours:
+        row["neighbours"] = [neighbour.as_json() for neighbour in caption.neighbours]
+    return row
+
+
+def write_rows(rows: Iterable[Row], form: Format, file: BinaryIO, *, all_hypotheses: bool = False) -> None:
+    """Write rows as they come, each whole before the next is taken.
+
+    All hypotheses are a row each in text and CSV, and one list in JSON lines and Parquet. COCO results hold no image
+    without a caption, and name each by the number that ends its file name, as in COCO's own files, else by that name
+    without its suffix.
+    """
+    if form == "parquet":
+        _write_parquet(rows, file)
+        return
+    for block in _blocks(rows, form, all_hypotheses):
+        file.write(block)
+        file.flush()
+
+
+def _blocks(rows: Iterable[Row], form: Format, all_hypotheses: bool) -> Iterator[bytes]:
+    if form == "coco":
+        yield from _coco(rows)
+        return
+    if form == "csv":
+        yield _csv(["path", *(["rank"] if all_hypotheses else []), "caption", "score", "error"])
+        yield from (_csv_rows(row, all_hypotheses) for row in rows)
+    else:
+        yield from map(to_json if form == "jsonl" else _text, rows)
+
+
+def to_json(row: Row) -> bytes:
+    """Return a row as a line of JSON."""
+    text = json.dumps(row, ensure_ascii=False)
+    if not text.isprintable():  # lone surrogates of odd file names, which UTF-8 cannot encode
+        text = json.dumps(row)
+    return text.encode() + b"\n"
+
+
+def escape(text: str) -> str:
+    r"""Return text safe for one line and any terminal: ``\\``, ``\t``, ``\n``, and ``\xff`` for odd bytes."""
+
+    def escaped(character: str) -> str:
+        code = ord(character)
+        if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
+            return f"\\x{code - 0xDC00:02x}"
+        if 0xD800 <= code <= 0xDFFF or character in "\u2028\u2029":
+            return f"\\u{code:04x}"
+        if code < 32 or 127 <= code < 160:
+            return _ESCAPES.get(character, f"\\x{code:02x}")
+        return _ESCAPES.get(character, character)
+
+    return "".join(map(escaped, text))
+
+
+def _captions(row: Row) -> list[Row]:
+    return list(row.get("alternatives", [row]))
+
+
+def _text(row: Row) -> bytes:
+    texts = [""] if "error" in row else [each["caption"] for each in _captions(row)]
+    return "".join(f"{escape(row['path'])}\t{escape(text)}\n" for text in texts).encode()
+
+
+def _csv_rows(row: Row, all_hypotheses: bool) -> bytes:
+    path, rank = row["path"], [""] if all_hypotheses else []
+    if "error" in row:
+        return _csv([path, *rank, "", "", row["error"]])
+    return b"".join(
+        _csv([path, *([str(number)] if rank else []), each["caption"], each["score"], ""])
+        for number, each in enumerate(_captions(row), start=1)
+    )
+
+
+def _csv(cells: list[str | float]) -> bytes:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerow(
+        _defused(cell) if isinstance(cell, str) else f"{cell:.6f}" for cell in cells
+    )
+    # Odd bytes of a file name are written as they are; other lone surrogates become a question mark.
+    return "".join(
+        character if not "\ud800" <= character <= "\udfff" or "\udc80" <= character <= "\udcff" else "?"
+        for character in buffer.getvalue()
+    ).encode("utf-8", "surrogateescape")
+
+
+def _defused(cell: str) -> str:
+    """Return a text that no spreadsheet takes for a formula, with an apostrophe before it, and no terminal obeys."""
+    cell = f"'{cell}" if cell.startswith(_FORMULA) else cell
+    if cell.isprintable():
+        return cell
+    return "".join(
+        each if each in "\t\n" or "\ud800" <= each <= "\udfff" else escape_controls(each) for each in cell
+    )
+
+
+def _coco(rows: Iterable[Row]) -> Iterator[bytes]:
+    start = "["
+    for row in rows:
+        if "error" not in row:
+            result = {"image_id": _image_id(row["path"]), "caption": row["caption"]}
+            yield f"{start}\n{json.dumps(result)}".encode()
+            start = ","
+    yield b"[]\n" if start == "[" else b"\n]\n"
+
+
+def _image_id(path: str) -> int | str:
+    """Return 139 for ``000000000139.jpg`` and ``COCO_val2014_000000000139.jpg``, and ``photo`` for ``photo.jpg``."""
+    stem = Path(path).stem
+    number = re.fullmatch(r"(?:COCO_\w+_)?([0-9]{12})", stem)
+    return int(number[1]) if number else stem
+
+
+def _write_parquet(rows: Iterable[Row], file: BinaryIO) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    hypothesis = pa.struct([("caption", pa.string()), ("score", pa.float64())])
+    names = [("path", pa.string()), ("caption", pa.string()), ("score", pa.float64()), ("error", pa.string())]
+    schema = pa.schema(
+        [
+            *names,
+            ("alternatives", pa.list_(hypothesis)),
+            ("attention", pa.string()),
+            ("neighbours", pa.string()),
+        ]
+    )
+    stream = iter(rows)
+    with pq.ParquetWriter(file, schema) as writer:
+        while group := list(islice(stream, _ROW_GROUP)):
+            for row in group:
+                row["path"] = escape(row["path"]) if not row["path"].isprintable() else row["path"]
+                if "neighbours" in row:
+                    row["neighbours"] = json.dumps(row["neighbours"], ensure_ascii=False)
+            writer.write_table(pa.Table.from_pylist(group, schema))
