@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showtell.bulk.writers import FORMATS, Format, choose_format, escape, to_row, write_rows
+from showtell.bulk.writers import FORMATS, Format, choose_format, escape, row_writer, to_row
 from showtell.inference.caption import Caption
 from showtell.retrieval.rerank import Neighbour
 
@@ -30,8 +30,9 @@ names = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name
 def rows(*captions: Caption, form: Format, all_hypotheses: bool = False, **of_row: Any) -> bytes:
     """Return the bytes of an output of these captions."""
     file = io.BytesIO()
-    listed = [to_row(caption, all_hypotheses=all_hypotheses, **of_row) for caption in captions]
-    write_rows(listed, form, file, all_hypotheses=all_hypotheses)
+    with row_writer(form, file, all_hypotheses=all_hypotheses) as write:
+        for caption in captions:
+            write(to_row(caption, all_hypotheses=all_hypotheses, **of_row))
     return file.getvalue()
 
 

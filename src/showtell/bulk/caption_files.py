@@ -1,66 +1,21 @@
 """Captions any number of image files and folders into one output. The function behind ``showtell caption``."""
 
-import errno
-import os
-import re
 import sys
-import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from showtell.bulk.attention import AttentionWriter
-from showtell.bulk.engine import Event, caption_units
-from showtell.bulk.parts import Parts, discard
+from showtell.bulk.engine import caption_units
+from showtell.bulk.report import CaptioningReport, show_progress
+from showtell.bulk.sinks import file_of_parts, standard_output
 from showtell.bulk.units import Listing, Unit, list_units
-from showtell.bulk.writers import Format, Row, escape, to_row, write_rows
+from showtell.bulk.writers import Format, Row, escape, to_row
 from showtell.config.generation import override
 from showtell.errors import ConfigError, DataError, ImageError
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import BATCH_SIZE, Captioner
-from showtell.system.atomic import atomic_path, cannot_write, sha256_json, with_file_name
-from showtell.system.console import note, progress_bar
-from showtell.system.locks import locked_directory
-
-MAX_PROBLEMS = 10
-
-
-@dataclass
-class CaptioningReport:
-    """What came of the images.
-
-    Attributes:
-        num_captioned: Images with a caption.
-        num_failed: Images and sources without one.
-        problems: The first of the problems, whole.
-        kinds: The number of problems of each kind.
-    """
-
-    num_captioned: int = 0
-    num_failed: int = 0
-    problems: list[str] = field(default_factory=list)
-    kinds: Counter[str] = field(default_factory=Counter)
-
-    def add(self, row: Row) -> None:
-        """Count a row."""
-        if "error" in row:
-            self.fail(row["error"])
-        else:
-            self.num_captioned += 1
-
-    def fail(self, problem: str) -> None:
-        """Count a problem."""
-        self.num_failed += 1
-        self.count(problem)
-
-    def count(self, problem: str) -> None:
-        """Count a problem that cost no caption."""
-        self.kinds[_kind(problem)] += 1
-        if len(self.problems) < MAX_PROBLEMS:
-            self.problems.append(problem)
+from showtell.system.atomic import sha256_json
 
 
 def caption_files(
@@ -117,83 +72,51 @@ def caption_files(
             raise DataError("there is nothing to caption", found="; ".join(found.problems))
         return found
 
-    def events(work: Iterator[tuple[Unit, int]], draw: AttentionWriter | None) -> Iterator[Event]:
+    if output is None:
+        opened = standard_output(listing(), form, report, all_hypotheses=all_hypotheses)
+    else:
+        job = {
+            "captioner": sha256_json(dict(captioner.facts)),
+            "options": decoding.model_dump(),
+            "rows": {
+                "all_hypotheses": all_hypotheses,
+                "neighbours": neighbours_shown,
+                "attention": str(attention),
+            },
+            "sources": [escape(str(source)) for source in sources],
+            "recursive": recursive,
+            "folder": escape(str(Path.cwd())),
+        }
+        opened = file_of_parts(
+            output, job, listing, form, report, all_hypotheses=all_hypotheses, overwrite=overwrite
+        )
+    with opened as sink:
+        draw = (
+            None if attention is None else AttentionWriter(attention, _paths(sink.units()), sink.drawings())
+        )
+
         def row_of(caption: Caption) -> Row:
             drawing = _draw(caption, draw, report)
             return to_row(
                 caption, all_hypotheses=all_hypotheses, drawing=drawing, neighbours=neighbours_shown
             )
 
-        for event in caption_units(
-            captioner, work, row_of, batch_size=batch_size, attention=draw is not None, **options
-        ):
-            if on_error == "fail" and event.row is not None and "error" in event.row:
-                raise DataError(event.row["error"], mend="--on-error skip captions the others")
-            yield event
-
-    if output is None:
-        found = listing()
-        with _progress(found.num_images, quiet=sys.stdout.isatty()) as advance:
-            draw = None if attention is None else AttentionWriter(attention, _paths(found.units()))
-            rows = (event.row for event in events(((unit, 0) for unit in found.units()), draw) if event.row)
-            write_rows(
-                _counted(rows, report, advance), form, sys.stdout.buffer, all_hypotheses=all_hypotheses
-            )
-        for problem in found.problems:
-            report.fail(problem)
-        return report
-
-    output = with_file_name(output)
-    job = {
-        "captioner": sha256_json(dict(captioner.facts)),
-        "options": decoding.model_dump(),
-        "rows": {
-            "all_hypotheses": all_hypotheses,
-            "neighbours": neighbours_shown,
-            "attention": str(attention),
-        },
-        "sources": [escape(str(source)) for source in sources],
-        "recursive": recursive,
-        "folder": escape(str(Path.cwd())),
-    }
-    with _job(output, job, listing, overwrite=overwrite) as parts:
-        drawn = None if attention is None else _drawings(parts)
-        draw = None if attention is None else AttentionWriter(attention, _paths(parts.units()), drawn or ())
-        with _progress(parts.num_images, done=parts.num_rows) as advance:
-            for event in events(parts.pending(), draw):
+        events = caption_units(
+            captioner, sink.pending(), row_of, batch_size=batch_size, attention=draw is not None, **options
+        )
+        quiet = output is None and sys.stdout.isatty()
+        with show_progress(sink.num_images, done=sink.num_rows, quiet=quiet) as advance:
+            for event in events:
                 if event.row is None:
-                    parts.end(event.unit)
-                else:
-                    parts.add(event.unit, event.row)
-                    advance()
-        with atomic_path(output) as path, path.open("wb") as file:
-            write_rows(_counted(parts.rows(), report), form, file, all_hypotheses=all_hypotheses)
-        parts.remove()
-    for problem in parts.problems:
+                    sink.end(event.unit)
+                    continue
+                if on_error == "fail" and "error" in event.row:
+                    raise DataError(event.row["error"], mend="--on-error skip captions the others")
+                sink.add(event.unit, event.row)
+                advance()
+    for problem in sink.problems:
         report.fail(problem)
     return report
-
-
-@contextmanager
-def _job(
-    output: Path, job: dict[str, Any], listing: Callable[[], Listing], *, overwrite: bool
-) -> Iterator[Parts]:
-    """Hold an output while its parts are written; what is captioned so far is kept when the block fails."""
-    directory = output.with_name(f"{output.name}.parts")
-    if output.is_dir():
-        raise cannot_write(output, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    with locked_directory(directory):
-        if overwrite:
-            discard(directory)
-        parts = Parts(directory, job, listing)
-        if parts.num_rows:
-            note(f"{parts.num_rows:,} captions are in {directory}; resuming there")
-        try:
-            yield parts
-        except BaseException:
-            parts.flush()
-            note(f"{parts.num_rows:,} captions are kept in {directory}: the same command resumes there")
-            raise
 
 
 def _draw(caption: Caption, draw: AttentionWriter | None, report: CaptioningReport) -> str | None:
@@ -208,48 +131,3 @@ def _draw(caption: Caption, draw: AttentionWriter | None, report: CaptioningRepo
 
 def _paths(units: Iterator[Unit]) -> Iterator[str]:
     return (str(path) for unit in units for path in unit.content["paths"])
-
-
-def _drawings(parts: Parts) -> Iterator[str]:
-    return (row["attention"] for row in parts.rows() if "attention" in row)
-
-
-def _counted(
-    rows: Iterator[Row], report: CaptioningReport, advance: Callable[[], None] = lambda: None
-) -> Iterator[Row]:
-    for row in rows:
-        report.add(row)
-        yield row
-        advance()
-
-
-@contextmanager
-def _progress(total: int | None, *, done: int = 0, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """Show progress with the rate and the time left, unless the rows themselves go to the terminal."""
-    if quiet:
-        yield lambda: None
-        return
-    started, count = time.monotonic(), 0
-    with progress_bar("captioning", total, unit="images") as move:
-        move(done, "")
-
-        def advance() -> None:
-            nonlocal count
-            count += 1
-            rate = count / max(time.monotonic() - started, 1e-9)
-            left = "" if total is None else f", {_duration((total - done - count) / rate)} left"
-            move(1, f"{rate:.1f} images/s{left}")
-
-        yield advance
-
-
-def _duration(seconds: float) -> str:
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes}:{seconds:02d}"
-
-
-def _kind(problem: str) -> str:
-    """Return what was found, without numbers: what many images have in common."""
-    found = problem.partition(": found ")[2] or problem
-    return re.sub(r"[0-9][0-9,.]*", "N", re.split(r"[;(]|\. ", found)[0]).strip()

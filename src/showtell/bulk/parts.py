@@ -163,6 +163,10 @@ class Parts:
                 )
             yield from map(json.loads, content.splitlines())
 
+    def drawings(self) -> Iterator[str]:
+        """Yield the paths of the drawings of attention in the rows."""
+        return (row["attention"] for row in self.rows() if "attention" in row)
+
     def remove(self) -> None:
         """Delete the directory, the manifest first: what a kill leaves then is not taken for a job."""
         (self._directory / MANIFEST).unlink()

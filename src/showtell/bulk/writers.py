@@ -8,8 +8,8 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
@@ -68,30 +68,32 @@ def to_row(
     return row
 
 
-def write_rows(rows: Iterable[Row], form: Format, file: BinaryIO, *, all_hypotheses: bool = False) -> None:
-    """Write rows as they come, each whole before the next is taken.
+@contextmanager
+def row_writer(
+    form: Format, file: BinaryIO, *, all_hypotheses: bool = False
+) -> Iterator[Callable[[Row], None]]:
+    """Yield a function that writes rows, each whole before it returns (Parquet: 8,192 at a time).
 
     All hypotheses are a row each in text and CSV, and one list in JSON lines and Parquet. COCO results hold no image
     without a caption, and name each by the number that ends its file name, as in COCO's own files, else by that name
     without its suffix.
     """
-    if form == "parquet":
-        _write_parquet(rows, file)
-        return
-    for block in _blocks(rows, form, all_hypotheses):
+
+    def put(block: bytes) -> None:
         file.write(block)
         file.flush()
 
-
-def _blocks(rows: Iterable[Row], form: Format, all_hypotheses: bool) -> Iterator[bytes]:
-    if form == "coco":
-        yield from _coco(rows)
-        return
-    if form == "csv":
-        yield _csv(["path", *(["rank"] if all_hypotheses else []), "caption", "score", "error"])
-        yield from (_csv_rows(row, all_hypotheses) for row in rows)
+    if form == "parquet":
+        with _parquet_writer(file) as write:
+            yield write
+    elif form == "coco":
+        with _coco_writer(put) as write:
+            yield write
+    elif form == "csv":
+        put(_csv(["path", *(["rank"] if all_hypotheses else []), "caption", "score", "error"]))
+        yield lambda row: put(_csv_rows(row, all_hypotheses))
     else:
-        yield from map(to_json if form == "jsonl" else _text, rows)
+        yield lambda row: put(to_json(row) if form == "jsonl" else _text(row))
 
 
 def to_json(row: Row) -> bytes:
@@ -159,14 +161,19 @@ def _defused(cell: str) -> str:
     )
 
 
-def _coco(rows: Iterable[Row]) -> Iterator[bytes]:
+@contextmanager
+def _coco_writer(put: Callable[[bytes], None]) -> Iterator[Callable[[Row], None]]:
     start = "["
-    for row in rows:
+
+    def write(row: Row) -> None:
+        nonlocal start
         if "error" not in row:
             result = {"image_id": _image_id(row["path"]), "caption": row["caption"]}
-            yield f"{start}\n{json.dumps(result)}".encode()
+            put(f"{start}\n{json.dumps(result)}".encode())
             start = ","
-    yield b"[]\n" if start == "[" else b"\n]\n"
+
+    yield write
+    put(b"[]\n" if start == "[" else b"\n]\n")
 
 
 def _image_id(path: str) -> int | str:
@@ -176,7 +183,8 @@ def _image_id(path: str) -> int | str:
     return int(number[1]) if number else stem
 
 
-def _write_parquet(rows: Iterable[Row], file: BinaryIO) -> None:
+@contextmanager
+def _parquet_writer(file: BinaryIO) -> Iterator[Callable[[Row], None]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -190,11 +198,21 @@ def _write_parquet(rows: Iterable[Row], file: BinaryIO) -> None:
             ("neighbours", pa.string()),
         ]
     )
-    stream = iter(rows)
-    with pq.ParquetWriter(file, schema) as writer:
-        while group := list(islice(stream, _ROW_GROUP)):
-            for row in group:
-                row["path"] = escape(row["path"]) if not row["path"].isprintable() else row["path"]
-                if "neighbours" in row:
-                    row["neighbours"] = json.dumps(row["neighbours"], ensure_ascii=False)
-            writer.write_table(pa.Table.from_pylist(group, schema))
+    group: list[Row] = []
+
+    def flush() -> None:
+        parquet.write_table(pa.Table.from_pylist(group, schema))
+        group.clear()
+
+    def write(row: Row) -> None:
+        row = {**row, "path": row["path"] if row["path"].isprintable() else escape(row["path"])}
+        if "neighbours" in row:
+            row["neighbours"] = json.dumps(row["neighbours"], ensure_ascii=False)
+        group.append(row)
+        if len(group) == _ROW_GROUP:
+            flush()
+
+    with pq.ParquetWriter(file, schema) as parquet:
+        yield write
+        if group:
+            flush()

@@ -26,7 +26,8 @@ def run(
     backend = load_backend(
         find_checkpoint(checkpoint), encoder_weights=encoder_weights, device=device, threads=threads
     )
-    from showtell.bulk.caption_files import MAX_PROBLEMS, caption_files
+    from showtell.bulk.caption_files import caption_files
+    from showtell.bulk.report import MAX_PROBLEMS
     from showtell.bulk.writers import escape
     from showtell.inference.captioner import Captioner
     from showtell.system.console import note

@@ -1,0 +1,119 @@
+"""Where the rows of a job go. A sink says which images still need one; its output is whole once its block ends."""
+
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from showtell.bulk.parts import Parts, discard
+from showtell.bulk.report import CaptioningReport
+from showtell.bulk.units import Listing, Unit
+from showtell.bulk.writers import Format, Row, row_writer
+from showtell.system.atomic import atomic_path, cannot_write, with_file_name
+from showtell.system.console import note
+from showtell.system.locks import locked_directory
+
+
+class Sink(Protocol):
+    """Takes the rows of units: those of one unit in order, those of different units in any order.
+
+    Attributes:
+        num_images: Images of all units; None: not known before they are read.
+        num_rows: Images that have a row.
+        problems: Sources that could not be listed.
+    """
+
+    num_images: int | None
+    num_rows: int
+    problems: list[str]
+
+    def units(self) -> Iterator[Unit]:
+        """Yield all units in order."""
+
+    def pending(self) -> Iterator[tuple[Unit, int]]:
+        """Yield the units that are not finished, each with the number of its first image without a row."""
+
+    def add(self, unit: int, row: Row) -> None:
+        """Take the row of a unit's next image."""
+
+    def end(self, unit: int) -> None:
+        """Finish a unit: all its images have rows."""
+
+    def drawings(self) -> Iterator[str]:
+        """Yield the paths of the drawings of attention in the rows."""
+
+
+class _StandardOutput:
+    def __init__(self, listing: Listing, write: Callable[[Row], None], report: CaptioningReport) -> None:
+        self.num_images, self.num_rows, self.problems = listing.num_images, 0, listing.problems
+        self.units = listing.units
+        self._write, self._report = write, report
+
+    def pending(self) -> Iterator[tuple[Unit, int]]:
+        return ((unit, 0) for unit in self.units())
+
+    def add(self, unit: int, row: Row) -> None:
+        self._report.add(row)
+        self._write(row)
+
+    def end(self, unit: int) -> None:
+        pass
+
+    def drawings(self) -> Iterator[str]:
+        return iter(())
+
+
+@contextmanager
+def standard_output(
+    listing: Listing, form: Format, report: CaptioningReport, *, all_hypotheses: bool
+) -> Iterator[Sink]:
+    """Write each row as soon as it comes, and count it."""
+    with row_writer(form, sys.stdout.buffer, all_hypotheses=all_hypotheses) as write:
+        yield _StandardOutput(listing, write, report)
+
+
+@contextmanager
+def file_of_parts(
+    output: Path,
+    job: dict[str, Any],
+    listing: Callable[[], Listing],
+    form: Format,
+    report: CaptioningReport,
+    *,
+    all_hypotheses: bool,
+    overwrite: bool,
+) -> Iterator[Sink]:
+    """Hold an output while its parts are written, and make it of them if the block succeeds; else keep them.
+
+    Raises:
+        DataError: another process writes this output, it cannot be written, or (unless ``overwrite``) its parts are
+            those of another job.
+    """
+    output = with_file_name(output)
+    directory = output.with_name(f"{output.name}.parts")
+    if output.is_dir():
+        raise cannot_write(output, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    with locked_directory(directory):
+        if overwrite:
+            discard(directory)
+        parts = Parts(directory, job, listing)
+        if parts.num_rows:
+            note(f"{parts.num_rows:,} captions are in {directory}; resuming there")
+        try:
+            yield parts
+        except BaseException:
+            parts.flush()
+            note(f"{parts.num_rows:,} captions are kept in {directory}: the same command resumes there")
+            raise
+        with (
+            atomic_path(output) as path,
+            path.open("wb") as file,
+            row_writer(form, file, all_hypotheses=all_hypotheses) as write,
+        ):
+            for row in parts.rows():
+                report.add(row)
+                write(row)
+        parts.remove()
