@@ -102,17 +102,17 @@ def caption_files(
             )
 
         events = caption_units(
-            captioner, sink.pending(), row_of, batch_size=batch_size, attention=draw is not None, **options
+            captioner, sink.pending(), batch_size=batch_size, attention=draw is not None, **options
         )
         quiet = output is None and sys.stdout.isatty()
         with show_progress(sink.num_images, done=sink.num_rows, quiet=quiet) as advance:
             for event in events:
-                if event.row is None:
+                if event.caption is None:
                     sink.end(event.unit)
                     continue
-                if on_error == "fail" and "error" in event.row:
-                    raise DataError(event.row["error"], mend="--on-error skip captions the others")
-                sink.add(event.unit, event.row)
+                if on_error == "fail" and event.caption.error is not None:
+                    raise DataError(event.caption.error, mend="--on-error skip captions the others")
+                sink.add(event.unit, row_of(event.caption))
                 advance()
     for problem in sink.problems:
         report.fail(problem)

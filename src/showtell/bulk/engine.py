@@ -1,12 +1,11 @@
 """Captions units in this process. Every engine yields the same events, in any order of the units."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from showtell.bulk.units import Unit
-from showtell.bulk.writers import Row
 from showtell.images.load import ImageSource
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
@@ -14,23 +13,15 @@ from showtell.inference.captioner import Captioner
 
 @dataclass(frozen=True)
 class Event:
-    """The row of image ``index`` of a unit, or (None) the end of that unit, which has ``index`` images."""
+    """The caption of image ``index`` of a unit, or (None) the end of that unit."""
 
     unit: int
     index: int
-    row: Row | None
+    caption: Caption | None
 
 
-def caption_units(
-    captioner: Captioner,
-    work: Iterable[tuple[Unit, int]],
-    to_row: Callable[[Caption], Row],
-    *,
-    batch_size: int,
-    attention: bool = False,
-    **options: Any,
-) -> Iterator[Event]:
-    """Caption units from the image that each begins with, and yield the rows in order.
+def caption_units(captioner: Captioner, work: Iterable[tuple[Unit, int]], **options: Any) -> Iterator[Event]:
+    """Caption units from the image that each begins with; the options are those of `Captioner.stream`.
 
     The next unit is read while the last batches of this one are captioned.
     """
@@ -49,8 +40,8 @@ def caption_units(
             unit, index, _ = expected.popleft()
             yield Event(unit, index, None)
 
-    for caption in captioner.stream(images(), attention=attention, batch_size=batch_size, **options):
+    for caption in captioner.stream(images(), **options):
         yield from ended()
         unit, index, _ = expected.popleft()
-        yield Event(unit, index, to_row(caption))
+        yield Event(unit, index, caption)
     yield from ended()

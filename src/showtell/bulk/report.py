@@ -11,6 +11,8 @@ from showtell.bulk.writers import Row
 from showtell.system.console import progress_bar
 
 MAX_PROBLEMS = 10
+_FIRST_SECONDS, _LEAST_SECONDS = 1.0, 4.0
+"""Images of the first batch come at once, and say nothing about the next; a rate is of some seconds."""
 
 
 @dataclass
@@ -54,18 +56,44 @@ def show_progress(total: int | None, *, done: int = 0, quiet: bool = False) -> I
     if quiet:
         yield lambda: None
         return
-    started, count = time.monotonic(), 0
+    rate = _Rate()
     with progress_bar("captioning", total, unit="images") as move:
         move(done, "")
 
         def advance() -> None:
-            nonlocal count
-            count += 1
-            rate = count / max(time.monotonic() - started, 1e-9)
-            left = "" if total is None else f", {_duration((total - done - count) / rate)} left"
-            move(1, f"{rate:.1f} images/s{left}")
+            # Of the images before this one, which is often the first of its batch.
+            speed = rate.per_second
+            rate.count()
+            if speed is None:
+                move(1, "")
+                return
+            left = "" if total is None else f", {_duration((total - done - rate.num_counted) / speed)} left"
+            move(1, f"{speed:.1f} images/s{left}")
 
         yield advance
+
+
+class _Rate:
+    """Images per second, from the end of the first ones on: they waited for the networks to load and warm up."""
+
+    def __init__(self) -> None:
+        self.num_counted = self._num_first = 0
+        self._first: float | None = None
+        self._from = self._last = 0.0
+
+    def count(self) -> None:
+        self.num_counted += 1
+        self._last = time.monotonic()
+        if self._first is None:
+            self._first = self._last
+        if self._last - self._first < _FIRST_SECONDS:
+            self._from, self._num_first = self._last, self.num_counted
+
+    @property
+    def per_second(self) -> float | None:
+        """The rate; None as long as it means nothing."""
+        seconds = self._last - self._from
+        return (self.num_counted - self._num_first) / seconds if seconds >= _LEAST_SECONDS else None
 
 
 def _duration(seconds: float) -> str:
