@@ -78,11 +78,13 @@ def install_hint(extra: str) -> str:
     return f"Run in the clone of showtell: {INSTALL.format(extra=extra)}"
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Return ``Did you mean 'x'?`` with the closest known name, or the list of known names."""
+def did_you_mean(name: str, known: Iterable[str], *, most: int | None = None) -> str:
+    """Return ``Did you mean 'x'?`` with the closest known name, or the list of known names, at most so many."""
     names = sorted(known)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
-    return f"Did you mean '{close[0]}'?" if close else f"Known: {', '.join(names)}."
+    if close:
+        return f"Did you mean '{close[0]}'?"
+    return f"Known: {', '.join(names[:most])}{', ...' if len(names[:most]) < len(names) else '.'}"
 
 
 def reason(error: Exception) -> str:

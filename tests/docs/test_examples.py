@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
 import pytest
+from tests.docs import markdown
 from tests.docs.markdown import ROOT
+from typer.testing import CliRunner
 
 from showtell import Captioner
+from showtell.cli.main import app
 
 EXAMPLES = ROOT / "examples"
 MOST_BYTES = 120_000
@@ -30,6 +34,18 @@ def test_every_example_has_a_verdict_and_some_are_wrong() -> None:
 
 def test_examples_are_small() -> None:
     assert all(path.stat().st_size <= MOST_BYTES for path in EXAMPLES.glob("*.jpg"))
+
+
+def test_scores_of_the_example_captions_are_what_the_command_prints(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    blocks = list(markdown.blocks(ROOT / "docs" / "metrics.md"))
+    checked = 0
+    for command, output in pairwise(blocks):
+        if "examples/captions" in command.body and output.info == "text":
+            ((_, *words),) = markdown.commands(command.body)
+            assert CliRunner().invoke(app, words).stdout.strip() == output.body.strip()
+            checked += 1
+    assert checked == 2
 
 
 @pytest.mark.slow

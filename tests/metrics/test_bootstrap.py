@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from showtell.errors import ConfigError
+from showtell.errors import ScoreError
 from showtell.metrics import Scorer
 from showtell.metrics.blocks import SegmentStats
 from showtell.metrics.bootstrap import paired_bootstrap
@@ -38,7 +38,77 @@ def test_a_tally_adds_up_to_the_scores(judged: tuple[Scorer, dict[str, str], dic
     one, other = scorer.score(good).values, scorer.score(worse).values
     for name, difference in found.items():
         assert difference.value == pytest.approx(one[name] - other[name], abs=1e-12)
-    assert list(found) == ["CIDEr-D", "BLEU-4"]
+    assert list(found) == list(one)
+
+
+def test_wins_losses_and_ties_count_images_by_their_own_scores(
+    judged: tuple[Scorer, dict[str, str], dict[str, str]],
+) -> None:
+    scorer, good, worse = judged
+    ours, theirs, found = scorer.compare(good, worse)
+    for name, difference in found.items():
+        gains = [ours.per_image[key][name] - theirs.per_image[key][name] for key in good]
+        assert difference.wins == sum(gain > 1e-9 for gain in gains)
+        assert difference.losses == sum(gain < -1e-9 for gain in gains)
+        assert difference.wins + difference.losses + difference.ties == len(good)
+    assert found["BLEU-1"].ties == len(good)  # the same words in another order
+    assert found["CIDEr-D"].ties >= len(good) / 2
+    assert (ours, theirs) == (scorer.score(good), scorer.score(worse))
+
+
+def test_sets_with_captions_of_other_images_are_not_compared(
+    judged: tuple[Scorer, dict[str, str], dict[str, str]],
+) -> None:
+    scorer, good, worse = judged
+    some = {key: text for key, text in worse.items() if key != "7"}
+    with pytest.raises(ScoreError, match=r"cannot be compared: found 1 without one in the second \(7\)"):
+        scorer.compare(good, some, subset=True)
+    with pytest.raises(ScoreError, match=r"1 without one in the first \(7\)"):
+        scorer.compare(some, good, subset=True)
+    assert scorer.compare(some, some, subset=True)[0].num_images == len(some)
+
+
+@pytest.mark.parametrize("num_better", [24, 30, 40])
+def test_a_paired_bootstrap_agrees_with_sacrebleu(num_better: int) -> None:
+    """The same corpus BLEU, and interval and p-value within what two samples of 2,000 draws allow.
+
+    sacreBLEU's p-value is that of one side (of the absolute differences, less their mean): half of ours, unless the
+    draws are often on both sides of 0.
+    """
+    significance = pytest.importorskip("sacrebleu.significance", reason="needs the extra languages")
+    bleu = pytest.importorskip("sacrebleu.metrics.bleu").BLEU
+    references, good, _ = corpus(60)
+    keys, generator = list(references), np.random.default_rng(5)
+    shuffled = {key: " ".join(generator.permutation(text.split())) for key, text in good.items()}
+    better = dict(zip(keys, generator.permutation(np.arange(60) < num_better), strict=True))
+    some = {key: (good if better[key] else shuffled)[key] for key in keys}
+    other = {key: (shuffled if better[key] else good)[key] for key in keys}
+    ours, theirs, found = Scorer(references, tokenizer="none").compare(some, other)
+    streams = [[references[key][number] for key in keys] for number in range(3)]
+    metric = bleu(tokenize="none", smooth_method="none", references=streams)
+    systems = [(name, [texts[key] for key in keys]) for name, texts in (("theirs", other), ("ours", some))]
+    test = significance.PairedTest(systems, {"BLEU": metric}, references=None, test_type="bs", n_samples=2000)
+    base, one = test()[1]["BLEU"]
+    assert 100 * theirs.values["BLEU-4"] == pytest.approx(base.score, abs=1e-6)
+    assert 100 * ours.values["BLEU-4"] == pytest.approx(one.score, abs=1e-6)
+    delta = found["BLEU-4"]
+    if delta.p_value < 0.2:
+        expected = one.p_value
+        deviation = math.sqrt(expected * (1 - expected) / 2000 + delta.p_value / 4 / 2000)
+        assert delta.p_value / 2 == pytest.approx(expected, abs=4 * deviation + 1 / 2000)
+    # The interval of the difference, of draws from its statistics by its own scores.
+    stats = [np.array(metric._extract_corpus_statistics(texts, None)) for _, texts in systems]
+    differences = [
+        metric._compute_score_from_stats(stats[1][rows].sum(0)).score
+        - metric._compute_score_from_stats(stats[0][rows].sum(0)).score
+        for rows in generator.integers(0, 60, (2000, 60))
+    ]
+    half = (delta.high - delta.low) / 2
+    low, high = np.percentile(differences, [2.5, 97.5]) / 100
+    assert (delta.low, delta.high) == (
+        pytest.approx(low, abs=0.2 * half),
+        pytest.approx(high, abs=0.2 * half),
+    )
 
 
 def test_a_captioner_never_differs_from_itself(
@@ -133,9 +203,3 @@ def test_the_same_seed_draws_the_same(judged: tuple[Scorer, dict[str, str], dict
     tallies = [scorer.segment_stats(good)], [scorer.segment_stats(worse)]
     assert paired_bootstrap(*tallies, draws=250) == paired_bootstrap(*tallies, draws=250)
     assert paired_bootstrap(*tallies, draws=250) != paired_bootstrap(*tallies, draws=250, seed=1)
-
-
-def test_a_tally_needs_bleu_and_cider(judged: tuple[Scorer, dict[str, str], dict[str, str]]) -> None:
-    references, good, _ = corpus(4)
-    with pytest.raises(ConfigError, match=r"no segment statistics: expected .* metrics bleu and cider"):
-        Scorer(references, metrics=["cider"]).segment_stats(good)

@@ -8,27 +8,29 @@ import shutil
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from showtell.errors import MissingExtraError, ScoreError
 from showtell.metrics import Scorer, evaluate, tokenize
-from showtell.metrics.meteor import Meteor, find_program
+from showtell.metrics.meteor import Meteor, find_program, meteor_scores
 
 GOLDEN = Path(__file__).parent / "golden" / "scores.json"
 REFERENCES = {"1": ["a dog runs", "the dog is running"], "2": ["a red bus", "a bus"]}
 CANDIDATES = {"1": "a dog runs fast", "2": "a truck"}
 
-# Answers as METEOR's program does, in as far as lines go: counts are the words of the last caption.
+# Answers as METEOR's program does: one exact match of a content word, and the words of the last caption.
 SHAM = """#!/usr/bin/env python3
 import sys
 for line in sys.stdin.buffer:
     kind, *parts = line.decode().rstrip("\\n").split(" ||| ")
-    if kind == "SCORE":
-        print(len(parts[-1].split()), len(parts) - 1, flush=True)
-    else:
-        for part in [*parts, "0 0"]:
-            print(int(part.split()[0]) / 100, flush=True)
+    print(len(parts[-1].split()), "2 0 0 1 1", "0 " * 14, "1 1 1", flush=True)
 """
+
+
+def sham_score(words: int) -> float:
+    """METEOR of so many content words, one of which matches one of two, in one chunk."""
+    return (1 - 0.6) / (0.15 * words + 0.85 * 2)
 
 
 @pytest.fixture
@@ -57,17 +59,20 @@ def test_meteor_stands_behind_bleu_and_in_the_signature(sham_java: Path) -> None
     plain = evaluate(REFERENCES, CANDIDATES)
     assert list(scores.values) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D"]
     assert "metrics:bleu4+meteor-1.5+rouge-l+cider-d" in scores.signature
-    assert scores.values["METEOR"] == 0.0
-    assert [scores.per_image[key]["METEOR"] for key in REFERENCES] == [0.04, 0.02]
+    assert [scores.per_image[key]["METEOR"] for key in REFERENCES] == pytest.approx(
+        [sham_score(4), sham_score(2)]
+    )
+    # Two matches in two chunks, of 6 and of 4 words.
+    assert scores.values["METEOR"] == pytest.approx((1 - 0.6) / (0.15 * 3 + 0.85 * 2))
     assert {name: scores.values[name] for name in plain.values} == plain.values
 
 
 def test_separators_and_line_breaks_in_captions_shift_nothing(sham_java: Path) -> None:
     with Meteor() as meteor:
-        corpus, pictures = meteor.score(
+        counts = meteor.counts(
             [[["a", "|||", "dog"]], [["b\r\nc"]]], [["x", "|||", "y"], ["one\ntwo", "three"]]
         )
-    assert (corpus, pictures) == (0.0, [0.02, 0.03])
+    assert counts[0].tolist() == [2, 3]
 
 
 def test_the_program_is_started_once_and_ends_with_the_block(
@@ -101,9 +106,23 @@ def test_a_program_that_dies_is_told_by_its_own_words(sham_java: Path) -> None:
 
 
 def test_an_answer_that_is_no_number_is_told(sham_java: Path) -> None:
-    write_program(sham_java, SHAM.replace("/ 100, flush", "/ 100 or '0,5', flush"))
-    with Meteor() as meteor, pytest.raises(ScoreError, match=r"found the answer '0,5' in place of a number"):
-        meteor.score([[["a"]]], [["a"]])
+    write_program(sham_java, SHAM.replace('"1 1 1"', "'1 1 0,5'"))
+    with (
+        Meteor() as meteor,
+        pytest.raises(ScoreError, match=r"found the answer '2 2 .* in place of 23 counts"),
+    ):
+        meteor.counts([[["a"]]], [["a"]])
+
+
+def test_sums_of_counts_are_those_of_the_program(tmp_path: Path) -> None:
+    """Answers of METEOR 1.5 to the captions of golden/scores.json, with its score of each and of the corpus."""
+    answers = json.loads(GOLDEN.with_name("meteor.json").read_text(encoding="utf-8"))
+    counts = np.array(answers["counts"]).T
+    equal = (counts[20] == 1) & (counts[0] == counts[21]) & (counts[1] == counts[22])
+    assert equal.any()
+    counts[20, equal] = 0
+    assert meteor_scores(counts) == pytest.approx(answers["per_image"], abs=1e-15)
+    assert meteor_scores(counts.sum(axis=1, keepdims=True))[0] == pytest.approx(answers["corpus"], abs=1e-15)
 
 
 def test_missing_java_and_missing_package_are_named(
@@ -148,8 +167,8 @@ def test_scores_equal_those_of_pycocoevalcap(monkeypatch: pytest.MonkeyPatch) ->
     reference.meteor_p.stdout.close()
     with Meteor() as meteor:
         scores = Scorer(references, meteor=meteor).score(candidates)
-    assert scores.values["METEOR"] == wanted
-    assert [row["METEOR"] for row in scores.per_image.values()] == pictures
+    assert scores.values["METEOR"] == pytest.approx(wanted, abs=1e-12)
+    assert [row["METEOR"] for row in scores.per_image.values()] == pytest.approx(pictures, abs=1e-12)
     assert 0.1 < wanted < 1
 
 
@@ -159,8 +178,8 @@ def test_a_locale_with_a_decimal_comma_changes_nothing(monkeypatch: pytest.Monke
     if not shutil.which("java"):
         pytest.skip("no java")
     with Meteor() as meteor:
-        plain = meteor.score([[["un", "café"]]], [["un", "café"]])
+        plain = meteor.counts([[["un", "café"]]], [["un", "café"]])
     monkeypatch.setenv("JAVA_TOOL_OPTIONS", "-Duser.language=de -Dfile.encoding=US-ASCII")
     monkeypatch.setenv("LC_ALL", "C")
     with Meteor() as meteor:
-        assert meteor.score([[["un", "café"]]], [["un", "café"]]) == plain
+        assert (meteor.counts([[["un", "café"]]], [["un", "café"]]) == plain).all()

@@ -14,8 +14,26 @@ def command(
     candidates: Annotated[
         Path, typer.Option(help="Captions to score, one per image: COCO results JSON, or JSON lines.")
     ],
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            help="Other captions of the same images: differences with intervals (paired bootstrap)."
+        ),
+    ] = None,
+    explain: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ID", help="Show which n-grams of this image's caption earn and lose. Repeatable."
+        ),
+    ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(help="Also write an HTML page; with --against it has the largest gains and losses."),
+    ] = None,
+    num_images: Annotated[int, typer.Option(min=0, help="Number of gains and of losses on the page.")] = 10,
     output_format: common.OutputFormat = "table",
     tokenizer: common.ScoreTokenizerName = "ptb",
+    meteor: common.WithMeteor = False,
     subset: Annotated[
         bool,
         typer.Option(
@@ -24,16 +42,27 @@ def command(
     ] = False,
 ) -> None:
     """Score captions with BLEU, ROUGE-L and CIDEr-D, with the digits of coco-caption's code and without Java."""
-    from showtell.metrics.score_files import score_files
+    from showtell.metrics.score_files import compare_files
+    from showtell.report.scores import to_json, to_text, write_scores_page
     from showtell.system.console import note
 
-    scores = score_files(references, candidates, subset=subset, tokenizer=tokenizer)
-    for text in scores.notes:
+    with common.open_meteor(meteor) as program:
+        result = compare_files(
+            references,
+            candidates,
+            against=against,
+            explain=explain or (),
+            num_changed=num_images if html is not None else 0,
+            subset=subset,
+            tokenizer=tokenizer,
+            meteor=program,
+        )
+    for text in result.scores.notes:
         note(f"note: {text}")
-    if output_format == "json":
-        counts = {"num_images": scores.num_images, "references": list(scores.references)}
-        counts["empty_candidates"] = scores.empty_candidates
-        result = {"scores": scores.values, **counts, "notes": scores.notes, "signature": scores.signature}
-        typer.echo(json.dumps(result, indent=2))
-    else:
-        typer.echo(scores.table())
+    if result.others is not None:
+        for text in result.others.notes:
+            note(f"note on {against}: {text}")
+    typer.echo(json.dumps(to_json(result), indent=2) if output_format == "json" else to_text(result))
+    if html is not None:
+        write_scores_page(result, html, title=candidates.name)
+        note(f"page: {html}")

@@ -42,13 +42,19 @@ def bleu_counts(index: NgramIndex, candidates: NgramTable, images: Integers) -> 
 
 def bleu_scores(counts: Integers | Floats) -> Floats:
     """Return cumulative BLEU of orders 1 to 4 for columns of `bleu_counts` or of their sums: [10, X] -> [4, X]."""
-    correct, guess, (length, reference) = np.split(counts, [ORDERS, 2 * ORDERS])
-    precision = (correct + _TINY) / (guess + _SMALL)
+    precision, penalty = bleu_factors(counts)
     roots = np.array([1.0 / order for order in range(1, ORDERS + 1)])[:, None]
-    ratio = (length + _TINY) / (reference + _SMALL)
-    penalty = np.array([math.exp(1 - 1 / value) if value < 1 else 1.0 for value in ratio.tolist()])
     scores: Floats = np.cumprod(precision, axis=0) ** roots * penalty
     return scores
+
+
+def bleu_factors(counts: Integers | Floats) -> tuple[Floats, Floats]:
+    """Return the precisions of each order and the brevity penalties of columns of counts: [10, X] -> [4, X], [X]."""
+    correct, guess, (length, reference) = np.split(counts, [ORDERS, 2 * ORDERS])
+    precision = np.asarray((correct + _TINY) / (guess + _SMALL), np.float64)
+    ratio = (length + _TINY) / (reference + _SMALL)
+    penalty: Floats = np.array([math.exp(1 - 1 / value) if value < 1 else 1.0 for value in ratio.tolist()])
+    return precision, penalty
 
 
 def _nearest_lengths(index: NgramIndex, lengths: Integers, images: Integers) -> Integers:

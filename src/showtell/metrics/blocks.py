@@ -39,8 +39,8 @@ Block = tuple[Captions, Integers, Captions]
 
 
 SegmentStats = dict[str, Array]
-"""What corpus scores are computed from, by metric: "bleu" has the counts of `bleu_counts`, int64 [10, P], "rouge" and
-"cider" have the scores of each image, float64 [P].
+"""What corpus scores are computed from, by metric: "bleu" has the counts of `bleu_counts`, int64 [10, P], "meteor"
+those of `MeteorScorer.counts`, float64 [23, P], "rouge" and "cider" the scores of each image, float64 [P].
 """
 
 

@@ -69,7 +69,7 @@ class CaptionTable:
             captions = vocab.tokens(texts)
             tokens.append(captions.words)
             lengths.append(captions.lengths.astype(np.int32))
-            ids.append(_binary_array([key.encode("utf-8", "surrogatepass") for key in keys]))
+            ids.append(encode_ids(keys))
             counts.append(np.array(numbers, np.int32))
             for buffer in (keys, texts, numbers):
                 buffer.clear()
@@ -146,6 +146,11 @@ def _binary_array(values: Sequence[bytes]) -> pa.Array:
     np.cumsum([len(value) for value in values], out=offsets[1:])
     buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(values))]
     return pa.Array.from_buffers(pa.binary(), len(values), buffers)
+
+
+def encode_ids(ids: Iterable[str]) -> pa.Array:
+    """Return ids as UTF-8, for `CaptionTable.find`."""
+    return _binary_array([key.encode("utf-8", "surrogatepass") for key in ids])
 
 
 def decode_ids(ids: pa.Array) -> list[str]:

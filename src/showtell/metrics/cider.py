@@ -11,7 +11,7 @@ import numpy as np
 
 from showtell.metrics.ngrams import CandRefPairs, Floats, Integers, NgramIndex, NgramTable, ragged_arange
 
-_SIGMA = 6.0
+SIGMA = 6.0
 
 
 class TfIdf:
@@ -61,7 +61,7 @@ class CiderD:
             product = self._products(candidates, weights[order], order, images, pairs)
             norm = norms[order][pairs.candidate] * self._norms[order][pairs.reference]
             total += np.divide(product, norm, out=product, where=norm != 0)
-        total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * _SIGMA**2)) / len(candidates.orders)
+        total *= np.exp(-(delta.astype(np.float64) ** 2) / (2 * SIGMA**2)) / len(candidates.orders)
         mean: Floats = np.bincount(pairs.candidate, total, len(images)) / per_candidate * 10.0
         return mean
 

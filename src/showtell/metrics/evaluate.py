@@ -1,6 +1,6 @@
 """Score candidates against references: the entry to all caption metrics."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -12,10 +12,19 @@ import pyarrow as pa
 from showtell.errors import ConfigError, ScoreError, did_you_mean
 from showtell.metrics.bleu import NAMES as BLEU
 from showtell.metrics.blocks import MEAN_SCORES, Block, SegmentStats, score_blocks, summarize
-from showtell.metrics.caption_table import CaptionTable, decode_ids
+from showtell.metrics.bootstrap import ScoreDelta, paired_bootstrap
+from showtell.metrics.caption_table import CaptionTable, decode_ids, encode_ids
+from showtell.metrics.explain import Explanation, explain_images
+from showtell.metrics.matching import (
+    MatchedCandidates,
+    Rows,
+    check_same_images,
+    match_candidates,
+    shorten_list,
+)
 from showtell.metrics.meteor import NAME as METEOR
 from showtell.metrics.meteor import VERSION as METEOR_VERSION
-from showtell.metrics.meteor import MeteorScorer
+from showtell.metrics.meteor import MeteorScorer, meteor_scores
 from showtell.metrics.ngrams import Floats, Integers
 from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.metrics.score_tokenizers import load_tokenizer, note_unspaced
@@ -25,9 +34,9 @@ from showtell.version import __version__
 METRICS = ("bleu", "rouge", "cider")
 _ORDER = (*BLEU, METEOR, *MEAN_SCORES.values())
 _SIGNED = {"bleu": "bleu4", "meteor": METEOR_VERSION, "rouge": "rouge-l", "cider": "cider-d"}
-_SHOWN = 10
+_CLOSE_IDS = 10_000
 _T = TypeVar("_T")
-Rows = Iterable[tuple[str, Sequence[str]]]
+Candidates = Mapping[str, str] | Rows | MatchedCandidates
 
 
 class ImageScores(Mapping[str, Mapping[str, float]]):
@@ -119,33 +128,89 @@ class Scorer:
         if without:
             raise ScoreError(
                 "an image needs a list of references",
-                found=f"{len(without)} without ({_shorten(without)})",
+                found=f"{len(without)} without ({shorten_list(without)})",
                 expected="at least one caption for each image",
                 mend="Leave these images out, or give them captions",
             )
         self.signature = self._sign(self._table.per_image)
 
-    def score(self, candidates: Mapping[str, str] | Rows, *, subset: bool = False) -> Scores:
+    def match(self, candidates: Candidates, *, subset: bool = False) -> MatchedCandidates:
+        """Tokenize candidates once, for several of the other methods; arguments and errors are those of `score`."""
+        if isinstance(candidates, MatchedCandidates):
+            return candidates
+        return match_candidates(candidates, self._table, self._vocab, subset=subset)
+
+    def score(self, candidates: Candidates, *, subset: bool = False) -> Scores:
         """Score one caption per image.
 
         Args:
-            candidates: The caption of each image by its id; or rows of an id and captions in any order.
+            candidates: The caption of each image by its id; rows of an id and captions in any order; or those of
+                `match`.
             subset: Score only the images that have a candidate; the signature names both numbers.
 
         Raises:
             ScoreError: an image without a candidate, with several, or a candidate for an image without references,
                 all listed; or METEOR's program does not work.
         """
-        table, images, captioned = self._match(candidates, subset=subset)
-        values, columns = summarize(self._score(table, images, captioned))
-        per_image = self._table.per_image[images]
-        if self._meteor:
-            flat = iter(self._vocab.detokenize_ids(self._table.read(images)))
-            references = [list(islice(flat, count)) for count in per_image.tolist()]
-            tokens = self._vocab.detokenize_ids(table.read(captioned))
-            values[METEOR], column = self._meteor.score(references, tokens)
-            columns[METEOR] = np.array(column)
-        empty = int(np.sum(table.lengths(captioned) == 0))
+        matched = self.match(candidates, subset=subset)
+        meteor = {"meteor": self._meteor_counts(matched)} if self._meteor else {}
+        return self._summarize(matched, meteor, self._score(matched))
+
+    def segment_stats(self, candidates: Candidates) -> SegmentStats:
+        """Return what the scores of a corpus are computed from, image by image in the references' order.
+
+        Raises:
+            ScoreError: as `score`.
+        """
+        matched = self.match(candidates)
+        blocks = list(self._score(matched))
+        stats = {name: np.concatenate([block[name] for block in blocks], axis=-1) for name in blocks[0]}
+        return stats | {"meteor": self._meteor_counts(matched)} if self._meteor else stats
+
+    def compare(
+        self, ours: Candidates, theirs: Candidates, *, subset: bool = False
+    ) -> tuple[Scores, Scores, dict[str, ScoreDelta]]:
+        """Score two sets of candidates, and return how ours differs from theirs by metric (`paired_bootstrap`).
+
+        Raises:
+            ScoreError: as `score`, or the two have captions of different images.
+        """
+        both = self.match(ours, subset=subset), self.match(theirs, subset=subset)
+        check_same_images(*both, self._table)
+        stats = [self.segment_stats(one) for one in both]
+        scores = [self._summarize(*pair) for pair in zip(both, stats, strict=True)]
+        return scores[0], scores[1], paired_bootstrap(*([one] for one in stats))
+
+    def explain(self, candidates: Candidates, ids: Sequence[str]) -> list[Explanation]:
+        """Return for some images which n-grams earn and lose what of CIDEr-D and BLEU, see `Explanation`.
+
+        Raises:
+            ScoreError: as `score`, or an id is not among those with a candidate.
+        """
+        matched = self.match(candidates)
+        wanted = self._table.find(encode_ids(ids))
+        place = np.minimum(np.searchsorted(matched.images, wanted), len(matched.images) - 1)
+        unknown = [key for key, found in zip(ids, matched.images[place] == wanted, strict=True) if not found]
+        if unknown:
+            some = self._table.names(matched.images[:_CLOSE_IDS])
+            raise ScoreError(
+                f"image {unknown[0]!r} cannot be explained",
+                found=f"no such id among the {len(matched.images):,} images that are scored",
+                mend=did_you_mean(unknown[0], some, most=3),
+            )
+        return explain_images(ids, place, self._reader(matched), len(matched.images), self._vocab)
+
+    def _summarize(
+        self, matched: MatchedCandidates, stats: SegmentStats, blocks: Iterable[SegmentStats] | None = None
+    ) -> Scores:
+        """Return the scores of statistics; those beside METEOR's may come in blocks."""
+        values, columns = summarize(blocks or [stats])
+        images, per_image = matched.images, self._table.per_image[matched.images]
+        if "meteor" in stats:
+            counts = stats["meteor"]
+            values[METEOR] = float(meteor_scores(counts.sum(axis=1, keepdims=True))[0])
+            columns[METEOR] = meteor_scores(counts)
+        empty = int(np.sum(matched.table.lengths(matched.rows) == 0))
         notes = []
         if "cider" in self._metrics and len(images) == 1:
             notes.append("CIDEr-D of a single image is 0 by definition: every n-gram occurs in every image")
@@ -164,67 +229,27 @@ class Scorer:
             tokenizer=self.tokenizer,
         )
 
-    def segment_stats(self, candidates: Mapping[str, str]) -> SegmentStats:
-        """Return the statistics of BLEU and CIDEr-D, image by image in the references' order.
+    def _score(self, matched: MatchedCandidates) -> Iterator[SegmentStats]:
+        read, number = self._reader(matched), len(matched.images)
+        return score_blocks(read, number, vocab=self._vocab, metrics=self._metrics)
 
-        Raises:
-            ScoreError: as `score`.
-            ConfigError: BLEU or CIDEr-D is not among the metrics.
-        """
-        if not {"bleu", "cider"} <= set(self._metrics):
-            raise ConfigError("no segment statistics", expected="a Scorer with the metrics bleu and cider")
-        blocks = list(self._score(*self._match(candidates)))
-        return {
-            name: np.concatenate([block[name] for block in blocks], axis=-1) for name in ("bleu", "cider")
-        }
-
-    def _score(self, table: CaptionTable, images: Integers, captioned: Integers) -> Iterator[SegmentStats]:
+    def _reader(self, matched: MatchedCandidates) -> Callable[[slice], Block]:
         def read(rows: slice) -> Block:
-            some = images[rows]
-            return self._table.read(some), self._table.per_image[some], table.read(captioned[rows])
-
-        return score_blocks(read, len(images), vocab=self._vocab, metrics=self._metrics)
-
-    def _match(
-        self, candidates: Mapping[str, str] | Rows, *, subset: bool = False
-    ) -> tuple[CaptionTable, Integers, Integers]:
-        """Return the candidates, the images to score, and their numbers among the candidates, int64 [P] each."""
-        table = CaptionTable(
-            _one_each(candidates) if isinstance(candidates, Mapping) else candidates, self._vocab
-        )
-        doubled = np.flatnonzero(table.per_image > 1)
-        if len(doubled):
-            counts = zip(table.names(doubled), table.per_image[doubled].tolist(), strict=True)
-            raise ScoreError(
-                "several candidates for one image",
-                found=f"{len(doubled)} such images ({_shorten(f'{key}: {n}' for key, n in counts)})",
-                expected="one candidate for each image",
-                mend="Keep one caption of each, for example the best one",
+            some = matched.images[rows]
+            return (
+                self._table.read(some),
+                self._table.per_image[some],
+                matched.table.read(matched.rows[rows]),
             )
-        captioned = np.flatnonzero(table.per_image)
-        image = self._table.find(table.ids_of(captioned))
-        candidate = np.full(len(self._table), -1)  # of each image
-        candidate[image[image >= 0]] = captioned[image >= 0]
-        missing = [] if subset else self._table.names(np.flatnonzero(candidate < 0))
-        extra = table.names(captioned[image < 0])
-        found = []
-        if missing:
-            found.append(f"{len(missing)} of {len(candidate)} images have no candidate ({_shorten(missing)})")
-        if extra:
-            found.append(f"{len(extra)} candidates are for images without references ({_shorten(extra)})")
-        if found:
-            raise ScoreError(
-                "candidates and references do not fit together",
-                found=" and ".join(found),
-                expected="one candidate for every image that has references",
-                mend="Remove the other candidates"
-                if extra
-                else "Caption the missing images, or score only the others (--subset, or subset=True)",
-            )
-        images = np.flatnonzero(candidate >= 0)
-        if not len(images):
-            raise ScoreError("nothing to score", found="no candidates", mend="Check the file of candidates")
-        return table, images, candidate[images]
+
+        return read
+
+    def _meteor_counts(self, matched: MatchedCandidates) -> Floats:
+        assert self._meteor is not None
+        flat = iter(self._vocab.detokenize_ids(self._table.read(matched.images)))
+        per_image = self._table.per_image[matched.images].tolist()
+        tokens = self._vocab.detokenize_ids(matched.table.read(matched.rows))
+        return self._meteor.counts([list(islice(flat, count)) for count in per_image], tokens)
 
     def _sign(self, per_image: Integers) -> str:
         """Return the signature of scores of images with these numbers of references.
@@ -262,25 +287,6 @@ def evaluate(
     return Scorer(references, metrics=metrics, tokenizer=tokenizer).score(candidates)
 
 
-def _shorten(names: Iterable[str]) -> str:
-    """Return the first ten names, and how many more there are."""
-    listed = list(names)
-    more = f" and {len(listed) - _SHOWN} more" if len(listed) > _SHOWN else ""
-    return ", ".join(listed[:_SHOWN]) + more
-
-
 def _sort_metrics(metrics: Mapping[str, _T]) -> dict[str, _T]:
     """Return the values of metrics in coco-caption's order."""
     return {name: metrics[name] for name in _ORDER if name in metrics}
-
-
-def _one_each(candidates: Mapping[str, str]) -> Rows:
-    wrong = [key for key, caption in candidates.items() if not isinstance(caption, str)]
-    if wrong:
-        raise ScoreError(
-            "a candidate must be one caption",
-            found=f"{type(candidates[wrong[0]]).__name__} for {len(wrong)} images ({_shorten(wrong)})",
-            expected="str",
-            mend="Choose one caption for each image",
-        )
-    return ((key, (caption,)) for key, caption in candidates.items())

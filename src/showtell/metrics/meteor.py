@@ -1,6 +1,6 @@
-"""METEOR 1.5 by its own program in Java, which reads our Penn Treebank tokens line by line.
+"""METEOR 1.5: its own program in Java counts matches of our Penn Treebank tokens, numpy computes the scores.
 
-Its synonyms and paraphrases are megabytes of tables, so this score needs the program that pycocoevalcap brings. Java
+Its synonyms and paraphrases are megabytes of tables, so the counts need the program that pycocoevalcap brings. Java
 starts once, when it is first needed. Language and encoding are set because METEOR writes a decimal comma in some
 locales.
 
@@ -16,22 +16,52 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO, Protocol
 
+import numpy as np
+
 from showtell.errors import MissingExtraError, ScoreError
+from showtell.metrics.ngrams import Floats
 from showtell.system.console import progress_bar
 
 NAME, VERSION = "METEOR", "meteor-1.5"
 PROGRAM = "meteor-1.5.jar"
 _SEPARATOR = "|||"
 _SETTINGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+COUNTS = 23
+# Of exact, stem, synonym and paraphrase matches, and the parameters of English (Denkowski and Lavie 2014, table 2).
+_MODULES = np.array([1.0, 0.6, 0.8, 0.6])
+_ALPHA, _BETA, _GAMMA, _DELTA = 0.85, 0.2, 0.6, 0.75
 
 
 class MeteorScorer(Protocol):
-    """Computes METEOR of tokens."""
+    """Counts what METEOR is computed from."""
 
-    def score(
+    def counts(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
-    ) -> tuple[float, list[float]]:
-        """Return the score of the corpus and of each image, 0..1; the former is not the mean of the latter."""
+    ) -> Floats:
+        """Return the counts of N candidates, float64 [23, N]; their sums are those of the corpus."""
+
+
+def meteor_scores(counts: Floats) -> Floats:
+    """Return METEOR of columns of `MeteorScorer.counts` or of their sums, 0..1: [23, X] -> [X].
+
+    Rows: length and function words, of candidate and reference each; for each module the matched content words of
+    both and the matched function words of both; chunks, and all matched words of both.
+    """
+    length, other_length, function, other_function = counts[:4]
+    content, other_content, matched, other_matched = np.einsum(
+        "m,mkx->kx", _MODULES, counts[4:20].reshape(4, 4, -1)
+    )
+    chunks, total, other_total = counts[20:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = (_DELTA * content + (1 - _DELTA) * matched) / (
+            _DELTA * (length - function) + (1 - _DELTA) * function
+        )
+        recall = (_DELTA * other_content + (1 - _DELTA) * other_matched) / (
+            _DELTA * (other_length - other_function) + (1 - _DELTA) * other_function
+        )
+        mean = 1 / ((1 - _ALPHA) / precision + _ALPHA / recall)
+        scores: Floats = mean * (1 - _GAMMA * (chunks / ((total + other_total) / 2)) ** _BETA)
+    return np.nan_to_num(scores)
 
 
 def find_program() -> tuple[str, Path]:
@@ -84,23 +114,24 @@ class Meteor(AbstractContextManager["Meteor"]):
         )
         self._count([["a", "dog"]], ["a", "dog"])
 
-    def score(
+    def counts(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
-    ) -> tuple[float, list[float]]:
-        """Return the score of the corpus, from the counts of all images, and of each image's candidate; 0..1.
+    ) -> Floats:
+        """Return the counts of each image's candidate against its best reference, float64 [23, N].
 
         Raises:
             ScoreError: Java does not start, or ended.
         """
         self.start()
-        counts = []
+        counts = np.empty((COUNTS, len(candidates)))
         with progress_bar("METEOR", len(candidates), unit="images") as advance:
-            for captions, candidate in zip(references, candidates, strict=True):
-                counts.append(self._count(captions, candidate))
+            for number, (captions, candidate) in enumerate(zip(references, candidates, strict=True)):
+                counts[:, number] = self._count(captions, candidate)
                 advance(1, "")
-        self._send(f" {_SEPARATOR} ".join(["EVAL", *counts]))
-        per_image = [self._receive_number() for _ in counts]
-        return self._receive_number(), per_image
+        # A candidate that equals a reference has no chunk, to METEOR's sums as well.
+        equal = (counts[20] == 1) & (counts[0] == counts[21]) & (counts[1] == counts[22])
+        counts[20, equal] = 0
+        return counts
 
     def close(self) -> None:
         """Stop Java; `score` starts it again."""
@@ -112,11 +143,18 @@ class Meteor(AbstractContextManager["Meteor"]):
             self._stderr.close()
             self._stderr = None
 
-    def _count(self, references: Sequence[Sequence[str]], candidate: Sequence[str]) -> str:
-        """Return the statistics of a candidate as METEOR writes them."""
+    def _count(self, references: Sequence[Sequence[str]], candidate: Sequence[str]) -> Floats:
+        """Return the statistics of a candidate as METEOR writes them. [23]"""
         captions = [*references, candidate]
         self._send(f" {_SEPARATOR} ".join(["SCORE", *(_line(tokens) for tokens in captions)]))
-        return self._receive()
+        answer = self._receive()
+        try:
+            counts = np.array(answer.split(), float)
+        except ValueError:
+            counts = np.empty(0)
+        if len(counts) != COUNTS:
+            raise self._broken(f"the answer {answer[:60]!r} in place of {COUNTS} counts")
+        return counts
 
     def _send(self, line: str) -> None:
         assert self._process is not None
@@ -134,13 +172,6 @@ class Meteor(AbstractContextManager["Meteor"]):
         if not line.endswith(b"\n"):
             raise self._broken("no answer")
         return line.decode().strip()
-
-    def _receive_number(self) -> float:
-        answer = self._receive()
-        try:
-            return float(answer)
-        except ValueError as error:
-            raise self._broken(f"the answer {answer!r} in place of a number") from error
 
     def _broken(self, found: str) -> ScoreError:
         """Stop Java and return the error, with the last line that it wrote to stderr."""

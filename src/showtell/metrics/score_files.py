@@ -1,19 +1,23 @@
 """Read references and candidates row by row from COCO's files or JSON lines, and score one file against the other."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from showtell.errors import DataError
+from showtell.errors import DataError, ScoreError
+from showtell.metrics.bootstrap import EQUAL, ScoreDelta
 from showtell.metrics.evaluate import METRICS, Scorer, Scores
+from showtell.metrics.explain import Explanation
+from showtell.metrics.meteor import MeteorScorer
 from showtell.system.atomic import text_lines
 from showtell.system.json_stream import id_text, read_array, read_head
 
-_IDS = ("image_id", "image", "key", "path")
+_IDS = ("image_id", "key", "image", "path")
 _EXPECTED = (
     "COCO annotations {'annotations': [{'image_id', 'caption'}, ...]}, COCO results [{'image_id', 'caption'}, ...], "
-    "or one JSON object a line with image_id, image, key or path, and caption, captions or candidate"
+    "or one JSON object a line with image_id, key, image or path, and caption, captions or candidate"
 )
 
 
@@ -36,6 +40,77 @@ def score_files(
     """
     scorer = Scorer(read_captions(references), metrics=metrics, tokenizer=tokenizer)
     return scorer.score(read_captions(candidates), subset=subset)
+
+
+@dataclass(frozen=True)
+class FileScores:
+    """The scores of a file of candidates, alone or compared with another file of the same images.
+
+    An explanation is a list of one for each file. ``changed`` explains the images whose CIDEr-D gains and loses most
+    against the other file, the largest gain first.
+    """
+
+    candidates: Path
+    scores: Scores
+    against: Path | None
+    others: Scores | None
+    differences: Mapping[str, ScoreDelta]
+    explained: Sequence[list[Explanation]]
+    changed: Sequence[list[Explanation]]
+
+
+def compare_files(
+    references: Path,
+    candidates: Path,
+    *,
+    against: Path | None = None,
+    explain: Sequence[str] = (),
+    num_changed: int = 0,
+    subset: bool = False,
+    tokenizer: str = "ptb",
+    meteor: MeteorScorer | None = None,
+) -> FileScores:
+    """Score a file as `score_files` does, compare it with another one, and explain the captions of some images.
+
+    ``num_changed`` is the number of images to explain among those that gain and among those that lose most.
+
+    Raises:
+        DataError: as `score_files`.
+        ScoreError: as `score_files`; the two files have other images, or no candidate is for an image to explain.
+    """
+    scorer = Scorer(read_captions(references), tokenizer=tokenizer, meteor=meteor)
+    files = [candidates, *([against] if against else [])]
+    matched = []
+    for path in files:
+        try:
+            matched.append(scorer.match(read_captions(path), subset=subset))
+        except ScoreError as error:
+            what = f"{path}: {error.what}"
+            raise ScoreError(what, found=error.found, expected=error.expected, mend=error.mend) from error
+    others: Scores | None = None
+    differences: dict[str, ScoreDelta] = {}
+    if against:
+        scores, others, differences = scorer.compare(*matched)
+    else:
+        scores = scorer.score(matched[0])
+
+    def explain_all(ids: Sequence[str]) -> list[list[Explanation]]:
+        # Each id once, in the order given.
+        found = [scorer.explain(one, list(dict.fromkeys(ids))) for one in matched]
+        return [list(pair) for pair in zip(*found, strict=True)]
+
+    explained = explain_all(explain)
+    changed = explain_all(_most_changed(scores, others, num_changed)) if others and num_changed else []
+    return FileScores(candidates, scores, against, others, differences, explained, changed)
+
+
+def _most_changed(ours: Scores, theirs: Scores, number: int) -> list[str]:
+    """Return the ids of the images with the largest gains and losses of CIDEr-D, the largest gain first."""
+    gains = {key: row["CIDEr-D"] - theirs.per_image[key]["CIDEr-D"] for key, row in ours.per_image.items()}
+    ranked = sorted(gains, key=lambda key: -gains[key])
+    return [key for key in ranked[:number] if gains[key] > EQUAL] + [
+        key for key in ranked[-number:] if gains[key] < -EQUAL
+    ]
 
 
 def read_captions(path: Path) -> Iterator[tuple[str, list[str]]]:

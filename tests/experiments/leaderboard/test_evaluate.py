@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from showtell.data.prepared import PreparedSet, prepare
@@ -22,16 +23,17 @@ from showtell.training.evaluate import evaluate_checkpoint
 
 
 class CountingMeteor:
-    """Returns a number by the words of candidates, and counts its calls."""
+    """Returns counts of one match in two words, and counts its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
 
-    def score(
+    def counts(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
-    ) -> tuple[float, list[float]]:
+    ) -> np.ndarray:
         self.calls += 1
-        return 0.25, [len(one) / 100 for one in candidates]
+        one = np.array([2, 2, 0, 0, 1, 1, *[0] * 14, 1, 1, 1], float)
+        return np.repeat(one[:, None], len(candidates), axis=1)
 
 
 @pytest.fixture
@@ -134,7 +136,7 @@ def test_nothing_is_decoded_or_given_to_java_twice(
     again = make(toy_runs / "one", toy_runs / "both", meteor=meteor)
     assert (len(decoded), meteor.calls) == (2, 5)
     assert [row.scores for row in again.rows] == [row.scores for row in first.rows]
-    assert first.rows[0].scores["METEOR"].mean == 0.25
+    assert first.rows[0].scores["METEOR"].mean == pytest.approx((1 - 0.6) / 2)
     assert "meteor-1.5" in first.signature
 
 

@@ -56,7 +56,7 @@ def test_scores_are_beside_decoder_weights_seeds_minutes_and_a_human(results: Le
 def test_differences_have_intervals_and_caption_statistics_are_shown(results: Leaderboard) -> None:
     text = to_markdown(results, title="Toys", command="showtell leaderboard")
     header, _, both = cells(text, "## Difference from one")
-    assert header == ["captioner", "CIDEr-D", "BLEU-4"]
+    assert header == ["captioner", "CIDEr-D", "BLEU-4", "ROUGE-L"]
     assert re.fullmatch(r"[+-]\d+\.\d\d \[[+-]\d+\.\d\d, [+-]\d+\.\d\d\], p (=|<) [01]\.\d{3}", both[1])
     header, _, *rows = cells(text, "## Caption statistics")
     assert header == [

@@ -1,4 +1,4 @@
-"""Captions and METEOR scores cached on disk, so that making the table again takes seconds.
+"""Captions and METEOR counts cached on disk, so that making the table again takes seconds.
 
 A file's name is a hash of all that its content depends on, and the file holds these values in full: a checkpoint that
 changed has other weights, hence another name, and is decoded again.
@@ -9,10 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.experiments.leaderboard.entries import Model, open_model
 from showtell.metrics.meteor import VERSION, MeteorScorer
+from showtell.metrics.ngrams import Floats
 from showtell.system.atomic import read_text, sha256_json, write_json
 from showtell.system.console import note
 from showtell.training.predictions import load_evaluation
@@ -22,7 +25,7 @@ KIND, FORMAT = "showtell evaluation", 2
 
 
 class EvaluationCache:
-    """A folder of captions and of METEOR scores, created with the first file; itself a `MeteorScorer`."""
+    """A folder of captions and of METEOR counts, created with the first file; itself a `MeteorScorer`."""
 
     def __init__(self, folder: Path, meteor: MeteorScorer | None) -> None:
         self._folder, self._meteor = folder, meteor
@@ -55,20 +58,18 @@ class EvaluationCache:
         captions: dict[str, str] = self._get("captions", inputs, compute)["captions"]
         return captions
 
-    def score(
+    def counts(
         self, references: Sequence[Sequence[Sequence[str]]], candidates: Sequence[Sequence[str]]
-    ) -> tuple[float, list[float]]:
-        """Return METEOR as `MeteorScorer.score` does."""
+    ) -> Floats:
+        """Return METEOR's counts as `MeteorScorer.counts` does."""
         meteor = self._meteor
         assert meteor is not None
         texts = {"references": sha256_json(references), "candidates": sha256_json(candidates)}
 
         def compute() -> dict[str, Any]:
-            corpus, images = meteor.score(references, candidates)
-            return {"corpus": corpus, "images": images}
+            return {"counts": meteor.counts(references, candidates).tolist()}
 
-        found = self._get("meteor", {"metric": VERSION, **texts}, compute)
-        return found["corpus"], found["images"]
+        return np.array(self._get("meteor-counts", {"metric": VERSION, **texts}, compute)["counts"], float)
 
     def _get(
         self, prefix: str, inputs: Mapping[str, Any], compute: Callable[[], Mapping[str, Any]]

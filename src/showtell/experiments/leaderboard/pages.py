@@ -10,13 +10,14 @@ from markupsafe import Markup
 from showtell.config.generation import DecodingOptions
 from showtell.experiments.leaderboard.evaluate import Leaderboard, LeaderboardRow
 from showtell.experiments.seeds import MeanStd
-from showtell.metrics.bootstrap import DRAWS, ScoreDelta
+from showtell.metrics.bootstrap import DRAWS
 from showtell.metrics.caption_stats import TITLES, shown
 from showtell.report.images import thumbnail
 from showtell.report.templates import NOTHING, percent, render
 from showtell.system.atomic import write_text
 from showtell.system.console import progress_bar
 
+COMPARED = ("CIDEr-D", "BLEU-4", "METEOR", "ROUGE-L")
 DETAILS = ("decoder", "weights", "decoding", "seeds")
 
 
@@ -105,12 +106,19 @@ def _build_tables(results: Leaderboard) -> list[TextTable]:
     ]
     differences = {row.name: row.differences for row in results.rows if row.differences is not None}
     if differences:
+        compared = [name for name in COMPARED if name in metrics]
         tables.append(
             TextTable(
                 f"Difference from {results.baseline}",
                 f"× 100, with 95 % intervals and two-sided p-values of {DRAWS:,} paired bootstrap draws",
-                ["captioner", *next(iter(differences.values()))],
-                [[name, *map(_difference, found.values())] for name, found in differences.items()],
+                ["captioner", *compared],
+                [
+                    [
+                        name,
+                        *(f"{found[metric].interval}, {found[metric].significance}" for metric in compared),
+                    ]
+                    for name, found in differences.items()
+                ],
             )
         )
     names = [name for name in TITLES if name in rows[0].quality]
@@ -163,11 +171,6 @@ def _minutes(row: LeaderboardRow) -> str:
     if row.minutes is None:
         return NOTHING
     return f"{row.minutes:.0f}" if row.minutes >= 10 else f"{row.minutes:.1f}"
-
-
-def _difference(found: ScoreDelta) -> str:
-    p_value = "p < 0.001" if found.p_value < 0.001 else f"p = {found.p_value:.3f}"
-    return f"{100 * found.value:+.2f} [{100 * found.low:+.2f}, {100 * found.high:+.2f}], {p_value}"
 
 
 def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:
