@@ -26,6 +26,7 @@ GROUPS = (
     "int8",
     "hugging_face",
     "search",
+    "retrieval",
     "training",
     "features",
     "scores",

@@ -56,8 +56,8 @@ def rerank(
 ) -> list[list[Hypothesis]]:
     """Rerank with a decoder to which every given caption is equally likely."""
 
-    def score(captions: list[list[list[int]]]) -> list[list[Hypothesis]]:
-        return [[Hypothesis(ids, -9.0, -50.0, [], False, None) for ids in several] for several in captions]
+    def score(rows: list[int], captions: list[list[int]]) -> list[Hypothesis | None]:
+        return [Hypothesis(ids, -9.0, -50.0, [], False, None) for ids in captions]
 
     return Reranker(store, tokenizer)(pooled, beams, options, score)
 
@@ -188,28 +188,29 @@ def test_two_batches_at_once_make_one_reranker(monkeypatch: pytest.MonkeyPatch) 
     assert len(made) == 1
 
 
-def test_the_caption_most_similar_to_those_of_all_neighbours_competes() -> None:
+def test_the_caption_most_similar_to_those_of_all_neighbours_is_listed_where_it_wins() -> None:
     store = datastore(
         [["a dog runs on grass", "snow"], ["a dog runs on snow"], ["a dog runs", "a cat sits on snow"]]
     )
-    options = DecodingOptions(retrieval="rerank", retrieval_weight=1.0)
     generated = beam("a cat", "a dog")
-    found = rerank(store, POOLED[:1], [generated], options)[0]
-    texts = {TOKENIZER.decode(each.ids): each for each in found}
-    assert len(texts) == 3
-    (retrieved,) = texts.keys() - {"a cat", "a dog"}
-    options = options.model_copy(update={"retrieve_caption": False})
-    own = {
-        TOKENIZER.decode(each.ids): each.score for each in rerank(store, POOLED[:1], [generated], options)[0]
-    }
-    assert {text: texts[text].score for text in own} == own
+
+    def found(weight: float, **options: Any) -> list[Hypothesis]:
+        chosen = DecodingOptions(retrieval="rerank", retrieval_weight=weight, **options)
+        return rerank(store, POOLED[:1], [generated], chosen)[0]
+
     every = [each for several in (store.captions[image] for image in range(3)) for each in several]
-    similar = rerank(store, POOLED[:1], [beam(*map(" ".join, every), scores=[0.0] * len(every))], options)[0][
-        0
-    ]
-    assert retrieved == TOKENIZER.decode(similar.ids)
-    assert texts[retrieved].score == pytest.approx(generated[0].score - RETRIEVED_PENALTY + similar.score)
-    assert texts[retrieved].log_prob == -50.0
+    hypotheses = beam(*map(" ".join, every), scores=[0.0] * len(every))
+    options = DecodingOptions(retrieval="rerank", retrieval_weight=1.0, retrieve_caption=False)
+    similar = rerank(store, POOLED[:1], [hypotheses], options)[0][0]
+    alone = found(10.0, retrieve_caption=False)
+    difference = generated[0].score - RETRIEVED_PENALTY + 10.0 * similar.score - alone[0].score
+    assert difference > 0
+    retrieved, *others = found(10.0)
+    assert (retrieved.ids, retrieved.log_prob) == (similar.ids, -50.0)
+    assert retrieved.score == pytest.approx(alone[0].score + difference)
+    assert retrieved.neighbours
+    assert [(each.ids, each.score) for each in others] == [(each.ids, each.score) for each in alone]
+    assert found(1.0) == found(1.0, retrieve_caption=False)
 
 
 def test_a_caption_that_was_generated_or_has_unknown_words_does_not_compete() -> None:

@@ -26,7 +26,7 @@ class Features:
         )
         return Features(regions, pooled, self.mask)
 
-    def __getitem__(self, images: slice) -> "Features":
+    def __getitem__(self, images: slice | Tensor) -> "Features":
         """Return the features of some of the images."""
         return Features(self.regions[images], self.pooled[images], self.mask[images])
 

@@ -6,8 +6,8 @@ every batch and at every position in it, and the captions of different images ar
 """
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,9 @@ from showtell.generation.hypothesis import (
 )
 from showtell.generation.noise import gumbel_noise, sampling_keys
 from showtell.system.batch_pool import cancellable
+
+Selected: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
+"""Log-probabilities and ids of the next tokens, [P, K] each."""
 
 
 def greedy_or_sample(
@@ -48,7 +51,37 @@ def greedy_or_sample(
     elif keys is None:
         xp = namespace(features.pooled)
         keys = sampling_keys(to_numpy(xp.astype(features.pooled, xp.float32)), options)
-    num_hypotheses = options.samples if options.method == "sample" else 1
+
+    def select(log_probs: Array, images: npt.NDArray[np.int64], step: int) -> Selected:
+        return _select(log_probs, options, keys and [keys[image] for image in images], step)
+
+    return generate(
+        decoder,
+        features,
+        options,
+        specials,
+        select,
+        options.samples if options.method == "sample" else 1,
+        attention=attention,
+        on_step=on_step,
+    )
+
+
+def generate(
+    decoder: Any,
+    features: Any,
+    options: DecodingOptions,
+    specials: SpecialTokens,
+    select: Callable[[Array, npt.NDArray[np.int64], int], Selected],
+    num_hypotheses: int = 1,
+    *,
+    attention: bool = False,
+    on_step: OnStep | None = None,
+) -> list[list[Hypothesis]]:
+    """Return K hypotheses of each image, best score first, of the tokens that ``select`` returns.
+
+    It gets log-probabilities [P', K, V], the images that they belong to, int64 [P'], and the number of the step.
+    """
     batch_size = features.pooled.shape[0]
     rows = np.arange(batch_size)  # the image of each row of the batch
     state = decoder.init_state(features, 1)
@@ -66,7 +99,7 @@ def greedy_or_sample(
             log_probs = log_probs[like(rows[:, None], log_probs), like(first, log_probs)]
             state = state.reorder(like(first, features.pooled))
         log_probs = apply_constraints(log_probs, sequences.ids, options, specials)
-        chosen, tokens = _select(log_probs, options, keys and [keys[row] for row in rows], step)  # [P, K]
+        chosen, tokens = select(log_probs, rows, step)
         ends = tokens == specials.eos
         truncated = chosen == -math.inf
         for row, index in np.argwhere(alive & (truncated | ends)):
@@ -86,10 +119,8 @@ def greedy_or_sample(
     return [ranked(hypotheses) for hypotheses in finished]
 
 
-def _select(
-    log_probs: Array, options: DecodingOptions, keys: Sequence[int] | None, step: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
-    """Return log-probabilities and ids of the next tokens, [P, K] each, of log-probabilities [P, K, V].
+def _select(log_probs: Array, options: DecodingOptions, keys: Sequence[int] | None, step: int) -> Selected:
+    """Return the next tokens, given log-probabilities [P, K, V].
 
     They are sampled for images with ``keys``, else the most likely ones.
     """

@@ -4,59 +4,34 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import like, log_softmax, take
-from showtell.generation.constraints import apply_constraints
-from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, SpecialTokens
-from showtell.system.batch_pool import cancellable
+from showtell.generation.array_ops import Array, take
+from showtell.generation.generate import Selected, generate
+from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 
 
 def score_captions(
     decoder: Any,
     features: Any,
-    captions: Sequence[Sequence[Sequence[int]]],
+    captions: Sequence[Sequence[int]],
     options: DecodingOptions,
     specials: SpecialTokens,
     *,
     attention: bool = False,
-) -> list[list[Hypothesis]]:
-    """Return the given captions of each image, ids without special tokens, as a search would have scored them.
+) -> list[Hypothesis | None]:
+    """Return a given caption of each image, ids without special tokens, as a search would have scored it.
 
-    Those that the options forbid, or that have probability 0, are left out.
+    It is None if the options forbid it, or if it has probability 0.
     """
-    num_given = max(map(len, captions), default=0)
-    scored: list[list[Hypothesis]] = [[] for _ in captions]
-    if not num_given:
-        return scored
-    lengths = np.array(
-        [[len(ids) for ids in several] + [-1] * (num_given - len(several)) for several in captions]
-    )  # [P, K]; -1: no caption
-    given = np.full((*lengths.shape, lengths.max() + 1), specials.eos, np.int64)
-    for image, several in enumerate(captions):
-        for place, ids in enumerate(several):
-            given[image, place, : len(ids)] = ids
-    rows, first = np.arange(len(captions))[:, None], np.zeros(lengths.shape, np.int64)
-    state = decoder.init_state(features, 1)
-    tokens = np.full((len(captions), 1), specials.bos, np.int64)
-    sequences = RunningHypotheses.empty(*lengths.shape)
-    for step in cancellable(range(min(given.shape[2], options.max_tokens + 1))):
-        logits, state, weights = decoder.step(like(tokens, features.pooled), state)
-        weights = weights if attention else None
-        log_probs = log_softmax(logits)
-        if step == 0:
-            sequences = sequences.init_attention(weights)
-            log_probs = log_probs[like(rows, log_probs), like(first, log_probs)]
-            state = state.reorder(like(first, features.pooled))
-        log_probs = apply_constraints(log_probs, sequences.ids, options, specials)
-        tokens = given[:, :, step]
-        chosen = take(log_probs, tokens[:, :, None])[..., 0]  # [P, K]
-        for image, place in np.argwhere((lengths == step) & np.isfinite(chosen)):
-            hypothesis = sequences.hypothesis(
-                image, place, float(chosen[image, place]), options.length_penalty
-            )
-            if np.isfinite(hypothesis.log_prob):
-                scored[image].append(hypothesis)
-        parents = np.tile(np.arange(num_given), (len(captions), 1)) if step else first
-        sequences = sequences.append(tokens, chosen, weights, parents)
-    return scored
+    given = np.full((len(captions), max(map(len, captions)) + 1), specials.eos, np.int64)
+    for row, ids in zip(given, captions, strict=True):
+        row[: len(ids)] = ids
+
+    def select(log_probs: Array, images: npt.NDArray[np.int64], step: int) -> Selected:
+        tokens = given[images, step, None]
+        return take(log_probs, tokens[:, :, None])[..., 0], tokens
+
+    scored = generate(decoder, features, options, specials, select, attention=attention)
+    return [None if each.truncated else each for (each,) in scored]

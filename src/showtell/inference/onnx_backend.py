@@ -49,6 +49,10 @@ class ArrayFeatures:
     pooled: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
 
+    def __getitem__(self, images: npt.NDArray[np.int64]) -> "ArrayFeatures":
+        """Return the features of some of the images."""
+        return ArrayFeatures(self.regions[images], self.pooled[images], self.mask[images])
+
 
 @dataclass(frozen=True)
 class ArrayState:

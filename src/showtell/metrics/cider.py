@@ -19,15 +19,18 @@ class TfIdf:
 
     def __init__(self, frequencies: Sequence[Integers], num_images: int) -> None:
         self._log_num_images = float(np.log(float(num_images)))
-        self._log_frequency = [np.log(np.maximum(holding, 1).astype(np.float64)) for holding in frequencies]
+        self.rarities: list[Floats] = [
+            self._log_num_images - np.log(np.maximum(holding, 1).astype(np.float64))
+            for holding in frequencies
+        ]  # inverse document frequency of each n-gram, for each order
 
     def weigh(self, table: NgramTable) -> tuple[list[Floats], list[Floats]]:
         """Return the TF-IDF weight of every entry and the Euclidean norm of every caption, for each order."""
         weights, norms = [], []
-        for entries, log_frequency in zip(table.orders, self._log_frequency, strict=True):
+        for entries, known_rarity in zip(table.orders, self.rarities, strict=True):
             rarity = np.full(len(entries.ngram), self._log_num_images)
-            known = entries.ngram < len(log_frequency)
-            rarity[known] -= log_frequency[entries.ngram[known]]
+            known = entries.ngram < len(known_rarity)
+            rarity[known] = known_rarity[entries.ngram[known]]
             weight = entries.count * rarity
             weights.append(weight)
             norms.append(np.sqrt(np.bincount(entries.caption, weight**2, len(table.lengths))))

@@ -146,7 +146,7 @@ class NgramIndex:
             start, ngrams = start[whole], ngrams[whole]
             keys = (ngrams << WORD_BITS) | words[start + order - 1]
             if learn:
-                known, ngrams, first = _numbered(keys)
+                known, ngrams, first = numbered(keys)
                 self._known.append(known)
             else:
                 ngrams, first = _renumbered(keys, self._known[order - 2])
@@ -187,7 +187,7 @@ def _count(keys: Integers) -> tuple[Integers, Integers]:
     return keys[start], run_lengths(start, len(keys))
 
 
-def _numbered(keys: Integers) -> tuple[Integers, Integers, Integers]:
+def numbered(keys: Integers) -> tuple[Integers, Integers, Integers]:
     """Return the distinct keys, ascending, each key's place among them, and where each is first."""
     order, keys = _sorted(keys)
     start = group_starts(keys)
@@ -211,7 +211,7 @@ def _renumbered(keys: Integers, known: Integers) -> tuple[Integers, Integers]:
     """Return the places of keys among the known ones, others numbered above these, and where the others begin."""
     place = np.searchsorted(known, keys)
     new = np.flatnonzero(known[np.minimum(place, len(known) - 1)] != keys if len(known) else keys >= 0)
-    _, numbers, first = _numbered(keys[new])
+    _, numbers, first = numbered(keys[new])
     place[new] = len(known) + numbers
     return place, new[first]
 

@@ -8,6 +8,8 @@ from itertools import chain
 import numpy as np
 import numpy.typing as npt
 
+from showtell.metrics.ngrams import ragged_arange
+
 Numbers = npt.NDArray[np.int32]
 
 
@@ -36,17 +38,17 @@ class StoredCaptions:
     def __getitem__(self, image: int) -> list[list[str]]:
         """Return the captions of an image."""
         captions, _ = self.of_images(np.array([image]))
-        return [[self.words[token] for token in caption] for caption in captions]
+        return [[self.words[token] for token in self.caption(each)] for each in captions]
 
-    def of_images(self, images: npt.NDArray[np.int64]) -> tuple[list[list[int]], npt.NDArray[np.int64]]:
-        """Return the captions of K images as numbers of words, and the position in ``images`` of each caption."""
-        owner = np.repeat(np.arange(len(images)), self.per_image[images])
-        captions = [
-            self.tokens[self._first_token[each] : self._first_token[each + 1]].tolist()
-            for image in images
-            for each in range(self._first_caption[image], self._first_caption[image] + self.per_image[image])
-        ]
-        return captions, owner
+    def of_images(self, images: npt.NDArray[np.int64]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return the numbers of the captions of K images, and the position in ``images`` of each caption."""
+        counts = self.per_image[images].astype(np.int64)
+        owner = np.repeat(np.arange(len(images)), counts)
+        return self._first_caption[images][owner] + ragged_arange(counts), owner
+
+    def caption(self, number: int) -> Numbers:
+        """Return the words of a caption, as numbers."""
+        return self.tokens[self._first_token[number] : self._first_token[number + 1]]
 
     @cached_property
     def _first_caption(self) -> npt.NDArray[np.int64]:

@@ -16,9 +16,8 @@ import numpy.typing as npt
 from showtell.config.generation import DecodingOptions
 from showtell.generation import Hypothesis
 from showtell.generation.hypothesis import ranked
-from showtell.metrics.cider import TfIdf
-from showtell.metrics.ngrams import ORDERS, Captions, Integers, NgramIndex
-from showtell.retrieval.datastore import Datastore
+from showtell.retrieval.consensus import CaptionNgrams, Consensus
+from showtell.retrieval.datastore import Datastore, Integers
 from showtell.tokenizer import Tokenizer
 
 SHARPNESS = 8.0
@@ -29,9 +28,8 @@ RETRIEVED_PENALTY = 2.0
 """Taken from the score of a neighbour's own caption: people described another image, and it speaks for itself."""
 SHOWN = 5
 
-Floats = npt.NDArray[np.float64]
-ScoreCaptions = Callable[[list[list[list[int]]]], list[list[Hypothesis]]]
-"""Returns given captions of each image, ids, as hypotheses; it may leave some out."""
+ScoreCaptions = Callable[[list[int], list[list[int]]], Sequence[Hypothesis | None]]
+"""Returns a given caption, ids, of each of some images of the batch as a hypothesis; None: the options forbid it."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +51,13 @@ class Reranker:
 
     def __init__(self, datastore: Datastore, tokenizer: Tokenizer) -> None:
         self.datastore, self._tokenizer = datastore, tokenizer
-        captions, per_image = datastore.captions, datastore.captions.per_image.astype(np.int64)
-        numbers = {word: number for number, word in enumerate(captions.words)}
+        words = datastore.captions.words
+        numbers = {word: number for number, word in enumerate(words)}
         ids = {token: index for index, token in enumerate(tokenizer.tokens)}
-        self._ids = np.array([ids.get(word, tokenizer.unk_id) for word in captions.words], np.int64)
+        self._ids = np.array([ids.get(word, tokenizer.unk_id) for word in words], np.int64)
         # A token that no caption has gets a number above those of the datastore.
         self._numbers = np.array([numbers.setdefault(token, len(numbers)) for token in tokenizer.tokens])
-        tokens, lengths = captions.tokens.astype(np.int64), captions.lengths.astype(np.int64)
-        self._index = NgramIndex(Captions(tokens, lengths), per_image)
-        self._tf_idf = TfIdf(self._index.frequencies(), len(per_image))
-        self._index.forget_references()
+        self._ngrams = CaptionNgrams(datastore.captions)
 
     def __call__(
         self,
@@ -75,96 +70,64 @@ class Reranker:
 
         The new score is the old one plus ``retrieval_weight`` times the similarity to the neighbours' captions, 0..1.
         With ``retrieve_caption``, the most similar caption of the nearest neighbours competes, its old score being
-        the best one less `RETRIEVED_PENALTY`; ``score_captions`` gives it the decoder's log-probabilities. The first
-        hypothesis of each image names the neighbours that contributed most.
+        the best one less `RETRIEVED_PENALTY`. Where it wins, it is among the hypotheses, with the log-probabilities
+        of ``score_captions``. The first hypothesis of each image names the neighbours that contributed most.
         """
         nearest, cosines = self.datastore.nearest(pooled, options.neighbours)
         weights = np.exp(SHARPNESS * (cosines.astype(np.float64) - cosines[:, :1]))
         weights /= weights.sum(axis=1, keepdims=True)
-        retrieved: list[list[Hypothesis]] = [[] for _ in results]
-        if options.retrieve_caption:
-            retrieved = score_captions(
-                [self._retrieved(*each) for each in zip(nearest, weights, results, strict=True)]
-            )
-        return [
-            self._rerank(
-                nearest[row],
-                cosines[row],
-                weights[row],
-                [
-                    *generated,
-                    *(replace(each, score=generated[0].score - RETRIEVED_PENALTY) for each in retrieved[row]),
-                ],
-                options.retrieval_weight,
-            )
-            for row, generated in enumerate(results)
+        consensus = list(map(self._ngrams.consensus, nearest, weights))
+        reranked = [
+            self._rerank(each, hypotheses, options.retrieval_weight)
+            for each, hypotheses in zip(consensus, results, strict=True)
         ]
-
-    def _retrieved(
-        self, images: Integers, weights: Floats, hypotheses: Sequence[Hypothesis]
-    ) -> list[list[int]]:
-        """Return the new caption of the nearest images that is most similar to those of all, as ids, if any."""
-        captions, _ = self.datastore.captions.of_images(images[:SOURCES])
-        distinct = dict.fromkeys(tuple(self._ids[caption].tolist()) for caption in captions)
-        generated = {tuple(hypothesis.ids) for hypothesis in hypotheses}
-        known = [list(ids) for ids in distinct if self._tokenizer.unk_id not in ids and ids not in generated]
-        if not known:
-            return []
-        return [known[self._contributions(images, weights, known).sum(axis=0).argmax()]]
+        retrieved: dict[int, tuple[list[int], float]] = {}
+        if options.retrieve_caption:
+            for row, (each, hypotheses) in enumerate(zip(consensus, results, strict=True)):
+                ids, similarity = self._retrieved(each, nearest[row], hypotheses)
+                score = hypotheses[0].score - RETRIEVED_PENALTY + options.retrieval_weight * similarity
+                if ids and (-score, ids) < (-reranked[row][0].score, reranked[row][0].ids):
+                    retrieved[row] = ids, score
+        captions = [ids for ids, _ in retrieved.values()]
+        scored = score_captions(list(retrieved), captions) if captions else []
+        for (row, (_, score)), hypothesis in zip(retrieved.items(), scored, strict=True):
+            if hypothesis is not None:
+                reranked[row].insert(0, replace(hypothesis, score=score))
+        for row, (best, *others) in enumerate(reranked):
+            own = consensus[row].by_neighbour(self._ngrams.weigh([self._numbers[best.ids].tolist()]))
+            neighbours = self._neighbours(nearest[row], cosines[row], own)
+            reranked[row] = [replace(best, neighbours=neighbours), *others]
+        return reranked
 
     def _rerank(
-        self,
-        images: Integers,
-        cosines: npt.NDArray[np.float32],
-        weights: Floats,
-        hypotheses: Sequence[Hypothesis],
-        factor: float,
+        self, consensus: Consensus, hypotheses: Sequence[Hypothesis], factor: float
     ) -> list[Hypothesis]:
-        """Return the hypotheses of one image, given its neighbours, [K] each, by their new scores."""
-        ids = [hypothesis.ids for hypothesis in hypotheses]
-        contributions = self._contributions(images, weights, ids)  # [K, H]
-        similarity = contributions.sum(axis=0)
-        scored = [
-            replace(hypothesis, score=hypothesis.score + factor * float(own))
-            for hypothesis, own in zip(hypotheses, similarity, strict=True)
-        ]
-        best, *others = ranked(scored)
-        own = contributions[:, next(place for place, each in enumerate(scored) if each is best)]
-        return [replace(best, neighbours=self._neighbours(images, cosines, own)), *others]
+        """Return the hypotheses of one image by their new scores."""
+        own = self._ngrams.weigh([self._numbers[list(each.ids)].tolist() for each in hypotheses])
+        similarity = consensus.similarity(own, len(hypotheses)).tolist()
+        return ranked(
+            replace(hypothesis, score=hypothesis.score + factor * each)
+            for hypothesis, each in zip(hypotheses, similarity, strict=True)
+        )
 
-    def _contributions(self, images: Integers, weights: Floats, ids: Sequence[Sequence[int]]) -> Floats:
-        """Return what each neighbour, int64 [K], adds to the similarity of each of H captions, float64 [K, H]."""
-        known, owner = self.datastore.captions.of_images(images)
-        num_hypotheses = len(ids)
-        own = [self._numbers[list(each)].tolist() for each in ids]
-        table = self._index.count(Captions.of(own + known))
-        # Of each caption of the neighbours: the neighbour's weight, shared by its captions.
-        weight = weights[owner] / np.bincount(owner)[owner] / ORDERS
-        total = np.zeros((len(images), num_hypotheses))
-        for entries, tf_idf, norms in zip(table.orders, *self._tf_idf.weigh(table), strict=True):
-            length = norms[entries.caption]
-            values = np.divide(tf_idf, length, out=tf_idf, where=length > 0)
-            is_own = entries.caption < num_hypotheses
-            wanted, column = np.unique(entries.ngram[is_own], return_inverse=True)
-            if not len(wanted):
-                continue
-            candidates = np.zeros((len(wanted), num_hypotheses))
-            candidates[column, entries.caption[is_own]] = values[is_own]
-            ngram, caption, value = (
-                entries.ngram[~is_own],
-                entries.caption[~is_own] - num_hypotheses,
-                values[~is_own],
-            )
-            column = np.minimum(np.searchsorted(wanted, ngram), len(wanted) - 1)
-            found = np.flatnonzero(wanted[column] == ngram)
-            shape = (len(images), len(wanted))
-            cells = np.ravel_multi_index((owner[caption[found]], column[found]), shape)
-            spoken = value[found] * weight[caption[found]]
-            total += np.bincount(cells, spoken, np.prod(shape)).reshape(shape) @ candidates
-        return total
+    def _retrieved(
+        self, consensus: Consensus, images: Integers, hypotheses: Sequence[Hypothesis]
+    ) -> tuple[list[int], float]:
+        """Return the new caption of the nearest images that is most similar to those of all, as ids; [] if none is.
+
+        Its similarity comes with it.
+        """
+        captions, _ = self.datastore.captions.of_images(images[:SOURCES])
+        similarity = consensus.own_similarity()[: len(captions)]
+        generated = [hypothesis.ids for hypothesis in hypotheses]
+        for place in np.argsort(-similarity, kind="stable"):
+            ids = self._ids[self.datastore.captions.caption(captions[place])].tolist()
+            if self._tokenizer.unk_id not in ids and ids not in generated:
+                return ids, float(similarity[place])
+        return [], 0.0
 
     def _neighbours(
-        self, images: Integers, cosines: npt.NDArray[np.float32], contributions: Floats
+        self, images: Integers, cosines: npt.NDArray[np.float32], contributions: npt.NDArray[np.float64]
     ) -> tuple[Neighbour, ...]:
         """Return the neighbours that contributed most, at most five, and the nearest if it is not among them."""
         total = contributions.sum()

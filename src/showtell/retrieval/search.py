@@ -7,10 +7,12 @@ from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
 from showtell.generation import Hypothesis, OnStep, SpecialTokens, score_captions, search
-from showtell.generation.array_ops import to_numpy
+from showtell.generation.array_ops import like, to_numpy
 
 if TYPE_CHECKING:
     from showtell.retrieval.datastore import Datastore
@@ -79,7 +81,8 @@ class CaptionSearch:
         if options.retrieval == "off" or not results:
             return results
 
-        def score(captions: list[list[list[int]]]) -> list[list[Hypothesis]]:
-            return score_captions(decoder, features, captions, options, self._specials, attention=attention)
+        def score(rows: list[int], captions: list[list[int]]) -> list[Hypothesis | None]:
+            chosen = features[like(np.array(rows, np.int64), features.pooled)]
+            return score_captions(decoder, chosen, captions, options, self._specials, attention=attention)
 
         return self._make_reranker()(to_numpy(features.pooled), results, options, score)
