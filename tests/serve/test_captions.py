@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -43,10 +44,19 @@ def test_every_form_of_a_request_gets_the_caption_of_python(
     assert text_of(client.post("/v1/captions", **body)) == offline.caption(IMAGE).text
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "sample", "temperature": 2.5, "seed": 3, "max_tokens": 5},
+        {"samples": 4, "temperature": 3.0, "top_k": 3, "seed": 1},
+        {"top_p": 0.4, "temperature": 4.0, "min_tokens": 6, "seed": 2},
+        {"beam_size": 5, "length_penalty": 0.0, "no_repeat_ngram_size": 1, "min_tokens": 4},
+        {"method": "greedy", "retrieval": "off", "max_tokens": 3},
+    ],
+)
 def test_options_are_those_of_python_in_the_query_the_form_and_json(
-    client: httpx.Client, offline: Captioner
+    client: httpx.Client, offline: Captioner, options: dict[str, Any]
 ) -> None:
-    options: dict[str, Any] = {"method": "sample", "temperature": 2.5, "seed": 3, "max_tokens": 5}
     wanted = offline.caption(IMAGE, **options).text
     assert wanted != offline.caption(IMAGE).text
     for body in (
@@ -87,6 +97,29 @@ def test_several_images_are_answered_in_order_and_a_bad_one_in_its_place(
     ]
     assert bad["error"]["title"] == "Not a readable image"
     assert "a text file" in bad["error"]["detail"]
+
+
+def test_good_and_bad_requests_at_the_same_time_get_their_own_answers(
+    client: httpx.Client, offline: Captioner
+) -> None:
+    good, other = picture(1), picture(2)
+    work: list[tuple[dict[str, Any], object]] = [
+        ({"content": good}, offline.caption(good).text),
+        ({"content": good[:80]}, 422),
+        ({"files": {"images": ("a", other)}}, offline.caption(other).text),
+        ({"content": b"\xff\xd8" + bytes(50)}, 415),
+        ({"content": other, "params": {"method": "greedy"}}, offline.caption(other, method="greedy").text),
+        ({"content": good, "params": {"beam_size": 0}}, 422),
+        ({"json": {"image": encoded(good)}, "headers": {"X-Request-Timeout-Ms": "1"}}, 504),
+        ({"content": b"{"}, 400),
+    ] * 4
+
+    def post(request: dict[str, Any]) -> object:
+        answer = client.post("/v1/captions", **request)
+        return text_of(answer) if answer.status_code == 200 else answer.status_code
+
+    with ThreadPoolExecutor(8) as threads:
+        assert list(threads.map(post, [request for request, _ in work])) == [wanted for _, wanted in work]
 
 
 def test_the_page_and_the_model_are_served_without_any_other_host(client: httpx.Client) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -162,6 +163,26 @@ def test_an_upload_that_takes_too_long_is_refused(tiny_checkpoint: Callable[[str
         head = "POST /v1/captions HTTP/1.1\nHost: a\nContent-Length: 100"
         with half_sent(server.url, head, IMAGE[:50]) as connection:
             assert connection.recv(12) == b"HTTP/1.1 408"
+
+
+def test_a_connection_whose_request_does_not_begin_in_time_is_closed(
+    tiny_checkpoint: Callable[[str], Path],
+) -> None:
+    with running(tiny_checkpoint("attention"), max_seconds=0.3) as server:
+        host, _, port = server.url.removeprefix("http://").partition(":")
+        for sent in (b"", b"POST /v1/captions HTTP/1.1\r\nHost:"):
+            with socket.create_connection((host, int(port)), timeout=10) as connection:
+                connection.sendall(sent)
+                assert connection.recv(12) == b""
+        whole = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+        with socket.create_connection((host, int(port)), timeout=10) as connection:
+            for _ in range(2):
+                connection.sendall(whole)
+                answer = b""
+                while not answer.endswith(b'{"status":"ok"}'):
+                    answer += connection.recv(999)
+            connection.sendall(whole[:9])
+            assert connection.recv(12) == b""
 
 
 def test_metrics_count_requests_by_route_and_never_by_what_clients_write(client: httpx.Client) -> None:

@@ -94,8 +94,8 @@ def problem_of(error: Exception) -> Problem:
     for kind, status, title in _KINDS:
         if isinstance(error, kind):
             pairs = (("found", error.found), ("expected", error.expected))
-            details = [f"{name} {text}" for name, text in pairs if text]
-            what = [] if isinstance(error, ImageError) else [error.what]
+            details = "; ".join(f"{name} {text}" for name, text in pairs if text)
+            what = "" if isinstance(error, ImageError) else error.what
             hint = "Scale it down" if kind is ImageTooLargeError else error.mend
-            return Problem(status, ": ".join((*what, "; ".join(details))), title=title, hint=hint)
+            return Problem(status, ": ".join(filter(None, (what, details))), title=title, hint=hint)
     return Problem(500, "the server failed", hint=UNEXPECTED)

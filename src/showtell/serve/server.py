@@ -25,6 +25,8 @@ from showtell.serve.model import Model
 from showtell.serve.settings import ServeSettings
 from showtell.system.console import note
 from showtell.system.cpu import thread_count
+from showtell.system.log_lines import LogLines
+from showtell.system.slow_heads import with_head_timeout
 from showtell.system.supervisor import supervise
 
 _SWITCH_SECONDS = 0.0005
@@ -43,6 +45,7 @@ class Server(uvicorn.Server):
             server_header=False,
             lifespan="on",
             ws="none",
+            http=with_head_timeout(settings.max_seconds),
             timeout_graceful_shutdown=max(1, round(settings.max_seconds)),
         )
         super().__init__(config)
@@ -105,7 +108,7 @@ def serve(settings: ServeSettings) -> None:
 
 
 def _work(settings: ServeSettings, directory: Path, listener: socket.socket) -> None:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stderr)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[LogLines(sys.stderr)])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     sys.setswitchinterval(_SWITCH_SECONDS)
     server = Server(settings, directory)
