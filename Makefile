@@ -3,6 +3,7 @@
 # make bench  the table of speeds: minutes alone on a quiet machine; BENCH="--only search" and more options
 # make browser  the tests of the page of showtell serve in headless Chromium, which it installs (Debian, Ubuntu)
 # make docs   the documentation site in build/docs; warnings are errors
+# make results  docs/results/flickr8k.md from the captions in docs/results/captions; needs data/flickr8k, METEOR's extra and Java
 # make test   lint, types, import contract, tests: what CI runs
 
 PYTHON ?= python3
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO ?= --captioner models/flickr8k --images examples
 
-.PHONY: demo test check slow browser bench docs clean
+.PHONY: demo test check slow browser bench docs results clean
 
 demo: $(STAMP)
 	$(BIN)/showtell demo --out demo $(DEMO)
@@ -47,6 +48,12 @@ docs: $(STAMP)
 	  sphinx myst_parser pydata_sphinx_theme || \
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
 	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet -b html docs build/docs
+
+CAPTIONS := docs/results/captions
+results: $(STAMP)
+	$(BIN)/showtell leaderboard $(CAPTIONS)/flickr8k.jsonl $(CAPTIONS)/flickr8k-without-retrieval.jsonl \
+	  $(CAPTIONS)/flickr8k-best-rl.jsonl --baseline $(CAPTIONS)/flickr8k-without-retrieval.jsonl \
+	  --data data/flickr8k --split dev --meteor -o docs/results/flickr8k.md
 
 $(STAMP): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'

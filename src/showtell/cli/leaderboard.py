@@ -12,7 +12,9 @@ from showtell.cli import common_options as common
 def command(
     runs: Annotated[
         list[Path],
-        typer.Argument(help="Runs, directories of train --seeds, checkpoints, or OWNER/NAME on the hub."),
+        typer.Argument(
+            help="Runs, directories of train --seeds, checkpoints, OWNER/NAME on the hub, or files of captions."
+        ),
     ],
     data: common.PreparedData,
     split: common.Split = "dev",

@@ -16,6 +16,7 @@ from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import CheckpointError, ConfigError, DataError
 from showtell.experiments.leaderboard import evaluate as module
 from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
+from showtell.experiments.leaderboard.pages import to_markdown
 from showtell.export.evaluate import read_training_captions
 from showtell.metrics import evaluate
 from showtell.metrics.caption_stats import measure
@@ -283,3 +284,33 @@ def test_rows_of_the_same_name_are_called_by_their_paths(
         (tmp_path / "one").as_posix(),
         "one/best",
     ]
+
+
+def test_a_file_of_captions_is_a_row_like_any_other(
+    toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard]
+) -> None:
+    first = make(toy_runs / "one")
+    path = tmp_path / "theirs.jsonl"
+    rows = [json.dumps({"image": key, "caption": text}) for key, text in first.rows[0].captions.items()]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    results = make(toy_runs / "one", path, baseline=path)
+    one, other = results.rows
+    assert other.name == "theirs"
+    assert other.scores == one.scores
+    assert one.differences is not None
+    assert {delta.value for delta in one.differences.values()} == {0.0}
+    alone = to_markdown(make(path), title="Toys", command="showtell leaderboard")
+    assert "| captioner | BLEU-1 |" in alone
+    assert f"theirs: captions of `{path.as_posix()}`." in alone
+
+
+def test_a_file_of_captions_that_does_not_fit_is_left_out(
+    toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard]
+) -> None:
+    short, doubled = tmp_path / "short.jsonl", tmp_path / "doubled.jsonl"
+    short.write_text('{"image": "nowhere", "caption": "a dog"}')
+    doubled.write_text('{"image": "a", "caption": "a dog"}\n{"image": "a", "caption": "a cat"}')
+    results = make(toy_runs / "one", short, doubled)
+    assert [row.name for row in results.rows] == ["one"]
+    assert "images have no candidate" in str(results.failures[short])
+    assert "found 2 captions of a" in str(results.failures[doubled])

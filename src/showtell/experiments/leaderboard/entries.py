@@ -1,4 +1,4 @@
-"""The captioners behind a path of the command line: a checkpoint, a run, or the seeds of a recipe.
+"""The captioners behind a path of the command line: a checkpoint, a run, seeds of a recipe, or a file of captions.
 
 Nothing is decoded here: captioners that cannot be evaluated are refused before anything that takes time.
 """
@@ -20,6 +20,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.experiments.seeds import KIND as SEEDS
 from showtell.experiments.seeds import read_progress
+from showtell.metrics.score_files import read_captions
 from showtell.system.atomic import MANIFEST, read_json_lines, read_text, with_file_name
 from showtell.system.console import note
 
@@ -50,25 +51,33 @@ class Model:
 
 @dataclass(frozen=True)
 class LeaderboardEntry:
-    """The captioners of a row, one or one for each seed, with their name in the table and their path as given."""
+    """The captioners of a row, one or one for each seed, with their name in the table and their path as given.
+
+    A file of captions by any captioner has no models, but ``captions`` by image id.
+    """
 
     name: str
     path: Path
     models: list[Model]
+    captions: Mapping[str, str] | None = None
 
     @property
     def config(self) -> Mapping[str, Any]:
-        """The ``config.json`` of the first one."""
-        return self.models[0].config
+        """The ``config.json`` of the first one; empty for a file of captions."""
+        return self.models[0].config if self.models else {}
 
     def num_parameters(self) -> int:
-        """Return the decoder's number of weights."""
+        """Return the decoder's number of weights; 0 for a file of captions."""
+        if not self.models:
+            return 0
         with safe_open(self.models[0].checkpoint / DECODER, framework="np") as file:
             return sum(math.prod(file.get_slice(name).get_shape()) for name in file.keys())  # noqa: SIM118
 
 
 def open_entry(path: Path, prepared: PreparedSet, *, allow_other_dataset: bool) -> LeaderboardEntry:
-    """Return the captioners of a checkpoint, a run, a directory of seeds, or a name on the hub."""
+    """Return the captioners of a checkpoint, a run, seeds or a name on the hub, or the captions of a file."""
+    if path.is_file():
+        return LeaderboardEntry(path.stem, path, [], _read_candidates(path))
     checkpoint = find_checkpoint(path)
     seeds = _find_seeds(checkpoint)
     if seeds == []:
@@ -82,6 +91,20 @@ def open_entry(path: Path, prepared: PreparedSet, *, allow_other_dataset: bool) 
         for model in models:
             _check_data(model, prepared)
     return LeaderboardEntry(_name(path), path, models)
+
+
+def _read_candidates(path: Path) -> dict[str, str]:
+    candidates: dict[str, str] = {}
+    for key, texts in read_captions(path):
+        if key in candidates or len(texts) != 1:
+            raise DataError(
+                f"{path} cannot be compared",
+                found=f"{len(texts) + (key in candidates)} captions of {key}",
+                expected="one caption for each image",
+                mend="Keep one caption of each, for example the best one",
+            )
+        candidates[key] = texts[0]
+    return candidates
 
 
 def distinct_names(entries: list[LeaderboardEntry]) -> dict[Path, str]:

@@ -90,9 +90,10 @@ def collect(
 ) -> Leaderboard:
     """Evaluate captioners and human captions on a whole split of a prepared set.
 
-    ``runs`` are checkpoints, runs, directories of ``showtell train --seeds``, or names on the hub; ``baseline`` is
-    put first if it is not among them. Captioners that fail, or were trained on another set without
-    ``allow_other_dataset``, are noted and left out. What was decoded before is not decoded again: captions are cached
+    ``runs`` are checkpoints, runs, directories of ``showtell train --seeds``, names on the hub, or files of captions
+    by image key (`showtell.metrics.score_files.read_captions`); ``baseline`` is put first if it is not among them.
+    Captioners that fail, or were trained on another set without ``allow_other_dataset``, are noted and left out. What
+    was decoded before is not decoded again: captions are cached
     in the folder ``evaluations``, by default beside the prepared set. ``options`` are those of `evaluate_checkpoint`.
 
     Raises:
@@ -122,7 +123,8 @@ def collect(
         with _noted(entry.path, failures):
             for model in entry.models:
                 _check_same_images(as_trained(whole, model.config), model, prepared, split)
-            captions = [
+            captions = [entry.captions] if entry.captions is not None else []
+            captions += [
                 cache.captions(model, prepared, split, partial(decode, model)) for model in entry.models
             ]
             evaluated.append(builder.row(entry, names[entry.path], captions))
@@ -185,7 +187,7 @@ class _RowBuilder:
             [self._scorer.score(one) for one in captions],
             entry=entry,
             num_parameters=entry.num_parameters(),
-            minutes=statistics.fmean(times) / 60 if len(times) == len(entry.models) else None,
+            minutes=statistics.fmean(times) / 60 if times and len(times) == len(entry.models) else None,
         )
         return row, [self._scorer.segment_stats(one) for one in captions]
 

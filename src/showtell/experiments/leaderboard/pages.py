@@ -84,6 +84,17 @@ def _move_details(table: TextTable) -> TextTable:
     return replace(table, head=[table.head[0], *table.head[end:]], rows=rows)
 
 
+def _drop_empty(table: TextTable) -> TextTable:
+    """Return a table without the columns that have nothing in any row."""
+    kept = [column for column in range(len(table.head)) if {row[column] for row in table.rows} != {NOTHING}]
+    return replace(
+        table,
+        head=[table.head[column] for column in kept],
+        rows=[[row[column] for column in kept] for row in table.rows],
+        num_details=sum(1 <= column <= table.num_details for column in kept),
+    )
+
+
 def _build_tables(results: Leaderboard) -> list[TextTable]:
     """Return the tables of scores, of differences from the baseline, if there is one, and of caption statistics."""
     rows = results.all_rows
@@ -127,6 +138,7 @@ def _build_tables(results: Leaderboard) -> list[TextTable]:
         for row in rows
     ]
     head = ["captioner", *(TITLES[name] for name in names)]
+    tables[0] = _drop_empty(tables[0])
     return [*tables, TextTable("Caption statistics", "fractions of captions in %", head, statistics)]
 
 
@@ -140,7 +152,7 @@ def _footnotes(results: Leaderboard) -> list[str]:
 
 
 def _about(row: LeaderboardRow) -> list[str]:
-    if row.entry is None:
+    if row.entry is None or not row.entry.models:
         return [row.name, *[NOTHING] * 4]
     decoder, decoding = row.entry.config["decoder"]["name"], _decoding(row.entry.models[0].generation)
     return [row.name, decoder, _count(row.num_parameters), decoding, str(row.seeds)]
@@ -175,6 +187,8 @@ def _minutes(row: LeaderboardRow) -> str:
 
 def _row_notes(row: LeaderboardRow, results: Leaderboard) -> list[str]:
     assert row.entry is not None
+    if row.entry.captions is not None:
+        return [f"captions of `{row.entry.path.as_posix()}`."]
     recipe, data = row.entry.config.get("recipe") or {}, row.entry.config.get("data") or {}
     notes = []
     if not recipe:
