@@ -61,6 +61,17 @@ def test_options_of_two_methods_are_refused() -> None:
         override(DecodingOptions(), beam_size=3, top_k=5, seed=1)
 
 
+@pytest.mark.parametrize(
+    "values", [{"neighbours": 60}, {"retrieval": "off", "retrieval_weight": 8.0}, {"retrieve_caption": False}]
+)
+def test_options_of_retrieval_are_refused_where_it_is_off(values: dict[str, Any]) -> None:
+    name = list(values)[-1]
+    with pytest.raises(ConfigError, match=rf"found {name}, with retrieval 'off'\. Omit"):
+        override(DecodingOptions(), **values)
+    on = override(DecodingOptions(retrieval="rerank"), **{name: values[name]})
+    assert getattr(on, name) == values[name]
+
+
 def test_options_cannot_be_changed() -> None:
     with pytest.raises(Exception, match="frozen"):
         DecodingOptions().beam_size = 5  # type: ignore[misc]

@@ -178,7 +178,7 @@ def test_features_cannot_change_under_a_datastore(indexed: Path, tmp_path: Path)
         make_bundle(indexed, tmp_path / "bundle", flip_average=True)
 
 
-def test_a_datastore_of_one_image_speaks_for_nothing_and_says_that_it_cannot_compare_more(
+def test_a_datastore_of_one_image_says_that_it_reranks_nothing_and_cannot_compare_more(
     frozen_captioner: Any, toy_set: PreparedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "own").mkdir()
@@ -187,11 +187,12 @@ def test_a_datastore_of_one_image_speaks_for_nothing_and_says_that_it_cannot_com
     (tmp_path / "own" / "set.jsonl").write_text(json.dumps(row))
     prepare(tmp_path / "own" / "set.jsonl", tmp_path / "set")
     index_captions(frozen_captioner.directory, tmp_path / "one", data=tmp_path / "set")
+    assert "no caption is reranked before it has a second image" in capsys.readouterr().err
     captions = Captioner.load(tmp_path / "one", device="cpu").caption(dev_images(toy_set))
     assert {(each.key, each.fraction) for caption in captions for each in caption.neighbours} == {
         ("0.png", 0.0)
     }
-    assert "warning" not in capsys.readouterr().err
+    assert capsys.readouterr().err.count("no caption is reranked before it has a second image") == 1
     index_captions(tmp_path / "one", tmp_path / "more", data=toy_set.directory)
     assert "compares images by 0 components" in capsys.readouterr().err
     index_captions(tmp_path / "more", tmp_path / "again", data=tmp_path / "set")

@@ -51,6 +51,7 @@ CASES: list[tuple[int, str, dict[str, Any]]] = [
     (422, "too long", {"content": IMAGE, "params": {"method": "x" * 5000}}),
     (422, "conflicting", {"content": IMAGE, "params": {"beam_size": 3, "temperature": 0.5}}),
     (422, "without a datastore", {"content": IMAGE, "params": {"retrieval": "rerank"}}),
+    (422, "with retrieval 'off'", {"content": IMAGE, "params": {"neighbours": 5}}),
     (422, "true nor false", {"content": IMAGE, "params": {"attention": SECRET}}),
     (422, "no such option", {"content": IMAGE, "params": {"beam-size": 3}}),
     (422, "no such file", part("photo")),

@@ -67,6 +67,7 @@ _METHOD_OF = {"beam_size": "beam"} | dict.fromkeys(
     ("samples", "seed", "temperature", "top_k", "top_p"), "sample"
 )
 """Method by option, for options of a single method."""
+_OF_RETRIEVAL = ("retrieval_weight", "neighbours", "retrieve_caption")
 
 
 def build_options(**values: Any) -> DecodingOptions:
@@ -87,7 +88,8 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
     An option of a single method implies it: ``beam_size=5`` beam search, ``temperature=0.7`` sampling.
 
     Raises:
-        ConfigError: a keyword is unknown, of the wrong type or out of range, or the method is ambiguous.
+        ConfigError: a keyword is unknown, of the wrong type or out of range, the method is ambiguous, or the keyword
+            is one of retrieval, which is off.
     """
     implied: dict[str, list[str]] = {}
     for name, method in _METHOD_OF.items():
@@ -99,7 +101,15 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
             "conflicting decoding options", found=found, mend="Pass method=..., such as method='sample'"
         )
     chosen = next(iter(implied), defaults.method)
-    return build_options(**{**defaults.model_dump(), "method": chosen, **values})
+    options = build_options(**{**defaults.model_dump(), "method": chosen, **values})
+    ignored = [name for name in _OF_RETRIEVAL if name in values]
+    if options.retrieval == "off" and ignored:
+        raise ConfigError(
+            "conflicting decoding options",
+            found=f"{', '.join(ignored)}, with retrieval 'off'",
+            mend="Omit them; or add retrieval 'rerank', with a captioner that has a datastore (showtell index)",
+        )
+    return options
 
 
 def without_retrieval(options: DecodingOptions) -> DecodingOptions:

@@ -28,6 +28,7 @@ KIND, FORMAT = "showtell datastore", "1"
 COMPONENTS = 256
 FITTED_IMAGES = 20_000  # as many as fit a projection at most, for the memory
 _ARRAYS = ("tokens", "lengths", "per_image")
+TOO_FEW = "no caption is reranked before it has a second image, as no word is rarer than another among one"
 INDEX_AGAIN = "Make it again: showtell index"
 
 Floats = npt.NDArray[np.float32]
@@ -144,7 +145,8 @@ class Datastore:
     def describe(self) -> str:
         """Return images, captions and size in words."""
         num_captions = len(self.captions.lengths)
-        return f"datastore: {len(self):,} images, {num_captions:,} captions, {len(self._packed) / 1e6:.1f} MB"
+        size = f"datastore: {len(self):,} images, {num_captions:,} captions, {len(self._packed) / 1e6:.1f} MB"
+        return size if len(self) > 1 else f"{size}; {TOO_FEW}"
 
     def save(self, path: Path) -> None:
         """Write the datastore atomically."""

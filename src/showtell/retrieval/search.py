@@ -13,6 +13,7 @@ from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
 from showtell.generation import Hypothesis, OnStep, SpecialTokens, score_captions, search
 from showtell.generation.array_ops import like, to_numpy
+from showtell.system.console import note
 
 if TYPE_CHECKING:
     from showtell.retrieval.datastore import Datastore
@@ -54,6 +55,8 @@ class CaptionSearch:
         with self._lock:
             if self._reranker is None:
                 assert self._datastore is not None
+                if len(self._datastore) == 1:
+                    note(f"warning: {self._datastore.describe()}")
                 self._reranker = Reranker(self._datastore, self._tokenizer)
             return self._reranker
 
