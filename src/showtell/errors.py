@@ -13,6 +13,10 @@ INSTALL = "pip install -e '.[{extra}]'"
 """Installs an extra from a clone: the package is not published on any index, where the name could be another's."""
 
 
+MAX_LENGTH = 4_000
+"""Characters of each part of a message, which may quote a file."""
+
+
 class ShowtellError(Exception):
     """The base of all errors caused by a user or a file.
 
@@ -20,6 +24,7 @@ class ShowtellError(Exception):
     """
 
     def __init__(self, what: str, *, found: str = "", expected: str = "", mend: str = "") -> None:
+        what, found, expected = (shorten_text(text, MAX_LENGTH) for text in (what, found, expected))
         self.what, self.found, self.expected, self.mend = what, found, expected, mend
         details = [f"{name} {text}" for name, text in (("found", found), ("expected", expected)) if text]
         message = what + (": " + "; ".join(details) if details else "")
@@ -87,7 +92,12 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int | None = None) ->
     return f"Known: {', '.join(names[:most])}{', ...' if len(names[:most]) < len(names) else '.'}"
 
 
+def shorten_text(text: str, length: int = 100) -> str:
+    """Return the beginning of a text that is longer than this."""
+    return text if len(text) <= length else f"{text[:length]}…"
+
+
 def reason(error: Exception) -> str:
     """Return another library's error in one line."""
-    first = str(error).strip().split("\n", maxsplit=1)[0].rstrip(".")
+    first = shorten_text(str(error).strip().split("\n", maxsplit=1)[0].rstrip("."), 200)
     return f"{type(error).__name__}: {first}" if first else type(error).__name__

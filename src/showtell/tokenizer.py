@@ -28,8 +28,12 @@ from tokenizers import models, pre_tokenizers, trainers
 from showtell.config.tokenizer import CasingLanguage, TokenizerKind
 from showtell.errors import CheckpointError, ConfigError, DataError
 from showtell.system.atomic import sha256_json, write_text
+from showtell.system.reading import parse_json, read_bytes
 from showtell.text.caption_form import KNOWN_FORMS, CaptionForm
 
+MAX_TOKENS = 500_000
+"""Of a vocabulary; ten times as many as the largest in use."""
+MAX_FILE_BYTES = 64 * 2**20
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 _MIN_BPE_SIZE = len(SPECIALS) + 256
@@ -59,7 +63,7 @@ class Tokenizer:
         """Learn a vocabulary of words, or of byte-level pieces of any text (``bpe``, Sennrich et al. 2016).
 
         The order of the captions does not matter, ties are broken alphabetically. ``min_count`` is that of a token or
-        a merge; ``max_size`` includes the specials, None means 4,000 for ``bpe`` and no limit for the others;
+        a merge; ``max_size`` includes the specials, None means 4,000 for ``bpe`` and `MAX_TOKENS` for the others;
         ``language`` has its own lower case.
 
         Raises:
@@ -188,20 +192,36 @@ class Tokenizer:
         write_text(path, self._tokenizer.to_str(pretty=True) + "\n")
 
     @classmethod
-    def load(cls, path: Path) -> "Tokenizer":
-        """Read what `save` wrote.
+    def load(cls, path: Path, *, size: int | None = None) -> "Tokenizer":
+        """Read what `save` wrote; it has ``size`` tokens, if that is known.
 
         Raises:
-            CheckpointError: the file is missing, incomplete, or not from showtell.
+            CheckpointError: the file is missing, incomplete, of another size, or not from showtell.
         """
         try:
-            tokenizer = tokenizers.Tokenizer.from_str(path.read_text(encoding="utf-8"))
+            text = read_bytes(path, MAX_FILE_BYTES).decode()
+            # Counted before the library builds its tables, which take ten times the memory of the text.
+            _check_size(parse_json(text), path, size)
+            tokenizer = tokenizers.Tokenizer.from_str(text)
         except FileNotFoundError as error:
             raise CheckpointError(f"cannot read the tokenizer {path}", found="no such file") from error
+        except CheckpointError:
+            raise
         except Exception as error:  # the library raises bare Exception
             mend = "Copy the checkpoint again"
             raise CheckpointError(f"cannot read the tokenizer {path}", found=str(error), mend=mend) from error
         return cls(tokenizer.model, _check(tokenizer, path))
+
+
+def _check_size(parts: Any, path: Path, size: int | None) -> None:
+    found = len(parts["model"]["vocab"])
+    if found > MAX_TOKENS or size not in (None, found):
+        raise CheckpointError(
+            f"{path} does not fit the decoder",
+            found=f"{found:,} tokens",
+            expected=f"at most {MAX_TOKENS:,}" if size is None else f"{size:,}",
+            mend="Copy the whole checkpoint again",
+        )
 
 
 def _fit_words(
@@ -217,7 +237,7 @@ def _fit_words(
             f"{min_count} times",
             mend="Use more captions, or lower min_count",
         )
-    kept = tokens if max_size is None else tokens[: max_size - len(SPECIALS)]
+    kept = tokens[: (max_size or MAX_TOKENS) - len(SPECIALS)]
     vocabulary = {token: index for index, token in enumerate((*SPECIALS, *kept))}
     return models.WordLevel(vocabulary, unk_token=SPECIALS[3])
 

@@ -11,8 +11,9 @@ import torch
 from huggingface_hub import ModelCard
 from pydantic import TypeAdapter
 
-from showtell.checkpoints import checkpoint
-from showtell.checkpoints.checkpoint import load_checkpoint, read_config, save_checkpoint
+from showtell.checkpoints import config as checkpoint_config
+from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
+from showtell.checkpoints.config import read_config
 from showtell.config.decoders import DecoderSpec
 from showtell.config.recipe import parse_recipe
 from showtell.data.prepared import PreparedSet
@@ -260,7 +261,7 @@ def test_a_checkpoint_replaced_while_it_is_read_is_read_anew(
             return "the sum of a file that is gone"
         return sha256_file(path)
 
-    monkeypatch.setattr(checkpoint, "sha256_file", swap)
+    monkeypatch.setattr(checkpoint_config, "sha256_file", swap)
     assert read_config(copy)[0] == copy
     assert swapped
 

@@ -16,7 +16,8 @@ import torch
 from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
 from showtell import Captioner
-from showtell.checkpoints.checkpoint import read_config, save_checkpoint
+from showtell.checkpoints.checkpoint import save_checkpoint
+from showtell.checkpoints.config import read_config
 from showtell.checkpoints.hub import find_checkpoint
 from showtell.config.decoders import LstmSpec
 from showtell.config.generation import DecodingOptions

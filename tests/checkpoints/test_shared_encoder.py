@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from showtell.checkpoints.checkpoint import load_checkpoint, read_config, save_portable
+from showtell.checkpoints.checkpoint import load_checkpoint, save_portable
+from showtell.checkpoints.config import read_config
 from showtell.errors import CheckpointError, ConfigError, EncoderError
 from showtell.inference.captioner import Captioner
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from showtell.checkpoints.checkpoint import read_config
+from showtell.checkpoints.config import read_config
 from showtell.checkpoints.model_card import model_card
 from showtell.inference.captioner import Captioner
 

@@ -11,7 +11,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from showtell.checkpoints.checkpoint import read_config
+from showtell.checkpoints.config import read_config
 from showtell.cli import bundle, caption, evaluate, export
 from showtell.data.prepared import PreparedSet
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -93,12 +94,27 @@ def test_an_override_reaches_into_phases() -> None:
         ("optimizer.lr.x=1", r"'lr', which has no keys"),
         ("objective.5.epochs=1", r"no part 5"),
         ("objective.0=1", r"expected objective\.0\.KEY=value"),
+        ("optimizer.lr=" + "[" * 5_000, "more than 64 levels"),
+        ("optimizer.lr=" + "9" * 5_000, "a whole number of 5,000 digits"),
         ("generation.beam_size=0", r"'generation\.beam_size'.*greater than or equal to 1"),
     ],
 )
 def test_a_bad_override_is_answered_with_what_would_be_right(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load_recipe("flickr8k-best", [override])
+
+
+def test_a_message_quotes_the_beginning_of_a_long_value_and_of_many_problems() -> None:
+    values = {"optimizer": {"lr": ["x" * 10_000] * 100}, **{f"{key}" * 1_000: 1 for key in range(100)}}
+    with pytest.raises(ConfigError, match=r"and \d+ more$") as error:
+        parse_recipe(values, "this recipe")
+    assert len(str(error.value)) < 20_000
+
+
+def test_a_recipe_that_is_no_file_is_refused(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.yaml")
+    with pytest.raises(ConfigError, match=r"pipe\.yaml: found a named pipe, not a file"):
+        load_recipe(tmp_path / "pipe.yaml")
 
 
 def test_all_problems_are_in_one_message() -> None:
@@ -152,7 +168,14 @@ def test_an_unknown_recipe_is_answered_with_a_near_name() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("a: [", "is not YAML"), ("- 1", "expected keys and values"), (None, "cannot read recipe")],
+    [
+        ("a: [", "is not YAML"),
+        ("- 1", "expected keys and values"),
+        (None, "cannot read recipe"),
+        ("[" * 5_000, "more than 64 levels"),
+        ("training: {seed: " + "9" * 5_000 + "}", "a whole number of 5,000 digits"),
+        ("data: &same {}\nencoder: *same", r"the alias \*same: write the value out"),
+    ],
 )
 def test_a_broken_file_is_named(tmp_path: Path, content: str | None, message: str) -> None:
     path = tmp_path / "mine.yaml"

@@ -13,7 +13,8 @@ import torch
 import yaml
 from safetensors.torch import load_file
 
-from showtell.checkpoints.checkpoint import load_checkpoint, read_config, save_portable
+from showtell.checkpoints.checkpoint import load_checkpoint, save_portable
+from showtell.checkpoints.config import read_config
 from showtell.config.recipe import load_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import io
 import json
 import os
-import re
 import resource
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -387,26 +384,3 @@ def test_a_directory_without_a_manifest_or_none_at_all_is_refused(tmp_path: Path
         DataError, match=r"A killed process left it as a backup: mv \S+/\.nowhere\.old \S+/nowhere"
     ):
         read_manifest(tmp_path / "nowhere", "prepared set", 1)
-
-
-@given(st.binary(max_size=30) | st.text("a\r\n\u2028\ufeffé", max_size=30).map(lambda text: text.encode()))
-def test_lines_one_by_one_are_those_of_the_whole_text(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "lines.txt"
-        path.write_bytes(content)
-        try:
-            whole = files.read_text(path)
-        except DataError as error:
-            with pytest.raises(DataError, match=re.escape(str(error))):
-                list(files.text_lines(path))
-            return
-        assert "".join(files.text_lines(path)) == whole
-        lines = whole.split("\n")
-        found = [line.removesuffix("\n") for line in files.text_lines(path)]
-        assert found == (lines if lines[-1] else lines[:-1])
-        assert list(files.text_lines(path, newline="")) == list(io.StringIO(whole, newline=""))
-
-
-def test_lines_of_a_file_that_is_not_there_are_a_data_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"cannot read .*gone\.txt: found No such file or directory"):
-        next(files.text_lines(tmp_path / "gone.txt"))

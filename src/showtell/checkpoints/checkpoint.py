@@ -6,7 +6,6 @@ are refused. Neighboring captioners may share one file of encoder weights
 (`showtell.checkpoints.shared_encoder`).
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import Any
 
 import torch
 from pydantic import TypeAdapter, ValidationError
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
+from showtell.checkpoints.config import COPY_AGAIN, FORMAT, KIND, read_config
 from showtell.checkpoints.hub import CARD, CONFIG, DATASTORE, DECODER, ENCODER, FILES, TOKENIZER
 from showtell.checkpoints.model_card import card_fields, model_card, strip_config_paths
 from showtell.checkpoints.shared_encoder import (
@@ -32,6 +32,7 @@ from showtell.config.decoders import DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
+from showtell.decoders.base import BaseDecoder
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder, identity_differences, save_encoder
 from showtell.errors import CheckpointError, EncoderError
@@ -39,16 +40,12 @@ from showtell.retrieval.datastore import Datastore
 from showtell.system.atomic import (
     atomic_directory,
     check_replaceable,
-    resolve_swapped,
     sha256_file,
     write_json,
     write_text,
 )
 from showtell.system.safetensors import halve_tensors, save_tensors
 from showtell.tokenizer import Tokenizer
-
-KIND, FORMAT = "showtell checkpoint", 2
-COPY_AGAIN = "Copy the whole checkpoint again, or use best/ or last/ of the run"
 
 
 @dataclass(frozen=True)
@@ -208,71 +205,6 @@ def common_holdout(configs: Iterable[Mapping[str, Any]], fingerprint: str) -> in
     return min(counts, default=0)
 
 
-def read_config(path: Path) -> tuple[Path, dict[str, Any]]:
-    """Return the directory and the configuration of a checkpoint, or of a run's ``best/``.
-
-    Nothing on disk is changed, as a trainer may be writing there; if it swaps in a new checkpoint while this one is
-    read, the new one is read.
-
-    Raises:
-        CheckpointError: not a checkpoint, of another format, or one of its files is missing, truncated or foreign.
-    """
-    directory = _resolve(path)
-    inode = _inode(directory)
-    try:
-        return directory, _read_config(path, directory)
-    except CheckpointError:
-        replaced = _resolve(path)
-        if _inode(replaced) == inode:
-            raise
-        return replaced, _read_config(path, replaced)
-
-
-def _resolve(path: Path) -> Path:
-    best = resolve_swapped(path / "best")
-    return best if (best / CONFIG).exists() else resolve_swapped(path)
-
-
-def _inode(directory: Path) -> int | None:
-    return directory.stat().st_ino if directory.exists() else None
-
-
-def _read_config(path: Path, directory: Path) -> dict[str, Any]:
-    try:
-        config = json.loads((directory / CONFIG).read_text(encoding="utf-8"))
-        kind, version = config["kind"], config["format"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        missing = f"no {CONFIG}" if directory.exists() else "no such directory"
-        raise CheckpointError(
-            f"{path} is not a checkpoint",
-            found=f"a broken {CONFIG} ({error})" if (directory / CONFIG).exists() else missing,
-            mend="Name a run directory, or its best/ or last/",
-        ) from error
-    if (kind, version) != (KIND, FORMAT):
-        raise CheckpointError(
-            f"{directory} cannot be used",
-            found=f"{kind}, format {version}",
-            expected=f"{KIND}, format {FORMAT}",
-            mend="Train it again, or bundle it again, with this version of showtell"
-            if kind == KIND
-            else "Name a checkpoint; of an export, the one that it was exported from",
-        )
-    files = config.get("files")
-    if not isinstance(files, dict) or not {DECODER, TOKENIZER} <= files.keys():
-        found = f"a {CONFIG} without the list of files"
-        raise CheckpointError(f"{directory} cannot be used", found=found, mend=COPY_AGAIN)
-    for name, digest in files.items():
-        file = directory / name
-        if not file.is_file() or sha256_file(file) != digest:
-            other = "other bytes (cut short, or of another checkpoint)"
-            raise CheckpointError(
-                f"{file} is not the file that this checkpoint was saved with",
-                found=other if file.is_file() else "no such file",
-                mend=COPY_AGAIN,
-            )
-    return dict(config)
-
-
 def load_checkpoint(
     path: Path,
     *,
@@ -300,21 +232,8 @@ def load_checkpoint(
         spec: DecoderSpec = TypeAdapter(DecoderSpec).validate_python(config["decoder"])
         generation = DecodingOptions.model_validate(config["generation"])
         encoder_spec = EncoderSpec.model_validate(config["encoder"]["spec"])
-        tokenizer = Tokenizer.load(directory / TOKENIZER)
-        if tokenizer.size != config["vocabulary"]:
-            raise CheckpointError(
-                f"{directory / TOKENIZER} does not fit the decoder",
-                found=f"{tokenizer.size} tokens",
-                expected=str(config["vocabulary"]),
-                mend="Copy the whole checkpoint again",
-            )
-        decoder = build_decoder(
-            spec,
-            vocabulary=config["vocabulary"],
-            encoder_width=config["encoder"]["width"],
-            pad_id=tokenizer.pad_id,
-        )
-        decoder.load_state_dict(load_file(directory / DECODER))
+        tokenizer = Tokenizer.load(directory / TOKENIZER, size=config["vocabulary"])
+        decoder = _load_decoder(directory / DECODER, spec, config, tokenizer.pad_id)
         datastore = Datastore.load(directory / DATASTORE) if DATASTORE in config["files"] else None
     except (ValidationError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         found = " ".join(str(error).split())
@@ -326,6 +245,32 @@ def load_checkpoint(
         encoder = _load_encoder(directory, config, encoder_spec, encoder_weights, device, encoder_dtype)
     model = CaptioningModel(decoder.to(device), encoder).eval()
     return Checkpoint(model, tokenizer, generation, config, datastore)
+
+
+def _load_decoder(file: Path, spec: DecoderSpec, config: Mapping[str, Any], pad_id: int) -> BaseDecoder:
+    """Return a decoder with the weights of a file, whose shapes are compared before memory is taken."""
+    sizes = {
+        "vocabulary": config["vocabulary"],
+        "encoder_width": config["encoder"]["width"],
+        "pad_id": pad_id,
+    }
+    with torch.device("meta"):
+        expected = {
+            name: list(value.shape) for name, value in build_decoder(spec, **sizes).state_dict().items()
+        }
+    with safe_open(file, framework="pt") as stored:
+        found = {name: stored.get_slice(name).get_shape() for name in stored.keys()}  # noqa: SIM118
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            raise CheckpointError(
+                f"{file} does not fit the decoder",
+                found=f"{name} of shape {found.get(name, 'none')}",
+                expected=str(expected.get(name, "no such weights")),
+                mend=COPY_AGAIN,
+            )
+    decoder = build_decoder(spec, **sizes)
+    decoder.load_state_dict(load_file(file))
+    return decoder
 
 
 def _load_encoder(

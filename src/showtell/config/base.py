@@ -6,12 +6,15 @@ from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from showtell.errors import ConfigError, did_you_mean
+from showtell.errors import ConfigError, did_you_mean, shorten_text
 
 Rate = Annotated[float, Field(ge=0.0, lt=1.0)]  # 0 included, 1 excluded
 Fraction = Annotated[float, Field(gt=0.0, le=1.0)]  # 0 excluded, 1 included
 Weight = Annotated[float, Field(ge=0.0, le=1.0)]  # both included
 Count = Annotated[int, Field(ge=0)]
+
+
+MAX_PROBLEMS = 20
 
 
 class StrictModel(BaseModel):
@@ -27,30 +30,33 @@ def describe_problems(
 
     ``where`` names the source of the values; ``renamed`` maps former keys and values, see `showtell.config.renamed`.
     """
-    lines = [line for problem in error.errors() for line in _describe(problem, model, renamed or {})]
+    problems = error.errors()
+    lines = [line for problem in problems[:MAX_PROBLEMS] for line in _describe(problem, model, renamed or {})]
+    if len(problems) > MAX_PROBLEMS:
+        lines.append(f"and {len(problems) - MAX_PROBLEMS:,} more")
     return ConfigError(f"{where} cannot be used: " + " | ".join(lines))
 
 
 def _describe(
     problem: Mapping[str, Any], model: type[BaseModel], renamed: Mapping[str, str]
 ) -> Iterator[str]:
-    path, members = _resolve(model, [str(part) for part in problem["loc"]])
+    path, members = _resolve(model, [shorten_text(str(part)) for part in problem["loc"]])
     key, found, context = ".".join(path), problem["input"], problem.get("ctx", {})
     if problem["type"] == "extra_forbidden":
         known = [name for member in members for name in member.model_fields]
         answers = list(_renamed(key, found, renamed))
         yield from answers or [f"unknown key '{key}'. {did_you_mean(path[-1], known)}"]
     elif problem["type"] in {"union_tag_invalid", "union_tag_not_found"}:
-        tag = str(context.get("tag", "none"))
+        tag = shorten_text(str(context.get("tag", "none")))
         names = re.findall(r"'([^']+)'", context.get("expected_tags", "")) or _tags(members)
         yield f"'{key}.name': found '{tag}'. {did_you_mean(tag, names)}"
     else:
         text = problem["msg"].removeprefix("Value error, ")
         new = renamed.get(f"{_without_index(key)}={found}")
         answer = f"'{found}' is called '{new}' now" if new else text
-        shown = "" if isinstance(found, dict | BaseModel) or new else f" (found {found!r})"
+        shown = "" if isinstance(found, dict | BaseModel) or new else f" (found {shorten_text(repr(found))})"
         if problem["type"] == "literal_error" and not new:
-            near = did_you_mean(str(found), re.findall(r"'([^']+)'", context["expected"]))
+            near = did_you_mean(shorten_text(str(found)), re.findall(r"'([^']+)'", context["expected"]))
             shown += f". {near}" if near.startswith("Did") else ""
         yield f"'{key}': {answer}{shown}" if key else answer + shown
 

@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import yaml
-
+from showtell.config.yaml_text import parse_yaml
 from showtell.errors import ConfigError
 
 
@@ -14,7 +13,7 @@ def apply_override(values: dict[str, Any], override: str) -> None:
         ConfigError: not ``key=value``, or the key is inside something without keys.
     """
     key, equals, text = override.partition("=")
-    cannot = f"--set {override} cannot be used"
+    cannot = f"--set {override[:200]} cannot be used"
     if not equals:
         raise ConfigError(cannot, expected="key=value, such as optimizer.lr=3e-4")
     *path, last = key.strip().split(".")
@@ -31,9 +30,9 @@ def apply_override(values: dict[str, Any], override: str) -> None:
     if isinstance(node, list):
         raise ConfigError(cannot, found="a list", expected=f"{key}.KEY=value")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(cannot, found=" ".join(str(error).split())) from error
+        value = parse_yaml(text)
+    except ValueError as error:
+        raise ConfigError(cannot, found=str(error)) from error
     node[last] = _number(value) if isinstance(value, str) else value
     training = values.get("training")
     if isinstance(training, dict) and isinstance(adapted := training.get("adapt"), list):

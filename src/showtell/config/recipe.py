@@ -19,7 +19,9 @@ from showtell.config.generation import DecodingOptions
 from showtell.config.overrides import apply_override
 from showtell.config.renamed import RENAMED
 from showtell.config.tokenizer import ScoreTokenizer, TokenizerOptions
+from showtell.config.yaml_text import MAX_CHARACTERS, parse_yaml
 from showtell.errors import ConfigError, did_you_mean
+from showtell.system.reading import read_bytes
 
 Tracker = Literal["tensorboard", "wandb", "mlflow", "comet_ml", "aim", "trackio"]
 AdaptedKey = Literal[
@@ -318,11 +320,11 @@ def load_recipe(
             raise ConfigError(f"no recipe is named '{name}'", mend=did_you_mean(str(name), shipped))
         path = shipped[str(name)]
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+        values = parse_yaml(read_bytes(path, 4 * MAX_CHARACTERS).decode()) or {}
     except OSError as error:
         raise ConfigError(f"cannot read recipe {path}", found=error.strerror or str(error)) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path} is not YAML", found=" ".join(str(error).split())) from error
+    except ValueError as error:
+        raise ConfigError(f"recipe {path} is not YAML of a recipe", found=str(error)) from error
     if not isinstance(values, dict):
         raise ConfigError(
             f"recipe {path} cannot be used", found=type(values).__name__, expected="keys and values"

@@ -28,5 +28,8 @@ class TokenizerOptions(StrictModel):
         5, ge=1, description="minimum occurrences of a token in the vocabulary, or of a merged pair (bpe)"
     )
     max_size: int | None = Field(
-        None, ge=5, description="maximum vocabulary size in tokens; null: 4,000 for bpe, otherwise unlimited"
+        None,
+        ge=5,
+        le=500_000,
+        description="maximum vocabulary size in tokens; null: 4,000 for bpe, otherwise 500,000",
     )

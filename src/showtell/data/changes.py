@@ -14,6 +14,7 @@ from showtell.system.atomic import sha256_file, write_text
 from showtell.system.batch_pool import map_ahead
 from showtell.system.console import note, progress_bar
 from showtell.system.cpu import usable_cores
+from showtell.system.reading import MAX_TEXT_BYTES, read_json
 
 ROWS_PER_TASK = 1_024
 STAT_THREADS = 16
@@ -88,7 +89,7 @@ def _changed(prepared: PreparedSet, touched: dict[int, Status]) -> list[int]:
 
 def _read_compared(prepared: PreparedSet) -> dict[int, Status]:
     try:
-        content = json.loads((prepared.directory / COMPARED).read_bytes())
+        content = read_json(prepared.directory / COMPARED, MAX_TEXT_BYTES)
         return {int(row): (size, time) for row, (size, time) in content.items()}
     except (OSError, ValueError, AttributeError, TypeError):  # none, or damaged: bytes are compared
         return {}

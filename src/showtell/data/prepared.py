@@ -37,6 +37,7 @@ from showtell.system.atomic import (
 from showtell.system.console import note, progress_bar
 from showtell.system.disk_store import DiskList
 from showtell.system.locks import locked_directory
+from showtell.system.reading import read_json
 
 KIND, FORMAT = "prepared set", 3
 EXAMPLES, PROBLEMS, IMAGES = "examples.arrow", "problems.jsonl", "images"
@@ -347,7 +348,7 @@ def _check_replaceable(out: Path, source: str, *, overwrite: bool) -> None:
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:
-        manifest = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(out / MANIFEST)
         kind, earlier = manifest["kind"], manifest.get("source")
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         kind, earlier = "files that showtell prepare did not write", None

@@ -1,10 +1,10 @@
 """Everything that can be wrong with a captioned set, and its report: counts and first examples."""
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from showtell.data.sources.base import Problem
+from showtell.system.reading import read_json_lines
 
 KINDS: dict[str, str] = {
     "missing-image": "images that do not exist",
@@ -53,4 +53,4 @@ def report(problems: Sequence[Problem], *, examples: int) -> list[str]:
 
 def read_problems(file: Path) -> list[Problem]:
     """Read the ``problems.jsonl`` of a prepared set."""
-    return [Problem(**json.loads(line)) for line in file.read_text(encoding="utf-8").split("\n") if line]
+    return [Problem(**line) for line in read_json_lines(file)]

@@ -5,7 +5,6 @@ the plain file that it decompresses to. The file's metadata hold stride layout, 
 and batch-norm epsilon, so that they cannot drift from the weights.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -19,6 +18,7 @@ from showtell.config.encoder import StrideIn
 from showtell.encoders.compressed_weights import decompress, is_compressed, unreadable
 from showtell.errors import EncoderError, reason
 from showtell.system.atomic import sha256_file
+from showtell.system.reading import read_json_object
 
 MAX_KEYS_SHOWN = 5
 HUB_TIMEOUT = 10.0
@@ -184,7 +184,7 @@ def download_weights(name: str) -> EncoderWeights:
     """
     repository = HUB_REPOSITORIES[name]
     path = fetch_from_hub(repository, "model.safetensors", name=name)
-    config = json.loads(fetch_from_hub(repository, "config.json", name=name).read_text(encoding="utf-8"))
+    config = read_json_object(fetch_from_hub(repository, "config.json", name=name))
     weights = read_weights(path)
     described = hub_metadata(config.get("pretrained_cfg", {}), repository)
     return replace(weights, metadata=weights.metadata | {"stride_in": "conv2"} | described)

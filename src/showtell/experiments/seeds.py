@@ -3,7 +3,6 @@
 Each seed is a run of its own in ``OUT/seed-N``; finished ones are neither trained nor decoded again.
 """
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -13,8 +12,9 @@ from typing import Any
 from showtell.config.recipe import Recipe
 from showtell.errors import ConfigError
 from showtell.report.templates import percent
-from showtell.system.atomic import claim_directory, read_text, write_json
+from showtell.system.atomic import claim_directory, write_json
 from showtell.system.console import note, text_table
+from showtell.system.reading import foreign_values, read_json_object
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import is_main_process
 from showtell.training.setup import set_up_training
@@ -137,7 +137,9 @@ def read_progress(run: Path) -> dict[str, Any]:
 
 
 def _read_progress(run: Path) -> dict[str, Any]:
-    return dict(json.loads(read_text(run / "last" / STATE))["progress"])
+    path = run / "last" / STATE
+    with foreign_values(path, mend="Train the seed again: --restart"):
+        return dict(read_json_object(path)["progress"])
 
 
 def _check_same(run: Path, recipe: Recipe, data: Path, weights: Path | None, device: str) -> None:
@@ -148,16 +150,17 @@ def _check_same(run: Path, recipe: Recipe, data: Path, weights: Path | None, dev
 
 def _read_run(run: Path, seed: int) -> SeedRun:
     progress = _read_progress(run)
-    scores = json.loads(read_text(run / "best" / "config.json"))["scores"]
-    return SeedRun(
-        seed=seed,
-        run=run,
-        best_epoch=progress["best_epoch"],
-        epochs=progress["epoch"],
-        seconds=progress["seconds"],
-        scores=scores["values"],
-        signature=scores["signature"],
-    )
+    with foreign_values(run, mend="Train the seed again: --restart"):
+        scores = read_json_object(run / "best" / "config.json")["scores"]
+        return SeedRun(
+            seed=seed,
+            run=run,
+            best_epoch=progress["best_epoch"],
+            epochs=progress["epoch"],
+            seconds=progress["seconds"],
+            scores=scores["values"],
+            signature=scores["signature"],
+        )
 
 
 def _write_summary(result: SeedsResult, recipe: Recipe) -> None:

@@ -115,7 +115,8 @@ class OnnxBackend:
         self.facts = self.config.model_dump(mode="json")
         # Before the graphs, as a broken file is the reason if one cannot be run.
         loader.check()
-        self.tokenizer, self.generation = Tokenizer.load(self.directory / TOKENIZER), self.config.generation
+        self.tokenizer = Tokenizer.load(self.directory / TOKENIZER, size=self.config.vocabulary)
+        self.generation = self.config.generation
         if self.tokenizer.size != self.config.vocabulary:
             raise CheckpointError(
                 f"{self.directory / TOKENIZER} does not fit the decoder",

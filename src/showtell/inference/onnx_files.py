@@ -5,13 +5,13 @@ are in files beside the graphs (ONNX's external data): onnxruntime memory-maps t
 graph.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from showtell.checkpoints.hub import CONFIG, DATASTORE, TOKENIZER
 from showtell.errors import CheckpointError
 from showtell.system.atomic import resolve_swapped, sha256_file
+from showtell.system.reading import read_json
 
 KIND, FORMAT = "showtell export", 3
 ENCODER, INIT, STEP = "encoder.onnx", "init.onnx", "step.onnx"
@@ -45,7 +45,7 @@ def state_output(name: str) -> str:
 def is_export(path: Path) -> bool:
     """Return whether a directory's configuration is that of an export."""
     try:
-        config = json.loads((resolve_swapped(path) / CONFIG).read_text(encoding="utf-8"))
+        config = read_json(resolve_swapped(path) / CONFIG)
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("kind") == KIND
@@ -55,7 +55,7 @@ def read_outline(directory: Path) -> dict[str, Any]:
     """Return the JSON values of an export's configuration; a CheckpointError if kind, format or files are wrong."""
     path = directory / CONFIG
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        values: Any = read_json(path)
         kind, version = values["kind"], values["format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{directory} is not an export", found=str(error), mend=EXPORT_AGAIN) from error

@@ -1,6 +1,5 @@
 """Read references and candidates row by row from COCO's files or JSON lines, and score one file against the other."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +10,8 @@ from showtell.metrics.bootstrap import EQUAL, ScoreDelta
 from showtell.metrics.evaluate import METRICS, Scorer, Scores
 from showtell.metrics.explain import Explanation
 from showtell.metrics.meteor import MeteorScorer
-from showtell.system.atomic import text_lines
 from showtell.system.json_stream import id_text, read_array, read_head
+from showtell.system.reading import parse_json, text_lines
 
 _IDS = ("image_id", "key", "image", "path")
 _EXPECTED = (
@@ -142,7 +141,7 @@ def _rows(path: Path) -> Iterator[tuple[str, Any]]:
 def _is_annotations(head: bytes) -> bool:
     """Return whether an object is COCO's annotations, given its beginning; else it is a row."""
     try:
-        first = json.loads(head.split(b"\n", 1)[0])
+        first = parse_json(head.split(b"\n", 1)[0], lenient=True)
     except ValueError:
         return b'"annotations"' in head or b'"images"' in head
     return isinstance(first, dict) and isinstance(first.get("annotations"), list)
@@ -159,8 +158,8 @@ def _elements(path: Path, array: str, where: str) -> Iterator[tuple[str, Any]]:
 
 def _parse_line(path: Path, number: int, line: str) -> Any:
     try:
-        return json.loads(line)
-    except (ValueError, RecursionError) as error:
+        return parse_json(line, lenient=True)
+    except ValueError as error:
         raise _unknown(path, f"line {number}", f"{line.strip()[:60]!r} ({error})") from error
 
 

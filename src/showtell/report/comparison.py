@@ -10,11 +10,13 @@ from markupsafe import Markup
 
 from showtell.errors import DataError
 from showtell.report.charts import OTHER, PALETTE, VALIDATION, Axis, Chart, Series
-from showtell.report.run import points, read_json, score_chart
+from showtell.report.run import points, score_chart
 from showtell.report.templates import NOTHING, percent, render
-from showtell.system.atomic import read_json_lines, read_text, write_text
+from showtell.system.atomic import write_text
+from showtell.system.reading import foreign_values, read_json_lines, read_json_object, read_text
 
 FORMAT = 1
+RUN_AGAIN = "Run the same command again"
 TABLE_SCORES = ("BLEU-4", "CIDEr-D")
 
 
@@ -24,7 +26,12 @@ def write_seeds_report(directory: Path) -> Path:
     Raises:
         DataError: there is no summary of seeds, or it is broken.
     """
-    summary = _read(directory / "summary.json", "showtell seeds summary")
+    path = directory / "summary.json"
+    with foreign_values(path, mend=RUN_AGAIN):
+        return _write_seeds_report(directory, _read(path, "showtell seeds summary"))
+
+
+def _write_seeds_report(directory: Path, summary: Mapping[str, Any]) -> Path:
     seeds = summary["seeds"]
     rows = [
         [name, *(percent(spread[kind]) for kind in ("mean", "std", "min", "max"))]
@@ -55,7 +62,11 @@ def write_tuning_report(directory: Path) -> Path:
     Raises:
         DataError: there is no table of a tuning, or it is broken.
     """
-    table = read_tuning(directory)
+    with foreign_values(directory / "tuning.json", mend=RUN_AGAIN):
+        return _write_tuning_report(directory, read_tuning(directory))
+
+
+def _write_tuning_report(directory: Path, table: Mapping[str, Any]) -> Path:
     trials, keys, best = table["trials"], table["keys"], table["best"]
     states = [trial["state"] for trial in trials]
     counts = [f"{states.count(state)} {state}" for state in ("done", "pruned", "failed") if state in states]
@@ -170,7 +181,7 @@ def _link(directory: Path, run: str, text: str, error: str = "") -> Markup:
 
 
 def _read(path: Path, kind: str) -> dict[str, Any]:
-    content = read_json(path, mend="Run the same command again")
+    content = read_json_object(path, mend=RUN_AGAIN)
     found = (content.get("kind"), content.get("format"))
     if found != (kind, FORMAT):
         raise DataError(

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from showtell.report.images import pack_attention, thumbnail
-from showtell.report.run import Prediction, read_run, run_directory, select_examples
+from showtell.report.run import Prediction, RunData, read_run, run_directory, select_examples
 from showtell.report.templates import render
 from showtell.system.atomic import write_text
 from showtell.system.console import progress_bar
+from showtell.system.reading import foreign_values
 
 SORTED_BY = "CIDEr-D"
 
@@ -49,20 +50,33 @@ def write_report(
         DataError: no run is there, one of its files is broken, or the page cannot be written.
     """
     run = run_directory(run)
-    data = read_run(run, predictions)
+    with foreign_values(run):
+        data = read_run(run, predictions)
+        html = _render(data, run, title, headline, verdicts or {}, num_images, photos)
+    path = run / "report.html" if out is None else out
+    write_text(path, html)
+    return path
+
+
+def _render(
+    data: RunData,
+    run: Path,
+    title: str | None,
+    headline: str,
+    verdicts: Mapping[str, Sequence[str]],
+    num_images: int,
+    photos: Sequence[ExamplePhoto],
+) -> str:
     examples = select_examples(data.predictions, most=num_images, metric=SORTED_BY)
-    html = render(
+    return render(
         "run.html",
         title=title or run.resolve().name,
         headline=headline,
         run=data,
         photos=[(thumbnail(photo.path), photo) for photo in photos],
         sorted_by=SORTED_BY,
-        cards=_cards(examples, verdicts or {}),
+        cards=_cards(examples, verdicts),
     )
-    path = run / "report.html" if out is None else out
-    write_text(path, html)
-    return path
 
 
 def _cards(predictions: Sequence[Prediction], verdicts: Mapping[str, Sequence[str]]) -> list[dict[str, Any]]:

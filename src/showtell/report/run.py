@@ -1,6 +1,5 @@
 """A run's recipe, numbers, scores and predictions, read from its directory."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from showtell.errors import DataError
 from showtell.metrics import evaluate
 from showtell.report.charts import PALETTE, STEPS, TRAIN, VALIDATION, Chart, Point, Series
-from showtell.system.atomic import read_json_lines, read_text
+from showtell.system.reading import read_json_lines, read_json_object, read_text
 
 STEP_QUANTITIES = (
     ("reward", "Reward", "mean of sampled captions"),
@@ -158,9 +157,12 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
         ) from error
     if predictions is None:
         config = run / "best" / "config.json"
-        found = (read_json(config) if config.exists() else {}).get("scores") or {}
-        scores = {name: float(value) for name, value in found.get("values", {}).items()}
-        signature = str(found.get("signature", ""))
+        found = (read_json_object(config) if config.exists() else {}).get("scores") or {}
+        try:
+            scores = {name: float(value) for name, value in found.get("values", {}).items()}
+            signature = str(found.get("signature", ""))
+        except (AttributeError, TypeError, ValueError) as error:
+            raise DataError(f"cannot read the scores in {config}", found=str(error)) from error
     else:
         # The run's scores are those of its validation split; these predictions may be of another.
         evaluated = evaluate(
@@ -202,11 +204,3 @@ def select_examples(predictions: Sequence[Prediction], *, most: int, metric: str
     wanted = most - len(chosen)
     chosen |= {others[number * len(others) // wanted] for number in range(wanted)}
     return [predictions[index] for index in sorted(chosen)]
-
-
-def read_json(path: Path, *, mend: str = "") -> dict[str, Any]:
-    """Return the object of a JSON file, or raise a DataError with this advice."""
-    try:
-        return dict(json.loads(read_text(path)))
-    except (ValueError, TypeError) as error:
-        raise DataError(f"cannot read {path}", found=str(error), mend=mend) from error

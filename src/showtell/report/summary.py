@@ -9,6 +9,7 @@ import yaml
 from PIL import ImageFont
 
 from showtell.checkpoints.model_card import strip_recipe_paths
+from showtell.config.yaml_text import parse_yaml
 from showtell.errors import DataError
 from showtell.report.charts import Chart
 from showtell.report.comparison import read_tuning, trial_cells
@@ -16,6 +17,7 @@ from showtell.report.images import load_small
 from showtell.report.run import Prediction, RunData, read_run, run_directory, select_examples
 from showtell.report.templates import markdown_table, percent, render
 from showtell.system.atomic import atomic_directory, read_manifest, write_manifest, write_text
+from showtell.system.reading import foreign_values
 
 KIND, FORMAT = "showtell summary", 1
 IMAGE_PX = 224
@@ -35,15 +37,16 @@ def write_summary(
         DataError: no evaluated run is there, or ``out`` holds something else.
     """
     run = run_directory(run)
-    data = read_run(run)
+    with foreign_values(run):
+        data = read_run(run)
     if not data.predictions:
         raise DataError(
             f"{run} cannot be summarized", found="no predictions", mend="Let showtell train finish"
         )
     if out.exists() and any(out.iterdir()):
         read_manifest(out, KIND, FORMAT)
-    charts = dict(zip(CHARTS, data.score_charts, strict=False))
-    with atomic_directory(out) as folder:
+    with atomic_directory(out) as folder, foreign_values(run):
+        charts = dict(zip(CHARTS, data.score_charts, strict=False))
         for name, chart in charts.items():
             _write_chart(folder / name, chart)
         examples = select_examples(data.predictions, most=num_images, metric="CIDEr-D")
@@ -57,7 +60,7 @@ def write_summary(
             images=[(_write_image(folder, number, one), one) for number, one in enumerate(examples, 1)],
         )
         write_text(folder / "README.md", f"{text}\n")
-        recipe = strip_recipe_paths(yaml.safe_load(data.recipe))
+        recipe = strip_recipe_paths(parse_yaml(data.recipe))
         write_text(folder / "recipe.yaml", yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True))
         write_manifest(folder, KIND, FORMAT, {"signature": data.signature})
     return out / "README.md"

@@ -4,7 +4,6 @@ A directory of ours has a ``manifest.json`` with its ``kind``, format version, o
 one are neither read nor overwritten.
 """
 
-import codecs
 import contextlib
 import errno
 import fcntl
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError, ShowtellError
+from showtell.system.reading import open_file, read_json
 
 MANIFEST = "manifest.json"
 SWAP_SECONDS = 0.1
@@ -34,7 +34,7 @@ _ADVICE = {
 
 def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -82,64 +82,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-
-
-def read_text(path: Path) -> str:
-    """Return a file's text: UTF-8, or UTF-16 with a byte order mark; a DataError if it is neither."""
-    try:
-        content = path.read_bytes()
-        return content.decode(text_encoding(content))
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    except UnicodeDecodeError as error:
-        raise DataError(
-            f"cannot read {path}",
-            found=f"byte 0x{error.object[error.start]:02X} at position {error.start:,}",
-            expected="UTF-8",
-            mend="Save the file as UTF-8",
-        ) from error
-
-
-def text_encoding(content: bytes) -> str:
-    """Return the encoding of a text by its first bytes: ``utf-16`` with a byte order mark, else ``utf-8-sig``."""
-    return "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
-
-
-def text_lines(path: Path, *, newline: str | None = "\n") -> Iterator[str]:
-    """Yield the lines of a file with their ends, as `read_text`.
-
-    ``newline=""`` ends lines at LF, CR or both; None likewise, and replaces these ends by LF.
-    """
-    try:
-        with path.open("rb") as file:
-            encoding = text_encoding(file.read(2))
-        with path.open(encoding=encoding, newline=newline) as file:
-            yield from file
-    except (OSError, UnicodeDecodeError):
-        read_text(path)  # raises with the position
-        raise
-
-
-def read_json_lines(path: Path, *, may_be_cut: bool = False) -> list[dict[str, Any]]:
-    """Return the objects of a JSON lines file, none if it does not exist; a DataError if a line is no object.
-
-    If it ``may_be_cut``, a broken last line is left out: a process may have been killed while it appended.
-    """
-    if not path.exists():
-        return []
-    rows = []
-    # Not splitlines(): JSON strings may contain U+2028.
-    lines = read_text(path).split("\n")
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        try:
-            rows.append(dict(json.loads(line)))
-        except (ValueError, TypeError) as error:
-            if may_be_cut and number == len(lines):
-                break
-            raise DataError(f"cannot read {path}", found=f"line {number}: {error}") from error
-    return rows
 
 
 def write_text(path: Path, text: str) -> None:
@@ -274,11 +216,6 @@ def claim_directory(directory: Path, kind: str, version: int, content: dict[str,
     return read_manifest(directory, kind, version)
 
 
-def cannot_read(path: Path, error: OSError) -> DataError:
-    """Return the error of a path that cannot be read."""
-    return DataError(f"cannot read {path}", found=error.strerror or str(error), mend="Check the path")
-
-
 def cannot_write(path: Path, error: OSError) -> DataError:
     """Return the error of a path that cannot be written."""
     advice = _ADVICE.get(error.errno or 0, "Choose another place")
@@ -303,7 +240,7 @@ def read_manifest(
     """
     path = directory / MANIFEST
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_json(path)
         found_kind, found_version = manifest["kind"], manifest["format"]
     except FileNotFoundError as error:
         found, mend = (

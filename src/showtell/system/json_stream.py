@@ -15,7 +15,7 @@ from typing import IO, Any, TypeVar
 import ijson
 
 from showtell.errors import DataError
-from showtell.system.atomic import cannot_read, text_encoding
+from showtell.system.reading import cannot_read, open_file, text_encoding
 
 _BUFFER = 2**20
 _HEAD = 2**16
@@ -61,7 +61,7 @@ def outline(file: Path) -> dict[str, Any]:
 def read_head(file: Path) -> bytes:
     """Return the first 64 KiB of a text file as UTF-8, without a byte order mark."""
     try:
-        with file.open("rb") as content:
+        with open_file(file) as content:
             head = content.read(_HEAD)
     except OSError as error:
         raise cannot_read(file, error) from error
@@ -156,7 +156,7 @@ def _parse_entries(content: IO[bytes], *, use_float: bool) -> Iterator[tuple[str
 def _opened(file: Path) -> Iterator[IO[bytes]]:
     """Yield a JSON file after its byte order mark, in UTF-8; what cannot be read or parsed is a DataError."""
     try:
-        with file.open("rb") as content:
+        with open_file(file) as content:
             head = content.read(len(_BYTE_ORDER_MARK))
             content.seek(len(head) * (head == _BYTE_ORDER_MARK))
             with _as_utf8(file) if text_encoding(head) == "utf-16" else nullcontext(content) as text:

@@ -12,6 +12,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.generation import Hypothesis
 from showtell.metrics import Scores
 from showtell.system.atomic import sha256_file, write_json, write_text
+from showtell.system.reading import as_object, read_json, read_json_lines
 from showtell.tokenizer import Tokenizer
 from showtell.training.evaluator import Evaluation
 
@@ -79,15 +80,14 @@ def load_evaluation(checkpoint: Path, prepared: PreparedSet) -> Evaluation | Non
     Attention is as it was written: one map per word, rounded to four digits.
     """
     try:
-        content = json.loads((checkpoint / EVALUATION).read_text(encoding="utf-8"))
+        content = as_object(read_json(checkpoint / EVALUATION))
         digests = [sha256_file(checkpoint / name) for name in (CONFIG, PREDICTIONS)]
-    except FileNotFoundError:
+        stored = [content["config_sha256"], content["predictions_sha256"], content["data"]]
+    except (OSError, ValueError, KeyError):
         return None
-    stored = [content["config_sha256"], content["predictions_sha256"], content["data"]]
     if stored != [*digests, prepared.fingerprint]:
         return None
-    text = (checkpoint / PREDICTIONS).read_text(encoding="utf-8")
-    lines = [json.loads(line) for line in text.split("\n") if line]
+    lines = read_json_lines(checkpoint / PREDICTIONS)
     row_of = {prepared.key(row): row for row in range(len(prepared))}
     hypotheses = [
         Hypothesis(

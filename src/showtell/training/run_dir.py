@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from showtell.checkpoints.checkpoint import Checkpoint, read_config
+from showtell.checkpoints.checkpoint import Checkpoint
+from showtell.checkpoints.config import read_config
 from showtell.checkpoints.hub import DECODER, TOKENIZER
 from showtell.config.recipe import AdaptedKey, Recipe, dump_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet

@@ -11,7 +11,8 @@ from typing import Any
 
 import torch
 
-from showtell.checkpoints.checkpoint import Checkpoint, common_holdout, read_config
+from showtell.checkpoints.checkpoint import Checkpoint, common_holdout
+from showtell.checkpoints.config import read_config
 from showtell.config.recipe import Recipe
 from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.prepared import PreparedSet

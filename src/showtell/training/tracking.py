@@ -15,11 +15,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-import yaml
-
+from showtell.config.yaml_text import parse_yaml
 from showtell.errors import MissingExtraError, ShowtellError
-from showtell.system.atomic import read_json_lines, read_text, write_json, write_text
+from showtell.system.atomic import write_json, write_text
 from showtell.system.console import note
+from showtell.system.reading import read_json_lines, read_json_object, read_text
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -157,7 +157,7 @@ def _start_tracker(name: str, run: Path, resume_step: int) -> GeneralTracker:
     if name == "mlflow":
         _save_id(run, name, tracker.tracker.info.run_id)
     if resume_step == 0:
-        options = flatten(yaml.safe_load(read_text(run / "recipe.yaml")))
+        options = flatten(parse_yaml(read_text(run / "recipe.yaml")))
         tracker.store_init_configuration(
             {
                 key: value if isinstance(value, int | float | str) else str(value)
@@ -192,7 +192,7 @@ def _run_id(run: Path, name: str) -> str:
 
 def _read_ids(run: Path) -> dict[str, str]:
     path = run / IDS
-    return dict(json.loads(read_text(path))) if path.exists() else {}
+    return read_json_object(path) if path.exists() else {}
 
 
 def _save_id(run: Path, name: str, id_: str) -> None:

@@ -1,7 +1,6 @@
 """The state of a training: progress, weights, optimizer, and how it is saved and restored."""
 
 import contextlib
-import json
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from showtell.config.recipe import OptimizerOptions, Phase, Recipe
 from showtell.errors import CheckpointError
 from showtell.system.atomic import recover_directory, sha256_file, write_json
+from showtell.system.reading import read_json
 from showtell.system.safetensors import save_tensors
 from showtell.training.ema import WeightAverage, trainable_weights
 from showtell.training.lr_schedule import ReduceOnPlateau
@@ -128,7 +128,7 @@ def read_state(run: Path) -> Snapshot | None:
             )
         return None
     with _errors_of(run):
-        values = json.loads((last / STATE).read_text(encoding="utf-8"))
+        values = read_json(last / STATE)
         if sha256_file(last / TENSORS) != values.pop("sha256"):
             raise ValueError(f"{TENSORS} has other bytes than were saved (cut short?)")
         return load_file(last / TENSORS), values

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, read_config
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
+from showtell.checkpoints.config import read_config
 from showtell.checkpoints.hub import ENCODER, TOKENIZER, find_checkpoint
 from showtell.checkpoints.shared_encoder import SHARED, find_shared
 from showtell.config.recipe import Recipe

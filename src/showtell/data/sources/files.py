@@ -10,8 +10,8 @@ from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.names import NameMatcher
 from showtell.errors import DataError
 from showtell.images.formats import IMAGE_SUFFIXES
-from showtell.system.atomic import text_encoding, text_lines
 from showtell.system.disk_store import text_list
+from showtell.system.reading import open_file, text_encoding, text_lines
 
 FLICKR8K_FOLDERS = (
     *("Flicker8k_Dataset", "Flickr8k_Dataset/Flicker8k_Dataset", "Flickr8k_Dataset"),
@@ -138,7 +138,7 @@ class ImageIndex:
 
 def first_line(path: Path) -> str:
     """Return the beginning of the first line of a text file of any encoding, for detection."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         encoding = text_encoding(file.read(2))
     with path.open(encoding=encoding, errors="replace") as text:
         return text.readline(1_000).rstrip("\r\n")

@@ -6,7 +6,6 @@
 The captions of an image are a JSON list in one field; the images (``flickr30k-images.zip``) are unpacked beside it.
 """
 
-import json
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source, parse_records
@@ -14,7 +13,7 @@ from showtell.data.sources.csv_dialect import CsvDialect
 from showtell.data.sources.files import FLICKR30K_FOLDERS, files_named, find_images
 from showtell.data.sources.table import Row, group_rows
 from showtell.errors import DataError
-from showtell.system.atomic import text_lines
+from showtell.system.reading import parse_json, text_lines
 
 LAYOUT = "a folder with flickr_annotations_30k.csv and flickr30k-images/, or that file"
 TABLE = "flickr_annotations_30k.csv"
@@ -46,8 +45,8 @@ def read(path: Path, files: list[Path]) -> Source:
     def parse(fields: list[str]) -> Row:
         values = dict(zip(header, fields, strict=False))
         try:
-            captions = json.loads(values.get("raw", ""))
-        except (ValueError, RecursionError) as error:
+            captions = parse_json(values.get("raw", ""), lenient=True)
+        except ValueError as error:
             raise ValueError(f"raw is not a JSON list: {error}") from error
         if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
             raise ValueError("raw is not a list of texts")

@@ -6,7 +6,6 @@ its metadata beside it, is one caption.
 """
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,6 +18,7 @@ from showtell.data.sources.imagefolder import split_folder
 from showtell.data.sources.img2dataset import failed_in, note_of, split_captions
 from showtell.errors import DataError
 from showtell.images.listing import describe_suffixes
+from showtell.system.reading import read_json
 
 TEXTS = (".txt", ".caption")
 LAYOUT = "a folder of images, each beside a .txt (or .caption) with one caption per line"
@@ -111,6 +111,6 @@ def _captions(image: Path, texts: Path) -> tuple[str, ...]:
     text, metadata = "\n".join(read_lines(texts)), None
     file = image.with_suffix(".json")
     if "\n" in text.strip() and file.is_file():
-        with contextlib.suppress(ValueError, RecursionError):
-            metadata = json.loads(file.read_bytes())
+        with contextlib.suppress(OSError, ValueError):
+            metadata = read_json(file)
     return split_captions(text, metadata)

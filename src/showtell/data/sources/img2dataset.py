@@ -5,11 +5,12 @@
 00000/            000000000.jpg, 000000000.txt, 000000000.json; or 00000.tar with these
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
+
+from showtell.system.reading import read_json
 
 FAILURES = ("failed_to_download", "failed_to_resize")
 
@@ -41,9 +42,9 @@ def failed_in(files: Iterable[Path]) -> Counter[str]:
     failed = Counter[str]()
     for file in (file for file in files if file.name.endswith("_stats.json")):
         try:
-            counts = json.loads(file.read_bytes())
+            counts = read_json(file)
             failed.update({status: int(counts[status]) for status in FAILURES})
-        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        except (OSError, ValueError, TypeError, KeyError, OverflowError):
             continue  # another file of such a name
     return failed
 

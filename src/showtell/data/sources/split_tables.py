@@ -8,7 +8,6 @@ Of several tables, those whose name has no split are left out, with a note. A co
 images if there is no other column for them; the suffix may be missing.
 """
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from showtell.data.sources.columns import Columns
 from showtell.data.sources.files import first_line
 from showtell.data.sources.locate import find_files, locate, one_set, set_root, split_of
 from showtell.data.sources.table import USUAL, group_rows, read_csv, read_jsonl
+from showtell.system.reading import parse_json
 
 LAYOUT = "a folder with a .csv, .tsv or .jsonl of image (or id) and caption, or one per split, and the images"
 MISSING = "no .csv, .tsv or .jsonl with columns of image and caption"
@@ -38,8 +38,8 @@ def _header(file: Path) -> Iterable[str]:
     if file.suffix.lower() != ".jsonl":
         return line.replace('"', "").replace("\t", ",").replace(";", ",").replace("|", ",").split(",")
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError):
+        record = parse_json(line, lenient=True)
+    except ValueError:
         return ()
     return record if isinstance(record, dict) else ()
 

@@ -3,7 +3,6 @@
 The functions that read a file name it ``name`` in problems, and raise a DataError if it cannot be read at all.
 """
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -27,7 +26,7 @@ from showtell.data.sources.csv_dialect import CsvDialect
 from showtell.data.sources.files import filled_lines
 from showtell.data.sources.names import NameMatcher
 from showtell.errors import DataError
-from showtell.system.atomic import text_lines
+from showtell.system.reading import parse_json, text_lines
 
 _DELIMITERS = ",\t;|"
 USUAL = Columns()
@@ -130,8 +129,8 @@ def read_jsonl(file: Path, problems: list[Problem], name: str, columns: Columns 
 
 def _parse_object(line: str) -> dict[str, Any]:
     try:
-        record = json.loads(line)
-    except (ValueError, RecursionError) as error:
+        record = parse_json(line, lenient=True)
+    except ValueError as error:
         raise ValueError(f"not JSON: {error}") from error
     if not isinstance(record, dict):
         raise ValueError(f"expected an object, found {type(record).__name__}")

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
+from showtell.system.reading import open_file
+
 ERRORS = (tarfile.TarError, OSError, EOFError, zlib.error, ValueError, RecursionError)
 """What a broken file raises; RecursionError: many long names in a row."""
 MAX_HEADER, MAX_UNPACKED = 2**20, 16 * 2**30  # bytes
@@ -20,7 +22,7 @@ _CHUNK = 2**20
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
     """Yield the bytes of a .tar as a stream, unpacked if they are compressed; seeking back in it may be slow."""
-    with file.open("rb") as content:
+    with open_file(file) as content:
         is_packed = content.read(len(_GZIP)) == _GZIP
         content.seek(0)
         yield cast(IO[bytes], gzip.GzipFile(fileobj=content)) if is_packed else content

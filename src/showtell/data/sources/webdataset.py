@@ -6,7 +6,6 @@ Captions are the lines of ``txt`` (img2dataset's is one caption), or those in ``
 order does not matter, and images are neither decoded nor unpacked.
 """
 
-import json
 import os
 import re
 import sys
@@ -27,6 +26,7 @@ from showtell.data.sources.tar_file import ERRORS, members, opened, unpacked
 from showtell.data.sources.unique_names import UniqueNames
 from showtell.errors import DataError
 from showtell.system.disk_store import DiskList
+from showtell.system.reading import parse_json
 
 LAYOUT = "a .tar of images with .txt or .json each, a folder of such shards, or shard-{000..005}.tar"
 MISSING = "no .tar"
@@ -247,7 +247,9 @@ class _Reader:
 
 def _metadata(content: IO[bytes], fields: dict[str, list[int]]) -> dict[str, Any]:
     """Return the object in ``json``; what is no object is its caption or captions."""
-    metadata = json.loads(_read(content, fields["json"], MAX_TEXT)) if "json" in fields else None
+    metadata = (
+        parse_json(_read(content, fields["json"], MAX_TEXT), lenient=True) if "json" in fields else None
+    )
     return metadata if isinstance(metadata, dict) else {} if metadata is None else {"caption": metadata}
 
 

@@ -4,7 +4,6 @@ A file's name is a hash of all that its content depends on, and the file holds t
 changed has other weights, hence another name, and is decoded again.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,9 @@ from showtell.errors import DataError
 from showtell.experiments.leaderboard.entries import Model, open_model
 from showtell.metrics.meteor import VERSION, MeteorScorer
 from showtell.metrics.ngrams import Floats
-from showtell.system.atomic import read_text, sha256_json, write_json
+from showtell.system.atomic import sha256_json, write_json
 from showtell.system.console import note
+from showtell.system.reading import read_json_object
 from showtell.training.predictions import load_evaluation
 from showtell.version import __version__
 
@@ -78,8 +78,8 @@ class EvaluationCache:
         path = self._folder / f"{prefix}-{sha256_json(inputs)[:16]}.json"
         expected = {"kind": KIND, "format": FORMAT, "inputs": dict(inputs)}
         try:
-            found = dict(json.loads(read_text(path))) if path.exists() else {}
-        except (DataError, ValueError, TypeError) as error:
+            found = read_json_object(path) if path.exists() else {}
+        except DataError as error:
             note(f"{path} is written again: {error}")
             found = {}
         if found | expected != found:

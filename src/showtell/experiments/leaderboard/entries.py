@@ -3,7 +3,6 @@
 Nothing is decoded here: captioners that cannot be evaluated are refused before anything that takes time.
 """
 
-import json
 import math
 from collections import Counter
 from collections.abc import Mapping
@@ -13,7 +12,7 @@ from typing import Any
 
 from safetensors import safe_open
 
-from showtell.checkpoints.checkpoint import read_config
+from showtell.checkpoints.config import read_config
 from showtell.checkpoints.hub import DECODER, find_checkpoint
 from showtell.config.generation import DecodingOptions, build_options
 from showtell.data.prepared import PreparedSet
@@ -21,8 +20,9 @@ from showtell.errors import DataError
 from showtell.experiments.seeds import KIND as SEEDS
 from showtell.experiments.seeds import read_progress
 from showtell.metrics.score_files import read_captions
-from showtell.system.atomic import MANIFEST, read_json_lines, read_text, with_file_name
+from showtell.system.atomic import MANIFEST, with_file_name
 from showtell.system.console import note
+from showtell.system.reading import foreign_values, read_json_lines, read_json_object
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,8 @@ def open_model(place: Path) -> Model:
     """Return the captioner of a run or a checkpoint."""
     checkpoint, config = read_config(place)
     rows = read_json_lines(place / "metrics.jsonl", may_be_cut=True)
-    seconds = [row["elapsed_s"] for row in rows if row["event"] == "epoch"]
+    with foreign_values(place / "metrics.jsonl"):
+        seconds = [float(row["elapsed_s"]) for row in rows if row.get("event") == "epoch"]
     finished = read_progress(place).get("finished", True)
     return Model(checkpoint, config, seconds[-1] if seconds else None, finished)
 
@@ -131,7 +132,7 @@ def _name(path: Path) -> str:
 def _find_seeds(directory: Path) -> list[Path] | None:
     """Return the runs of a directory of seeds, by seed; None for anything else."""
     manifest = directory / MANIFEST
-    if not manifest.is_file() or json.loads(read_text(manifest)).get("kind") != SEEDS:
+    if not manifest.is_file() or read_json_object(manifest).get("kind") != SEEDS:
         return None
     runs = sorted(directory.glob("seed-*"), key=lambda run: (len(run.name), run.name))
     for run in runs:
@@ -148,10 +149,10 @@ def _check_data(model: Model, prepared: PreparedSet) -> None:
             found="a checkpoint that does not name the set it was trained on",
             mend="Name one that showtell train wrote, or allow it with --allow-other-dataset",
         )
-    if data["fingerprint"] != prepared.fingerprint:
+    if data.get("fingerprint") != prepared.fingerprint:
         raise DataError(
             f"{model.checkpoint} was trained on another set than {prepared.directory}",
-            found=f"{data['name']}, {data['fingerprint'][:12]}",
+            found=f"{data.get('name')}, {str(data.get('fingerprint'))[:12]}",
             expected=prepared.fingerprint[:12],
             mend="Name the set it was trained on, or allow others with --allow-other-dataset",
         )
