@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,27 @@ def test_one_changed_byte_is_refused(compact: Path, name: str) -> None:
         EncoderError, match=r"expected compressed weights as they were written\. Copy the file again"
     ):
         read_weights(compact)
+
+
+@pytest.mark.parametrize("claimed", ["4000000000", "9999999999999"])
+def test_a_claimed_shape_is_compared_with_the_mask_before_memory_is_taken(
+    compact: Path, claimed: str
+) -> None:
+    tensors = load_file(compact)
+    with safe_open(compact, framework="pt") as file:
+        metadata = file.metadata()
+    header = bytes(tensors["header"].tolist())
+    text = header[8:].replace(
+        b'"zeros":{"dtype":"F32","shape":[1001]', b'"zeros":{"shape":[' + claimed.encode() + b"]"
+    )
+    assert text != header[8:]
+    tensors["header"] = torch.frombuffer(bytearray(header[:8] + text), dtype=torch.uint8)
+    save_file(tensors, compact, metadata=metadata)
+    tracemalloc.start()
+    with pytest.raises(EncoderError, match=r"found zeros of [\d,]+ elements with a mask of 126 bytes"):
+        read_weights(compact)
+    assert tracemalloc.get_traced_memory()[1] < 2**24
+    tracemalloc.stop()
 
 
 def test_a_missing_part_is_named(compact: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import lzma
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from showtell.errors import CheckpointError
 from showtell.retrieval.datastore import Datastore, Projection
@@ -106,8 +109,6 @@ def test_an_image_in_both_has_the_newer_captions() -> None:
 
 @pytest.mark.parametrize("damage", ["missing", "cut", "foreign", "other format"])
 def test_a_file_that_is_no_datastore_is_refused_by_name(tmp_path: Path, damage: str) -> None:
-    from safetensors.numpy import save_file
-
     path = tmp_path / "datastore.safetensors"
     make().save(path)
     if damage == "missing":
@@ -119,6 +120,39 @@ def test_a_file_that_is_no_datastore_is_refused_by_name(tmp_path: Path, damage: 
     else:
         save_file({"weight": np.zeros(3)}, path, metadata={"kind": "showtell datastore", "format": "99"})
     with pytest.raises(CheckpointError, match=r"datastore\.safetensors.*showtell index"):
+        Datastore.load(path)
+
+
+def apply_damage(tensors: dict[str, Any], damage: str) -> None:
+    if damage == "many zeros":
+        tensors["tokens"] = np.frombuffer(lzma.compress(bytes(2**28)), np.uint8)
+    elif damage == "cut array":
+        tensors["tokens"] = tensors["tokens"][:-20]
+    elif damage == "fewer captions":
+        tensors["per_image"] = np.frombuffer(lzma.compress(np.ones(50, "<i4").tobytes()), np.uint8)
+    elif damage == "unknown words":
+        tensors["tokens"] = np.frombuffer(lzma.compress(np.full(250, 2**30, "<i4").tobytes()), np.uint8)
+    elif damage == "nested":
+        tensors["texts"] = np.frombuffer(lzma.compress(b"[" * 10**6), np.uint8)
+    elif damage == "other texts":
+        tensors["texts"] = np.frombuffer(lzma.compress(b"[1]"), np.uint8)
+    else:
+        tensors["vectors"] = tensors["vectors"][:-1]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    ["many zeros", "cut array", "fewer captions", "unknown words", "nested", "other texts", "fewer vectors"],
+)
+def test_arrays_that_do_not_fit_each_other_are_refused(tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "datastore.safetensors"
+    make().save(path)
+    with safe_open(path, "numpy") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = file.metadata()
+    apply_damage(tensors, damage)
+    save_file({name: np.ascontiguousarray(each) for name, each in tensors.items()}, path, metadata=metadata)
+    with pytest.raises(CheckpointError, match=r"cannot read the datastore .*datastore\.safetensors"):
         Datastore.load(path)
 
 

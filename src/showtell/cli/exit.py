@@ -23,7 +23,7 @@ def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
         sys.exit(1)
     except KeyboardInterrupt:
         _exit_interrupted()
-    except (ShowtellError, ModuleNotFoundError, OSError) as error:
+    except (ShowtellError, ModuleNotFoundError, OSError, MemoryError) as error:
         if debug or (isinstance(error, ModuleNotFoundError) and error.name != "torch"):
             raise
         from rich.markup import escape
@@ -32,6 +32,8 @@ def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
 
         if isinstance(error, ModuleNotFoundError):
             error = MissingExtraError("torch", extra="train")
+        if isinstance(error, MemoryError):
+            error = ShowtellError("not enough memory", found=str(error), mend="Use smaller batches or files")
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 

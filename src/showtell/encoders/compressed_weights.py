@@ -6,7 +6,6 @@ compressed file is identified by the SHA-256 of the plain one, computed from its
 """
 
 import hashlib
-import json
 import math
 import shutil
 from collections.abc import Iterator, Mapping
@@ -21,7 +20,9 @@ from torch import Tensor
 
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_path, sha256_file
+from showtell.system.reading import as_object, parse_json
 from showtell.system.safetensors import save_tensors
+from showtell.system.safetensors_header import read_header
 
 FORM, SOURCE = "compact", "source_sha256"
 """Metadata keys beside those of the plain file: format version, and SHA-256 of the plain file."""
@@ -48,8 +49,8 @@ def write_compressed(source: Path, out: Path) -> None:
         with safe_open(source, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             plain = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        header = _read_header(source)
-    except (SafetensorError, OSError) as error:
+        header = read_header(source)
+    except (SafetensorError, OSError, ValueError) as error:
         raise unreadable(source, str(error), "a complete safetensors file") from error
     with atomic_path(out) as temporary:
         if FORM not in metadata:
@@ -81,7 +82,7 @@ def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str]
         raise unreadable(path, f"compression format {metadata[FORM]}", VERSION, mend)
     try:
         header = file.get_tensor(HEADER).numpy().tobytes()
-        entries = json.loads(header[8:])
+        entries = as_object(parse_json(header[8:]))
         plain_metadata = entries.pop("__metadata__", {})
         names = frozenset(file.keys())
         digest = hashlib.sha256(header)
@@ -89,7 +90,7 @@ def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str]
         for name in sorted(entries, key=lambda each: entries[each]["data_offsets"]):
             tensors[name] = _restore(file, name, entries[name]["shape"], packed=MASK + name in names)
             digest.update(_elements(tensors[name], 1).data)
-    except (SafetensorError, ValueError, KeyError, IndexError, TypeError, RuntimeError) as error:
+    except (SafetensorError, ValueError, LookupError, TypeError, RuntimeError, MemoryError) as error:
         raise unreadable(path, " ".join(str(error).split()), UNCHANGED, "Copy the file again") from error
     if digest.hexdigest() != metadata.get(SOURCE):
         raise unreadable(path, "other values than were written", UNCHANGED, "Copy the file again")
@@ -99,13 +100,6 @@ def decompress(file: Any, path: Path) -> tuple[dict[str, Tensor], dict[str, str]
 def unreadable(path: Path, found: str, expected: str, mend: str = "") -> EncoderError:
     """Return the error for a weights file that cannot be read."""
     return EncoderError(f"cannot read encoder weights {path}", found=found, expected=expected, mend=mend)
-
-
-def _read_header(path: Path) -> bytes:
-    """Return all bytes of a safetensors file before its tensors: the header's length in eight bytes, then JSON."""
-    with path.open("rb") as file:
-        length = file.read(8)
-        return length + file.read(int.from_bytes(length, "little"))
 
 
 def _compress(name: str, tensor: Tensor) -> Iterator[tuple[str, Tensor]]:
@@ -126,10 +120,15 @@ def _restore(file: Any, name: str, shape: list[int], *, packed: bool) -> Tensor:
     if not packed:
         return file.get_tensor(name)  # type: ignore[no-any-return]
     values = file.get_tensor(VALUES + name)
-    nonzero = np.unpackbits(file.get_tensor(MASK + name).numpy(), count=math.prod(shape)).view(np.bool_)
+    mask, codes = (file.get_tensor(part + name).numpy() for part in (MASK, CODES))
+    # Compared before memory is taken for as many elements as the shape claims.
+    size = math.prod(shape)
+    if mask.dtype != np.uint8 or mask.shape != (-(-size // 8),):
+        raise ValueError(f"{name} of {size:,} elements with a mask of {mask.nbytes:,} bytes")
+    nonzero = np.unpackbits(mask, count=size).view(np.bool_)
     integers = _elements(values, values.element_size())
-    elements = np.zeros(len(nonzero), integers.dtype)
-    elements[nonzero] = integers[file.get_tensor(CODES + name).numpy()]
+    elements = np.zeros(size, integers.dtype)
+    elements[nonzero] = integers[codes]
     return torch.from_numpy(elements).view(values.dtype).reshape(shape)
 
 

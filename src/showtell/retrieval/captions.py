@@ -35,6 +35,21 @@ class StoredCaptions:
             tokens += [numbers.setdefault(token, len(numbers)) for token in chain.from_iterable(several)]
         return cls(list(numbers), *(np.array(part, np.int32) for part in (tokens, lengths, per_image)))
 
+    def check(self, images: int) -> None:
+        """Raise a ValueError unless these are the captions of as many images."""
+        are_whole = (
+            len(self.per_image) == images
+            and int(self.per_image.sum(dtype=np.int64)) == len(self.lengths)
+            and int(self.lengths.sum(dtype=np.int64)) == len(self.tokens)
+        )
+        numbers = (self.per_image, self.lengths, self.tokens)
+        if not are_whole or any(part.min(initial=0) < 0 for part in numbers):
+            raise ValueError(f"captions that are not those of {images:,} images")
+        if self.tokens.max(initial=-1) >= len(self.words) or not all(
+            type(word) is str for word in self.words
+        ):
+            raise ValueError("tokens that are no words of the datastore")
+
     def __getitem__(self, image: int) -> list[list[str]]:
         """Return the captions of an image."""
         captions, _ = self.of_images(np.array([image]))

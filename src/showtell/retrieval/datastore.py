@@ -23,12 +23,15 @@ from safetensors.numpy import save as save_safetensors
 from showtell.errors import CheckpointError
 from showtell.retrieval.captions import Numbers, StoredCaptions
 from showtell.system.atomic import atomic_path
+from showtell.system.reading import parse_json
+from showtell.system.safetensors_header import sort_metadata
 
 KIND, FORMAT = "showtell datastore", "1"
 COMPONENTS = 256
 FITTED_IMAGES = 20_000  # as many as fit a projection at most, for the memory
 _ARRAYS = ("tokens", "lengths", "per_image")
 TOO_FEW = "no caption is reranked before it has a second image, as no word is rarer than another among one"
+UNPACKED_BYTES, UNPACKED_RATIO = 2**26, 100
 INDEX_AGAIN = "Make it again: showtell index"
 
 Floats = npt.NDArray[np.float32]
@@ -167,7 +170,9 @@ class Datastore:
         }
         # Of an array that is not in C order, safetensors 0.8.0 writes the memory as it is: other numbers, silently.
         ordered = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-        return bytes(save_safetensors(ordered, metadata={"kind": KIND, "format": FORMAT}))
+        content: bytes = save_safetensors(ordered, metadata={"kind": KIND, "format": FORMAT})
+        start = 8 + int.from_bytes(content[:8], "little")
+        return sort_metadata(content[:start]) + content[start:]
 
     @classmethod
     def load(cls, path: Path) -> "Datastore":
@@ -188,11 +193,13 @@ class Datastore:
                     expected=f"{KIND}, format {FORMAT}",
                     mend=INDEX_AGAIN,
                 )
-            texts = json.loads(lzma.decompress(tensors["texts"].tobytes()))
+            texts = parse_json(_unpack(tensors["texts"]))
             projection = Projection(tensors["mean"], tensors["components"].astype(np.float32))
             captions = StoredCaptions(texts["words"], *(_decompress(tensors[name]) for name in _ARRAYS))
+            captions.check(len(texts["keys"]))
+            _check_arrays(tensors, len(texts["keys"]))
             return cls(projection, tensors["vectors"], texts["keys"], tensors["digests"], captions)
-        except (OSError, SafetensorError, lzma.LZMAError, ValueError, KeyError) as error:
+        except (OSError, SafetensorError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"cannot read the datastore {path}", found=str(error), mend=INDEX_AGAIN
             ) from error
@@ -203,7 +210,25 @@ def _compress(numbers: Numbers) -> npt.NDArray[np.uint8]:
 
 
 def _decompress(packed: npt.NDArray[np.uint8]) -> Numbers:
-    return np.frombuffer(lzma.decompress(packed.tobytes()), "<i4").astype(np.int32)
+    return np.frombuffer(_unpack(packed), "<i4").astype(np.int32)
+
+
+def _unpack(packed: npt.NDArray[np.uint8]) -> bytes:
+    """Return decompressed bytes; a ValueError if they are far more than captions and keys take."""
+    limit = UNPACKED_BYTES + UNPACKED_RATIO * packed.nbytes
+    unpacker = lzma.LZMADecompressor()
+    content = unpacker.decompress(packed.tobytes(), limit)
+    if not unpacker.eof:
+        raise ValueError(f"more than {limit:,} bytes in {packed.nbytes:,}, or cut short")
+    return content
+
+
+def _check_arrays(tensors: dict[str, npt.NDArray[Any]], images: int) -> None:
+    width, components = tensors["components"].shape
+    expected = {"mean": (width,), "vectors": (images, components), "digests": (images, 32)}
+    for name, shape in expected.items():
+        if tensors[name].shape != shape:
+            raise ValueError(f"{name} of shape {tensors[name].shape}, not {shape}")
 
 
 def _largest(values: Floats, count: int) -> Integers:

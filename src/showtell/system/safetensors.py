@@ -11,13 +11,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from showtell.errors import CheckpointError
+from showtell.system.safetensors_header import read_header, sort_metadata
 
 
 def save_tensors(tensors: Mapping[str, Tensor], path: Path, metadata: dict[str, str] | None = None) -> None:
-    """Write tensors of any device and stride; an OSError, which `showtell.system.atomic` converts, if that fails."""
+    """Write tensors of any device and stride, equal ones as equal bytes.
+
+    If that fails it is an OSError, which `showtell.system.atomic` converts.
+    """
     contiguous = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
     try:
         save_file(contiguous, path, metadata=metadata)
+        if metadata:
+            header = sort_metadata(read_header(path))
+            with path.open("rb+") as file:
+                file.write(header)
     except SafetensorError as error:
         # The library includes the system's error as text only.
         match = re.search(r"\(os error (\d+)\)", str(error))
