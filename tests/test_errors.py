@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from showtell import errors
-from showtell.errors import MissingExtraError, ShowtellError, did_you_mean
+from showtell.errors import DataError, MissingExtraError, ShowtellError, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -77,3 +77,15 @@ def test_the_help_of_meteor_names_its_extra() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment
     )
     assert "pip install -e '.[meteor]'" in run.stdout
+
+
+def test_a_message_is_one_line_that_no_terminal_obeys() -> None:
+    error = DataError(
+        "cannot read a\x1b[31m\nb", found="\u202egpj", expected="x\x07", mend="Run: rm a\x1b[31m"
+    )
+    assert str(error) == r"cannot read a\x1b[31m\nb: found \u202egpj; expected x\x07. Run: rm a\x1b[31m"
+    assert str(DataError("two", lines=["a\nb", "c"])) == "two\na\\nb\nc"
+
+
+def test_a_message_quotes_no_whole_file() -> None:
+    assert len(str(DataError("cannot read it", found="x" * 10**6))) < 10_000

@@ -6,13 +6,17 @@ file, option or key, what was found, what was expected and the next step.
 
 import difflib
 import importlib
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 INSTALL = "pip install -e '.[{extra}]'"
 """Installs an extra from a clone: the package is not published on any index, where the name could be another's."""
 
 
+_INVISIBLE = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
+)
 MAX_LENGTH = 4_000
 """Characters of each part of a message, which may quote a file."""
 
@@ -20,15 +24,19 @@ MAX_LENGTH = 4_000
 class ShowtellError(Exception):
     """The base of all errors caused by a user or a file.
 
-    It says ``what`` failed, the value ``found``, the one ``expected``, and the next step to ``mend`` it.
+    It says ``what`` failed, the value ``found``, the one ``expected``, and the next step to ``mend`` it; ``lines``
+    are examples below. Names and values may be anyone's: the message has their invisible characters as escapes.
     """
 
-    def __init__(self, what: str, *, found: str = "", expected: str = "", mend: str = "") -> None:
+    def __init__(
+        self, what: str, *, found: str = "", expected: str = "", mend: str = "", lines: Sequence[str] = ()
+    ) -> None:
         what, found, expected = (shorten_text(text, MAX_LENGTH) for text in (what, found, expected))
         self.what, self.found, self.expected, self.mend = what, found, expected, mend
         details = [f"{name} {text}" for name, text in (("found", found), ("expected", expected)) if text]
         message = what + (": " + "; ".join(details) if details else "")
-        super().__init__(f"{message}. {mend}" if mend else message)
+        message = f"{message}. {mend}" if mend else message
+        super().__init__("\n".join(map(escape_controls, [message, *lines])))
 
 
 class ConfigError(ShowtellError):
@@ -90,6 +98,11 @@ def did_you_mean(name: str, known: Iterable[str], *, most: int | None = None) ->
     if close:
         return f"Did you mean '{close[0]}'?"
     return f"Known: {', '.join(names[:most])}{', ...' if len(names[:most]) < len(names) else '.'}"
+
+
+def escape_controls(text: str) -> str:
+    """Return text with invisible characters as escapes (``\\x1b``): controls, marks of direction, lone surrogates."""
+    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def shorten_text(text: str, length: int = 100) -> str:

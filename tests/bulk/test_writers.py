@@ -118,6 +118,7 @@ def test_parquet_has_the_columns_of_json_lines() -> None:
         ("\x1b[31m", "\\x1b[31m"),
         (os.fsdecode(b"\xff\xfe"), "\\xff\\xfe"),
         ("\u2028\ud800", "\\u2028\\ud800"),
+        ("a\u202egpj.exe\u200b\x9b", "a\\u202egpj.exe\\u200b\\x9b"),
     ],
 )
 def test_escapes(text: str, expected: str) -> None:

@@ -7,6 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
+from showtell.errors import escape_controls
 from showtell.system import console
 
 
@@ -61,11 +62,19 @@ def test_on_a_terminal_progress_is_a_bar_that_goes_away(
     assert capsys.readouterr().out == ""
 
 
+def test_notes_and_results_show_invisible_characters_as_escapes(capsys: pytest.CaptureFixture[str]) -> None:
+    console.note("a\x1b[31m\u202eb")
+    console.show("a\x1b[31m\u202eb\nsecond\x07")
+    out, err = capsys.readouterr()
+    assert err == "a\\x1b[31m\\u202eb\n"
+    assert out == "a\\x1b[31m\\u202eb\nsecond\\x07\n"
+
+
 def test_invisible_characters_are_shown_as_escapes() -> None:
     hidden = "\x1b[31m\ta\u202eb\u2028\udcff\x7f\u200b"
-    assert console.escape_controls(hidden) == r"\x1b[31m\ta\u202eb\u2028\udcff\x7f\u200b"
+    assert escape_controls(hidden) == r"\x1b[31m\ta\u202eb\u2028\udcff\x7f\u200b"
     visible = "Ünï 犬\u3000🙂‍↔️ می\u200cخواهم \\ 'x'"
-    assert console.escape_controls(visible) == visible
+    assert escape_controls(visible) == visible
 
 
 def test_text_is_shortened_to_columns() -> None:

@@ -18,14 +18,8 @@ from typing import Any, NamedTuple
 from showtell.bulk.units import UNIT_IMAGES, Listing, Unit
 from showtell.bulk.writers import Row, to_json
 from showtell.errors import DataError
-from showtell.system.atomic import (
-    MANIFEST,
-    atomic_path,
-    cannot_read,
-    cannot_write,
-    read_manifest,
-    write_manifest,
-)
+from showtell.system.atomic import MANIFEST, atomic_path, cannot_write, read_manifest, write_manifest
+from showtell.system.reading import cannot_read
 
 KIND, VERSION = "unfinished caption output", 1
 UNITS = "units.jsonl"

@@ -13,9 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
-from showtell.errors import ConfigError, did_you_mean
+from showtell.errors import ConfigError, did_you_mean, escape_controls
 from showtell.inference.caption import Caption
-from showtell.system.console import escape_controls
 
 Format = Literal["text", "jsonl", "csv", "coco", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -25,7 +24,7 @@ _SUFFIXES: dict[str, Format] = {
     **{".csv": "csv", ".jsonl": "jsonl", ".txt": "text", ".tsv": "text", "": "text"},
     **{".json": "coco", ".parquet": "parquet"},
 }
-_ESCAPES = {"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"}
+_ESCAPES = {"\\": "\\\\", **{chr(0xDC00 + byte): f"\\x{byte:02x}" for byte in range(128, 256)}}
 _ROW_GROUP = 8192
 _FORMULA = ("=", "+", "-", "@", "\t")
 """First characters of a cell that a spreadsheet runs as a formula (OWASP, CSV injection)."""
@@ -107,17 +106,9 @@ def to_json(row: Row) -> bytes:
 def escape(text: str) -> str:
     r"""Return text safe for one line and any terminal: ``\\``, ``\t``, ``\n``, and ``\xff`` for odd bytes."""
 
-    def escaped(character: str) -> str:
-        code = ord(character)
-        if 0xDC80 <= code <= 0xDCFF:  # a byte of a file name that is not UTF-8
-            return f"\\x{code - 0xDC00:02x}"
-        if 0xD800 <= code <= 0xDFFF or character in "\u2028\u2029":
-            return f"\\u{code:04x}"
-        if code < 32 or 127 <= code < 160:
-            return _ESCAPES.get(character, f"\\x{code:02x}")
-        return _ESCAPES.get(character, character)
-
-    return "".join(map(escaped, text))
+    # A byte of a file name that is not UTF-8 is a lone surrogate.
+    text = re.sub(r"[\\\udc80-\udcff]", lambda match: _ESCAPES[match[0]], text)
+    return escape_controls(text)
 
 
 def _captions(row: Row) -> list[Row]:

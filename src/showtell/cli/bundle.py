@@ -64,6 +64,7 @@ def command(
     Decoding options become its defaults; those not given stay as they are.
     """
     from showtell.experiments.bundle import make_bundle
+    from showtell.system.console import show
 
     generation = common.given(
         beam_size=beam_size,
@@ -88,4 +89,4 @@ def command(
         split=split,
     )
     for path in files:
-        typer.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+        show(f"{path}: {path.stat().st_size / 1e6:.2f} MB")

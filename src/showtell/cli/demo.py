@@ -23,15 +23,17 @@ def command(
     ] = None,
 ) -> None:
     """Draw scenes, train a small captioner on them, evaluate it on unseen compositions, write a report."""
+    from showtell.system.console import show
+
     result = run_demo(out, seed=seed, captioner=captioner, images=images)
-    typer.echo(f"\n{result.headline}")
-    typer.echo(f"Every object named as well: {100 * result.complete / result.num_images:.1f} %.")
-    typer.echo(f"Training and scoring took {result.seconds:.0f} seconds.")
+    show(f"\n{result.headline}")
+    show(f"Every object named as well: {100 * result.complete / result.num_images:.1f} %.")
+    show(f"Training and scoring took {result.seconds:.0f} seconds.")
     if result.photos:
         from rich.text import Text
 
-        typer.echo(f"\nReal photographs, captioned by {captioner}:\n")
+        show(f"\nReal photographs, captioned by {captioner}:\n")
         for photo in result.photos:
             show_caption(photo.path, photo.caption, Text(photo.credit, "dim"), columns=PHOTO_COLUMNS)
-    typer.echo(f"Report: {result.report.resolve()}")
-    typer.echo(f"Try it in the browser: showtell serve {shlex.quote(str(out / 'run'))}")
+    show(f"Report: {result.report.resolve()}")
+    show(f"Try it in the browser: showtell serve {shlex.quote(str(out / 'run'))}")

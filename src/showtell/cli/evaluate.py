@@ -45,7 +45,7 @@ def command(
         from showtell.data.prepared import PreparedSet
         from showtell.export.evaluate import evaluate, read_training_captions
         from showtell.metrics.caption_stats import measure
-        from showtell.system.console import text_table
+        from showtell.system.console import show, text_table
 
         evaluation = evaluate(
             checkpoint,
@@ -78,4 +78,4 @@ def command(
         typer.echo(json.dumps({**scores.values, **details}))
     else:
         cells = stats.cells()
-        typer.echo(f"{scores.table()}\n\n{text_table([list(cells), list(cells.values())])}")
+        show(f"{scores.table()}\n\n{text_table([list(cells), list(cells.values())])}")

@@ -34,6 +34,8 @@ def errors_in_one_line(*, debug: bool = False) -> Iterator[None]:
             error = MissingExtraError("torch", extra="train")
         if isinstance(error, MemoryError):
             error = ShowtellError("not enough memory", found=str(error), mend="Use smaller batches or files")
+        if not isinstance(error, ShowtellError):
+            error = ShowtellError(str(error))
         stderr.print(f"[bold red]error:[/] {escape(str(error))}", soft_wrap=True)
         sys.exit(2 if isinstance(error, ConfigError) else 1)
 

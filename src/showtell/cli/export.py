@@ -50,6 +50,7 @@ def command(
         )
     from showtell.checkpoints.hub import find_checkpoint
     from showtell.export.onnx import Calibration, export_checkpoint
+    from showtell.system.console import show
 
     exported = export_checkpoint(
         find_checkpoint(checkpoint),
@@ -60,7 +61,7 @@ def command(
         num_compare=num_compare,
         encoder_weights=encoder_weights,
     )
-    typer.echo("\n".join(_report(exported)))
+    show("\n".join(_report(exported)))
 
 
 def _report(exported: Exported) -> list[str]:

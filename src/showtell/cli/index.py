@@ -37,6 +37,7 @@ def command(
     Nothing is trained. An image that the datastore has already gets its new captions.
     """
     from showtell.experiments.index import index_captions
+    from showtell.system.console import show
 
     indexed = index_captions(
         checkpoint,
@@ -57,4 +58,4 @@ def command(
         ),
     )
     for name, size in indexed.sizes.items():
-        typer.echo(f"{out / name}: {size / 1e6:.2f} MB")
+        show(f"{out / name}: {size / 1e6:.2f} MB")

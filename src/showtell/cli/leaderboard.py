@@ -49,7 +49,7 @@ def command(
     from showtell.experiments.leaderboard.evaluate import collect
     from showtell.experiments.leaderboard.pages import to_markdown, write_page
     from showtell.system.atomic import write_text
-    from showtell.system.console import note
+    from showtell.system.console import note, show
 
     heading = title or f"{data.resolve().name}, {split}"
     with common.open_meteor(meteor) as program:
@@ -77,7 +77,7 @@ def command(
             words += [name] if value is True else [name, str(value)]
     text = to_markdown(results, title=heading, command=shlex.join(words))
     if out is None:
-        typer.echo(text, nl=False)
+        show(text.removesuffix("\n"))
     else:
         write_text(out, text)
         note(f"table: {out}")

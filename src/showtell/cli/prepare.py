@@ -1,7 +1,6 @@
 """``showtell prepare``: validate a captioned dataset once, for training and evaluation."""
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -53,6 +52,7 @@ def command(
     """Validate a captioned dataset and write the usable examples."""
     from showtell.data.description import describe
     from showtell.data.prepared import prepare
+    from showtell.system.console import show
 
     prepared = prepare(
         source,
@@ -69,5 +69,4 @@ def command(
         overwrite=overwrite,
     )
     text = "\n".join(describe(prepared, width=shutil.get_terminal_size((100, 24)).columns))
-    encoding = sys.stdout.encoding
-    typer.echo(text.encode(encoding, "backslashreplace").decode(encoding))
+    show(text)

@@ -44,7 +44,7 @@ def command(
     """Score captions with BLEU, ROUGE-L and CIDEr-D, with the digits of coco-caption's code and without Java."""
     from showtell.metrics.score_files import compare_files
     from showtell.report.scores import to_json, to_text, write_scores_page
-    from showtell.system.console import note
+    from showtell.system.console import note, show
 
     with common.open_meteor(meteor) as program:
         result = compare_files(
@@ -62,7 +62,7 @@ def command(
     if result.others is not None:
         for text in result.others.notes:
             note(f"note on {against}: {text}")
-    typer.echo(json.dumps(to_json(result), indent=2) if output_format == "json" else to_text(result))
+    show(json.dumps(to_json(result), indent=2) if output_format == "json" else to_text(result))
     if html is not None:
         write_scores_page(result, html, title=candidates.name)
         note(f"page: {html}")

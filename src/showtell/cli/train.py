@@ -62,7 +62,7 @@ def command(
 ) -> None:
     """Train a captioner from a recipe. Run the same command again to resume after an interruption."""
     from showtell.config.recipe import load_recipe
-    from showtell.system.console import note
+    from showtell.system.console import note, show
 
     if recipe is None and from_ is None:
         raise ConfigError(
@@ -100,4 +100,4 @@ def command(
             report = write_seeds_report(out)
     if is_main_process():
         note(f"report: {report}")
-        typer.echo(table)
+        show(table)

@@ -46,7 +46,7 @@ def command(
 ) -> None:
     """Search hyper-parameters by short trainings, and print the best."""
     from showtell.config.recipe import load_recipe
-    from showtell.system.console import note
+    from showtell.system.console import note, show
 
     load_recipe(recipe, set_)
 
@@ -71,4 +71,4 @@ def command(
     if result.best is not None:
         write_report(out / result.best.run)
     note(f"report: {write_tuning_report(out)}")
-    typer.echo(result.table())
+    show(result.table())

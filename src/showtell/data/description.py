@@ -9,7 +9,8 @@ from showtell.data.caption_warnings import percent
 from showtell.data.prepared import PROBLEMS, PreparedSet
 from showtell.data.problems import read_problems, report
 from showtell.data.summary import CaptionSummary, SplitSummary, summarize
-from showtell.system.console import escape_controls, shorten, text_table
+from showtell.errors import escape_controls
+from showtell.system.console import shorten, text_table
 
 GENERATED = {
     "none": "The source has no split; images were assigned to splits",

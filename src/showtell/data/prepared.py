@@ -376,5 +376,6 @@ def _refuse_too_many(
         f"cannot prepare {path}",
         found=f"{len(bad):,} of {total:,} entries with problems" if total else "no images",
         expected=f"at most {limit:.1%}" if left else "at least one usable image",
-        mend="\n".join([mend, *report(problems, examples=10)]),
+        mend=mend,
+        lines=report(problems, examples=10),
     )

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from showtell.errors import escape_controls
+
 if TYPE_CHECKING:
     from rich.console import Console
 
 PLAIN_INTERVAL_S = 15.0
-_INVISIBLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ud800-\udfff]"
-)
 
 stderr: Console
 """Rich's console, made on first access: importing rich takes as long as a caption."""
@@ -36,12 +34,18 @@ def _console() -> Console | None:
 
 
 def note(message: str) -> None:
-    """Print one line on stderr."""
-    console = _console()
+    """Print one line on stderr, with invisible characters as escapes."""
+    message, console = escape_controls(message), _console()
     if console is None:
         print(message, file=sys.stderr, flush=True)
     else:
         console.print(message, markup=False, soft_wrap=True)
+
+
+def show(text: str) -> None:
+    """Print lines of a result on stdout, with invisible characters as escapes, and those that it cannot encode."""
+    shown = "\n".join(map(escape_controls, text.split("\n")))
+    print(shown.encode(sys.stdout.encoding, "backslashreplace").decode(sys.stdout.encoding), flush=True)
 
 
 @contextlib.contextmanager
@@ -81,11 +85,6 @@ def progress_bar(
             print(f"{description}: {done}{of} {unit} {detail}".rstrip(), file=sys.stderr, flush=True)
 
     yield advance
-
-
-def escape_controls(text: str) -> str:
-    """Return text with invisible characters as escapes (``\\x1b``): controls, marks of direction, lone surrogates."""
-    return _INVISIBLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def shorten(text: str, width: int) -> str:
