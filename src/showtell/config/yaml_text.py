@@ -47,12 +47,12 @@ class _Loader(yaml.SafeLoader):
             self._level -= 1
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        seen: set[str] = set()
+        known: set[str] = set()
         for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
             if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
+                if key.value in known:
                     raise ConstructorError(None, None, f"the key '{key.value[:40]}' twice", key.start_mark)
-                seen.add(key.value)
+                known.add(key.value)
         return super().construct_mapping(node, deep=deep)
 
     def construct_whole_number(self, node: yaml.ScalarNode) -> int:
