@@ -6,6 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from showtell.errors import escape_controls
 from showtell.metrics.bootstrap import DRAWS, LEVEL
 from showtell.metrics.evaluate import Scores
 from showtell.metrics.explain import MOST, CiderParts, Explanation, NgramPart
@@ -13,7 +14,7 @@ from showtell.metrics.ngrams import ORDERS
 from showtell.metrics.score_files import FileScores
 from showtell.report.templates import NOTHING, percent, render
 from showtell.system.atomic import write_text
-from showtell.system.console import escape_controls, shorten, text_table
+from showtell.system.console import shorten, text_table
 
 COLUMNS = 80
 NUM_TEXT, NUM_PAGE = 6, 15
