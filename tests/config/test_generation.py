@@ -20,7 +20,7 @@ def test_defaults_are_a_beam_of_three() -> None:
     [
         ({"beam": 3}, r"unknown key 'beam'\. Did you mean 'beam_size'\?"),
         ({"beams": 3}, r"unknown key 'beams'\. It is called beam_size now"),
-        ({"zebra": 1}, r"unknown key 'zebra'\. Known: beam_size, length_penalty, max_tokens"),
+        ({"zebra": 1}, r"unknown key 'zebra'\. Known: bad_endings, beam_size, beginning"),
         ({"beam_size": 0}, r"'beam_size': Input should be greater than or equal to 1 \(found 0\)"),
         ({"beam_size": "three"}, r"'beam_size': .*valid integer.*\(found 'three'\)"),
         ({"method": "beam_size"}, r"'method': Input should be 'beam', 'greedy' or 'sample'"),

@@ -36,6 +36,9 @@ class Pictures:
 
     pooled: Any
 
+    def __getitem__(self, images: Any) -> Pictures:
+        return Pictures(self.pooled[images])
+
 
 @dataclass(frozen=True)
 class Seen:

@@ -59,7 +59,13 @@ class NumberBackend:
         self.batches: list[int] = []
 
     def generate(
-        self, pictures: Picture, options: DecodingOptions, *, attention: bool, on_step: object = None
+        self,
+        pictures: Picture,
+        options: DecodingOptions,
+        *,
+        attention: bool,
+        on_step: object = None,
+        constraints: object = (),
     ) -> list[list[Hypothesis]]:
         assert pictures.shape[1:] == (16, 16, 3)
         self.batches.append(len(pictures))
@@ -257,7 +263,7 @@ def test_an_error_of_one_batch_ends_the_stream_after_those_before_it(monkeypatch
     generate = backend.generate
 
     def failing(
-        pictures: Picture, options: DecodingOptions, *, attention: bool, on_step: object
+        pictures: Picture, options: DecodingOptions, *, attention: bool, on_step: object, constraints: object
     ) -> list[list[Hypothesis]]:
         if int(pictures[0, 0, 0, 0]) == 7:
             raise CheckpointError("the network is broken")

@@ -77,7 +77,7 @@ def caption_files(
     else:
         job = {
             "captioner": sha256_json(dict(captioner.facts)),
-            "options": decoding.model_dump(),
+            "options": decoding.model_dump(mode="json"),
             "rows": {
                 "all_hypotheses": all_hypotheses,
                 "neighbours": neighbours_shown,

@@ -35,6 +35,23 @@ def command(
     min_tokens: Annotated[int | None, typer.Option(help="Minimum number of tokens.")] = None,
     length_penalty: common.LengthPenalty = None,
     no_repeat_ngram_size: common.NoRepeatNgramSize = None,
+    beginning: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Each caption begins with these words.")
+    ] = None,
+    required: Annotated[
+        str | None,
+        typer.Option(metavar="WORDS", help="Words and phrases that occur in each caption: 'a dog, grass'."),
+    ] = None,
+    forbidden: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="Words and phrases that never occur.")
+    ] = None,
+    bad_endings: Annotated[
+        bool | None,
+        typer.Option(
+            "--bad-endings/--no-bad-endings",
+            help="Captions may end on a word that needs another: a, of, with.",
+        ),
+    ] = None,
     form: Annotated[
         str | None,
         typer.Option(
@@ -98,6 +115,10 @@ def command(
         min_tokens=min_tokens,
         length_penalty=length_penalty,
         no_repeat_ngram_size=no_repeat_ngram_size,
+        beginning=beginning,
+        required=required,
+        forbidden=forbidden,
+        bad_endings=bad_endings,
         retrieval=retrieval,
         retrieval_weight=retrieval_weight,
         neighbours=neighbours,

@@ -36,6 +36,18 @@ class DecodingOptions(StrictModel):
     no_repeat_ngram_size: int = Field(
         0, ge=0, le=10, description="no n-gram of this many tokens occurs twice in a caption; 0: off"
     )
+    beginning: str = Field("", max_length=500, description="words that each caption begins with")
+    required: str = Field(
+        "",
+        max_length=500,
+        description="words and phrases that occur in each caption, with commas between (beam)",
+    )
+    forbidden: str = Field(
+        "", max_length=5000, description="words and phrases that never occur, with commas between"
+    )
+    bad_endings: bool = Field(
+        True, description="captions may end on a word that needs another, such as a, of or with"
+    )
     samples: int = Field(1, ge=1, le=64, description="captions drawn per image (method sample)")
     temperature: float = Field(1.0, gt=0.0, le=10.0, description="divisor of the logits (method sample)")
     top_k: Count = Field(0, description="sample among this many most likely tokens; 0: all")
@@ -55,6 +67,18 @@ class DecodingOptions(StrictModel):
         True, description="the best of their captions competes with the generated ones (retrieval rerank)"
     )
 
+    @field_validator("required", "forbidden", mode="before")
+    @classmethod
+    def _joined(cls, value: Any) -> Any:
+        return ", ".join(value) if isinstance(value, list | tuple) else value
+
+    @field_validator("required")
+    @classmethod
+    def _fits_method(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("method", "beam") != "beam":
+            raise ValueError("only beam search can require words")
+        return value
+
     @field_validator("min_tokens")
     @classmethod
     def _fits_max_tokens(cls, value: int, info: ValidationInfo) -> int:
@@ -63,7 +87,7 @@ class DecodingOptions(StrictModel):
         return value
 
 
-_METHOD_OF = {"beam_size": "beam"} | dict.fromkeys(
+_METHOD_OF = dict.fromkeys(("beam_size", "required"), "beam") | dict.fromkeys(
     ("samples", "seed", "temperature", "top_k", "top_p"), "sample"
 )
 """Method by option, for options of a single method."""
@@ -93,7 +117,7 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
     """
     implied: dict[str, list[str]] = {}
     for name, method in _METHOD_OF.items():
-        if name in values:
+        if values.get(name, "") != "":
             implied.setdefault(method, []).append(name)
     if "method" not in values and len(implied) > 1:
         found = "; ".join(f"{', '.join(names)} (method {method})" for method, names in implied.items())

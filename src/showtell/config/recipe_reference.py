@@ -121,7 +121,7 @@ def _default(field: FieldInfo) -> str:
         return ""
     if value is None:
         return "none"
-    return value if isinstance(value, str) else json.dumps(value, default=BaseModel.model_dump)
+    return value if isinstance(value, str) and value else json.dumps(value, default=BaseModel.model_dump)
 
 
 def _bounds(field: FieldInfo) -> str:

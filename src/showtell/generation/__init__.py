@@ -5,12 +5,25 @@ from typing import Any
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.beam import beam_search
+from showtell.generation.constraints import Constraint, Constraints, meets
+from showtell.generation.control import build_constraints
 from showtell.generation.generate import greedy_or_sample
 from showtell.generation.given import score_captions
 from showtell.generation.hypothesis import Hypothesis, OnStep, SpecialTokens
 from showtell.generation.noise import sampling_keys
 
-__all__ = ["Hypothesis", "OnStep", "SpecialTokens", "sampling_keys", "score_captions", "search"]
+__all__ = [
+    "Constraint",
+    "Constraints",
+    "Hypothesis",
+    "OnStep",
+    "SpecialTokens",
+    "build_constraints",
+    "meets",
+    "sampling_keys",
+    "score_captions",
+    "search",
+]
 
 
 def search(
@@ -22,6 +35,7 @@ def search(
     attention: bool = False,
     keys: Sequence[int] | None = None,
     on_step: OnStep | None = None,
+    constraints: Constraints = (),
 ) -> list[list[Hypothesis]]:
     """Return at least one caption of each image, best score first.
 
@@ -37,7 +51,14 @@ def search(
     if features.pooled.shape[0] == 0:
         return []
     if options.method == "beam":
-        return beam_search(decoder, features, options, specials, attention=attention)
+        return beam_search(decoder, features, options, specials, attention=attention, constraints=constraints)
     return greedy_or_sample(
-        decoder, features, options, specials, attention=attention, keys=keys, on_step=on_step
+        decoder,
+        features,
+        options,
+        specials,
+        attention=attention,
+        keys=keys,
+        on_step=on_step,
+        constraints=constraints,
     )

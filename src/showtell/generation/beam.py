@@ -5,6 +5,10 @@ in the beam (Wu et al. 2016, section 7, without their pruning). An image is done
 none is alive, so a beam of one equals greedy search. Running hypotheses are ranked by summed log-probability, as all
 have the same length; the length penalty is applied once, to complete hypotheses. After ``max_tokens`` only the end
 may follow, so every running hypothesis then ends, with the decoder's log-probability of the end in its score.
+
+Where words are required, the beam is divided among the hypotheses by how many required tokens they have (Post and
+Vilar 2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation"), and each is also extended by the next
+token of every requirement.
 """
 
 from typing import Any, NamedTuple
@@ -13,8 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import Array, like, log_softmax, top_k
-from showtell.generation.constraints import apply_constraints
+from showtell.generation.array_ops import Array, like, log_softmax, take, top_k
+from showtell.generation.constraints import Constraints, apply_constraints
+from showtell.generation.control import Required
 from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, SpecialTokens, ranked, should_shrink
 from showtell.system.batch_pool import check_cancelled
 
@@ -38,24 +43,51 @@ class _Candidates(NamedTuple):
         return self._replace(totals=np.where(wanted, self.totals, -np.inf)).take(order)
 
 
-def _candidates(totals: npt.NDArray[np.float64], allowed: Any, beam_size: int) -> _Candidates:
+def _candidates(
+    totals: npt.NDArray[np.float64],
+    allowed: Any,
+    beam_size: int,
+    wanted: npt.NDArray[np.int64] | None = None,
+) -> _Candidates:
     """Return the best 2K extensions of hypotheses with ``totals`` [P, K] by log-probabilities ``allowed`` [P, K, V].
 
-    At most K tokens and the end of one hypothesis can be among them, so the top K + 1 of each suffice.
+    At most K tokens and the end of one hypothesis can be among them, so the top K + 1 of each suffice. With
+    ``wanted`` tokens [P, K, C] all these extensions are returned, and those by the wanted tokens too.
     """
     log_probs, tokens = top_k(allowed, beam_size + 1)  # [P, K, K + 1]
+    count = 2 * beam_size
+    if wanted is not None:
+        is_new = (wanted[..., None] != tokens[:, :, None]).all(axis=-1)
+        for place in range(1, wanted.shape[2]):
+            is_new[..., place] &= (wanted[..., place, None] != wanted[..., :place]).all(axis=-1)
+        extra = np.where(is_new, take(allowed, wanted), -np.inf)
+        log_probs, tokens = np.concatenate((log_probs, extra), 2), np.concatenate((tokens, wanted), 2)
+        count = tokens.shape[1] * tokens.shape[2]
     sums = totals[:, :, None] + log_probs
     parents = np.broadcast_to(np.arange(sums.shape[1])[:, None], sums.shape)
     parts: list[Any] = [part.reshape(len(sums), -1) for part in (sums, log_probs, parents, tokens)]
     flat = _Candidates(*parts)
-    return flat.take(np.argsort(-flat.totals, axis=1, kind="stable")[:, : 2 * beam_size])
+    return flat.take(np.argsort(-flat.totals, axis=1, kind="stable")[:, :count])
+
+
+def _allocate(candidates: _Candidates, met: npt.NDArray[np.int64]) -> _Candidates:
+    """Return candidates by turns: the best of each number of ``met`` tokens [P, N], most first, then the second."""
+    turn = np.zeros_like(met)
+    for count in np.unique(met):
+        has = (met == count) & np.isfinite(candidates.totals)
+        turn[has] = (np.cumsum(has, axis=1) - 1)[has]
+    turn[~np.isfinite(candidates.totals)] = met.shape[1]
+    return candidates.take(np.lexsort((-met, turn), axis=1))
 
 
 class _Beam:
     """The running hypotheses, P x K, of the images that are not done, and the finished ones of all images."""
 
-    def __init__(self, batch_size: int, options: DecodingOptions, specials: SpecialTokens) -> None:
-        self.options, self.specials = options, specials
+    def __init__(
+        self, batch_size: int, options: DecodingOptions, specials: SpecialTokens, constraints: Constraints
+    ) -> None:
+        self.options, self.specials, self.constraints = options, specials, constraints
+        self.required = next((each for each in constraints if isinstance(each, Required)), None)
         self.rows = np.arange(batch_size)  # the image of each row of the batch [P]
         self.sequences = RunningHypotheses.empty(batch_size, 1)
         self.totals = np.zeros((batch_size, 1))  # summed log-probabilities [P, K]; -infinity: none
@@ -70,8 +102,10 @@ class _Beam:
     def advance(self, logits: Array, weights: Array | None) -> npt.NDArray[np.int64]:
         """Take one step with logits [P, K, V]; return the parent of each new hypothesis [P, K]."""
         beam_size, sequences = self.options.beam_size, self.sequences
-        allowed = apply_constraints(log_softmax(logits), sequences.ids, self.options, self.specials)
-        candidates = _candidates(self.totals, allowed, beam_size)
+        allowed = apply_constraints(
+            log_softmax(logits), sequences.ids, self.options, self.specials, self.constraints
+        )
+        candidates = self._extend(allowed)
         ends = candidates.tokens == self.specials.eos
         self._finish(
             candidates, ends & np.isfinite(candidates.totals) & (np.arange(ends.shape[1]) < beam_size)
@@ -85,6 +119,15 @@ class _Beam:
             running.tokens, running.log_probs, weights, running.parents
         )
         return running.parents
+
+    def _extend(self, allowed: Array) -> _Candidates:
+        if self.required is None:
+            return _candidates(self.totals, allowed, self.options.beam_size)
+        ids = self.sequences.ids
+        candidates = _candidates(self.totals, allowed, self.options.beam_size, self.required.next_tokens(ids))
+        extended = np.take_along_axis(ids, candidates.parents[..., None], axis=1)  # [P, N, T]
+        extended = np.concatenate((extended, candidates.tokens[..., None]), axis=2)
+        return _allocate(candidates, self.required.progress(extended).sum(axis=-1))
 
     def _finish(self, candidates: _Candidates, ends: npt.NDArray[np.bool_]) -> None:
         for row, rank in np.argwhere(ends):
@@ -112,7 +155,13 @@ class _Beam:
 
 
 def beam_search(
-    decoder: Any, features: Any, options: DecodingOptions, specials: SpecialTokens, *, attention: bool = False
+    decoder: Any,
+    features: Any,
+    options: DecodingOptions,
+    specials: SpecialTokens,
+    *,
+    attention: bool = False,
+    constraints: Constraints = (),
 ) -> list[list[Hypothesis]]:
     """Return at most K different hypotheses of each image, best score first.
 
@@ -121,7 +170,7 @@ def beam_search(
     batch_size = features.pooled.shape[0]
     state = decoder.init_state(features, 1)
     tokens = np.full((batch_size, 1), specials.bos, np.int64)
-    beam = _Beam(batch_size, options, specials)
+    beam = _Beam(batch_size, options, specials, constraints)
     while True:
         check_cancelled()
         logits, state, weights = decoder.step(like(tokens, features.pooled), state)

@@ -1,6 +1,8 @@
 """Constraints on the next token: banned tokens get log-probability -infinity, the others keep theirs."""
 
 import math
+from collections.abc import Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +12,35 @@ from showtell.generation.array_ops import Array, like, namespace
 from showtell.generation.hypothesis import SpecialTokens
 
 
+class Constraint(Protocol):
+    """What may not come next, of any kind; pass your own to `Captioner.caption` (``constraints=[...]``)."""
+
+    def __call__(self, log_probs: Array, ids: npt.NDArray[np.int64], /) -> Array:
+        """Set log-probabilities [P, K, V] after ``ids`` int64 [P, K, T] to -infinity, in place; return them.
+
+        They are of torch or numpy; what is banned may depend on the ids alone.
+        """
+        ...
+
+
+Constraints: TypeAlias = Sequence[Constraint]
+
+
 def apply_constraints(
-    log_probs: Array, ids: npt.NDArray[np.int64], options: DecodingOptions, specials: SpecialTokens
+    log_probs: Array,
+    ids: npt.NDArray[np.int64],
+    options: DecodingOptions,
+    specials: SpecialTokens,
+    constraints: Constraints = (),
 ) -> Array:
     """Ban in place the tokens that may not follow ``ids`` int64 [P, K, T]; return ``log_probs`` [P, K, V].
 
     After ``max_tokens`` all but the end are banned, so that no token without room outranks an end. Before, banned are
     special tokens but the end, the end before ``min_tokens``, the end as the first token unless no other is allowed,
-    and repeated n-grams of the set size.
+    repeated n-grams of the set size, and what ``constraints`` ban.
     """
+    for constraint in constraints:
+        log_probs = constraint(log_probs, ids)
     num_tokens, end = ids.shape[2], specials.eos
     if num_tokens == options.max_tokens:
         log_probs[..., :end] = -math.inf
@@ -37,6 +59,17 @@ def apply_constraints(
         if indices[0].size:
             log_probs[tuple(like(part, log_probs) for part in indices)] = -math.inf
     return log_probs
+
+
+def meets(ids: Sequence[int], constraints: Constraints, specials: SpecialTokens, num_tokens: int) -> bool:
+    """Return whether constraints allow each token of a caption, and its end; the vocabulary has ``num_tokens``."""
+    tokens = np.array([*ids, specials.eos], np.int64)[None, None]
+    for constraint in constraints:
+        for step in range(tokens.shape[2]):
+            allowed = constraint(np.zeros((1, 1, num_tokens)), tokens[:, :, :step])
+            if allowed[0, 0, tokens[0, 0, step]] == -math.inf:
+                return False
+    return True
 
 
 def repeated_ngrams(

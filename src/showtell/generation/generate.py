@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, to_numpy, top_k
-from showtell.generation.constraints import apply_constraints
+from showtell.generation.constraints import Constraints, apply_constraints
 from showtell.generation.hypothesis import (
     Hypothesis,
     OnStep,
@@ -39,12 +39,13 @@ def greedy_or_sample(
     attention: bool = False,
     keys: Sequence[int] | None = None,
     on_step: OnStep | None = None,
+    constraints: Constraints = (),
 ) -> list[list[Hypothesis]]:
     """Return K hypotheses of each image, best score first: the greedy one, or ``samples`` independent ones.
 
     Two samples may be equal. After ``max_tokens`` only the end may follow, as in beam search. Log-probabilities are
-    the decoder's, before temperature, top-k and top-p. ``keys`` and ``on_step`` are those of
-    `showtell.generation.search`.
+    the decoder's, before temperature, top-k and top-p. ``keys``, ``on_step`` and ``constraints`` are those
+    of `showtell.generation.search`.
     """
     if options.method != "sample":
         keys = None
@@ -64,6 +65,7 @@ def greedy_or_sample(
         options.samples if options.method == "sample" else 1,
         attention=attention,
         on_step=on_step,
+        constraints=constraints,
     )
 
 
@@ -77,6 +79,7 @@ def generate(
     *,
     attention: bool = False,
     on_step: OnStep | None = None,
+    constraints: Constraints = (),
 ) -> list[list[Hypothesis]]:
     """Return K hypotheses of each image, best score first, of the tokens that ``select`` returns.
 
@@ -98,7 +101,7 @@ def generate(
             sequences = sequences.init_attention(weights)
             log_probs = log_probs[like(rows[:, None], log_probs), like(first, log_probs)]
             state = state.reorder(like(first, features.pooled))
-        log_probs = apply_constraints(log_probs, sequences.ids, options, specials)
+        log_probs = apply_constraints(log_probs, sequences.ids, options, specials, constraints)
         chosen, tokens = select(log_probs, rows, step)
         ends = tokens == specials.eos
         truncated = chosen == -math.inf

@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, take
+from showtell.generation.constraints import Constraints
 from showtell.generation.generate import Selected, generate
 from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 
@@ -20,10 +21,11 @@ def score_captions(
     specials: SpecialTokens,
     *,
     attention: bool = False,
+    constraints: Constraints = (),
 ) -> list[Hypothesis | None]:
     """Return a given caption of each image, ids without special tokens, as a search would have scored it.
 
-    It is None if the options forbid it, or if it has probability 0.
+    It is None if options or constraints forbid it, or if it has probability 0.
     """
     given = np.full((len(captions), max(map(len, captions)) + 1), specials.eos, np.int64)
     for row, ids in zip(given, captions, strict=True):
@@ -33,5 +35,7 @@ def score_captions(
         tokens = given[images, step, None]
         return take(log_probs, tokens[:, :, None])[..., 0], tokens
 
-    scored = generate(decoder, features, options, specials, select, attention=attention)
+    scored = generate(
+        decoder, features, options, specials, select, attention=attention, constraints=constraints
+    )
     return [None if each.truncated else each for (each,) in scored]

@@ -11,7 +11,7 @@ import contextlib
 import math
 import os
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
@@ -24,7 +24,7 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import check_repository, find_checkpoint, push_directory
 from showtell.config.generation import DecodingOptions, override
 from showtell.errors import ConfigError, ImageError
-from showtell.generation import Hypothesis, OnStep
+from showtell.generation import Constraints, Hypothesis, OnStep
 from showtell.images.load import ImageSource
 from showtell.images.preprocess import load_and_preprocess
 from showtell.inference.backend import Backend, load_backend
@@ -174,12 +174,24 @@ class Captioner:
 
     @overload
     def caption(
-        self, images: ImageSource, *, attention: bool = ..., batch_size: int = ..., **options: Any
+        self,
+        images: ImageSource,
+        *,
+        attention: bool = ...,
+        batch_size: int = ...,
+        constraints: Constraints = ...,
+        **options: Any,
     ) -> Caption: ...
 
     @overload
     def caption(
-        self, images: Sequence[ImageSource], *, attention: bool = ..., batch_size: int = ..., **options: Any
+        self,
+        images: Sequence[ImageSource],
+        *,
+        attention: bool = ...,
+        batch_size: int = ...,
+        constraints: Constraints = ...,
+        **options: Any,
     ) -> list[Caption]: ...
 
     def caption(
@@ -188,6 +200,7 @@ class Captioner:
         *,
         attention: bool = False,
         batch_size: int = BATCH_SIZE,
+        constraints: Constraints = (),
         **options: Any,
     ) -> Caption | list[Caption]:
         """Caption one image, or a sequence of images in its order.
@@ -197,6 +210,7 @@ class Captioner:
                 one). A folder is the sequence of its images in natural order.
             attention: Return the attention weights of each word.
             batch_size: Images per batch.
+            constraints: Constraints of your own, see `showtell.generation.Constraint`.
             options: Fields of `DecodingOptions`: ``beam_size=5``, ``max_tokens=12``, ``temperature=0.7``.
 
         Returns:
@@ -209,7 +223,11 @@ class Captioner:
         single = _is_single(images)
         sources = [images] if single or isinstance(images, str | Path) else images
         stream = self.stream(
-            cast(Sequence[ImageSource], sources), attention=attention, batch_size=batch_size, **options
+            cast(Sequence[ImageSource], sources),
+            attention=attention,
+            batch_size=batch_size,
+            constraints=constraints,
+            **options,
         )
         captions = list(stream)
         if not single:
@@ -224,6 +242,7 @@ class Captioner:
         *,
         attention: bool = False,
         batch_size: int = BATCH_SIZE,
+        constraints: Constraints = (),
         **options: Any,
     ) -> Iterator[Caption]:
         """Yield captions in the order of the images as batches finish, for more images than memory holds.
@@ -234,19 +253,20 @@ class Captioner:
         merged = override(self.options, **options)
         if batch_size < 1:
             raise ConfigError("batch_size is out of range", found=str(batch_size), expected="1 or more")
-        return self._stream(_expand_folders(images), attention, batch_size, merged)
+
+        def work(batch: _Batch) -> list[Caption]:
+            return self._caption_batch(batch, attention, merged, constraints)
+
+        return self._stream(_expand_folders(images), batch_size, work)
 
     def _stream(
-        self, images: Iterator[ImageSource], attention: bool, batch_size: int, options: DecodingOptions
+        self, images: Iterator[ImageSource], batch_size: int, work: Callable[[_Batch], list[Caption]]
     ) -> Iterator[Caption]:
         with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as threads:
 
             def batches() -> Iterator[_Batch]:
                 while batch := [self._submit(threads, source) for source in islice(images, batch_size)]:
                     yield batch
-
-            def work(batch: _Batch) -> list[Caption]:
-                return self._caption_batch(batch, attention, options)
 
             with contextlib.closing(self._backend.batch_pool.map(work, batches())) as captioned:
                 for captions in captioned:
@@ -266,9 +286,14 @@ class Captioner:
             loaded.set_exception(error)
         return source, loaded
 
-    def _caption_batch(self, batch: _Batch, attention: bool, options: DecodingOptions) -> list[Caption]:
+    def _caption_batch(
+        self, batch: _Batch, attention: bool, options: DecodingOptions, constraints: Constraints
+    ) -> list[Caption]:
         images = [future.result() for _, future in batch if not isinstance(future.exception(), ImageError)]
-        remaining = iter(self._generate(np.stack(images), options, attention) if images else [])
+        generated = (
+            self._generate(np.stack(images), options, attention, constraints=constraints) if images else []
+        )
+        remaining = iter(generated)
         return [
             self._best_caption(next(remaining), source)
             if future.exception() is None
@@ -295,9 +320,16 @@ class Captioner:
         return [self._best_caption(hypotheses, None) for hypotheses in generated]
 
     def _generate(
-        self, images: _Array, options: DecodingOptions, attention: bool, on_step: OnStep | None = None
+        self,
+        images: _Array,
+        options: DecodingOptions,
+        attention: bool,
+        on_step: OnStep | None = None,
+        constraints: Constraints = (),
     ) -> list[list[Hypothesis]]:
-        generated = self._backend.generate(images, options, attention=attention, on_step=on_step)
+        generated = self._backend.generate(
+            images, options, attention=attention, on_step=on_step, constraints=constraints
+        )
         if attention and generated[0][0].attention is None:
             raise ConfigError(
                 "attention cannot be returned",

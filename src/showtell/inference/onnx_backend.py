@@ -15,7 +15,7 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import DATASTORE, TOKENIZER
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError, ConfigError, EncoderError
-from showtell.generation import Hypothesis, OnStep, sampling_keys
+from showtell.generation import Constraints, Hypothesis, OnStep, sampling_keys
 from showtell.inference.onnx_config import StateTensor, read_config
 from showtell.inference.onnx_files import (
     ATTENTION,
@@ -163,11 +163,20 @@ class OnnxBackend:
         *,
         attention: bool,
         on_step: OnStep | None = None,
+        constraints: Constraints = (),
     ) -> list[list[Hypothesis]]:
         """Return hypotheses of each image, uint8 [P, S, S, 3], best first; see `showtell.generation.search`."""
         keys = sampling_keys(images, options)
         features = self.encode(images)
-        return self._search(self.decoder, features, options, attention=attention, keys=keys, on_step=on_step)
+        return self._search(
+            self.decoder,
+            features,
+            options,
+            attention=attention,
+            keys=keys,
+            on_step=on_step,
+            constraints=constraints,
+        )
 
     def save(self, directory: Path, **options: Any) -> None:
         """Raise a ConfigError, as an export cannot be trained."""

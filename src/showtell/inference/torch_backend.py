@@ -10,7 +10,7 @@ import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
 from showtell.config.generation import DecodingOptions
-from showtell.generation import Hypothesis, OnStep, sampling_keys
+from showtell.generation import Constraints, Hypothesis, OnStep, sampling_keys
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.retrieval.search import CaptionSearch
 from showtell.system.batch_pool import BatchPool
@@ -56,13 +56,20 @@ class TorchBackend:
         *,
         attention: bool,
         on_step: OnStep | None = None,
+        constraints: Constraints = (),
     ) -> list[list[Hypothesis]]:
         """Return hypotheses of each image, uint8 [P, S, S, 3], best first; see `showtell.generation.search`."""
         keys = sampling_keys(images, options)
         with torch.inference_mode():
             features = self._encoder(torch.from_numpy(images))
             return self._search(
-                self._decoder, features, options, attention=attention, keys=keys, on_step=on_step
+                self._decoder,
+                features,
+                options,
+                attention=attention,
+                keys=keys,
+                on_step=on_step,
+                constraints=constraints,
             )
 
     def save(

@@ -18,20 +18,13 @@ from itertools import islice, pairwise
 
 from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.metrics.score_tokenizers import load_tokenizer
+from showtell.text.bad_endings import BAD_ENDINGS
 
 UNKNOWN = "<unk>"
 _CAPTIONS_AT_ONCE = 5_000
 Tokens = tuple[str, ...]
 
-# The first line is that of ImageCaptioning.pytorch (captioning/models/AttModel.py, bad_endings). The others are of
-# the same kinds: prepositions that need a noun, conjunctions, determiners, "to be". People often end captions on by,
-# up, down, out, off, over, around, behind, outside and her, which are not here.
-_BAD_ENDINGS = """
-a an the in for at of with before after on upon near to is are am
-from into onto and or but nor while as that which whose than was were be his its their my your our
-"""
 _ALSO_JOINING = "by up down out off over around behind between through under her it"
-BAD_ENDINGS = frozenset(_BAD_ENDINGS.split())
 _JOINING = BAD_ENDINGS.union(_ALSO_JOINING.split())
 
 

@@ -11,7 +11,16 @@ import numpy as np
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
-from showtell.generation import Hypothesis, OnStep, SpecialTokens, score_captions, search
+from showtell.generation import (
+    Constraints,
+    Hypothesis,
+    OnStep,
+    SpecialTokens,
+    build_constraints,
+    meets,
+    score_captions,
+    search,
+)
 from showtell.generation.array_ops import like, to_numpy
 from showtell.system.console import note
 
@@ -69,23 +78,72 @@ class CaptionSearch:
         attention: bool = False,
         keys: Sequence[int] | None = None,
         on_step: OnStep | None = None,
+        constraints: Constraints = (),
     ) -> list[list[Hypothesis]]:
         """Return at least one caption of each image, best score first; see `showtell.generation.search`.
 
+        ``constraints`` hold beside those of the options. They change no caption that meets them: in a beam, a
+        hypothesis that they remove makes place for another, whose extensions could displace the best one, so an image
+        is searched with them only if its best caption without them does not meet them.
+
         Raises:
-            ConfigError: retrieval without a datastore.
+            ConfigError: retrieval without a datastore, or constraints that cannot be met.
             CheckpointError: the logits hold NaN or +infinity.
         """
         if options.retrieval != "off":
             require_datastore(options, self._datastore)
+        constraints = (*build_constraints(options, self._tokenizer), *constraints)
+        if not constraints or options.method != "beam":
+            return self._search(decoder, features, options, constraints, attention, keys, on_step)
+        results = self._search(decoder, features, options, (), attention)
+        met = [[each for each in hypotheses if self._meets(each, constraints)] for hypotheses in results]
+        missing = [row for row, every in enumerate(results) if not met[row] or met[row][0] is not every[0]]
+        if missing:
+            chosen = _rows(features, missing)
+            again = self._search(decoder, chosen, options, constraints, attention)
+            for row, hypotheses in zip(missing, again, strict=True):
+                met[row] = hypotheses
+        return met
+
+    def _meets(self, hypothesis: Hypothesis, constraints: Constraints) -> bool:
+        return meets(hypothesis.ids, constraints, self._specials, self._tokenizer.size)
+
+    def _search(
+        self,
+        decoder: Any,
+        features: Any,
+        options: DecodingOptions,
+        constraints: Constraints,
+        attention: bool,
+        keys: Sequence[int] | None = None,
+        on_step: OnStep | None = None,
+    ) -> list[list[Hypothesis]]:
         results = search(
-            decoder, features, options, self._specials, attention=attention, keys=keys, on_step=on_step
+            decoder,
+            features,
+            options,
+            self._specials,
+            attention=attention,
+            keys=keys,
+            on_step=on_step,
+            constraints=constraints,
         )
         if options.retrieval == "off" or not results:
             return results
 
         def score(rows: list[int], captions: list[list[int]]) -> list[Hypothesis | None]:
-            chosen = features[like(np.array(rows, np.int64), features.pooled)]
-            return score_captions(decoder, chosen, captions, options, self._specials, attention=attention)
+            return score_captions(
+                decoder,
+                _rows(features, rows),
+                captions,
+                options,
+                self._specials,
+                attention=attention,
+                constraints=constraints,
+            )
 
         return self._make_reranker()(to_numpy(features.pooled), results, options, score)
+
+
+def _rows(features: Any, rows: list[int]) -> Any:
+    return features[like(np.array(rows, np.int64), features.pooled)]
