@@ -12,7 +12,6 @@ import argparse
 import asyncio
 import base64
 import contextlib
-import io
 import json
 import random
 import sys
@@ -24,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.growth import tiny_checkpoint
-from benchmarks.serve_load import ServerProcess
+from benchmarks.serve_load import ServerProcess, small_image
 
 AT_ONCE = 32
 UPLOAD_SECONDS = 1.0
@@ -113,15 +112,6 @@ class Outcome:
     """Requests by number that had a wrong answer, or none."""
     seconds: float = 0.0
     slowest: float = 0.0
-
-
-def small_image() -> bytes:
-    """Return the file of a small image."""
-    from PIL import Image
-
-    buffer = io.BytesIO()
-    Image.linear_gradient("L").resize((40, 32)).convert("RGB").save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def damaged(data: bytes, choose: random.Random) -> bytes:

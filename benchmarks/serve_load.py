@@ -1,7 +1,7 @@
 """Load on `showtell serve`: more clients than it can answer, what they get, and how its memory grows.
 
 python -m benchmarks.serve_load models/flickr8k examples/taxi.jpg --seconds 300   # also a plain handler, offline
-python -m benchmarks.serve_load - examples/taxi.jpg --requests 100000                  # a tiny network: memory alone
+python -m benchmarks.serve_load - - --requests 100000 --clients 32   # a tiny network and image: memory alone
 
 Clients hold their connections open and send again at once, or after a pause where they were refused. In the end the
 server gets SIGTERM under this load.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import io
 import json
 import os
 import re
@@ -52,6 +53,15 @@ class Load:
             "accepted ms": _milliseconds(self.accepted),
             "refused ms": _milliseconds(self.refused),
         }
+
+
+def small_image() -> bytes:
+    """Return the file of a small image."""
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.linear_gradient("L").resize((40, 32)).convert("RGB").save(buffer, "PNG")
+    return buffer.getvalue()
 
 
 def _milliseconds(seconds: list[float]) -> dict[str, float]:
@@ -238,7 +248,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("checkpoint", help="a captioner; -: a tiny one of random weights")
-    parser.add_argument("image", type=Path)
+    parser.add_argument("image", help="a file; -: a small image")
     parser.add_argument("--clients", type=int, default=256, help="four times the queue of 64")
     parser.add_argument("--seconds", type=float, default=300.0)
     parser.add_argument("--requests", type=int, default=0, help="in place of seconds")
@@ -247,7 +257,7 @@ def main() -> None:
     if given.plain:
         serve_plainly(given.checkpoint)
         return
-    body = given.image.read_bytes()
+    body = small_image() if given.image == "-" else Path(given.image).read_bytes()
     with tempfile.TemporaryDirectory() as folder:
         checkpoint = str(tiny_checkpoint(Path(folder))) if given.checkpoint == "-" else given.checkpoint
         options = {"clients": given.clients, "seconds": given.seconds, "requests": given.requests}
@@ -257,7 +267,7 @@ def main() -> None:
             "showtell serve": measure(ServerProcess(*command), body, **options),
         }
         if given.checkpoint != "-":
-            plain = [sys.executable, "-m", "benchmarks.serve_load", checkpoint, str(given.image), "--plain"]
+            plain = [sys.executable, "-m", "benchmarks.serve_load", checkpoint, given.image, "--plain"]
             # As many clients as it has turns: it refuses none.
             results["plain handler"] = measure(
                 ServerProcess(*plain), body, **{**options, "clients": 8}, drains=False

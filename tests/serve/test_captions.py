@@ -134,3 +134,4 @@ def test_the_page_and_the_model_are_served_without_any_other_host(client: httpx.
     assert model["attention"] is True
     assert model["limits"]["max_images"] == 4
     assert "image/jpeg" in model["formats"]
+    assert model["lang"] is None

@@ -71,6 +71,22 @@ def test_what_fails_after_the_first_byte_is_an_event(
         assert server.server.service.ready()[1].admitted == 0
 
 
+def test_an_unexpected_failure_after_the_first_byte_is_an_event_too(
+    client: httpx.Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*arguments: Any, **options: Any) -> Any:
+        raise MemoryError("secret")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Captioner, "caption_preprocessed", fail)
+        answer = client.post("/v1/captions", content=IMAGE, headers=EVENTS)
+    ((name, problem),) = events_of(answer)
+    assert (name, problem["status"], problem["request_id"]) == ("error", 500, answer.headers["x-request-id"])
+    assert "secret" not in answer.text
+    assert "MemoryError" in caplog.text
+    assert client.post("/v1/captions", content=IMAGE, headers=EVENTS).status_code == 200
+
+
 def test_words_are_not_sent_before_similar_images_have_chosen_the_caption(
     tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet, tmp_path: Path
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -9,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -18,6 +20,10 @@ import numpy as np
 import pytest
 from PIL import Image
 from tests.serve.servers import Running, picture, running
+
+from showtell.inference.batcher import Batcher
+from showtell.inference.captioner import Captioner
+from showtell.inference.decode_pool import DecodePool
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'showtell[browser]'")
@@ -566,6 +572,82 @@ def test_a_busy_server_is_waited_for(
         served.call(lambda: places.__exit__(None, None, None))
     captioned(page, 6)
     expect(page.locator("#banner")).to_be_hidden()
+
+
+def test_an_error_after_the_first_words_takes_their_place_and_can_be_tried_again(
+    open_page: Open, images: Callable[[int], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = open_page()
+    page.click("#options > summary")
+    page.select_option("#option-method", "greedy")
+    original = Captioner.caption_preprocessed
+
+    def fails_in_the_end(captioner: Captioner, *arguments: Any, **options: Any) -> Any:
+        original(captioner, *arguments, **options)
+        time.sleep(1)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Captioner, "caption_preprocessed", fails_in_the_end)
+        add(page, images(1))
+        expect(page.locator("p.words .word").first).to_be_visible()
+        problem = page.locator("[data-state=failed] .problem")
+        expect(problem).to_contain_text("Internal Server Error: the server failed. Try again")
+        assert page.locator(".card .word").count() == 0
+        check_accessibility(page)
+    page.get_by_role("button", name="Try again").click()
+    captioned(page, 1)
+
+
+@pytest.mark.parametrize("phase", ["decoding", "captioning"])  # a status, or an event after the status 200
+def test_an_image_that_takes_too_long_says_so_and_can_be_tried_again(
+    open_page: Open,
+    tiny_checkpoint: Callable[[str], Path],
+    images: Callable[[int], list[Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+) -> None:
+    async def never(*arguments: Any, **options: Any) -> Any:
+        await asyncio.sleep(60)
+
+    with running(tiny_checkpoint("attention"), max_seconds=1) as hurried:
+        page = open_page(hurried.url)
+        with monkeypatch.context() as patch:
+            owner, name = (DecodePool, "decode") if phase == "decoding" else (Batcher, "caption")
+            patch.setattr(owner, name, never)
+            with page.expect_response("**/v1/captions*") as answered:
+                add(page, images(1))
+            assert answered.value.status == (504 if phase == "decoding" else 200)
+            problem = page.locator("[data-state=failed] .problem")
+            expect(problem).to_have_text(
+                re.compile("Gateway Timeout: no captions after 1.0 seconds. Try again")
+            )
+            check_accessibility(page)
+        page.get_by_role("button", name="Try again").click()
+        captioned(page, 1)
+
+
+def test_captions_have_their_language_and_the_page_its_own(
+    open_page: Open,
+    tiny_checkpoint: Callable[[str], Path],
+    images: Callable[[int], list[Path]],
+    tmp_path: Path,
+) -> None:
+    turkish = tmp_path / "turkish"
+    shutil.copytree(tiny_checkpoint("attention"), turkish)
+    config = json.loads((turkish / "config.json").read_text())
+    config["card"] = {**config.get("card", {}), "language": "tr"}
+    (turkish / "config.json").write_text(json.dumps(config))
+    with running(turkish) as started:
+        page = open_page(started.url)
+        add(page, images(1))
+        card = captioned(page, 1)
+        expect(card.locator(".word").first).to_have_attribute("lang", "tr")
+        expect(card.locator("img")).to_have_attribute("lang", "tr")
+        card.get_by_role("button", name="Edit").click()
+        expect(card.locator("textarea")).to_have_attribute("lang", "tr")
+        expect(page.locator("html")).to_have_attribute("lang", "en")
+        check_accessibility(page)
 
 
 def test_a_restarted_server_is_waited_for(

@@ -14,6 +14,7 @@ from showtell.config.generation import DecodingOptions
 from showtell.errors import ShowtellError
 from showtell.inference.decode_pool import DecodedImage
 from showtell.serve.answers import caption_json, number
+from showtell.serve.guard import log
 from showtell.serve.problems import Problem, problem_of
 from showtell.tokenizer import Tokenizer
 
@@ -128,8 +129,11 @@ class EventStream(Response):
                 await unless_left(self._request, self._send_all(send_event), seconds=self._seconds)
             except ClientDisconnect:
                 return
-            except (Problem, ShowtellError) as error:
-                await send_event("error", problem_of(error).as_json(scope["state"]["request_id"]))
+            except Exception as error:
+                request_id = scope["state"]["request_id"]
+                if not isinstance(error, Problem | ShowtellError):
+                    log.exception("request %s failed", request_id)
+                await send_event("error", problem_of(error).as_json(request_id))
             await send({"type": "http.response.body", "body": b""})
 
     async def _send_all(self, send_event: Callable[[str, dict[str, Any]], Awaitable[None]]) -> None:

@@ -77,15 +77,8 @@ class Guard:
             if not scope["path"].startswith(_UNLOGGED):
                 known = "".join(f" {name}={value}" for name, value in facts.items())
                 path = scope["path"].encode("ascii", "backslashreplace").decode()
-                log.info(
-                    "%s %.200r %d %.1fms id=%s%s",
-                    scope["method"],
-                    path,
-                    status,
-                    1000 * seconds,
-                    request_id,
-                    known,
-                )
+                values = scope["method"], path, status, 1000 * seconds, request_id, known
+                log.info("%s %.200r %d %.1fms id=%s%s", *values)
 
     def _check_key(self, headers: Headers) -> None:
         assert self._key is not None

@@ -46,10 +46,13 @@ class Model:
     def describe(self, settings: ServeSettings) -> dict[str, Any]:
         """Return what ``GET /v1/model`` answers."""
         captioner, datastore = self.captioner, self.captioner.datastore
+        # Not the default of model cards: a wrong language is worse for screen readers than none.
+        language = captioner.facts.get("card", {}).get("language")
         return {
             "id": self.name,
             "name": self.name,
             "description": f"Describes an image in one sentence: {captioner.networks}.",
+            "lang": language if isinstance(language, str) else None,
             "vocabulary_size": captioner.tokenizer.size,
             "backend": captioner.place,
             "options": captioner.options.model_dump(mode="json"),

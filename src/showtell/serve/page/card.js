@@ -1,5 +1,5 @@
-// The card of an image: progress, caption, and all that can be done with it.
-import { announce, copy, make, makeButton, percent } from "./dom.js";
+// The card of an image.
+import { announce, captions, copy, make, makeButton, makeCaption, percent } from "./dom.js";
 import { describe, draw, pack } from "./attention.js";
 import { isEdited, textOf, toAlt, toCurl, toJson } from "./export.js";
 import { settings } from "./service.js";
@@ -62,7 +62,7 @@ export class Card {
   }
 
   addWord({ text }) {
-    this.stream?.append(make("span", "word fresh", text), " ");
+    this.stream?.append(makeCaption("span", "word fresh", text), " ");
   }
 
   #showProblem() {
@@ -84,12 +84,12 @@ export class Card {
       item.attention = pack(caption.attention);
       delete caption.attention;
     }
-    this.image.alt = textOf(item);
+    Object.assign(this.image, { alt: textOf(item) }, captions);
     this.facts = `${this.#confidence()} Took ${item.seconds.toFixed(2)} s.`;
     this.where = make("p", "where", this.facts);
     const words = this.#makeWords(isNew && !this.stream?.children.length);
     const parts = isEdited(item)
-      ? [make("p", "final", textOf(item)), make("div", "was", make("p", "edited", "Edited. The machine wrote:"), words)]
+      ? [makeCaption("p", "final", textOf(item)), make("div", "was", make("p", "edited", "Edited. The machine wrote:"), words)]
       : [words];
     if (caption.truncated) parts.push(make("p", "facts", "Cut off: allow a longer caption under “How captions are written”."));
     parts.push(this.where);
@@ -121,7 +121,7 @@ export class Card {
     if (!words.length) line.textContent = "(no words)";
     let pinned = -1; // the word that was pressed
     const parts = words.map(({ text, log_prob }, index) => {
-      const part = make(attention ? "button" : "span", "word", text);
+      const part = makeCaption(attention ? "button" : "span", "word", text);
       if (likely(log_prob) < UNSURE) part.classList.add("unsure");
       if (reveals) {
         part.classList.add("fresh");
@@ -174,7 +174,7 @@ export class Card {
     const { alternatives } = this.item.caption;
     const list = make("ol");
     for (const { text, score } of alternatives) {
-      const row = make("li", "", text, make("span", "soft", score === null ? " " : ` (${score.toFixed(2)}) `));
+      const row = make("li", "", makeCaption("span", "", text), make("span", "soft", score === null ? " " : ` (${score.toFixed(2)}) `));
       if (text !== textOf(this.item)) {
         const use = makeButton("Use", () => this.#edit(text));
         use.ariaLabel = `Use “${text}”`;
@@ -187,8 +187,8 @@ export class Card {
   }
 
   #makeNeighbours() {
-    const rows = this.item.caption.neighbours.map(({ key, similarity, captions }) =>
-      make("li", "", make("strong", "", `${percent(similarity)} alike, ${key}: `), captions.join(" · ")));
+    const rows = this.item.caption.neighbours.map(({ key, similarity, captions: texts }) =>
+      make("li", "", make("strong", "", `${percent(similarity)} alike, ${key}: `), makeCaption("span", "", texts.join(" · "))));
     return make("details", "neighbours", make("summary", "", "Similar images it knows, and their captions"), make("ul", "", ...rows));
   }
 
@@ -213,7 +213,7 @@ export class Card {
   }
 
   #startEdit() {
-    const area = make("textarea");
+    const area = makeCaption("textarea");
     area.value = textOf(this.item);
     area.ariaLabel = `Caption of ${this.item.path}`;
     area.rows = 3;

@@ -8,6 +8,9 @@ export function make(tag, className = "", ...content) {
   return element;
 }
 
+export const captions = { lang: "" }; // "": unknown
+export const makeCaption = (...parts) => Object.assign(make(...parts), captions);
+
 export function makeButton(text, action, className = "small") {
   const button = make("button", className, text);
   button.type = "button";

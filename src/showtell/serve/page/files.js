@@ -54,7 +54,6 @@ export async function filesOfClipboard() {
 }
 
 let pasted = 0;
-/** Names a pasted or taken image. */
 export function named(blob, kind = "pasted") {
   const suffix = blob.type.split("/")[1]?.replace("jpeg", "jpg") || "png";
   const name = `${kind}-${pasted += 1}.${suffix}`;

@@ -1,9 +1,8 @@
 // The controls of decoding, made from the model's own schema.
 import { make, makeButton } from "./dom.js";
 
-// Everyday labels and hints; other options have their own names and descriptions.
 const WORDS = {
-  method: ["How words are chosen", "Beam search is the most careful. The other two show each word as it is chosen."],
+  method: ["How words are chosen", "Beam search is the most careful."],
   beam_size: ["Captions compared", "More can find a likelier caption, and take longer."],
   samples: ["Captions drawn", "The likeliest comes first."],
   temperature: ["Temperature", "Below 1 safer and more alike, above 1 bolder and more often wrong."],

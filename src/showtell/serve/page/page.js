@@ -1,5 +1,5 @@
 // The page of `showtell serve`: images in, captions out.
-import { announce, find, make, megabytes, plural } from "./dom.js";
+import { announce, captions, find, make, megabytes, plural } from "./dom.js";
 import { Card } from "./card.js";
 import { isEdited, save, textOf, toCsv, toJsonLines, toSideCars, toTrainingSet } from "./export.js";
 import { filesOfClipboard, filesOfDrop, filesOfFolder, named, takeFrame } from "./files.js";
@@ -31,8 +31,6 @@ function parameters() {
   const wanted = ["alternatives", model.attention && "attention", model.datastore && "neighbours"].filter(Boolean);
   return [...options.values(), ...wanted.map((name) => [name, "true"])];
 }
-
-// Images in
 
 const actions = {
   retry(item) {
@@ -155,11 +153,10 @@ find("shoot").onclick = async () => {
   add([named(photo, "photo")]);
 };
 
-// What the server is and does
-
 function showModel(now) {
   const before = model;
   model = now;
+  captions.lang = model.lang ?? "";
   if (JSON.stringify(before) !== JSON.stringify(model)) {
     options = new Options(find("fields"), model, showOptions);
     options.again.onclick = () => queue.add(items.filter(isOver));
@@ -219,8 +216,6 @@ find("unlock").onsubmit = (event) => {
   find("key").value = find("key-problem").textContent = "";
   queue.hurry();
 };
-
-// The list as a whole
 
 function showNote(text, canUndo = false) {
   find("note-bar").hidden = !text;

@@ -29,7 +29,6 @@ export class Queue {
     item.controller?.abort();
   }
 
-  /** Ends a wait early. */
   hurry() {
     this.wake();
   }
