@@ -197,3 +197,54 @@ def test_what_it_runs_on_is_said(caption: Run, pictures: Path) -> None:
     code, _, stderr = caption(pictures, "--threads", 1, "--device", "cpu")
     assert code == 0
     assert re.search(r": cpu, (float32|bfloat16), 1 threads$", stderr.splitlines()[0])
+
+
+def test_sidecars_and_their_options(caption: Run, pictures: Path, tmp_path: Path) -> None:
+    code, out, err = caption(pictures, "--sidecar", ".caption", "--prefix", "ohwx ", "--suffix", ".")
+    assert (code, out) == (0, "")
+    texts = [path.read_text() for path in sorted(pictures.glob("*.caption"))]
+    assert len(texts) == 3
+    assert all(text.startswith("ohwx ") and text.endswith(".") for text in texts)
+    _, _, err = caption(pictures, "--sidecar", ".caption")
+    assert "3 images have a description already; 0 are to be captioned" in err
+    caption(pictures, "--sidecar", ".caption", "--overwrite", "--greedy")
+    assert not (pictures / "a.caption").read_text().startswith("ohwx ")
+    caption(pictures, "--xmp", "--sidecar-dir", tmp_path / "out")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "a.png.xmp",
+        "b.png.xmp",
+        "c.png.xmp",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--sidecar", ".txt", "-o", "out"], "--sidecar .txt cannot be used: found -o too"),
+        (["--sidecar", ".txt", "--xmp"], "--sidecar .txt cannot be used: found --xmp too"),
+        (["--sidecar", ".txt", "--format", "csv"], "--sidecar .txt cannot be used: found --format too"),
+        (["--sidecar", ".png"], "--sidecar .png cannot be used: found a suffix of other files"),
+        (["--sidecar-dir", "out"], "are for side-cars. Add --sidecar .txt"),
+        (["--on-existing", "append"], "are for side-cars. Add --sidecar .txt"),
+        (["--xmp", "--overwrite", "--on-existing", "append"], "found --overwrite and --on-existing append"),
+        (["--prefix", "a\nb"], "--prefix and --suffix are one line of text"),
+    ],
+)
+def test_options_of_sidecars_that_cannot_be_used(
+    caption: Run, pictures: Path, options: list[str], words: str
+) -> None:
+    code, out, err = caption(pictures, *options)
+    assert (code, out) == (2, "")
+    assert words in " ".join(err.split())
+
+
+def test_a_dry_run_needs_no_captioner(pictures: Path) -> None:
+    (pictures / "d.jpg").write_bytes((pictures / "a.png").read_bytes())
+    (pictures / "d.png").touch()
+    start = "import sys; sys.modules['torch'] = None; from showtell.cli.entry import main; main()"
+    words = ["caption", "none/here", str(pictures), "--sidecar", ".txt", "--dry-run"]
+    run = subprocess.run([sys.executable, "-c", start, *words], capture_output=True, text=True, check=False)
+    assert [line.split("\t")[0] for line in run.stdout.splitlines()] == ["caption"] * 3 + ["fail"] * 2
+    assert "3 could be captioned, 2 not:" in run.stderr
+    assert run.returncode == 3
+    assert {path.suffix for path in pictures.iterdir()} == {".png", ".jpg"}

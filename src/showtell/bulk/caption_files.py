@@ -8,7 +8,8 @@ from typing import Any, Literal
 from showtell.bulk.attention import AttentionWriter
 from showtell.bulk.engine import caption_units
 from showtell.bulk.report import CaptioningReport, show_progress
-from showtell.bulk.sinks import file_of_parts, standard_output
+from showtell.bulk.sidecars import Sidecars
+from showtell.bulk.sinks import file_of_parts, sidecar_files, standard_output
 from showtell.bulk.units import Listing, Unit, list_units
 from showtell.bulk.writers import Format, Row, escape, to_row
 from showtell.config.generation import override
@@ -22,9 +23,11 @@ def caption_files(
     captioner: Captioner,
     sources: Sequence[Path],
     *,
-    output: Path | None = None,
+    output: Path | Sidecars | None = None,
     form: Format = "text",
     all_hypotheses: bool = False,
+    prefix: str = "",
+    suffix: str = "",
     attention: Path | None = None,
     batch_size: int = BATCH_SIZE,
     recursive: bool = False,
@@ -39,9 +42,12 @@ def caption_files(
         captioner: The captioner.
         sources: Files, and folders of images, with the folders in them if ``recursive``.
         output: A file, complete when it appears; until then its rows are in ``NAME.parts``, where the same call
-            resumes after any interruption. None: standard output, each row as soon as its batch is done.
+            resumes after any interruption. Or side-cars, each as soon as its batch is done, in which case only images
+            that had none are captioned. None: standard output, likewise.
         form: See `showtell.bulk.writers`.
         all_hypotheses: Write all hypotheses of the beam, or all samples.
+        prefix: Text before each caption.
+        suffix: Text after each caption.
         attention: A folder for one attention drawing per image.
         batch_size: Images per batch.
         recursive: Caption the images of folders in folders too.
@@ -72,6 +78,8 @@ def caption_files(
             raise DataError("there is nothing to caption", found="; ".join(found.problems))
         return found
 
+    if isinstance(output, Sidecars) and attention is not None:
+        raise ConfigError("--attention cannot be used with side-cars", mend="Use -o FILE with it")
     if output is None:
         opened = standard_output(listing(), form, report, all_hypotheses=all_hypotheses)
     else:
@@ -82,14 +90,19 @@ def caption_files(
                 "all_hypotheses": all_hypotheses,
                 "neighbours": neighbours_shown,
                 "attention": str(attention),
+                "texts": [prefix, suffix],
             },
             "sources": [escape(str(source)) for source in sources],
             "recursive": recursive,
             "folder": escape(str(Path.cwd())),
         }
-        opened = file_of_parts(
-            output, job, listing, form, report, all_hypotheses=all_hypotheses, overwrite=overwrite
-        )
+        if isinstance(output, Sidecars):
+            job["sidecars"] = [output.suffix, escape(str(output.folder)), output.on_existing]
+            opened = sidecar_files(output, job, listing, report)
+        else:
+            opened = file_of_parts(
+                output, job, listing, form, report, all_hypotheses=all_hypotheses, overwrite=overwrite
+            )
     with opened as sink:
         draw = (
             None if attention is None else AttentionWriter(attention, _paths(sink.units()), sink.drawings())
@@ -98,7 +111,12 @@ def caption_files(
         def row_of(caption: Caption) -> Row:
             drawing = _draw(caption, draw, report)
             return to_row(
-                caption, all_hypotheses=all_hypotheses, drawing=drawing, neighbours=neighbours_shown
+                caption,
+                all_hypotheses=all_hypotheses,
+                drawing=drawing,
+                neighbours=neighbours_shown,
+                prefix=prefix,
+                suffix=suffix,
             )
 
         events = caption_units(

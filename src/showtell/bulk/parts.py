@@ -49,13 +49,19 @@ class Parts:
         problems: Sources that could not be listed.
     """
 
-    def __init__(self, directory: Path, job: dict[str, Any], listing: Callable[[], Listing]) -> None:
-        """Open the parts of a job, or begin them with a new listing.
+    def __init__(
+        self,
+        directory: Path,
+        job: dict[str, Any],
+        listing: Callable[[], Listing],
+        on_row: Callable[[Row], None] = lambda row: None,
+    ) -> None:
+        """Open the parts of a job, or begin them with a new listing. ``on_row`` takes each row before it is kept.
 
         Raises:
             DataError: the directory has the parts of another job or other files, or cannot be read or written.
         """
-        self._directory = directory
+        self._directory, self._on_row = directory, on_row
         if not (directory / MANIFEST).exists():
             self._begin(job, listing())
         manifest = read_manifest(directory, KIND, VERSION)
@@ -68,7 +74,7 @@ class Parts:
         self._lines: dict[int, list[bytes]] = {}
         for leftover in directory.glob(".*.tmp"):
             leftover.unlink()
-        for part in self._found():
+        for part in _found(directory):
             self._count(part)
 
     def _begin(self, job: dict[str, Any], listing: Listing) -> None:
@@ -77,17 +83,6 @@ class Parts:
             file.writelines(json.dumps(content).encode() + b"\n" for content in listing.contents())
         content = {"job": job, "num_images": listing.num_images, "problems": listing.problems}
         write_manifest(self._directory, KIND, VERSION, content)
-
-    def _found(self) -> list[_Part]:
-        try:
-            paths = sorted(self._directory.glob("*.jsonl"))
-        except OSError as error:
-            raise cannot_read(self._directory, error) from error
-        matches = ((path, match) for path in paths if (match := _NAME.fullmatch(path.name)))
-        return [
-            _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, path)
-            for path, match in matches
-        ]
 
     def _count(self, part: _Part) -> None:
         self._next[part.unit] = None if part.is_last else part.end
@@ -109,6 +104,7 @@ class Parts:
 
     def add(self, unit: int, row: Row) -> None:
         """Take the row of a unit's next image."""
+        self._on_row(row)
         lines = self._lines.setdefault(unit, [])
         lines.append(to_json(row))
         if len(lines) >= UNIT_IMAGES:
@@ -140,7 +136,7 @@ class Parts:
         Raises:
             DataError: a part is not what was written; it is deleted, so that the same command makes it again.
         """
-        parts = self._found()
+        parts = _found(self._directory)
         for part in parts:
             try:
                 content = part.path.read_bytes()
@@ -168,11 +164,36 @@ class Parts:
         self._directory.rmdir()
 
 
+def count_rows(directory: Path) -> int:
+    """Return the number of rows in the parts of any job."""
+    return sum(part.num_rows for part in _found(directory))
+
+
+def is_of_job(directory: Path, job: dict[str, Any]) -> bool:
+    """Return whether a directory has the parts of this job."""
+    try:
+        return bool(read_manifest(directory, KIND, VERSION)["job"] == job)
+    except (DataError, KeyError):
+        return False
+
+
 def discard(directory: Path) -> None:
     """Delete the parts of any job; a DataError if the directory is something else."""
     if directory.exists():
         (directory / MANIFEST).unlink(missing_ok=True)
         _clear(directory)
+
+
+def _found(directory: Path) -> list[_Part]:
+    try:
+        paths = sorted(directory.glob("*.jsonl"))
+    except OSError as error:
+        raise cannot_read(directory, error) from error
+    matches = ((path, match) for path in paths if (match := _NAME.fullmatch(path.name)))
+    return [
+        _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, path)
+        for path, match in matches
+    ]
 
 
 def _clear(directory: Path) -> None:

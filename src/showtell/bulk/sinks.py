@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from showtell.bulk.parts import Parts, discard
+from showtell.bulk.parts import Parts, discard, is_of_job
 from showtell.bulk.report import CaptioningReport
+from showtell.bulk.sidecar_plan import pending
+from showtell.bulk.sidecars import Sidecars, SidecarWriter
 from showtell.bulk.units import Listing, Unit
 from showtell.bulk.writers import Format, Row, row_writer
 from showtell.system.atomic import atomic_path, cannot_write, with_file_name
@@ -46,7 +48,9 @@ class Sink(Protocol):
         """Yield the paths of the drawings of attention in the rows."""
 
 
-class _StandardOutput:
+class _Immediate:
+    """Counts and writes each row when it comes; nothing is kept of it."""
+
     def __init__(self, listing: Listing, write: Callable[[Row], None], report: CaptioningReport) -> None:
         self.num_images, self.num_rows, self.problems = listing.num_images, 0, listing.problems
         self.units = listing.units
@@ -72,7 +76,7 @@ def standard_output(
 ) -> Iterator[Sink]:
     """Write each row as soon as it comes, and count it."""
     with row_writer(form, sys.stdout.buffer, all_hypotheses=all_hypotheses) as write:
-        yield _StandardOutput(listing, write, report)
+        yield _Immediate(listing, write, report)
 
 
 @contextmanager
@@ -93,21 +97,11 @@ def file_of_parts(
             those of another job.
     """
     output = with_file_name(output)
-    directory = output.with_name(f"{output.name}.parts")
     if output.is_dir():
         raise cannot_write(output, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    with locked_directory(directory):
-        if overwrite:
-            discard(directory)
-        parts = Parts(directory, job, listing)
-        if parts.num_rows:
-            note(f"{parts.num_rows:,} captions are in {directory}; resuming there")
-        try:
-            yield parts
-        except BaseException:
-            parts.flush()
-            note(f"{parts.num_rows:,} captions are kept in {directory}: the same command resumes there")
-            raise
+    directory = parts_directory(output)
+    with _held_parts(directory, job, listing, overwrite=overwrite) as parts:
+        yield parts
         with (
             atomic_path(output) as path,
             path.open("wb") as file,
@@ -116,4 +110,57 @@ def file_of_parts(
             for row in parts.rows():
                 report.add(row)
                 write(row)
+
+
+def parts_directory(output: Path) -> Path:
+    """Return where the parts of an output are."""
+    output = with_file_name(output)
+    return output.with_name(f"{output.name}.parts")
+
+
+@contextmanager
+def sidecar_files(
+    sidecars: Sidecars, job: dict[str, Any], listing: Callable[[], Listing], report: CaptioningReport
+) -> Iterator[Sink]:
+    """Write the side-car of each image as soon as its caption comes.
+
+    Where every side-car that has text is skipped, they say themselves what is done. Else the rows are kept in parts
+    until the end too, as a record; those of another call are discarded, since their captions are in the side-cars.
+    """
+    write = SidecarWriter(sidecars)
+    if sidecars.on_existing == "skip":
+        yield _Immediate(pending(listing(), sidecars), write, report)
+        return
+    directory = sidecars.record
+    overwrite = not is_of_job(directory, job)
+    with _held_parts(
+        directory, job, lambda: pending(listing(), sidecars), write, overwrite=overwrite
+    ) as parts:
+        yield parts
+        for row in parts.rows():
+            report.add(row)
+
+
+@contextmanager
+def _held_parts(
+    directory: Path,
+    job: dict[str, Any],
+    listing: Callable[[], Listing],
+    on_row: Callable[[Row], None] = lambda row: None,
+    *,
+    overwrite: bool,
+) -> Iterator[Parts]:
+    """Hold a directory of parts, and remove it if the block succeeds; else keep what is captioned so far."""
+    with locked_directory(directory):
+        if overwrite:
+            discard(directory)
+        parts = Parts(directory, job, listing, on_row)
+        if parts.num_rows:
+            note(f"{parts.num_rows:,} captions are in {directory}; resuming there")
+        try:
+            yield parts
+        except BaseException:
+            parts.flush()
+            note(f"{parts.num_rows:,} captions are kept in {directory}: the same command resumes there")
+            raise
         parts.remove()

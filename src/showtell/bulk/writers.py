@@ -50,16 +50,27 @@ def choose_format(name: str | None, output: Path | None) -> Format:
 
 
 def to_row(
-    caption: Caption, *, all_hypotheses: bool = False, drawing: str | None = None, neighbours: bool = False
+    caption: Caption,
+    *,
+    all_hypotheses: bool = False,
+    drawing: str | None = None,
+    neighbours: bool = False,
+    prefix: str = "",
+    suffix: str = "",
 ) -> Row:
-    """Return the row of a caption, with the ``drawing`` of its attention and the ``neighbours`` that spoke for it."""
+    """Return the row of a caption, with the ``drawing`` of its attention and the ``neighbours`` that spoke for it.
+
+    ``prefix`` and ``suffix`` are put around the text of each hypothesis.
+    """
     if caption.error is not None:
         return {"path": caption.path, "error": caption.error}
-    row: Row = {"path": caption.path, "caption": caption.text, "score": round(caption.score, 6)}
+
+    def scored(hypothesis: Caption) -> Row:
+        return {"caption": f"{prefix}{hypothesis.text}{suffix}", "score": round(hypothesis.score, 6)}
+
+    row: Row = {"path": caption.path, **scored(caption)}
     if all_hypotheses:
-        row["alternatives"] = [
-            {"caption": other.text, "score": round(other.score, 6)} for other in caption.alternatives
-        ]
+        row["alternatives"] = [scored(other) for other in caption.alternatives]
     if drawing is not None:
         row["attention"] = drawing
     if neighbours:

@@ -1,12 +1,15 @@
 """``showtell caption``."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from showtell.cli import common_options as common
 from showtell.errors import ConfigError
+
+if TYPE_CHECKING:
+    from showtell.bulk.sidecars import Sidecars
 
 
 def command(
@@ -65,6 +68,30 @@ def command(
             "--output", "-o", help="Write to this file; the same command resumes after an interruption."
         ),
     ] = None,
+    sidecar: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SUFFIX",
+            help="Write a file per image: .txt or .caption (photo.txt for photo.jpg), or .xmp.",
+        ),
+    ] = None,
+    xmp: Annotated[
+        bool, typer.Option("--xmp", help="The same as --sidecar .xmp: photo.jpg.xmp, for photo managers.")
+    ] = False,
+    sidecar_dir: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR", help="Write side-cars into the same tree of folders here, not beside images."
+        ),
+    ] = None,
+    on_existing: Annotated[
+        Literal["skip", "overwrite", "append", "prepend"] | None,
+        typer.Option(
+            metavar="MODE", help="Text in a side-car: skip (default), overwrite, append or prepend a line."
+        ),
+    ] = None,
+    prefix: Annotated[str, typer.Option(help="Text before each caption, as it is: add a space.")] = "",
+    suffix: Annotated[str, typer.Option(help="Text after each caption.")] = "",
     all_hypotheses: Annotated[
         bool, typer.Option("--all-hypotheses", help="Write the whole beam or all samples, best first.")
     ] = False,
@@ -86,18 +113,26 @@ def command(
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")] = False,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Discard the unfinished captions of another command in -o.")
+        bool,
+        typer.Option(
+            "--overwrite",
+            help="Replace text in side-cars; with -o, discard unfinished captions of another command.",
+        ),
     ] = False,
     on_error: Annotated[
         Literal["skip", "fail"],
         typer.Option(help="An image that cannot be captioned: skip (a row with the error) or fail."),
     ] = "skip",
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what would be captioned; write nothing.")
+    ] = False,
     device: common.Device = "auto",
     threads: common.Threads = 0,
 ) -> None:
     """Caption images: one line per image, in the order given. Exit code 3: some could not be captioned."""
     from showtell.bulk.writers import choose_format
     from showtell.cli.caption_fast import run
+    from showtell.errors import escape_controls
 
     sampling = common.given(temperature=temperature, top_k=top_k, top_p=top_p, samples=samples, seed=seed)
     requested = {"beam": beam_size is not None, "greedy": greedy, "sample": sample or bool(sampling)}
@@ -124,6 +159,20 @@ def command(
         neighbours=neighbours,
         retrieve_caption=retrieve_caption,
     )
+    if overwrite and on_existing not in {None, "overwrite"}:
+        raise ConfigError("conflicting options", found=f"--overwrite and --on-existing {on_existing}")
+    sidecars = _sidecars(
+        paths,
+        ".xmp" if xmp and sidecar is None else sidecar,
+        sidecar_dir,
+        "overwrite" if overwrite and on_existing is None else on_existing,
+        excluded=common.given(
+            **{"-o": output, "--format": form, "--attention": attention, "--xmp": (xmp and sidecar) or None}
+        ),
+    )
+    for text in (prefix, suffix):
+        if escape_controls(text) != text:
+            raise ConfigError("--prefix and --suffix are one line of text", found=repr(text))
     chosen_form = choose_format(form, output)
     if show_neighbours and chosen_form not in {"jsonl", "parquet"}:
         raise ConfigError(
@@ -137,7 +186,10 @@ def command(
         encoder_weights=encoder_weights,
         device=device,
         threads=threads,
-        output=output,
+        dry_run=dry_run,
+        output=sidecars or output,
+        prefix=prefix,
+        suffix=suffix,
         form=chosen_form,
         all_hypotheses=all_hypotheses or (samples or 1) > 1,
         attention=attention,
@@ -151,3 +203,29 @@ def command(
     )
     if code:
         raise typer.Exit(code)
+
+
+def _sidecars(
+    sources: list[Path],
+    suffix: str | None,
+    folder: Path | None,
+    on_existing: Literal["skip", "overwrite", "append", "prepend"] | None,
+    *,
+    excluded: dict[str, object],
+) -> "Sidecars | None":
+    """Return the side-cars that are requested; a ConfigError with an option that cannot be used."""
+    from showtell.bulk.sidecars import Sidecars
+
+    if suffix is None:
+        if folder is not None or on_existing not in {None, "overwrite"}:
+            raise ConfigError(
+                "--sidecar-dir and --on-existing are for side-cars", mend="Add --sidecar .txt or --xmp"
+            )
+        return None
+    if excluded:
+        raise ConfigError(
+            f"--sidecar {suffix} cannot be used",
+            found=f"{next(iter(excluded))} too",
+            mend="Run the command once for each",
+        )
+    return Sidecars(sources, suffix, folder, on_existing or "skip")

@@ -3,10 +3,13 @@
 import gc
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from showtell.checkpoints.hub import find_checkpoint
 from showtell.inference.backend import load_backend
+
+if TYPE_CHECKING:
+    from showtell.bulk.report import CaptioningReport
 
 
 def run(
@@ -16,19 +19,26 @@ def run(
     encoder_weights: Path | None = None,
     device: str = "auto",
     threads: int = 0,
+    dry_run: bool = False,
     **options: Any,
 ) -> int:
     """Caption images, and those in folders, into rows; report problems on stderr and return the exit code.
 
+    A dry run prints what would be captioned, and loads no captioner.
+
     The options are those of `Captioner.load` and of `showtell.bulk.caption_files.caption_files`.
     """
     _check_order(checkpoint, paths)
+    if dry_run:
+        from showtell.bulk.dry_run import print_plan
+        from showtell.bulk.units import list_units
+
+        listing = list_units(paths, recursive=options["recursive"])
+        return _exit_code(print_plan(listing, options["output"]), "could be captioned")
     backend = load_backend(
         find_checkpoint(checkpoint), encoder_weights=encoder_weights, device=device, threads=threads
     )
     from showtell.bulk.caption_files import caption_files
-    from showtell.bulk.report import MAX_PROBLEMS
-    from showtell.bulk.writers import escape
     from showtell.inference.captioner import Captioner
     from showtell.system.console import note
 
@@ -36,10 +46,18 @@ def run(
     gc.freeze()
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
-    report = caption_files(captioner, paths, **options)
+    return _exit_code(caption_files(captioner, paths, **options), "captioned")
+
+
+def _exit_code(report: "CaptioningReport", done: str) -> int:
+    """Report the problems of a call and return its exit code."""
+    from showtell.bulk.report import MAX_PROBLEMS
+    from showtell.bulk.writers import escape
+    from showtell.system.console import note
+
     if not report.kinds:
         return 0
-    note(f"{report.num_captioned:,} captioned, {report.num_failed:,} not:")
+    note(f"{report.num_captioned:,} {done}, {report.num_failed:,} not:")
     for problem in report.problems:
         note(f"  {escape(problem)}")
     if (hidden := report.kinds.total() - len(report.problems)) > 0:

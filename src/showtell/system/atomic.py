@@ -22,6 +22,7 @@ from showtell.system.reading import open_file, read_json
 
 MANIFEST = "manifest.json"
 SWAP_SECONDS = 0.1
+_NAME_PART = 60  # characters of up to four bytes
 
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space or choose another place"),
@@ -66,11 +67,14 @@ def atomic_path(path: Path) -> Iterator[Path]:
     If not, or if the file cannot be written (DataError: full disk, no permission), an existing file is unchanged.
     """
     temporary: Path | None = None
+    lock: int | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        prefix = f".{path.name[-_NAME_PART:]}."  # the whole name might be too long with what is added
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
         os.close(handle)
         temporary = Path(name)
+        lock = lock_path(temporary)
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -82,6 +86,17 @@ def atomic_path(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def delete_leftovers(folder: Path, pattern: str) -> None:
+    """Delete what killed processes left of writing files with names of this pattern; those of running ones stay."""
+    for leftover in folder.glob(f".{pattern}.????????.tmp"):
+        lock = lock_path(leftover)
+        if lock is not None:
+            leftover.unlink(missing_ok=True)
+            os.close(lock)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -110,7 +125,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         recover_directory(path)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
-        lock = lock_directory(temporary)
+        lock = lock_path(temporary)
         temporary.chmod(0o755)
         yield temporary
         for item in temporary.rglob("*"):
@@ -144,7 +159,7 @@ def recover_directory(path: Path) -> None:
     path = with_file_name(path)
     _restore(path)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
-        lock = lock_directory(leftover)
+        lock = lock_path(leftover)
         if lock is not None:
             shutil.rmtree(leftover, ignore_errors=True)
             os.close(lock)
@@ -180,10 +195,10 @@ def with_file_name(path: Path) -> Path:
     return path.resolve() if path.name in {"", ".."} else path
 
 
-def lock_directory(directory: Path) -> int | None:
-    """Lock a directory until the returned descriptor is closed; None: another process holds it."""
+def lock_path(path: Path) -> int | None:
+    """Lock a file or directory until the returned descriptor is closed; None: another process holds it."""
     try:
-        descriptor = os.open(directory, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return None
     try:

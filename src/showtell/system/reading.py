@@ -66,10 +66,15 @@ def read_bytes(path: Path, limit: int = MAX_TEXT_BYTES) -> bytes:
 def read_text(path: Path) -> str:
     """Return a file's text: UTF-8, or UTF-16 with a byte order mark; a DataError if it is neither."""
     try:
-        content = read_bytes(path)
-        return content.decode(text_encoding(content))
+        return decode_text(read_bytes(path), path)
     except OSError as error:
         raise cannot_read(path, error) from error
+
+
+def decode_text(content: bytes, path: Path) -> str:
+    """Return the text of a file's content, as `read_text`."""
+    try:
+        return content.decode(text_encoding(content))
     except UnicodeDecodeError as error:
         raise DataError(
             f"cannot read {path}",
