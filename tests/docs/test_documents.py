@@ -122,3 +122,8 @@ def test_the_site_needs_no_network(tmp_path: Path) -> None:
     for path in pages:
         found = loaded.search(path.read_text(encoding="utf-8"))
         assert found is None, f"{path.relative_to(tmp_path)}: {found and found[0]}"
+
+
+def test_the_costs_of_many_images_are_current() -> None:
+    table = _script("bulk_costs").table()
+    assert table in (ROOT / "docs" / "bulk.md").read_text(encoding="utf-8"), "run docs/scripts/bulk_costs.py"
