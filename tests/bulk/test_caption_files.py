@@ -22,7 +22,7 @@ from PIL import Image
 from showtell.bulk.caption_files import caption_files
 from showtell.bulk.writers import choose_format
 from showtell.errors import ConfigError, DataError, ImageError
-from showtell.images.listing import _natural, list_images
+from showtell.images.listing import list_images, natural_key
 from showtell.images.load import load_image
 from showtell.inference.captioner import Captioner
 
@@ -60,7 +60,7 @@ def natural_parts(name: str) -> tuple[list[tuple[int, str]], str]:
     st.lists(st.text(st.sampled_from("0012aBb\u00df\u00e9 -.\udc80\uffff\U0001f600"), max_size=8), max_size=8)
 )
 def test_natural_order_is_of_texts_and_numbers_by_turns(names: list[str]) -> None:
-    assert sorted(names, key=_natural) == sorted(names, key=natural_parts)
+    assert sorted(names, key=natural_key) == sorted(names, key=natural_parts)
 
 
 def test_of_a_folder_that_cannot_be_listed_to_its_end_nothing_is_taken(

@@ -17,7 +17,7 @@ import pytest
 from showtell.bulk.caption_files import caption_files
 from showtell.bulk.dry_run import print_plan
 from showtell.bulk.sidecars import OnExisting, Sidecars
-from showtell.bulk.units import list_units
+from showtell.bulk.sources.listing import list_units
 from showtell.errors import ConfigError, DataError
 from showtell.inference.captioner import Captioner
 

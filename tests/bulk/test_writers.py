@@ -87,10 +87,10 @@ def test_csv_shows_control_characters_and_marks_of_direction_as_escapes() -> Non
 
 
 def test_coco_results_have_numbers_as_in_coco_and_no_image_without_a_caption() -> None:
-    names = ["val2017/000000000139.jpg", "COCO_val2014_000000000042.jpg", "photo.1.jpg", "2017.jpg"]
+    names = ["val2017/000000000139.jpg", "COCO_val2014_000000000042.jpg", "photo.1.jpg", "2017.jpg", "a.b#1"]
     captions = [Caption("a dog", -1.0, path=name) for name in names]
     results = json.loads(rows(*captions, BAD, form="coco"))
-    assert [result["image_id"] for result in results] == [139, 42, "photo.1", "2017"]
+    assert [result["image_id"] for result in results] == [139, 42, "photo.1", "2017", "a.b#1"]
     assert {result["caption"] for result in results} == {"a dog"}
     assert json.loads(rows(BAD, form="coco")) == []
 

@@ -248,3 +248,18 @@ def test_a_dry_run_needs_no_captioner(pictures: Path) -> None:
     assert "3 could be captioned, 2 not:" in run.stderr
     assert run.returncode == 3
     assert {path.suffix for path in pictures.iterdir()} == {".png", ".jpg"}
+
+
+def test_sources_are_files_in_lists_and_addresses(caption: Run, pictures: Path) -> None:
+    names = sorted(map(str, pictures.iterdir()))
+    pytest.importorskip("fsspec")
+    listed = pictures.parent / "list.txt"
+    listed.write_text("\n".join(names), encoding="utf-8")
+    by_list = caption("--filelist", listed, "--greedy")
+    assert [line.partition("\t")[0] for line in by_list[1].splitlines()] == names
+    for options in ([], ["--greedy"]):
+        address = f"file://{names[0]}"
+        code, out, _ = caption(address, *options)
+        assert (code, out.partition("\t")[0]) == (0, address)
+    code, _, err = caption("--greedy")
+    assert (code, "there is nothing to caption. Name images, or a list of them" in err) == (2, True)

@@ -19,7 +19,7 @@ except ImportError:  # pragma: no cover
     import click  # type: ignore[no-redef]
 
 # Programs of others that the documents name; their arguments are not checked.
-FOREIGN = {"curl", "docker", "hf", "mlflow", "pre-commit"}
+FOREIGN = {"curl", "docker", "find", "hf", "mlflow", "pre-commit"}
 EXTRAS = re.compile(r"\.\[([\w,]+)\]")
 
 

@@ -24,7 +24,7 @@ class AttentionWriter:
     def __call__(self, caption: Caption) -> str:
         """Draw the attention of a caption and return the path; an ImageError if the image can no longer be read."""
         drawing = caption.draw_attention()
-        target = self._folder / self._name(Path(caption.path or "").stem)
+        target = self._folder / self._name(Path(caption.path or "").stem.replace("\0", ""))
         with atomic_path(target) as temporary:
             drawing.save(temporary, "PNG")
         return str(target)

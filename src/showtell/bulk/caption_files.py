@@ -10,7 +10,10 @@ from showtell.bulk.engine import caption_units
 from showtell.bulk.report import CaptioningReport, show_progress
 from showtell.bulk.sidecars import Sidecars
 from showtell.bulk.sinks import file_of_parts, sidecar_files, standard_output
-from showtell.bulk.units import Listing, Unit, list_units
+from showtell.bulk.sources.file_list import read_file_list
+from showtell.bulk.sources.listing import list_units
+from showtell.bulk.sources.storage import check_local
+from showtell.bulk.units import Listing, Unit
 from showtell.bulk.writers import Format, Row, escape, to_row
 from showtell.config.generation import override
 from showtell.errors import ConfigError, DataError, ImageError
@@ -21,8 +24,10 @@ from showtell.system.atomic import sha256_json
 
 def caption_files(
     captioner: Captioner,
-    sources: Sequence[Path],
+    sources: Sequence[str | Path],
     *,
+    file_list: Path | None = None,
+    image_column: str = "",
     output: Path | Sidecars | None = None,
     form: Format = "text",
     all_hypotheses: bool = False,
@@ -40,7 +45,10 @@ def caption_files(
 
     Args:
         captioner: The captioner.
-        sources: Files, and folders of images, with the folders in them if ``recursive``.
+        sources: Files, folders, patterns, shards, tables, datasets and addresses: see
+            `showtell.bulk.sources.listing`.
+        file_list: A file with more of them, one a line; ``-``: standard input.
+        image_column: The column of images in tables and datasets; empty: by its usual names.
         output: A file, complete when it appears; until then its rows are in ``NAME.parts``, where the same call
             resumes after any interruption. Or side-cars, each as soon as its batch is done, in which case only images
             that had none are captioned. None: standard output, likewise.
@@ -70,10 +78,16 @@ def caption_files(
             found="retrieval 'off'",
             mend="Add --retrieval rerank; showtell index gives a captioner its datastore",
         )
+    for path in (output, attention):
+        if isinstance(path, Path):
+            check_local(path)
+    listed = read_file_list(file_list) if file_list else None
     report = CaptioningReport()
 
     def listing() -> Listing:
-        found = list_units(sources, recursive=recursive)
+        found = list_units(
+            sources, recursive=recursive, listed=listed.paths if listed else (), image_column=image_column
+        )
         if found.num_images == 0:
             raise DataError("there is nothing to caption", found="; ".join(found.problems))
         return found
@@ -93,7 +107,9 @@ def caption_files(
                 "texts": [prefix, suffix],
             },
             "sources": [escape(str(source)) for source in sources],
+            "file_list": listed and listed.sha256,
             "recursive": recursive,
+            "image_column": image_column,
             "folder": escape(str(Path.cwd())),
         }
         if isinstance(output, Sidecars):
@@ -148,4 +164,4 @@ def _draw(caption: Caption, draw: AttentionWriter | None, report: CaptioningRepo
 
 
 def _paths(units: Iterator[Unit]) -> Iterator[str]:
-    return (str(path) for unit in units for path in unit.content["paths"])
+    return (str(path) for unit in units for path in unit.content.get("paths", ()))

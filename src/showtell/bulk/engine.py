@@ -1,11 +1,12 @@
 """Captions units in this process. Every engine yields the same events, in any order of the units."""
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
-from showtell.bulk.units import Unit
+from showtell.bulk.units import Failure, Unit
 from showtell.images.load import ImageSource
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
@@ -25,23 +26,28 @@ def caption_units(captioner: Captioner, work: Iterable[tuple[Unit, int]], **opti
 
     The next unit is read while the last batches of this one are captioned.
     """
-    expected = deque[tuple[int, int, bool]]()
+    expected = deque[Event | tuple[int, int]]()  # in place of a caption, its unit and index
 
     def images() -> Iterator[ImageSource]:
         for unit, start in work:
             index = start
-            for index, image in enumerate(unit.images(start), start):
-                expected.append((unit.number, index, True))
-                yield image
-            expected.append((unit.number, index, False))
+            for image in unit.images(start):
+                if isinstance(image, Failure):
+                    failed = Caption("", -math.inf, path=image.path, error=image.error)
+                    expected.append(Event(unit.number, index, failed))
+                else:
+                    expected.append((unit.number, index))
+                    yield image
+                index += 1
+            expected.append(Event(unit.number, index, None))
 
-    def ended() -> Iterator[Event]:
-        while expected and not expected[0][2]:
-            unit, index, _ = expected.popleft()
-            yield Event(unit, index, None)
+    def ready() -> Iterator[Event]:
+        while expected and isinstance(event := expected[0], Event):
+            expected.popleft()
+            yield event
 
     for caption in captioner.stream(images(), **options):
-        yield from ended()
-        unit, index, _ = expected.popleft()
+        yield from ready()
+        unit, index = cast(tuple[int, int], expected.popleft())
         yield Event(unit, index, caption)
-    yield from ended()
+    yield from ready()

@@ -1,18 +1,25 @@
 """Units of work: consecutive images that one worker captions from the first to the last."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import Any, TypeAlias
 
-from showtell.images.listing import describe_suffixes, list_images
 from showtell.images.load import ImageSource
-from showtell.system.console import note
 
 UNIT_IMAGES = 256
 """Images of a unit of files: about ten seconds of work on one core, the most that is done twice after a kill."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An image, or what should have held images, that cannot be read: its error is a row in the image's place."""
+
+    path: str
+    error: str
+
+
+UnitImage: TypeAlias = ImageSource | Failure
 
 
 @dataclass(frozen=True)
@@ -21,15 +28,19 @@ class Unit:
 
     Attributes:
         number: Its place among the units.
-        content: JSON that says what to read: ``{"paths": [...]}``.
+        content: JSON that says what to read, on any machine; the first key is the kind, the name of a module in
+            `showtell.bulk.sources`: ``{"paths": [...]}``, ``{"urls": [...]}``, ``{"tar": ...}``,
+            ``{"parquet": ...}``, ``{"dataset": ...}``.
     """
 
     number: int
     content: dict[str, Any]
 
-    def images(self, start: int = 0) -> Iterator[ImageSource]:
-        """Yield the images from number ``start`` on."""
-        yield from map(Path, self.content["paths"][start:])
+    def images(self, start: int = 0) -> Iterator[UnitImage]:
+        """Yield the images from number ``start`` on, and in their places those that cannot be read."""
+        kind = next(iter(self.content))
+        images: Iterator[UnitImage] = import_module(f"showtell.bulk.sources.{kind}").read(self.content, start)
+        return images
 
 
 @dataclass(frozen=True)
@@ -43,17 +54,3 @@ class Listing:
     def units(self) -> Iterator[Unit]:
         """Yield the units, from the first on in each call."""
         return (Unit(number, content) for number, content in enumerate(self.contents()))
-
-
-def list_units(sources: Sequence[Path], *, recursive: bool = False) -> Listing:
-    """List the images of files and folders in units; note files that are no images."""
-    left_out: Counter[str] = Counter()
-    images, problems = list_images(sources, recursive=recursive, left_out=left_out)
-    if left_out:
-        note(f"files left out, no images: {left_out.total()} ({describe_suffixes(left_out)})")
-    return Listing(lambda: _contents(iter(images)), len(images), problems)
-
-
-def _contents(images: Iterator[Path]) -> Iterator[dict[str, Any]]:
-    while paths := [str(path) for path in islice(images, UNIT_IMAGES)]:
-        yield {"paths": paths}

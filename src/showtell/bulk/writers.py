@@ -179,8 +179,12 @@ def _coco_writer(put: Callable[[bytes], None]) -> Iterator[Callable[[Row], None]
 
 
 def _image_id(path: str) -> int | str:
-    """Return 139 for ``000000000139.jpg`` and ``COCO_val2014_000000000139.jpg``, and ``photo`` for ``photo.jpg``."""
-    stem = Path(path).stem
+    """Return 139 for ``000000000139.jpg`` and ``COCO_val2014_000000000139.jpg``, and ``photo`` for ``photo.jpg``.
+
+    A row of a table, ``photos.parquet#12``, keeps its number.
+    """
+    name = Path(path)
+    stem = name.name if "#" in name.suffix else name.stem
     number = re.fullmatch(r"(?:COCO_\w+_)?([0-9]{12})", stem)
     return int(number[1]) if number else stem
 

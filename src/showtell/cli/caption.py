@@ -17,9 +17,13 @@ def command(
         Path,
         typer.Argument(help="A checkpoint, a run (its best/ is used), an export, or OWNER/NAME on the hub."),
     ],
-    paths: Annotated[
-        list[Path], typer.Argument(metavar="PATH", help="Image files and folders (natural sort order).")
-    ],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE",
+            help="Image files, folders, patterns ('*.jpg'), .tar shards, .parquet files, hf:OWNER/NAME, s3://...",
+        ),
+    ] = None,
     beam_size: common.BeamSize = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the most likely token.")] = False,
     sample: Annotated[bool, typer.Option("--sample", help="Sample tokens by their probability.")] = False,
@@ -62,6 +66,15 @@ def command(
             help="text (path, tab, caption), jsonl, csv, coco, parquet. Default: by the output's suffix, or text.",
         ),
     ] = None,
+    filelist: Annotated[
+        Path | None,
+        typer.Option(
+            "--filelist", metavar="FILE", help="More files to caption, one a line; - is standard input."
+        ),
+    ] = None,
+    image_column: Annotated[
+        str, typer.Option(help="The column of images in .parquet files and datasets.")
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(
@@ -159,10 +172,15 @@ def command(
         neighbours=neighbours,
         retrieve_caption=retrieve_caption,
     )
+    if not sources and filelist is None:
+        raise ConfigError(
+            "there is nothing to caption", mend="Name images, or a list of them: --filelist FILE"
+        )
     if overwrite and on_existing not in {None, "overwrite"}:
         raise ConfigError("conflicting options", found=f"--overwrite and --on-existing {on_existing}")
+    sources = sources or []
     sidecars = _sidecars(
-        paths,
+        [Path(source) for source in sources],
         ".xmp" if xmp and sidecar is None else sidecar,
         sidecar_dir,
         "overwrite" if overwrite and on_existing is None else on_existing,
@@ -182,7 +200,9 @@ def command(
         )
     code = run(
         checkpoint,
-        paths,
+        sources,
+        file_list=filelist,
+        image_column=image_column,
         encoder_weights=encoder_weights,
         device=device,
         threads=threads,

@@ -1,6 +1,7 @@
 """The work of ``showtell caption`` after parsing; without typer, so that a caption without options starts sooner."""
 
 import gc
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(
     checkpoint: Path,
-    paths: Sequence[Path],
+    sources: Sequence[str],
     *,
     encoder_weights: Path | None = None,
     device: str = "auto",
@@ -28,12 +29,18 @@ def run(
 
     The options are those of `Captioner.load` and of `showtell.bulk.caption_files.caption_files`.
     """
-    _check_order(checkpoint, paths)
+    _check_order(checkpoint, sources)
     if dry_run:
         from showtell.bulk.dry_run import print_plan
-        from showtell.bulk.units import list_units
+        from showtell.bulk.sources.file_list import read_file_list
+        from showtell.bulk.sources.listing import list_units
 
-        listing = list_units(paths, recursive=options["recursive"])
+        listing = list_units(
+            sources,
+            recursive=options["recursive"],
+            listed=read_file_list(options["file_list"]).paths if options["file_list"] else (),
+            image_column=options["image_column"],
+        )
         return _exit_code(print_plan(listing, options["output"]), "could be captioned")
     backend = load_backend(
         find_checkpoint(checkpoint), encoder_weights=encoder_weights, device=device, threads=threads
@@ -46,7 +53,7 @@ def run(
     gc.freeze()
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
-    return _exit_code(caption_files(captioner, paths, **options), "captioned")
+    return _exit_code(caption_files(captioner, sources, **options), "captioned")
 
 
 def _exit_code(report: "CaptioningReport", done: str) -> int:
@@ -67,13 +74,13 @@ def _exit_code(report: "CaptioningReport", done: str) -> int:
     return 3
 
 
-def _check_order(checkpoint: Path, paths: Sequence[Path]) -> None:
+def _check_order(checkpoint: Path, sources: Sequence[str]) -> None:
     """Refuse an image in the captioner's place."""
     if not checkpoint.is_file():
         return
     from showtell.errors import ConfigError
 
-    captioner = next((path for path in paths if path.is_dir()), Path("CAPTIONER"))
+    captioner = next(filter(os.path.isdir, sources), "CAPTIONER")
     raise ConfigError(
         f"{checkpoint} is not a captioner",
         found="a file",

@@ -25,7 +25,7 @@ def main() -> None:
     with errors_in_one_line():
         from showtell.cli.caption_fast import run
 
-        sys.exit(run(Path(arguments[1]), [Path(path) for path in arguments[2:]]))
+        sys.exit(run(Path(arguments[1]), arguments[2:]))
 
 
 def needs_no_parsing(arguments: Sequence[str]) -> bool:

@@ -66,7 +66,7 @@ def _path_list(paths: Iterable[Path] = ()) -> DiskList[Path]:
 
 def _images_of(folder: Path, recursive: bool, others: Counter[str]) -> Iterator[Path]:
     names = _names(folder, recursive, others)
-    for name in sorted(names, key=lambda name: _natural(name.removesuffix("/"))):
+    for name in sorted(names, key=lambda name: natural_key(name.removesuffix("/"))):
         if name.endswith("/"):
             yield from _images_of(folder / name, recursive, others)
         else:
@@ -110,7 +110,7 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _natural(name: str) -> bytes:
+def natural_key(name: str) -> bytes:
     """Return a sort key that puts ``photo2`` before ``photo10``.
 
     Texts end in a byte lower than any in a name; a number is its digit count, then its digits without leading zeros.

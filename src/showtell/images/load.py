@@ -1,8 +1,8 @@
 """Decode an image to an upright RGB array, safely: the only place that opens images.
 
-Any source (a path, bytes, a PIL image, an array) becomes ``uint8 [H, W, 3]``, as a viewer shows it, or one
-`ImageError` that names it. The header is checked against `Limits` before any pixel is decoded; then ordinary JPEGs go
-to simplejpeg (same pixels, faster), other files to Pillow.
+Any source (a path, bytes, with a name or without, a PIL image, an array) becomes ``uint8 [H, W, 3]``, as a viewer
+shows it, or one `ImageError` that names it. The header is checked against `Limits` before any pixel is decoded; then
+ordinary JPEGs go to simplejpeg (same pixels, faster), other files to Pillow.
 """
 
 import contextlib
@@ -31,7 +31,18 @@ from showtell.images.pixels import TURNED, array_to_rgb, image_to_rgb, turn_upri
 from showtell.images.refusals import Limits, check_size, corrupt, pillow_limit, refused, too_large
 from showtell.images.signatures import JPEG_MAGIC
 
-ImageSource: TypeAlias = str | Path | bytes | bytearray | memoryview | Image.Image | npt.NDArray[np.uint8]
+
+@dataclass(frozen=True, slots=True)
+class NamedBytes:
+    """An encoded image that is no file of its own, with the name that captions and errors give it."""
+
+    data: bytes
+    name: str
+
+
+ImageSource: TypeAlias = (
+    str | Path | bytes | bytearray | memoryview | NamedBytes | Image.Image | npt.NDArray[np.uint8]
+)
 
 _ORIENTATION = 0x0112  # the EXIF tag, 1 (upright) to 8
 _CONVERT = "Convert it, or leave it out"
@@ -59,6 +70,8 @@ def load_image(source: ImageSource, *, limits: Limits | None = None, at_least: i
         return _from_pil(source, limits)
     if isinstance(source, bytes | bytearray | memoryview):
         return _decode(bytes(source), "image (bytes)", limits, at_least)
+    if isinstance(source, NamedBytes):
+        return _decode(source.data, source.name, limits, at_least)
     if isinstance(source, str | Path):
         return _decode(_read(Path(source), limits), str(source), limits, at_least)
     expected = "a path, bytes, a PIL image or a uint8 array [H, W, 3]"

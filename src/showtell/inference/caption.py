@@ -43,7 +43,7 @@ class Caption:
         word_log_probs: Log-probability of each word.
         alternatives: All hypotheses of the beam, or all samples, best first, this one included.
         attention: Attention weights of each word, float32 [T, R], regions row by row; None unless requested.
-        path: The image's path, if it was given as one.
+        path: The image's path or name, if it was given with one.
         error: The reason for a missing caption; None if there is one.
         neighbours: Images of the captioner's datastore that spoke for it, the one with most weight first, and the
             nearest; of the best caption alone, none without retrieval.

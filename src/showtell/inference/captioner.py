@@ -25,7 +25,7 @@ from showtell.checkpoints.hub import check_repository, find_checkpoint, push_dir
 from showtell.config.generation import DecodingOptions, override
 from showtell.errors import ConfigError, ImageError
 from showtell.generation import Constraints, Hypothesis, OnStep
-from showtell.images.load import ImageSource
+from showtell.images.load import ImageSource, NamedBytes
 from showtell.images.preprocess import load_and_preprocess
 from showtell.inference.backend import Backend, load_backend
 from showtell.inference.caption import Caption, View
@@ -276,7 +276,7 @@ class Captioner:
         if isinstance(source, bytearray | memoryview):
             # The caller may fill the buffer with the next image before a thread has read it.
             source = bytes(source)
-        if isinstance(source, str | Path | bytes | np.ndarray):
+        if isinstance(source, str | Path | bytes | NamedBytes | np.ndarray):
             return source, threads.submit(load_and_preprocess, source, self.preprocessing)
         # A PIL image may be in a list twice, and two threads must not decode it at once.
         loaded: Future[_Array] = Future()
@@ -364,6 +364,8 @@ class Captioner:
 
 
 def _path(source: ImageSource | None) -> str | None:
+    if isinstance(source, NamedBytes):
+        return source.name
     return str(source) if isinstance(source, str | Path) else None
 
 

@@ -9,8 +9,6 @@ row's own split (``nlphuji/flickr30k`` has all rows in "test") overrides that of
 with only one is ignored, unless it was requested by name.
 """
 
-import contextlib
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -20,49 +18,52 @@ from typing import Any
 from showtell.data.sources.base import EmbeddedImageExample, Example, Problem, Source
 from showtell.data.sources.columns import (
     CHOOSE,
-    IMAGE_COLUMNS,
     SPLIT_COLUMNS,
     Columns,
     caption_texts,
     find_column,
 )
-from showtell.data.sources.img2dataset import failed_status, is_report, note_of, split_captions
+from showtell.data.sources.hub_dataset import (
+    EMBEDDED_COLUMNS,
+    ID_COLUMNS,
+    NAME_COLUMNS,
+    fetch,
+    image_parts,
+    is_saved,
+    library,
+    library_errors,
+    load_hub,
+    load_saved,
+    parquet_files,
+    undecoded,
+)
+from showtell.data.sources.img2dataset import failed_status, note_of, split_captions
 from showtell.data.sources.names import NameMatcher
 from showtell.data.sources.table import USUAL
 from showtell.data.sources.unique_names import UniqueNames
-from showtell.errors import ConfigError, DataError, import_extra
+from showtell.errors import DataError
 
 LAYOUT = "a folder written by datasets' save_to_disk, a folder of .parquet files, or hf:OWNER/NAME[:SPLIT]"
 MISSING = "neither dataset_info.json nor a .parquet file"
-ADDRESS = re.compile(
-    r"(?P<name>[\w.-]+(?:/[\w.-]+)?)(?:/(?P<config>[^@:/]+))?(?:@(?P<revision>[^:]+))?(?::(?P<split>\w+))?"
-)
-PARQUET_FOLDERS = ("*.parquet", "data/*.parquet", "*/*.parquet", "*/*/*.parquet")
-SCRIPT = re.compile(r"dataset scripts|custom code", re.IGNORECASE)
-CONVERTED = "refs/convert/parquet"
-EMBEDDED_COLUMNS = ("image", "img", "picture", "jpg", "png", "webp", *IMAGE_COLUMNS)
-NAME_COLUMNS = ("filename", "file_name", "image_name", "image_path", "image_file", "image_file_name")
-ID_COLUMNS = ("img_id", "image_id", "imgid", "cocoid", "id", "key", "__key__")
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
     """Return a saved dataset, or a file or folder of Parquet files."""
     if path.is_file():
         return [path] if path.suffix == ".parquet" else []
-    tables = (table for pattern in PARQUET_FOLDERS for table in path.glob(pattern))
-    found = _is_saved(path) or any(not is_report(table) for table in tables)
+    found = is_saved(path) or any(True for _ in parquet_files(path))
     return [path] if found else []
 
 
 def read(path: Path, files: list[Path], columns: Columns = USUAL) -> Source:
     """Read a local dataset; its images are read one by one."""
-    library = _library()
     folder, options = (path.parent, {"data_files": path.name}) if path.is_file() else (path, {})
-    with _library_errors(str(path)):
-        if _is_saved(path):
-            loaded = library.load_from_disk(str(path))
-        else:
-            loaded = library.load_dataset(str(folder), streaming=True, **options)
+    if is_saved(path):
+        loaded = load_saved(path)
+    else:
+        datasets = library()
+        with library_errors(str(path)):
+            loaded = datasets.load_dataset(str(folder), streaming=True, **options)
     return _source(str(path), loaded, folder, columns, keep_split=False)
 
 
@@ -74,49 +75,10 @@ def read_hub(address: str, columns: Columns = USUAL) -> Source:
         DataError: the dataset cannot be reached, or has no image or no caption column.
         MissingExtraError: ``datasets`` is not installed.
     """
-    dataset = f"hf:{address}"
-    match = ADDRESS.fullmatch(address)
-    if match is None:
-        raise ConfigError(f"cannot read {dataset}", expected="hf:OWNER/NAME[/CONFIG][@REVISION][:SPLIT]")
-    library = _library()
-    name, config, revision, split = match.group("name", "config", "revision", "split")
-
-    def load(revision: str | None) -> Any:
-        with _library_errors(dataset):
-            return library.load_dataset(name, config, split=split, revision=revision, streaming=True)
-
-    notes: list[str] = []
-    try:
-        loaded = load(revision)
-    except DataError as error:
-        # Dataset scripts are no longer supported; the hub has their output as Parquet.
-        if revision is not None or not SCRIPT.search(str(error.__cause__)):
-            raise
-        loaded = load(CONVERTED)
-        notes = [f"{name} is a script; its conversion to Parquet on the hub ({CONVERTED}) was read"]
-    source = _source(dataset, loaded, Path(), columns, keep_split=split is not None)
+    loaded, split, notes = load_hub(address)
+    source = _source(f"hf:{address}", loaded, Path(), columns, keep_split=split is not None)
     source.name, source.notes = "huggingface", notes + source.notes
     return source
-
-
-def _is_saved(path: Path) -> bool:
-    names = ("dataset_dict.json",), ("dataset_info.json", "state.json")
-    return any(all((path / name).is_file() for name in group) for group in names)
-
-
-def _library() -> Any:
-    return import_extra("datasets", extra="datasets", need="the package 'datasets'")
-
-
-@contextlib.contextmanager
-def _library_errors(dataset: str) -> Iterator[None]:
-    """Convert the library's errors of all types, which are the dataset's or the network's."""
-    try:
-        yield
-    except Exception as error:
-        first = (str(error).strip() or type(error).__name__).split("\n")[0]
-        mend = "Check name, configuration and split, and the network"
-        raise DataError(f"cannot read {dataset}", found=first, mend=mend) from error
 
 
 def _source(dataset: str, loaded: Any, folder: Path, columns: Columns, *, keep_split: bool) -> Source:
@@ -137,15 +99,12 @@ class _DatasetSplit:
     def __init__(self, dataset: str, split: str, rows: Any, chosen: Columns) -> None:
         self.dataset, self.split = dataset, split
         features = rows.features
-        with _library_errors(dataset):
+        with library_errors(dataset):
             columns = list(next(iter(rows), {}) if features is None else features)
         if "json" not in columns:
             chosen.check(columns, dataset)
         self._chosen = chosen
-        images = [name for name, feature in (features or {}).items() if type(feature).__name__ == "Image"]
-        for name in images:
-            rows = rows.cast_column(name, _library().Image(decode=False))
-        self._rows = rows
+        self._rows, images = undecoded(rows)
         named = replace(chosen, image_names=EMBEDDED_COLUMNS).find_image(columns)
         image = images[0] if images and not chosen.image else named
         self.captions = chosen.find_captions(columns) or self._answers(columns)
@@ -184,7 +143,7 @@ class _DatasetSplit:
         return ["answer"] if "caption" in str(first.get("question")).lower() else []
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        with _library_errors(self.dataset):
+        with library_errors(self.dataset):
             yield from self._rows
 
 
@@ -212,10 +171,10 @@ def _examples(
                 continue
             split = _text(record, part.split_column) or part.split
             name = _text(record, part.name_column)
-            data, path = _image(record[part.image])
+            data, path = image_parts(record[part.image])
             if data is None and "://" in path:
                 try:
-                    data = _fetch(path, part.dataset)
+                    data = fetch(path, part.dataset)
                 except DataError as error:
                     problems.append(Problem("missing-image", name or position, error.found))
                     continue
@@ -228,20 +187,3 @@ def _examples(
             else:
                 problems.append(Problem("missing-image", name or position, f"nothing in '{part.image}'"))
     source.notes += matcher.notes + note_of(failed)
-
-
-def _image(value: Any) -> tuple[bytes | None, str]:
-    """Return an image's bytes, if embedded, and its path."""
-    if isinstance(value, Mapping):
-        return value.get("bytes"), str(value.get("path") or "")
-    if isinstance(value, bytes):
-        return value, ""
-    return None, str(value or "")
-
-
-def _fetch(address: str, dataset: str) -> bytes:
-    """Return the bytes of an image file on the hub."""
-    from datasets.utils.file_utils import xopen
-
-    with _library_errors(dataset), xopen(address, "rb") as file:
-        return bytes(file.read())

@@ -1,12 +1,12 @@
-"""Opening .tar files of any size: a compressed one is unpacked once, and no header takes much memory."""
+"""Opening .tar files of any size: no header takes much memory, and their members are not kept."""
 
 import gzip
 import os
 import tarfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from tempfile import TemporaryFile
 from typing import IO, Any, cast
 
@@ -23,9 +23,14 @@ _CHUNK = 2**20
 def opened(file: Path) -> Iterator[IO[bytes]]:
     """Yield the bytes of a .tar as a stream, unpacked if they are compressed; seeking back in it may be slow."""
     with open_file(file) as content:
-        is_packed = content.read(len(_GZIP)) == _GZIP
-        content.seek(0)
-        yield cast(IO[bytes], gzip.GzipFile(fileobj=content)) if is_packed else content
+        yield decompressed(content)
+
+
+def decompressed(content: IO[bytes]) -> IO[bytes]:
+    """Return the bytes of a .tar as a stream, given those of the file, which may be compressed."""
+    is_packed = content.read(len(_GZIP)) == _GZIP
+    content.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=content)) if is_packed else content
 
 
 @contextmanager
@@ -58,6 +63,45 @@ def unpacked(file: Path) -> Iterator[tuple[IO[bytes], str]]:
 def members(content: IO[bytes]) -> tarfile.TarFile:
     """Return the members of a .tar, given its bytes; a header of more than `MAX_HEADER` is a ReadError."""
     return tarfile.TarFile(fileobj=cast(IO[bytes], _Headers(content)))
+
+
+def visible_members(content: IO[bytes]) -> Iterator[tarfile.TarInfo]:
+    """Yield the members of a .tar that are no folders, without hidden ones and macOS's shadow entries.
+
+    Raises:
+        ReadError: it is no .tar.
+        ValueError: it is cut or broken, after the members that were yielded.
+    """
+    tar = members(content)
+    try:
+        while (member := tar.next()) is not None:
+            vars(tar)["members"] = []  # else they stay in memory
+            if member.size < 0:
+                raise ValueError("a member of negative size")  # the next would be one before it
+            path = PurePosixPath(member.name)
+            if not (member.isdir() or path.name.startswith(".") or "__MACOSX" in path.parts):
+                yield member
+        # tarfile ends without an error at a header that it cannot read.
+        content.seek(tar.offset)
+        mark, rest = content.read(512), content.read(2**20)
+    except ERRORS as error:
+        raise ValueError(f"cut or broken at byte {tar.offset:,}: {error}") from error
+    if mark != bytes(512):
+        raise ValueError(f"cut or broken at byte {tar.offset:,}; what follows was not read")
+    if rest.strip(b"\0"):
+        raise ValueError("a second archive follows the end of the first, and was not read")
+
+
+def read_member(content: IO[bytes], place: Sequence[int], limit: int) -> bytes:
+    """Return the bytes of a member, given their offset and number; ValueError: they are cut, or over the limit."""
+    offset, size = place
+    if size > limit:
+        raise ValueError(f"{size:,} bytes, more than {limit:,}")
+    content.seek(offset)
+    data = content.read(size)
+    if len(data) < size:
+        raise ValueError(f"cut after {len(data):,} of {size:,} bytes")
+    return data
 
 
 class _Headers:

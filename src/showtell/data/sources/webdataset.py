@@ -7,7 +7,6 @@ order does not matter, and images are neither decoded nor unpacked.
 """
 
 import os
-import re
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -21,8 +20,16 @@ from showtell.data.sources.columns import CHOOSE, Columns, caption_texts, parse_
 from showtell.data.sources.files import is_image
 from showtell.data.sources.img2dataset import failed_in, failed_status, note_of, split_captions
 from showtell.data.sources.locate import folders_below, split_of
+from showtell.data.sources.shard_names import TAR_SUFFIXES, expand_braces, has_braces
 from showtell.data.sources.table import USUAL
-from showtell.data.sources.tar_file import ERRORS, members, opened, unpacked
+from showtell.data.sources.tar_file import (
+    ERRORS,
+    members,
+    opened,
+    read_member,
+    unpacked,
+    visible_members,
+)
 from showtell.data.sources.unique_names import UniqueNames
 from showtell.errors import DataError
 from showtell.system.disk_store import DiskList
@@ -30,9 +37,7 @@ from showtell.system.reading import parse_json
 
 LAYOUT = "a .tar of images with .txt or .json each, a folder of such shards, or shard-{000..005}.tar"
 MISSING = "no .tar"
-SUFFIXES = (".tar", ".tar.gz", ".tgz")
 MAX_IMAGE, MAX_TEXT = 256 * 2**20, 2**20  # bytes
-_BRACES = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 
 Sample = tuple[str, dict[str, list[int]]]  # key, and offset and size of each field
 
@@ -42,7 +47,7 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     if is_pattern(path):
         shards = list(_expand(path))
     elif path.is_file():
-        shards = [path] if forced or path.name.lower().endswith(SUFFIXES) else []
+        shards = [path] if forced or path.name.lower().endswith(TAR_SUFFIXES) else []
     else:
         shards = [
             shard for folder in folders_below(path, 2, most=sys.maxsize) for shard in _shards_in(folder)
@@ -55,29 +60,23 @@ def _shards_in(folder: Path) -> list[Path]:
     shards: list[Path] = []
     with suppress(PermissionError), os.scandir(folder) as entries:
         # Of millions of images, not all names are held.
-        names = (entry.name for entry in entries if entry.name.lower().endswith(SUFFIXES) and entry.is_file())
+        names = (
+            entry.name for entry in entries if entry.name.lower().endswith(TAR_SUFFIXES) and entry.is_file()
+        )
         shards = [folder / name for name in names if not name.startswith(".")]
     return sorted(shards)
 
 
 def is_pattern(path: Path) -> bool:
     """Return whether a path names several shards, as ``shard-{000..005}.tar`` does."""
-    return (
-        path.name.lower().endswith(SUFFIXES) and _BRACES.search(str(path)) is not None and not path.exists()
-    )
+    return path.name.lower().endswith(TAR_SUFFIXES) and has_braces(str(path)) and not path.exists()
 
 
 def _expand(path: Path) -> Iterator[Path]:
-    match = _BRACES.search(str(path))
-    if match is None:
-        if not path.is_file():
-            raise DataError(f"cannot read {path}", found="no such file", mend="Check the pattern of shards")
-        yield path
-        return
-    first, last, names = match.groups()
-    numbers = (f"{number:0{len(first)}}" for number in range(int(first), int(last) + 1)) if first else ()
-    for part in numbers or names.split(","):
-        yield from _expand(Path(match.string[: match.start()] + part + match.string[match.end() :]))
+    for shard in map(Path, expand_braces(str(path))):
+        if not shard.is_file():
+            raise DataError(f"cannot read {shard}", found="no such file", mend="Check the pattern of shards")
+        yield shard
 
 
 def _has_samples(shard: Path) -> bool:
@@ -171,29 +170,16 @@ class _Reader:
 
     def _members(self, content: IO[bytes], shard: str) -> Iterator[tuple[str, str, int, int]]:
         """Yield key, field, offset and size of each file, without hidden ones and macOS's shadow entries."""
-        tar = members(content)
         try:
-            while (member := tar.next()) is not None:
-                vars(tar)["members"] = []  # else they stay in memory
-                if member.size < 0:
-                    raise ValueError("a member of negative size")  # the next would be one before it
+            for member in visible_members(content):
                 path = PurePosixPath(member.name)
-                if member.isdir() or path.name.startswith(".") or "__MACOSX" in path.parts:
-                    continue
                 stem, _, field = path.name.partition(".")
                 if not member.isreg() or member.issparse():
                     self._report(f"{shard}:{member.name}", "a link or a special file")
                 elif field:
                     yield str(path.with_name(stem)), field.lower(), member.offset_data, member.size
-            # tarfile ends without an error at a header that it cannot read.
-            content.seek(tar.offset)
-            mark, rest = content.read(512), content.read(2**20)
-            if mark != bytes(512):
-                self._report(shard, f"cut or broken at byte {tar.offset:,}; what follows was not read")
-            elif rest.strip(b"\0"):
-                self._report(shard, "a second archive follows the end of the first, and was not read")
-        except ERRORS as error:
-            self._report(shard, f"cut or broken at byte {tar.offset:,}: {error}")
+        except ValueError as error:
+            self._report(shard, str(error))
 
     def _example(
         self, content: IO[bytes], shard: str, key: str, fields: dict[str, list[int]], split: str
@@ -215,7 +201,7 @@ class _Reader:
             if self._is_empty:
                 self._found.update(dict.fromkeys([*images, *_texts(fields), *metadata]))
             captions = self._captions(content, fields, metadata)
-            data = _read(content, fields[image], MAX_IMAGE)
+            data = read_member(content, fields[image], MAX_IMAGE)
         except ERRORS as error:
             self._report(f"{shard}:{key}", str(error))
             return None
@@ -236,7 +222,7 @@ class _Reader:
                 raise ValueError(f"several texts ({', '.join(chosen)}): {CHOOSE}")
         captions: list[str] = []
         for name in chosen:
-            text = _read(content, fields[texts[name]], MAX_TEXT).decode("utf-8-sig")
+            text = read_member(content, fields[texts[name]], MAX_TEXT).decode("utf-8-sig")
             values = parse_list(text)
             captions += (
                 split_captions(text, metadata) if values is None else caption_texts({name: values}, [name])
@@ -248,7 +234,7 @@ class _Reader:
 def _metadata(content: IO[bytes], fields: dict[str, list[int]]) -> dict[str, Any]:
     """Return the object in ``json``; what is no object is its caption or captions."""
     metadata = (
-        parse_json(_read(content, fields["json"], MAX_TEXT), lenient=True) if "json" in fields else None
+        parse_json(read_member(content, fields["json"], MAX_TEXT), lenient=True) if "json" in fields else None
     )
     return metadata if isinstance(metadata, dict) else {} if metadata is None else {"caption": metadata}
 
@@ -260,15 +246,3 @@ def _texts(fields: dict[str, list[int]]) -> dict[str, str]:
         for field in fields
         if field.endswith("txt") or USUAL.find_captions([field])
     }
-
-
-def _read(content: IO[bytes], place: list[int], limit: int) -> bytes:
-    """Return the bytes of a member, whose offset and size are given."""
-    offset, size = place
-    if size > limit:
-        raise ValueError(f"{size:,} bytes, more than {limit:,}")
-    content.seek(offset)
-    data = content.read(size)
-    if len(data) < size:
-        raise ValueError(f"cut after {len(data):,} of {size:,} bytes")
-    return data

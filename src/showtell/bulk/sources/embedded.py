@@ -1,0 +1,56 @@
+"""Images in rows of tables and datasets: bytes, structs of bytes and a path, or paths."""
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from showtell.bulk.sources.storage import is_url
+from showtell.bulk.units import Failure, UnitImage
+from showtell.data.sources.columns import find_column
+from showtell.data.sources.hub_dataset import ID_COLUMNS, NAME_COLUMNS, image_parts
+from showtell.images.load import NamedBytes
+from showtell.images.refusals import Limits, refused
+
+
+class EmbeddedImages:
+    """Finds the image of a row, and its key: path, name or id in the row, else ``WHERE#NUMBER``.
+
+    ``fetch`` reads an image at an address, whose path in the row is relative to ``folder``.
+    """
+
+    def __init__(
+        self,
+        columns: Iterable[str],
+        image: str,
+        *,
+        where: str,
+        folder: str,
+        fetch: Callable[[str], UnitImage],
+    ) -> None:
+        columns = [column for column in columns if column != image]
+        keys = (find_column(columns, names) for names in (NAME_COLUMNS, ID_COLUMNS))
+        self._image, self._keys = image, [key for key in keys if key is not None]
+        self._where, self._folder, self._fetch = where, folder, fetch
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns that are needed."""
+        return [self._image, *self._keys]
+
+    def image(self, row: Mapping[str, Any], number: int) -> UnitImage:
+        """Return the image of a row, number ``number`` of the table."""
+        data, path = image_parts(row.get(self._image))
+        named = (str(row[key]).strip() for key in self._keys if row.get(key) is not None)
+        key = path or next(filter(None, named), "") or f"{self._where}#{number}"
+        if data is not None:
+            limit = Limits().max_bytes
+            return NamedBytes(data, key) if len(data) <= limit else _failure(key, f"{len(data):,} bytes")
+        if not path:
+            return _failure(key, f"nothing in '{self._image}'")
+        if not is_url(path):
+            path = f"{self._folder}/{path}" if is_url(self._folder) else str(Path(self._folder, path))
+        return self._fetch(path) if is_url(path) else Path(path)
+
+
+def _failure(key: str, found: str) -> Failure:
+    return Failure(key, str(refused(key, found, "", "Leave it out")))

@@ -1,0 +1,197 @@
+"""Files at addresses of object storage, ``s3://...``, by fsspec; temporary errors are tried again, with back-off."""
+
+import io
+import re
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import IO, Any, TypeVar, cast
+
+from showtell.errors import ConfigError, DataError, import_extra, reason
+from showtell.images.listing import natural_key
+from showtell.system.reading import open_file
+
+T = TypeVar("T")
+
+_URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://")
+_WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds
+_PERMANENT = (
+    *(FileNotFoundError, PermissionError, IsADirectoryError, NotADirectoryError),
+    *(ImportError, NotImplementedError, TypeError, ValueError),
+)
+_BLOCK = 4 * 2**20  # bytes
+
+
+def is_url(source: str) -> bool:
+    """Return whether a source is an address."""
+    return _URL.match(source) is not None
+
+
+def check_local(output: Path) -> None:
+    """Raise a ConfigError if an output is an address, of which ``Path`` makes ``s3:/...``."""
+    if is_url(str(output).replace(":/", "://", 1)):
+        raise ConfigError(
+            f"cannot write to {output}",
+            found="an address",
+            expected="a path on this machine",
+            mend="Write there, then copy the file to the address",
+        )
+
+
+def open_binary(source: str) -> IO[bytes]:
+    """Open a file of this machine or at an address.
+
+    Raises:
+        OSError: it is a local file that cannot be opened.
+        DataError: it cannot be reached.
+    """
+    if not is_url(source):
+        return open_file(Path(source))
+    return cast(IO[bytes], io.BufferedReader(_RemoteFile(source), 2**16))
+
+
+def read_bytes(url: str, limit: int) -> bytes:
+    """Return what is at an address, at most a byte more than the limit.
+
+    Raises:
+        DataError: it cannot be reached.
+    """
+    files, path = file_system(url)
+    data: bytes = _patiently(url, lambda: files.cat_file(path, start=0, end=limit + 1))
+    return data
+
+
+def list_folder(url: str, *, recursive: bool) -> list[str] | None:
+    """Return the files in a folder in natural order, without hidden ones; None: it is a file.
+
+    Raises:
+        DataError: it does not exist, or cannot be reached.
+    """
+    files, path = file_system(url)
+    if _patiently(url, lambda: files.info(path))["type"] != "directory":
+        return None
+    found = _patiently(url, lambda: files.find(path, maxdepth=None if recursive else 1))
+    names = [name[len(path.rstrip("/")) :].lstrip("/") for name in found]
+    shown = (name for name in names if not any(part.startswith(".") for part in name.split("/")))
+    ordered = sorted(shown, key=lambda name: [natural_key(part) for part in name.split("/")])
+    return [f"{url.rstrip('/')}/{name}" for name in ordered]
+
+
+def expand_glob(url: str) -> list[str]:
+    """Return the files of a pattern in natural order, or the address itself if there is a file of this name.
+
+    Raises:
+        DataError: it cannot be reached.
+    """
+    files, path = file_system(url)
+    if _patiently(url, lambda: files.exists(path)):
+        return [url]
+    found = _patiently(url, lambda: files.glob(path, detail=True))
+    names = [name for name, facts in found.items() if facts["type"] == "file"]
+    return [str(files.unstrip_protocol(name)) for name in sorted(names, key=natural_key)]
+
+
+def file_system(url: str) -> tuple[Any, str]:
+    """Return fsspec's file system of an address, and the path in it.
+
+    Raises:
+        DataError: there is none, or its package is not installed.
+        MissingExtraError: fsspec is not installed.
+    """
+    match = _URL.match(url)
+    protocol = match["protocol"].lower() if match else ""
+    if protocol in {"http", "https"}:
+        raise DataError(
+            f"cannot read {url}",
+            found="a web address",
+            expected="a file or object storage",
+            mend="Download it",
+        )
+    core = import_extra("fsspec.core", extra="bulk", need="the package 'fsspec'")
+    try:
+        files, path = core.url_to_fs(url)
+    except ImportError as error:
+        raise DataError(f"cannot read {url}", found=str(error), mend=_install(protocol)) from error
+    except Exception as error:  # credentials, for example: of any type
+        raise DataError(f"cannot read {url}", found=reason(error), mend="Check the address") from error
+    return files, path
+
+
+def _install(protocol: str) -> str:
+    from fsspec.registry import known_implementations
+
+    package = known_implementations.get(protocol, {}).get("class", "fsspec").partition(".")[0]
+    return "" if package == "fsspec" else f"Run: pip install {package}"
+
+
+def _patiently(url: str, do: Callable[[], T]) -> T:
+    """Return the result, after a few more tries where an error may be temporary; a DataError of the last one."""
+    for wait in (*_WAITS, None):
+        try:
+            return do()
+        except Exception as error:  # each file system has its own
+            if wait is None or isinstance(error, _PERMANENT):
+                found = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
+                raise DataError(f"cannot read {url}", found=found, mend="Check the address") from error
+            time.sleep(wait)
+    raise AssertionError
+
+
+class _RemoteFile(io.RawIOBase):
+    """A file at an address, read in blocks; while it is read in order, the next block is fetched ahead."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._files, self._path = file_system(url)
+        self._size: int = _patiently(url, partial(self._files.size, self._path))
+        self._position, self._last = 0, -1
+        self._blocks: dict[int, Future[bytes]] = {}
+        self._pool = ThreadPoolExecutor(1)
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._position = (
+            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        )
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        if self._position >= self._size:
+            return 0
+        number, offset = divmod(self._position, _BLOCK)
+        data = self._block(number)[offset : offset + len(buffer)]
+        buffer[: len(data)] = data
+        self._position += len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        super().close()
+
+    def _block(self, number: int) -> bytes:
+        wanted = [number]
+        if number in {self._last, self._last + 1} and (number + 1) * _BLOCK < self._size:
+            wanted.append(number + 1)
+        self._blocks = {
+            each: self._blocks.get(each) or self._pool.submit(self._fetch, each) for each in wanted
+        }
+        self._last = number
+        return self._blocks[number].result()
+
+    def _fetch(self, number: int) -> bytes:
+        start, end = number * _BLOCK, min((number + 1) * _BLOCK, self._size)
+
+        def fetch() -> bytes:
+            data: bytes = self._files.cat_file(self._path, start=start, end=end)
+            if len(data) != end - start:
+                raise OSError(f"{len(data):,} bytes in place of {end - start:,}")
+            return data
+
+        return _patiently(self._url, fetch)
