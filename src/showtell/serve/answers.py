@@ -5,7 +5,6 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from showtell.config.preprocessing import Preprocessing
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
 from showtell.inference.decode_pool import DecodedImage
@@ -49,7 +48,7 @@ def caption_json(outcome: Outcome, captioner: Captioner, flags: Collection[str])
     if "attention" in flags and caption.attention is not None:
         answer["attention"] = {
             "grid": list(captioner.grid),
-            "window": _window(outcome.image, captioner.preprocessing),
+            "window": [round(side, _DIGITS) for side in outcome.image.window(captioner.preprocessing)],
             "weights": [[round(weight, _DIGITS) for weight in row] for row in caption.attention.tolist()],
         }
     if "neighbours" in flags and captioner.datastore is not None:
@@ -67,7 +66,3 @@ def timings_json(outcomes: Sequence[Outcome], total: float) -> dict[str, float]:
 def number(value: float) -> float | None:
     """Return a number that JSON can hold, or None."""
     return round(value, _DIGITS) if math.isfinite(value) else None
-
-
-def _window(image: DecodedImage, preprocessing: Preprocessing) -> list[float]:
-    return [round(side, _DIGITS) for side in image.window(preprocessing)]

@@ -194,10 +194,15 @@ def create_app(service: Service) -> FastAPI:
     async def chat_completions(request: Request) -> Response:
         model, batcher, _ = service.ready()
         batcher.check()
-        chat = await service.intake.read_json(request, ChatRequest)
-        wanted = CaptionRequest(values=chat.options(model.captioner.options))
+        wanted = CaptionRequest()
+
+        def take_image(chat: ChatRequest) -> None:
+            wanted.images.append(service.intake.open(chat.image()))
+            chat.messages.clear()  # as long as the request waits, its image is on the disk alone
+
         with contextlib.closing(wanted):
-            wanted.images.append(await service.intake.open_in_thread(chat.image()))
+            chat = await service.intake.read_json(request, ChatRequest, take_image)
+            wanted.values = chat.options(model.captioner.options)
             (outcome,) = await service.caption_all(
                 request, wanted, wanted.options(model), timeout_of(request.headers, settings.max_seconds)
             )

@@ -9,7 +9,7 @@ import base64
 import binascii
 import contextlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from tempfile import SpooledTemporaryFile
 from typing import Any, BinaryIO, Literal, TypeVar, cast
@@ -111,7 +111,8 @@ class Intake:
 
     def __init__(self, settings: ServeSettings) -> None:
         self._settings, self._timeouts = settings, set[asyncio.Timeout]()
-        self._parsing = asyncio.Lock()
+        # The text and its parts are in memory: those of one request, or of a few where images are fetched meanwhile.
+        self._parsing = asyncio.Semaphore(4 if settings.allow_urls else 1)
         self._json_bytes = settings.max_bytes * 4 // 3 + SPOOL
         self.is_draining = False
 
@@ -137,11 +138,11 @@ class Intake:
             raise
         return wanted
 
-    async def read_json(self, request: Request, model: type[M]) -> M:
-        """Read a body of JSON, with the limits and problems of `read`."""
+    async def read_json(self, request: Request, model: type[M], use: Callable[[M], None]) -> M:
+        """Read a body of JSON, with the limits and problems of `read`; ``use`` takes its images out, in a thread."""
         async with self._arriving():
             with await self._spool(self._limited(request, self._json_bytes)) as body:
-                return await self._parse(body, model)
+                return await self._parse(body, model, use)
 
     @contextlib.asynccontextmanager
     async def _arriving(self) -> AsyncIterator[None]:
@@ -176,8 +177,7 @@ class Intake:
         body.seek(0)
         if kind == "application/json" or head.startswith(b"{"):
             with body:
-                content = await self._parse(body, JsonBody)
-            await run_in_threadpool(self._read_json, content, wanted)
+                await self._parse(body, JsonBody, lambda content: self._read_json(content, wanted))
             return
         wanted.images.append(body)
         if not head:
@@ -243,10 +243,6 @@ class Intake:
         image.write(data)
         return image
 
-    async def open_in_thread(self, text: str) -> BinaryIO:
-        """Return what `open` returns, without blocking."""
-        return await run_in_threadpool(self.open, text)
-
     def _limited(self, request: Request, limit: int) -> Request:
         """Return a request whose body ends with the problem 413 at this many bytes."""
         declared, size = request.headers.get("content-length", ""), 0
@@ -275,11 +271,14 @@ class Intake:
         upload.file.seek(0)
         return upload.file
 
-    async def _parse(self, body: BinaryIO, model: type[M]) -> M:
-        # One at a time, as the text and its parts are in memory.
+    async def _parse(self, body: BinaryIO, model: type[M], use: Callable[[M], None]) -> M:
+        def parse() -> M:
+            use(content := model.model_validate_json(body.read()))
+            return content
+
         async with self._parsing:
             try:
-                return await run_in_threadpool(lambda: model.model_validate_json(body.read()))
+                return await run_in_threadpool(parse)
             except ValidationError as error:
                 problem = error.errors(include_input=False, include_url=False)[0]
                 where = ".".join(map(str, problem["loc"]))[:80]
