@@ -336,6 +336,10 @@ def test_attention_is_drawn_one_png_a_picture(
         None,
         str(maps / "A.attention-3.png"),
     ]
+    for row in read(out):
+        assert len(row.get("attention_entropy", [])) == len(row.get("words", []))
+        assert ("words" in row) == ("attention" in row)
+        assert all(value >= 0 for value in row.get("attention_entropy", []))
     names = sorted(path.name for path in maps.iterdir())
     assert names == ["A.attention-3.png", "a.attention-2.png", "a.attention.png"]
     with Image.open(maps / "a.attention.png") as sheet:

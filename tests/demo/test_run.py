@@ -40,6 +40,8 @@ def test_the_whole_way_from_nothing_to_a_report(tmp_path: Path, capsys: pytest.C
     assert result.report == tmp_path / "run" / "report.html"
     html = result.report.read_text(encoding="utf-8")
     assert result.headline in html
+    assert result.pointing in html
+    assert result.pointing.startswith(("Attention points at", "No object is named rightly"))
     keys = [scene["key"] for scene in json.loads((tmp_path / "scenes" / "scenes.json").read_text())]
     assert all(key in html for key in keys if key.startswith("test-"))
     assert not any(f"{key}.png" in html for key in keys if key.startswith("train-"))

@@ -20,7 +20,9 @@ from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
 from showtell.errors import CheckpointError, ConfigError, ImageError
 from showtell.generation import Hypothesis
-from showtell.inference.caption import Caption
+from showtell.images.attention_overlay import TILE
+from showtell.images.preprocess import load_and_preprocess
+from showtell.inference.caption import Caption, View
 from showtell.inference.captioner import Captioner
 from showtell.inference.torch_backend import TorchBackend
 from showtell.system.batch_pool import BatchPool
@@ -373,3 +375,58 @@ def test_attention_is_drawn_by_one_call(captioner: Captioner, tmp_path: Path) ->
         assert isinstance(drawing, Image.Image)
     with pytest.raises(ConfigError, match=r"attention cannot be drawn: .*attention=True"):
         captioner.caption(picture(1)).draw_attention()
+
+
+def test_entropy_is_0_for_one_region_and_the_logarithm_of_their_number_for_all_alike() -> None:
+    one = [1.0, 0, 0, 0]
+    two, all_alike = [0.5, 0, 0.5, 0], [0.25] * 4
+    caption = Caption("a b c", 0.0, ["a", "b", "c"], attention=np.array([one, two, all_alike], np.float32))
+    assert caption.attention_entropy == pytest.approx([0, math.log(2), math.log(4)])
+    assert Caption("a", 0.0, ["a"]).attention_entropy is None
+
+
+@pytest.mark.parametrize("resize", ["squash", "crop"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_attention_lies_over_a_patch_of_the_upright_image(
+    orientation: int, resize: str, tmp_path: Path
+) -> None:
+    """A bright patch in a file that is stored turned; the planted map weighs the regions that the encoder gets."""
+    upright = np.full((300, 480, 3), 60, np.uint8)
+    upright[75:135, 290:350] = 255
+    stored = Image.fromarray(upright)
+    turned = {
+        2: Image.Transpose.FLIP_LEFT_RIGHT,
+        3: Image.Transpose.ROTATE_180,
+        4: Image.Transpose.FLIP_TOP_BOTTOM,
+        5: Image.Transpose.TRANSPOSE,
+        6: Image.Transpose.ROTATE_90,
+        7: Image.Transpose.TRANSVERSE,
+        8: Image.Transpose.ROTATE_270,
+    }
+    if orientation in turned:
+        stored = stored.transpose(turned[orientation])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    path = tmp_path / "turned.jpg"
+    stored.save(path, exif=exif, quality=95)
+    preprocessing = Preprocessing(size=224, resize=resize, crop=0.875)  # type: ignore[arg-type]
+    brightness = load_and_preprocess(path, preprocessing)[..., 0].reshape(7, 32, 7, 32).mean(axis=(1, 3))
+    weights = np.maximum(brightness - 100, 0).ravel()
+    caption = Caption(
+        "patch",
+        0.0,
+        ["patch"],
+        attention=(weights / weights.sum())[None].astype(np.float32),
+        _view=View(path, preprocessing, (7, 7)),
+    )
+    assert caption.attention_entropy is not None
+    assert caption.attention_entropy[0] < math.log(9)
+    sheet = np.asarray(caption.draw_attention()).astype(int)
+    scale = TILE / 480
+    warmth = (sheet[..., 0] - sheet[..., 2])[-(round(300 * scale) + 26 + 12) :, 12 + TILE + 12 :]
+    warmth = warmth[: round(300 * scale), :TILE]
+    warmth -= 8
+    places = (
+        np.average(np.arange(len(sums)), weights=sums.clip(0)) for sums in (warmth.sum(1), warmth.sum(0))
+    )
+    assert [place / scale for place in places] == pytest.approx([105, 320], abs=20)

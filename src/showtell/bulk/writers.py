@@ -61,6 +61,7 @@ def to_row(
     """Return the row of a caption, with the ``drawing`` of its attention and the ``neighbours`` that spoke for it.
 
     ``prefix`` and ``suffix`` are put around the text of each hypothesis.
+    A row with a drawing has the words, and the entropy of the attention of each.
     """
     if caption.error is not None:
         return {"path": caption.path, "error": caption.error}
@@ -72,7 +73,8 @@ def to_row(
     if all_hypotheses:
         row["alternatives"] = [scored(other) for other in caption.alternatives]
     if drawing is not None:
-        row["attention"] = drawing
+        row |= {"attention": drawing, "words": caption.words}
+        row["attention_entropy"] = [round(value, 3) for value in caption.attention_entropy or ()]
     if neighbours:
         row["neighbours"] = [neighbour.as_json() for neighbour in caption.neighbours]
     return row
@@ -201,6 +203,8 @@ def _parquet_writer(file: BinaryIO) -> Iterator[Callable[[Row], None]]:
             *names,
             ("alternatives", pa.list_(hypothesis)),
             ("attention", pa.string()),
+            ("words", pa.list_(pa.string())),
+            ("attention_entropy", pa.list_(pa.float64())),
             ("neighbours", pa.string()),
         ]
     )

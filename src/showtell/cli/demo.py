@@ -28,6 +28,7 @@ def command(
     result = run_demo(out, seed=seed, captioner=captioner, images=images)
     show(f"\n{result.headline}")
     show(f"Every object named as well: {100 * result.complete / result.num_images:.1f} %.")
+    show(result.pointing)
     show(f"Training and scoring took {result.seconds:.0f} seconds.")
     if result.photos:
         from rich.text import Text

@@ -39,6 +39,7 @@ class DemoResult:
     seconds: float  # of training and scoring
     report: Path
     photos: Sequence[ExamplePhoto] = ()
+    pointing: str = ""  # how often attention points at the named object, as a sentence
 
     @property
     def headline(self) -> str:
@@ -148,7 +149,9 @@ def _report(
     from rich.text import Text
 
     from showtell.data.scene_captions import check_caption, named_objects
+    from showtell.demo.pointing import play_pointing_game
     from showtell.report import write_report
+    from showtell.report.run import read_run
 
     verdicts = {key: check_caption(text, scenes[path.stem]) for key, (path, text) in captions.items()}
     right = [not check_caption(text, scenes[path.stem], details=False) for path, text in captions.values()]
@@ -156,6 +159,7 @@ def _report(
         not verdicts[key] and len(named_objects(text)) == len(scenes[path.stem].objects)
         for key, (path, text) in captions.items()
     ]
+    predictions = read_run(run, run / PREDICTIONS).predictions
     result = DemoResult(
         right=sum(right),
         exact=sum(not wrong for wrong in verdicts.values()),
@@ -164,12 +168,13 @@ def _report(
         seconds=seconds,
         report=run / "report.html",
         photos=photos,
+        pointing=play_pointing_game((one, scenes[one.image.stem]) for one in predictions).sentence,
     )
     write_report(
         run,
         predictions=run / PREDICTIONS,
         title="showtell demo",
-        headline=f"{result.headline} Trained and scored in {seconds:.0f} seconds.",
+        headline=f"{result.headline} {result.pointing} Trained and scored in {seconds:.0f} seconds.",
         verdicts=verdicts,
         photos=photos,
     )

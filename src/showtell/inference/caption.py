@@ -64,6 +64,17 @@ class Caption:
     neighbours: list[Neighbour] = field(default_factory=list)
     _view: View | None = field(default=None, compare=False)
 
+    @property
+    def attention_entropy(self) -> list[float] | None:
+        """Entropy of each word's attention in nats: 0 is one region, log R all equally; None without attention."""
+        if self.attention is None:
+            return None
+        weights = self.attention.astype(np.float64)
+        weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1e-12)
+        logs = np.log(weights, out=np.zeros_like(weights), where=weights > 0)
+        entropy: list[float] = (np.abs(weights * logs)).sum(axis=1).tolist()
+        return entropy
+
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Caption(error={self.error!r})"
