@@ -176,7 +176,7 @@ def test_help_needs_no_torch() -> None:
     )
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr
-    for option in ("--beam-size", "--attention", "--recursive", "--encoder-weights"):
+    for option in ("--beam-size", "--attention", "--recursive", "--encoder-weights", "─ A file per image ─"):
         assert option in run.stdout
 
 

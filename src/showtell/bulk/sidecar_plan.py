@@ -41,13 +41,14 @@ def plan(listing: Listing, sidecars: Sidecars) -> Iterator[Planned]:
     claims = DiskList[list[str]](pack=list, unpack=list, key=lambda claim: claim[0])  # side-car, images
     for image in _images(listing):
         if not image.name.lower().endswith(_NOT_READ):
-            claim = [_key(sidecars.path_of(image)), _place(image)]
+            place = str(sidecars.resolve(image.parent) / image.name)
+            claim = [_key(sidecars.path_of(image)), place]
             earlier = claims.add(claim)
-            if earlier is not None and claim[1] not in earlier:
-                claims.replace([*earlier, claim[1]])
+            if earlier is not None and place not in earlier:
+                claims.replace([*earlier, place])
     images, folders = text_list(), text_list()
     for image in _images(listing):
-        place = _place(image)
+        place = str(sidecars.resolve(image.parent) / image.name)
         if images.add(place) is not None:
             continue
         sidecar = sidecars.path_of(image)
@@ -106,13 +107,9 @@ def _key(sidecar: Path) -> str:
     return f"{sidecar.parent}{os.sep}{sidecar.name.casefold()}"
 
 
-def _place(image: Path) -> str:
-    return os.path.join(os.path.realpath(image.parent), image.name)  # noqa: PTH118 (a text)
-
-
 def _check_folder(folder: Path) -> None:
     """Raise a DataError if a folder that exists, or that would be made, cannot be written."""
-    existing = next(each for each in (folder, *folder.parents) if each.exists())
+    existing = next(each for each in (folder, *folder.parents) if os.path.exists(each))  # noqa: PTH110 (never raises)
     code = errno.EACCES if existing.is_dir() else errno.ENOTDIR
     if code == errno.ENOTDIR or not os.access(existing, os.W_OK | os.X_OK):
         raise cannot_write(folder, OSError(code, os.strerror(code)))

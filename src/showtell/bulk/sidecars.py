@@ -6,9 +6,9 @@ replaced, and a file is replaced as a whole (`showtell.system.atomic.atomic_path
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -63,6 +63,11 @@ class Sidecars:
     def _roots(self) -> list[Path]:
         return [Path(source) for source in self.sources if os.path.isdir(source)]  # noqa: PTH112 (never raises)
 
+    @cached_property
+    def resolve(self) -> Callable[[Path], Path]:
+        """Resolves the links in the path of a folder."""
+        return lru_cache(lambda folder: Path(os.path.realpath(folder)))
+
     @property
     def record(self) -> Path:
         """Where the record of an unfinished call is."""
@@ -78,7 +83,9 @@ class Sidecars:
             root = next((root for root in self._roots if folder.is_relative_to(root)), folder)
             inside = folder.relative_to(root)
             folder = self.folder / ("" if ".." in inside.parts else inside)
-        return Path(os.path.realpath(folder / name))
+        path = self.resolve(folder) / name
+        is_link = os.path.islink(path)  # noqa: PTH114 (is_symlink() raises for a name that is too long)
+        return Path(os.path.realpath(path)) if is_link else path
 
     def is_done(self, path: Path) -> bool:
         """Return whether a side-car needs no caption.

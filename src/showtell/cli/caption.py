@@ -12,6 +12,16 @@ if TYPE_CHECKING:
     from showtell.bulk.sidecars import Sidecars
 
 
+@common.in_panels(
+    {
+        "Output": "form output overwrite all_hypotheses prefix suffix attention show_neighbours dry_run",
+        "A file per image": "sidecar xmp sidecar_dir on_existing",
+        "Decoding": "beam_size greedy sample temperature top_k top_p samples seed max_tokens min_tokens "
+        "length_penalty no_repeat_ngram_size beginning required forbidden bad_endings",
+        "Captions of similar images": "retrieval retrieval_weight neighbours retrieve_caption",
+        "Computation": "encoder_weights batch_size device threads",
+    }
+)
 def command(
     checkpoint: Annotated[
         Path,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import typer
 
@@ -12,6 +14,9 @@ from showtell.errors import INSTALL, ConfigError
 
 if TYPE_CHECKING:
     from showtell.metrics.meteor import Meteor
+
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 def _check_overrides(overrides: list[str] | None) -> list[str] | None:
@@ -23,6 +28,21 @@ def _check_overrides(overrides: list[str] | None) -> list[str] | None:
                 mend=f"Write: --set {override}=VALUE",
             )
     return overrides
+
+
+def in_panels(panels: Mapping[str, str]) -> Callable[[Command], Command]:
+    """Group the options of a command in its help: the names of parameters, apart by spaces, by title."""
+
+    def grouped(command: Command) -> Command:
+        for title, names in panels.items():
+            for name in names.split():
+                kind, option = get_args(command.__annotations__[name])
+                option = copy(option)  # others use it too
+                option.rich_help_panel = title
+                command.__annotations__[name] = Annotated[kind, option]
+        return command
+
+    return grouped
 
 
 def given(**options: Any) -> dict[str, Any]:
