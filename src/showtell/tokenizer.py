@@ -27,8 +27,8 @@ from tokenizers import models, pre_tokenizers, trainers
 
 from showtell.config.tokenizer import CasingLanguage, TokenizerKind
 from showtell.errors import CheckpointError, ConfigError, DataError
-from showtell.system.atomic import sha256_json, write_text
-from showtell.system.reading import parse_json, read_bytes
+from showtell.system.atomic import write_text
+from showtell.system.reading import parse_json, read_bytes, sha256_json
 from showtell.text.caption_form import KNOWN_FORMS, CaptionForm
 
 MAX_TOKENS = 500_000

@@ -22,7 +22,7 @@ from showtell.errors import CheckpointError, DataError, EncoderError
 from showtell.images.load import load_image
 from showtell.images.preprocess import preprocess_image
 from showtell.system import atomic as files
-from showtell.system.atomic import atomic_directory, sha256_file
+from showtell.system.atomic import atomic_directory, sha256_file, write_summed_json
 from showtell.training.trainer import train
 
 
@@ -108,7 +108,7 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(run: Path, tmp_path: Path)
     shutil.copytree(run / "best", copy)
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
     config["vocabulary"] += 1
-    (copy / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(copy / "config.json", config)
     with pytest.raises(CheckpointError, match=r"tokenizer\.json does not fit the decoder: found \d+ tokens"):
         load_checkpoint(copy)
 
@@ -118,7 +118,7 @@ def test_another_format_is_refused(run: Path, tmp_path: Path, found: int) -> Non
     copy = tmp_path / "copy"
     shutil.copytree(run / "best", copy)
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    (copy / "config.json").write_text(json.dumps(config | {"format": found}), encoding="utf-8")
+    write_summed_json(copy / "config.json", config | {"format": found})
     with pytest.raises(CheckpointError, match=f"format {found}.*Train it again"):
         load_checkpoint(copy)
 
@@ -197,7 +197,7 @@ def test_encoder_weights_that_moved_are_asked_for(frozen: Path, tmp_path: Path) 
     shutil.copytree(frozen / "best", place)
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
     config["encoder"]["spec"]["weights"] = str(tmp_path / "gone.safetensors")
-    (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(place / "config.json", config)
     with pytest.raises(EncoderError, match=r"no file .*gone\.safetensors\. .*--encoder-weights FILE"):
         load_checkpoint(place)
     assert load_checkpoint(place, encoder_weights=frozen.parent / "encoder.safetensors").model.encoder
@@ -208,7 +208,7 @@ def test_a_configuration_without_its_files_is_refused(run: Path, tmp_path: Path,
     copy = tmp_path / "copy"
     shutil.copytree(run / "best", copy)
     config = json.loads((copy / "config.json").read_text(encoding="utf-8"))
-    (copy / "config.json").write_text(json.dumps(config | {"files": files}), encoding="utf-8")
+    write_summed_json(copy / "config.json", config | {"files": files})
     with pytest.raises(CheckpointError, match=r"without the list of files"):
         load_checkpoint(copy)
 

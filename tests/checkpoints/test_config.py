@@ -15,7 +15,7 @@ import pytest
 from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.errors import CheckpointError, ShowtellError
 from showtell.inference.onnx_files import is_export
-from showtell.system.atomic import sha256_file
+from showtell.system.atomic import sha256_file, write_summed_json
 
 DELETED = object()
 
@@ -27,7 +27,7 @@ def directory(tiny_checkpoint: Callable[[str], Path], tmp_path: Path) -> Path:
 
 def rewrite(directory: Path, **changes: Any) -> None:
     path = directory / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text(encoding="utf-8")), **changes}), encoding="utf-8")
+    write_summed_json(path, {**json.loads(path.read_text(encoding="utf-8")), **changes})
 
 
 @pytest.mark.parametrize(
@@ -114,9 +114,30 @@ def test_a_value_of_another_kind_is_loaded_or_refused(directory: Path, value: An
             del node[path[-1]]
         else:
             node[path[-1]] = value
-        (directory / "config.json").write_text(json.dumps(changed), encoding="utf-8")
+        write_summed_json(directory / "config.json", changed)
         try:
             load_checkpoint(directory)
         except ShowtellError:
             refused += 1
     assert refused > 5
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [('"beam_size": 3', '"beam_size": 2'), ('"max_tokens": 8', '"max_tokens": 9')]
+)
+def test_a_changed_decoding_default_is_refused_with_the_way_to_change_it(
+    directory: Path, old: str, new: str
+) -> None:
+    path = directory / "config.json"
+    text = path.read_text(encoding="utf-8")
+    assert old in text
+    path.write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(
+        CheckpointError, match=r"other values than were written.*showtell bundle DIR -o NEW --beam-size"
+    ):
+        load_checkpoint(directory)
+    # As an earlier version wrote it.
+    values = json.loads(path.read_text(encoding="utf-8"))
+    del values["sha256_of_values"]
+    path.write_text(json.dumps(values), encoding="utf-8")
+    load_checkpoint(directory)

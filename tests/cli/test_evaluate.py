@@ -21,6 +21,7 @@ from showtell.cli import caption
 from showtell.cli.evaluate import command
 from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
+from showtell.system.atomic import write_summed_json
 from showtell.tokenizer import SPECIALS
 
 app = typer.Typer()
@@ -36,7 +37,7 @@ def test_a_beam_size_means_beam_search_whatever_the_checkpoint_names(
     shutil.copytree(tiny_checkpoint("lstm"), place)
     config = json.loads((place / "config.json").read_text(encoding="utf-8"))
     config["generation"]["method"] = method
-    (place / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(place / "config.json", config)
 
     def evaluate(checkpoint: Path, *, options: DecodingOptions, **rest: Any) -> None:
         given.append(options)

@@ -21,7 +21,7 @@ from showtell.data.prepared import PreparedSet, prepare, write_embedded_images
 from showtell.data.problems import read_problems
 from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.errors import ConfigError, DataError
-from showtell.system.atomic import sha256_file
+from showtell.system.atomic import sha256_file, write_summed_json
 from showtell.system.locks import locked_directory
 
 ROOT = Path(__file__).parents[2]
@@ -391,14 +391,14 @@ def test_other_directories_are_refused(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare(source, out)
     manifest = json.loads((out / "manifest.json").read_text())
-    (out / "manifest.json").write_text(json.dumps(manifest | {"kind": "feature cache"}))
+    write_summed_json(out / "manifest.json", manifest | {"kind": "feature cache"})
     with pytest.raises(DataError, match="is not a prepared set: found a feature cache"):
         PreparedSet.load(out)
-    (out / "manifest.json").write_text(json.dumps(manifest | {"format": 2}))
+    write_summed_json(out / "manifest.json", manifest | {"format": 2})
     with pytest.raises(DataError, match=r"format 2; expected format 3\. Run showtell prepare again"):
         PreparedSet.load(out)
     del manifest["examples_sha256"]
-    (out / "manifest.json").write_text(json.dumps(manifest))
+    write_summed_json(out / "manifest.json", manifest)
     with pytest.raises(DataError, match=r"examples\.arrow: found KeyError.*Run showtell prepare again"):
         PreparedSet.load(out)
 

@@ -16,6 +16,7 @@ from showtell.experiments.bundle import make_bundle
 from showtell.experiments.index import index_captions
 from showtell.export.evaluate import evaluate
 from showtell.inference.captioner import Captioner
+from showtell.system.atomic import write_summed_json
 from showtell.training.evaluate import evaluate_checkpoint
 
 
@@ -206,7 +207,7 @@ def test_a_captioner_of_another_method_gets_beams_to_choose_among(
     shutil.copytree(frozen_captioner.directory, greedy)
     config = json.loads((greedy / "config.json").read_text())
     config["generation"]["method"] = "greedy"
-    (greedy / "config.json").write_text(json.dumps(config))
+    write_summed_json(greedy / "config.json", config)
     index_captions(greedy, tmp_path / "indexed", data=toy_set.directory)
     generation = load_checkpoint(tmp_path / "indexed").generation
     assert (generation.method, generation.beam_size) == ("beam", 10)

@@ -17,6 +17,7 @@ from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError, DataError, MissingExtraError, TrainingError
 from showtell.experiments import tuning as module
 from showtell.experiments.tuning import tune
+from showtell.system.atomic import write_summed_json
 from showtell.system.locks import locked_directory
 
 # A pretended training's CIDEr-D by epoch, from its learning rate: best at 0.1.
@@ -149,7 +150,7 @@ def test_a_tuning_of_an_earlier_version_resumes_as_it_began(
     path = tmp_path / "tuned" / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["recipe"]["training"]["adapt"], manifest["recipe"]["validation"]["select"]
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    write_summed_json(path, manifest)
     result = run(trials=2, overrides=["training.adapt=[schedule.warmup_steps]"])
     assert len(result.trials) == 2
     assert "adapt: []" in (tmp_path / "tuned" / "trial-1" / "recipe.yaml").read_text(encoding="utf-8")

@@ -23,6 +23,7 @@ from showtell.inference.captioner import Captioner
 from showtell.inference.onnx_backend import OnnxBackend
 from showtell.inference.onnx_files import ENCODER, INIT, STEP, is_export, weights_of
 from showtell.inference.onnx_sessions import OnnxSessionLoader, int8_overflows
+from showtell.system.atomic import write_summed_json
 
 Picture = npt.NDArray[np.uint8]
 
@@ -136,7 +137,7 @@ def change(directory: Path, change_it: Callable[[dict[str, Any]], Any]) -> None:
     path = directory / "config.json"
     config = json.loads(path.read_text(encoding="utf-8"))
     change_it(config)
-    path.write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(path, config)
 
 
 @pytest.mark.parametrize(
@@ -239,6 +240,15 @@ def test_weights_lie_beside_the_graphs_where_they_are_mapped(exported: Exported)
         held = onnx.load(exported.directory / name, load_external_data=False).graph.initializer
         assert all(len(one.raw_data) < 1024 for one in held)
     assert (exported.directory / weights_of(ENCODER)).stat().st_size > 1024
+
+
+def test_a_configuration_edited_by_hand_is_refused_in_words(copied: Path) -> None:
+    path = copied / "config.json"
+    path.write_text(
+        path.read_text(encoding="utf-8").replace('"beam_size": 3', '"beam_size": 2'), encoding="utf-8"
+    )
+    with pytest.raises(CheckpointError, match=r"other values than were written.*Export the checkpoint again"):
+        Captioner.load(copied)
 
 
 def test_a_load_that_fails_leaves_nothing_running(copied: Path) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from showtell.errors import DataError
 from showtell.report import write_seeds_report, write_tuning_report
+from showtell.system.atomic import write_summed_json
 
 SCORES = ("BLEU-4", "CIDEr-D")
 
@@ -50,7 +51,7 @@ def seeds(tmp_path: Path) -> Path:
             for seed, value in ((0, 0.19), (1, 0.21))
         ],
     }
-    (tmp_path / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    write_summed_json(tmp_path / "summary.json", summary)
     return tmp_path
 
 
@@ -80,7 +81,7 @@ def write_tuning(directory: Path, trials: list[dict[str, Any]], best: str | None
         "options": "--set optimizer.lr=0.001" if best else "",
         "trials": trials,
     }
-    (directory / "tuning.json").write_text(json.dumps(table), encoding="utf-8")
+    write_summed_json(directory / "tuning.json", table)
 
 
 def cells(html: str) -> list[list[str]]:
@@ -108,7 +109,7 @@ def test_seeds_show_mean_spread_each_seed_and_its_curve(seeds: Path) -> None:
 def test_a_single_seed_has_no_spread(seeds: Path) -> None:
     summary = json.loads((seeds / "summary.json").read_text(encoding="utf-8"))
     summary["scores"]["BLEU-4"]["std"] = None
-    (seeds / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
+    write_summed_json(seeds / "summary.json", summary)
     assert cells(write_seeds_report(seeds).read_text(encoding="utf-8"))[1][2] == "–"
 
 

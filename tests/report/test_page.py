@@ -16,6 +16,7 @@ from PIL import Image
 from showtell.errors import DataError
 from showtell.report import write_report
 from showtell.report.run import read_run, select_examples
+from showtell.system.atomic import write_summed_json
 
 EVIL = "</script><script>alert(1)</script><img src=x onerror=alert(2)> & 'quoted' {{recipe}}"
 SCORES = {"BLEU-4": 0.193, "CIDEr-D": 0.4853}
@@ -68,7 +69,7 @@ def run(tmp_path: Path, image: Path) -> Path:
     ]
     write_rows(run / "metrics.jsonl", metrics)
     config = {"scores": {"values": SCORES, "signature": SIGNATURE}}
-    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(run / "best" / "config.json", config)
     write_rows(run / "best" / "predictions.jsonl", [prediction("red", image)])
     return run
 
@@ -157,7 +158,7 @@ def test_captions_paths_and_recipes_never_become_markup(run: Path, image: Path) 
     write_rows(run / "best" / "predictions.jsonl", [evil])
     (run / "recipe.yaml").write_text(EVIL, encoding="utf-8")
     config = {"scores": {"values": {EVIL: 0.5}, "signature": EVIL}}
-    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(run / "best" / "config.json", config)
     path = write_report(run, title=EVIL, headline=EVIL, verdicts={EVIL: [EVIL]})
     page = read_page(path)
     assert [tag for tag, _ in page.tags if tag in {"script", "img"}] == ["script", "script"]

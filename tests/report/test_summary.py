@@ -13,6 +13,7 @@ from PIL import Image
 from showtell.errors import DataError
 from showtell.images.load import load_image
 from showtell.report import write_summary
+from showtell.system.atomic import write_summed_json
 
 SCORES = {"BLEU-1": 0.6, "BLEU-4": 0.2, "ROUGE-L": 0.45, "CIDEr-D": 0.5}
 TRIALS = [
@@ -39,7 +40,7 @@ def run(tmp_path: Path) -> Path:
         rows.append({"event": "validation", "step": epoch, "epoch": epoch, "loss": 3.5, **scores})
     write_rows(run / "metrics.jsonl", rows)
     config = {"scores": {"values": SCORES, "signature": "showtell:test"}}
-    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(run / "best" / "config.json", config)
     Image.new("RGB", (500, 300), (200, 30, 30)).save(tmp_path / "red.png")
     predictions = [
         {
@@ -98,7 +99,7 @@ def test_a_tuning_is_shown(run: Path, tmp_path: Path) -> None:
     tuning = tmp_path / "tuning"
     tuning.mkdir()
     table = {"kind": "showtell tuning table", "format": 1, "keys": ["optimizer.lr"], "trials": TRIALS}
-    (tuning / "tuning.json").write_text(json.dumps(table), encoding="utf-8")
+    write_summed_json(tuning / "tuning.json", table)
     page = write_summary(run, tmp_path / "summary", tuning=tuning).read_text(encoding="utf-8")
     assert (
         "| `optimizer.lr` | state | epochs | validation loss | BLEU-1 | BLEU-4 | ROUGE-L | CIDEr-D |" in page

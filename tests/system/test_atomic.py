@@ -25,11 +25,11 @@ from showtell.system.atomic import (
     read_manifest,
     resolve_swapped,
     sha256_file,
-    sha256_json,
     write_json,
     write_manifest,
     write_text,
 )
+from showtell.system.reading import sha256_json
 
 CRASHES = """
 import os, sys

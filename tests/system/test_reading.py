@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import socket
@@ -15,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.errors import DataError
-from showtell.system.atomic import read_manifest, sha256_file
+from showtell.system.atomic import read_manifest, sha256_file, write_summed_json
 from showtell.system.json_stream import read_array, read_head
 from showtell.system.reading import (
     MAX_LEVELS,
@@ -128,6 +129,28 @@ def test_ordinary_json_is_read() -> None:
         "a": [1, -2500.0, "é", None, True, {"b": []}]
     }
     assert parse_json("[" * MAX_LEVELS + "]" * MAX_LEVELS)
+
+
+def test_values_have_a_sum_and_those_of_earlier_versions_have_none(tmp_path: Path) -> None:
+    path, values = tmp_path / "values.json", {"beam_size": 3, "penalty": 0.5, "name": "é", "list": [1, None]}
+    write_summed_json(path, values)
+    assert read_json(path) == values
+    content = path.read_bytes()
+    path.write_text(json.dumps(values), encoding="utf-8")
+    assert read_json(path) == values
+    unnoticed = []
+    for place in range(len(content)):
+        for bit in range(8):
+            changed = bytearray(content)
+            changed[place] ^= 1 << bit
+            path.write_bytes(changed)
+            try:
+                found = read_json(path)
+            except ValueError:
+                continue
+            if {name: found.get(name) for name in values} != values:
+                unnoticed.append((place, bit))
+    assert unnoticed == []
 
 
 def test_an_object_is_expected(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from showtell.checkpoints.hub import DECODER
 from showtell.config.recipe import Recipe, load_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import ConfigError
+from showtell.system.atomic import write_summed_json
 from showtell.tokenizer import Tokenizer
 from showtell.training.trainer import train
 
@@ -57,7 +58,7 @@ def test_a_run_from_before_a_key_could_be_adapted_resumes_with_its_own_number(
     path = tmp_path / "run" / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["recipe"][section][later]
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    write_summed_json(path, manifest)
     values["training"]["adapt"] = (
         ["objective.0.epochs", "schedule.warmup_steps"] if later == "adapt" else [f"{section}.{later}"]
     )

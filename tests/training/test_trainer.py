@@ -23,6 +23,7 @@ from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.config.recipe import CrossEntropy, Recipe, SelfCritical, parse_recipe
 from showtell.data.prepared import PreparedSet
 from showtell.errors import CheckpointError, ConfigError, DataError, EncoderError, TrainingError
+from showtell.system.atomic import write_summed_json
 from showtell.training import trainer as trainer_module
 from showtell.training.evaluate import evaluate_checkpoint
 from showtell.training.evaluator import Evaluator
@@ -270,7 +271,7 @@ def test_a_run_from_before_a_key_was_there_goes_on(
     path = tmp_path / "run" / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["recipe"]["training"]["micro_batch_size"]
-    path.write_text(json.dumps(manifest), encoding="utf-8")
+    write_summed_json(path, manifest)
     before = weights_of(tmp_path / "run")
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert same(before, weights_of(tmp_path / "run"))

@@ -19,7 +19,7 @@ from showtell.config.generation import override
 from showtell.errors import ConfigError, DataError, ImageError
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import BATCH_SIZE, Captioner
-from showtell.system.atomic import sha256_json
+from showtell.system.reading import sha256_json
 
 
 def caption_files(

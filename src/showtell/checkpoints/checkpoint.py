@@ -41,7 +41,7 @@ from showtell.system.atomic import (
     atomic_directory,
     check_replaceable,
     sha256_file,
-    write_json,
+    write_summed_json,
     write_text,
 )
 from showtell.system.safetensors import halve_tensors, save_tensors
@@ -180,7 +180,7 @@ def _write(
         datastore.save(directory / DATASTORE)
     written = [name for name in FILES if (directory / name).exists()]
     config = {**config, "files": {name: sha256_file(directory / name) for name in written}}
-    write_json(directory / CONFIG, config)
+    write_summed_json(directory / CONFIG, config)
     write_text(directory / CARD, model_card(strip_config_paths(config), repository=repository))
 
 

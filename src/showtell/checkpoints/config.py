@@ -9,11 +9,16 @@ from showtell.checkpoints.hub import CONFIG, DECODER, TOKENIZER
 from showtell.config.base import describe_problems
 from showtell.errors import CheckpointError
 from showtell.system.atomic import resolve_swapped, sha256_file
-from showtell.system.reading import read_json
+from showtell.system.reading import ChangedValuesError, read_json
 from showtell.tokenizer import MAX_TOKENS
 
 KIND, FORMAT = "showtell checkpoint", 2
 COPY_AGAIN = "Copy the whole checkpoint again, or use best/ or last/ of the run"
+
+OTHER_DEFAULTS = (
+    "Other decoding options are given to each command (--beam-size N) or, as new defaults, to a copy: "
+    "showtell bundle DIR -o NEW --beam-size N"
+)
 
 Side = Annotated[int, Field(ge=1, le=2048)]
 
@@ -77,6 +82,10 @@ def _read_config(path: Path, directory: Path) -> dict[str, Any]:
     try:
         config = read_json(directory / CONFIG)
         kind, version = config["kind"], config["format"]
+    except ChangedValuesError as error:
+        raise CheckpointError(
+            f"{directory / CONFIG} cannot be used", found=str(error), mend=f"{COPY_AGAIN}. {OTHER_DEFAULTS}"
+        ) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         missing = f"no {CONFIG}" if directory.exists() else "no such directory"
         raise CheckpointError(

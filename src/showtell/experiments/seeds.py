@@ -12,7 +12,7 @@ from typing import Any
 from showtell.config.recipe import Recipe
 from showtell.errors import ConfigError
 from showtell.report.templates import percent
-from showtell.system.atomic import claim_directory, write_json
+from showtell.system.atomic import claim_directory, write_summed_json
 from showtell.system.console import note, text_table
 from showtell.system.reading import foreign_values, read_json_object
 from showtell.training.device import resolve_device_config
@@ -176,4 +176,4 @@ def _write_summary(result: SeedsResult, recipe: Recipe) -> None:
             for run in result.runs
         ],
     }
-    write_json(result.directory / SUMMARY, content)
+    write_summed_json(result.directory / SUMMARY, content)

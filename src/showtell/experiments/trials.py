@@ -8,7 +8,7 @@ from pathlib import Path
 
 from showtell.experiments.search_space import to_overrides
 from showtell.report.comparison import TABLE_SCORES, trial_cells
-from showtell.system.atomic import write_json, write_text
+from showtell.system.atomic import write_summed_json, write_text
 from showtell.system.console import text_table
 
 TABLE_KIND, FORMAT = "showtell tuning table", 1
@@ -73,7 +73,7 @@ def write_tables(result: TuningResult) -> None:
         "options": result.best_options,
         "trials": [asdict(trial) for trial in result.trials],
     }
-    write_json(result.directory / TABLE, content)
+    write_summed_json(result.directory / TABLE, content)
     text = io.StringIO()
     names = sorted({name for trial in result.trials for name in trial.scores})
     columns = ["run", *result.keys, "state", "epochs", "best_epoch", "loss", *names, "error"]

@@ -29,7 +29,7 @@ from showtell.inference.onnx_config import (
     StateTensor,
 )
 from showtell.inference.onnx_files import FILES
-from showtell.system.atomic import atomic_directory, check_replaceable, sha256_file, write_json
+from showtell.system.atomic import atomic_directory, check_replaceable, sha256_file, write_summed_json
 from showtell.system.console import progress_bar
 
 
@@ -111,7 +111,7 @@ def export_checkpoint(
         if loaded.datastore is not None:
             loaded.datastore.save(new / DATASTORE)
         config = _config(loaded, new, "float32" if ranges is None else "int8", state)
-        write_json(new / CONFIG, config.model_dump(mode="json"))
+        write_summed_json(new / CONFIG, config.model_dump(mode="json"))
         exported = load_backend(new, device="cpu", threads=threads)
         assert isinstance(exported, OnnxBackend)
         comparison = compare(loaded, exported, samples)
@@ -119,7 +119,7 @@ def export_checkpoint(
         if ranges is None:
             _check_parity(comparison, checkpoint)
         config = config.model_copy(update={"parity": comparison.report})
-        write_json(new / CONFIG, config.model_dump(mode="json"))
+        write_summed_json(new / CONFIG, config.model_dump(mode="json"))
         sizes = {name: (new / name).stat().st_size for name in FILES if (new / name).exists()}
     return Exported(directory, config, comparison, sizes)
 

@@ -11,7 +11,7 @@ from typing import Any
 from showtell.checkpoints.hub import CONFIG, DATASTORE, TOKENIZER
 from showtell.errors import CheckpointError
 from showtell.system.atomic import resolve_swapped, sha256_file
-from showtell.system.reading import read_json
+from showtell.system.reading import ChangedValuesError, read_json
 
 KIND, FORMAT = "showtell export", 3
 ENCODER, INIT, STEP = "encoder.onnx", "init.onnx", "step.onnx"
@@ -46,6 +46,9 @@ def is_export(path: Path) -> bool:
     """Return whether a directory's configuration is that of an export."""
     try:
         config = read_json(resolve_swapped(path) / CONFIG)
+    except ChangedValuesError:
+        # Its own reader says what is wrong; a checkpoint's would name the wrong command.
+        return (path / ENCODER).is_file()
     except (OSError, ValueError):
         return False
     return isinstance(config, dict) and config.get("kind") == KIND
@@ -57,6 +60,9 @@ def read_outline(directory: Path) -> dict[str, Any]:
     try:
         values: Any = read_json(path)
         kind, version = values["kind"], values["format"]
+    except ChangedValuesError as error:
+        mend = f"{EXPORT_AGAIN}. Decoding options are given to each command: --beam-size N"
+        raise CheckpointError(f"{path} cannot be used", found=str(error), mend=mend) from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{directory} is not an export", found=str(error), mend=EXPORT_AGAIN) from error
     if (kind, version) != (KIND, FORMAT):

@@ -13,12 +13,12 @@ import os
 import shutil
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError, ShowtellError
-from showtell.system.reading import open_file, read_json
+from showtell.system.reading import SUM, open_file, read_json, sha256_json
 
 MANIFEST = "manifest.json"
 SWAP_SECONDS = 0.1
@@ -37,12 +37,6 @@ def sha256_file(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal."""
     with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def sha256_json(value: Any) -> str:
-    """Return the SHA-256 of a JSON value, independent of key order."""
-    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _file_mode() -> int:
@@ -108,6 +102,13 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Write indented JSON atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_summed_json(path: Path, values: Mapping[str, Any]) -> None:
+    """Write a JSON object with the SHA-256 of its values, which `showtell.system.reading.read_json` compares."""
+    # Keys and tuples as they will be read.
+    values = json.loads(json.dumps({name: value for name, value in values.items() if name != SUM}))
+    write_json(path, {**values, SUM: sha256_json(values)})
 
 
 @contextlib.contextmanager
@@ -243,7 +244,7 @@ def cannot_write(path: Path, error: OSError) -> DataError:
 
 def write_manifest(directory: Path, kind: str, version: int, content: dict[str, Any]) -> None:
     """Write ``manifest.json`` with the kind and format version of a directory, and ``content``."""
-    write_json(directory / MANIFEST, {"kind": kind, "format": version, **content})
+    write_summed_json(directory / MANIFEST, {"kind": kind, "format": version, **content})
 
 
 def read_manifest(

@@ -6,6 +6,7 @@ Only regular files are opened: a read of a named pipe could wait forever, and on
 import codecs
 import contextlib
 import errno
+import hashlib
 import json
 import math
 import os
@@ -18,6 +19,8 @@ from typing import Any
 
 from showtell.errors import DataError, reason
 
+SUM = "sha256_of_values"
+"""Key of a JSON object: the SHA-256 of all others."""
 MAX_JSON_BYTES = 16 * 2**20
 MAX_TEXT_BYTES = 2**30
 MAX_LEVELS = 64
@@ -30,6 +33,10 @@ _OTHERS = {
     stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
 }
+
+
+class ChangedValuesError(ValueError):
+    """A JSON file has other values than were written."""
 
 
 def open_file(path: Path) -> BufferedReader:
@@ -127,8 +134,28 @@ def parse_json(text: str | bytes, *, lenient: bool = False) -> Any:
 
 
 def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
-    """Return the value of a JSON file in UTF-8, as `parse_json`; an OSError or a ValueError if that fails."""
-    return parse_json(read_bytes(path, limit))
+    """Return the value of a JSON file in UTF-8, as `parse_json`, without the sum of its values.
+
+    Raises:
+        OSError: the file cannot be read.
+        ChangedValuesError: the file has a sum, of other values.
+        ValueError: not JSON.
+    """
+    value = parse_json(read_bytes(path, limit))
+    # Files of earlier versions have no sum.
+    if (
+        isinstance(value, dict)
+        and (found := value.pop(SUM, None)) is not None
+        and found != sha256_json(value)
+    ):
+        raise ChangedValuesError("other values than were written (edited by hand, or damaged)")
+    return value
+
+
+def sha256_json(value: Any) -> str:
+    """Return the SHA-256 of a JSON value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def read_json_object(path: Path, *, mend: str = "") -> dict[str, Any]:

@@ -23,8 +23,8 @@ from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFe
 from showtell.decoders.base import BaseDecoder
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder
-from showtell.system.atomic import sha256_json
 from showtell.system.console import note
+from showtell.system.reading import sha256_json
 from showtell.tokenizer import Tokenizer
 from showtell.training.device import DeviceConfig
 from showtell.training.distributed import DistributedContext

@@ -11,7 +11,7 @@ from showtell.checkpoints.hub import CONFIG
 from showtell.data.prepared import PreparedSet
 from showtell.generation import Hypothesis
 from showtell.metrics import Scores
-from showtell.system.atomic import sha256_file, write_json, write_text
+from showtell.system.atomic import sha256_file, write_summed_json, write_text
 from showtell.system.reading import as_object, read_json, read_json_lines
 from showtell.tokenizer import Tokenizer
 from showtell.training.evaluator import Evaluation
@@ -71,7 +71,7 @@ def save_evaluation(
         "scores": scores,
         "seconds": evaluation.seconds,
     }
-    write_json(checkpoint / EVALUATION, content)
+    write_summed_json(checkpoint / EVALUATION, content)
 
 
 def load_evaluation(checkpoint: Path, prepared: PreparedSet) -> Evaluation | None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from showtell.config.recipe import OptimizerOptions, Phase, Recipe
 from showtell.errors import CheckpointError
-from showtell.system.atomic import recover_directory, sha256_file, write_json
+from showtell.system.atomic import recover_directory, sha256_file, write_summed_json
 from showtell.system.reading import read_json
 from showtell.system.safetensors import save_tensors
 from showtell.training.ema import WeightAverage, trainable_weights
@@ -84,7 +84,7 @@ class TrainerState:
         """Write the state into the directory of a new ``last/``."""
         tensors, values = self.snapshot()
         save_tensors(tensors, directory / TENSORS)
-        write_json(directory / STATE, {**values, "sha256": sha256_file(directory / TENSORS)})
+        write_summed_json(directory / STATE, {**values, "sha256": sha256_file(directory / TENSORS)})
 
     def restore(self, saved: Snapshot, run: Path) -> None:
         """Restore a state from ``last/`` of a run; a CheckpointError says why it does not fit."""

@@ -20,6 +20,7 @@ from showtell.experiments.leaderboard.pages import to_markdown
 from showtell.export.evaluate import read_training_captions
 from showtell.metrics import evaluate
 from showtell.metrics.caption_stats import measure
+from showtell.system.atomic import write_summed_json
 from showtell.training.evaluate import evaluate_checkpoint
 
 
@@ -155,7 +156,7 @@ def test_a_changed_checkpoint_is_decoded_again(
     assert decoded == ["moved", "moved"]
     config = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
     config["generation"]["max_tokens"] = 3
-    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(run / "best" / "config.json", config)
     shortened = make(run)
     assert len(decoded) == 3
     assert all(len(caption.split()) <= 3 for caption in shortened.rows[0].captions.values())
@@ -233,7 +234,7 @@ def test_captioners_that_fail_are_named_and_the_rest_is_done(
     shutil.copytree(toy_runs / "one", foreign)
     config = json.loads((foreign / "best" / "config.json").read_text(encoding="utf-8"))
     config["data"] |= {"fingerprint": "f" * 64, "name": "birds"}
-    (foreign / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(foreign / "best" / "config.json", config)
     shutil.copytree(toy_runs / "one", cut)
     (cut / "best" / "decoder.safetensors").write_bytes(b"cut")
     shutil.copytree(toy_runs / "both", empty)

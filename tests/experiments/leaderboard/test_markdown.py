@@ -12,6 +12,7 @@ import pytest
 from showtell.data.prepared import PreparedSet
 from showtell.experiments.leaderboard.evaluate import Leaderboard, collect
 from showtell.experiments.leaderboard.pages import to_markdown
+from showtell.system.atomic import write_summed_json
 
 
 @pytest.fixture(scope="module")
@@ -84,16 +85,16 @@ def test_notes_mark_runs_that_are_initialized_unfinished_or_foreign(
     shutil.copytree(toy_runs / "one", run)
     state = json.loads((run / "last" / "trainer.json").read_text(encoding="utf-8"))
     state["progress"]["finished"] = False
-    (run / "last" / "trainer.json").write_text(json.dumps(state), encoding="utf-8")
+    write_summed_json(run / "last" / "trainer.json", state)
     config = json.loads((run / "best" / "config.json").read_text(encoding="utf-8"))
     config["recipe"]["training"]["init_from"] = "runs/earlier"
     config["recipe"]["validation"]["subset"] = 5
-    (run / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(run / "best" / "config.json", config)
     foreign = tmp_path / "foreign"
     shutil.copytree(run, foreign)
     config["data"] |= {"fingerprint": "f" * 64, "name": "birds"}
     config["merged_from"] = [{"decoder": "a" * 64, "weight": 0.5}, {"decoder": "b" * 64, "weight": 0.5}]
-    (foreign / "best" / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_summed_json(foreign / "best" / "config.json", config)
     found = collect(
         [run, foreign], data=toy_set.directory, evaluations=tmp_path / "kept", allow_other_dataset=True
     )

@@ -15,9 +15,9 @@ from showtell.errors import DataError
 from showtell.experiments.leaderboard.entries import Model, open_model
 from showtell.metrics.meteor import VERSION, MeteorScorer
 from showtell.metrics.ngrams import Floats
-from showtell.system.atomic import sha256_json, write_json
+from showtell.system.atomic import write_summed_json
 from showtell.system.console import note
-from showtell.system.reading import read_json_object
+from showtell.system.reading import read_json_object, sha256_json
 from showtell.training.predictions import load_evaluation
 from showtell.version import __version__
 
@@ -84,5 +84,5 @@ class EvaluationCache:
             found = {}
         if found | expected != found:
             found = {**expected, **compute()}
-            write_json(path, found)
+            write_summed_json(path, found)
         return found
