@@ -24,11 +24,13 @@ from showtell.data import feature_writer
 from showtell.data import features as features_module
 from showtell.data.features import cache_bytes, extract_features
 from showtell.data.prepared import PreparedSet, prepare
+from showtell.data.views import CachedFeatures
 from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
 from showtell.encoders.resnet import ResNet
 from showtell.errors import DataError
 from showtell.images.load import load_image
 from showtell.images.preprocess import preprocess_image
+from showtell.system.atomic import write_summed_json
 from showtell.system.locks import locked_directory
 
 COUNT = 21
@@ -211,7 +213,7 @@ def test_directory_of_something_else_is_left_locked(
         extract_features(prepared, encoder, tmp_path / "mine" / "letter.txt")
 
 
-@pytest.mark.parametrize("name", ["regions.f16", "pooled.f16", "done.bitmap"])
+@pytest.mark.parametrize("name", ["regions.f16", "pooled.f16", "done.bitmap", "sums.u64"])
 def test_broken_cache_is_refused(prepared: PreparedSet, encoder: Encoder, tmp_path: Path, name: str) -> None:
     extract_features(prepared, encoder, tmp_path / "cache")
     path = tmp_path / "cache" / name
@@ -220,6 +222,68 @@ def test_broken_cache_is_refused(prepared: PreparedSet, encoder: Encoder, tmp_pa
         extract_features(prepared, encoder, tmp_path / "cache")
     path.unlink()
     with pytest.raises(DataError, match=f"is broken: found no {name}"):
+        extract_features(prepared, encoder, tmp_path / "cache")
+
+
+def test_no_flipped_bit_is_read_and_the_row_is_extracted_again(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path
+) -> None:
+    cache = extract_features(prepared, encoder, tmp_path / "cache")
+    whole = {name: np.array(getattr(cache, name)) for name in ("regions", "pooled")}
+    rows = np.arange(len(prepared), dtype=np.int64)
+    generator = np.random.default_rng(0)
+    for name in ("regions.f16", "pooled.f16", "sums.u64"):
+        path = tmp_path / "cache" / name
+        for place in generator.integers(path.stat().st_size, size=8).tolist():
+            content = bytearray(path.read_bytes())
+            content[place] ^= 1 << int(generator.integers(8))
+            path.write_bytes(content)
+            damaged = extract_features(prepared, encoder, tmp_path / "cache")
+            row = place * len(prepared) // len(content)
+            with pytest.raises(
+                DataError, match=rf"is damaged: found other \w+ of image {row} than were extracted"
+            ):
+                CachedFeatures([damaged]).load(rows, np.zeros(len(rows), np.bool_))
+            mended = extract_features(prepared, encoder, tmp_path / "cache")
+            for part, values in whole.items():
+                assert np.array_equal(getattr(mended, part), values)
+            CachedFeatures([mended]).load(rows, np.zeros(len(rows), np.bool_))
+
+
+def test_a_damaged_cache_that_may_only_be_read_is_to_be_deleted(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = extract_features(prepared, encoder, tmp_path / "cache")
+    path = tmp_path / "cache" / "pooled.f16"
+    path.write_bytes(b"\xff" + path.read_bytes()[1:])
+    monkeypatch.setattr(features_module, "forget_row", lambda bitmap, row: False)
+    with pytest.raises(DataError, match="Delete the directory and extract again"):
+        cache.read("pooled", 0)
+
+
+def test_a_cache_of_an_earlier_version_has_no_sums_and_is_read_with_a_note(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = extract_features(prepared, encoder, tmp_path / "cache", rows=np.arange(5))
+    path = tmp_path / "cache" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    del manifest["sums"]
+    write_summed_json(path, manifest)
+    (tmp_path / "cache" / "sums.u64").unlink()
+    capsys.readouterr()
+    old = extract_features(prepared, encoder, tmp_path / "cache")
+    assert "is of an earlier version, without sums" in capsys.readouterr().err
+    assert np.array_equal(old.read("regions", 3), expected.read("regions", 3))
+    assert old.done.all()
+
+
+def test_a_cache_of_another_number_of_rows_is_refused(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path
+) -> None:
+    extract_features(prepared, encoder, tmp_path / "cache")
+    path = tmp_path / "cache" / "manifest.json"
+    write_summed_json(path, {**json.loads(path.read_text(encoding="utf-8")), "rows": 10**12})
+    with pytest.raises(DataError, match=rf"found 1000000000000 rows .*expected {len(prepared)} rows"):
         extract_features(prepared, encoder, tmp_path / "cache")
 
 
@@ -280,7 +344,7 @@ def test_every_image_gone_is_reported(prepared: PreparedSet, encoder: Encoder, t
         extract_features(prepared, encoder, tmp_path / "cache")
 
 
-@pytest.mark.parametrize("call", [0, 3, 9])
+@pytest.mark.parametrize("call", [0, 4, 12])
 def test_full_disk_is_reported_and_what_is_done_stays(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: int
 ) -> None:
@@ -302,7 +366,7 @@ def test_full_disk_is_reported_and_what_is_done_stays(
         ):
             extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
     done = np.unpackbits(np.fromfile(tmp_path / "cache" / "done.bitmap", np.uint8), count=COUNT)
-    assert int(done.sum()) == {0: 0, 3: 4, 9: 12}[call]  # three writes a batch of four
+    assert int(done.sum()) == {0: 0, 4: 4, 12: 12}[call]  # four writes a batch of four
     cache = extract_features(prepared, encoder, tmp_path / "cache", batch_size=4)
     for row in (0, COUNT - 1):
         np.testing.assert_allclose(cache.regions[row], live(prepared, encoder, row)[0], rtol=2**-8, atol=1e-3)
@@ -335,7 +399,7 @@ def test_killed_extraction_resumes_where_it_stopped(
         def die(*arguments):
             global calls
             calls += 1
-            if calls == 7:  # three writes a batch: within the third
+            if calls == 10:  # four writes a batch: within the third
                 os.kill(os.getpid(), signal.SIGKILL)
             return write(*arguments)
 

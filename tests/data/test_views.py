@@ -27,6 +27,13 @@ CROPPED = Preprocessing(size=16, resize="crop", crop=0.5)
 NOBODY = np.zeros(4, dtype=bool)
 
 
+class StoredFeatures(SimpleNamespace):
+    """Arrays in the place of a cache."""
+
+    def read(self, name: str, row: int) -> np.ndarray:
+        return getattr(self, name)[row]
+
+
 @pytest.fixture
 def rows(toy_set: PreparedSet) -> npt.NDArray[np.int64]:
     return toy_set.split_rows("train")[[3, 0, 7, 7]]
@@ -99,7 +106,7 @@ class CountOperations(TorchDispatchMode):
 def test_kept_features_are_loaded_without_torchs_threads() -> None:
     """Theirs would go on spinning beside those of the network, which then takes twice as long."""
     plain, mirrored = (
-        SimpleNamespace(
+        StoredFeatures(
             regions=np.full((3, 4, 5), value, np.float16), pooled=np.full((3, 5), value, np.float16)
         )
         for value in (0.5, 2.0)
@@ -114,8 +121,8 @@ def test_kept_features_are_loaded_without_torchs_threads() -> None:
 
 
 def test_places_choose_the_nearest_kept_view() -> None:
-    def cache(value: float) -> SimpleNamespace:
-        return SimpleNamespace(
+    def cache(value: float) -> StoredFeatures:
+        return StoredFeatures(
             regions=np.full((1, 4, 5), value, np.float16), pooled=np.full((1, 5), value, np.float16)
         )
 
@@ -137,7 +144,7 @@ def a_map(value: int) -> npt.NDArray[np.float16]:
 
 
 def kept_maps(*values: int, crop: float = 0.75, grid: tuple[int, int] = (4, 3)) -> WindowedFeatureSource:
-    views = [SimpleNamespace(manifest={"grid": [10, 6]}, regions=a_map(value)) for value in values]
+    views = [StoredFeatures(manifest={"grid": [10, 6]}, regions=a_map(value)) for value in values]
     return WindowedFeatureSource(views, grid=grid, crop=crop)  # type: ignore[arg-type]
 
 

@@ -11,11 +11,32 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+import xxhash
 
 from showtell.errors import DataError
 
-REGIONS, POOLED, BITMAP = "regions.f16", "pooled.f16", "done.bitmap"
+REGIONS, POOLED, BITMAP, SUMS = "regions.f16", "pooled.f16", "done.bitmap", "sums.u64"
+SUM_KIND = "xxh3_64"
+SUM_TYPE = np.dtype("<u8")
 SYNC_INTERVAL_S = 5.0
+
+
+def sum_of(row: npt.NDArray[np.float16]) -> int:
+    """Return the sum of one row of regions [R, D] or of pooled features [D]; that of no bytes is not 0 either."""
+    return int(xxhash.xxh3_64_intdigest(row.data))
+
+
+def forget_row(bitmap: Path, row: int) -> bool:
+    """Mark a row as not extracted; return whether the file could be written."""
+    try:
+        with bitmap.open("rb+") as file:
+            file.seek(row // 8)
+            byte = file.read(1)[0] & ~(0x80 >> row % 8)
+            file.seek(row // 8)
+            file.write(bytes([byte]))
+    except OSError:
+        return False
+    return True
 
 
 class FeatureWriter:
@@ -28,6 +49,7 @@ class FeatureWriter:
         self._directory, self._done = directory, done
         width, regions = int(manifest["width"]), int(manifest["regions"])
         self._row_bytes = {REGIONS: 2 * regions * width, POOLED: 2 * width}
+        self._data = (REGIONS, POOLED, SUMS) if "sums" in manifest else (REGIONS, POOLED)
         self._unmarked: list[npt.NDArray[np.int64]] = []
         self._marked_at = time.monotonic()
 
@@ -35,7 +57,7 @@ class FeatureWriter:
         with contextlib.ExitStack() as stack:
             self._files = {
                 name: stack.enter_context((self._directory / name).open("rb+", buffering=0))
-                for name in (REGIONS, POOLED, BITMAP)
+                for name in (*self._data, BITMAP)
             }
             self._pool = stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="write"))
             self._opened = stack.pop_all()
@@ -70,18 +92,22 @@ class FeatureWriter:
     def _write(self, rows: npt.NDArray[np.int64], regions: torch.Tensor, pooled: torch.Tensor) -> None:
         # Consecutive rows are written at once.
         edges = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        for name, values in ((REGIONS, regions), (POOLED, pooled)):
+        sums = np.zeros((len(rows), 2), SUM_TYPE)
+        for column, (name, values) in enumerate(((REGIONS, regions), (POOLED, pooled))):
             halves = values.to("cpu", torch.float16).contiguous().numpy()
+            sums[:, column] = [sum_of(row) for row in halves]
             size = self._row_bytes[name]
             for start, stop in itertools.pairwise(edges) if size else ():  # no regions in pooled-only caches
                 _write_all(self._files[name].fileno(), halves[start:stop].data, int(rows[start]) * size)
+        for start, stop in itertools.pairwise(edges) if SUMS in self._files else ():
+            _write_all(self._files[SUMS].fileno(), sums[start:stop].data, int(rows[start]) * sums[0].nbytes)
         self._unmarked.append(rows)
         if time.monotonic() - self._marked_at >= SYNC_INTERVAL_S:
             self._mark()
 
     def _mark(self) -> None:
         if self._unmarked:
-            for name in (REGIONS, POOLED):
+            for name in self._data:
                 os.fsync(self._files[name].fileno())
             self._done[np.concatenate(self._unmarked)] = True
             # In place: bits only change from 0 to 1, so a torn write leaves a valid bitmap.

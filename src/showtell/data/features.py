@@ -1,9 +1,10 @@
 """Encoder features of a prepared set, cached on disk as memory-mapped half floats.
 
 A cache is a directory: ``manifest.json`` (encoder, prepared set), ``regions.f16`` [N, R, D] and ``pooled.f16`` [N, D]
-(row = prepared row), and ``done.bitmap`` with one bit per row, set only after that row has reached the disk: a
-process may be killed at any byte and the next one resumes. Without regions, R is 0 and the cache of a ResNet-50 takes
-a fiftieth. Rows that are never extracted are holes in sparse files, which take no disk space.
+(row = prepared row), ``sums.u64`` [N, 2] with a sum of each row of both, compared when it is read, and
+``done.bitmap`` with one bit per row, set only after that row has reached the disk: a process may be killed at any
+byte and the next one resumes. Without regions, R is 0 and the cache of a ResNet-50 takes a fiftieth. Rows that are
+never extracted are holes in sparse files, which take no disk space.
 """
 
 import contextlib
@@ -12,7 +13,7 @@ import shutil
 from collections.abc import Generator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,7 +21,17 @@ import torch
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.data.changes import require_unchanged
-from showtell.data.feature_writer import BITMAP, POOLED, REGIONS, FeatureWriter
+from showtell.data.feature_writer import (
+    BITMAP,
+    POOLED,
+    REGIONS,
+    SUM_KIND,
+    SUM_TYPE,
+    SUMS,
+    FeatureWriter,
+    forget_row,
+    sum_of,
+)
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder, identity_differences
 from showtell.encoders.features import Features
@@ -61,6 +72,32 @@ class FeatureCache:
         if regions:
             self.regions = np.memmap(directory / REGIONS, np.float16, "r", shape=(rows, regions, width))
         self.pooled = np.memmap(directory / POOLED, np.float16, "r", shape=(rows, width))
+        self._sums: npt.NDArray[np.uint64] | None = None
+        if "sums" in manifest:
+            self._sums = np.fromfile(directory / SUMS, SUM_TYPE).reshape(rows, 2)
+
+    def read(self, name: Literal["regions", "pooled"], row: int) -> npt.NDArray[np.float16]:
+        """Return the regions [R, D] or the pooled features [D] of a row.
+
+        Raises:
+            DataError: the row is damaged; it is extracted again by the next command that needs it.
+        """
+        values: npt.NDArray[np.float16] = getattr(self, name)[row]
+        # Regions that a reader cut off are not read.
+        if (
+            self._sums is not None
+            and values.size
+            and sum_of(values) != self._sums[row, int(name == "pooled")]
+        ):
+            forgotten = forget_row(self.directory / BITMAP, row)
+            raise DataError(
+                f"the feature cache {self.directory} is damaged",
+                found=f"other {name} of image {row} than were extracted",
+                mend="Run the same command again: they are extracted again"
+                if forgotten
+                else "Delete the directory and extract again",
+            )
+        return values
 
 
 def extract_features(
@@ -151,9 +188,21 @@ def _open_manifest(
                 found="; ".join(differences),
                 mend="Delete it or choose another directory",
             )
+        if int(manifest["rows"]) != len(prepared) or manifest.get("sums", SUM_KIND) != SUM_KIND:
+            raise DataError(
+                f"the feature cache {directory} cannot be used",
+                found=f"{manifest['rows']} rows with sums of kind {manifest.get('sums')}",
+                expected=f"{len(prepared)} rows, {SUM_KIND}",
+                mend="Delete it; it is extracted again",
+            )
+        if "sums" not in manifest:
+            note(
+                f"{directory} is of an earlier version, without sums: damage would go unnoticed. "
+                "Delete it to extract again"
+            )
         return manifest
     # A process killed before it wrote the manifest leaves some of these.
-    own = (REGIONS, POOLED, BITMAP)
+    own = (REGIONS, POOLED, BITMAP, SUMS)
     names = sorted(path.name for path in directory.iterdir())
     foreign = [name for name in names if name not in own and not name.startswith(f".{MANIFEST}.")]
     if foreign:
@@ -174,6 +223,7 @@ def _create(prepared: PreparedSet, encoder: Encoder, directory: Path, *, regions
         "grid": list(encoder.grid),
         "width": encoder.width,
         "dtype": _dtype(encoder),
+        "sums": SUM_KIND,
     }
     try:
         for name, size in _file_sizes(content).items():
@@ -192,6 +242,7 @@ def _file_sizes(manifest: dict[str, Any]) -> dict[str, int]:
         REGIONS: cache_bytes(rows, regions - 1, width),
         POOLED: cache_bytes(rows, 0, width),
         BITMAP: -(-rows // 8),
+        **({SUMS: 2 * SUM_TYPE.itemsize * rows} if "sums" in manifest else {}),
     }
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,7 @@ from showtell.images.load import load_image
 from showtell.images.preprocess import load_and_preprocess, min_decode_size, preprocess_image, random_crop_box
 from showtell.system.cpu import usable_cores
 
+PARTS: tuple[Literal["regions", "pooled"], ...] = ("regions", "pooled")
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """Vertical and horizontal position of each corner crop."""
 
@@ -50,8 +52,8 @@ class CachedFeatures:
         # numpy stays in this thread, where torch's threads would compete with the network's. The result stays
         # float16: on the network's device, torch converts it in an eighth of numpy's time.
         regions, pooled = (
-            np.stack([getattr(cache, name)[row] for cache, row in zip(caches, rows, strict=True)])
-            for name in ("regions", "pooled")
+            np.stack([cache.read(name, row) for cache, row in zip(caches, rows, strict=True)])
+            for name in PARTS
         )
         mask = np.ones(regions.shape[:2], dtype=np.bool_)
         return Features(*(torch.from_numpy(part) for part in (regions, pooled, mask)))
@@ -76,7 +78,7 @@ class WindowedFeatureSource:
     def load(self, rows: Rows, mirrored: Mask, positions: Positions = None) -> WindowedFeatures:
         """Return the windows of rows int64 [P] at ``positions`` float64 [P, 2], or the whole maps."""
         maps = np.stack(
-            [self._caches[int(flip)].regions[row] for row, flip in zip(rows, mirrored, strict=True)]
+            [self._caches[int(flip)].read("regions", row) for row, flip in zip(rows, mirrored, strict=True)]
         )
         chosen = np.zeros((len(rows), 2)) if positions is None else positions
         vertical, horizontal = (
