@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import re
+import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from showtell.config.recipe import CrossEntropy, Recipe, ValidationOptions, dump_recipe
 from showtell.data.prepared import PreparedSet
@@ -278,6 +281,50 @@ def test_two_processes_never_tune_the_same(
     ):
         run(trials=2)
     assert len(run(trials=2).trials) == 2
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[float], None]]:
+    """Let SQLite write so many statements, and fail all later ones."""
+    left = [math.inf]
+
+    def execute(cursor: Any, statement: str, *others: object) -> None:
+        if not statement.lstrip().upper().startswith(("SELECT", "PRAGMA")):
+            left[0] -= 1
+            if left[0] < 0:
+                raise sqlite3.OperationalError("database or disk is full")
+
+    event.listen(Engine, "do_execute", execute)
+    yield lambda count: left.__setitem__(0, count)
+    event.remove(Engine, "do_execute", execute)
+
+
+@pytest.mark.parametrize("writes", [0, 20, 45, 60])
+def test_a_full_disk_is_one_line_and_the_same_command_resumes(
+    run: Callable[..., Any],
+    pretend: Callable[..., Pretend],
+    full_disk: Callable[[float], None],
+    writes: int,
+) -> None:
+    pretend()
+    keys = {"searches": ["optimizer.lr=0.01,0.1,0.5"], "grid": True}
+    full_disk(writes)
+    expected = r"study\.db: found database or disk is full\. Free some space, then run"
+    with pytest.raises(DataError, match=expected) as error:
+        run(**keys)
+    assert "\n" not in str(error.value)
+    full_disk(math.inf)
+    assert run(**keys).table() == run("undisturbed", **keys).table()
+
+
+def test_a_storage_that_is_none_is_one_line(
+    run: Callable[..., Any], pretend: Callable[..., Pretend], tmp_path: Path
+) -> None:
+    pretend()
+    run(trials=1, searches=["optimizer.lr=0.01..1"])
+    (tmp_path / "tuned" / "study.db").write_bytes(b"something else" * 1000)
+    with pytest.raises(DataError, match=r"study\.db: found file is not a database\. Move it away"):
+        run(trials=2, searches=["optimizer.lr=0.01..1"])
 
 
 def test_misuse_is_told_before_anything_is_made(

@@ -6,13 +6,14 @@ import json
 import os
 import shutil
 import stat
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from showtell.errors import MissingExtraError, ScoreError
-from showtell.metrics import Scorer, evaluate, tokenize
+from showtell.metrics import Scorer, evaluate, meteor, tokenize
 from showtell.metrics.meteor import Meteor, find_program, meteor_scores
 
 GOLDEN = Path(__file__).parent / "golden" / "scores.json"
@@ -103,6 +104,15 @@ def test_a_program_that_dies_is_told_by_its_own_words(sham_java: Path) -> None:
         Meteor() as meteor,
     ):
         meteor.start()
+
+
+def test_a_program_that_is_silent_is_ended(sham_java: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_program(sham_java, "#!/bin/sh\necho 'a warning' >&2\nexec sleep 600\n")
+    monkeypatch.setattr(meteor, "ANSWER_SECONDS", 1)
+    started = time.monotonic()
+    with pytest.raises(ScoreError, match="does not work: found no answer in 1 seconds"):
+        Meteor().start()
+    assert time.monotonic() - started < 60
 
 
 def test_an_answer_that_is_no_number_is_told(sham_java: Path) -> None:

@@ -261,6 +261,40 @@ def test_a_kill_between_the_renames_is_mended_by_the_next_writer(tmp_path: Path)
     assert names(tmp_path) == ["place"]
 
 
+def test_what_a_kill_after_both_renames_leaves_goes_with_the_next_run(tmp_path: Path) -> None:
+    for name in ("last", ".last.old"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "state").write_text(name)
+    files.recover_directory(tmp_path / "last")
+    assert [path.name for path in tmp_path.iterdir()] == ["last"]
+    assert (tmp_path / "last" / "state").read_text() == "last"
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from showtell.system.atomic import atomic_path
+with atomic_path(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_temporary_files_of_killed_writers_go_those_of_living_ones_stay(tmp_path: Path) -> None:
+    killed = subprocess.run([sys.executable, "-c", KILLED, tmp_path / "file"], check=False)
+    assert killed.returncode == -9
+    (leftover,) = tmp_path.iterdir()
+    (tmp_path / ".mine.tmp").touch()
+    other = "from showtell.system.atomic import write_text; import sys; from pathlib import Path; "
+    other += "write_text(Path(sys.argv[1]), 'whole')"
+    with atomic_path(tmp_path / "living") as living:
+        living.write_text("lives")
+        subprocess.run([sys.executable, "-c", other, tmp_path / "other"], check=True)
+        assert living.exists()
+    assert not leftover.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".mine.tmp", "living", "other"]
+
+
 def test_a_writer_leaves_what_another_living_one_is_writing(tmp_path: Path) -> None:
     place = tmp_path / "place"
     with atomic_directory(place) as first:

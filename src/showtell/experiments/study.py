@@ -1,18 +1,21 @@
 """The trials of a tuning in Optuna's storage, which is imported only for a tuning."""
 
+import contextlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 from optuna import distributions
+from optuna.exceptions import StorageInternalError
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import URL
+from sqlalchemy.exc import SQLAlchemyError
 
 from showtell.config.recipe import Recipe, load_recipe
-from showtell.errors import TrainingError
+from showtell.errors import DataError, TrainingError
 from showtell.experiments.search_space import Build, SearchDimension, to_overrides
 from showtell.experiments.trials import Trial, TuningResult
 from showtell.system.console import note
@@ -22,7 +25,32 @@ STUDY = "study.db"
 # The first epoch is not yet representative, and a median needs at least three trials.
 PRUNE_FROM_EPOCH, MIN_COMPARED_TRIALS = 2, 3
 RANDOM_TRIALS = 5
+_STORAGE_ADVICE = {
+    "full": "Free some space",
+    "readonly": "Choose a place with write permission",
+    "locked": "End the process that uses it",
+    "not a database": "Move it away: the trials begin again",
+    "malformed": "Move it away: the trials begin again",
+}
 STATES = {TrialState.COMPLETE: "done", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
+
+
+@contextlib.contextmanager
+def storage_errors(out: Path) -> Iterator[None]:
+    """Raise errors of the storage of trials, such as a full disk, as a DataError that says how to resume."""
+    path = out / STUDY
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError) as error:
+        # Optuna wraps SQLAlchemy's errors, which wrap SQLite's.
+        causes = [error, error.__cause__, *(getattr(each, "orig", None) for each in (error, error.__cause__))]
+        found = str([cause for cause in causes if cause is not None][-1])
+        advice = next((text for words, text in _STORAGE_ADVICE.items() if words in found), "Check the disk")
+        raise DataError(
+            f"cannot read or write {path}",
+            found=found,
+            mend=f"{advice}, then run the same command again: it resumes",
+        ) from error
 
 
 class TuningStudy:

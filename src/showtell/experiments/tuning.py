@@ -53,6 +53,7 @@ def tune(
     Raises:
         ConfigError: a key or value that the recipe refuses, or ``out`` holds another tuning.
         MissingExtraError: Optuna is not installed.
+        DataError: the storage of trials cannot be written; the same call resumes then.
         ShowtellError: any error of `train`, except that a loss that is not finite only fails its trial.
     """
     loaded = load_recipe(recipe, list(overrides))
@@ -79,9 +80,9 @@ def tune(
         "data": {"fingerprint": PreparedSet.load(data).fingerprint},
     }
     train_one = partial(train, data=data, encoder_weights=encoder_weights, features=features, device=device)
-    from showtell.experiments.study import TuningStudy
+    from showtell.experiments.study import TuningStudy, storage_errors
 
-    with locked_directory(out):
+    with locked_directory(out), storage_errors(out):
         _claim(out, settings)
         study = TuningStudy(out, base, space, is_pruned=is_pruned)
         study.replace_killed()

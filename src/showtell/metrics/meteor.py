@@ -11,6 +11,8 @@ import importlib.util
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -24,6 +26,8 @@ from showtell.system.console import progress_bar
 
 NAME, VERSION = "METEOR", "meteor-1.5"
 PROGRAM = "meteor-1.5.jar"
+ANSWER_SECONDS = 120
+"""The longest wait for one caption, or for the start."""
 _SEPARATOR = "|||"
 _SETTINGS = ("-Dfile.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 COUNTS = 23
@@ -168,13 +172,20 @@ class Meteor(AbstractContextManager["Meteor"]):
     def _receive(self) -> str:
         assert self._process is not None
         assert self._process.stdout is not None
+        started = time.monotonic()
+        timer = threading.Timer(ANSWER_SECONDS, self._process.kill)
+        timer.daemon = True
+        timer.start()
         line = self._process.stdout.readline()
+        timer.cancel()
+        if not line.endswith(b"\n") and time.monotonic() - started >= ANSWER_SECONDS:
+            raise self._broken(f"no answer in {ANSWER_SECONDS:,} seconds", is_silent=True)
         if not line.endswith(b"\n"):
             raise self._broken("no answer")
         return line.decode().strip()
 
-    def _broken(self, found: str) -> ScoreError:
-        """Stop Java and return the error, with the last line that it wrote to stderr."""
+    def _broken(self, found: str, *, is_silent: bool = False) -> ScoreError:
+        """Stop Java and return the error, with the last line that it wrote to stderr unless it ``is_silent``."""
         message = ""
         if self._process is not None and self._stderr is not None:
             self._process.kill()
@@ -182,7 +193,7 @@ class Meteor(AbstractContextManager["Meteor"]):
             self._stderr.seek(0)
             message = self._stderr.read().decode(errors="replace").strip()
         self.close()
-        last = message.splitlines()[-1].strip() if message else found
+        last = message.splitlines()[-1].strip() if message and not is_silent else found
         return ScoreError(
             "METEOR's program does not work",
             found=last,

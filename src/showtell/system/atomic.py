@@ -23,6 +23,8 @@ from showtell.system.reading import SUM, open_file, read_json, sha256_json
 MANIFEST = "manifest.json"
 SWAP_SECONDS = 0.1
 _NAME_PART = 60  # characters of up to four bytes
+TEMPORARY = ".showtell.tmp"
+_CLEARED: set[Path] = set()
 
 _ADVICE = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "Free some space or choose another place"),
@@ -64,8 +66,9 @@ def atomic_path(path: Path) -> Iterator[Path]:
     lock: int | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear_once(path.parent)
         prefix = f".{path.name[-_NAME_PART:]}."  # the whole name might be too long with what is added
-        handle, name = tempfile.mkstemp(prefix=prefix, suffix=".tmp", dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=prefix, suffix=TEMPORARY, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         lock = lock_path(temporary)
@@ -84,9 +87,16 @@ def atomic_path(path: Path) -> Iterator[Path]:
             os.close(lock)
 
 
+def _clear_once(folder: Path) -> None:
+    """Delete all leftovers in a folder, once in a process: a large one is slow to list."""
+    if folder not in _CLEARED:
+        _CLEARED.add(folder)
+        delete_leftovers(folder, "*")
+
+
 def delete_leftovers(folder: Path, pattern: str) -> None:
     """Delete what killed processes left of writing files with names of this pattern; those of running ones stay."""
-    for leftover in folder.glob(f".{pattern}.????????.tmp"):
+    for leftover in folder.glob(f".{pattern}.????????{TEMPORARY}"):
         lock = lock_path(leftover)
         if lock is not None:
             leftover.unlink(missing_ok=True)
@@ -159,6 +169,10 @@ def recover_directory(path: Path) -> None:
     """
     path = with_file_name(path)
     _restore(path)
+    # Of a writer that was killed after both renames.
+    if path.exists():
+        shutil.rmtree(_backup(path), ignore_errors=True)
+        delete_leftovers(path, "*")
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         lock = lock_path(leftover)
         if lock is not None:
