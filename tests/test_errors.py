@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from showtell import errors
-from showtell.errors import DataError, MissingExtraError, ShowtellError, did_you_mean
+from showtell.errors import ConfigError, DataError, MissingExtraError, ShowtellError, did_you_mean
 
 
 @pytest.mark.parametrize(
@@ -58,6 +59,15 @@ def test_a_missing_extra_names_the_command_that_brings_it() -> None:
 def test_near_names_are_offered_and_else_all() -> None:
     assert did_you_mean("attenton", ["lstm", "attention"]) == "Did you mean 'attention'?"
     assert did_you_mean("zzz", ["lstm", "attention"]) == "Known: attention, lstm."
+
+
+def test_errors_reach_other_processes_whole() -> None:
+    for error in (
+        MissingExtraError("x", extra="ray", cause="y"),
+        ConfigError("a", found="b", expected="c", mend="d"),
+    ):
+        other = pickle.loads(pickle.dumps(error))
+        assert (type(other), str(other), other.__dict__) == (type(error), str(error), error.__dict__)
 
 
 def test_extras_are_installed_from_the_clone_as_the_package_is_on_no_index() -> None:

@@ -38,6 +38,10 @@ class ShowtellError(Exception):
         message = f"{message}. {mend}" if mend else message
         super().__init__("\n".join(map(escape_controls, [message, *lines])))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Let it be raised again in another process."""
+        return Exception.__new__, (type(self), *self.args), self.__dict__
+
 
 class ConfigError(ShowtellError):
     """An option or a recipe key is unknown, of the wrong type or out of range (exit code 2)."""

@@ -157,14 +157,14 @@ def test_an_output_that_cannot_be_written_is_told(
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, captioner: Captioner, *, after: int) -> None:
     """Let the captioner's next stream end by Ctrl-C after some captions."""
-    whole = captioner.stream
+    whole = captioner.stream_batches
 
     def interrupted(*arguments: Any, **options: Any) -> Iterable[object]:
         monkeypatch.undo()
         yield from islice(whole(*arguments, **options), after)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(captioner, "stream", interrupted)
+    monkeypatch.setattr(captioner, "stream_batches", interrupted)
 
 
 @pytest.mark.parametrize("suffix", ["txt", "jsonl", "csv", "json", "parquet"])
@@ -204,12 +204,12 @@ def test_the_same_call_goes_on_after_an_interruption_and_writes_the_same_bytes(
 def count_images(monkeypatch: pytest.MonkeyPatch, captioner: Captioner) -> list[object]:
     """Return a list that grows by each image that is captioned."""
     seen: list[object] = []
-    whole = captioner.stream
+    whole = captioner.stream_batches
 
-    def counting(images: Iterable[Any], **options: Any) -> Iterable[object]:
-        return whole((seen.append(image) or image for image in images), **options)  # type: ignore[func-returns-value]
+    def counting(batches: Iterable[list[Any]], **options: Any) -> Iterable[object]:
+        return whole((seen.extend(batch) or batch for batch in batches), **options)  # type: ignore[func-returns-value]
 
-    monkeypatch.setattr(captioner, "stream", counting)
+    monkeypatch.setattr(captioner, "stream_batches", counting)
     return seen
 
 
@@ -279,14 +279,14 @@ def test_two_calls_never_write_one_output(
 ) -> None:
     write_images(tmp_path / "in", ["a.png"])
     out = tmp_path / "out.jsonl"
-    whole = captioner.stream
+    whole = captioner.stream_batches
 
     def second(*arguments: Any, **options: Any) -> Iterable[object]:
         with pytest.raises(DataError, match=r"out\.jsonl\.parts is in use by another process"):
             caption_files(captioner, [tmp_path / "in"], output=out)
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(captioner, "stream", second)
+    monkeypatch.setattr(captioner, "stream_batches", second)
     assert caption_files(captioner, [tmp_path / "in"], output=out, form="jsonl").num_captioned == 1
     assert len(read(out)) == 1
 

@@ -43,30 +43,25 @@ def texts(folder: Path, suffix: str = ".txt") -> dict[str, str]:
 
 def stop(monkeypatch: pytest.MonkeyPatch, captioner: Captioner, *, after: int) -> None:
     """Let the captioner's next stream end by Ctrl-C after some captions."""
-    whole = captioner.stream
+    whole = captioner.stream_batches
 
     def stopped(*arguments: Any, **options: Any) -> Iterator[object]:
         monkeypatch.undo()
         yield from islice(whole(*arguments, **options), after)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(captioner, "stream", stopped)
+    monkeypatch.setattr(captioner, "stream_batches", stopped)
 
 
 def count_images(monkeypatch: pytest.MonkeyPatch, captioner: Captioner) -> list[Path]:
     """Return a list that grows by each image that is captioned."""
     captioned: list[Path] = []
-    whole = captioner.stream
+    whole = captioner.stream_batches
 
-    def counted(images: Iterable[Path], **options: Any) -> Iterator[object]:
-        def each() -> Iterator[Path]:
-            for image in images:
-                captioned.append(image)
-                yield image
+    def counted(batches: Iterable[list[Any]], **options: Any) -> Iterable[object]:
+        return whole((captioned.extend(batch) or batch for batch in batches), **options)  # type: ignore[func-returns-value]
 
-        return whole(each(), **options)
-
-    monkeypatch.setattr(captioner, "stream", counted)
+    monkeypatch.setattr(captioner, "stream_batches", counted)
     return captioned
 
 
@@ -261,13 +256,13 @@ def test_a_text_that_another_process_writes_meanwhile_is_kept(
     tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_images(tmp_path, ["a.png"])
-    whole = captioner.stream
+    whole = captioner.stream_batches
 
     def slow(*arguments: Any, **options: Any) -> Iterator[object]:
         (tmp_path / "a.txt").write_text("theirs")
         return whole(*arguments, **options)
 
-    monkeypatch.setattr(captioner, "stream", slow)
+    monkeypatch.setattr(captioner, "stream_batches", slow)
     caption(captioner, tmp_path)
     assert texts(tmp_path) == {"a.txt": "theirs"}
 

@@ -1,12 +1,14 @@
 """Captions any number of image files and folders into one output. The function behind ``showtell caption``."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal
 
+from showtell.bulk.attempts import MAX_ATTEMPTS
 from showtell.bulk.attention import AttentionWriter
-from showtell.bulk.engine import caption_units
+from showtell.bulk.engine import Engine, ThisProcess
 from showtell.bulk.report import CaptioningReport, show_progress
 from showtell.bulk.sidecars import Sidecars
 from showtell.bulk.sinks import file_of_parts, sidecar_files, standard_output
@@ -18,17 +20,19 @@ from showtell.bulk.writers import Format, Row, escape, to_row
 from showtell.config.generation import override
 from showtell.errors import ConfigError, DataError, ImageError
 from showtell.inference.caption import Caption
-from showtell.inference.captioner import BATCH_SIZE, Captioner
+from showtell.inference.captioner import BATCH_SIZE, Captioner, check_batch_size
+from showtell.system.console import note
 from showtell.system.reading import sha256_json
 
 
 def caption_files(
-    captioner: Captioner,
+    captioner: Captioner | Engine,
     sources: Sequence[str | Path],
     *,
     file_list: Path | None = None,
     image_column: str = "",
     output: Path | Sidecars | None = None,
+    in_child: Callable[[], Engine] | None = None,
     form: Format = "text",
     all_hypotheses: bool = False,
     prefix: str = "",
@@ -44,7 +48,7 @@ def caption_files(
     """Caption images into rows, in the order given.
 
     Args:
-        captioner: The captioner.
+        captioner: A captioner, or an engine with one (which needs ``output``).
         sources: Files, folders, patterns, shards, tables, datasets and addresses: see
             `showtell.bulk.sources.listing`.
         file_list: A file with more of them, one a line; ``-``: standard input.
@@ -52,6 +56,7 @@ def caption_files(
         output: A file, complete when it appears; until then its rows are in ``NAME.parts``, where the same call
             resumes after any interruption. Or side-cars, each as soon as its batch is done, in which case only images
             that had none are captioned. None: standard output, likewise.
+        in_child: Opens an engine of another process, for a job that was killed twice at the same place.
         form: See `showtell.bulk.writers`.
         all_hypotheses: Write all hypotheses of the beam, or all samples.
         prefix: Text before each caption.
@@ -71,17 +76,17 @@ def caption_files(
         ConfigError: an option is unknown or out of range, the decoder has no attention, or neighbours are asked for
             without retrieval.
     """
-    decoding = override(captioner.options, **options)
+    engine = ThisProcess(captioner) if isinstance(captioner, Captioner) else captioner
+    decoding = override(engine.options, **options)
     if neighbours_shown and decoding.retrieval == "off":
         raise ConfigError(
             "--show-neighbours cannot be used",
             found="retrieval 'off'",
             mend="Add --retrieval rerank; showtell index gives a captioner its datastore",
         )
-    for path in (output, attention):
-        if isinstance(path, Path):
-            check_local(path)
+    _check_outputs(engine, output, attention)
     listed = read_file_list(file_list) if file_list else None
+    check_batch_size(batch_size)
     report = CaptioningReport()
 
     def listing() -> Listing:
@@ -92,13 +97,11 @@ def caption_files(
             raise DataError("there is nothing to caption", found="; ".join(found.problems))
         return found
 
-    if isinstance(output, Sidecars) and attention is not None:
-        raise ConfigError("--attention cannot be used with side-cars", mend="Use -o FILE with it")
     if output is None:
         opened = standard_output(listing(), form, report, all_hypotheses=all_hypotheses)
     else:
         job = {
-            "captioner": sha256_json(dict(captioner.facts)),
+            "captioner": sha256_json(dict(engine.facts)),
             "options": decoding.model_dump(mode="json"),
             "rows": {
                 "all_hypotheses": all_hypotheses,
@@ -135,11 +138,20 @@ def caption_files(
                 suffix=suffix,
             )
 
-        events = caption_units(
-            captioner, sink.pending(), batch_size=batch_size, attention=draw is not None, **options
-        )
+        if in_child is not None and sink.num_killed >= MAX_ATTEMPTS:
+            note(
+                f"the command was killed {sink.num_killed} times at this place; another process captions now"
+            )
+            engine = in_child()
         quiet = output is None and sys.stdout.isatty()
-        with show_progress(sink.num_images, done=sink.num_rows, quiet=quiet) as advance:
+        with (
+            show_progress(sink.num_images, done=sink.num_rows, quiet=quiet) as advance,
+            closing(
+                engine.events(
+                    sink.pending(), batch_size=batch_size, attention=attention is not None, **options
+                )
+            ) as events,
+        ):
             for event in events:
                 if event.caption is None:
                     sink.end(event.unit)
@@ -151,6 +163,20 @@ def caption_files(
     for problem in sink.problems:
         report.fail(problem)
     return report
+
+
+def _check_outputs(engine: Engine, output: Path | Sidecars | None, attention: Path | None) -> None:
+    for path in (output, attention):
+        if isinstance(path, Path):
+            check_local(path)
+    if output is None and not isinstance(engine, ThisProcess):
+        raise ConfigError(
+            "captions of several processes cannot go to standard output",
+            found="units that end in any order",
+            mend="Name a file for them: -o captions.jsonl",
+        )
+    if isinstance(output, Sidecars) and attention is not None:
+        raise ConfigError("--attention cannot be used with side-cars", mend="Use -o FILE with it")
 
 
 def _draw(caption: Caption, draw: AttentionWriter | None, report: CaptioningReport) -> str | None:

@@ -1,12 +1,17 @@
-"""Captions units in this process. Every engine yields the same events, in any order of the units."""
+"""Engines caption units: in this process here, in others in `showtell.bulk.workers`.
+
+Every engine yields the same events: units in any order, the images of one unit in theirs.
+"""
 
 import math
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast
+from itertools import islice
+from typing import Any, Protocol
 
 from showtell.bulk.units import Failure, Unit
+from showtell.config.generation import DecodingOptions
 from showtell.images.load import ImageSource
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
@@ -21,24 +26,62 @@ class Event:
     caption: Caption | None
 
 
-def caption_units(captioner: Captioner, work: Iterable[tuple[Unit, int]], **options: Any) -> Iterator[Event]:
+class Engine(Protocol):
+    """Captions units.
+
+    Attributes:
+        facts: The checkpoint's or export's ``config.json``.
+        options: The captioner's default decoding options.
+        place: Processes, devices and threads.
+    """
+
+    facts: Mapping[str, Any]
+    options: DecodingOptions
+    place: str
+
+    def events(self, work: Iterable[tuple[Unit, int]], **options: Any) -> Generator[Event, None, None]:
+        """Caption units from the image that each begins with; the options are those of `Captioner.stream`."""
+
+
+class ThisProcess:
+    """Captions in this process."""
+
+    def __init__(self, captioner: Captioner) -> None:
+        self.facts, self.options, self.place = captioner.facts, captioner.options, captioner.place
+        self._captioner = captioner
+
+    def events(self, work: Iterable[tuple[Unit, int]], **options: Any) -> Generator[Event, None, None]:
+        """See `Engine`."""
+        return caption_units(self._captioner, work, **options)
+
+
+def caption_units(
+    captioner: Captioner, work: Iterable[tuple[Unit, int]], *, batch_size: int, **options: Any
+) -> Generator[Event, None, None]:
     """Caption units from the image that each begins with; the options are those of `Captioner.stream`.
 
-    The next unit is read while the last batches of this one are captioned.
+    The next unit is read while the last batches of this one are captioned. The last digits of a score depend on the
+    batch, so batches begin at the same images wherever a unit is resumed: some are captioned again for nothing.
     """
-    expected = deque[Event | tuple[int, int]]()  # in place of a caption, its unit and index
+    expected = deque[
+        Event | tuple[int, int] | None
+    ]()  # of a caption that is to come, its unit and index if wanted
 
-    def images() -> Iterator[ImageSource]:
+    def batches() -> Iterator[list[ImageSource]]:
         for unit, start in work:
-            index = start
-            for image in unit.images(start):
-                if isinstance(image, Failure):
-                    failed = Caption("", -math.inf, path=image.path, error=image.error)
-                    expected.append(Event(unit.number, index, failed))
-                else:
-                    expected.append((unit.number, index))
-                    yield image
+            index = start - start % batch_size
+            images = unit.images(index)
+            while batch := list(islice(images, batch_size)):
+                readable = list[ImageSource]()
+                for index, image in enumerate(batch, index):  # noqa: B020
+                    if not isinstance(image, Failure):
+                        readable.append(image)
+                        expected.append((unit.number, index) if index >= start else None)
+                    elif index >= start:
+                        failed = Caption("", -math.inf, path=image.path, error=image.error)
+                        expected.append(Event(unit.number, index, failed))
                 index += 1
+                yield readable
             expected.append(Event(unit.number, index, None))
 
     def ready() -> Iterator[Event]:
@@ -46,8 +89,9 @@ def caption_units(captioner: Captioner, work: Iterable[tuple[Unit, int]], **opti
             expected.popleft()
             yield event
 
-    for caption in captioner.stream(images(), **options):
+    for caption in captioner.stream_batches(batches(), **options):
         yield from ready()
-        unit, index = cast(tuple[int, int], expected.popleft())
-        yield Event(unit, index, caption)
+        place = expected.popleft()
+        if isinstance(place, tuple):
+            yield Event(*place, caption)
     yield from ready()

@@ -6,6 +6,7 @@ A part counts once it has its name, which says what is in it: it is written unde
     units.jsonl                                   the units, one a line
     00000012-0000000000-00256-1b2c3d4e.end.jsonl  unit 12: 256 rows from image 0 on, their CRC-32, the unit's last
     manifest.json                                 the job: captioner, options and sources; written once all units are
+    running.json                                  the rows at the start of the call that runs or was killed
 """
 
 import json
@@ -18,11 +19,18 @@ from typing import Any, NamedTuple
 from showtell.bulk.units import UNIT_IMAGES, Listing, Unit
 from showtell.bulk.writers import Row, to_json
 from showtell.errors import DataError
-from showtell.system.atomic import MANIFEST, atomic_path, cannot_write, read_manifest, write_manifest
+from showtell.system.atomic import (
+    MANIFEST,
+    atomic_path,
+    cannot_write,
+    read_manifest,
+    write_json,
+    write_manifest,
+)
 from showtell.system.reading import cannot_read
 
 KIND, VERSION = "unfinished caption output", 1
-UNITS = "units.jsonl"
+UNITS, RUNNING = "units.jsonl", "running.json"
 
 _NAME = re.compile(r"(\d{8})-(\d{10})-(\d{5})-([0-9a-f]{8})(\.end)?\.jsonl")
 
@@ -46,6 +54,7 @@ class Parts:
     Attributes:
         num_images: Images of all units; None: not known before they are read.
         num_rows: Rows in the parts.
+        num_killed: Earlier calls that were killed, one after another, without a further part.
         problems: Sources that could not be listed.
     """
 
@@ -76,6 +85,17 @@ class Parts:
             leftover.unlink()
         for part in _found(directory):
             self._count(part)
+        self.num_killed = self._note_running()
+
+    def _note_running(self) -> int:
+        path = self._directory / RUNNING
+        try:
+            last = json.loads(path.read_bytes())
+        except (OSError, ValueError):  # none was killed, or this one at its first write
+            last = {}
+        num_killed = 1 + int(last["num_killed"]) if last.get("num_rows") == self.num_rows else 0
+        write_json(path, {"num_rows": self.num_rows, "num_killed": num_killed})
+        return num_killed
 
     def _begin(self, job: dict[str, Any], listing: Listing) -> None:
         _clear(self._directory)
@@ -116,9 +136,10 @@ class Parts:
         del self._lines[unit]
 
     def flush(self) -> None:
-        """Write the rows of unfinished units."""
+        """Write the rows of unfinished units, as this call ends in order."""
         for unit in [unit for unit, lines in self._lines.items() if lines]:
             self._write(unit)
+        (self._directory / RUNNING).unlink(missing_ok=True)
 
     def _write(self, unit: int, *, is_last: bool = False) -> None:
         lines, start = self._lines.get(unit, []), self._next.get(unit) or 0
@@ -201,7 +222,11 @@ def _clear(directory: Path) -> None:
     try:
         paths = list(directory.iterdir()) if directory.exists() else []
         for path in paths:
-            if path.name != UNITS and not path.name.endswith(".tmp") and not _NAME.fullmatch(path.name):
+            if (
+                path.name not in (UNITS, RUNNING)
+                and not path.name.endswith(".tmp")
+                and not _NAME.fullmatch(path.name)
+            ):
                 raise DataError(
                     f"cannot keep unfinished captions in {directory}",
                     found=f"another file ({path.name})",

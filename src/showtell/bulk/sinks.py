@@ -17,6 +17,7 @@ from showtell.bulk.writers import Format, Row, row_writer
 from showtell.system.atomic import atomic_path, cannot_write, with_file_name
 from showtell.system.console import note
 from showtell.system.locks import locked_directory
+from showtell.system.signals import sigterm_exits
 
 
 class Sink(Protocol):
@@ -25,11 +26,13 @@ class Sink(Protocol):
     Attributes:
         num_images: Images of all units; None: not known before they are read.
         num_rows: Images that have a row.
+        num_killed: Earlier calls that a signal or a crash ended, one after another, without a further row.
         problems: Sources that could not be listed.
     """
 
     num_images: int | None
     num_rows: int
+    num_killed: int
     problems: list[str]
 
     def units(self) -> Iterator[Unit]:
@@ -52,7 +55,8 @@ class _Immediate:
     """Counts and writes each row when it comes; nothing is kept of it."""
 
     def __init__(self, listing: Listing, write: Callable[[Row], None], report: CaptioningReport) -> None:
-        self.num_images, self.num_rows, self.problems = listing.num_images, 0, listing.problems
+        self.num_images, self.problems = listing.num_images, listing.problems
+        self.num_rows = self.num_killed = 0
         self.units = listing.units
         self._write, self._report = write, report
 
@@ -151,7 +155,7 @@ def _held_parts(
     overwrite: bool,
 ) -> Iterator[Parts]:
     """Hold a directory of parts, and remove it if the block succeeds; else keep what is captioned so far."""
-    with locked_directory(directory):
+    with locked_directory(directory), sigterm_exits():
         if overwrite:
             discard(directory)
         parts = Parts(directory, job, listing, on_row)

@@ -149,8 +149,13 @@ def command(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print what would be captioned; write nothing.")
     ] = False,
-    device: common.Device = "auto",
+    device: Annotated[
+        str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; cuda:0,cuda:1: a process for each.")
+    ] = "auto",
     threads: common.Threads = 0,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes that caption; one that crashes is replaced. Needs -o.")
+    ] = None,
 ) -> None:
     """Caption images: one line per image, in the order given. Exit code 3: some could not be captioned."""
     from showtell.bulk.writers import choose_format
@@ -216,6 +221,7 @@ def command(
         encoder_weights=encoder_weights,
         device=device,
         threads=threads,
+        workers=workers,
         dry_run=dry_run,
         output=sidecars or output,
         prefix=prefix,

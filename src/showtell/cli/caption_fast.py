@@ -10,6 +10,7 @@ from showtell.checkpoints.hub import find_checkpoint
 from showtell.inference.backend import load_backend
 
 if TYPE_CHECKING:
+    from showtell.bulk.engine import Engine
     from showtell.bulk.report import CaptioningReport
 
 
@@ -20,14 +21,14 @@ def run(
     encoder_weights: Path | None = None,
     device: str = "auto",
     threads: int = 0,
+    workers: int | None = None,
     dry_run: bool = False,
     **options: Any,
 ) -> int:
     """Caption images, and those in folders, into rows; report problems on stderr and return the exit code.
 
-    A dry run prints what would be captioned, and loads no captioner.
-
-    The options are those of `Captioner.load` and of `showtell.bulk.caption_files.caption_files`.
+    A dry run prints what would be captioned, and loads no captioner. The options are those of `Captioner.load`,
+    `showtell.bulk.processes.open_engine` and `showtell.bulk.caption_files.caption_files`.
     """
     _check_order(checkpoint, sources)
     if dry_run:
@@ -42,18 +43,26 @@ def run(
             image_column=options["image_column"],
         )
         return _exit_code(print_plan(listing, options["output"]), "could be captioned")
-    backend = load_backend(
-        find_checkpoint(checkpoint), encoder_weights=encoder_weights, device=device, threads=threads
-    )
+    directory = find_checkpoint(checkpoint)
+    where: dict[str, Any] = {"device": device, "threads": threads, "encoder_weights": encoder_weights}
+    is_here = workers is None and "," not in device
+    backend = load_backend(directory, **where) if is_here else None
     from showtell.bulk.caption_files import caption_files
     from showtell.inference.captioner import Captioner
     from showtell.system.console import note
 
-    captioner = Captioner(backend)
+    def elsewhere(workers: int | None) -> "Engine":
+        from showtell.bulk.processes import open_engine
+
+        return open_engine(directory, workers=workers, **where)
+
+    captioner = elsewhere(workers) if backend is None else Captioner(backend)
     gc.freeze()
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
-    return _exit_code(caption_files(captioner, sources, **options), "captioned")
+    return _exit_code(
+        caption_files(captioner, sources, in_child=lambda: elsewhere(1), **options), "captioned"
+    )
 
 
 def _exit_code(report: "CaptioningReport", done: str) -> int:

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from showtell.errors import ConfigError, import_extra
 from showtell.inference.onnx_files import is_export
 
 if TYPE_CHECKING:
+    from showtell.config.generation import DecodingOptions
     from showtell.inference.onnx_backend import OnnxBackend
     from showtell.inference.torch_backend import TorchBackend
 
@@ -51,3 +52,17 @@ def load_backend(
         return OnnxBackend(loader)
     finally:
         loader.wait()
+
+
+def read_facts(path: Path) -> tuple[dict[str, Any], DecodingOptions]:
+    """Return the ``facts`` and ``options`` of a captioner without its encoder; a CheckpointError if it is broken."""
+    if is_export(path):
+        from showtell.inference import onnx_config
+
+        exported = onnx_config.read_config(path)
+        return exported.model_dump(mode="json"), exported.generation
+    import_extra("torch", extra="train")
+    from showtell.checkpoints.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path, with_encoder=False)
+    return checkpoint.config, checkpoint.generation

@@ -250,33 +250,39 @@ class Captioner:
         Threads decode the images of the next batch while this one is captioned; on a CPU of several cores two batches
         are captioned at once. Arguments and errors are those of `caption` for a sequence.
         """
+        check_batch_size(batch_size)
+        sources = _expand_folders(images)
+        batches = iter(lambda: list(islice(sources, batch_size)), [])
+        return self.stream_batches(batches, attention=attention, constraints=constraints, **options)
+
+    def stream_batches(
+        self,
+        batches: Iterable[Sequence[ImageSource]],
+        *,
+        attention: bool = False,
+        constraints: Constraints = (),
+        **options: Any,
+    ) -> Iterator[Caption]:
+        """Yield captions as `stream` does, of batches as they are; a folder among the images is one in error."""
         merged = override(self.options, **options)
-        if batch_size < 1:
-            raise ConfigError("batch_size is out of range", found=str(batch_size), expected="1 or more")
 
         def work(batch: _Batch) -> list[Caption]:
             return self._caption_batch(batch, attention, merged, constraints)
 
-        return self._stream(_expand_folders(images), batch_size, work)
+        return self._stream(batches, work)
 
     def _stream(
-        self, images: Iterator[ImageSource], batch_size: int, work: Callable[[_Batch], list[Caption]]
+        self, batches: Iterable[Sequence[ImageSource]], work: Callable[[_Batch], list[Caption]]
     ) -> Iterator[Caption]:
         with ThreadPoolExecutor(max_workers=min(8, usable_cores())) as threads:
+            submitted = ([self._submit(threads, source) for source in batch] for batch in batches)
 
-            def batches() -> Iterator[_Batch]:
-                while batch := [self._submit(threads, source) for source in islice(images, batch_size)]:
-                    yield batch
-
-            with contextlib.closing(self._backend.batch_pool.map(work, batches())) as captioned:
+            with contextlib.closing(self._backend.batch_pool.map(work, submitted)) as captioned:
                 for captions in captioned:
                     yield from captions
 
     def _submit(self, threads: ThreadPoolExecutor, source: ImageSource) -> tuple[ImageSource, Future[_Array]]:
-        if isinstance(source, bytearray | memoryview):
-            # The caller may fill the buffer with the next image before a thread has read it.
-            source = bytes(source)
-        if isinstance(source, str | Path | bytes | NamedBytes | np.ndarray):
+        if isinstance(source, str | Path | bytes | bytearray | memoryview | NamedBytes | np.ndarray):
             return source, threads.submit(load_and_preprocess, source, self.preprocessing)
         # A PIL image may be in a list twice, and two threads must not decode it at once.
         loaded: Future[_Array] = Future()
@@ -297,7 +303,7 @@ class Captioner:
         return [
             self._best_caption(next(remaining), source)
             if future.exception() is None
-            else Caption("", -math.inf, path=_path(source), error=str(future.exception()))
+            else Caption("", -math.inf, path=source_path(source), error=str(future.exception()))
             for source, future in batch
         ]
 
@@ -353,7 +359,7 @@ class Captioner:
             words=tokenizer.words(hypothesis.ids),
             word_log_probs=[sum(hypothesis.token_log_probs[index] for index in group) for group in groups],
             attention=attention,
-            path=_path(source),
+            path=source_path(source),
             log_prob=hypothesis.log_prob,
             truncated=hypothesis.truncated,
             neighbours=list(hypothesis.neighbours),
@@ -363,7 +369,14 @@ class Captioner:
         )
 
 
-def _path(source: ImageSource | None) -> str | None:
+def check_batch_size(batch_size: int) -> None:
+    """Raise a ConfigError for a batch of no images."""
+    if batch_size < 1:
+        raise ConfigError("batch_size is out of range", found=str(batch_size), expected="1 or more")
+
+
+def source_path(source: ImageSource | None) -> str | None:
+    """Return the path or the name of an image that has one."""
     if isinstance(source, NamedBytes):
         return source.name
     return str(source) if isinstance(source, str | Path) else None
@@ -389,5 +402,9 @@ def _expand_folders(images: Iterable[ImageSource]) -> Iterator[ImageSource]:
             from showtell.images.listing import list_images  # its sqlite3 takes time at a cold start
 
             yield from list_images([Path(source)])[0] or [source]
+        elif isinstance(source, bytearray | memoryview):
+            yield bytes(
+                source
+            )  # the caller may fill the buffer with the next image before a thread has read it
         else:
             yield source

@@ -24,7 +24,7 @@ from showtell.serve.metrics import SHARED
 from showtell.serve.model import Model
 from showtell.serve.settings import ServeSettings
 from showtell.system.console import note
-from showtell.system.cpu import thread_count
+from showtell.system.cpu import place_of_process
 from showtell.system.log_lines import LogLines
 from showtell.system.slow_heads import with_head_timeout
 from showtell.system.supervisor import supervise
@@ -132,13 +132,9 @@ def _serve_by_workers(settings: ServeSettings, directory: Path, listener: socket
 
 def _of_worker(settings: ServeSettings, number: int) -> ServeSettings:
     """Return the settings of one worker: its part of the cores, or a GPU of its own."""
-    device, threads = settings.device, max(1, thread_count(settings.threads) // settings.workers)
-    if device in ("auto", "cuda"):
-        with contextlib.suppress(ImportError):  # an export needs no torch
-            import torch
-
-            if torch.cuda.device_count():
-                device = f"cuda:{number % torch.cuda.device_count()}"
+    device, threads = place_of_process(
+        number, settings.workers, device=settings.device, threads=settings.threads
+    )
     return settings.model_copy(update={"device": device, "threads": threads})
 
 

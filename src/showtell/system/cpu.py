@@ -1,5 +1,6 @@
 """The number of usable cores and threads: a container may have fewer cores than the machine."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -29,6 +30,20 @@ def thread_count(requested: int) -> int:
     variable = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
     wanted = requested or (int(variable) if variable.isdecimal() else 0)
     return min(wanted or usable_cores(), usable_cores())
+
+
+def place_of_process(number: int, count: int, *, device: str, threads: int) -> tuple[str, int]:
+    """Return device and threads of one of several processes: its part of the cores, and a GPU if there are any.
+
+    ``device`` may name several (``cuda:0,cuda:1``), which the processes take by turns.
+    """
+    devices = device.split(",")
+    if device in ("auto", "cuda"):
+        with contextlib.suppress(ImportError):  # an export needs no torch
+            import torch
+
+            devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())] or devices
+    return devices[number % len(devices)], max(1, thread_count(threads) // count)
 
 
 def _quota(default: int) -> int:

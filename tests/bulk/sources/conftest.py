@@ -71,17 +71,17 @@ def check_resume(
             caption_files(captioner, sources, output=out, form="jsonl", batch_size=1, **options)
             return out.read_bytes()
 
-        whole = captioner.stream
+        whole = captioner.stream_batches
         for count in after:
 
             def interrupted(*arguments: Any, count: int = count, **others: Any) -> Iterable[Any]:
                 yield from islice(whole(*arguments, **others), count)
                 raise KeyboardInterrupt
 
-            monkeypatch.setattr(captioner, "stream", interrupted)
+            monkeypatch.setattr(captioner, "stream_batches", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 call("resumed.jsonl")
-            monkeypatch.setattr(captioner, "stream", whole)
+            monkeypatch.setattr(captioner, "stream_batches", whole)
         assert call("resumed.jsonl") == call("undisturbed.jsonl")
 
     return check
