@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -153,6 +154,15 @@ def test_what_is_missing_is_not_tried_again(bucket: Any, images_of: ImagesOf, ma
 def test_an_image_of_the_web_is_an_error_in_its_place(images_of: ImagesOf) -> None:
     ((_, error),) = images_of("https://example.com/a.jpg")
     assert error.endswith("found a web address; expected a file or object storage. Download it")
+
+
+def test_an_empty_file_has_no_range_of_bytes(bucket: Any, images_of: ImagesOf, make_flaky: Any) -> None:
+    bucket({"/a.jpg": b"", "/b.jpg": b"1"})
+    tried = make_flaky(1, OSError(errno.EINVAL, "the range is not satisfiable"))
+    (_, empty), (_, error) = images_of("memory:///a.jpg", "memory:///b.jpg")
+    assert empty == b""
+    assert "the range is not satisfiable" in error
+    assert max(tried.values()) == 1
 
 
 def test_more_than_the_limit_is_not_fetched(

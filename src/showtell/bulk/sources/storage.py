@@ -1,5 +1,6 @@
 """Files at addresses of object storage, ``s3://...``, by fsspec; temporary errors are tried again, with back-off."""
 
+import errno
 import io
 import re
 import time
@@ -59,7 +60,13 @@ def read_bytes(url: str, limit: int) -> bytes:
         DataError: it cannot be reached.
     """
     files, path = file_system(url)
-    data: bytes = _patiently(url, lambda: files.cat_file(path, start=0, end=limit + 1))
+    try:
+        data: bytes = _patiently(url, lambda: files.cat_file(path, start=0, end=limit + 1))
+    except DataError as error:
+        # S3 has no bytes 0 to N of an empty file.
+        if getattr(error.__cause__, "errno", 0) != errno.EINVAL or _patiently(url, lambda: files.size(path)):
+            raise
+        data = b""
     return data
 
 
@@ -132,7 +139,8 @@ def _patiently(url: str, do: Callable[[], T]) -> T:
         try:
             return do()
         except Exception as error:  # each file system has its own
-            if wait is None or isinstance(error, _PERMANENT):
+            is_refused = getattr(error, "errno", 0) == errno.EINVAL
+            if wait is None or is_refused or isinstance(error, _PERMANENT):
                 found = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
                 raise DataError(f"cannot read {url}", found=found, mend="Check the address") from error
             time.sleep(wait)
