@@ -1,4 +1,3 @@
-// The controls of decoding, made from the model's own schema.
 import { make, makeButton } from "./dom.js";
 
 const WORDS = {
@@ -14,7 +13,7 @@ const CHOICES = {
   off: "Not used", rerank: "Used to order the captions", true: "Yes", false: "No",
 };
 const NEEDS = {
-  beam_size: "beam", samples: "sample", temperature: "sample", top_k: "sample", top_p: "sample", seed: "sample",
+  beam_size: "beam", required: "beam", samples: "sample", temperature: "sample", top_k: "sample", top_p: "sample", seed: "sample",
   retrieval_weight: "rerank", neighbours: "rerank", retrieve_caption: "rerank",
 };
 
@@ -51,7 +50,7 @@ export class Options {
     const { minimum, exclusiveMinimum, maximum, type } = schema;
     const choices = type === "boolean" ? [true, false] : schema.enum, input = make(choices ? "select" : "input");
     if (choices) input.append(...choices.map((value) => new Option(CHOICES[value] ?? value, value)));
-    else Object.assign(input, { type: "number", step: type === "integer" ? "1" : "any", min: minimum ?? exclusiveMinimum ?? "", max: maximum ?? "" });
+    else if (type !== "string") Object.assign(input, { type: "number", step: type === "integer" ? "1" : "any", min: minimum ?? exclusiveMinimum ?? "", max: maximum ?? "" });
     input.id = `option-${name}`;
     input.value = this.defaults[name];
     const title = make("label", "", label), hint = make("p", "hint", text), problem = make("p", "problem");
@@ -70,7 +69,7 @@ export class Options {
     for (const [name, { box, input, problem, isOpen }] of this.fields) {
       box.hidden = !this.isUsed(name);
       const { min, max, step, value } = input;
-      const isWrong = !input.validity.valid || value === "" || (isOpen && Number(value) <= Number(min));
+      const isWrong = !input.validity.valid || (value === "" && input.type === "number") || (isOpen && Number(value) <= Number(min));
       const range = [min && `${isOpen ? "more than" : "at least"} ${min}`, max && `at most ${max}`].filter(Boolean).join(", ");
       problem.textContent = isWrong && !box.hidden ? `A ${step === "1" ? "whole " : ""}number, ${range}.` : "";
       input.ariaInvalid = problem.textContent ? "true" : "false";

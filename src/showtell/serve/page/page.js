@@ -1,4 +1,3 @@
-// The page of `showtell serve`: images in, captions out.
 import { announce, captions, find, make, megabytes, plural } from "./dom.js";
 import { Card } from "./card.js";
 import { isEdited, save, textOf, toCsv, toJsonLines, toSideCars, toTrainingSet } from "./export.js";
