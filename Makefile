@@ -2,6 +2,7 @@
 #             captioner that is here; DEMO="--seed 1" and more options in place of these
 # make bench  the table of speeds: minutes alone on a quiet machine; BENCH="--only search" and more options
 # make browser  the tests of the page of showtell serve in headless Chromium, which it installs (Debian, Ubuntu)
+# make torture  faults of the disk at every file operation of every command: hours; TORTURE=--quick for minutes
 # make docs   the documentation site in build/docs; warnings are errors
 # make results  docs/results/flickr8k.md from the captions in docs/results/captions; needs data/flickr8k, METEOR's extra and Java
 # make test   lint, types, import contract, tests: what CI runs
@@ -42,6 +43,9 @@ bench: $(STAMP)
 	  onnxscript onnxruntime transformers pycocoevalcap openvino || \
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[export,bench]'
 	$(BIN)/python -m benchmarks $(BENCH)
+
+torture: $(STAMP)
+	$(BIN)/python -m benchmarks.torture $(TORTURE)
 
 docs: $(STAMP)
 	$(BIN)/python -c 'import sys; from importlib.util import find_spec; sys.exit(not all(map(find_spec, sys.argv[1:])))' \
