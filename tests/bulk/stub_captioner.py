@@ -52,11 +52,11 @@ def stub_workers(count: int, pause: float = 0.0) -> Workers:
     return Workers([load_slow if pause else load] * count, StubCaptioner.facts, StubCaptioner.options)
 
 
-def load() -> Any:
+def load(**place: Any) -> Any:
     """Return one."""
     return StubCaptioner()
 
 
-def load_slow() -> Any:
+def load_slow(**place: Any) -> Any:
     """Return one that takes 10 ms for an image."""
     return StubCaptioner(0.01)

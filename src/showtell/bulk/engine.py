@@ -1,4 +1,4 @@
-"""Engines caption units: in this process here, in others in `showtell.bulk.workers`.
+"""Engines caption units: in this process here, in others in `showtell.bulk.workers` and `showtell.bulk.ray_engine`.
 
 Every engine yields the same events: units in any order, the images of one unit in theirs.
 """

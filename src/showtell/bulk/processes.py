@@ -1,4 +1,4 @@
-"""Opens the engine that captions in other processes."""
+"""Opens the engine that captions in other processes: of this machine, or of a Ray cluster."""
 
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,20 @@ from showtell.system.cpu import place_of_process
 def open_engine(
     path: Path,
     *,
+    engine: str = "local",
     workers: int | None = None,
     device: str = "auto",
     threads: int = 0,
     encoder_weights: Path | None = None,
 ) -> Engine:
-    """Return an engine of processes for a checkpoint or an export, which none loads yet.
+    """Return the engine ``local`` or ``ray`` for a checkpoint or an export, which no process loads yet.
 
     Args:
-        path: The directory of the captioner.
-        workers: Processes; None: one for each of several devices.
+        path: The directory of the captioner, on every machine of a cluster.
+        engine: ``local`` has processes of this machine.
+        workers: Processes; None: one for each of several devices, and with Ray as many as fit the cluster.
         device: As for `Captioner.load`, or several: ``cuda:0,cuda:1``.
-        threads: CPU threads of all processes; 0: all cores.
+        threads: CPU threads of all processes of this machine, or with Ray of each; 0: all cores.
         encoder_weights: As for `Captioner.load`.
 
     Raises:
@@ -38,6 +40,10 @@ def open_engine(
     load = partial(
         Captioner.load, path.resolve(), encoder_weights=encoder_weights and encoder_weights.resolve()
     )
+    if engine == "ray":
+        from showtell.bulk.ray_engine import RayEngine
+
+        return RayEngine(load, facts, options, workers=workers, device=device, threads=threads)
     count = workers or len(device.split(","))
     places = [place_of_process(number, count, device=device, threads=threads) for number in range(count)]
     return Workers([partial(load, device=place, threads=each) for place, each in places], facts, options)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
         "Decoding": "beam_size greedy sample temperature top_k top_p samples seed max_tokens min_tokens "
         "length_penalty no_repeat_ngram_size beginning required forbidden bad_endings",
         "Captions of similar images": "retrieval retrieval_weight neighbours retrieve_caption",
-        "Computation": "encoder_weights batch_size device threads",
+        "Computation": "encoder_weights batch_size device threads engine workers",
     }
 )
 def command(
@@ -153,6 +153,9 @@ def command(
         str, typer.Option(help="auto, cpu, cuda, cuda:1, ...; cuda:0,cuda:1: a process for each.")
     ] = "auto",
     threads: common.Threads = 0,
+    engine: Annotated[
+        Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster (RAY_ADDRESS). Needs -o.")
+    ] = "local",
     workers: Annotated[
         int | None, typer.Option(help="Processes that caption; one that crashes is replaced. Needs -o.")
     ] = None,
@@ -221,6 +224,7 @@ def command(
         encoder_weights=encoder_weights,
         device=device,
         threads=threads,
+        engine=engine,
         workers=workers,
         dry_run=dry_run,
         output=sidecars or output,

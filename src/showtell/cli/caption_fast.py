@@ -21,6 +21,7 @@ def run(
     encoder_weights: Path | None = None,
     device: str = "auto",
     threads: int = 0,
+    engine: str = "local",
     workers: int | None = None,
     dry_run: bool = False,
     **options: Any,
@@ -45,23 +46,23 @@ def run(
         return _exit_code(print_plan(listing, options["output"]), "could be captioned")
     directory = find_checkpoint(checkpoint)
     where: dict[str, Any] = {"device": device, "threads": threads, "encoder_weights": encoder_weights}
-    is_here = workers is None and "," not in device
+    is_here = engine == "local" and workers is None and "," not in device
     backend = load_backend(directory, **where) if is_here else None
     from showtell.bulk.caption_files import caption_files
     from showtell.inference.captioner import Captioner
     from showtell.system.console import note
 
-    def elsewhere(workers: int | None) -> "Engine":
+    def elsewhere(engine: str, workers: int | None) -> "Engine":
         from showtell.bulk.processes import open_engine
 
-        return open_engine(directory, workers=workers, **where)
+        return open_engine(directory, engine=engine, workers=workers, **where)
 
-    captioner = elsewhere(workers) if backend is None else Captioner(backend)
+    captioner = elsewhere(engine, workers) if backend is None else Captioner(backend)
     gc.freeze()
     gc.enable()
     note(f"{checkpoint}: {captioner.place}")
     return _exit_code(
-        caption_files(captioner, sources, in_child=lambda: elsewhere(1), **options), "captioned"
+        caption_files(captioner, sources, in_child=lambda: elsewhere("local", 1), **options), "captioned"
     )
 
 
