@@ -101,7 +101,9 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from paths(value[key], (*path, key))
 
 
-@pytest.mark.parametrize("value", [None, -1, 1e300, "x", ["x"], {"x": 1}, 2**63, DELETED], ids=repr)
+@pytest.mark.parametrize(
+    "value", [None, -1, 1e300, "x", ["x"], {"x": 1}, 2**63, pytest.param(DELETED, id="deleted")], ids=repr
+)
 def test_a_value_of_another_kind_is_loaded_or_refused(directory: Path, value: Any) -> None:
     config = json.loads((directory / "config.json").read_text(encoding="utf-8"))
     refused = 0
