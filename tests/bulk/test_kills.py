@@ -52,7 +52,7 @@ def test_a_job_that_is_killed_five_times_ends_as_an_undisturbed_one(
 def test_a_job_that_is_killed_fifty_times_ends_as_an_undisturbed_one(
     tmp_path: Path, write_images: Write, kind: str
 ) -> None:
-    kill_and_resume(tmp_path, write_images, kind, images=3_000, kills=50, longest=1.0)
+    kill_and_resume(tmp_path, write_images, kind, images=4_000, kills=50, longest=0.3)
 
 
 @pytest.mark.slow
