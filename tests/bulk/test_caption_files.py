@@ -238,7 +238,7 @@ def test_unfinished_captions_of_another_command_are_neither_mixed_nor_lost(
     with pytest.raises(KeyboardInterrupt):
         call()
     with pytest.raises(
-        DataError, match=r"holds the captions of another command: found options .*--overwrite"
+        DataError, match=r"of another command: found beam_size 3; expected beam_size 2\. .*--overwrite"
     ):
         call(beam_size=2)
     assert call(beam_size=2, overwrite=True).num_captioned == 2

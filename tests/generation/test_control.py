@@ -65,8 +65,8 @@ def test_a_beam_wide_enough_finds_the_best_caption_that_is_allowed(name: float, 
     expected = max((each for each in all_captions(name) if allowed(each[1])), default=None)
     constraints: list[Constraint] = [
         Required(tuple(required), WHOLE, SPECIALS.eos),
-        Forbidden(tuple(forbidden), WHOLE),
-        NoBadEnding(np.array([bad]), SPECIALS.eos),
+        Forbidden(tuple(forbidden), WHOLE, MAX),
+        NoBadEnding(np.array([bad]), SPECIALS.eos, MAX),
         Beginning(tuple(beginning)),
     ]
     found = [each for each in find(name, constraints, beam_size=64) if not each.truncated]
@@ -94,8 +94,8 @@ def test_torch_and_numpy_agree(method: str) -> None:
     features = pictures(1.0, 20.0, 33.0)
     constraints: list[Constraint] = [
         Beginning((5,)),
-        Forbidden(((4,), (5, 6)), WHOLE),
-        NoBadEnding(np.array([7]), SPECIALS.eos),
+        Forbidden(((4,), (5, 6)), WHOLE, MAX),
+        NoBadEnding(np.array([7]), SPECIALS.eos, MAX),
     ]
     if method == "beam":
         constraints.append(Required(((6,),), WHOLE, SPECIALS.eos))
@@ -109,6 +109,18 @@ def test_torch_and_numpy_agree(method: str) -> None:
         assert each[0] == 5
         assert 4 not in each
         assert not contains(each, (5, 6))
+        assert each[-1] != 7
+
+
+@pytest.mark.parametrize("method", ["greedy", "sample", "beam"])
+@pytest.mark.parametrize("max_tokens", [1, 2, 3])
+def test_a_caption_of_the_maximum_length_has_no_bad_ending_either(method: str, max_tokens: int) -> None:
+    bad = np.array([4, 6])
+    options: dict[str, Any] = {"method": method, "samples": 4, "max_tokens": max_tokens}
+    for name in range(20):
+        for each in find(float(name), [NoBadEnding(bad, SPECIALS.eos, max_tokens)], **options):
+            assert not each.truncated
+            assert each.ids[-1] not in bad
 
 
 def test_a_constraint_of_ones_own() -> None:
@@ -165,6 +177,8 @@ def test_options_name_words_as_the_vocabulary_spells_them(words: Tokenizer) -> N
             {"required": "on a mat, the grass", "max_tokens": 4},
             "more tokens in the beginning and the required",
         ),
+        ({"beginning": "a cat on", "max_tokens": 3, "bad_endings": False}, "a bad ending after the 3 tokens"),
+        ({"required": "on a, the", "max_tokens": 3, "bad_endings": False}, "a bad ending after the 3 tokens"),
         ({"beginning": "a cat a cat", "no_repeat_ngram_size": 2}, "words that repeat 2 tokens"),
     ],
 )
@@ -184,13 +198,14 @@ def test_a_word_of_pieces_is_forbidden_and_required_as_a_whole() -> None:
     # Tokens: 4 "_cat", 5 "tle" (continues a word), 6 "_a", 7 "s" (continues a word)
     joins = np.array([False, False, False, False, False, True, False, True])
     for name in range(30):
-        for each in find(float(name), [Forbidden(((4,),), joins)], beam_size=4):
+        for each in find(float(name), [Forbidden(((4,),), joins, MAX)], beam_size=4):
             whole = [
                 index
                 for index, token in enumerate(each.ids)
                 if token == 4 and (index + 1 == len(each.ids) or not joins[each.ids[index + 1]])
             ]
-            assert each.truncated or not whole
+            assert not each.truncated
+            assert not whole
         for each in find(float(name), [Required(((4,),), joins, SPECIALS.eos)], beam_size=4):
             assert each.truncated or any(
                 token == 4 and (index + 1 == len(each.ids) or not joins[each.ids[index + 1]])

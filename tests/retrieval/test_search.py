@@ -21,12 +21,13 @@ WORDS = Tokenizer.fit(["red green blue white"], min_count=1)
 IDS = WORDS.encode("red green blue white")
 WHOLE = np.zeros(WORDS.size, bool)
 END = WORDS.eos_id
+MAX = 4
 
 
 def find(
     names: Sequence[float], constraints: Sequence[Constraint] = (), **options: Any
 ) -> list[list[Hypothesis]]:
-    chosen = DecodingOptions(**{"max_tokens": 4, "length_penalty": 0.0, **options})
+    chosen = DecodingOptions(**{"max_tokens": MAX, "length_penalty": 0.0, **options})
     return CaptionSearch(WORDS, None)(
         TableDecoder(WORDS.size), pictures(*names), chosen, constraints=constraints
     )
@@ -40,7 +41,10 @@ def test_a_caption_that_meets_them_is_not_changed(
     ((plain, *_),) = find([name], **options)
     if forbidden in plain.ids or plain.ids[-1] == bad:
         return
-    constraints: list[Constraint] = [Forbidden(((forbidden,),), WHOLE), NoBadEnding(np.array([bad]), END)]
+    constraints: list[Constraint] = [
+        Forbidden(((forbidden,),), WHOLE, MAX),
+        NoBadEnding(np.array([bad]), END, MAX),
+    ]
     if "beam_size" in options:
         constraints += [Required((tuple(plain.ids[-1:]),), WHOLE, END), Beginning(tuple(plain.ids[:1]))]
     ((found, *others),) = find([name], constraints, **options)

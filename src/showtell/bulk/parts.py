@@ -239,11 +239,12 @@ def _clear(directory: Path) -> None:
 
 
 def _check_same(directory: Path, found: dict[str, Any], job: dict[str, Any]) -> None:
-    differing = [key for key in job if found.get(key) != job[key]]
+    old, new = ({**each, **each.get("options", {})} for each in (found, job))
+    differing = [key for key in new if key != "options" and old.get(key) != new[key]]
     if differing:
         raise DataError(
             f"{directory} holds the captions of another command",
-            found=", ".join(f"{key} {found.get(key)!r}" for key in differing)[:200],
-            expected=", ".join(f"{key} {job[key]!r}" for key in differing)[:200],
+            found=", ".join(f"{key} {old.get(key)!r}" for key in differing)[:200],
+            expected=", ".join(f"{key} {new[key]!r}" for key in differing)[:200],
             mend="Run that command again to finish it, or add --overwrite to discard its captions",
         )

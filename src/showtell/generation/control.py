@@ -44,6 +44,7 @@ class Forbidden:
 
     phrases: tuple[Phrase, ...]
     joins: npt.NDArray[np.bool_]
+    max_tokens: int
 
     def __call__(self, log_probs: Array, ids: Ids) -> Array:
         """Ban the last token of each phrase after the others, or what may not follow a whole one."""
@@ -54,13 +55,10 @@ class Forbidden:
         for phrase in self.phrases:
             if not may_join and len(phrase) == 1:
                 continue
-            before = phrase if may_join else phrase[:-1]
-            rows = np.nonzero(_ends_with(ids, before, self.joins))
-            if not rows[0].size:
-                continue
-            banned = np.flatnonzero(~self.joins) if may_join else np.array([phrase[-1]])
-            index = (rows[0][:, None], rows[1][:, None], banned[None, :])
-            log_probs[tuple(like(part, log_probs) for part in index)] = -math.inf
+            if may_join:
+                _ban(log_probs, _ends_with(ids, phrase, self.joins), np.flatnonzero(~self.joins))
+            if not may_join or ids.shape[2] == self.max_tokens - 1:  # nothing can continue the last token
+                _ban(log_probs, _ends_with(ids, phrase[:-1], self.joins), np.array([phrase[-1]]))
         return log_probs
 
 
@@ -70,13 +68,14 @@ class NoBadEnding:
 
     tokens: Ids
     end: int
+    max_tokens: int
 
     def __call__(self, log_probs: Array, ids: Ids) -> Array:
-        """Ban the end after them."""
+        """Ban the end after them, and them where only the end can follow."""
         if ids.shape[2]:
-            rows = np.nonzero(np.isin(ids[:, :, -1], self.tokens))
-            if rows[0].size:
-                log_probs[(*(like(part, log_probs) for part in rows), self.end)] = -math.inf
+            _ban(log_probs, np.isin(ids[:, :, -1], self.tokens), np.array([self.end]))
+        if ids.shape[2] == self.max_tokens - 1:
+            log_probs[..., like(self.tokens, log_probs)] = -math.inf
         return log_probs
 
 
@@ -90,9 +89,8 @@ class Required:
 
     def __call__(self, log_probs: Array, ids: Ids) -> Array:
         """Ban the end of captions that lack any of them."""
-        rows = np.nonzero(self.progress(ids).sum(axis=-1) < sum(map(len, self.phrases)))
-        if rows[0].size:
-            log_probs[(*(like(part, log_probs) for part in rows), self.end)] = -math.inf
+        lacking = self.progress(ids).sum(axis=-1) < sum(map(len, self.phrases))
+        _ban(log_probs, lacking, np.array([self.end]))
         return log_probs
 
     def progress(self, ids: Ids) -> Ids:
@@ -116,6 +114,14 @@ class Required:
             np.array([*phrase, phrase[0]])[progress[..., place]] for place, phrase in enumerate(self.phrases)
         ]
         return np.stack(columns, axis=-1)
+
+
+def _ban(log_probs: Array, hypotheses: npt.NDArray[np.bool_], tokens: Ids) -> None:
+    """Set log-probabilities [P, K, V] of tokens [N] after some hypotheses, bool [P, K], to -infinity, in place."""
+    rows = np.nonzero(hypotheses)
+    if rows[0].size:
+        index = (rows[0][:, None], rows[1][:, None], tokens[None, :])
+        log_probs[tuple(like(part, log_probs) for part in index)] = -math.inf
 
 
 def _ends_with(ids: Ids, phrase: Phrase, joins: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
@@ -152,12 +158,13 @@ def build_constraints(options: DecodingOptions, tokenizer: Tokenizer) -> tuple[C
     if required:
         made.append(Required(required, joins, specials.eos))
     if forbidden:
-        made.append(Forbidden(forbidden, joins))
+        made.append(Forbidden(forbidden, joins, options.max_tokens))
+    endings: list[int] = []
     if not options.bad_endings:
-        endings = [tokenizer.encode(word) for word in sorted(BAD_ENDINGS)]
-        words = [ids[0] for ids in endings if len(ids) == 1 and ids[0] != specials.unk]
-        made.append(NoBadEnding(np.array(words, np.int64), specials.eos))
-    _check_possible(beginning, required, forbidden, joins, options)
+        encoded = [tokenizer.encode(word) for word in sorted(BAD_ENDINGS)]
+        endings = [ids[0] for ids in encoded if len(ids) == 1 and ids[0] != specials.unk]
+        made.append(NoBadEnding(np.array(endings, np.int64), specials.eos, options.max_tokens))
+    _check_possible(beginning, required, forbidden, endings, joins, options)
     return tuple(made)
 
 
@@ -181,6 +188,7 @@ def _check_possible(
     beginning: Phrase,
     required: Sequence[Phrase],
     forbidden: Sequence[Phrase],
+    endings: Sequence[int],
     joins: npt.NDArray[np.bool_],
     options: DecodingOptions,
 ) -> None:
@@ -194,10 +202,13 @@ def _check_possible(
     if any(has(text, phrase) for phrase in forbidden for text in (beginning, *required) if text):
         raise refuse("words that are required, or in the beginning, and forbidden")
     missing = [phrase for phrase in required if not beginning or not has(beginning, phrase)]
-    if len(beginning) + sum(map(len, missing)) > options.max_tokens:
+    room = options.max_tokens - len(beginning) - sum(map(len, missing))
+    if room < 0:
         raise refuse(
             f"more tokens in the beginning and the required words than max_tokens, {options.max_tokens}"
         )
+    if not room and all(phrase[-1] in endings for phrase in missing or [beginning]):
+        raise refuse(f"a bad ending after the {options.max_tokens} tokens of max_tokens")
     size = options.no_repeat_ngram_size
     for text in (beginning, *required):
         ids = np.array(text, np.int64)[None, None]
