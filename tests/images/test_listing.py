@@ -89,3 +89,14 @@ def test_rare_suffixes_are_summed_up() -> None:
     counts = Counter({letter: 20 - place for place, letter in enumerate("ABCDEFGH")})
     assert describe_suffixes(counts) == "20 A, 19 B, 18 C, 17 D, 16 E, 15 F, 27 others"
     assert describe_suffixes(Counter({"": 1})) == "1 without a suffix"
+
+
+def test_a_folder_of_very_many_is_in_the_same_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["p10.jpg", "p2.jpg", "P1.jpg", "p02.jpg", "é.jpg", "a b.jpg", os.fsdecode(b"\xff.jpg"), "z.jpg"]
+    write(tmp_path, *names)
+    (tmp_path / "p3").mkdir()
+    write(tmp_path / "p3", "b.jpg", "a.jpg")
+    expected = list(list_images([tmp_path], recursive=True)[0])
+    monkeypatch.setattr("showtell.images.listing.SORTED_IN_MEMORY", 2)
+    assert list(list_images([tmp_path], recursive=True)[0]) == expected
+    assert [path.name for path in expected][:3] == ["a b.jpg", "P1.jpg", "p02.jpg"]

@@ -31,7 +31,7 @@ class DiskList(Sequence[T], Generic[T]):
         *,
         pack: Callable[[T], Any],
         unpack: Callable[[Any], T],
-        key: Callable[[T], str] | None = None,
+        key: Callable[[T], str | bytes] | None = None,
     ) -> None:
         self._pack, self._unpack, self._key = pack, unpack, key
         self._count = 0
@@ -58,10 +58,14 @@ class DiskList(Sequence[T], Generic[T]):
         if not self._run(_MOVE if last else _UPDATE, (self._content(item), to_bytes(key))).rowcount:
             raise KeyError(key)
 
-    def find(self, key: str) -> T | None:
+    def find(self, key: str | bytes) -> T | None:
         """Return the record of a key, or None."""
         row = self._run("SELECT content FROM record WHERE key = ?", (to_bytes(key),)).fetchone()
         return None if row is None else self._read(row)
+
+    def by_key(self) -> Iterator[T]:
+        """Yield the records in the order of the bytes of their keys."""
+        return map(self._read, self._run("SELECT content FROM record ORDER BY key"))
 
     def __len__(self) -> int:
         return self._count
@@ -106,6 +110,6 @@ def text_list(texts: Iterable[str] = ()) -> DiskList[str]:
     return DiskList(texts, pack=str, unpack=str, key=str)
 
 
-def to_bytes(text: str) -> bytes:
+def to_bytes(text: str | bytes) -> bytes:
     """Return UTF-8 bytes, which sort like the text; lone surrogates (undecodable file names) are allowed."""
-    return text.encode("utf-8", "surrogatepass")
+    return text if isinstance(text, bytes) else text.encode("utf-8", "surrogatepass")
