@@ -30,6 +30,8 @@ def test_defaults_are_a_beam_of_three() -> None:
             {"min_tokens": 9, "max_tokens": 5},
             r"'min_tokens': more than max_tokens, 5 \(found 9\)",
         ),
+        ({"forbidden": ["a", 1]}, r"'forbidden': Input should be a valid string \(found \['a', 1\]\)"),
+        ({"required": [["a"]]}, r"'required': Input should be a valid string"),
         ({"beam_size": 0, "top_q": 1}, r"'beam_size'.* \| unknown key 'top_q'"),
     ],
 )

@@ -70,7 +70,8 @@ class DecodingOptions(StrictModel):
     @field_validator("required", "forbidden", mode="before")
     @classmethod
     def _joined(cls, value: Any) -> Any:
-        return ", ".join(value) if isinstance(value, list | tuple) else value
+        words = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        return ", ".join(value) if words else value
 
     @field_validator("required")
     @classmethod
