@@ -245,6 +245,22 @@ def test_unfinished_captions_of_another_command_are_neither_mixed_nor_lost(
     assert not (tmp_path / "out.jsonl.parts").exists()
 
 
+def test_a_command_that_captioned_nothing_does_not_block_another(
+    tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_images(tmp_path / "in", ["a.png", "b.png"])
+    out = tmp_path / "out.jsonl"
+    call = partial(caption_files, captioner, [tmp_path / "in"], output=out, form="jsonl", batch_size=1)
+    with pytest.raises(ConfigError, match="'required' cannot be used: found 'zebra'"):
+        call(required="zebra")
+    assert not (tmp_path / "out.jsonl.parts").exists()
+    interrupt(monkeypatch, captioner, after=0)
+    with pytest.raises(KeyboardInterrupt):
+        call()
+    assert (tmp_path / "out.jsonl.parts").exists()
+    assert call(beam_size=2).num_captioned == 2
+
+
 def test_parts_among_other_files_are_refused(
     tmp_path: Path, write_images: Write, captioner: Captioner
 ) -> None:

@@ -70,3 +70,13 @@ def test_fine_tuning_without_a_captioner_is_refused(toy_set: PreparedSet, tmp_pa
     with pytest.raises(ConfigError, match=r"extend_vocabulary is set.*showtell train --from CHECKPOINT"):
         train(load_recipe("fine-tune"), data=toy_set.directory, out=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_words_that_the_vocabulary_lacks_are_refused_before_the_first_epoch(
+    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+) -> None:
+    values = toy_recipe.model_dump(mode="json")
+    values["generation"]["required"] = "zebra"
+    with pytest.raises(ConfigError, match="'required' cannot be used: found 'zebra'"):
+        train(parse_recipe(values, "a recipe"), data=toy_set.directory, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

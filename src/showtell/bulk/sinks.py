@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
-from showtell.bulk.parts import Parts, discard, is_of_job
+from showtell.bulk.parts import Parts, count_rows, discard, is_of_job
 from showtell.bulk.report import CaptioningReport
 from showtell.bulk.sidecar_plan import pending
 from showtell.bulk.sidecars import Sidecars, SidecarWriter
 from showtell.bulk.units import Listing, Unit
 from showtell.bulk.writers import Format, Row, row_writer
+from showtell.errors import ShowtellError
 from showtell.system.atomic import atomic_path, cannot_write, with_file_name
 from showtell.system.console import note
 from showtell.system.locks import locked_directory
@@ -154,17 +155,23 @@ def _held_parts(
     *,
     overwrite: bool,
 ) -> Iterator[Parts]:
-    """Hold a directory of parts, and remove it if the block succeeds; else keep what is captioned so far."""
+    """Hold a directory of parts, and remove it if the block succeeds; else keep what is captioned so far.
+
+    Parts without a row are no reason to refuse another job, and an error before the first row leaves none.
+    """
     with locked_directory(directory), sigterm_exits():
-        if overwrite:
+        if overwrite or not (count_rows(directory) or is_of_job(directory, job)):
             discard(directory)
         parts = Parts(directory, job, listing, on_row)
         if parts.num_rows:
             note(f"{parts.num_rows:,} captions are in {directory}; resuming there")
         try:
             yield parts
-        except BaseException:
+        except BaseException as error:
             parts.flush()
+            if isinstance(error, ShowtellError) and not parts.num_rows:
+                parts.remove()
+                raise
             note(f"{parts.num_rows:,} captions are kept in {directory}: the same command resumes there")
             raise
         parts.remove()

@@ -18,6 +18,7 @@ from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.encoder import Encoder, build_encoder
 from showtell.errors import ConfigError
+from showtell.generation import build_constraints
 from showtell.system.console import note
 from showtell.tokenizer import Tokenizer
 from showtell.training.adapt import adapt_recipe
@@ -60,7 +61,8 @@ def set_up_training(
     """Return the setup of a new run, or of the one in ``out``; changes nothing on disk.
 
     Raises:
-        ConfigError: ``out`` holds another run, or ``training.init_from`` is missing or does not fit.
+        ConfigError: ``out`` holds another run, ``training.init_from`` is missing or does not fit, or the vocabulary
+            lacks words of ``generation``.
         CheckpointError: ``training.init_from`` or a teacher is not a checkpoint.
         DataError: ``data`` is not a prepared set, or ``out`` is something else than a run.
     """
@@ -92,6 +94,7 @@ def set_up_training(
     processes.run_on_rank0(lambda: check_run(out, recipe, origin, restart=restart))
     if tokenizer is None:
         tokenizer = _new_tokenizer(recipe, prepared, known)
+    build_constraints(recipe.generation, tokenizer)  # refuses now what the first validation would
     return TrainingSetup(recipe, adapted, prepared, encoder, initial, tokenizer, origin)
 
 
