@@ -799,7 +799,7 @@ def test_a_run_of_an_earlier_format_is_refused_in_one_line(
 ) -> None:
     train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     path = tmp_path / "run" / "manifest.json"
-    path.write_text(path.read_text(encoding="utf-8").replace('"format": 2', '"format": 1'), encoding="utf-8")
+    write_summed_json(path, {**json.loads(path.read_text(encoding="utf-8")), "format": 1})
     with pytest.raises(DataError, match=r"format 1; expected format 2\. .*again") as caught:
         train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert "\n" not in str(caught.value)

@@ -14,7 +14,7 @@ Weight = Annotated[float, Field(ge=0.0, le=1.0)]  # both included
 Count = Annotated[int, Field(ge=0)]
 
 
-MAX_PROBLEMS = 20
+MAX_PROBLEMS = 12
 
 
 class StrictModel(BaseModel):
