@@ -6,6 +6,7 @@ import errno
 import os
 import subprocess
 import sys
+import tarfile
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from itertools import islice
@@ -322,6 +323,19 @@ def test_what_a_killed_writer_left_is_deleted_and_what_a_running_one_writes_is_n
 def test_suffixes_of_other_files_are_refused(suffix: str) -> None:
     with pytest.raises(ConfigError, match=r"--sidecar .* cannot be used: found .* suffix"):
         Sidecars([], suffix)
+
+
+def test_images_in_a_shard_have_no_sidecars(
+    tmp_path: Path, write_images: Write, captioner: Captioner
+) -> None:
+    write_images(tmp_path, ["a.png"])
+    shard = tmp_path / "s.tar"
+    with tarfile.open(shard, "w") as archive:
+        archive.add(tmp_path / "a.png", "a.png")
+    with pytest.raises(
+        ConfigError, match=r"images that are no files of their own, in .*s\.tar\. Use -o FILE"
+    ):
+        caption(captioner, shard)
 
 
 def test_drawings_are_refused(tmp_path: Path, write_images: Write, captioner: Captioner) -> None:

@@ -95,9 +95,10 @@ def pending(listing: Listing, sidecars: Sidecars) -> Listing:
 def _images(listing: Listing) -> Iterator[Path]:
     for unit in listing.units():
         if "paths" not in unit.content:
+            source = next(iter(unit.content.values()))
             raise ConfigError(
                 "side-cars cannot be written",
-                found=f"images that are no files of their own ({', '.join(unit.content)})",
+                found=f"images that are no files of their own, in {source if isinstance(source, str) else source[0]}",
                 mend="Use -o FILE for them",
             )
         yield from map(Path, unit.content["paths"])
