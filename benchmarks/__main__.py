@@ -27,6 +27,7 @@ GROUPS = (
     "hugging_face",
     "search",
     "retrieval",
+    "bulk",
     "training",
     "features",
     "scores",
