@@ -7,23 +7,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.metrics.test_evaluate import CANDIDATES, REFERENCES, corpora
 
 from showtell.errors import ScoreError
 from showtell.metrics import Scorer, explain
 from showtell.metrics.explain import Explanation
-
-REFERENCES = {
-    "1": ["a brown dog runs on the grass", "a dog is running in a field"],
-    "2": ["two men sit on a bench", "a pair of men sitting on a wooden bench"],
-    "3": ["a red bus drives down the street", "the bus is red"],
-}
-CANDIDATES = {"1": "a dog runs on the grass", "2": "a man sits on a bench", "3": "a bus on a street"}
-
-words = st.sampled_from(["a", "dog", "runs", "on", "the", "red", "bus", "man"])
-caption = st.lists(words, max_size=9).map(" ".join)
-corpora = st.dictionaries(
-    st.sampled_from("abcdefgh"), st.tuples(st.lists(caption, min_size=1, max_size=4), caption), min_size=1
-)
 
 
 def explained() -> dict[str, Explanation]:

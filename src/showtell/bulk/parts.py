@@ -81,9 +81,7 @@ class Parts:
         # The next image of each unit that has parts, None if it is finished, and the rows that are not in a part yet.
         self._next: dict[int, int | None] = {}
         self._lines: dict[int, list[bytes]] = {}
-        for leftover in directory.glob(".*.tmp"):
-            leftover.unlink()
-        for part in _found(directory):
+        for part in _list_parts(directory):
             self._count(part)
         self.num_killed = self._note_running()
 
@@ -110,17 +108,18 @@ class Parts:
 
     def pending(self) -> Iterator[tuple[Unit, int]]:
         """Yield the units that are not finished, each with the number of its first image without a row."""
-        with (self._directory / UNITS).open("rb") as file:
-            for number, line in enumerate(file):
-                start = self._next.get(number, 0)
-                if start is not None:
-                    yield Unit(number, json.loads(line)), start
+        for number, line in self._numbered_lines():
+            start = self._next.get(number, 0)
+            if start is not None:
+                yield Unit(number, json.loads(line)), start
 
     def units(self) -> Iterator[Unit]:
         """Yield all units in order."""
+        return (Unit(number, json.loads(line)) for number, line in self._numbered_lines())
+
+    def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
         with (self._directory / UNITS).open("rb") as file:
-            for number, line in enumerate(file):
-                yield Unit(number, json.loads(line))
+            yield from enumerate(file)
 
     def add(self, unit: int, row: Row) -> None:
         """Take the row of a unit's next image."""
@@ -157,7 +156,7 @@ class Parts:
         Raises:
             DataError: a part is not what was written; it is deleted, so that the same command makes it again.
         """
-        parts = _found(self._directory)
+        parts = _list_parts(self._directory)
         for part in parts:
             try:
                 content = part.path.read_bytes()
@@ -187,7 +186,7 @@ class Parts:
 
 def count_rows(directory: Path) -> int:
     """Return the number of rows in the parts of any job."""
-    return sum(part.num_rows for part in _found(directory))
+    return sum(part.num_rows for part in _list_parts(directory))
 
 
 def is_of_job(directory: Path, job: dict[str, Any]) -> bool:
@@ -205,7 +204,7 @@ def discard(directory: Path) -> None:
         _clear(directory)
 
 
-def _found(directory: Path) -> list[_Part]:
+def _list_parts(directory: Path) -> list[_Part]:
     try:
         paths = sorted(directory.glob("*.jsonl"))
     except OSError as error:

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, TypeAlias
+from typing import Any, Self, TypeAlias
 
 from showtell.images.load import ImageSource
+from showtell.images.refusals import refused
 
 UNIT_IMAGES = 256
 """Images of a unit of files: about ten seconds of work on one core, the most that is done twice after a kill."""
@@ -17,6 +18,11 @@ class Failure:
 
     path: str
     error: str
+
+    @classmethod
+    def of(cls, path: str, found: str, mend: str = "Leave it out") -> Self:
+        """Return the failure of an image that cannot be read, by what was found."""
+        return cls(path, str(refused(path, found, "", mend)))
 
 
 UnitImage: TypeAlias = ImageSource | Failure

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -46,18 +47,30 @@ class Forbidden:
     joins: npt.NDArray[np.bool_]
     max_tokens: int
 
+    @cached_property
+    def _may_join(self) -> bool:
+        return bool(self.joins.any())
+
+    @cached_property
+    def _words(self) -> Ids:
+        return np.array([phrase[0] for phrase in self.phrases if len(phrase) == 1], np.int64)
+
+    @cached_property
+    def _starts(self) -> Ids:
+        return np.flatnonzero(~self.joins)
+
     def __call__(self, log_probs: Array, ids: Ids) -> Array:
         """Ban the last token of each phrase after the others, or what may not follow a whole one."""
-        may_join = bool(self.joins.any())
-        if not may_join:
-            words = np.array([phrase[0] for phrase in self.phrases if len(phrase) == 1], np.int64)
-            log_probs[..., like(words, log_probs)] = -math.inf
+        if not self._may_join:
+            log_probs[..., like(self._words, log_probs)] = -math.inf
         for phrase in self.phrases:
-            if not may_join and len(phrase) == 1:
+            if not self._may_join and len(phrase) == 1:
                 continue
-            if may_join:
-                _ban(log_probs, _ends_with(ids, phrase, self.joins), np.flatnonzero(~self.joins))
-            if not may_join or ids.shape[2] == self.max_tokens - 1:  # nothing can continue the last token
+            if self._may_join:
+                _ban(log_probs, _ends_with(ids, phrase, self.joins), self._starts)
+            if (
+                not self._may_join or ids.shape[2] == self.max_tokens - 1
+            ):  # nothing can continue the last token
                 _ban(log_probs, _ends_with(ids, phrase[:-1], self.joins), np.array([phrase[-1]]))
         return log_probs
 
@@ -140,6 +153,9 @@ def build_constraints(options: DecodingOptions, tokenizer: Tokenizer) -> tuple[C
     Raises:
         ConfigError: words that the vocabulary lacks, or that contradict each other or the length.
     """
+    are_words_given = options.beginning.strip() or _phrases(options.required) or _phrases(options.forbidden)
+    if options.bad_endings and not are_words_given:
+        return ()
     specials = SpecialTokens.of(tokenizer)
     joins = np.zeros(tokenizer.size, bool)
     if tokenizer.kind == "bpe":

@@ -9,7 +9,7 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from showtell.bulk.sources.embedded import EmbeddedImages
+from showtell.bulk.sources.embedded import EmbeddedImages, no_image_column
 from showtell.bulk.units import UNIT_IMAGES, Failure, UnitImage
 from showtell.data.sources.columns import Columns
 from showtell.data.sources.hub_dataset import (
@@ -20,7 +20,7 @@ from showtell.data.sources.hub_dataset import (
     load_saved,
     undecoded,
 )
-from showtell.errors import DataError, ShowtellError
+from showtell.errors import ShowtellError
 from showtell.images.load import NamedBytes
 from showtell.system.console import note
 
@@ -98,12 +98,7 @@ def _image_column(source: str, rows: Any, wanted: str) -> str:
     if images and not wanted:
         column = images[0]
     if column is None:
-        raise DataError(
-            f"cannot read {source}",
-            found=f"the columns {', '.join(columns) or '(none)'}",
-            expected="a column of images",
-            mend="If there is one, name it: --image-column",
-        )
+        raise no_image_column(source, columns)
     return column
 
 

@@ -8,8 +8,9 @@ from showtell.bulk.sources.storage import is_url
 from showtell.bulk.units import Failure, UnitImage
 from showtell.data.sources.columns import find_column
 from showtell.data.sources.hub_dataset import ID_COLUMNS, NAME_COLUMNS, image_parts
+from showtell.errors import DataError
 from showtell.images.load import NamedBytes
-from showtell.images.refusals import Limits, refused
+from showtell.images.refusals import Limits
 
 
 class EmbeddedImages:
@@ -44,13 +45,19 @@ class EmbeddedImages:
         key = path or next(filter(None, named), "") or f"{self._where}#{number}"
         if data is not None:
             limit = Limits().max_bytes
-            return NamedBytes(data, key) if len(data) <= limit else _failure(key, f"{len(data):,} bytes")
+            return NamedBytes(data, key) if len(data) <= limit else Failure.of(key, f"{len(data):,} bytes")
         if not path:
-            return _failure(key, f"nothing in '{self._image}'")
+            return Failure.of(key, f"nothing in '{self._image}'")
         if not is_url(path):
             path = f"{self._folder}/{path}" if is_url(self._folder) else str(Path(self._folder, path))
         return self._fetch(path) if is_url(path) else Path(path)
 
 
-def _failure(key: str, found: str) -> Failure:
-    return Failure(key, str(refused(key, found, "", "Leave it out")))
+def no_image_column(source: str, columns: Iterable[str]) -> DataError:
+    """Return the error of a table or dataset without a column of images."""
+    return DataError(
+        f"cannot read {source}",
+        found=f"the columns {', '.join(columns) or '(none)'}",
+        expected="a column of images",
+        mend="If there is one, name it: --image-column",
+    )

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from showtell.bulk.sources.embedded import EmbeddedImages
+from showtell.bulk.sources.embedded import EmbeddedImages, no_image_column
 from showtell.bulk.sources.storage import open_binary
 from showtell.bulk.sources.urls import fetch
 from showtell.bulk.units import UNIT_IMAGES, Failure, UnitImage
@@ -103,12 +103,7 @@ def _image_column(schema: pa.Schema, table: str, wanted: str) -> str:
         column = embedded[0]
     column = column or usual.find_image(schema.names)
     if column is None:
-        raise DataError(
-            f"cannot read {table}",
-            found=f"the columns {', '.join(schema.names) or '(none)'}",
-            expected="a column of images",
-            mend="If there is one, name it: --image-column",
-        )
+        raise no_image_column(table, schema.names)
     return column
 
 

@@ -16,7 +16,7 @@ from showtell.data.sources.tar_file import ERRORS, decompressed, read_member, vi
 from showtell.errors import ShowtellError
 from showtell.images.formats import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from showtell.images.load import NamedBytes
-from showtell.images.refusals import Limits, refused
+from showtell.images.refusals import Limits
 from showtell.images.signatures import identify
 
 
@@ -48,23 +48,19 @@ def _images(shard: str) -> Iterator[Callable[[], UnitImage]]:
     except (*ERRORS, ShowtellError) as error:
         failed = getattr(error, "found", "") or getattr(error, "strerror", None) or str(error)
     if failed:
-        yield partial(_failure, shard, failed, "Copy it again, or leave it out")
+        yield partial(Failure.of, shard, failed, "Copy it again, or leave it out")
 
 
 def _load(content: IO[bytes], member: TarInfo, shard: str) -> UnitImage:
     name = f"{shard}/{member.name.removeprefix('./')}"
     if not member.isreg() or member.issparse():
-        return _failure(name, "a link or a special file", "Leave it out")
+        return Failure.of(name, "a link or a special file")
     try:
         data = read_member(content, (member.offset_data, member.size), Limits().max_bytes)
     except (*ERRORS, ShowtellError) as error:
-        return _failure(name, str(error), "Leave it out")
+        return Failure.of(name, str(error))
     return NamedBytes(data, name)
 
 
 def _same(image: UnitImage) -> UnitImage:
     return image
-
-
-def _failure(name: str, found: str, mend: str) -> Failure:
-    return Failure(name, str(refused(name, found, "", mend)))
