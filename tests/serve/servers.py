@@ -48,6 +48,13 @@ class Running:
         self.loop.call_soon_threadsafe(function)
 
 
+def _is_ready(client: httpx.Client) -> bool:
+    try:
+        return client.get("/readyz").status_code == 200
+    except httpx.ConnectError:  # the server ended before it was ready: the caller says why
+        return False
+
+
 @contextlib.contextmanager
 def running(checkpoint: Path, **options: Any) -> Iterator[Running]:
     settings = build_settings(
@@ -61,8 +68,9 @@ def running(checkpoint: Path, **options: Any) -> Iterator[Running]:
         started = Running(f"http://127.0.0.1:{listener.getsockname()[1]}", server, thread, loop)
         with started.client() as client:
             deadline = time.monotonic() + 120
-            while client.get("/readyz").status_code != 200:
-                assert time.monotonic() < deadline, server.failure
+            while not _is_ready(client):
+                assert thread.is_alive(), server.failure
+                assert time.monotonic() < deadline
                 time.sleep(0.02)
         yield started
     finally:

@@ -24,6 +24,7 @@ from tests.serve.servers import Running, picture, running
 from showtell.inference.batcher import Batcher
 from showtell.inference.captioner import Captioner
 from showtell.inference.decode_pool import DecodePool
+from showtell.system.atomic import write_summed_json
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'showtell[browser]'")
@@ -637,7 +638,7 @@ def test_captions_have_their_language_and_the_page_its_own(
     shutil.copytree(tiny_checkpoint("attention"), turkish)
     config = json.loads((turkish / "config.json").read_text())
     config["card"] = {**config.get("card", {}), "language": "tr"}
-    (turkish / "config.json").write_text(json.dumps(config))
+    write_summed_json(turkish / "config.json", config)
     with running(turkish) as started:
         page = open_page(started.url)
         add(page, images(1))
