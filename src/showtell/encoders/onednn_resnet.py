@@ -16,7 +16,11 @@ from torch.nn import functional
 
 from showtell.encoders.resnet import ResNet
 from showtell.kernels.onednn import can_compute
+from showtell.kernels.winograd import WinogradConvolution, is_winograd_faster
 from showtell.system.batch_pool import cancellable
+
+_EARLY_GROUP = 4
+"""Images whose first two stages are computed together in float32: a map of 32 images takes 210 MB there."""
 
 PACKED_BATCH = 32
 """Weights are reordered for this batch size; others give the same values at about the same speed."""
@@ -41,7 +45,7 @@ class FusedResNet(nn.Module):
     def __init__(self, plain: ResNet):
         super().__init__()
         self.plain = plain
-        self._packed: dict[nn.Module, Tensor] = {}
+        self._packed: dict[nn.Module, Tensor | WinogradConvolution] = {}
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the map [P, D, h, w] of normalized images float [P, 3, H, W]."""
@@ -51,14 +55,23 @@ class FusedResNet(nn.Module):
             with _PACKING:
                 if not self._packed:
                     self._pack(images)
-        x = max_pool_3x3(self._convolve(self.plain.conv1, images, "relu"))  # [P, 64, H/4, W/4]
-        maps = []
-        for stage in range(1, 5):
+        groups = images.split(_EARLY_GROUP) if images.dtype == torch.float32 else (images,)
+        early = [self._stages(self._stem(group), (1, 2)) for group in groups]
+        wanted = {*self.plain.stages, 2}
+        maps = {stage: _join([each[stage] for each in early]) for stage in early[0] if stage in wanted}
+        maps |= self._stages(maps[2], (3, 4))
+        return self.plain.concat_stages([maps[stage] for stage in self.plain.stages])
+
+    def _stem(self, images: Tensor) -> Tensor:
+        return max_pool_3x3(self._convolve(self.plain.conv1, images, "relu"))  # [P, 64, H/4, W/4]
+
+    def _stages(self, x: Tensor, stages: tuple[int, ...]) -> dict[int, Tensor]:
+        maps = {}
+        for stage in stages:
             for block in cancellable(getattr(self.plain, f"layer{stage}")):
                 x = self._block(block, x)
-            if stage in self.plain.stages:
-                maps.append(x)  # safe: the next stage's shortcut is a convolution and does not write into x
-        return self.plain.concat_stages(maps)
+            maps[stage] = x  # safe: the next stage's shortcut is a convolution and does not write into x
+        return maps
 
     def _block(self, block: Any, x: Tensor) -> Tensor:
         shortcut = x if block.downsample is None else self._convolve(block.downsample[0], x, "none")
@@ -72,9 +85,11 @@ class FusedResNet(nn.Module):
         return shortcut
 
     def _convolve(self, convolution: nn.Conv2d, x: Tensor, activation: str) -> Tensor:
-        weight, bias = self._packed[convolution], convolution.bias
+        packed = self._packed[convolution]
+        if isinstance(packed, WinogradConvolution):
+            return packed(x)
         return torch.ops.mkldnn._convolution_pointwise(  # type: ignore[no-any-return]
-            x, weight, bias, *_geometry(convolution), activation, [], ""
+            x, packed, convolution.bias, *_geometry(convolution), activation, [], ""
         )
 
     def _pack(self, images: Tensor) -> None:
@@ -92,8 +107,17 @@ class FusedResNet(nn.Module):
         reorder: Callable[..., Tensor] = (
             torch._C._nn.mkldnn_reorder_conv2d_weight
         )  # its stub lacks an argument
+        # The last convolution of a block adds to its shortcut, which oneDNN's direct form alone does in place.
+        followed_by_relu = {
+            getattr(block, f"conv{index}")
+            for stage in range(1, 5)
+            for block in getattr(self.plain, f"layer{stage}")
+            for index in range(1, block.convolutions)
+        }
         self._packed = {
-            module: reorder(module.weight.detach().to_mkldnn(), *_geometry(module), sizes[module])
+            module: WinogradConvolution(module)
+            if module in followed_by_relu and is_winograd_faster(module)
+            else reorder(module.weight.detach().to_mkldnn(), *_geometry(module), sizes[module])
             for module in convolutions
         }
 
@@ -122,6 +146,10 @@ def max_pool_3x3(x: Tensor) -> Tensor:
     result = torch.maximum(by_rows[:, :, 0::2], by_rows[:, :, 1::2])  # [P, H/2, W/2, C]
     torch.maximum(result[:, :, 1:], by_rows[:, :, 1:-1:2], out=result[:, :, 1:])
     return result.view(torch.bfloat16).permute(0, 3, 1, 2)
+
+
+def _join(maps: list[Tensor]) -> Tensor:
+    return maps[0] if len(maps) == 1 else torch.cat(maps)
 
 
 def _geometry(convolution: nn.Conv2d) -> tuple[Any, Any, Any, int]:
