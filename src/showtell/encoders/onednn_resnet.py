@@ -3,7 +3,8 @@
 Eager PyTorch writes every intermediate map three times (convolution, addition, ReLU) and reorders the weights at
 every call. The operators that its compiler emits write it once and take reordered weights: 3 times as fast in
 bfloat16 (batch 32, two cores with AMX), and closer to float32, since sums are rounded once. These operators are not
-public: where they are missing, or off the CPU, the plain network runs.
+public: where they are missing, or off the CPU, the plain network runs. Where `showtell.kernels.winograd` is faster, it
+computes the 3x3 convolutions.
 """
 
 from collections.abc import Callable
@@ -18,9 +19,6 @@ from showtell.encoders.resnet import ResNet
 from showtell.kernels.onednn import can_compute
 from showtell.kernels.winograd import WinogradConvolution, is_winograd_faster
 from showtell.system.batch_pool import cancellable
-
-_EARLY_GROUP = 4
-"""Images whose first two stages are computed together in float32: a map of 32 images takes 210 MB there."""
 
 PACKED_BATCH = 32
 """Weights are reordered for this batch size; others give the same values at about the same speed."""
@@ -55,23 +53,14 @@ class FusedResNet(nn.Module):
             with _PACKING:
                 if not self._packed:
                     self._pack(images)
-        groups = images.split(_EARLY_GROUP) if images.dtype == torch.float32 else (images,)
-        early = [self._stages(self._stem(group), (1, 2)) for group in groups]
-        wanted = {*self.plain.stages, 2}
-        maps = {stage: _join([each[stage] for each in early]) for stage in early[0] if stage in wanted}
-        maps |= self._stages(maps[2], (3, 4))
-        return self.plain.concat_stages([maps[stage] for stage in self.plain.stages])
-
-    def _stem(self, images: Tensor) -> Tensor:
-        return max_pool_3x3(self._convolve(self.plain.conv1, images, "relu"))  # [P, 64, H/4, W/4]
-
-    def _stages(self, x: Tensor, stages: tuple[int, ...]) -> dict[int, Tensor]:
-        maps = {}
-        for stage in stages:
+        x = max_pool_3x3(self._convolve(self.plain.conv1, images, "relu"))  # [P, 64, H/4, W/4]
+        maps = []
+        for stage in range(1, 5):
             for block in cancellable(getattr(self.plain, f"layer{stage}")):
                 x = self._block(block, x)
-            maps[stage] = x  # safe: the next stage's shortcut is a convolution and does not write into x
-        return maps
+            if stage in self.plain.stages:
+                maps.append(x)  # safe: the next stage's shortcut is a convolution and does not write into x
+        return self.plain.concat_stages(maps)
 
     def _block(self, block: Any, x: Tensor) -> Tensor:
         shortcut = x if block.downsample is None else self._convolve(block.downsample[0], x, "none")
@@ -146,10 +135,6 @@ def max_pool_3x3(x: Tensor) -> Tensor:
     result = torch.maximum(by_rows[:, :, 0::2], by_rows[:, :, 1::2])  # [P, H/2, W/2, C]
     torch.maximum(result[:, :, 1:], by_rows[:, :, 1:-1:2], out=result[:, :, 1:])
     return result.view(torch.bfloat16).permute(0, 3, 1, 2)
-
-
-def _join(maps: list[Tensor]) -> Tensor:
-    return maps[0] if len(maps) == 1 else torch.cat(maps)
 
 
 def _geometry(convolution: nn.Conv2d) -> tuple[Any, Any, Any, int]:
