@@ -3,6 +3,7 @@
 python -m benchmarks                                     # random weights, made-up images and captions
 python -m benchmarks --captioner runs/attention --data data/flickr8k --images photos/
 python -m benchmarks --only search --only training --quick
+python -m benchmarks --only caption --against COMMIT     # this build against another
 python -m benchmarks --markdown benchmarks/results/FILE.json
 """
 
@@ -14,9 +15,11 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+from benchmarks.against import compare_builds
 from benchmarks.harness import Group, Row, Setting
 from benchmarks.machine import commit, describe_machine, versions
 from benchmarks.results import FOLDER, FORMAT, markdown, read_results, table, write_results
@@ -36,6 +39,8 @@ GROUPS = (
     "growth",
 )
 
+BUILD_ROUNDS = 3
+
 
 def main() -> None:
     """Measure, print the table, write the results."""
@@ -43,6 +48,11 @@ def main() -> None:
     if options.markdown:
         print(markdown(read_results(options.markdown)))
         return
+    made_up = not any((options.captioner, options.data, options.images, options.references))
+    if options.against and not made_up:
+        sys.exit(
+            "--against: both builds measure made-up material, as file formats change; leave the rest out"
+        )
     started, date = time.monotonic(), datetime.now(UTC).isoformat(timespec="seconds")
     facts = {"machine": describe_machine(), "versions": versions(), "commit": commit()}
     rows: list[Row] = []
@@ -57,12 +67,14 @@ def main() -> None:
             images=options.images,
             references=options.references,
         )
-        failed = [name for name in options.only or GROUPS if not _measured(name, setting, rows)]
+        groups = {name: _group(name, setting, options.against) for name in options.only or GROUPS}
+        failed = [name for name, measured in groups.items() if not _measured(name, measured, rows)]
     results = {
         "format": FORMAT,
         "date": date,
         **facts,
         "quick": options.quick,
+        "against": options.against,
         "made_up": {
             "captioner": options.captioner is None,
             "captions": options.data is None,
@@ -80,12 +92,21 @@ def main() -> None:
         sys.exit(f"failed, see above: {', '.join(failed)}")
 
 
-def _measured(name: str, setting: Setting, rows: list[Row]) -> bool:
+def _group(name: str, setting: Setting, against: str | None) -> Iterator[Row]:
+    if against:
+        yield from compare_builds(
+            against, name, ["--quick"] if setting.quick else [], setting.rounds(BUILD_ROUNDS)
+        )
+    else:
+        group: Group = importlib.import_module(f"benchmarks.{name}").measure
+        yield from group(setting)
+
+
+def _measured(name: str, group: Iterator[Row], rows: list[Row]) -> bool:
     """Add the rows of a group, printed to stderr as they are measured; return whether all were."""
     started = time.monotonic()
     try:
-        group: Group = importlib.import_module(f"benchmarks.{name}").measure
-        for row in group(setting):
+        for row in group:
             rows.append(row)
             figure = "-" if row.figure is None else f"{row.figure:.2f}"
             _report(f"{name}: {row.work} | {row.against} | {figure} | {row.measured}")
@@ -105,6 +126,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--only", action="append", choices=GROUPS, metavar="NAME", help=", ".join(GROUPS))
+    parser.add_argument("--against", metavar="COMMIT", help="how many times as fast as that commit's build")
     parser.add_argument("--quick", action="store_true", help="fewer rounds of less: rough figures")
     parser.add_argument("--full", action="store_true", help="growth up to a million images")
     parser.add_argument("--captioner", type=Path, help="a checkpoint or run; else one of random weights")

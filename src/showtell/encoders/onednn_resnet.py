@@ -3,8 +3,8 @@
 Eager PyTorch writes every intermediate map three times (convolution, addition, ReLU) and reorders the weights at
 every call. The operators that its compiler emits write it once and take reordered weights: 3 times as fast in
 bfloat16 (batch 32, two cores with AMX), and closer to float32, since sums are rounded once. These operators are not
-public: where they are missing, or off the CPU, the plain network runs. Where `showtell.kernels.winograd` is faster, it
-computes the 3x3 convolutions.
+public: where they are missing, or off the CPU, the plain network runs. `showtell.kernels.winograd` computes the 3x3
+convolutions where that is faster.
 """
 
 from collections.abc import Callable

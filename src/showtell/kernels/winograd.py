@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 _TILES = 100
-"""Tiles that are transformed together: enough for full speed of the products, few enough for the second-level cache."""
+"""Tiles that are transformed together: enough for full speed of the products, few enough for the caches."""
 
 _MIN_TILES = 16
 """Products of fewer tiles are filled up: those of up to 3 rows have other last digits, and so would a lone image."""
@@ -21,7 +21,7 @@ _LARGE_CHANNELS = 512
 
 
 class _Transforms(NamedTuple):
-    """B of the input [s*s, s*s], G of the filter [s, 3], A of the output [m*m, s*s]; s = m + 2. Equations 8 and 13."""
+    """B of the input [s*s, s*s], G of the filter [s, 3], A of the output [m*m, s*s], s = m + 2 (equations 8, 13)."""
 
     outputs: int
     input: Tensor
@@ -42,12 +42,20 @@ _F2 = _transforms(
 )
 _F4 = _transforms(
     b=[
-        *([4.0, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0]),
-        *([0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]),
+        [4.0, 0, -5, 0, 1, 0],
+        [0, -4, -4, 1, 1, 0],
+        [0, 4, -4, -1, 1, 0],
+        [0, -2, -1, 2, 1, 0],
+        [0, 2, -1, -2, 1, 0],
+        [0, 4, 0, -5, 0, 1],
     ],
     g=[
-        *([1 / 4, 0, 0], [-1 / 6, -1 / 6, -1 / 6], [-1 / 6, 1 / 6, -1 / 6]),
-        *([1 / 24, 1 / 12, 1 / 6], [1 / 24, -1 / 12, 1 / 6], [0, 0, 1]),
+        [1 / 4, 0, 0],
+        [-1 / 6, -1 / 6, -1 / 6],
+        [-1 / 6, 1 / 6, -1 / 6],
+        [1 / 24, 1 / 12, 1 / 6],
+        [1 / 24, -1 / 12, 1 / 6],
+        [0, 0, 1],
     ],
     a=[[1.0, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]],
 )
@@ -77,7 +85,7 @@ class WinogradConvolution:
         weight = convolution.weight.detach().double()
         tiles = torch.einsum("ai,kcij,bj->abck", t.filter, weight, t.filter).float()  # [s, s, C, K]
         self._weight = tiles.flatten(0, 1).contiguous()  # [s*s, C, K]
-        self._bias = convolution.bias
+        self._bias = tiles.new_zeros(len(weight)) if convolution.bias is None else convolution.bias
 
     def __call__(self, x: Tensor) -> Tensor:
         """Return the map float32 [P, K, H, W] of a map [P, C, H, W], both channels last."""
