@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from showtell.checkpoints.checkpoint import load_checkpoint
+from showtell.config.recipe import load_recipe
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.errors import CheckpointError, ConfigError, DataError
 from showtell.experiments.bundle import make_bundle
@@ -18,6 +19,8 @@ from showtell.export.evaluate import evaluate
 from showtell.inference.captioner import Captioner
 from showtell.system.atomic import write_summed_json
 from showtell.training.evaluate import evaluate_checkpoint
+from showtell.training.trainer import train
+from showtell.training.warm_start import sections_of
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +28,17 @@ def indexed(frozen_captioner: Any, toy_set: PreparedSet, tmp_path_factory: pytes
     out = tmp_path_factory.mktemp("indexed") / "captioner"
     index_captions(frozen_captioner.directory, out, data=toy_set.directory, retrieval_weight=20.0)
     return out
+
+
+@pytest.fixture
+def own(toy_set: PreparedSet, tmp_path: Path) -> PreparedSet:
+    """Three images with a caption, two for training and one for dev, none of which is indexed."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for row in (20, 21, 22):
+        image = Path(shutil.copy(toy_set.image_path(row), folder / f"{row}.png"))
+        image.with_suffix(".txt").write_text("one old tree")
+    return prepare(folder, tmp_path / "own-set")
 
 
 def dev_images(toy_set: PreparedSet) -> list[Path]:
@@ -168,10 +182,46 @@ def test_retrieval_without_a_datastore_is_refused_before_anything_is_encoded(
         evaluate_checkpoint(loaded, data=toy_set.directory, options=options)
 
 
-def test_a_captioner_trained_further_does_not_retrieve(indexed: Path) -> None:
-    from showtell.training.warm_start import sections_of
+def test_a_captioner_trained_further_keeps_its_datastore_and_adds_the_new_images(
+    indexed: Path, toy_set: PreparedSet, own: PreparedSet, tmp_path: Path
+) -> None:
+    epochs = ["objective.0.epochs=1"]
+    train(
+        load_recipe("fine-tune", epochs, sections=sections_of(indexed)),
+        data=own.directory,
+        out=tmp_path / "run",
+    )
+    old, further = load_checkpoint(indexed), load_checkpoint(tmp_path / "run")
+    assert old.datastore is not None
+    assert further.datastore is not None
+    assert further.datastore.keys == [
+        *old.datastore.keys,
+        *(own.key(int(row)) for row in own.split_rows("train")),
+    ]
+    assert (further.datastore.vectors[:16] == old.datastore.vectors).all()
+    assert further.generation == old.generation
+    with pytest.raises(DataError, match="found 16 of 16 in its datastore"):
+        evaluate_checkpoint(tmp_path / "run", data=toy_set.directory, split="train")
+    off = [*epochs, "generation.retrieval=off"]
+    train(
+        load_recipe("fine-tune", off, sections=sections_of(indexed)), data=own.directory, out=tmp_path / "off"
+    )
+    assert load_checkpoint(tmp_path / "off").datastore is None
 
-    assert sections_of(indexed)["generation"]["retrieval"] == "off"
+
+def test_known_validation_images_are_refused_before_training(
+    indexed: Path, toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    recipe = load_recipe("fine-tune", ["validation.split=train"], sections=sections_of(indexed))
+    with pytest.raises(DataError, match="in its datastore"):
+        train(recipe, data=toy_set.directory, out=tmp_path / "run")
+
+
+def test_generated_splits_that_are_left_out_are_named(
+    indexed: Path, own: PreparedSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index_captions(indexed, tmp_path / "more", data=own.directory)
+    assert "1 images of other splits, which prepare generated, are not indexed" in capsys.readouterr().err
 
 
 def test_features_cannot_change_under_a_datastore(indexed: Path, tmp_path: Path) -> None:

@@ -67,6 +67,11 @@ class DecodingOptions(StrictModel):
         True, description="the best of their captions competes with the generated ones (retrieval rerank)"
     )
 
+    @field_validator("retrieval", mode="before")
+    @classmethod
+    def _read_off(cls, value: object) -> object:
+        return "off" if value is False else value  # as YAML reads it
+
     @field_validator("required", "forbidden", mode="before")
     @classmethod
     def _joined(cls, value: Any) -> Any:

@@ -70,6 +70,11 @@ def index_captions(
     )
     prepared = as_trained(PreparedSet.load(data), loaded.config)
     rows = prepared.split_rows(split)
+    if (left_out := len(prepared) - len(rows)) and prepared.manifest["generated_split"]:
+        note(
+            f"{left_out:,} images of other splits, which prepare generated, are not indexed: prepare with "
+            "--dev-fraction 0 to index all"
+        )
     generation = _generation(loaded.generation, options)
     old = None if replace_datastore else loaded.datastore
     assert loaded.model.encoder is not None

@@ -23,6 +23,7 @@ from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFe
 from showtell.decoders.base import BaseDecoder
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.encoder import Encoder, build_encoder
+from showtell.retrieval.datastore import Datastore
 from showtell.system.console import note
 from showtell.system.reading import sha256_json
 from showtell.tokenizer import Tokenizer
@@ -32,7 +33,7 @@ from showtell.training.evaluator import Evaluator
 from showtell.training.objectives.distillation import load_teacher
 from showtell.training.rehearsal import RehearsedBatches
 from showtell.training.setup import TrainingSetup
-from showtell.training.warm_start import load_decoder_weights
+from showtell.training.warm_start import initial_datastore, load_decoder_weights
 
 Rows = npt.NDArray[np.int64]
 
@@ -50,6 +51,7 @@ class Components:
     rehearsal: Batches | None
     dev: Batches
     evaluator: Evaluator
+    datastore: Datastore | None  # of the captioner to start from
     teachers: Sequence[Sequence[CaptioningModel]]  # by phase
     processes: DistributedContext
     features: Path | None  # the folder of feature caches; None: beside the prepared set
@@ -122,6 +124,7 @@ def build_components(
             score_tokenizer=validation.tokenizer,
             preprocessing=encoder.preprocessing,
         ),
+        datastore=initial_datastore(setup.initial, encoder),
         teachers=teachers,
         processes=processes,
         features=features,

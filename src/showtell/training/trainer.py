@@ -20,7 +20,7 @@ from showtell.config.recipe import Recipe, SelfCritical
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.retrieval.datastore import Datastore
-from showtell.retrieval.overlap import check_disjoint
+from showtell.retrieval.overlap import check_disjoint, check_unseen
 from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
 from showtell.system.locks import locked_directory
@@ -148,6 +148,10 @@ class Trainer:
         parts, progress = self.parts, self.state.progress
         if self.recipe.generation.retrieval != "off":
             check_disjoint(parts.prepared, parts.batches.rows.tolist(), parts.evaluator.rows.tolist())
+            if parts.datastore is not None:
+                check_unseen(
+                    self.recipe.generation, parts.datastore, parts.prepared, parts.evaluator.rows.tolist()
+                )
         if not progress.finished:
             check_disk_space(self.out, self._checkpoint_bytes())
         self._trackers.start(self.out)
@@ -355,10 +359,14 @@ class Trainer:
         return evaluation
 
     def _make_datastore(self) -> Datastore | None:
-        """Return the datastore of the training images, if the recipe's captions are reranked by one."""
+        """Return the datastore of the training images, if the recipe's captions are reranked by one.
+
+        They are added to the datastore of the captioner that training started from.
+        """
         parts, generation = self.parts, self.recipe.generation
         if generation.retrieval == "off":
             return None
+        old = parts.datastore
         datastore = make_datastore(
             parts.prepared,
             parts.batches.rows,
@@ -367,7 +375,10 @@ class Trainer:
             tokenizer=parts.tokenizer,
             device=parts.compute.device,
             features=parts.features,
+            projection=None if old is None else old.projection,
         )
+        if old is not None:
+            datastore = old.merged(datastore)
         self.log_message(datastore.describe())
         return datastore
 

@@ -16,6 +16,7 @@ from showtell.config.recipe import Recipe
 from showtell.encoders.encoder import Encoder, identity_differences
 from showtell.errors import CheckpointError, ConfigError
 from showtell.inference.onnx_files import is_export
+from showtell.retrieval.datastore import Datastore
 from showtell.system.console import note
 from showtell.tokenizer import SPECIALS, Tokenizer
 
@@ -26,7 +27,7 @@ MIN_STEM, MAX_ENDING = 3, 3
 def sections_of(path: Path) -> dict[str, dict[str, Any]]:
     """Return the sections of a recipe that trains a captioner further: its encoder, decoder and decoding.
 
-    Its words are kept and those of the new captions are added.
+    Its words are kept and those of the new captions are added, as are their images to a datastore that it has.
 
     Args:
         path: A checkpoint or run, or ``OWNER/NAME`` of the hub.
@@ -53,7 +54,7 @@ def sections_of(path: Path) -> dict[str, dict[str, Any]]:
     return {
         "encoder": encoder,
         "decoder": config["decoder"],
-        "generation": {**config["generation"], "retrieval": "off"},
+        "generation": config["generation"],
         "tokenizer": {"kind": tokenizer.kind, "language": tokenizer.language},
         "training": {"init_from": str(path), "extend_vocabulary": True},
     }
@@ -94,6 +95,14 @@ def check_initial(checkpoint: Checkpoint, recipe: Recipe, encoder: Encoder) -> N
     # A fine-tuned encoder has no identity but its file.
     if different and not encoder.spec.trainable and not trained_on["spec"]["trainable"]:
         note(f"warning: {init_from} was trained on other features: {'; '.join(different)}")
+
+
+def initial_datastore(checkpoint: Checkpoint | None, encoder: Encoder) -> Datastore | None:
+    """Return the datastore of the checkpoint to start from, if it has one of this encoder's features."""
+    if checkpoint is None or encoder.spec.trainable:
+        return None
+    is_other = identity_differences(encoder.identity(), checkpoint.config["encoder"]["identity"])
+    return None if is_other else checkpoint.datastore
 
 
 def load_decoder_weights(
