@@ -23,6 +23,7 @@ from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.errors import ConfigError, DataError
 from showtell.system.atomic import sha256_file, write_summed_json
 from showtell.system.locks import locked_directory
+from showtell.system.reading import read_json_lines
 
 ROOT = Path(__file__).parents[2]
 WritePictures = Callable[[Path, Iterable[str]], None]
@@ -535,3 +536,44 @@ def test_training_images_are_held_out_by_their_content_alone(toy_set: PreparedSe
 def test_not_all_training_images_are_held_out(toy_set: PreparedSet) -> None:
     with pytest.raises(ConfigError, match="found 16; expected less than the 16 training images"):
         toy_set.hold_out(16)
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "csv", "imagefolder"])
+def test_corrected_captions_keep_what_they_correct_and_others_of_a_machine_are_left_out(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None], kind: str
+) -> None:
+    folder = tmp_path / "photos"
+    write_images(folder, ["a.png", "b.png", "c.png"])
+    origin = {"machine_caption": "a dog", "model": "flickr8k", "edited_at": "2026-12-01T00:00:00Z"}
+    unedited = {"machine_caption": "" if kind == "csv" else "a bus", "model": "", "edited_at": ""}
+    rows = [
+        {"path": "a.png", "caption": "a cat", **origin},
+        {"path": "b.png", "caption": "a bus", **unedited},
+        {"path": "c.png", "caption": "two cats", **origin},
+    ]
+    lines = [json.dumps(row) for row in rows]
+    if kind == "csv":
+        lines = [",".join(rows[0]), *(",".join(row.values()) for row in rows)]
+    source = folder / ("captions.csv" if kind == "csv" else "captions.jsonl")
+    if kind == "imagefolder":
+        lines = [json.dumps({"file_name": row["path"], "text": row.pop("caption"), **row}) for row in rows]
+        source = folder / "metadata.jsonl"
+        (folder / "b.png").unlink()
+    source.write_text("\n".join(lines))
+    prepared = prepare(folder if kind == "imagefolder" else source, tmp_path / "set", dev_fraction=0.0)
+    assert {prepared.key(row): prepared.captions(row) for row in range(2)} == {
+        "a.png": ["a cat"],
+        "c.png": ["two cats"],
+    }
+    assert prepared.manifest["problems"] == {"not-edited": 1}
+    found = read_json_lines(tmp_path / "set" / "provenance.jsonl")
+    assert [(row["key"], row["split"], row.get("caption", row.get("text"))) for row in found] == [
+        ("a.png", "train", "a cat"),
+        ("c.png", "train", "two cats"),
+    ]
+    assert all(origin.items() <= row.items() for row in found)
+    assert any("2 captions are corrections" in line for line in describe(prepared, width=100))
+
+
+def test_a_set_without_corrections_has_no_provenance(toy_set: PreparedSet) -> None:
+    assert not (toy_set.directory / "provenance.jsonl").exists()

@@ -13,6 +13,7 @@ import subprocess
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from showtell.inference.batcher import Batcher
 from showtell.inference.captioner import Captioner
 from showtell.inference.decode_pool import DecodePool
 from showtell.system.atomic import write_summed_json
+from showtell.system.reading import read_json_lines
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="pip install 'showtell[browser]'")
@@ -402,7 +404,7 @@ def test_downloads_hold_every_caption(open_page: Open, tmp_path: Path) -> None:
     rows = {row["path"]: row for row in map(json.loads, download(page, "jsonl").decode().splitlines())}
     assert {path: row["caption"] for path, row in rows.items() if "caption" in row} == captions
     assert rows["damaged.png"].keys() == {"path", "error"}
-    assert rows["=1+1.png"]["edited"] is True
+    assert [path for path, row in rows.items() if "edited_at" in row] == ["=1+1.png"]
 
     table = list(csv.reader(io.StringIO(download(page, "csv").decode("utf-8-sig"))))
     assert table[0] == ["path", "caption", "score", "error", "machine_caption"]
@@ -431,8 +433,20 @@ def test_corrections_are_a_dataset_for_indexing(
     with zipfile.ZipFile(io.BytesIO(download(page, "corrections"))) as archive:
         archive.extractall(tmp_path / "corrections")
     expect(page.locator("#note")).to_contain_text("showtell prepare corrections")
+    by_path = {row["path"]: row for row in map(json.loads, download(page, "jsonl").decode().splitlines())}
+    assert all((row["caption"] != row["machine_caption"]) == ("edited_at" in row) for row in by_path.values())
 
     prepare(tmp_path / "corrections", tmp_path / "set", dev_fraction=0.0)
+    found = read_json_lines(tmp_path / "set" / "provenance.jsonl")
+    config = json.loads((tiny_checkpoint("attention") / "config.json").read_text())
+    for number, row in enumerate(found):
+        assert row.pop("text") == f"a red dog's ball lies on grass number {number}"
+        assert {name: row[name] for name in by_path[row["path"]] if name != "caption"} == {
+            name: value for name, value in by_path[row["path"]].items() if name != "caption"
+        }
+        assert row["model_fingerprint"] == config["sha256_of_values"]
+        assert datetime.fromisoformat(row["edited_at"]) <= datetime.now(UTC)
+    assert len(found) == 3
     index_captions(tiny_checkpoint("attention"), tmp_path / "indexed", data=tmp_path / "set")
     with running(tmp_path / "indexed") as indexed:
         page = open_page(indexed.url)

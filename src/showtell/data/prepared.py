@@ -1,8 +1,8 @@
 """The prepared set: a captioned dataset that was validated once, so that later steps can rely on it.
 
-A directory with ``manifest.json``, ``examples.arrow`` (an Arrow IPC file with the columns of `SCHEMA`) and
-``problems.jsonl``. Images stay where they are, except embedded ones, which go to ``images/``. The *fingerprint*
-identifies the content, wherever the directory is.
+A directory with ``manifest.json``, ``examples.arrow`` (an Arrow IPC file with the columns of `SCHEMA`),
+``problems.jsonl``, and ``provenance.jsonl`` if it has corrected captions. Images stay where they are, except embedded
+ones, which go to ``images/``. The *fingerprint* identifies the content, wherever the directory is.
 """
 
 import copy
@@ -40,7 +40,7 @@ from showtell.system.locks import locked_directory
 from showtell.system.reading import read_json
 
 KIND, FORMAT = "prepared set", 3
-EXAMPLES, PROBLEMS, IMAGES = "examples.arrow", "problems.jsonl", "images"
+EXAMPLES, PROBLEMS, PROVENANCE, IMAGES = "examples.arrow", "problems.jsonl", "provenance.jsonl", "images"
 SUFFIXES = {b"\xff\xd8\xff": ".jpg", b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
 ROWS_PER_BATCH = 2_048
 FINGERPRINTED = ("key", "sha256", "split", "captions")
@@ -294,7 +294,8 @@ def _write(
     """
     digest = hashlib.sha256()
     images, captions = Counter[str](), Counter[str]()
-    remaining = (_row(example, directory) for example in checked)
+    origins: list[str] = []
+    remaining = (_row(example, directory, origins) for example in checked)
     with pa.ipc.new_file(str(directory / EXAMPLES), SCHEMA) as writer:
         while rows := list(islice(remaining, ROWS_PER_BATCH)):
             writer.write_batch(pa.RecordBatch.from_pylist(rows, schema=SCHEMA))
@@ -305,6 +306,10 @@ def _write(
                 captions[row["split"]] += len(row["captions"])
     lines = [json.dumps(asdict(problem), ensure_ascii=False) + "\n" for problem in problems]
     write_text(directory / PROBLEMS, "".join(lines))
+    if origins:
+        write_text(directory / PROVENANCE, "".join(f"{line}\n" for line in origins))
+        corrections = f"{len(origins):,} captions are corrections, of what {PROVENANCE} says"
+        content = {**content, "notes": [*content["notes"], corrections]}
     counted = {
         "fingerprint": digest.hexdigest(),
         "examples_sha256": sha256_file(directory / EXAMPLES),
@@ -316,8 +321,13 @@ def _write(
     write_manifest(directory, KIND, FORMAT, counted | content)
 
 
-def _row(checked: CheckedExample, directory: Path) -> dict[str, Any]:
+def _row(checked: CheckedExample, directory: Path, origins: list[str]) -> dict[str, Any]:
+    """Return a row of the table; the provenance of its captions goes to ``origins``."""
     example, info = checked.example, checked.info
+    origins += (
+        json.dumps({"key": example.key, "split": example.split, **json.loads(origin)}, ensure_ascii=False)
+        for origin in example.provenance
+    )
     # Relative where the image moves with the set; unlike absolute(), abspath() drops '..'.
     stored = example.image.is_relative_to(directory)
     path = example.image.relative_to(directory).as_posix() if stored else os.path.abspath(example.image)  # noqa: PTH100

@@ -151,7 +151,7 @@ def _clean_captions(example: Example, problems: list[Problem]) -> tuple[str, ...
 def _merge(earlier: Example, found: Example, problems: list[Problem]) -> Example:
     """Join two entries of one key: their captions within a split, else the entry of the evaluation split."""
     if earlier.split == found.split:
-        return replace(earlier, captions=earlier.captions + found.captions)
+        return earlier.joined(found)
     kept = max(earlier, found, key=lambda example: SPLITS.index(example.split))
     detail = f"in {earlier.split} and in {found.split}; kept in {kept.split}"
     problems.append(Problem("two-splits", found.key, detail))

@@ -13,6 +13,7 @@ from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
 from showtell.inference.captioner import Captioner
 from showtell.serve.settings import ServeSettings
+from showtell.system.reading import sha256_json
 
 _FORMATS = ("jpeg", "png", "gif", "webp", "bmp", "tiff", "avif")
 _EXTRA_FORMATS = {"heic": "pillow_heif", "jxl": "pillow_jxl"}
@@ -51,6 +52,7 @@ class Model:
         return {
             "id": self.name,
             "name": self.name,
+            "fingerprint": sha256_json(captioner.facts),
             "description": f"Describes an image in one sentence: {captioner.networks}.",
             "lang": language if isinstance(language, str) else None,
             "vocabulary_size": captioner.tokenizer.size,

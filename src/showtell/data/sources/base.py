@@ -5,7 +5,7 @@ of `files` and `table`; ``prepare`` decodes the images.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,16 +30,23 @@ class Example:
     image: Path
     captions: tuple[str, ...]
     split: str = ""  # "train", "val", ...; empty if the source has none
+    provenance: tuple[str, ...] = ()  # of each corrected caption, a JSON object
 
     def pack(self) -> list[Any]:
         """Return the example as JSON values."""
-        return [self.key, str(self.image), self.captions, self.split]
+        return [self.key, str(self.image), self.captions, self.split, *self.provenance]
+
+    def joined(self, other: "Example") -> "Example":
+        """Return the example with the captions of another one too."""
+        return replace(
+            self, captions=self.captions + other.captions, provenance=self.provenance + other.provenance
+        )
 
     @staticmethod
     def unpack(values: Sequence[Any]) -> "Example":
         """Return the example of these JSON values."""
-        key, image, captions, split = values
-        return Example(key, Path(image), tuple(captions), split)
+        key, image, captions, split, *provenance = values
+        return Example(key, Path(image), tuple(captions), split, tuple(provenance))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +66,13 @@ class Problem:
     kind: str  # a key of `showtell.data.problems.KINDS`
     key: str  # the image, or ``file:line``
     detail: str
+
+
+class NotEditedError(ValueError):
+    """A record holds a machine's caption that nobody edited, beside others that somebody did."""
+
+    def __init__(self) -> None:
+        super().__init__("left out")
 
 
 @dataclass
@@ -84,7 +98,8 @@ def parse_records(
         try:
             yield parse(record)
         except ValueError as error:
-            problems.append(Problem("unreadable-line", position, str(error)))
+            kind = "not-edited" if isinstance(error, NotEditedError) else "unreadable-line"
+            problems.append(Problem(kind, position, str(error)))
 
 
 def examples_on_disk(

@@ -3,6 +3,7 @@
 The functions that read a file name it ``name`` in problems, and raise a DataError if it cannot be read at all.
 """
 
+import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -12,7 +13,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from showtell.data.sources.base import Example, Problem, Source, examples_on_disk, parse_records
+from showtell.data.sources.base import (
+    Example,
+    NotEditedError,
+    Problem,
+    Source,
+    examples_on_disk,
+    parse_records,
+)
 from showtell.data.sources.columns import (
     CAPTION_COLUMNS,
     CHOOSE,
@@ -28,6 +36,8 @@ from showtell.data.sources.names import NameMatcher
 from showtell.errors import DataError
 from showtell.system.reading import parse_json, text_lines
 
+MACHINE_CAPTION = "machine_caption"
+"""The column of the caption that a row corrects, in files of the page of ``serve``; empty or the same if none."""
 _DELIMITERS = ",\t;|"
 USUAL = Columns()
 
@@ -40,6 +50,7 @@ class Row:
     captions: tuple[str, ...]
     split: str = ""
     more_images: bool = False  # the row names several images, of which this is the first
+    provenance: tuple[str, ...] = ()  # as in `Example`
 
 
 def group_rows(rows: Iterable[Row], root: Path, problems: list[Problem]) -> Source:
@@ -49,14 +60,16 @@ def group_rows(rows: Iterable[Row], root: Path, problems: list[Problem]) -> Sour
     # Rows of an image are mostly consecutive.
     for (image, split), group in groupby(rows, key=lambda row: (row.image, row.split)):
         texts: list[str] = []
+        provenance: tuple[str, ...] = ()
         for row in group:
             texts += row.captions
+            provenance += row.provenance
             several += row.more_images
         key, captions = matcher.match(root, str(PurePosixPath(image))), tuple(texts)
-        example = Example(key, root / key, captions, split)
+        example = Example(key, root / key, captions, split, provenance)
         earlier = examples.add(example)
         if earlier is not None:
-            examples.replace(replace(example, captions=earlier.captions + captions))
+            examples.replace(earlier.joined(example))
     notes = matcher.notes
     if several:
         notes.append(f"{several:,} rows name several images; the first of each was read")
@@ -166,4 +179,11 @@ def _row(record: Mapping[str, Any], image: str, captions: Sequence[str], split: 
         raise ValueError(f"no image in '{image}'")
     name = record.get(split) if split else None
     texts = caption_texts(record, captions)
-    return Row(names[0].strip(), texts, "" if name is None else str(name).strip(), len(names) > 1)
+    provenance: tuple[str, ...] = ()
+    if MACHINE_CAPTION in record:
+        if record[MACHINE_CAPTION] in (None, "", *texts):
+            raise NotEditedError
+        origin = {key: value for key, value in record.items() if key not in (image, split)}
+        provenance = (json.dumps(origin, ensure_ascii=False, default=str),)
+    split_name = "" if name is None else str(name).strip()
+    return Row(names[0].strip(), texts, split_name, len(names) > 1, provenance)

@@ -242,6 +242,7 @@ export class Card {
 
   #edit(text) {
     (this.item.edits ??= []).push(text);
+    this.item.editedAt = new Date().toISOString();
     this.#afterEdit("Caption edited.");
   }
 

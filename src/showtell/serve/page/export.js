@@ -3,11 +3,14 @@
 export const textOf = (item) => item.edits?.at(-1) ?? item.caption?.text ?? "";
 export const isEdited = (item) => Boolean(item.edits?.length) && item.caption !== undefined && textOf(item) !== item.caption.text;
 
-/** Returns a row like those of `showtell caption --format jsonl`. */
+/** Returns what was edited when, who wrote it before, and how: model, fingerprint, and the options that were changed. */
+const provenanceOf = (item) => isEdited(item) && { edited_at: item.editedAt, ...item.writtenBy };
+
+/** Returns a row like those of `showtell caption --format jsonl`, with the machine's caption. */
 export function rowOf(item) {
   if (item.state === "failed") return { path: item.path, error: item.problem.message };
-  const row = { path: item.path, caption: textOf(item), score: item.caption.score };
-  return isEdited(item) ? { ...row, edited: true, machine_caption: item.caption.text } : row;
+  const { text, score } = item.caption;
+  return { path: item.path, caption: textOf(item), score, machine_caption: text, ...provenanceOf(item) };
 }
 
 export function toJson(item) {
@@ -37,7 +40,7 @@ export function toCsv(items) {
   const cell = (value) => (/[",\r\n]/.test(value) ? `"${value.replaceAll('"', '""')}"` : value);
   const rows = items.map((item) => {
     const { path, caption = "", score, error = "", machine_caption = "" } = rowOf(item);
-    return [text(path), text(caption), `${score ?? ""}`, text(error), text(machine_caption)];
+    return [text(path), text(caption), `${score ?? ""}`, text(error), text(isEdited(item) ? machine_caption : "")];
   });
   return [["path", "caption", "score", "error", "machine_caption"], ...rows].map((row) => `${row.map(cell).join(",")}\r\n`).join("");
 }
@@ -57,10 +60,11 @@ export function toTrainingSet(items) {
   const rows = items.filter(isEdited).map((item) => {
     const suffix = item.asItIs ? (item.path.match(/\.[^./]*$/)?.[0] ?? "") : ".jpg";
     const stem = item.path.replace(/\.[^./]*$/, "").replace(/[^\p{L}\p{N}_-]+/gu, "_");
-    return { name: unique([`images/${stem}${suffix}`], taken), text: textOf(item), image: item.sent };
+    const { path, caption, ...others } = rowOf(item);
+    return { row: { file_name: unique([`images/${stem}${suffix}`], taken), text: caption, ...others, path }, image: item.sent };
   });
-  const lines = rows.map(({ name, text }) => `${JSON.stringify({ file_name: name, text })}\n`);
-  return zip([["metadata.jsonl", new Blob(lines)], ...rows.map(({ name, image }) => [name, image])]);
+  const lines = rows.map(({ row }) => `${JSON.stringify(row)}\n`);
+  return zip([["metadata.jsonl", new Blob(lines)], ...rows.map(({ row, image }) => [row.file_name, image])]);
 }
 
 function unique(names, taken) {

@@ -23,6 +23,7 @@ const queue = new Queue({
   model: showModel,
   limits: () => model?.limits,
   parameters,
+  captioner: () => ({ model: model.id, model_fingerprint: model.fingerprint, options: Object.fromEntries(options.values()) }),
 });
 
 /** Returns names and values of a request; "neighbours" is the name of an option and of a part of the answer. */

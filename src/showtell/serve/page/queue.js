@@ -5,7 +5,7 @@ import { shrink } from "./files.js";
 const AT_ONCE = 4;
 const MOST_CUTS = 3; // an image during which the server vanished so often is given up
 
-/** Hooks: `changed(item)`, `word(item, word)`, `waiting(reason, seconds)`, `model(model)`, `parameters()`, `limits()`. */
+/** Hooks: `changed(item)`, `word(item, word)`, `waiting(reason, seconds)`, `model(model)`, `parameters()`, `captioner()`, `limits()`. */
 export class Queue {
   constructor(hooks) {
     this.hooks = hooks;
@@ -51,6 +51,7 @@ export class Queue {
       signal.throwIfAborted();
       enter("captioning");
       item.parameters = this.hooks.parameters();
+      item.writtenBy = this.hooks.captioner();
       const start = performance.now();
       item.caption = await caption(item.sent, item.parameters, { signal, onWord: (word) => this.hooks.word(item, word) });
       item.seconds = (performance.now() - start) / 1000;
