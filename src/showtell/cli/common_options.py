@@ -72,6 +72,9 @@ Overrides = Annotated[
     ),
 ]
 PreparedData = Annotated[Path, typer.Option("--data", help="Prepared dataset (output of showtell prepare).")]
+Evaluations = Annotated[
+    Path | None, typer.Option(help="Folder of cached captions. Default: beside the prepared set.")
+]
 Split = Annotated[str, typer.Option(help="Split to evaluate, as a whole.")]
 BeamSize = Annotated[
     int | None, typer.Option(help="Beam size; 1 is greedy search. Default: the checkpoint's.")

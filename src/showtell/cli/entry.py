@@ -1,7 +1,7 @@
 """Entry point of the ``showtell`` command.
 
-Exit codes: 0 done, 1 failed, 2 misused, 3 done but some images failed. Importing and setting up typer, which parses
-the command line, takes longer than a caption, so ``caption`` without options skips it.
+Exit codes: 0 done, 1 failed, 2 misused, 3 done but some images failed, 4 ``compare --fail-below``. Importing and
+setting up typer, which parses the command line, takes longer than a caption, so ``caption`` without options skips it.
 """
 
 import gc

@@ -33,9 +33,7 @@ def command(
     ] = None,
     num_images: Annotated[int, typer.Option(min=1, help="Number of images on the page.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed for choosing them.")] = 0,
-    evaluations: Annotated[
-        Path | None, typer.Option(help="Folder of cached captions. Default: beside the prepared set.")
-    ] = None,
+    evaluations: common.Evaluations = None,
     allow_other_dataset: Annotated[
         bool,
         typer.Option("--allow-other-dataset", help="Accept captioners that were trained on another set."),

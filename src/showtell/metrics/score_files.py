@@ -1,5 +1,6 @@
 """Read references and candidates row by row from COCO's files or JSON lines, and score one file against the other."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,11 +82,8 @@ def compare_files(
     files = [candidates, *([against] if against else [])]
     matched = []
     for path in files:
-        try:
+        with naming(path):
             matched.append(scorer.match(read_captions(path), subset=subset))
-        except ScoreError as error:
-            what = f"{path}: {error.what}"
-            raise ScoreError(what, found=error.found, expected=error.expected, mend=error.mend) from error
     others: Scores | None = None
     differences: dict[str, ScoreDelta] = {}
     if against:
@@ -101,6 +99,16 @@ def compare_files(
     explained = explain_all(explain)
     changed = explain_all(_most_changed(scores, others, num_changed)) if others and num_changed else []
     return FileScores(candidates, scores, against, others, differences, explained, changed)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Put the path of a file of candidates before a ScoreError."""
+    try:
+        yield
+    except ScoreError as error:
+        what = f"{path}: {error.what}"
+        raise ScoreError(what, found=error.found, expected=error.expected, mend=error.mend) from error
 
 
 def _most_changed(ours: Scores, theirs: Scores, number: int) -> list[str]:

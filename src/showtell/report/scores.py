@@ -1,13 +1,13 @@
 """Scores of caption files as text, JSON and one self-contained HTML page: comparison and explained captions."""
 
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from showtell.errors import escape_controls
-from showtell.metrics.bootstrap import DRAWS, LEVEL
+from showtell.metrics.bootstrap import DRAWS, LEVEL, ScoreDelta
 from showtell.metrics.evaluate import Scores
 from showtell.metrics.explain import MOST, CiderParts, Explanation, NgramPart
 from showtell.metrics.ngrams import ORDERS
@@ -37,9 +37,9 @@ BLEU_HEAD = ["BLEU-4", "correct", "precision", "logarithm / 4"]
 
 def to_json(result: FileScores) -> dict[str, Any]:
     """Return all numbers, on coco-caption's scale: those of `Scores`, and what was requested beside them."""
-    content = _scores_json(result.scores)
+    content = scores_json(result.scores)
     if result.others is not None:
-        content["against"] = _scores_json(result.others)
+        content["against"] = scores_json(result.others)
         content["differences"] = {name: asdict(delta) for name, delta in result.differences.items()}
         content["draws"] = DRAWS
     if result.explained:
@@ -55,16 +55,8 @@ def to_text(result: FileScores) -> str:
     if result.others is None:
         text = result.scores.table()
     else:
-        head, *rows = _comparison(result)
-        rows = [[*row[:3], f"{row[3]}, {row[4]}", row[5]] for row in rows]
-        head = [*head[:3], f"difference, {100 * LEVEL:.0f} %", head[5]]
-        text = "\n".join(
-            [
-                f"ours: {_name(result.candidates)}; other: {_name(result.against)}",
-                text_table([head, *rows], left=1),
-                *textwrap.wrap(_draws(result), COLUMNS),
-                result.scores.signature,
-            ]
+        text = f"ours: {_name(result.candidates)}; other: {_name(result.against)}\n" + difference_text(
+            difference_rows(result.scores, result.others, result.differences), result.scores
         )
     for both in result.explained:
         for explanation, path in zip(both, (result.candidates, result.against), strict=False):
@@ -77,7 +69,7 @@ def write_scores_page(result: FileScores, out: Path, *, title: str) -> Path:
     """Write the page; it needs no other file, and forbids all connections."""
     names = ["candidate"] if result.others is None else [_name(result.candidates), _name(result.against)]
     if result.others is not None:
-        head, *rows = _comparison(result)
+        head, *rows = difference_rows(result.scores, result.others, result.differences)
     else:
         head, rows = ["", "score"], [[name, percent(value)] for name, value in result.scores.values.items()]
     html = render(
@@ -87,7 +79,7 @@ def write_scores_page(result: FileScores, out: Path, *, title: str) -> Path:
         result=result,
         head=head,
         rows=rows,
-        draws=_draws(result) if result.others else "",
+        draws=describe_draws(result.scores.num_images) if result.others else "",
         groups=[
             ("Explained captions", "explained", [_page_item(both, names) for both in result.explained]),
             (
@@ -103,7 +95,8 @@ def write_scores_page(result: FileScores, out: Path, *, title: str) -> Path:
     return out
 
 
-def _scores_json(scores: Scores) -> dict[str, Any]:
+def scores_json(scores: Scores) -> dict[str, Any]:
+    """Return scores as JSON, on coco-caption's scale."""
     return {
         "scores": scores.values,
         "num_images": scores.num_images,
@@ -114,23 +107,35 @@ def _scores_json(scores: Scores) -> dict[str, Any]:
     }
 
 
-def _comparison(result: FileScores) -> list[list[str]]:
-    """Return the head and a row for each metric."""
-    assert result.others is not None
-    rows = [
-        ["", "ours", "other", f"difference, {100 * LEVEL:.0f} % interval", "significance", "images +/-/="]
-    ]
-    for name, value in result.scores.values.items():
-        delta = result.differences[name]
+def difference_rows(
+    ours: Scores,
+    others: Scores,
+    differences: Mapping[str, ScoreDelta],
+    names: Sequence[str] = ("ours", "other"),
+) -> list[list[str]]:
+    """Return the head and a row for each metric: both scores, difference, significance, images won, lost, equal."""
+    rows = [["", *names, f"difference, {100 * LEVEL:.0f} % interval", "significance", "images +/-/="]]
+    for name, value in ours.values.items():
+        delta = differences[name]
         counts = f"{delta.wins}/{delta.losses}/{delta.ties}"
-        other = percent(result.others.values[name])
+        other = percent(others.values[name])
         rows.append([name, percent(value), other, delta.interval, delta.significance, counts])
     return rows
 
 
-def _draws(result: FileScores) -> str:
+def difference_text(rows: Sequence[Sequence[str]], scores: Scores) -> str:
+    """Return these rows as a table that fits 80 columns, how they were made, and the signature of the scores."""
+    head, *others = rows
+    table = [[*row[:3], f"{row[3]}, {row[4]}", row[5]] for row in others]
+    table.insert(0, [*head[:3], f"difference, {100 * LEVEL:.0f} %", head[5]])
+    draws = textwrap.wrap(describe_draws(scores.num_images), COLUMNS)
+    return "\n".join([text_table(table, left=1), *draws, scores.signature])
+
+
+def describe_draws(num_images: int) -> str:
+    """Return a sentence on the bootstrap and the counts of images."""
     return (
-        f"{DRAWS:,} paired bootstrap draws of {result.scores.num_images:,} images; +/-/=: images whose own score is "
+        f"{DRAWS:,} paired bootstrap draws of {num_images:,} images; +/-/=: images whose own score is "
         "higher, lower, equal."
     )
 

@@ -102,32 +102,22 @@ def collect(
         ScoreError: METEOR's program does not work.
     """
     prepared = PreparedSet.load(data)
-    folder = evaluations or prepared.directory.with_name(f"{prepared.directory.name}-evaluations")
-    cache = EvaluationCache(folder, meteor)
     failures: dict[Path, ShowtellError] = {}
     entries = []
     for path in dict.fromkeys([*([baseline] if baseline and baseline not in runs else []), *runs]):
         with _noted(path, failures):
             entries.append(open_entry(path, prepared, allow_other_dataset=allow_other_dataset))
     _refuse_none(entries, failures)
-    whole, prepared = prepared, as_trained(prepared, entries[0].config)
-    builder = _RowBuilder(prepared, split, None if meteor is None else cache)
+    captions = EntryCaptions(
+        prepared, split, entries, evaluations=evaluations, meteor=meteor, options={"data": data, **options}
+    )
+    prepared = captions.prepared
+    builder = _RowBuilder(prepared, split, None if meteor is None else captions.cache)
     human = builder.human_row()
-
-    def decode(model: Model) -> list[str]:
-        note(f"{model.checkpoint}: captions {split}")
-        return evaluate_checkpoint(model.checkpoint, data=data, split=split, **options).texts
-
     names, evaluated = distinct_names(entries), []
     for entry in entries:
         with _noted(entry.path, failures):
-            for model in entry.models:
-                _check_same_images(as_trained(whole, model.config), model, prepared, split)
-            captions = [entry.captions] if entry.captions is not None else []
-            captions += [
-                cache.captions(model, prepared, split, partial(decode, model)) for model in entry.models
-            ]
-            evaluated.append(builder.row(entry, names[entry.path], captions))
+            evaluated.append(builder.row(entry, names[entry.path], captions.of(entry)))
     _refuse_none(evaluated, failures)
     return Leaderboard(
         prepared=prepared,
@@ -138,6 +128,47 @@ def collect(
         baseline=None if baseline is None or baseline in failures else names[baseline],
         failures=failures,
     )
+
+
+class EntryCaptions:
+    """The captions of a split by each of some entries: decoded once and cached, or those of a file.
+
+    The split is that of the first captioner, whose training may have held images out. ``options`` are those of
+    `evaluate_checkpoint`.
+    """
+
+    def __init__(
+        self,
+        prepared: PreparedSet,
+        split: str,
+        entries: Sequence[LeaderboardEntry],
+        *,
+        evaluations: Path | None,
+        meteor: MeteorScorer | None,
+        options: Mapping[str, Any],
+    ) -> None:
+        folder = evaluations or prepared.directory.with_name(f"{prepared.directory.name}-evaluations")
+        self.cache = EvaluationCache(folder, meteor)
+        self.prepared = as_trained(prepared, entries[0].config)
+        self._whole, self._split, self._options = prepared, split, options
+
+    def of(self, entry: LeaderboardEntry) -> list[Mapping[str, str]]:
+        """Return the captions by image key, of each seed.
+
+        Raises:
+            ShowtellError: a captioner cannot be evaluated, or the split has other images for it.
+        """
+        for model in entry.models:
+            _check_same_images(as_trained(self._whole, model.config), model, self.prepared, self._split)
+        captions = [entry.captions] if entry.captions is not None else []
+        return captions + [
+            self.cache.captions(model, self.prepared, self._split, partial(self._decode, model))
+            for model in entry.models
+        ]
+
+    def _decode(self, model: Model) -> list[str]:
+        note(f"{model.checkpoint}: captions {self._split}")
+        return evaluate_checkpoint(model.checkpoint, split=self._split, **self._options).texts
 
 
 def _check_same_images(own_view: PreparedSet, model: Model, prepared: PreparedSet, split: str) -> None:

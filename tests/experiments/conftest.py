@@ -1,4 +1,4 @@
-"""Runs that tests of the leaderboard share: trained once, never changed."""
+"""Runs that tests of the leaderboard and of comparisons share: trained once, never changed."""
 
 from __future__ import annotations
 
