@@ -8,6 +8,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -228,6 +229,20 @@ def test_options_go_over_those_of_the_checkpoint(captioner: Captioner) -> None:
         captioner.caption(picture(1), beam=2)
     with pytest.raises(ConfigError, match="batch_size is out of range: found 0"):
         captioner.caption(picture(1), batch_size=0)
+
+
+def test_constraints_that_leave_no_caption_are_an_error_in_its_place(captioner: Captioner) -> None:
+    def nothing_after_a_word(log_probs: Any, ids: Any) -> Any:
+        if ids.shape[2] == 1:
+            log_probs[...] = -np.inf
+        return log_probs
+
+    (caption,) = captioner.caption([picture(1)], constraints=[nothing_after_a_word])
+    assert not caption.text
+    assert caption.error is not None
+    assert "found no caption of at most 8 tokens that meets all constraints" in caption.error
+    with pytest.raises(ImageError, match="meets all constraints"):
+        captioner.caption(picture(1), constraints=[nothing_after_a_word])
 
 
 def test_a_stream_reads_no_further_than_the_batch_after_the_next() -> None:

@@ -92,6 +92,11 @@ class DecodingOptions(StrictModel):
             raise ValueError(f"more than max_tokens, {info.data['max_tokens']}")
         return value
 
+    @property
+    def has_constraints(self) -> bool:
+        """Whether there are words that captions must have or must not have."""
+        return bool(self.beginning or self.required or self.forbidden or not self.bad_endings)
+
 
 _METHOD_OF = dict.fromkeys(("beam_size", "required"), "beam") | dict.fromkeys(
     ("samples", "seed", "temperature", "top_k", "top_p"), "sample"

@@ -300,12 +300,15 @@ class Captioner:
             self._generate(np.stack(images), options, attention, constraints=constraints) if images else []
         )
         remaining = iter(generated)
-        return [
+        captions = [
             self._best_caption(next(remaining), source)
             if future.exception() is None
             else Caption("", -math.inf, path=source_path(source), error=str(future.exception()))
             for source, future in batch
         ]
+        if constraints or options.has_constraints:
+            return [_unmet(caption, options) if caption.truncated else caption for caption in captions]
+        return captions
 
     def caption_preprocessed(
         self,
@@ -367,6 +370,16 @@ class Captioner:
             if attention is None or source is None
             else View(source, self.preprocessing, self.grid),
         )
+
+
+def _unmet(caption: Caption, options: DecodingOptions) -> Caption:
+    """Return the error in place of a caption that ran into a dead end, with words missing that were required."""
+    error = ImageError(
+        f"cannot caption {caption.path or 'an image'}",
+        found=f"no caption of at most {options.max_tokens} tokens that meets all constraints",
+        mend="Raise max_tokens, or omit one of them",
+    )
+    return Caption("", -math.inf, path=caption.path, error=str(error))
 
 
 def check_batch_size(batch_size: int) -> None:
