@@ -62,7 +62,7 @@ results: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt Makefile
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; name it: make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,track,tune,datasets,heif,jxl,xmp,languages,export,serve,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,track,tune,datasets,heif,jxl,xmp,inspect,languages,export,serve,dev]'
 	touch $(STAMP)
 
 clean:

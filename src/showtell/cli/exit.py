@@ -9,6 +9,8 @@ from typing import NoReturn
 
 from showtell.errors import ConfigError, MissingExtraError, ShowtellError
 
+FINDINGS = 3
+"""Exit code of a command that was done and found what it was to fail on."""
 RESUMABLE = ("prepare", "train", "tune", "evaluate")
 
 

@@ -219,7 +219,7 @@ def prepare(
     origin = str(source_path) if on_hub else str(Path(source_path).absolute())
     _check_fractions(max_problem_fraction, dev_fraction, test_fraction)
     with locked_directory(out):
-        _check_replaceable(out, origin, overwrite=overwrite)
+        check_replaceable(out, origin, overwrite=overwrite)
         source = open_source(
             source_path, format, images=images, image_column=image_column, caption_column=caption_column
         )
@@ -241,7 +241,7 @@ def prepare(
                 "generated_split": generated,
                 "notes": source.notes,
             }
-            _write(temporary, checked, problems, content)
+            write_set(temporary, checked, problems, content)
     return PreparedSet.load(out)
 
 
@@ -285,7 +285,7 @@ def write_embedded_images(
             yield Example(example.key, path, example.captions, example.split)
 
 
-def _write(
+def write_set(
     directory: Path, checked: Iterable[CheckedExample], problems: Sequence[Problem], content: dict[str, Any]
 ) -> None:
     """Write a prepared set in batches of rows.
@@ -353,7 +353,7 @@ def _check_fractions(problems: float, dev: float, test: float) -> None:
         raise ConfigError(what, found=f"{dev} + {test}", expected="a sum below 1")
 
 
-def _check_replaceable(out: Path, source: str, *, overwrite: bool) -> None:
+def check_replaceable(out: Path, source: str, *, overwrite: bool) -> None:
     """Refuse to replace anything but an empty directory or a prepared set: of this source, or with ``overwrite``."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
