@@ -144,6 +144,17 @@ def test_a_captioner_is_compared_with_a_file_and_decoded_once(
         compare_captioners(toy_runs / "both", file, data=toy_set.directory)
 
 
+def test_a_file_that_does_not_fit_is_refused_before_anything_is_decoded(
+    toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "b.jsonl").write_text(json.dumps({"key": "other.png", "caption": "a dog"}))
+    with pytest.raises(ScoreError, match=r"b\.jsonl.*8 of 8 images have no candidate"):
+        compare_captioners(
+            toy_runs / "one", tmp_path / "b.jsonl", data=toy_set.directory, evaluations=tmp_path / "kept"
+        )
+    assert "captions dev" not in capsys.readouterr().err
+
+
 def test_what_cannot_be_compared_is_named(
     dev: dict[str, list[str]], compare: Compare, toy_set: PreparedSet, tmp_path: Path
 ) -> None:

@@ -108,12 +108,13 @@ def compare_captioners(
     references = {key: prepared.captions(row) for key, row in rows.items()}
     tokenizer = resolve_tokenizer("auto", (text for several in references.values() for text in several))
     scorer = Scorer(references, meteor=None if meteor is None else read.cache, tokenizer=tokenizer)
-    captions, matched = [], []
-    for entry in entries:
-        captions += read.of(entry)
-        with naming(entry.path):
-            matched.append(scorer.match(captions[-1]))
-    before, after = captions
+    captions, matched = {}, {}
+    # Files first, so that one that does not fit is an error before anything is decoded.
+    for side in sorted((0, 1), key=lambda side: len(entries[side].models)):
+        (captions[side],) = read.of(entries[side])
+        with naming(entries[side].path):
+            matched[side] = scorer.match(captions[side])
+    before, after = captions[0], captions[1]
     new, old, differences = scorer.compare(matched[1], matched[0])
     changes = [
         Change(row, key, (before[key], after[key]), (old.per_image[key], new.per_image[key]))
