@@ -433,4 +433,4 @@ def test_a_name_that_is_no_unicode_is_captioned(
     assert read(out)[0]["path"] == str(odd)
     caption_files(captioner, [odd], output=out, form="csv")
     assert os.fsencode(odd) in out.read_bytes()
-    assert io.BytesIO(out.read_bytes()).readline() == b"path,caption,score,error\n"
+    assert io.BytesIO(out.read_bytes()).readline() == b"path,caption,score,error,confidence\n"

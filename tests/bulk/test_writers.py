@@ -17,11 +17,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.bulk.writers import FORMATS, Format, choose_format, escape, row_writer, to_row
-from showtell.inference.caption import Caption
+from showtell.inference.caption import UNSURE, Caption
 from showtell.retrieval.rerank import Neighbour
 
 SECOND = Caption("two dogs", -1.5)
 FIRST = Caption("a dog", -0.1234567, alternatives=[Caption("a dog", -0.1234567), SECOND], path="b.jpg")
+SURE = replace(FIRST, words=["a", "dog"], confidence=0.12349, word_confidences=[0.98765, 0.5])
 BAD = Caption("", -math.inf, path="c.jpg", error="cannot read c.jpg: found an empty file")
 
 names = st.binary(min_size=1, max_size=20).filter(lambda name: b"\0" not in name).map(os.fsdecode)
@@ -64,12 +65,37 @@ def test_json_names_the_neighbours_on_request() -> None:
 
 def test_csv_has_a_header_and_a_rank_where_all_are_requested() -> None:
     assert rows(FIRST, BAD, form="csv") == (
-        b"path,caption,score,error\nb.jpg,a dog,-0.123457,\nc.jpg,,,cannot read c.jpg: found an empty file\n"
+        b"path,caption,score,error,confidence\nb.jpg,a dog,-0.123457,,\n"
+        b"c.jpg,,,cannot read c.jpg: found an empty file,\n"
     )
     assert rows(FIRST, BAD, form="csv", all_hypotheses=True) == (
-        b"path,rank,caption,score,error\nb.jpg,1,a dog,-0.123457,\nb.jpg,2,two dogs,-1.500000,\n"
-        b"c.jpg,,,,cannot read c.jpg: found an empty file\n"
+        b"path,rank,caption,score,error,confidence\nb.jpg,1,a dog,-0.123457,,\nb.jpg,2,two dogs,-1.500000,,\n"
+        b"c.jpg,,,,cannot read c.jpg: found an empty file,\n"
     )
+
+
+def test_a_calibrated_captioner_gives_the_confidence_of_captions_and_words() -> None:
+    row = json.loads(rows(SURE, form="jsonl"))
+    assert (row["confidence"], row["words"], row["word_confidences"]) == (0.1235, ["a", "dog"], [0.9877, 0.5])
+    assert rows(SURE, form="csv").splitlines()[1] == b"b.jpg,a dog,-0.123457,,0.123500"
+    assert rows(SURE, form="csv", all_hypotheses=True).splitlines()[2] == b"b.jpg,2,two dogs,-1.500000,,"
+    table = pq.read_table(io.BytesIO(rows(SURE, form="parquet"))).to_pylist()
+    assert (table[0]["confidence"], table[0]["word_confidences"], table[0]["unsure"]) == (
+        0.1235,
+        [0.9877, 0.5],
+        None,
+    )
+
+
+def test_an_unsure_captioner_says_so_in_place_of_a_caption() -> None:
+    unsure = replace(SURE, text=UNSURE, unsure=True)
+    row = json.loads(rows(unsure, form="jsonl", prefix="photo: "))
+    assert (row["caption"], row["unsure"], row["confidence"]) == ("(unsure)", True, 0.1235)
+    assert rows(unsure, form="text", all_hypotheses=True) == b"b.jpg\t(unsure)\n"
+    assert rows(unsure, form="csv", all_hypotheses=True).splitlines()[1:] == [
+        b"b.jpg,1,(unsure),-0.123457,,0.123500"
+    ]
+    assert json.loads(rows(unsure, form="coco")) == []
 
 
 @pytest.mark.parametrize("name", ["=1+1.jpg", "+1.jpg", "-a.jpg", "@A1.jpg", "\t=1.jpg"])
@@ -78,12 +104,15 @@ def test_no_cell_of_csv_is_a_formula(name: str) -> None:
     bad = Caption("", -math.inf, path=name, error="=1 cannot be read")
     text = rows(caption, bad, form="csv").decode()
     cells = list(csv.reader(io.StringIO(text, newline="")))[1:]
-    assert cells == [[f"'{name}", "'=SUM(A1)", "-1.000000", ""], [f"'{name}", "", "", "'=1 cannot be read"]]
+    assert cells == [
+        [f"'{name}", "'=SUM(A1)", "-1.000000", "", ""],
+        [f"'{name}", "", "", "'=1 cannot be read", ""],
+    ]
 
 
 def test_csv_shows_control_characters_and_marks_of_direction_as_escapes() -> None:
     caption = Caption("a \x1b[31mdog", -1.0, path="\r=a\u202egpj.exe")
-    assert rows(caption, form="csv").splitlines()[1] == b"\\r=a\\u202egpj.exe,a \\x1b[31mdog,-1.000000,"
+    assert rows(caption, form="csv").splitlines()[1] == b"\\r=a\\u202egpj.exe,a \\x1b[31mdog,-1.000000,,"
 
 
 def test_coco_results_have_numbers_as_in_coco_and_no_image_without_a_caption() -> None:
@@ -139,7 +168,7 @@ def test_json_and_csv_give_back_any_file_name(name: str) -> None:
     if any(ord(character) < 0x110 and not character.isprintable() for character in name) or name[0] in "=+-@":
         return  # shown escaped in CSV
     text = rows(caption, form="csv").decode("utf-8", "surrogateescape")
-    assert list(csv.reader(io.StringIO(text, newline="")))[1] == [name, "a dog", "-1.000000", ""]
+    assert list(csv.reader(io.StringIO(text, newline="")))[1] == [name, "a dog", "-1.000000", "", ""]
 
 
 @pytest.mark.parametrize("form", FORMATS)

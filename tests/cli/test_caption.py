@@ -118,7 +118,7 @@ def test_all_beams_samples_and_forms(caption: Run, pictures: Path, tmp_path: Pat
 
 def test_the_suffix_of_the_output_decides_the_form(caption: Run, pictures: Path, tmp_path: Path) -> None:
     first = {
-        "out.csv": "path,caption,score,error",
+        "out.csv": "path,caption,score,error,confidence",
         "out.jsonl": "{",
         "out.tsv": str(pictures),
         "out": str(pictures),

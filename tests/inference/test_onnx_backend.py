@@ -292,3 +292,32 @@ def test_exact_sums_are_asked_for_where_8_bits_may_overflow(
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(flags)
     assert int8_overflows(machine, tmp_path / "cpuinfo") is overflows
+
+
+def test_confidence_is_that_of_the_checkpoint(
+    copied: Path, tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    weights = {
+        "words": {"bias": 1.0, "weights": {"log_prob": 0.5}},
+        "caption": {"bias": 0.0, "weights": {"words": 1.0, "log_prob": 0.5}},
+    }
+    checkpoint = Path(shutil.copytree(tiny_checkpoint("attention"), tmp_path / "checkpoint"))
+    for directory in (copied, checkpoint):
+        config = json.loads((directory / "config.json").read_text())
+        write_summed_json(
+            directory / "config.json", {**config, "calibration": {"rerank": None, "off": weights}}
+        )
+    images = [picture(seed) for seed in range(3)]
+    ours, theirs = (
+        Captioner.load(directory, device="cpu").caption(images) for directory in (copied, checkpoint)
+    )
+    for one, other in zip(ours, theirs, strict=True):
+        assert one.confidence is not None
+        assert one.confidence == pytest.approx(other.confidence, abs=1e-4)
+        assert one.word_confidences == pytest.approx(other.word_confidences, abs=1e-4)
+
+
+def test_unsure_below_needs_a_calibration(both: tuple[Captioner, Captioner]) -> None:
+    for captioner in both:
+        with pytest.raises(ConfigError, match="unsure_below"):
+            captioner.caption(picture(1), unsure_below=0.5)

@@ -138,8 +138,8 @@ class SidecarWriter:
         self._folders = text_list()
 
     def __call__(self, row: Row) -> None:
-        """Write the side-car of an image with a caption; a DataError if it cannot be written."""
-        if "error" in row:
+        """Write the side-car of an image, if its caption is not unsure; a DataError if it cannot be written."""
+        if "error" in row or "unsure" in row:
             return
         path = self._sidecars.path_of(Path(row["path"]))
         if self._folders.add(str(path.parent)) is None:

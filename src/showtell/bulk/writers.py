@@ -1,7 +1,8 @@
 """Rows of captions as text, JSON lines, CSV, COCO results or Parquet, safe for file names of any bytes.
 
-A row is a JSON object with the keys of JSON lines: ``path`` and ``error``, or ``path``, ``caption``, ``score`` and
-what was requested (``alternatives``, ``attention``, ``neighbours``). Needs no torch.
+A row is a JSON object with the keys of JSON lines: ``path`` and ``error``, or ``path``, ``caption``, ``score``, of a
+calibrated captioner ``confidence``, ``words`` and ``word_confidences``, and what was requested (``alternatives``,
+``attention``, ``neighbours``). In place of a caption that is ``unsure`` it has a text that says so. Needs no torch.
 """
 
 import csv
@@ -10,6 +11,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, TypeAlias, get_args
 
@@ -70,6 +72,14 @@ def to_row(
         return {"caption": f"{prefix}{hypothesis.text}{suffix}", "score": round(hypothesis.score, 6)}
 
     row: Row = {"path": caption.path, **scored(caption)}
+    if caption.confidence is not None:
+        row["confidence"] = round(caption.confidence, 4)
+        row |= {
+            "words": caption.words,
+            "word_confidences": [round(each, 4) for each in caption.word_confidences],
+        }
+    if caption.unsure:
+        row |= {"caption": caption.text, "unsure": True}
     if all_hypotheses:
         row["alternatives"] = [scored(other) for other in caption.alternatives]
     if drawing is not None:
@@ -87,8 +97,8 @@ def row_writer(
     """Yield a function that writes rows, each whole before it returns (Parquet: 8,192 at a time).
 
     All hypotheses are a row each in text and CSV, and one list in JSON lines and Parquet. COCO results hold no image
-    without a caption, and name each by the number that ends its file name, as in COCO's own files, else by that name
-    without its suffix.
+    without a caption or with an unsure one, and name each by the number that ends its file name, as in COCO's own
+    files, else by that name without its suffix.
     """
 
     def put(block: bytes) -> None:
@@ -102,7 +112,7 @@ def row_writer(
         with _coco_writer(put) as write:
             yield write
     elif form == "csv":
-        put(_csv(["path", *(["rank"] if all_hypotheses else []), "caption", "score", "error"]))
+        put(_csv(["path", *(["rank"] if all_hypotheses else []), "caption", "score", "error", "confidence"]))
         yield lambda row: put(_csv_rows(row, all_hypotheses))
     else:
         yield lambda row: put(to_json(row) if form == "jsonl" else _text(row))
@@ -125,7 +135,7 @@ def escape(text: str) -> str:
 
 
 def _captions(row: Row) -> list[Row]:
-    return list(row.get("alternatives", [row]))
+    return [row] if "unsure" in row else list(row.get("alternatives", [row]))
 
 
 def _text(row: Row) -> bytes:
@@ -136,9 +146,11 @@ def _text(row: Row) -> bytes:
 def _csv_rows(row: Row, all_hypotheses: bool) -> bytes:
     path, rank = row["path"], [""] if all_hypotheses else []
     if "error" in row:
-        return _csv([path, *rank, "", "", row["error"]])
+        return _csv([path, *rank, "", "", row["error"], ""])
+    # Of the best caption alone.
+    confidences = chain([row.get("confidence", "")], repeat(""))
     return b"".join(
-        _csv([path, *([str(number)] if rank else []), each["caption"], each["score"], ""])
+        _csv([path, *([str(number)] if rank else []), each["caption"], each["score"], "", next(confidences)])
         for number, each in enumerate(_captions(row), start=1)
     )
 
@@ -171,7 +183,7 @@ def _coco_writer(put: Callable[[bytes], None]) -> Iterator[Callable[[Row], None]
 
     def write(row: Row) -> None:
         nonlocal start
-        if "error" not in row:
+        if "error" not in row and "unsure" not in row:
             result = {"image_id": _image_id(row["path"]), "caption": row["caption"]}
             put(f"{start}\n{json.dumps(result)}".encode())
             start = ","
@@ -206,6 +218,9 @@ def _parquet_writer(file: BinaryIO) -> Iterator[Callable[[Row], None]]:
             ("words", pa.list_(pa.string())),
             ("attention_entropy", pa.list_(pa.float64())),
             ("neighbours", pa.string()),
+            ("confidence", pa.float64()),
+            ("word_confidences", pa.list_(pa.float64())),
+            ("unsure", pa.bool_()),
         ]
     )
     group: list[Row] = []

@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.checkpoints.config import COPY_AGAIN, FORMAT, KIND, read_config
+from showtell.checkpoints.config import CALIBRATION, COPY_AGAIN, FORMAT, KIND, read_config
 from showtell.checkpoints.hub import CARD, CONFIG, DATASTORE, DECODER, ENCODER, FILES, TOKENIZER
 from showtell.checkpoints.model_card import card_fields, model_card, strip_config_paths
 from showtell.checkpoints.shared_encoder import (
@@ -28,6 +28,7 @@ from showtell.checkpoints.shared_encoder import (
     find_shared,
     write_shared,
 )
+from showtell.config.confidence import Calibration
 from showtell.config.decoders import DecoderSpec
 from showtell.config.encoder import EncoderSpec
 from showtell.config.generation import DecodingOptions
@@ -57,6 +58,7 @@ class Checkpoint:
     generation: DecodingOptions
     config: dict[str, Any]  # all of config.json
     datastore: Datastore | None = None
+    calibration: Calibration | None = None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -156,6 +158,14 @@ def save_portable(
             check_unchanged(included, fresh / ENCODER)
 
 
+def write_config(checkpoint: Path, config: Mapping[str, Any]) -> None:
+    """Replace the configuration and the model card of a checkpoint, or of a run's ``best/``; its files stay."""
+    directory, _ = read_config(checkpoint)
+    repository = None if checkpoint.is_absolute() or ".." in checkpoint.parts else checkpoint.as_posix()
+    write_summed_json(directory / CONFIG, config)
+    write_text(directory / CARD, model_card(strip_config_paths(config), repository=repository))
+
+
 def check_writable(directory: Path) -> None:
     """Raise a CheckpointError unless a directory is missing, empty, or a checkpoint."""
     check_replaceable(
@@ -235,6 +245,7 @@ def load_checkpoint(
         tokenizer = Tokenizer.load(directory / TOKENIZER, size=config["vocabulary"])
         decoder = _load_decoder(directory / DECODER, spec, config, tokenizer.pad_id)
         datastore = Datastore.load(directory / DATASTORE) if DATASTORE in config["files"] else None
+        calibration = Calibration.model_validate(config[CALIBRATION]) if CALIBRATION in config else None
     except (ValidationError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         found = " ".join(str(error).split())
         raise CheckpointError(
@@ -244,7 +255,7 @@ def load_checkpoint(
     if with_encoder:
         encoder = _load_encoder(directory, config, encoder_spec, encoder_weights, device, encoder_dtype)
     model = CaptioningModel(decoder.to(device), encoder).eval()
-    return Checkpoint(model, tokenizer, generation, config, datastore)
+    return Checkpoint(model, tokenizer, generation, config, datastore, calibration)
 
 
 def _load_decoder(file: Path, spec: DecoderSpec, config: Mapping[str, Any], pad_id: int) -> BaseDecoder:

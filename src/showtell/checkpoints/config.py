@@ -13,6 +13,8 @@ from showtell.system.reading import ChangedValuesError, read_json
 from showtell.tokenizer import MAX_TOKENS
 
 KIND, FORMAT = "showtell checkpoint", 2
+CALIBRATION = "calibration"
+"""The key of a captioner's calibration, if it has one: `showtell.config.confidence.Calibration`."""
 COPY_AGAIN = "Copy the whole checkpoint again, or use best/ or last/ of the run"
 
 OTHER_DEFAULTS = (

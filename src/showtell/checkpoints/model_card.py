@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError
 
+from showtell.checkpoints.config import CALIBRATION
 from showtell.checkpoints.hub import DATASTORE
 from showtell.config.base import StrictModel, describe_problems
 from showtell.errors import INSTALL
@@ -70,6 +71,7 @@ def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> s
         decoding=_decoding(config["generation"]),
         phases=[_phase(phase) for phase in recipe["objective"]] if recipe else [],
         scores=scores,
+        confidence=config.get(CALIBRATION),
         notes=describe_limits(config, fields),
         command=fields.command,
         recipe_yaml=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),

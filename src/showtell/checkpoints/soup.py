@@ -14,6 +14,7 @@ from torch import Tensor
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.checkpoints.checkpoint import Checkpoint, common_holdout
+from showtell.checkpoints.config import CALIBRATION
 from showtell.checkpoints.ensemble import check_compatible
 from showtell.checkpoints.hub import DATASTORE, DECODER
 from showtell.decoders.registry import build_decoder
@@ -47,7 +48,8 @@ def average_checkpoints(
     )
     states = [checkpoint.model.decoder.state_dict() for checkpoint in checkpoints]
     decoder.load_state_dict(average_state_dicts(states, weights))
-    config = {key: value for key, value in last.config.items() if key not in {"scores", "dtype", "card"}}
+    left_out = {"scores", "dtype", "card", CALIBRATION}
+    config = {key: value for key, value in last.config.items() if key not in left_out}
     config["encoder"] = first.config["encoder"]
     config["merged_from"] = [
         {"decoder": checkpoint.config["files"][DECODER], "weight": weight}
@@ -60,7 +62,7 @@ def average_checkpoints(
     if not datastores <= {last.config["files"].get(DATASTORE), None}:
         note("the mean has no datastore but that of the last captioner: showtell index makes another")
     model = CaptioningModel(decoder, first.model.encoder).eval()
-    return replace(last, model=model, config=config)
+    return replace(last, model=model, config=config, calibration=None)
 
 
 def average_state_dicts(states: Sequence[dict[str, Tensor]], weights: Sequence[float]) -> dict[str, Tensor]:

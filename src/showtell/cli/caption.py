@@ -17,7 +17,7 @@ if TYPE_CHECKING:
         "Output": "form output overwrite all_hypotheses prefix suffix attention show_neighbours dry_run",
         "A file per image": "sidecar xmp sidecar_dir on_existing",
         "Decoding": "beam_size greedy sample temperature top_k top_p samples seed max_tokens min_tokens "
-        "length_penalty no_repeat_ngram_size beginning required forbidden bad_endings",
+        "length_penalty no_repeat_ngram_size beginning required forbidden bad_endings unsure_below",
         "Captions of similar images": "retrieval retrieval_weight neighbours retrieve_caption",
         "Computation": "encoder_weights batch_size device threads engine workers",
     }
@@ -74,6 +74,13 @@ def command(
         typer.Option(
             "--format",
             help="text (path, tab, caption), jsonl, csv, coco, parquet. Default: by the output's suffix, or text.",
+        ),
+    ] = None,
+    unsure_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Say '(unsure)' in place of a caption with less confidence than P, 0 to 1 (showtell calibrate).",
         ),
     ] = None,
     filelist: Annotated[
@@ -185,6 +192,7 @@ def command(
         required=required,
         forbidden=forbidden,
         bad_endings=bad_endings,
+        unsure_below=unsure_below,
         retrieval=retrieval,
         retrieval_weight=retrieval_weight,
         neighbours=neighbours,

@@ -10,7 +10,7 @@ from showtell.cli.exit import errors_in_one_line, noting_interrupts
 
 VERBS = (
     *("prepare", "train", "tune", "evaluate", "caption", "serve", "score", "report", "leaderboard"),
-    *("compare", "index", "inspect", "export", "bundle", "push", "recipes", "demo"),
+    *("compare", "index", "calibrate", "inspect", "export", "bundle", "push", "recipes", "demo"),
 )
 
 app = typer.Typer(

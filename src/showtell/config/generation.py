@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from showtell.config.base import Count, Fraction, StrictModel, describe_problems
+from showtell.config.base import Count, Fraction, StrictModel, Weight, describe_problems
 from showtell.config.renamed import RENAMED_OPTIONS
 from showtell.errors import ConfigError
 
@@ -65,6 +65,11 @@ class DecodingOptions(StrictModel):
     )
     retrieve_caption: bool = Field(
         True, description="the best of their captions competes with the generated ones (retrieval rerank)"
+    )
+
+    unsure_below: Weight = Field(
+        0.0,
+        description="a caption with less confidence than this is not given, but that the captioner is unsure",
     )
 
     @field_validator("retrieval", mode="before")

@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
+from showtell.checkpoints.config import CALIBRATION
 from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.checkpoints.model_card import strip_recipe_paths
 from showtell.checkpoints.soup import average_checkpoints
@@ -127,7 +128,8 @@ def _with_flip_average(loaded: Checkpoint) -> Checkpoint:
     described = dict(loaded.config["encoder"])
     described["spec"] = {**described["spec"], "flip_average": True}
     described["identity"] = {**described["identity"], **encoder.spec.identity_fields}
-    config = {name: value for name, value in loaded.config.items() if name != "scores"}
+    left_out = {"scores", CALIBRATION}
+    config = {name: value for name, value in loaded.config.items() if name not in left_out}
     return replace(loaded, config={**config, "encoder": described})
 
 

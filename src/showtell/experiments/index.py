@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from showtell.checkpoints.checkpoint import as_trained, check_writable, load_checkpoint, save_portable
+from showtell.checkpoints.config import CALIBRATION
 from showtell.checkpoints.hub import FILES, find_checkpoint
 from showtell.config.generation import DecodingOptions, override
 from showtell.data.prepared import PreparedSet
@@ -92,7 +93,7 @@ def index_captions(
         _warn_of_few_components(old, len(rows))
         datastore = old.merged(datastore)
     note(datastore.describe())
-    config = {key: value for key, value in loaded.config.items() if key != "scores"}
+    config = {key: value for key, value in loaded.config.items() if key not in {"scores", CALIBRATION}}
     config["generation"] = generation.model_dump(mode="json")
     changed = replace(loaded, generation=generation, config=config, datastore=datastore)
     save_portable(changed, out, include_encoder=include_encoder, half=config.get("dtype") == "float16")

@@ -144,6 +144,7 @@ def _config(
         decoder=ExportedDecoder(name=loaded.model.decoder.spec.name, state=state, precision="float32"),
         vocabulary=loaded.tokenizer.size,
         generation=loaded.generation,
+        calibration=loaded.calibration,
         files={name: sha256_file(directory / name) for name in FILES if (directory / name).exists()},
     )
 

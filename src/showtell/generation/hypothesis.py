@@ -38,6 +38,14 @@ class SpecialTokens:
 
 
 @dataclass(frozen=True)
+class Confidence:
+    """Calibrated probabilities: that a caption is right, and that each of its words is."""
+
+    caption: float
+    words: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Hypothesis:
     """One generated caption of T tokens."""
 
@@ -48,6 +56,7 @@ class Hypothesis:
     truncated: bool  # all tokens were banned or had probability 0, the end too
     attention: npt.NDArray[np.float32] | None  # of each token [T, R]; None: not requested or not available
     neighbours: tuple[Any, ...] = ()  # `showtell.retrieval.rerank.Neighbour`, the one with most weight first
+    confidence: Confidence | None = None  # of the best one, by a captioner that is calibrated
 
     def word_attention(self, groups: Sequence[Sequence[int]]) -> npt.NDArray[np.float32] | None:
         """Return the mean attention weights of each word's tokens (`Tokenizer.word_groups`), float32 [words, R]."""

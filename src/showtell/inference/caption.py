@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from showtell.retrieval.rerank import Neighbour
 
 
+UNSURE = "(unsure)"
+"""The text in place of a caption with less confidence than ``unsure_below``."""
+
+
 @dataclass(frozen=True)
 class View:
     """The image of a caption with attention, and the part of it that the regions cover."""
@@ -49,6 +53,11 @@ class Caption:
             nearest; of the best caption alone, none without retrieval.
         log_prob: Sum of the log-probabilities of the words, and of the end if it was generated.
         truncated: No token was allowed any more, and no end.
+        confidence: Calibrated probability that at least half of its words with meaning are right, 0..1; of the best
+            caption alone, and None from a captioner without a calibration (`showtell calibrate`).
+        word_confidences: Calibrated probability of each word that a human caption of the image has it; likewise.
+        unsure: The confidence is below the option ``unsure_below``: the text is ``(unsure)``. The words are those of
+            the caption that was not given.
     """
 
     text: str
@@ -62,6 +71,9 @@ class Caption:
     log_prob: float = -math.inf
     truncated: bool = False
     neighbours: list[Neighbour] = field(default_factory=list)
+    confidence: float | None = None
+    word_confidences: list[float] = field(default_factory=list)
+    unsure: bool = False
     _view: View | None = field(default=None, compare=False)
 
     @property
@@ -78,7 +90,8 @@ class Caption:
     def __repr__(self) -> str:
         if self.error is not None:
             return f"Caption(error={self.error!r})"
-        return f"Caption({self.text!r}, log_prob={self.log_prob:.2f})"
+        confidence = "" if self.confidence is None else f", confidence={self.confidence:.2f}"
+        return f"Caption({self.text!r}, log_prob={self.log_prob:.2f}{confidence})"
 
     def _repr_html_(self) -> str:
         import html  # only notebooks need it, and its table of entities takes time at a cold start

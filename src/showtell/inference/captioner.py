@@ -28,7 +28,7 @@ from showtell.generation import Constraints, Hypothesis, OnStep
 from showtell.images.load import ImageSource, NamedBytes
 from showtell.images.preprocess import load_and_preprocess
 from showtell.inference.backend import Backend, load_backend
-from showtell.inference.caption import Caption, View
+from showtell.inference.caption import UNSURE, Caption, View
 from showtell.system.batch_pool import BatchPool
 from showtell.system.cpu import usable_cores
 
@@ -156,6 +156,12 @@ class Captioner:
     def datastore(self) -> "Datastore | None":
         """Images and captions that rerank its own, if it has any."""
         return self._backend.datastore
+
+    @property
+    def is_calibrated(self) -> bool:
+        """Whether captions have a confidence, with the default options."""
+        calibration = self._backend.calibration
+        return calibration is not None and calibration.weights(self.options.retrieval) is not None
 
     @property
     def networks(self) -> str:
@@ -301,7 +307,7 @@ class Captioner:
         )
         remaining = iter(generated)
         captions = [
-            self._best_caption(next(remaining), source)
+            self._best_caption(next(remaining), source, options)
             if future.exception() is None
             else Caption("", -math.inf, path=source_path(source), error=str(future.exception()))
             for source, future in batch
@@ -326,7 +332,7 @@ class Captioner:
             ConfigError: the decoder has no attention, or the captioner no datastore for ``retrieval``.
         """
         generated = self._generate(images, options, attention, on_step)
-        return [self._best_caption(hypotheses, None) for hypotheses in generated]
+        return [self._best_caption(hypotheses, None, options) for hypotheses in generated]
 
     def _generate(
         self,
@@ -345,11 +351,22 @@ class Captioner:
                 found="a decoder that does not attend to regions",
                 mend="Omit it, or use a checkpoint of an attention decoder",
             )
+        if options.unsure_below and any(best.ids and best.confidence is None for best, *_ in generated):
+            raise ConfigError(
+                "--unsure-below (unsure_below=) cannot be used",
+                found="a captioner that is not calibrated for these options",
+                mend="Omit it, or calibrate: showtell calibrate CAPTIONER --data PREPARED",
+            )
         return generated
 
-    def _best_caption(self, hypotheses: list[Hypothesis], source: ImageSource | None) -> Caption:
+    def _best_caption(
+        self, hypotheses: list[Hypothesis], source: ImageSource | None, options: DecodingOptions
+    ) -> Caption:
         alternatives = [self._to_caption(hypothesis, source) for hypothesis in hypotheses]
-        return replace(alternatives[0], alternatives=alternatives)
+        best = alternatives[0]
+        if (best.confidence or 0.0) < options.unsure_below:
+            best = replace(best, text=UNSURE, unsure=True)
+        return replace(best, alternatives=alternatives)
 
     def _to_caption(self, hypothesis: Hypothesis, source: ImageSource | None) -> Caption:
         """Turn tokens into words; a word of several tokens has the sum of their log-probabilities."""
@@ -366,6 +383,8 @@ class Captioner:
             log_prob=hypothesis.log_prob,
             truncated=hypothesis.truncated,
             neighbours=list(hypothesis.neighbours),
+            confidence=None if hypothesis.confidence is None else hypothesis.confidence.caption,
+            word_confidences=list(hypothesis.confidence.words) if hypothesis.confidence else [],
             _view=None
             if attention is None or source is None
             else View(source, self.preprocessing, self.grid),

@@ -112,7 +112,7 @@ class OnnxBackend:
         """Wait for the export that ``loader`` opens; a CheckpointError if its files or configuration are unusable."""
         self.directory, self.config = loader.directory, read_config(loader.directory)
         encoder, decoder = self.config.encoder, self.config.decoder
-        self.facts = self.config.model_dump(mode="json")
+        self.facts, self.calibration = self.config.model_dump(mode="json"), self.config.calibration
         # Before the graphs, as a broken file is the reason if one cannot be run.
         loader.check()
         self.tokenizer = Tokenizer.load(self.directory / TOKENIZER, size=self.config.vocabulary)
@@ -127,7 +127,7 @@ class OnnxBackend:
         self.datastore = (
             load_datastore(self.directory / DATASTORE) if DATASTORE in self.config.files else None
         )
-        self._search = CaptionSearch(self.tokenizer, self.datastore)
+        self._search = CaptionSearch(self.tokenizer, self.datastore, self.calibration)
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
         self.networks = f"{encoder.name} encoder, {decoder.name} decoder"
         self.place = f"{loader.place}, onnxruntime, {encoder.precision} encoder, {loader.threads} threads"

@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 from showtell.checkpoints.hub import CONFIG
 from showtell.config.base import StrictModel, describe_problems
+from showtell.config.confidence import Calibration
 from showtell.config.generation import DecodingOptions
 from showtell.config.preprocessing import Preprocessing
 from showtell.errors import CheckpointError
@@ -75,6 +76,7 @@ class ExportConfig(StrictModel):
     decoder: ExportedDecoder
     vocabulary: int = Field(ge=1, description="tokens V")
     generation: DecodingOptions = Field(description="default decoding options")
+    calibration: Calibration | None = Field(None, description="that of the checkpoint, if it has one")
     parity: ParityReport | None = Field(None, description="none until the comparison")
     files: dict[str, str] = Field(description="SHA-256 of the other files")
 

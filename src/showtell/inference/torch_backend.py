@@ -28,7 +28,8 @@ class TorchBackend:
         self._decoder = packed_decoder(checkpoint.model.decoder)
         self.tokenizer, self.generation = checkpoint.tokenizer, checkpoint.generation
         self.datastore, self.facts = checkpoint.datastore, checkpoint.config
-        self._search = CaptionSearch(checkpoint.tokenizer, checkpoint.datastore)
+        self.calibration = checkpoint.calibration
+        self._search = CaptionSearch(checkpoint.tokenizer, checkpoint.datastore, checkpoint.calibration)
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
         self.networks = f"{encoder.spec.name} encoder, {checkpoint.model.decoder.spec.name} decoder"
 

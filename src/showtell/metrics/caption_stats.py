@@ -18,14 +18,11 @@ from itertools import islice, pairwise
 
 from showtell.metrics.ptb_tokenizer import TokenVocab
 from showtell.metrics.score_tokenizers import load_tokenizer
-from showtell.text.bad_endings import BAD_ENDINGS
+from showtell.text.bad_endings import BAD_ENDINGS, JOINING
 
 UNKNOWN = "<unk>"
 _CAPTIONS_AT_ONCE = 5_000
 Tokens = tuple[str, ...]
-
-_ALSO_JOINING = "by up down out off over around behind between through under her it"
-_JOINING = BAD_ENDINGS.union(_ALSO_JOINING.split())
 
 
 @dataclass(frozen=True)
@@ -95,7 +92,7 @@ def repeats(tokens: Sequence[str]) -> bool:
     """Return whether a word follows itself, or a pair of words that are not both joining words comes twice."""
     pairs = Counter(pairwise(tokens))
     return any(
-        first == second or (count > 1 and not {first, second} <= _JOINING)
+        first == second or (count > 1 and not {first, second} <= JOINING)
         for (first, second), count in pairs.items()
     )
 

@@ -65,6 +65,12 @@ class StoredCaptions:
         """Return the words of a caption, as numbers."""
         return self.tokens[self._first_token[number] : self._first_token[number + 1]]
 
+    def tokens_of(self, captions: npt.NDArray[np.int64]) -> tuple[Numbers, npt.NDArray[np.int64]]:
+        """Return the tokens of captions, int64 [C], one after the other, and the position in them of each token."""
+        lengths = self.lengths[captions].astype(np.int64)
+        owner = np.repeat(np.arange(len(captions)), lengths)
+        return self.tokens[self._first_token[captions][owner] + ragged_arange(lengths)], owner
+
     @cached_property
     def _first_caption(self) -> npt.NDArray[np.int64]:
         return np.cumsum(self.per_image, dtype=np.int64) - self.per_image

@@ -46,17 +46,28 @@ class Neighbour:
         return {**asdict(self), "similarity": round(self.similarity, 4), "fraction": round(self.fraction, 4)}
 
 
+def neighbour_weights(cosines: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Return the weights of the neighbours of P images, with the sum 1, from their cosines [P, K], largest first."""
+    weights = np.exp(SHARPNESS * (cosines.astype(np.float64) - cosines[:, :1]))
+    weights /= weights.sum(axis=1, keepdims=True)
+    return weights
+
+
+def token_numbers(datastore: Datastore, tokenizer: Tokenizer) -> Integers:
+    """Return the datastore's number of each token, int64 [V]; of one that no caption has, a number above those."""
+    numbers = {word: number for number, word in enumerate(datastore.captions.words)}
+    return np.array([numbers.setdefault(token, len(numbers)) for token in tokenizer.tokens])
+
+
 class Reranker:
     """Orders hypotheses, and a caption of a similar image, by log-probability and by what all those captions say."""
 
     def __init__(self, datastore: Datastore, tokenizer: Tokenizer) -> None:
         self.datastore, self._tokenizer = datastore, tokenizer
         words = datastore.captions.words
-        numbers = {word: number for number, word in enumerate(words)}
         ids = {token: index for index, token in enumerate(tokenizer.tokens)}
         self._ids = np.array([ids.get(word, tokenizer.unk_id) for word in words], np.int64)
-        # A token that no caption has gets a number above those of the datastore.
-        self._numbers = np.array([numbers.setdefault(token, len(numbers)) for token in tokenizer.tokens])
+        self._numbers = token_numbers(datastore, tokenizer)
         self._ngrams = CaptionNgrams(datastore.captions)
 
     def __call__(
@@ -74,8 +85,7 @@ class Reranker:
         of ``score_captions``. The first hypothesis of each image names the neighbours that contributed most.
         """
         nearest, cosines = self.datastore.nearest(pooled, options.neighbours)
-        weights = np.exp(SHARPNESS * (cosines.astype(np.float64) - cosines[:, :1]))
-        weights /= weights.sum(axis=1, keepdims=True)
+        weights = neighbour_weights(cosines)
         consensus = list(map(self._ngrams.consensus, nearest, weights))
         reranked = [
             self._rerank(each, hypotheses, options.retrieval_weight)

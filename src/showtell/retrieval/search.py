@@ -25,6 +25,8 @@ from showtell.generation.array_ops import like, to_numpy
 from showtell.system.console import note
 
 if TYPE_CHECKING:
+    from showtell.config.confidence import Calibration
+    from showtell.retrieval.confidence import EvidenceSource
     from showtell.retrieval.datastore import Datastore
     from showtell.retrieval.rerank import Reranker
     from showtell.tokenizer import Tokenizer
@@ -51,8 +53,11 @@ def load_datastore(path: Path) -> Datastore:
 class CaptionSearch:
     """Generates captions with a vocabulary and, if the captioner has one, a datastore."""
 
-    def __init__(self, tokenizer: Tokenizer, datastore: Datastore | None) -> None:
-        self._tokenizer, self._datastore = tokenizer, datastore
+    def __init__(
+        self, tokenizer: Tokenizer, datastore: Datastore | None, calibration: Calibration | None = None
+    ) -> None:
+        self._tokenizer, self._datastore, self._calibration = tokenizer, datastore, calibration
+        self._sources: dict[bool, EvidenceSource] = {}
         self._specials = SpecialTokens.of(tokenizer)
         self._reranker: Reranker | None = None
         self._lock = Lock()
@@ -82,6 +87,7 @@ class CaptionSearch:
     ) -> list[list[Hypothesis]]:
         """Return at least one caption of each image, best score first; see `showtell.generation.search`.
 
+        The best one of each has its confidence, if the captioner is calibrated.
         ``constraints`` hold beside those of the options. They change no caption that meets them: in a beam, a
         hypothesis that they remove makes place for another, whose extensions could displace the best one, so an image
         is searched with them only if its best caption without them does not meet them.
@@ -93,6 +99,19 @@ class CaptionSearch:
         if options.retrieval != "off":
             require_datastore(options, self._datastore)
         constraints = (*build_constraints(options, self._tokenizer), *constraints)
+        results = self._generate(decoder, features, options, attention, keys, on_step, constraints)
+        return self._with_confidence(features, results, options) if results else results
+
+    def _generate(
+        self,
+        decoder: Any,
+        features: Any,
+        options: DecodingOptions,
+        attention: bool,
+        keys: Sequence[int] | None,
+        on_step: OnStep | None,
+        constraints: Constraints,
+    ) -> list[list[Hypothesis]]:
         if not constraints or options.method != "beam":
             return self._search(decoder, features, options, constraints, attention, keys, on_step)
         results = self._search(decoder, features, options, (), attention)
@@ -143,6 +162,26 @@ class CaptionSearch:
             )
 
         return self._make_reranker()(to_numpy(features.pooled), results, options, score)
+
+    def _with_confidence(
+        self, features: Any, results: list[list[Hypothesis]], options: DecodingOptions
+    ) -> list[list[Hypothesis]]:
+        uses_datastore = options.retrieval != "off"
+        weights = None if self._calibration is None else self._calibration.weights(options.retrieval)
+        if weights is None:
+            return results
+        from showtell.retrieval.confidence import EvidenceSource, add_confidence
+
+        with self._lock:
+            if uses_datastore not in self._sources:
+                datastore = self._datastore if uses_datastore else None
+                self._sources[uses_datastore] = EvidenceSource(self._tokenizer, datastore)
+        source = self._sources[uses_datastore]
+        evidence = source(to_numpy(features.pooled), [hypotheses[0] for hypotheses in results])
+        return [
+            [add_confidence(best, each, weights), *others]
+            for (best, *others), each in zip(results, evidence, strict=True)
+        ]
 
 
 def _rows(features: Any, rows: list[int]) -> Any:

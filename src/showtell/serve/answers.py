@@ -40,6 +40,10 @@ def caption_json(outcome: Outcome, captioner: Captioner, flags: Collection[str])
         ],
         "truncated": caption.truncated,
     }
+    if caption.confidence is not None:
+        answer |= {"confidence": round(caption.confidence, 4), "unsure": caption.unsure}
+        for word, confidence in zip(answer["words"], caption.word_confidences, strict=True):
+            word["confidence"] = round(confidence, 4)
     if "alternatives" in flags:
         answer["alternatives"] = [
             {"text": other.text, "score": number(other.score), "log_prob": number(other.log_prob)}

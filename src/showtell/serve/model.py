@@ -60,7 +60,7 @@ class Model:
             "options": captioner.options.model_dump(mode="json"),
             "schema": DecodingOptions.model_json_schema(),
             "attention": self.attends,
-            "confidence": False,
+            "confidence": captioner.is_calibrated,
             "datastore": None
             if datastore is None
             else {"images": len(datastore), "captions": len(datastore.captions.lengths)},

@@ -9,3 +9,7 @@ from into onto and or but nor while as that which whose than was were be his its
 """
 
 BAD_ENDINGS = frozenset(_WORDS.split())
+
+_ALSO_JOINING = "by up down out off over around behind between through under her it"
+JOINING = BAD_ENDINGS.union(_ALSO_JOINING.split())
+"""Words that only join others: without meaning of their own."""

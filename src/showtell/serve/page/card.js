@@ -5,6 +5,7 @@ import { isEdited, textOf, toAlt, toCurl, toJson } from "./export.js";
 import { settings } from "./service.js";
 
 const UNSURE = 0.1; // words that the model gave less are underlined
+const UNLIKELY = 0.4; // the same of words whose confidence is calibrated
 const likely = (logProb) => Math.exp(logProb ?? -Infinity); // JSON has no infinity
 const UNDERWAY = { waiting: "Waiting", preparing: "Making it smaller", captioning: "Captioning" };
 
@@ -100,8 +101,13 @@ export class Card {
   }
 
   #confidence() {
-    const { confidence, words } = this.item.caption;
-    if (confidence) return `Confidence: ${percent(confidence)}.`;
+    const { confidence, words, unsure } = this.item.caption;
+    if (unsure) return `Unsure what this shows: ${percent(confidence)} sure of the caption that it would give.`;
+    if (confidence !== undefined && words.length) {
+      const least = words.reduce((found, word) => (word.confidence < found.confidence ? word : found));
+      const sure = confidence > 0.7 ? "Sure" : confidence > 0.4 ? "Somewhat sure" : "Unsure";
+      return `${sure}: ${percent(confidence)} that at least half of it is right; least of “${least.text}”, ${percent(least.confidence)}.`;
+    }
     if (!words.length) return "";
     const mean = likely(words.reduce((sum, { log_prob }) => sum + (log_prob ?? -Infinity), 0) / words.length);
     const weakest = words.reduce((least, word) => (likely(word.log_prob) < likely(least.log_prob) ? word : least));
@@ -116,13 +122,13 @@ export class Card {
   }
 
   #makeWords(reveals) {
-    const { item } = this, { attention } = item, { words } = item.caption;
+    const { item } = this, { attention } = item, { unsure } = item.caption, words = unsure ? [] : item.caption.words;
     const line = make("div", attention ? "words attended" : "words");
-    if (!words.length) line.textContent = "(no words)";
+    if (!words.length) line.textContent = unsure ? item.caption.text : "(no words)";
     let pinned = -1; // the word that was pressed
-    const parts = words.map(({ text, log_prob }, index) => {
+    const parts = words.map(({ text, log_prob, confidence }, index) => {
       const part = makeCaption(attention ? "button" : "span", "word", text);
-      if (likely(log_prob) < UNSURE) part.classList.add("unsure");
+      if (confidence === undefined ? likely(log_prob) < UNSURE : confidence < UNLIKELY) part.classList.add("unsure");
       if (reveals) {
         part.classList.add("fresh");
         part.style.animationDelay = `${60 * index}ms`;
@@ -130,7 +136,7 @@ export class Card {
       return part;
     });
     parts.forEach((part) => line.append(part, " "));
-    if (!attention) return line;
+    if (!attention || unsure) return line;
 
     const show = (index, tells = false) => {
       parts.forEach((part, other) => part.classList.toggle("on", other === index));
@@ -140,8 +146,8 @@ export class Card {
       }
       draw(this.canvas, attention, index);
       this.peak.textContent = percent(attention.peaks[index]);
-      const { text, log_prob } = words[index];
-      this.where.textContent = `“${text}”, ${percent(likely(log_prob))} sure: ${describe(attention, index)}`;
+      const { text, log_prob, confidence = likely(log_prob) } = words[index];
+      this.where.textContent = `“${text}”, ${percent(confidence)} sure: ${describe(attention, index)}`;
       if (tells) announce(this.where.textContent);
     };
     line.role = "group";

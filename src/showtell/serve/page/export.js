@@ -9,8 +9,8 @@ const provenanceOf = (item) => isEdited(item) && { edited_at: item.editedAt, ...
 /** Returns a row like those of `showtell caption --format jsonl`, with the machine's caption. */
 export function rowOf(item) {
   if (item.state === "failed") return { path: item.path, error: item.problem.message };
-  const { text, score } = item.caption;
-  return { path: item.path, caption: textOf(item), score, machine_caption: text, ...provenanceOf(item) };
+  const { text, score, confidence } = item.caption; // JSON leaves out what is undefined
+  return { path: item.path, caption: textOf(item), score, confidence, machine_caption: text, ...provenanceOf(item) };
 }
 
 export function toJson(item) {
