@@ -33,7 +33,7 @@ kitchen bathroom bedroom room restaurant table desk counter couch bed sink toile
 refrigerator microwave
 """
 _DETERMINERS = "a an the his her two three some several"
-_VERBS = "standing sitting wearing runs jumps walks stands sits running holding"
+_VERBS = "standing sitting wearing runs jumps walks sits running holding"
 _GROUPS = "group crowd couple picture pair bunch"
 PEOPLE, INDOORS, DETERMINERS, VERBS, GROUPS = (
     frozenset(words.split()) for words in (_PEOPLE, _INDOORS, _DETERMINERS, _VERBS, _GROUPS)
