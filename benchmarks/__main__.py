@@ -36,6 +36,7 @@ GROUPS = (
     "scores",
     "rewards",
     "cold",
+    "beside",
     "growth",
 )
 

@@ -84,7 +84,7 @@ class Ours:
 
 def measure(setting: Setting) -> Iterator[Row]:
     """Yield captions a second against the tutorial's, and the share of the bound, for two decoders."""
-    prepared = _captions(setting.folder)
+    prepared = made_up_captions(setting.folder)
     memories = KeptFeatures(len(prepared))
     steps = setting.size(2, 1)
     for name in (ATTENTION, STACKED):
@@ -120,7 +120,7 @@ def measure(setting: Setting) -> Iterator[Row]:
         yield _fraction_of_the_bound(work, ours, timings, steps)
 
 
-def _captions(folder: Path) -> PreparedSet:
+def made_up_captions(folder: Path) -> PreparedSet:
     """Return a prepared set of made-up captions; its images are one file, which is never read."""
     from PIL import Image
 

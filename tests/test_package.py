@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
@@ -36,6 +37,8 @@ WITHOUT_TORCH = [
     "showtell.cli.entry",
     "showtell.cli.main",
 ]
+
+WAITING = ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")
 
 BLOCK = "import sys; sys.modules['torch'] = None; "
 
@@ -103,6 +106,21 @@ def test_the_public_names_are_imported_on_first_use() -> None:
     )
     result = run(code)
     assert result.stdout.strip() == "module 'showtell' has no attribute 'nothing'", result.stderr
+
+
+@pytest.mark.parametrize(
+    ("set_by_user", "expected"),
+    [({}, "10000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "active"}, "None")],
+)
+def test_threads_that_wait_give_their_core_away_unless_told_otherwise(
+    set_by_user: dict[str, str], expected: str
+) -> None:
+    inherited = {name: value for name, value in os.environ.items() if name not in WAITING}
+    code = "import showtell, os, sys; print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=inherited | set_by_user, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [expected, "False"]
 
 
 def test_list_decoders_are_those_of_the_registry() -> None:

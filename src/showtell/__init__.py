@@ -6,11 +6,16 @@
     print(captioner.caption("photo.jpg").text)
 
 All names are imported on first use, so ``import showtell`` (and ``showtell --help``) never imports torch.
+
+Threads of torch that wait for another one keep their core busy for a millisecond or more (libgomp). Beside other
+processes that takes the core from the one they wait for, and training becomes many times slower. So they wait for
+microseconds here, unless the environment says otherwise; torch has to be imported after this package.
 """
 
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +29,9 @@ if TYPE_CHECKING:
     from showtell.metrics.evaluate import evaluate as score
     from showtell.training.trainer import train
     from showtell.version import __version__
+
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 _MODULES = {
     "Caption": "showtell.inference.caption",
