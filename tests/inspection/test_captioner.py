@@ -80,8 +80,7 @@ def test_the_shipped_captioner_finds_images_with_the_captions_of_others(
     weights = ROOT / "models" / "resnet50.safetensors"
     encoded = encode(prepared, ROOT / "models" / "flickr8k", encoder_weights=weights, device="cpu")
     found = [one for one in find_mismatches(prepared, encoded) if one.kind == "mismatched-image"]
-    assert {one.row for one in found} <= {3, 9, 15}
-    assert len(found) >= 2
+    assert {3} <= {one.row for one in found} <= {3, 9, 15}
 
 
 def test_scenes_are_compared_by_their_features(toy_set: PreparedSet) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from showtell.config.recipe import Recipe
 from showtell.data.description import describe
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.sources.table import MACHINE_CAPTION
@@ -17,6 +18,7 @@ from showtell.inspection.findings import Finding
 from showtell.inspection.fix import LEFT_OUT, write_fixed
 from showtell.system.atomic import sha256_file
 from showtell.system.reading import read_json_lines
+from showtell.training.trainer import train
 
 LONG = "A brown dog runs through the tall grass near a fence ."
 SLOW = ["leaked-image", "near-duplicate", "unreadable-image", "language"]
@@ -115,3 +117,15 @@ def test_corrections_keep_their_provenance_where_their_image_stays(
     assert [text for text in fixed.manifest["notes"] if "provenance" in text] == [
         "1 captions are corrections, of what provenance.jsonl says"
     ]
+
+
+@pytest.mark.slow
+def test_a_cleaned_set_can_be_trained_on(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
+    inspection = inspect_set(toy_set.directory, ignore=SLOW)
+    inspection.findings["near-duplicate"] = [
+        Finding("near-duplicate", row, "", 1.0, other=0) for row in (3, 4)
+    ]
+    inspection.findings["boilerplate"] = [Finding("boilerplate", 5, "", 1.0, toy_set.captions(5)[0])]
+    fixed, _ = write_fixed(inspection, tmp_path / "fixed")
+    train(toy_recipe, data=fixed.directory, out=tmp_path / "run")
+    assert (tmp_path / "run" / "best" / "decoder.safetensors").exists()
