@@ -319,3 +319,15 @@ def test_the_choice_keeps_the_worst_the_best_and_the_order(run: Path, image: Pat
     page = read_page(write_report(run, num_images=20))
     assert "20 of 100 images" in page.text
     assert select_examples(predictions, most=100, metric="CIDEr-D") == predictions
+
+
+def test_the_report_of_a_calibrated_captioner_has_its_reliability(run: Path) -> None:
+    assert "Reliability" not in write_report(run).read_text()
+    bins = [{"confidence": 0.2, "right": 0.25, "count": 8}, {"confidence": 0.8, "right": 0.75, "count": 4}]
+    errors = {"word_error": 0.05, "caption_error": 0.05, "words": bins, "captions": bins}
+    measured = {"data": "toy", "split": "dev", "images": 12, "cross_fitted": True, **errors}
+    part = {"bias": 0.0, "weights": {"log_prob": 1.0}}
+    calibration = {"rerank": None, "off": {"words": part, "caption": part}, "measured": [measured]}
+    config = json.loads((run / "best" / "config.json").read_text())
+    write_summed_json(run / "best" / "config.json", {**config, "calibration": calibration})
+    assert "Reliability" in write_report(run).read_text()

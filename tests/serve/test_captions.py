@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import base64
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from tests.serve.servers import picture
 
+from showtell.inference.caption import UNSURE
 from showtell.inference.captioner import Captioner
+from showtell.inference.decode_pool import DecodedImage
+from showtell.serve.answers import Outcome, caption_json
 
 IMAGE = picture(1)
 
@@ -135,3 +140,23 @@ def test_the_page_and_the_model_are_served_without_any_other_host(client: httpx.
     assert model["limits"]["max_images"] == 4
     assert "image/jpeg" in model["formats"]
     assert model["lang"] is None
+
+
+def test_the_answer_of_a_calibrated_captioner_has_confidences(
+    client: httpx.Client, offline: Captioner
+) -> None:
+    assert client.get("/v1/model").json()["confidence"] is False
+    caption = offline.caption(IMAGE)
+    image = DecodedImage(np.zeros((32, 32, 3), np.uint8), 32, 32)
+    assert "confidence" not in caption_json(Outcome(caption, image), offline, ())
+    words = [0.25] * len(caption.words)
+    sure = replace(caption, text=UNSURE, confidence=0.12349, word_confidences=words, unsure=True)
+    answer = caption_json(Outcome(sure, image), offline, ())
+    assert (answer["text"], answer["confidence"], answer["unsure"]) == ("(unsure)", 0.1235, True)
+    assert [word["confidence"] for word in answer["words"]] == words
+
+
+def test_an_uncalibrated_captioner_refuses_to_be_unsure(client: httpx.Client) -> None:
+    answer = client.post("/v1/captions", params={"unsure_below": 0.5}, content=IMAGE)
+    assert answer.status_code == 422
+    assert "calibrated" in answer.text

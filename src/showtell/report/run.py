@@ -7,9 +7,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from showtell.checkpoints.config import CALIBRATION
+from showtell.config.confidence import Calibration
 from showtell.errors import DataError
 from showtell.metrics import evaluate
 from showtell.report.charts import PALETTE, STEPS, TRAIN, VALIDATION, Chart, Point, Series
+from showtell.report.confidence import reliability_chart
 from showtell.system.reading import read_json_lines, read_json_object, read_text
 
 STEP_QUANTITIES = (
@@ -65,6 +68,7 @@ class RunData:
     signature: str
     predictions: list[Prediction]
     split: str = ""
+    calibration: Calibration | None = None
 
     @property
     def extent(self) -> str:
@@ -104,6 +108,12 @@ class RunData:
             for quantity, name, unit in STEP_QUANTITIES
         ]
         return [chart for chart in charts if not chart.is_empty]
+
+    @property
+    def reliability_charts(self) -> list[Chart]:
+        """How often the captioner is right by its confidence, if it is calibrated."""
+        measured = () if self.calibration is None else self.calibration.measured
+        return [reliability_chart(measured)] if measured else []
 
     def _rewarded_epochs(self) -> set[int]:
         """Return the epochs that train on rewards; of a phase only the first is sure to have logged a step."""
@@ -155,10 +165,14 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
             found=f"a row without a usable '{error.errors()[0]['loc'][0]}'",
             mend="Write it again with showtell evaluate --predictions",
         ) from error
+    calibration = None
     if predictions is None:
         config = run / "best" / "config.json"
-        found = (read_json_object(config) if config.exists() else {}).get("scores") or {}
+        content = read_json_object(config) if config.exists() else {}
+        found = content.get("scores") or {}
         try:
+            if CALIBRATION in content:
+                calibration = Calibration.model_validate(content[CALIBRATION])
             scores = {name: float(value) for name, value in found.get("values", {}).items()}
             signature = str(found.get("signature", ""))
         except (AttributeError, TypeError, ValueError) as error:
@@ -176,6 +190,7 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
         signature=signature,
         predictions=parsed,
         split=str(lines[0].get("split", "")) if lines else "",
+        calibration=calibration,
     )
 
 
