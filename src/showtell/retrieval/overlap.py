@@ -46,7 +46,8 @@ def _refuse_known(prepared: PreparedSet, rows: Sequence[int], known: Sequence[in
             f"the captioner cannot be evaluated on these images of {prepared.directory}",
             found=f"{len(known):,} of {len(rows):,} in its datastore, with their captions: "
             f"{_listed([prepared.key(rows[place]) for place in known])}",
-            mend="Evaluate on other images, index without these, or omit the datastore: --retrieval off",
+            mend="Evaluate on other images, index without these, or omit the datastore: --retrieval off (train: "
+            "--set generation.retrieval=off)",
         )
 
 
