@@ -14,9 +14,9 @@ from showtell.inference.captioner import Captioner
 
 @pytest.fixture(scope="session")
 def serving(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Running]:
-    """A server with the usual limits, but few bytes and pixels."""
+    """A server with the usual limits, but few bytes and pixels, and the captioner in a process of its own."""
     with running(
-        tiny_checkpoint("attention"), max_bytes=100_000, max_pixels=100_000, max_images=4
+        tiny_checkpoint("attention"), own_process=True, max_bytes=100_000, max_pixels=100_000, max_images=4
     ) as started:
         yield started
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import numpy as np
@@ -55,8 +56,31 @@ def _is_ready(client: httpx.Client) -> bool:
         return False
 
 
+class SameProcess:
+    """In place of `CaptionerProcess`: starts at once, and tests can change the captioner."""
+
+    def __init__(self, load: Callable[[], Captioner]) -> None:
+        self._captioner = load()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._captioner, name)
+
+    def close(self) -> None:
+        pass
+
+
 @contextlib.contextmanager
-def running(checkpoint: Path, **options: Any) -> Iterator[Running]:
+def running(checkpoint: Path, *, own_process: bool = False, **options: Any) -> Iterator[Running]:
+    """Run a server; its captioner has a process of its own only if it is wanted."""
+    with contextlib.ExitStack() as patches:
+        if not own_process:
+            patches.enter_context(patch("showtell.serve.model.CaptionerProcess", SameProcess))
+        with _running(checkpoint, **options) as started:
+            yield started
+
+
+@contextlib.contextmanager
+def _running(checkpoint: Path, **options: Any) -> Iterator[Running]:
     settings = build_settings(
         checkpoint=checkpoint, device="cpu", **{"port": 0, "decode_processes": 1, **options}
     )

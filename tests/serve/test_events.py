@@ -14,6 +14,7 @@ from tests.serve.servers import Gate, picture, running
 from showtell.data.prepared import PreparedSet
 from showtell.experiments.index import index_captions
 from showtell.inference.captioner import Captioner
+from showtell.inference.captioner_process import CaptionerProcess
 
 IMAGE = picture(1)
 EVENTS = {"Accept": "text/event-stream, application/json;q=0.9"}
@@ -78,7 +79,7 @@ def test_an_unexpected_failure_after_the_first_byte_is_an_event_too(
         raise MemoryError("secret")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Captioner, "caption_preprocessed", fail)
+        patch.setattr(CaptionerProcess, "caption_preprocessed", fail)
         answer = client.post("/v1/captions", content=IMAGE, headers=EVENTS)
     ((name, problem),) = events_of(answer)
     assert (name, problem["status"], problem["request_id"]) == ("error", 500, answer.headers["x-request-id"])

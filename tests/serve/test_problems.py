@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.serve.servers import half_sent, picture, running
+from tests.serve.servers import Running, half_sent, picture, running
 
 IMAGE = picture(1)
 SECRET = "zq7secretzq7"
@@ -184,6 +184,16 @@ def test_a_connection_whose_request_does_not_begin_in_time_is_closed(
                     answer += connection.recv(999)
             connection.sendall(whole[:9])
             assert connection.recv(12) == b""
+
+
+def test_a_head_that_is_not_http_is_a_problem_too(serving: Running) -> None:
+    with half_sent(serving.url, SECRET) as connection:
+        answer = b"".join(iter(lambda: connection.recv(999), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["status"] == 400
+    assert SECRET.encode() not in answer
 
 
 def test_metrics_count_requests_by_route_and_never_by_what_clients_write(client: httpx.Client) -> None:

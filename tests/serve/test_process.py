@@ -92,6 +92,24 @@ def answers(client: httpx.Client) -> bool:
 
 
 @pytest.mark.slow
+def test_requests_wait_for_a_new_captioner_where_its_process_has_ended(
+    tiny_checkpoint: Callable[[str], Path],
+) -> None:
+    with (
+        command(str(tiny_checkpoint("attention")), "--device", "cpu") as started,
+        httpx.Client(base_url=started.url, trust_env=False, timeout=120) as client,
+    ):
+        started.wait_until_ready()
+        captioner = worker_of(started.process.pid)
+        os.kill(captioner, signal.SIGKILL)
+        assert client.post("/v1/captions", content=picture(1)).status_code == 200
+        assert any("captioner's process ended by signal 9" in line for line in started.lines)
+        for process in (worker_of(started.process.pid), started.process.pid):  # systemd's signal reaches both
+            os.kill(process, signal.SIGTERM)
+        assert started.wait() == 0
+
+
+@pytest.mark.slow
 def test_workers_share_a_port_are_replaced_and_end_together(tiny_checkpoint: Callable[[str], Path]) -> None:
     with command(str(tiny_checkpoint("attention")), "--workers", "2", "--device", "cpu") as started:
         started.wait_until_ready(2)

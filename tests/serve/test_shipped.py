@@ -30,7 +30,10 @@ def test_mixed_requests_get_the_captions_of_python() -> None:
             answer = client.post("/v1/captions", content=path.read_bytes(), params=options)
             return str(answer.json()["captions"][0]["text"])
 
-    with running(checkpoint, max_seconds=600, max_wait=600) as server, ThreadPoolExecutor(36) as threads:
+    with (
+        running(checkpoint, own_process=True, max_seconds=600, max_wait=600) as server,
+        ThreadPoolExecutor(36) as threads,
+    ):
         served = list(threads.map(lambda each: post(server, *each), work))
         sizes = server.server.service.metrics.batch_sizes._sum.get()
     captioner = Captioner.load(checkpoint, device="cpu")

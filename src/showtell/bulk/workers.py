@@ -8,7 +8,6 @@ import contextlib
 import multiprocessing
 import os
 import queue
-import signal
 import threading
 import traceback
 from collections import deque
@@ -16,7 +15,6 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Se
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
@@ -26,12 +24,12 @@ from showtell.bulk.units import Unit
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ShowtellError, reason
 from showtell.inference.captioner import Captioner
+from showtell.system.child_process import END_SECONDS, how_ended, spawn
 from showtell.system.console import note
 
 _UNITS = 2
 """Units that a worker holds: it reads the next while it captions the last batches of one."""
 _MAX_STARTS = 3
-_END_SECONDS = 5.0
 
 Load = Callable[[], Captioner]
 
@@ -105,15 +103,7 @@ class _Worker:
         self._num_starts += 1
         self._is_ready = False
         self._connection, theirs = multiprocessing.Pipe()
-        context = multiprocessing.get_context("spawn")
-        self._process = context.Process(target=_work, args=(theirs, *self._arguments), daemon=True)
-        # Ctrl-C in a terminal reaches all processes; this one ends the others. The tracker's start unblocks it.
-        resource_tracker.ensure_running()
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            self._process.start()
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        self._process = spawn(_work, theirs, *self._arguments)
         theirs.close()
         self.places = (self._connection, self._process.sentinel)
 
@@ -158,10 +148,8 @@ class _Worker:
                 yield event
 
     def _replace(self, waiting: _Waiting, attempts: Attempts) -> None:
-        self._process.join(_END_SECONDS)
-        self.end()
-        code = self._process.exitcode or 0
-        how = f"signal {-code}" if code < 0 else f"exit code {code}"
+        how, code = how_ended(self._process), self._process.exitcode or 0
+        self._connection.close()
         if not self._is_ready and (code >= 0 or self._num_starts == _MAX_STARTS):
             raise ShowtellError(
                 "a worker cannot be started", found=f"its end by {how}", mend="Its error is above"
@@ -179,7 +167,7 @@ class _Worker:
     def end(self) -> None:
         """End the process."""
         self._process.terminate()
-        self._process.join(_END_SECONDS)
+        self._process.join(END_SECONDS)
         self._process.kill()
         self._process.join()
         self._connection.close()

@@ -21,9 +21,11 @@ from showtell.errors import ShowtellError
 from showtell.generation.hypothesis import RunningHypotheses
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
+from showtell.inference.captioner_process import CaptionerProcess
 
 OnTokens = Callable[[list[int], list[float]], None]
-_SMOOTHING = 0.2
+_RISE, _FALL = 0.2, 0.02
+"""Smoothing of the predicted pace: nearer to the slow images than to the mean, as it is to hold for nearly all."""
 _MAX_RETRY = 5  # seconds; clients sleep longer than they should when more is advised
 
 
@@ -59,7 +61,7 @@ class Batcher:
 
     def __init__(
         self,
-        captioner: Captioner,
+        captioner: Captioner | CaptionerProcess,
         *,
         queue_size: int,
         max_wait: float,
@@ -114,7 +116,8 @@ class Batcher:
             # One that had the captioner to itself says little about the pace of many.
             per_image = (time.monotonic() - started) / ahead
             if ahead >= self._full or per_image < self._seconds_per_image:
-                self._seconds_per_image += _SMOOTHING * (per_image - self._seconds_per_image)
+                change = per_image - self._seconds_per_image
+                self._seconds_per_image += (_RISE if change > 0 else _FALL) * change
         finally:
             self.admitted -= count
 

@@ -164,6 +164,13 @@ class Captioner:
         return calibration is not None and calibration.weights(self.options.retrieval) is not None
 
     @property
+    def datastore_size(self) -> dict[str, int] | None:
+        """The numbers of ``images`` and ``captions`` of the datastore, if there is one."""
+        if (store := self.datastore) is None:
+            return None
+        return {"images": len(store), "captions": len(store.captions.lengths)}
+
+    @property
     def networks(self) -> str:
         """The names of encoder and decoder."""
         return self._backend.networks

@@ -16,6 +16,7 @@ from showtell.errors import ImageError
 from showtell.images.load import load_image
 from showtell.images.preprocess import min_decode_size, preprocess_image
 from showtell.images.refusals import Limits
+from showtell.system.child_process import lower_priority
 
 
 def main() -> None:
@@ -23,6 +24,7 @@ def main() -> None:
     # The parent ends this process by closing its input, when all that it accepted is decoded.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    lower_priority()
     settings = json.loads(sys.argv[1])
     preprocessing, limits = Preprocessing(**settings["preprocessing"]), Limits(**settings["limits"])
     # Libraries that print must not write into the answers.

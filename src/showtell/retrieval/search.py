@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -32,8 +32,11 @@ if TYPE_CHECKING:
     from showtell.tokenizer import Tokenizer
 
 
-def require_datastore(options: DecodingOptions, datastore: Datastore | None) -> Datastore:
-    """Return the datastore that the options need; a ConfigError if there is none."""
+D = TypeVar("D")
+
+
+def require_datastore(options: DecodingOptions, datastore: D | None) -> D:
+    """Return the datastore, or what is known of it, that the options need; a ConfigError if there is none."""
     if datastore is None:
         raise ConfigError(
             f"retrieval '{options.retrieval}' cannot be used",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from showtell.inference.caption import Caption
-from showtell.inference.captioner import Captioner
+from showtell.inference.captioner_process import CaptionerProcess
 from showtell.inference.decode_pool import DecodedImage
 from showtell.serve.problems import Problem
 
@@ -23,7 +23,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
 
 
-def caption_json(outcome: Outcome, captioner: Captioner, flags: Collection[str]) -> dict[str, Any]:
+def caption_json(outcome: Outcome, captioner: CaptionerProcess, flags: Collection[str]) -> dict[str, Any]:
     """Return a caption with the parts that the flags name, or the problem of its image."""
     if outcome.problem is not None:
         return {"error": outcome.problem.of_image()}
@@ -55,7 +55,7 @@ def caption_json(outcome: Outcome, captioner: Captioner, flags: Collection[str])
             "window": [round(side, _DIGITS) for side in outcome.image.window(captioner.preprocessing)],
             "weights": [[round(weight, _DIGITS) for weight in row] for row in caption.attention.tolist()],
         }
-    if "neighbours" in flags and captioner.datastore is not None:
+    if "neighbours" in flags and captioner.datastore_size is not None:
         answer["neighbours"] = [neighbour.as_json() for neighbour in caption.neighbours]
     return answer
 

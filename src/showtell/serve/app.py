@@ -66,9 +66,10 @@ class Service:
         self.metrics.ready.set(1)
 
     async def close(self) -> None:
-        """End the processes and the thread of the captioner."""
+        """End the processes."""
         if self._ready is not None:
-            _, batcher, pool = self._ready
+            model, batcher, pool = self._ready
+            model.captioner.close()
             batcher.close()
             await pool.close()
 
@@ -167,7 +168,6 @@ def create_app(service: Service) -> FastAPI:
     async def captions(request: Request) -> Response:
         started = time.monotonic()
         model, batcher, pool = service.ready()
-        batcher.check()
         seconds = timeout_of(request.headers, settings.max_seconds)
         with contextlib.ExitStack() as held:
             wanted = held.enter_context(contextlib.closing(await service.intake.read(request)))
@@ -192,8 +192,7 @@ def create_app(service: Service) -> FastAPI:
 
     @app.post("/v1/chat/completions")
     async def chat_completions(request: Request) -> Response:
-        model, batcher, _ = service.ready()
-        batcher.check()
+        model = service.ready()[0]
         wanted = CaptionRequest()
 
         def take_image(chat: ChatRequest) -> None:
@@ -245,6 +244,6 @@ def create_app(service: Service) -> FastAPI:
     async def on_departure(request: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody reads it
 
-    key: Any = settings.api_key
-    app.add_middleware(Guard, api_key=key and key.get_secret_value(), metrics=service.metrics)
+    key, admit = settings.api_key and settings.api_key.get_secret_value(), lambda: service.ready()[1].check()
+    app.add_middleware(Guard, api_key=key, metrics=service.metrics, admit=admit)
     return app

@@ -1,15 +1,17 @@
-"""What surrounds every request: id, API key, headers of security, a line of log, metrics, unexpected errors."""
+"""What surrounds every request: id, API key, a full queue, headers of security, log, metrics, unexpected errors."""
 
 import hmac
 import logging
 import re
 import time
 import uuid
+from collections.abc import Callable
 from typing import Any
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from showtell.errors import ShowtellError
 from showtell.serve.metrics import Metrics
 from showtell.serve.problems import Problem, problem_of
 
@@ -19,23 +21,26 @@ CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
 )
-_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cross-Origin-Opener-Policy": "same-origin",
-    "Cross-Origin-Resource-Policy": "same-origin",
-    "Permissions-Policy": "camera=(self), geolocation=(), microphone=()",
-}
+_HEADERS = [
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"permissions-policy", b"camera=(self), geolocation=(), microphone=()"),
+]
 _KEYED = ("/v1/", "/metrics")
+_QUEUED = ("/v1/captions", "/v1/chat/completions")
 _UNLOGGED = ("/healthz", "/readyz", "/metrics", "/static/")
 
 
 class Guard:
-    """ASGI middleware around the application."""
+    """ASGI middleware around the application; ``admit`` raises if no image is taken now."""
 
-    def __init__(self, app: ASGIApp, *, api_key: str | None, metrics: Metrics) -> None:
-        self._app, self._metrics = app, metrics
+    def __init__(
+        self, app: ASGIApp, *, api_key: str | None, metrics: Metrics, admit: Callable[[], object]
+    ) -> None:
+        self._app, self._metrics, self._admit = app, metrics, admit
         self._key = None if api_key is None else api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -48,32 +53,34 @@ class Guard:
         request_id = given if re.fullmatch(r"[\w.-]{1,64}", given, re.ASCII) else uuid.uuid4().hex
         facts: dict[str, Any] = {}  # for the line of log
         scope.setdefault("state", {}).update(request_id=request_id, facts=facts)
-        status = 0
+        status, is_queued = 0, scope["method"] == "POST" and scope["path"] in _QUEUED
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                outgoing = MutableHeaders(scope=message)
-                for name, value in _HEADERS.items():
-                    outgoing[name] = value
-                outgoing["X-Request-Id"] = request_id
-                outgoing.setdefault("Cache-Control", "no-store")
+                outgoing = [*message["headers"], *_HEADERS, (b"x-request-id", request_id.encode())]
+                if not any(name == b"cache-control" for name, _ in outgoing):
+                    outgoing.append((b"cache-control", b"no-store"))
+                message["headers"] = outgoing
             await send(message)
 
         try:
             if self._key is not None and scope["path"].startswith(_KEYED):
                 self._check_key(headers)
+            if is_queued:
+                self._admit()  # before routes and bodies, so that many refusals take little from the captions
             await self._app(scope, receive, answer)
         except Exception as error:
-            if not isinstance(error, Problem):
+            if not isinstance(error, Problem | ShowtellError):
                 log.exception("request %s failed", request_id)
             if status:  # too late for another answer: the connection is closed
                 raise
             await problem_of(error).response(scope)(scope, receive, answer)
         finally:
             seconds = time.monotonic() - started
-            self._metrics.on_request(scope, status, seconds)
+            route = scope["path"] if is_queued else getattr(scope.get("route"), "path", "none")
+            self._metrics.on_request(route, status, seconds)
             if not scope["path"].startswith(_UNLOGGED):
                 known = "".join(f" {name}={value}" for name, value in facts.items())
                 path = scope["path"].encode("ascii", "backslashreplace").decode()

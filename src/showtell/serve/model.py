@@ -1,8 +1,9 @@
-"""The captioner of a server: loaded in the background, with what it knows about itself."""
+"""The captioner of a server: loaded in the background, in a process of its own, with what it knows about itself."""
 
 import importlib.util
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from showtell.checkpoints.model_card import card_fields, describe_limits
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ConfigError
 from showtell.inference.captioner import Captioner
+from showtell.inference.captioner_process import CaptionerProcess
 from showtell.serve.settings import ServeSettings
 from showtell.system.reading import sha256_json
 
@@ -23,19 +25,15 @@ _EXTRA_FORMATS = {"heic": "pillow_heif", "jxl": "pillow_jxl"}
 class Model:
     """A captioner that is ready to use."""
 
-    captioner: Captioner
+    captioner: CaptionerProcess
     name: str
     attends: bool  # its decoder attends to regions
 
     @classmethod
     def load(cls, settings: ServeSettings, directory: Path) -> "Model":
         """Load a captioner and caption one blank image, so that the first request is as fast as the next."""
-        captioner = Captioner.load(
-            directory,
-            encoder_weights=settings.encoder_weights,
-            device=settings.device,
-            threads=settings.threads,
-        )
+        options = settings.model_dump(include={"encoder_weights", "device", "threads"})
+        captioner = CaptionerProcess(partial(Captioner.load, directory, **options))
         size = captioner.preprocessing.size
         blank = np.zeros((1, size, size, 3), np.uint8)
         try:
@@ -46,7 +44,7 @@ class Model:
 
     def describe(self, settings: ServeSettings) -> dict[str, Any]:
         """Return what ``GET /v1/model`` answers."""
-        captioner, datastore = self.captioner, self.captioner.datastore
+        captioner = self.captioner
         # Not the default of model cards: a wrong language is worse for screen readers than none.
         language = captioner.facts.get("card", {}).get("language")
         return {
@@ -61,9 +59,7 @@ class Model:
             "schema": DecodingOptions.model_json_schema(),
             "attention": self.attends,
             "confidence": captioner.is_calibrated,
-            "datastore": None
-            if datastore is None
-            else {"images": len(datastore), "captions": len(datastore.captions.lengths)},
+            "datastore": captioner.datastore_size,
             "grid": list(captioner.grid),
             "preprocessing": captioner.preprocessing.model_dump(mode="json"),
             "limits": settings.model_dump(include={"max_bytes", "max_pixels", "max_images", "max_seconds"}),

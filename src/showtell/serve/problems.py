@@ -13,6 +13,7 @@ from starlette.types import Scope
 from showtell.errors import ConfigError, DataError, ImageError, ShowtellError
 from showtell.images.refusals import CorruptImageError, ImageTooLargeError
 from showtell.inference.batcher import QueueFullError
+from showtell.inference.captioner_process import CaptionerEndedError
 
 OPENAI_ROUTES = ("/v1/chat/completions", "/v1/models")
 MAX_DETAIL = 500  # characters
@@ -91,6 +92,8 @@ def problem_of(error: Exception) -> Problem:
         return error
     if isinstance(error, QueueFullError):
         return busy(error.seconds, error.found)
+    if isinstance(error, CaptionerEndedError):
+        return busy(2, "the captioner ended while it worked; a new one starts")
     for kind, status, title in _KINDS:
         if isinstance(error, kind):
             pairs = (("found", error.found), ("expected", error.expected))

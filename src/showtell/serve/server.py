@@ -29,9 +29,6 @@ from showtell.system.log_lines import LogLines
 from showtell.system.slow_heads import with_head_timeout
 from showtell.system.supervisor import supervise
 
-_SWITCH_SECONDS = 0.0005
-"""How long a thread may keep the others of Python waiting: the search of captions holds up answers otherwise."""
-
 
 class Server(uvicorn.Server):
     """uvicorn that loads a model while it answers, and on SIGTERM finishes what it has accepted."""
@@ -110,7 +107,6 @@ def serve(settings: ServeSettings) -> None:
 def _work(settings: ServeSettings, directory: Path, listener: socket.socket) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", handlers=[LogLines(sys.stderr)])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
-    sys.setswitchinterval(_SWITCH_SECONDS)
     server = Server(settings, directory)
     server.run([listener])
     if server.failure is not None:

@@ -63,7 +63,7 @@ class CaptionRequest:
         """Return all decoding options; a ConfigError or the problem 422 if the model cannot follow them."""
         options = override(model.captioner.options, **self.values)
         if options.retrieval != "off":
-            require_datastore(options, model.captioner.datastore)
+            require_datastore(options, model.captioner.datastore_size)
         if "attention" in self.flags and not model.attends:
             raise unusable("attention", "this model's decoder does not attend to regions", "Omit it")
         return options
