@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from showtell.inference.batcher import Batcher
+from showtell.inference.batcher import Batcher, QueueFullError
 from showtell.inference.caption import Caption
 from showtell.inference.captioner import Captioner
 from showtell.system.batch_pool import BatchPool
@@ -68,6 +68,18 @@ def test_what_fits_into_one_batch_has_all_threads(
     monkeypatch.setattr(Captioner, "batch_pool", BatchPool(2, lambda: entered.append(1)))
     assert len(captions_of(captioner, images(3), size=3)) == 3
     assert entered == []
+
+
+def test_the_predicted_wait_stays_near_that_of_slow_images(captioner: Captioner) -> None:
+    async def run() -> None:
+        batcher = Batcher(captioner, queue_size=9, max_wait=0.05, max_batch_size=1)
+        for seconds in (0.2, 0.001, 0.001, 0.001, 0.001, 0.001):
+            with batcher.places(1):
+                await asyncio.sleep(seconds)
+        with batcher.places(1), pytest.raises(QueueFullError):
+            batcher.check()
+
+    asyncio.run(run())
 
 
 def test_an_image_that_makes_its_batch_fail_fails_alone(

@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 END_SECONDS = 5.0
-_NICE = 10  # of 19: a tenth of what another busy process gets
+_NICE = 5  # of 19: a third of what another busy process gets
 
 
 def spawn(
