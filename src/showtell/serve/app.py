@@ -244,10 +244,7 @@ def create_app(service: Service) -> FastAPI:
     async def on_departure(request: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=400)  # nobody reads it
 
-    def admit() -> None:
-        service.ready()[1].check()
-
     key: Any = settings.api_key
     key = key and key.get_secret_value()
-    app.add_middleware(Guard, api_key=key, metrics=service.metrics, admit=admit)
+    app.add_middleware(Guard, api_key=key, metrics=service.metrics, ready=service.ready)
     return app

@@ -35,12 +35,12 @@ _UNLOGGED = ("/healthz", "/readyz", "/metrics", "/static/")
 
 
 class Guard:
-    """ASGI middleware around the application; ``admit`` raises if no image is taken now."""
+    """ASGI middleware around the application; ``ready`` is that of the service."""
 
     def __init__(
-        self, app: ASGIApp, *, api_key: str | None, metrics: Metrics, admit: Callable[[], object]
+        self, app: ASGIApp, *, api_key: str | None, metrics: Metrics, ready: Callable[[], Any]
     ) -> None:
-        self._app, self._metrics, self._admit = app, metrics, admit
+        self._app, self._metrics, self._ready = app, metrics, ready
         self._key = None if api_key is None else api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,7 +69,8 @@ class Guard:
             if self._key is not None and scope["path"].startswith(_KEYED):
                 self._check_key(headers)
             if is_queued:
-                self._admit()  # before routes and bodies, so that many refusals take little from the captions
+                # Before routes and bodies: many refusals take little from the captions.
+                self._ready()[1].check()
             await self._app(scope, receive, answer)
         except Exception as error:
             if not isinstance(error, Problem | ShowtellError):
