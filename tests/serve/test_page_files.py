@@ -38,8 +38,8 @@ def _page() -> _Page:
     return page
 
 
-def test_the_page_has_64_kb_at_most() -> None:
-    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 64 * 1024
+def test_the_page_has_60_kb_at_most() -> None:
+    assert sum(path.stat().st_size for path in FOLDER.iterdir()) <= 60 * 1024
 
 
 def test_the_page_has_no_inline_script_or_style() -> None:
