@@ -41,7 +41,9 @@ def test_readme_says_in_its_first_sentence_what_this_is() -> None:
 
 def test_readme_shows_a_caption_the_results_and_the_speed() -> None:
     text = README.read_text(encoding="utf-8")
-    assert {"docs/images/taxi-attention.jpg", "docs/images/speed-light.svg"} <= set(markdown.links(README))
+    assert {"docs/images/motorcycle-attention.jpg", "docs/images/speed-light.svg"} <= set(
+        markdown.links(README)
+    )
     assert "showtell:" in text
     assert "95 %" in text
     assert "| human" in text
