@@ -21,6 +21,7 @@ def page(**changes: object) -> str:
         recipe="",
         score_charts=[],
         step_charts=[],
+        reliability_charts=[],
         predictions=[],
     )
     values = {
