@@ -40,7 +40,7 @@ GROUPS = (
     "growth",
 )
 
-BUILD_ROUNDS = 3
+BUILD_ROUNDS = 2
 
 
 def main() -> None:
