@@ -7,7 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from showtell.metrics.calibration import aurc, aurc_difference, calibration_error, reliability, risk_of_kept
+from showtell.metrics.calibration import (
+    aurc,
+    aurc_difference,
+    calibration_error,
+    reliability,
+    selective_risks,
+)
 
 GENERATOR = np.random.default_rng(0)
 PROBABILITIES = GENERATOR.random(20_000)
@@ -39,7 +45,12 @@ def test_bins_hold_all_predictions_also_certain_ones() -> None:
 
 def test_risk_is_the_mean_of_what_is_kept() -> None:
     risks = np.array([1.0, 0.0, 0.0, 1.0])
-    assert risk_of_kept(np.array([0.1, 0.9, 0.8, 0.2]), risks).tolist() == [0, 0, pytest.approx(1 / 3), 0.5]
+    assert selective_risks(np.array([0.1, 0.9, 0.8, 0.2]), risks).tolist() == [
+        0,
+        0,
+        pytest.approx(1 / 3),
+        0.5,
+    ]
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30))

@@ -229,13 +229,16 @@ class Batches:
         if not len(rows):
             return Batch(rows, mirrored, torch.empty(0), torch.empty((0, 0, 0), dtype=torch.int64))
         inputs = self.source.load(rows, mirrored, None if positions is None else positions[own])
-        return Batch(rows, mirrored, inputs, self._pad(chosen))
+        longest_first = [sorted(group, key=len, reverse=True) for group in chosen]
+        return Batch(rows, mirrored, inputs, pad_captions(longest_first, self.tokenizer.pad_id))
 
-    def _pad(self, captions: Sequence[Sequence[np.ndarray]]) -> Tensor:
-        most = max(len(group) for group in captions)
-        length = max(len(ids) for group in captions for ids in group)
-        tokens = np.full((len(captions), most, length), self.tokenizer.pad_id)  # [P, K, T]
-        for index, group in enumerate(captions):
-            for number, ids in enumerate(sorted(group, key=len, reverse=True)):
-                tokens[index, number, : len(ids)] = ids
-        return torch.from_numpy(tokens)
+
+def pad_captions(captions: Sequence[Sequence[Sequence[int] | np.ndarray]], pad_id: int) -> Tensor:
+    """Return the token IDs of K captions of each image, int64 [P, K, T], with padding also for missing ones."""
+    most = max(len(group) for group in captions)
+    length = max(len(ids) for group in captions for ids in group)
+    tokens = np.full((len(captions), most, length), pad_id)  # [P, K, T]
+    for index, group in enumerate(captions):
+        for number, ids in enumerate(group):
+            tokens[index, number, : len(ids)] = ids
+    return torch.from_numpy(tokens)

@@ -30,17 +30,6 @@ from showtell.tokenizer import Tokenizer
 
 _PARTS = 2
 """Batches at once, at most."""
-_KNOWN = (
-    "options",
-    "preprocessing",
-    "grid",
-    "place",
-    "tokenizer",
-    "networks",
-    "facts",
-    "datastore_size",
-    "is_calibrated",
-)
 
 
 class CaptionerEndedError(ShowtellError):
@@ -166,7 +155,9 @@ def _work(connections: list[Connection], load: Callable[[], Captioner]) -> None:
         return
     lower_priority()
     pool = captioner.batch_pool
-    connections[0].send({name: getattr(captioner, name) for name in _KNOWN} | {"parts": pool.count})
+    connections[0].send(
+        {name: getattr(captioner, name) for name in CaptionerProcess.__annotations__} | {"parts": pool.count}
+    )
     for connection, enter in zip(connections, (lambda: None, *(pool.enter,) * _PARTS), strict=True):
         threading.Thread(target=_caption, args=(connection, captioner, enter)).start()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from showtell.checkpoints.hub import find_checkpoint
-from showtell.data.batches import FeatureSource
+from showtell.data.batches import FeatureSource, pad_captions
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.features import Features
 from showtell.errors import ConfigError
@@ -139,12 +139,7 @@ def _tokens(loaded: Checkpoint, texts: Sequence[Sequence[str]]) -> Tensor:
         [[tokenizer.bos_id, *tokenizer.encode(text)[:MAX_TOKENS], tokenizer.eos_id] for text in group]
         for group in texts
     ]
-    shape = (len(ids), max(map(len, ids)), max(len(one) for group in ids for one in group))
-    tokens = torch.full(shape, tokenizer.pad_id)
-    for image, group in enumerate(ids):
-        for number, one in enumerate(group):
-            tokens[image, number, : len(one)] = torch.tensor(one)
-    return tokens
+    return pad_captions(ids, tokenizer.pad_id)
 
 
 def _losses(loaded: Checkpoint, features: Features, tokens: Tensor) -> npt.NDArray[np.float64]:

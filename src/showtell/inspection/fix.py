@@ -44,7 +44,7 @@ def write_fixed(inspection: Inspection, out: Path) -> tuple[PreparedSet, Counter
     with locked_directory(out):
         check_replaceable(out, str(prepared.directory), overwrite=False)
         with atomic_directory(out) as folder:
-            kept = _kept(prepared, images, captions, list_of_left_out)
+            kept = _cleaned_examples(prepared, images, captions, list_of_left_out)
             content = {name: prepared.manifest[name] for name in ("options", "generated_split")}
             note = f"cleaned by showtell inspect; {LEFT_OUT} lists what was left out"
             content |= {
@@ -74,7 +74,7 @@ def _left_out(inspection: Inspection) -> tuple[dict[int, Finding], dict[tuple[in
     return images, captions
 
 
-def _kept(
+def _cleaned_examples(
     prepared: PreparedSet,
     images: dict[int, Finding],
     captions: dict[tuple[int, str], Finding],

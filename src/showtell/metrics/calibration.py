@@ -35,7 +35,7 @@ def calibration_error(bins: list[ReliabilityBin]) -> float:
     return sum(each.count * abs(each.confidence - each.right) for each in bins) / total
 
 
-def risk_of_kept(ranking: Floats, risks: Numbers) -> Floats:
+def selective_risks(ranking: Floats, risks: Numbers) -> Floats:
     """Return the mean risk of the 1, 2, ... N with the highest rank, float64 [N]; equal ones keep their order."""
     order = np.argsort(-ranking, kind="stable")
     risk: Floats = np.cumsum(risks[order], dtype=np.float64) / np.arange(1, len(order) + 1)
@@ -44,7 +44,7 @@ def risk_of_kept(ranking: Floats, risks: Numbers) -> Floats:
 
 def aurc(ranking: Floats, risks: Numbers) -> float:
     """Return the area under the curve of risk against coverage, 0..1, less is better."""
-    return float(risk_of_kept(ranking, risks).mean())
+    return float(selective_risks(ranking, risks).mean())
 
 
 def aurc_difference(
