@@ -231,6 +231,18 @@ def test_options_go_over_those_of_the_checkpoint(captioner: Captioner) -> None:
         captioner.caption(picture(1), batch_size=0)
 
 
+def test_forbidden_words_that_the_vocabulary_lacks_are_named_once(
+    captioner: Captioner, capfd: pytest.CaptureFixture[str]
+) -> None:
+    options: dict[str, Any] = {"forbidden": "zebra, red, a gnu"}
+    for _ in range(2):
+        captioner.caption([picture(1), picture(2)], batch_size=1, **options)
+    warning = "warning: 'forbidden': the vocabulary lacks 'zebra', 'a gnu', which can never occur\n"
+    assert capfd.readouterr().err == warning
+    captioner.caption(picture(1), forbidden="red")
+    assert not capfd.readouterr().err
+
+
 def test_constraints_that_leave_no_caption_are_an_error_in_its_place(captioner: Captioner) -> None:
     def nothing_after_a_word(log_probs: Any, ids: Any) -> Any:
         if ids.shape[2] == 1:

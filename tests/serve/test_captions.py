@@ -160,3 +160,44 @@ def test_an_uncalibrated_captioner_refuses_to_be_unsure(client: httpx.Client) ->
     answer = client.post("/v1/captions", params={"unsure_below": 0.5}, content=IMAGE)
     assert answer.status_code == 422
     assert "calibrated" in answer.text
+
+
+NO_WORD_LEFT: dict[str, Any] = {
+    "beginning": "a dog's",
+    "forbidden": "red, ball, lies, on, the, green, grass, under, one, old, tree",
+    "no_repeat_ngram_size": 1,
+    "min_tokens": 4,
+}
+
+
+@pytest.mark.parametrize("method", ["beam", "greedy", "sample"])
+def test_constraints_that_leave_no_caption_are_the_problem_of_each_image(
+    client: httpx.Client, offline: Captioner, method: str
+) -> None:
+    options = {**NO_WORD_LEFT, "method": method}
+    answer = client.post("/v1/captions", params=options, content=IMAGE)
+    problem = answer.json()
+    assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+    assert (problem["title"], problem["detail"]) == (
+        "No caption",
+        "no caption of at most 8 tokens meets all constraints",
+    )
+    assert problem["hint"] == "Raise max_tokens, or omit a constraint"
+    several = client.post("/v1/captions", params=options, files=[("images", ("a", IMAGE))] * 2)
+    assert several.status_code == 200
+    assert [each["error"]["title"] for each in several.json()["captions"]] == ["No caption"] * 2
+    (of_python,) = offline.caption([IMAGE], **options)
+    assert of_python.error is not None
+    assert problem["detail"].removesuffix(" meets all constraints") in of_python.error
+    events = client.post(
+        "/v1/captions", params=options, content=IMAGE, headers={"Accept": "text/event-stream"}
+    )
+    assert events.text.split("\n")[-4].startswith("event: error")
+
+
+def test_forbidden_words_that_the_vocabulary_lacks_are_a_warning(client: httpx.Client) -> None:
+    params = {"forbidden": "zebra, red, a zebra"}
+    warnings = client.post("/v1/captions", params=params, content=IMAGE).json()["warnings"]
+    assert warnings == ["'forbidden': the vocabulary lacks 'zebra', 'a zebra', which can never occur"]
+    known = client.post("/v1/captions", params={"forbidden": "red"}, content=IMAGE)
+    assert "warnings" not in known.json()

@@ -11,7 +11,9 @@ from typing import Any
 import httpx
 import pytest
 from tests.serve.servers import Gate, picture, running
+from tests.serve.test_captions import NO_WORD_LEFT
 
+from showtell.config.generation import override
 from showtell.inference.captioner import Captioner
 
 IMAGE = picture(1)
@@ -196,3 +198,15 @@ def test_models_are_listed(client: httpx.Client) -> None:
     listed = client.get("/v1/models").json()
     assert listed["object"] == "list"
     assert listed["data"][0]["id"] == client.get("/v1/model").json()["id"]
+
+
+def test_constraints_of_the_captioner_that_leave_no_caption_are_an_error_of_openai(
+    tiny_checkpoint: Callable[[str], Path],
+) -> None:
+    with running(tiny_checkpoint("attention")) as server, server.client() as client:
+        captioner = server.server.service.ready()[0].captioner
+        captioner._captioner.options = override(captioner.options, **NO_WORD_LEFT)  # type: ignore[attr-defined]
+        answer = client.post(CHAT, json={"messages": [{"role": "user", "content": [image()]}]})
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["type"]) == (422, "no_caption", "invalid_request_error")
+    assert "meets all constraints. Raise max_tokens" in error["message"]

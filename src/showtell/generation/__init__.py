@@ -6,7 +6,7 @@ from typing import Any
 from showtell.config.generation import DecodingOptions
 from showtell.generation.beam import beam_search
 from showtell.generation.constraints import Constraint, Constraints, meets
-from showtell.generation.control import build_constraints
+from showtell.generation.control import build_constraints, describe_unused
 from showtell.generation.generate import greedy_or_sample
 from showtell.generation.given import score_captions
 from showtell.generation.hypothesis import Hypothesis, OnStep, SpecialTokens
@@ -19,6 +19,7 @@ __all__ = [
     "OnStep",
     "SpecialTokens",
     "build_constraints",
+    "describe_unused",
     "meets",
     "sampling_keys",
     "score_captions",

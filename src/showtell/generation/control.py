@@ -166,7 +166,7 @@ def build_constraints(options: DecodingOptions, tokenizer: Tokenizer) -> tuple[C
     forbidden = tuple(
         ids
         for text in _phrases(options.forbidden)
-        if (ids := tuple(tokenizer.encode(text))) and specials.unk not in ids
+        if (ids := tuple(tokenizer.encode(text))) and tokenizer.unk_id not in ids
     )
     made: list[Constraint] = []
     if beginning:
@@ -182,6 +182,17 @@ def build_constraints(options: DecodingOptions, tokenizer: Tokenizer) -> tuple[C
         made.append(NoBadEnding(np.array(endings, np.int64), specials.eos, options.max_tokens))
     _check_possible(beginning, required, forbidden, endings, joins, options)
     return tuple(made)
+
+
+def describe_unused(options: DecodingOptions, tokenizer: Tokenizer) -> str:
+    """Return the warning that some forbidden words could not occur anyway; empty if all of them could.
+
+    They are no error, so that one list of words serves captioners with different vocabularies.
+    """
+    unknown = [text for text in _phrases(options.forbidden) if tokenizer.unk_id in tokenizer.encode(text)]
+    if not unknown:
+        return ""
+    return f"'forbidden': the vocabulary lacks {', '.join(map(repr, unknown))}, which can never occur"
 
 
 def _phrases(text: str) -> list[str]:

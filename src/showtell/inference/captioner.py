@@ -24,12 +24,13 @@ import numpy.typing as npt
 from showtell.checkpoints.hub import check_repository, find_checkpoint, push_directory
 from showtell.config.generation import DecodingOptions, override
 from showtell.errors import ConfigError, ImageError
-from showtell.generation import Constraints, Hypothesis, OnStep
+from showtell.generation import Constraints, Hypothesis, OnStep, describe_unused
 from showtell.images.load import ImageSource, NamedBytes
 from showtell.images.preprocess import load_and_preprocess
 from showtell.inference.backend import Backend, load_backend
 from showtell.inference.caption import UNSURE, Caption, View
 from showtell.system.batch_pool import BatchPool
+from showtell.system.console import note
 from showtell.system.cpu import usable_cores
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Captioner:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self.options, self.preprocessing, self.grid = backend.generation, backend.preprocessing, backend.grid
+        self._warnings: set[str] = set()
 
     def __repr__(self) -> str:
         return f"Captioner({self._backend.networks}, {self.place})"
@@ -278,6 +280,10 @@ class Captioner:
     ) -> Iterator[Caption]:
         """Yield captions as `stream` does, of batches as they are; a folder among the images is one in error."""
         merged = override(self.options, **options)
+        warning = describe_unused(merged, self.tokenizer)
+        if warning and warning not in self._warnings:
+            note(f"warning: {warning}")
+            self._warnings.add(warning)
 
         def work(batch: _Batch) -> list[Caption]:
             return self._caption_batch(batch, attention, merged, constraints)
@@ -313,15 +319,12 @@ class Captioner:
             self._generate(np.stack(images), options, attention, constraints=constraints) if images else []
         )
         remaining = iter(generated)
-        captions = [
-            self._best_caption(next(remaining), source, options)
+        return [
+            self._best_caption(next(remaining), source, options, constraints)
             if future.exception() is None
             else Caption("", -math.inf, path=source_path(source), error=str(future.exception()))
             for source, future in batch
         ]
-        if constraints or options.has_constraints:
-            return [_unmet(caption, options) if caption.truncated else caption for caption in captions]
-        return captions
 
     def caption_preprocessed(
         self,
@@ -333,7 +336,8 @@ class Captioner:
     ) -> list[Caption]:
         """Caption a batch that `load_and_preprocess` made, uint8 [P, S, S, 3], with complete options.
 
-        ``on_step`` is that of `showtell.generation.search`. The other images of a batch do not change a caption.
+        ``on_step`` is that of `showtell.generation.search`. The other images of a batch do not change a caption. An
+        image for which no caption meets the constraints has one with its ``error``.
 
         Raises:
             ConfigError: the decoder has no attention, or the captioner no datastore for ``retrieval``.
@@ -367,8 +371,14 @@ class Captioner:
         return generated
 
     def _best_caption(
-        self, hypotheses: list[Hypothesis], source: ImageSource | None, options: DecodingOptions
+        self,
+        hypotheses: list[Hypothesis],
+        source: ImageSource | None,
+        options: DecodingOptions,
+        constraints: Constraints = (),
     ) -> Caption:
+        if hypotheses[0].truncated and (constraints or options.has_constraints):
+            return _unmet(source_path(source), options)
         alternatives = [self._to_caption(hypothesis, source) for hypothesis in hypotheses]
         best = alternatives[0]
         if (best.confidence or 0.0) < options.unsure_below:
@@ -398,14 +408,14 @@ class Captioner:
         )
 
 
-def _unmet(caption: Caption, options: DecodingOptions) -> Caption:
+def _unmet(path: str | None, options: DecodingOptions) -> Caption:
     """Return the error in place of a caption that ran into a dead end, with words missing that were required."""
     error = ImageError(
-        f"cannot caption {caption.path or 'an image'}",
+        f"cannot caption {path or 'an image'}",
         found=f"no caption of at most {options.max_tokens} tokens that meets all constraints",
         mend="Raise max_tokens, or omit one of them",
     )
-    return Caption("", -math.inf, path=caption.path, error=str(error))
+    return Caption("", -math.inf, path=path, error=str(error))
 
 
 def check_batch_size(batch_size: int) -> None:

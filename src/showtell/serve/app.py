@@ -18,6 +18,7 @@ from starlette.requests import ClientDisconnect
 
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ImageError, ShowtellError
+from showtell.generation import describe_unused
 from showtell.inference.batcher import Batcher, OnTokens
 from showtell.inference.decode_pool import DecodedImage, DecodePool
 from showtell.serve.answers import Outcome, caption_json, timings_json
@@ -127,7 +128,10 @@ class Service:
         }
         for phase, span in spans.items():
             self.metrics.phases.labels(phase).observe(span)
-        self.metrics.images.labels("captioned").inc()
+        self.metrics.images.labels("captioned" if caption.error is None else "unmet").inc()
+        if caption.error is not None:
+            detail = f"no caption of at most {options.max_tokens} tokens meets all constraints"
+            raise Problem(422, detail, title="No caption", hint="Raise max_tokens, or omit a constraint")
         return Outcome(caption, image, seconds=spans)
 
     async def caption_all(
@@ -139,11 +143,11 @@ class Service:
         async def one(upload: BinaryIO) -> Outcome:
             try:
                 decoded = await self.decode(pool, upload)
+                return await self.caption(batcher, decoded, options, attention="attention" in wanted.flags)
             except Problem as problem:
                 if len(wanted.images) == 1:
                     raise
                 return Outcome(problem=problem)
-            return await self.caption(batcher, decoded, options, attention="attention" in wanted.flags)
 
         async def every() -> Sequence[Outcome]:
             return await asyncio.gather(*map(one, wanted.images))
@@ -187,6 +191,8 @@ def create_app(service: Service) -> FastAPI:
             "captions": [caption_json(outcome, model.captioner, wanted.flags) for outcome in outcomes],
             "timings": timings_json(outcomes, time.monotonic() - started),
         }
+        if warning := describe_unused(options, model.captioner.tokenizer):
+            answer["warnings"] = [warning]
         request.state.facts.update(answer["timings"])
         return JSONResponse(answer)
 

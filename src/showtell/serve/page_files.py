@@ -47,7 +47,11 @@ def page_routes(*, keyed: bool) -> APIRouter:
     files["docs"] = environment.get_template("api.html").render(document).encode()
     router = APIRouter()
 
-    def answer(request: Request, name: str) -> Response:
+    @router.api_route("/", methods=["GET", "HEAD"])
+    @router.api_route("/docs", methods=["GET", "HEAD"])
+    @router.api_route("/static/{name}", methods=["GET", "HEAD"])
+    async def page(request: Request) -> Response:
+        name = request.path_params.get("name", request.scope["path"][1:] or "index.html")
         if name not in files:
             raise Problem(404, "there is no such file", hint="The page is at /")
         content = files[name]
@@ -56,18 +60,6 @@ def page_routes(*, keyed: bool) -> APIRouter:
             return Response(status_code=304, headers=headers)
         kind = "text/javascript" if name.endswith(".js") else mimetypes.guess_type(name)[0]
         return Response(content, media_type=kind or "text/html", headers=headers)
-
-    @router.api_route("/", methods=["GET", "HEAD"])
-    async def page(request: Request) -> Response:
-        return answer(request, "index.html")
-
-    @router.api_route("/static/{name}", methods=["GET", "HEAD"])
-    async def static(request: Request, name: str) -> Response:
-        return answer(request, name)
-
-    @router.api_route("/docs", methods=["GET", "HEAD"])
-    async def docs(request: Request) -> Response:
-        return answer(request, "docs")
 
     @router.get("/openapi.json")
     async def openapi() -> Response:
