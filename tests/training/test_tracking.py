@@ -75,12 +75,16 @@ def read_wandb(path: Path) -> list[Any]:
 def test_wandb_offline_resumes_the_same_run(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
+    import wandb
+
     track(run, "wandb", 0, range(1, 9), None)
     track(run, "wandb", 5, range(6, 11), SCORES)
+    # `finish` sends the last records to wandb's process and does not wait until they are in the file; wandb does that
+    # when Python exits, by this call.
+    wandb.teardown()
     id_ = json.loads((run / "trackers.json").read_text(encoding="utf-8"))["wandb"]
-    files = sorted(
-        (run / "wandb").glob(f"offline-run-*/run-{id_}.wandb"), key=lambda path: path.stat().st_mtime
-    )
+    # Directories are named by the second, and by a number within a second.
+    files = sorted((run / "wandb").glob(f"offline-run-*/run-{id_}.wandb"))
     assert len(files) == len(list((run / "wandb").glob("offline-run-*"))) == 2
     records = [record for file in files for record in read_wandb(file)]
     history: list[dict[str, Any]] = []
