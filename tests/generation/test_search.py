@@ -131,6 +131,7 @@ settings_ = st.fixed_dictionaries(
         "max_tokens": st.integers(1, 8),
         "length_penalty": st.sampled_from([0.0, 0.7, 1.0]),
         "no_repeat_ngram_size": st.integers(0, 3),
+        "repetition_penalty": st.sampled_from([1.0, 1.7]),
     }
 )
 
@@ -160,7 +161,9 @@ def test_scores_are_teacher_forced_log_probabilities(
         assert sum(found.token_log_probs) == pytest.approx(words, abs=1e-9)
         assert len(found.token_log_probs) == len(found.ids)
         length = max(1, len(found.ids) + (not found.truncated))
-        assert found.score == pytest.approx(found.log_prob / length ** options["length_penalty"])
+        repeated = [at for at, token in enumerate(found.ids) if token in found.ids[:at]]
+        cost = (options["repetition_penalty"] - 1) * sum(found.token_log_probs[at] for at in repeated)
+        assert found.score == pytest.approx((found.log_prob + cost) / length ** options["length_penalty"])
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -183,26 +186,35 @@ def test_captions_keep_the_rules(method: dict[str, Any], name: float, options: d
 
 @pytest.mark.parametrize(("words", "limit"), [(2, 2), (1, 5), (2, 3)])
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0])
-@given(name=names)
+@given(name=names, repetition_penalty=st.sampled_from([1.0, 1.5]))
 def test_a_beam_as_wide_as_all_beginnings_finds_the_best_sentence(
-    words: int, limit: int, length_penalty: float, name: float
+    words: int, limit: int, length_penalty: float, name: float, repetition_penalty: float
 ) -> None:
+    def penalized(ids: list[int]) -> float:
+        """The log-probability of a sentence, that of its repeated words counted more."""
+        if repetition_penalty == 1:
+            return teacher_forced(TableDecoder(size), name, ids, end=True)
+        prefixes = [
+            teacher_forced(TableDecoder(size), name, ids[:at], end=False) for at in range(len(ids) + 1)
+        ]
+        repeated = [at for at, token in enumerate(ids) if token in ids[:at]]
+        cost = (repetition_penalty - 1) * sum(prefixes[at + 1] - prefixes[at] for at in repeated)
+        return teacher_forced(TableDecoder(size), name, ids, end=True) + cost
+
     size, beam_size = 4 + words, max(limit + 1, words**limit * (words + 1))
     sentences = [
         list(ids)
         for length in range(1, limit + 1)
         for ids in itertools.product(range(4, size), repeat=length)
     ]
-    scored = {
-        tuple(ids): teacher_forced(TableDecoder(size), name, ids, end=True) / (len(ids) + 1) ** length_penalty
-        for ids in sentences
-    }
+    scored = {tuple(ids): penalized(ids) / (len(ids) + 1) ** length_penalty for ids in sentences}
     found = find(
         TableDecoder(size),
         pictures(name),
         beam_size=beam_size,
         max_tokens=limit,
         length_penalty=length_penalty,
+        repetition_penalty=repetition_penalty,
     )[0]
     best = sorted(scored, key=lambda ids: -scored[ids])
     assert [tuple(one.ids) for one in found] == best[: len(found)]
@@ -297,7 +309,14 @@ def test_an_ended_sentence_is_preferred_to_one_cut_off() -> None:
 
 
 def beam_by_hand(
-    decoder: TableDecoder, picture: float, beam_size: int, *, max_tokens: int, min_tokens: int, penalty: float
+    decoder: TableDecoder,
+    picture: float,
+    beam_size: int,
+    *,
+    max_tokens: int,
+    min_tokens: int,
+    penalty: float,
+    repetition: float,
 ) -> list[tuple[list[int], float]]:
     """Beam search by its definition, one hypothesis after another: captions and scores, best first."""
     alive: list[tuple[list[int], float]] = [([], 0.0)]
@@ -312,7 +331,8 @@ def beam_by_hand(
             row = row - np.log(np.exp(row - row.max()).sum()) - row.max()
             allowed = [*range(4, decoder.size)] if len(ids) < max_tokens else []
             allowed += [SPECIALS.eos] if len(ids) >= max(1, min_tokens) else []
-            candidates += [(total + row[token], ids, token) for token in allowed]
+            times = dict.fromkeys(ids, repetition)
+            candidates += [(total + row[token] * times.get(token, 1.0), ids, token) for token in allowed]
         candidates.sort(key=lambda one: -one[0])
         finished += [
             (ids, total / (len(ids) + 1) ** penalty)
@@ -331,13 +351,16 @@ def beam_by_hand(
     max_tokens=st.integers(1, 5),
     min_tokens=st.integers(0, 5),
     penalty=st.sampled_from([0.0, 0.7, 1.0]),
+    repetition=st.sampled_from([1.0, 1.3, 5.0]),
 )
 def test_a_beam_finds_what_its_definition_finds(
-    name: float, beam_size: int, max_tokens: int, min_tokens: int, penalty: float
+    name: float, beam_size: int, max_tokens: int, min_tokens: int, penalty: float, repetition: float
 ) -> None:
     limits = {"max_tokens": max_tokens, "min_tokens": min(min_tokens, max_tokens)}
-    found = find(TableDecoder(), pictures(name), beam_size=beam_size, length_penalty=penalty, **limits)[0]
-    expected = beam_by_hand(TableDecoder(), name, beam_size, penalty=penalty, **limits)
+    options = {**limits, "length_penalty": penalty, "repetition_penalty": repetition}
+    found = find(TableDecoder(), pictures(name), beam_size=beam_size, **options)[0]
+    penalties = {"penalty": penalty, "repetition": repetition}
+    expected = beam_by_hand(TableDecoder(), name, beam_size, **penalties, **limits)
     assert [one.ids for one in found] == [ids for ids, _ in expected]
     assert [one.score for one in found] == pytest.approx([score for _, score in expected])
 

@@ -73,3 +73,22 @@ def test_options_and_ones_own_hold_together() -> None:
     for best, *_ in find(np.linspace(0, 50, 12).tolist(), [not_green_at_first], required="blue", beam_size=2):
         assert IDS[2] in best.ids
         assert best.ids[0] != IDS[1]
+
+
+@pytest.mark.parametrize("options", [{"beam_size": 2}, {"method": "greedy"}, {"method": "sample", "seed": 3}])
+@given(name=st.floats(0, 100, allow_nan=False), penalty=st.floats(1.0, 10.0))
+def test_a_repetition_penalty_changes_only_captions_that_repeat_a_token(
+    options: dict[str, Any], name: float, penalty: float
+) -> None:
+    ((plain, *_),) = find([name], **options)
+    ((found, *_),) = find([name], **options, repetition_penalty=penalty)
+    if len(set(plain.ids)) == len(plain.ids):
+        assert found == plain
+
+
+def test_a_strong_repetition_penalty_leaves_fewer_repetitions() -> None:
+    def repeating(**options: Any) -> int:
+        found = find(np.linspace(0, 50, 40).tolist(), beam_size=3, **options)
+        return sum(len(set(best.ids)) < len(best.ids) for best, *_ in found)
+
+    assert repeating(repetition_penalty=10.0) < repeating(repetition_penalty=1.5) < repeating() < 40

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
         "Output": "form output overwrite all_hypotheses prefix suffix attention show_neighbours dry_run",
         "A file per image": "sidecar xmp sidecar_dir on_existing",
         "Decoding": "beam_size greedy sample temperature top_k top_p samples seed max_tokens min_tokens "
-        "length_penalty no_repeat_ngram_size beginning required forbidden bad_endings unsure_below",
+        "length_penalty no_repeat_ngram_size repetition_penalty beginning required forbidden bad_endings "
+        "unsure_below",
         "Captions of similar images": "retrieval retrieval_weight neighbours retrieve_caption",
         "Computation": "encoder_weights batch_size device threads engine workers",
     }
@@ -52,6 +53,9 @@ def command(
     min_tokens: Annotated[int | None, typer.Option(help="Minimum number of tokens.")] = None,
     length_penalty: common.LengthPenalty = None,
     no_repeat_ngram_size: common.NoRepeatNgramSize = None,
+    repetition_penalty: Annotated[
+        float | None, typer.Option(help="Above 1, tokens that a caption has already are less likely; 1: off.")
+    ] = None,
     beginning: Annotated[
         str | None, typer.Option(metavar="WORDS", help="Each caption begins with these words.")
     ] = None,
@@ -188,6 +192,7 @@ def command(
         min_tokens=min_tokens,
         length_penalty=length_penalty,
         no_repeat_ngram_size=no_repeat_ngram_size,
+        repetition_penalty=repetition_penalty,
         beginning=beginning,
         required=required,
         forbidden=forbidden,

@@ -36,6 +36,12 @@ class DecodingOptions(StrictModel):
     no_repeat_ngram_size: int = Field(
         0, ge=0, le=10, description="no n-gram of this many tokens occurs twice in a caption; 0: off"
     )
+    repetition_penalty: float = Field(
+        1.0,
+        ge=1.0,
+        le=10.0,
+        description="the log-probability of a token that the caption has already counts this many times; 1: off",
+    )
     beginning: str = Field("", max_length=500, description="words that each caption begins with")
     required: str = Field(
         "",

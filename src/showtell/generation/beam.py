@@ -2,9 +2,10 @@
 
 A candidate that ends counts only if it is among the K best of its step; the next best candidate then takes its place
 in the beam (Wu et al. 2016, section 7, without their pruning). An image is done when K hypotheses are finished or
-none is alive, so a beam of one equals greedy search. Running hypotheses are ranked by summed log-probability, as all
-have the same length; the length penalty is applied once, to complete hypotheses. After ``max_tokens`` only the end
-may follow, so every running hypothesis then ends, with the decoder's log-probability of the end in its score.
+none is alive, so a beam of one equals greedy search. Running hypotheses are ranked by summed log-probability, with
+the repetition penalty, as all have the same length; the length penalty is applied once, to complete hypotheses. After
+``max_tokens`` only the end may follow, so every running hypothesis then ends, with the decoder's log-probability of
+the end in its score.
 
 Where words are required, the beam is divided among the hypotheses by how many required tokens they have (Post and
 Vilar 2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation"), and each is also extended by the next
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, log_softmax, take, top_k
-from showtell.generation.constraints import Constraints, apply_constraints
+from showtell.generation.constraints import Constraints, apply_constraints, penalize_repetition
 from showtell.generation.control import Required
 from showtell.generation.hypothesis import Hypothesis, RunningHypotheses, SpecialTokens, ranked, should_shrink
 from showtell.system.batch_pool import check_cancelled
@@ -46,24 +47,27 @@ class _Candidates(NamedTuple):
 def _candidates(
     totals: npt.NDArray[np.float64],
     allowed: Any,
+    scores: Any,
     beam_size: int,
     wanted: npt.NDArray[np.int64] | None = None,
 ) -> _Candidates:
-    """Return the best 2K extensions of hypotheses with ``totals`` [P, K] by log-probabilities ``allowed`` [P, K, V].
+    """Return the best 2K extensions of hypotheses with ``totals`` [P, K] by ``scores`` [P, K, V].
 
-    At most K tokens and the end of one hypothesis can be among them, so the top K + 1 of each suffice. With
-    ``wanted`` tokens [P, K, C] all these extensions are returned, and those by the wanted tokens too.
+    Their log-probabilities are in ``allowed`` [P, K, V]. At most K tokens and the end of one hypothesis can be among
+    them, so the top K + 1 of each suffice. With ``wanted`` tokens [P, K, C] all these extensions are returned, and
+    those by the wanted tokens too.
     """
-    log_probs, tokens = top_k(allowed, beam_size + 1)  # [P, K, K + 1]
+    values, tokens = top_k(scores, beam_size + 1)  # [P, K, K + 1]
     count = 2 * beam_size
     if wanted is not None:
         is_new = (wanted[..., None] != tokens[:, :, None]).all(axis=-1)
         for place in range(1, wanted.shape[2]):
             is_new[..., place] &= (wanted[..., place, None] != wanted[..., :place]).all(axis=-1)
-        extra = np.where(is_new, take(allowed, wanted), -np.inf)
-        log_probs, tokens = np.concatenate((log_probs, extra), 2), np.concatenate((tokens, wanted), 2)
+        extra = np.where(is_new, take(scores, wanted), -np.inf)
+        values, tokens = np.concatenate((values, extra), 2), np.concatenate((tokens, wanted), 2)
         count = tokens.shape[1] * tokens.shape[2]
-    sums = totals[:, :, None] + log_probs
+    log_probs = values if scores is allowed else take(allowed, tokens)
+    sums = totals[:, :, None] + values
     parents = np.broadcast_to(np.arange(sums.shape[1])[:, None], sums.shape)
     parts: list[Any] = [part.reshape(len(sums), -1) for part in (sums, log_probs, parents, tokens)]
     flat = _Candidates(*parts)
@@ -90,7 +94,7 @@ class _Beam:
         self.required = next((each for each in constraints if isinstance(each, Required)), None)
         self.rows = np.arange(batch_size)  # the image of each row of the batch [P]
         self.sequences = RunningHypotheses.empty(batch_size, 1)
-        self.totals = np.zeros((batch_size, 1))  # summed log-probabilities [P, K]; -infinity: none
+        self.totals = np.zeros((batch_size, 1))  # summed scores [P, K]; -infinity: none
         self.finished: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
         self.truncated: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
 
@@ -105,7 +109,7 @@ class _Beam:
         allowed = apply_constraints(
             log_softmax(logits), sequences.ids, self.options, self.specials, self.constraints
         )
-        candidates = self._extend(allowed)
+        candidates = self._extend(allowed, penalize_repetition(allowed, sequences.ids, self.options))
         ends = candidates.tokens == self.specials.eos
         self._finish(
             candidates, ends & np.isfinite(candidates.totals) & (np.arange(ends.shape[1]) < beam_size)
@@ -120,11 +124,12 @@ class _Beam:
         )
         return running.parents
 
-    def _extend(self, allowed: Array) -> _Candidates:
+    def _extend(self, allowed: Array, scores: Array) -> _Candidates:
         if self.required is None:
-            return _candidates(self.totals, allowed, self.options.beam_size)
+            return _candidates(self.totals, allowed, scores, self.options.beam_size)
         ids = self.sequences.ids
-        candidates = _candidates(self.totals, allowed, self.options.beam_size, self.required.next_tokens(ids))
+        wanted = self.required.next_tokens(ids)
+        candidates = _candidates(self.totals, allowed, scores, self.options.beam_size, wanted)
         extended = np.take_along_axis(ids, candidates.parents[..., None], axis=1)  # [P, N, T]
         extended = np.concatenate((extended, candidates.tokens[..., None]), axis=2)
         return _allocate(candidates, self.required.progress(extended).sum(axis=-1))
@@ -132,15 +137,13 @@ class _Beam:
     def _finish(self, candidates: _Candidates, ends: npt.NDArray[np.bool_]) -> None:
         for row, rank in np.argwhere(ends):
             end, parent = float(candidates.log_probs[row, rank]), candidates.parents[row, rank]
-            self.finished[self.rows[row]].append(
-                self.sequences.hypothesis(row, parent, end, self.options.length_penalty)
-            )
+            self.finished[self.rows[row]].append(self.sequences.hypothesis(row, parent, end, self.options))
 
     def _truncate(self, lost: npt.NDArray[np.bool_]) -> None:
         for row, index in np.argwhere(lost):
             if not self.finished[self.rows[row]]:
                 self.truncated[self.rows[row]].append(
-                    self.sequences.hypothesis(row, index, None, self.options.length_penalty)
+                    self.sequences.hypothesis(row, index, None, self.options)
                 )
 
     def filter(self, rows: npt.NDArray[np.int64]) -> None:

@@ -1,4 +1,7 @@
-"""Constraints on the next token: banned tokens get log-probability -infinity, the others keep theirs."""
+"""Constraints on the next token: banned tokens get log-probability -infinity, the others keep theirs.
+
+The repetition penalty changes no log-probability either, only the order in which tokens are selected.
+"""
 
 import math
 from collections.abc import Sequence
@@ -59,6 +62,21 @@ def apply_constraints(
         if indices[0].size:
             log_probs[tuple(like(part, log_probs) for part in indices)] = -math.inf
     return log_probs
+
+
+def penalize_repetition(log_probs: Array, ids: npt.NDArray[np.int64], options: DecodingOptions) -> Array:
+    """Return what tokens [P, K, V] are selected by, given their log-probabilities after ``ids`` int64 [P, K, T].
+
+    Tokens that a sequence has already are penalized (Keskar et al. 2019, CTRL, section 4.1). Their log-probability is
+    multiplied, not the logit, which has no zero: a decoder may add any constant to all logits.
+    """
+    if options.repetition_penalty == 1 or not ids.shape[2]:
+        return log_probs
+    places = np.arange(ids.shape[0])[:, None, None], np.arange(ids.shape[1])[:, None], ids
+    index = tuple(like(part, log_probs) for part in places)
+    scores = log_probs + 0.0
+    scores[index] = log_probs[index] * options.repetition_penalty
+    return scores
 
 
 def meets(ids: Sequence[int], constraints: Constraints, specials: SpecialTokens, num_tokens: int) -> bool:

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, to_numpy, top_k
-from showtell.generation.constraints import Constraints, apply_constraints
+from showtell.generation.constraints import Constraints, apply_constraints, penalize_repetition
 from showtell.generation.hypothesis import (
     Hypothesis,
     OnStep,
@@ -26,8 +26,8 @@ from showtell.generation.hypothesis import (
 from showtell.generation.noise import gumbel_noise, sampling_keys
 from showtell.system.batch_pool import cancellable
 
-Selected: TypeAlias = tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]
-"""Log-probabilities and ids of the next tokens, [P, K] each."""
+SelectToken: TypeAlias = Callable[[Array, npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
+"""Returns the next tokens [P, K], given scores [P, K, V], the images of the rows [P], and the number of the step."""
 
 
 def greedy_or_sample(
@@ -53,8 +53,8 @@ def greedy_or_sample(
         xp = namespace(features.pooled)
         keys = sampling_keys(to_numpy(xp.astype(features.pooled, xp.float32)), options)
 
-    def select(log_probs: Array, images: npt.NDArray[np.int64], step: int) -> Selected:
-        return _select(log_probs, options, keys and [keys[image] for image in images], step)
+    def select(scores: Array, images: npt.NDArray[np.int64], step: int) -> npt.NDArray[np.int64]:
+        return _select(scores, options, keys and [keys[image] for image in images], step)
 
     return generate(
         decoder,
@@ -74,17 +74,14 @@ def generate(
     features: Any,
     options: DecodingOptions,
     specials: SpecialTokens,
-    select: Callable[[Array, npt.NDArray[np.int64], int], Selected],
+    select: SelectToken,
     num_hypotheses: int = 1,
     *,
     attention: bool = False,
     on_step: OnStep | None = None,
     constraints: Constraints = (),
 ) -> list[list[Hypothesis]]:
-    """Return K hypotheses of each image, best score first, of the tokens that ``select`` returns.
-
-    It gets log-probabilities [P', K, V], the images that they belong to, int64 [P'], and the number of the step.
-    """
+    """Return K hypotheses of each image, best score first, of the tokens that ``select`` returns."""
     batch_size = features.pooled.shape[0]
     rows = np.arange(batch_size)  # the image of each row of the batch
     state = decoder.init_state(features, 1)
@@ -102,12 +99,13 @@ def generate(
             log_probs = log_probs[like(rows[:, None], log_probs), like(first, log_probs)]
             state = state.reorder(like(first, features.pooled))
         log_probs = apply_constraints(log_probs, sequences.ids, options, specials, constraints)
-        chosen, tokens = select(log_probs, rows, step)
+        tokens = select(penalize_repetition(log_probs, sequences.ids, options), rows, step)
+        chosen = take(log_probs, tokens[:, :, None])[..., 0]
         ends = tokens == specials.eos
         truncated = chosen == -math.inf
         for row, index in np.argwhere(alive & (truncated | ends)):
             end = None if truncated[row, index] else float(chosen[row, index])
-            finished[rows[row]].append(sequences.hypothesis(row, index, end, options.length_penalty))
+            finished[rows[row]].append(sequences.hypothesis(row, index, end, options))
         alive &= ~truncated & ~ends
         if not alive.any():
             break
@@ -122,17 +120,14 @@ def generate(
     return [ranked(hypotheses) for hypotheses in finished]
 
 
-def _select(log_probs: Array, options: DecodingOptions, keys: Sequence[int] | None, step: int) -> Selected:
-    """Return the next tokens, given log-probabilities [P, K, V].
-
-    They are sampled for images with ``keys``, else the most likely ones.
-    """
-    if keys is None:
-        values, tokens = top_k(log_probs, 1)
-        return values[..., 0], tokens[..., 0]
-    noise = gumbel_noise(options.seed, keys, options.samples, step, log_probs.shape[-1])
-    _, tokens = top_k(filter_top_k_top_p(log_probs, options) + like(noise, log_probs), 1)
-    return take(log_probs, tokens)[..., 0], tokens[..., 0]
+def _select(
+    scores: Array, options: DecodingOptions, keys: Sequence[int] | None, step: int
+) -> npt.NDArray[np.int64]:
+    """Return the next tokens by scores [P, K, V]: sampled for images with ``keys``, else the best ones."""
+    if keys is not None:
+        noise = gumbel_noise(options.seed, keys, options.samples, step, scores.shape[-1])
+        scores = filter_top_k_top_p(scores, options) + like(noise, scores)
+    return top_k(scores, 1)[1][..., 0]
 
 
 def filter_top_k_top_p(log_probs: Array, options: DecodingOptions) -> Array:

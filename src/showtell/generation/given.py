@@ -7,9 +7,9 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import Array, take
+from showtell.generation.array_ops import Array
 from showtell.generation.constraints import Constraints
-from showtell.generation.generate import Selected, generate
+from showtell.generation.generate import generate
 from showtell.generation.hypothesis import Hypothesis, SpecialTokens
 
 
@@ -31,9 +31,8 @@ def score_captions(
     for row, ids in zip(given, captions, strict=True):
         row[: len(ids)] = ids
 
-    def select(log_probs: Array, images: npt.NDArray[np.int64], step: int) -> Selected:
-        tokens = given[images, step, None]
-        return take(log_probs, tokens[:, :, None])[..., 0], tokens
+    def select(scores: Array, images: npt.NDArray[np.int64], step: int) -> npt.NDArray[np.int64]:
+        return given[images, step, None]
 
     scored = generate(
         decoder, features, options, specials, select, attention=attention, constraints=constraints

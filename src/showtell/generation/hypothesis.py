@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from showtell.config.generation import DecodingOptions
 from showtell.generation.array_ops import Array, to_numpy
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ class Hypothesis:
     """One generated caption of T tokens."""
 
     ids: list[int]  # without special tokens
-    score: float  # log_prob / length ** length_penalty; length counts the tokens, and the end if it was generated
+    score: float  # (log_prob + repetition_cost) / length ** length_penalty; length includes a generated end
     log_prob: float  # sum of the decoder's log-probabilities (natural log) of the tokens, and of the end if generated
     token_log_probs: list[float]  # of the T tokens; log_prob minus their sum belongs to the end
     truncated: bool  # all tokens were banned or had probability 0, the end too
@@ -124,7 +125,7 @@ class RunningHypotheses:
             attention,
         )
 
-    def hypothesis(self, image: int, index: int, end: float | None, length_penalty: float) -> Hypothesis:
+    def hypothesis(self, image: int, index: int, end: float | None, options: DecodingOptions) -> Hypothesis:
         """Return one sequence of an image as a hypothesis; the length penalty is applied here and nowhere else.
 
         ``end`` is the log-probability of the end token, None if it was not generated.
@@ -134,12 +135,20 @@ class RunningHypotheses:
         length = max(1, len(ids) + (end is not None))
         return Hypothesis(
             ids=ids.tolist(),
-            score=total / length**length_penalty,
+            score=(total + repetition_cost(ids, log_probs, options)) / length**options.length_penalty,
             log_prob=total,
             token_log_probs=log_probs.tolist(),
             truncated=end is None,
             attention=None if self.attention is None else self.attention[image, index].copy(),
         )
+
+
+def repetition_cost(ids: Sequence[int], log_probs: Sequence[float], options: DecodingOptions) -> float:
+    """Return what the repetition penalty adds to the log-probability of a caption, 0 or less."""
+    if options.repetition_penalty == 1:
+        return 0.0
+    repeated = [log_prob for place, log_prob in enumerate(log_probs) if ids[place] in ids[:place]]
+    return (options.repetition_penalty - 1) * float(sum(repeated))
 
 
 OnStep: TypeAlias = Callable[[npt.NDArray[np.int64], RunningHypotheses], None]

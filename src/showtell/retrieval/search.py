@@ -115,10 +115,13 @@ class CaptionSearch:
         on_step: OnStep | None,
         constraints: Constraints,
     ) -> list[list[Hypothesis]]:
-        if not constraints or options.method != "beam":
+        free = options.model_copy(update={"repetition_penalty": 1.0})
+        if options.method != "beam" or (not constraints and free == options):
             return self._search(decoder, features, options, constraints, attention, keys, on_step)
-        results = self._search(decoder, features, options, (), attention)
-        met = [[each for each in hypotheses if self._meets(each, constraints)] for hypotheses in results]
+        results = self._search(decoder, features, free, (), attention)
+        met = [
+            [each for each in hypotheses if self._meets(each, options, constraints)] for hypotheses in results
+        ]
         missing = [row for row, every in enumerate(results) if not met[row] or met[row][0] is not every[0]]
         if missing:
             chosen = _rows(features, missing)
@@ -127,8 +130,11 @@ class CaptionSearch:
                 met[row] = hypotheses
         return met
 
-    def _meets(self, hypothesis: Hypothesis, constraints: Constraints) -> bool:
-        return meets(hypothesis.ids, constraints, self._specials, self._tokenizer.size)
+    def _meets(self, hypothesis: Hypothesis, options: DecodingOptions, constraints: Constraints) -> bool:
+        ids = hypothesis.ids
+        if options.repetition_penalty > 1 and len(set(ids)) < len(ids):
+            return False
+        return meets(ids, constraints, self._specials, self._tokenizer.size)
 
     def _search(
         self,
