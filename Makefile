@@ -18,6 +18,8 @@ DEMO ?= --captioner models/flickr8k --images examples
 demo: $(STAMP)
 	$(BIN)/showtell demo --out demo $(DEMO)
 
+# Bytecode: without it each process of the tests compiles the package and its tests again.
+test: export PYTHONDONTWRITEBYTECODE =
 test: check
 	$(BIN)/python -m pytest -n 2
 

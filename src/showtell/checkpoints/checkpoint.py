@@ -46,6 +46,7 @@ from showtell.system.atomic import (
     write_text,
 )
 from showtell.system.safetensors import halve_tensors, save_tensors
+from showtell.system.skip_init import SkipRandomInit
 from showtell.tokenizer import Tokenizer
 
 
@@ -265,7 +266,7 @@ def _load_decoder(file: Path, spec: DecoderSpec, config: Mapping[str, Any], pad_
         "encoder_width": config["encoder"]["width"],
         "pad_id": pad_id,
     }
-    with torch.device("meta"):
+    with torch.device("meta"), SkipRandomInit():
         expected = {
             name: list(value.shape) for name, value in build_decoder(spec, **sizes).state_dict().items()
         }
@@ -279,7 +280,8 @@ def _load_decoder(file: Path, spec: DecoderSpec, config: Mapping[str, Any], pad_
                 expected=str(expected.get(name, "no such weights")),
                 mend=COPY_AGAIN,
             )
-    decoder = build_decoder(spec, **sizes)
+    with SkipRandomInit():
+        decoder = build_decoder(spec, **sizes)
     decoder.load_state_dict(load_file(file))
     return decoder
 

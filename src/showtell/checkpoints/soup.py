@@ -20,6 +20,7 @@ from showtell.checkpoints.hub import DATASTORE, DECODER
 from showtell.decoders.registry import build_decoder
 from showtell.errors import CheckpointError, ConfigError
 from showtell.system.console import note
+from showtell.system.skip_init import SkipRandomInit
 
 
 def average_checkpoints(
@@ -40,12 +41,13 @@ def average_checkpoints(
     check_compatible(checkpoints, action="be averaged with the first")
     for number, checkpoint in enumerate(checkpoints, start=1):
         _check_decoder(checkpoint, first, number)
-    decoder = build_decoder(
-        first.model.decoder.spec,
-        vocabulary=first.tokenizer.size,
-        encoder_width=first.config["encoder"]["width"],
-        pad_id=first.tokenizer.pad_id,
-    )
+    with SkipRandomInit():
+        decoder = build_decoder(
+            first.model.decoder.spec,
+            vocabulary=first.tokenizer.size,
+            encoder_width=first.config["encoder"]["width"],
+            pad_id=first.tokenizer.pad_id,
+        )
     states = [checkpoint.model.decoder.state_dict() for checkpoint in checkpoints]
     decoder.load_state_dict(average_state_dicts(states, weights))
     left_out = {"scores", "dtype", "card", CALIBRATION}

@@ -25,6 +25,7 @@ from showtell.system.atomic import atomic_path
 from showtell.system.batch_pool import cancellable
 from showtell.system.console import note
 from showtell.system.safetensors import save_tensors
+from showtell.system.skip_init import SkipRandomInit
 
 __all__ = ["Encoder", "EncoderSpec", "build_encoder", "fast_dtype", "identity_differences", "save_encoder"]
 
@@ -275,7 +276,8 @@ def build_encoder(
             stride_known = (spec.stride_in or source.stride_in) is not None
             spec = spec.model_copy(update={"stride_in": _resolve_stride(spec, source)})
         depth = int(spec.name.removeprefix("resnet"))
-        network = ResNet(depth, spec.stride_in or "conv2", stages=spec.out_stages, grid=spec.region_grid)
+        with SkipRandomInit():
+            network = ResNet(depth, spec.stride_in or "conv2", stages=spec.out_stages, grid=spec.region_grid)
         load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
         if not stride_known:
             note(

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from showtell.config.encoder import StrideIn
 from showtell.encoders.resnet import ResNet
 from showtell.encoders.weights import EncoderWeights, load_state_dict_strict
+from showtell.system.skip_init import SkipRandomInit
 
 NORMS = ("layer2.0.bn2", "layer3.0.bn2", "layer4.0.bn2")
 """The norms right after the convolutions whose output grid depends on the layout."""
@@ -61,7 +62,8 @@ def compare_strides(depth: int, weights: EncoderWeights, images: Tensor) -> Stri
 
 
 def _run_layout(depth: int, layout: StrideIn, weights: EncoderWeights, images: Tensor) -> _StrideStats:
-    network = ResNet(depth, layout).eval()
+    with SkipRandomInit():
+        network = ResNet(depth, layout).eval()
     load_state_dict_strict(network, weights, name=f"resnet{depth}", classifier="fc.")
     variances: list[Tensor] = []
 

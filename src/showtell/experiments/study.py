@@ -61,6 +61,7 @@ class TuningStudy:
     ) -> None:
         self._out, self._recipe, self._space = out, recipe, space
         self._metric = recipe.validation.metric
+        self._run_recipes: dict[str, Recipe] = {}
         pruner: optuna.pruners.BasePruner = optuna.pruners.NopPruner()
         if is_pruned:
             pruner = optuna.pruners.MedianPruner(MIN_COMPARED_TRIALS, PRUNE_FROM_EPOCH)
@@ -172,7 +173,9 @@ class TuningStudy:
 
     def _run_recipe(self, run: str) -> Recipe:
         """Return the recipe that a run stores, adapted to the training set."""
-        return load_recipe(self._out / run / "recipe.yaml")
+        if run not in self._run_recipes:
+            self._run_recipes[run] = load_recipe(self._out / run / "recipe.yaml")
+        return self._run_recipes[run]
 
     def _best(self, run: str, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Return the validation of ``best/``: the best, of equal scores the lower loss, or the last."""
