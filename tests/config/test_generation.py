@@ -20,7 +20,7 @@ def test_defaults_are_a_beam_of_three() -> None:
     [
         ({"beam": 3}, r"unknown key 'beam'\. Did you mean 'beam_size'\?"),
         ({"beams": 3}, r"unknown key 'beams'\. It is called beam_size now"),
-        ({"zebra": 1}, r"unknown key 'zebra'\. Known: bad_endings, beam_size, beginning"),
+        ({"zebra": 1}, r"unknown key 'zebra'\. Known: bad_endings, beam_groups, beam_size, beginning"),
         ({"beam_size": 0}, r"'beam_size': Input should be greater than or equal to 1 \(found 0\)"),
         ({"beam_size": "three"}, r"'beam_size': .*valid integer.*\(found 'three'\)"),
         ({"method": "beam_size"}, r"'method': Input should be 'beam', 'greedy' or 'sample'"),
@@ -29,6 +29,10 @@ def test_defaults_are_a_beam_of_three() -> None:
         (
             {"min_tokens": 9, "max_tokens": 5},
             r"'min_tokens': more than max_tokens, 5 \(found 9\)",
+        ),
+        (
+            {"beam_size": 6, "beam_groups": 4},
+            r"'beam_groups': beam_size, 6, is no multiple of it \(found 4\)",
         ),
         ({"forbidden": ["a", 1]}, r"'forbidden': Input should be a valid string \(found \['a', 1\]\)"),
         ({"required": [["a"]]}, r"'required': Input should be a valid string"),
@@ -48,6 +52,7 @@ def test_all_problems_are_in_one_message(values: dict[str, Any], words: str) -> 
         ({"temperature": 0.5}, "sample"),
         ({"samples": 2, "top_p": 0.9}, "sample"),
         ({"max_tokens": 5}, "greedy"),
+        ({"beam_groups": 3}, "beam"),
         ({"method": "beam", "seed": 3}, "beam"),
     ],
 )
@@ -72,6 +77,14 @@ def test_options_of_retrieval_are_refused_where_it_is_off(values: dict[str, Any]
         override(DecodingOptions(), **values)
     on = override(DecodingOptions(retrieval="rerank"), **{name: values[name]})
     assert getattr(on, name) == values[name]
+
+
+def test_a_diversity_penalty_needs_groups() -> None:
+    with pytest.raises(
+        ConfigError, match=r"found diversity_penalty of one group\. Omit it; or add beam_groups"
+    ):
+        override(DecodingOptions(), diversity_penalty=1.0)
+    assert override(DecodingOptions(beam_groups=3), diversity_penalty=1.0).diversity_penalty == 1
 
 
 def test_options_cannot_be_changed() -> None:

@@ -26,6 +26,7 @@ METHODS: list[dict[str, Any]] = [
     {"method": "greedy"},
     {"beam_size": 1},
     {"beam_size": 3},
+    {"beam_size": 4, "beam_groups": 2},
     {"method": "sample", "samples": 3, "temperature": 0.7, "top_k": 4, "top_p": 0.95},
 ]
 
@@ -317,52 +318,115 @@ def beam_by_hand(
     min_tokens: int,
     penalty: float,
     repetition: float,
+    num_groups: int = 1,
+    diversity: float = 0.0,
 ) -> list[tuple[list[int], float]]:
     """Beam search by its definition, one hypothesis after another: captions and scores, best first."""
-    alive: list[tuple[list[int], float]] = [([], 0.0)]
-    finished: list[tuple[list[int], float]] = []
-    while alive and len(finished) < beam_size:
-        candidates = []
-        for ids, total in alive:
-            state = decoder.init_state(pictures(picture), 1)
-            for token in [SPECIALS.bos, *ids]:
-                logits, state, _ = decoder.step(np.array([[token]]), state)
-            row = logits[0, 0]
-            row = row - np.log(np.exp(row - row.max()).sum()) - row.max()
-            allowed = [*range(4, decoder.size)] if len(ids) < max_tokens else []
-            allowed += [SPECIALS.eos] if len(ids) >= max(1, min_tokens) else []
-            times = dict.fromkeys(ids, repetition)
-            candidates += [(total + row[token] * times.get(token, 1.0), ids, token) for token in allowed]
-        candidates.sort(key=lambda one: -one[0])
-        finished += [
-            (ids, total / (len(ids) + 1) ** penalty)
-            for total, ids, token in candidates[:beam_size]
-            if token == SPECIALS.eos
-        ]
-        alive = [([*ids, token], total) for total, ids, token in candidates if token != SPECIALS.eos][
-            :beam_size
-        ]
-    return sorted(finished, key=lambda one: -one[1])[:beam_size]
+
+    def log_probs(ids: list[int]) -> Any:
+        state = decoder.init_state(pictures(picture), 1)
+        for token in [SPECIALS.bos, *ids]:
+            logits, state, _ = decoder.step(np.array([[token]]), state)
+        row = logits[0, 0]
+        return row - np.log(np.exp(row - row.max()).sum()) - row.max()
+
+    # Tokens, what they are selected by, and their score.
+    alive: list[list[tuple[list[int], float, float]]] = [[([], 0.0, 0.0)] for _ in range(num_groups)]
+    finished: list[dict[tuple[int, ...], float]] = [{} for _ in range(num_groups)]
+    while any(alive):
+        taken: list[int] = []
+        for number in range(num_groups):
+            candidates = []
+            for ids, total, score in alive[number]:
+                allowed = [*range(4, decoder.size)] if len(ids) < max_tokens else []
+                allowed += [SPECIALS.eos] if len(ids) >= max(1, min_tokens) else []
+                row = log_probs(ids)
+                for token in allowed:
+                    value = row[token] * (repetition if token in ids else 1)
+                    lost = diversity * taken.count(token)
+                    candidates.append((total + value - lost, ids, token, score + value))
+            candidates.sort(key=lambda one: -one[0])
+            for _, ids, token, score in candidates[:beam_size]:
+                if token == SPECIALS.eos:
+                    finished[number][tuple(ids)] = score / (len(ids) + 1) ** penalty
+            running = [one for one in candidates if one[2] != SPECIALS.eos][:beam_size]
+            if len(finished[number]) >= beam_size:
+                running = []
+            alive[number] = [([*ids, token], total, score) for total, ids, token, score in running]
+            taken += [token for _, _, token, _ in running]
+    kept: dict[tuple[int, ...], float] = {}
+    for group in finished:
+        kept.update(sorted(group.items(), key=lambda one: -one[1])[:beam_size])
+    return [(list(ids), score) for ids, score in sorted(kept.items(), key=lambda one: -one[1])]
+
+
+limits_ = st.fixed_dictionaries({"max_tokens": st.integers(1, 5), "min_tokens": st.integers(0, 1)})
 
 
 @given(
     name=names,
     beam_size=st.integers(1, 6),
-    max_tokens=st.integers(1, 5),
-    min_tokens=st.integers(0, 5),
+    limits=limits_,
     penalty=st.sampled_from([0.0, 0.7, 1.0]),
     repetition=st.sampled_from([1.0, 1.3, 5.0]),
 )
 def test_a_beam_finds_what_its_definition_finds(
-    name: float, beam_size: int, max_tokens: int, min_tokens: int, penalty: float, repetition: float
+    name: float, beam_size: int, limits: dict[str, int], penalty: float, repetition: float
 ) -> None:
-    limits = {"max_tokens": max_tokens, "min_tokens": min(min_tokens, max_tokens)}
     options = {**limits, "length_penalty": penalty, "repetition_penalty": repetition}
     found = find(TableDecoder(), pictures(name), beam_size=beam_size, **options)[0]
     penalties = {"penalty": penalty, "repetition": repetition}
     expected = beam_by_hand(TableDecoder(), name, beam_size, **penalties, **limits)
     assert [one.ids for one in found] == [ids for ids, _ in expected]
     assert [one.score for one in found] == pytest.approx([score for _, score in expected])
+
+
+@given(
+    name=names,
+    size=st.integers(1, 3),
+    num_groups=st.integers(2, 4),
+    limits=limits_,
+    penalty=st.sampled_from([0.0, 1.0]),
+    repetition=st.sampled_from([1.0, 1.3]),
+    diversity=st.sampled_from([0.0, 0.5, 20.0]),
+)
+def test_groups_find_what_their_definition_finds(
+    name: float,
+    size: int,
+    num_groups: int,
+    limits: dict[str, int],
+    penalty: float,
+    repetition: float,
+    diversity: float,
+) -> None:
+    found = find(
+        TableDecoder(),
+        pictures(name),
+        beam_size=size * num_groups,
+        beam_groups=num_groups,
+        diversity_penalty=diversity,
+        length_penalty=penalty,
+        repetition_penalty=repetition,
+        **limits,
+    )[0]
+    penalties: dict[str, float] = {"penalty": penalty, "repetition": repetition, "diversity": diversity}
+    expected = beam_by_hand(TableDecoder(), name, size, num_groups=num_groups, **limits, **penalties)  # type: ignore[arg-type]
+    assert [one.ids for one in found] == [ids for ids, _ in expected]
+    assert [one.score for one in found] == pytest.approx([score for _, score in expected])
+
+
+@given(names, st.integers(1, 3), st.integers(2, 4))
+def test_the_first_group_is_a_plain_beam_and_others_differ_from_it(
+    name: float, size: int, num_groups: int
+) -> None:
+    features, options = pictures(name), {"beam_size": size * num_groups, "beam_groups": num_groups}
+    plain = [one.ids for one in find(TableDecoder(), features, beam_size=size)[0]]
+    diverse = [one.ids for one in find(TableDecoder(), features, **options, diversity_penalty=99.0)[0]]
+    assert all(ids in diverse for ids in plain)
+    same = find(TableDecoder(), features, **options, diversity_penalty=0.0)[0]
+    assert [one.ids for one in same] == plain
+    if size == 1:  # there are five tokens for at most four groups
+        assert len({ids[0] for ids in diverse}) == len(diverse) == num_groups
 
 
 @pytest.mark.parametrize("method", METHODS, ids=str)
@@ -381,7 +445,8 @@ def test_no_caption_is_cut_where_it_may_end(
     options = {**options, "no_repeat_ngram_size": max(3, options["no_repeat_ngram_size"])}
     options["min_tokens"] = min(min_tokens, options["max_tokens"])
     listed = find(Reluctant(), pictures(name), **{**options, **method})[0]
-    assert len(listed) == method.get("beam_size", method.get("samples", 1))
+    expected = method.get("beam_size", method.get("samples", 1))
+    assert len(listed) == expected or "beam_groups" in method  # two groups may find the same
     for one in listed:
         assert not one.truncated
         assert max(1, options["min_tokens"]) <= len(one.ids) <= options["max_tokens"]
@@ -537,7 +602,7 @@ def test_our_decoders_caption_a_picture_alike_alone_and_in_company(name: str, me
             for at in range(10)
         ]
     assert len({tuple(listed[0].ids) for listed in together}) > 2
-    assert len({len(listed[0].ids) for listed in together}) > 1
+    assert len({len(one.ids) for listed in together for one in listed}) > 1
     for one, (two,) in zip(together, alone, strict=True):
         assert [found.ids for found in one] == [found.ids for found in two]
         assert [found.score for found in one] == pytest.approx([found.score for found in two], abs=1e-5)

@@ -67,9 +67,10 @@ def test_threads_of_a_graph_stop_spinning_when_it_has_run(
         {},
         {"method": "greedy"},
         {"beam_size": 5, "no_repeat_ngram_size": 2, "length_penalty": 0.5},
+        {"beam_size": 6, "beam_groups": 3, "repetition_penalty": 1.5},
         {"samples": 3, "temperature": 0.9, "top_k": 6, "top_p": 0.9, "seed": 7},
     ],
-    ids=["default", "greedy", "beam", "sample"],
+    ids=["default", "greedy", "beam", "groups", "sample"],
 )
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_facade_says_the_same_with_an_export(

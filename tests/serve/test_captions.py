@@ -57,6 +57,13 @@ def test_every_form_of_a_request_gets_the_caption_of_python(
         {"top_p": 0.4, "temperature": 4.0, "min_tokens": 6, "seed": 2},
         {"beam_size": 5, "length_penalty": 0.0, "no_repeat_ngram_size": 1, "min_tokens": 4},
         {"method": "greedy", "retrieval": "off", "max_tokens": 3},
+        {
+            "beam_size": 4,
+            "beam_groups": 4,
+            "diversity_penalty": 9.0,
+            "repetition_penalty": 5.0,
+            "min_tokens": 6,
+        },
     ],
 )
 def test_options_are_those_of_python_in_the_query_the_form_and_json(

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     {
         "Output": "form output overwrite all_hypotheses prefix suffix attention show_neighbours dry_run",
         "A file per image": "sidecar xmp sidecar_dir on_existing",
-        "Decoding": "beam_size greedy sample temperature top_k top_p samples seed max_tokens min_tokens "
-        "length_penalty no_repeat_ngram_size repetition_penalty beginning required forbidden bad_endings "
-        "unsure_below",
+        "Decoding": "beam_size beam_groups diversity_penalty greedy sample temperature top_k top_p samples seed "
+        "max_tokens min_tokens length_penalty no_repeat_ngram_size repetition_penalty beginning required forbidden "
+        "bad_endings unsure_below",
         "Captions of similar images": "retrieval retrieval_weight neighbours retrieve_caption",
         "Computation": "encoder_weights batch_size device threads engine workers",
     }
@@ -36,6 +36,13 @@ def command(
         ),
     ] = None,
     beam_size: common.BeamSize = None,
+    beam_groups: Annotated[
+        int | None,
+        typer.Option(help="Groups of the beam, each unlike those before it; a divisor of the beam size."),
+    ] = None,
+    diversity_penalty: Annotated[
+        float | None, typer.Option(help="How unlike the groups are; 0: not at all. Default: 0.5.")
+    ] = None,
     greedy: Annotated[bool, typer.Option("--greedy", help="Always the most likely token.")] = False,
     sample: Annotated[bool, typer.Option("--sample", help="Sample tokens by their probability.")] = False,
     temperature: Annotated[
@@ -177,7 +184,8 @@ def command(
     from showtell.errors import escape_controls
 
     sampling = common.given(temperature=temperature, top_k=top_k, top_p=top_p, samples=samples, seed=seed)
-    requested = {"beam": beam_size is not None, "greedy": greedy, "sample": sample or bool(sampling)}
+    of_beam = common.given(beam_size=beam_size, beam_groups=beam_groups, diversity_penalty=diversity_penalty)
+    requested = {"beam": bool(of_beam), "greedy": greedy, "sample": sample or bool(sampling)}
     methods = [name for name, is_requested in requested.items() if is_requested]
     if len(methods) > 1:
         raise ConfigError(
@@ -187,7 +195,7 @@ def command(
         )
     others = common.given(
         method=methods[0] if methods else None,
-        beam_size=beam_size,
+        **of_beam,
         max_tokens=max_tokens,
         min_tokens=min_tokens,
         length_penalty=length_penalty,

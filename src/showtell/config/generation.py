@@ -14,6 +14,20 @@ class DecodingOptions(StrictModel):
 
     method: Literal["beam", "greedy", "sample"] = Field("beam", description="how each token is selected")
     beam_size: int = Field(3, ge=1, le=64, description="hypotheses kept at each step (method beam)")
+    beam_groups: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="groups of the beam, each with beam_size / beam_groups hypotheses that differ from those of the "
+        "groups before it (method beam)",
+    )
+    diversity_penalty: float = Field(
+        0.5,
+        ge=0.0,
+        le=100.0,
+        description="what a token's log-probability loses for each hypothesis of an earlier group that has it at "
+        "this place (beam_groups)",
+    )
     max_tokens: int = Field(
         20,
         ge=1,
@@ -96,6 +110,13 @@ class DecodingOptions(StrictModel):
             raise ValueError("only beam search can require words")
         return value
 
+    @field_validator("beam_groups")
+    @classmethod
+    def _divides_the_beam(cls, value: int, info: ValidationInfo) -> int:
+        if info.data.get("method", "beam") == "beam" and info.data.get("beam_size", value) % value:
+            raise ValueError(f"beam_size, {info.data['beam_size']}, is no multiple of it")
+        return value
+
     @field_validator("min_tokens")
     @classmethod
     def _fits_max_tokens(cls, value: int, info: ValidationInfo) -> int:
@@ -109,9 +130,9 @@ class DecodingOptions(StrictModel):
         return bool(self.beginning or self.required or self.forbidden or not self.bad_endings)
 
 
-_METHOD_OF = dict.fromkeys(("beam_size", "required"), "beam") | dict.fromkeys(
-    ("samples", "seed", "temperature", "top_k", "top_p"), "sample"
-)
+_METHOD_OF = dict.fromkeys(
+    ("beam_size", "beam_groups", "diversity_penalty", "required"), "beam"
+) | dict.fromkeys(("samples", "seed", "temperature", "top_k", "top_p"), "sample")
 """Method by option, for options of a single method."""
 _OF_RETRIEVAL = ("retrieval_weight", "neighbours", "retrieve_caption")
 
@@ -135,7 +156,7 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
 
     Raises:
         ConfigError: a keyword is unknown, of the wrong type or out of range, the method is ambiguous, or the keyword
-            is one of retrieval, which is off.
+            is one of retrieval or beam groups, which are off.
     """
     implied: dict[str, list[str]] = {}
     for name, method in _METHOD_OF.items():
@@ -155,6 +176,9 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
             found=f"{', '.join(ignored)}, with retrieval 'off'",
             mend="Omit them; or add retrieval 'rerank', with a captioner that has a datastore (showtell index)",
         )
+    if options.beam_groups == 1 and "diversity_penalty" in values:
+        mend = "Omit it; or add beam_groups, a divisor of beam_size"
+        raise ConfigError("conflicting decoding options", found="diversity_penalty of one group", mend=mend)
     return options
 
 

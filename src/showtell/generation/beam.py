@@ -7,11 +7,17 @@ the repetition penalty, as all have the same length; the length penalty is appli
 ``max_tokens`` only the end may follow, so every running hypothesis then ends, with the decoder's log-probability of
 the end in its score.
 
+The beam may consist of G groups of K / G hypotheses, which are searched one after the other at each step: the score
+of a token is ``diversity_penalty`` less for each hypothesis of an earlier group that has just taken it (Vijayakumar
+et al. 2018, "Diverse Beam Search", Hamming diversity). The first group is a plain beam. As in the paper's algorithm
+penalties add up along a hypothesis, but only decide which ones a group keeps: scores of captions are without them.
+
 Where words are required, the beam is divided among the hypotheses by how many required tokens they have (Post and
 Vilar 2018, "Fast Lexically Constrained Decoding with Dynamic Beam Allocation"), and each is also extended by the next
 token of every requirement.
 """
 
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -85,11 +91,15 @@ def _allocate(candidates: _Candidates, met: npt.NDArray[np.int64]) -> _Candidate
 
 
 class _Beam:
-    """The running hypotheses, P x K, of the images that are not done, and the finished ones of all images."""
+    """The running hypotheses, P x K, of the images that are not done, and the finished ones of all images.
+
+    Of a beam of several groups it is one.
+    """
 
     def __init__(
         self, batch_size: int, options: DecodingOptions, specials: SpecialTokens, constraints: Constraints
     ) -> None:
+        self.size = options.beam_size // options.beam_groups
         self.options, self.specials, self.constraints = options, specials, constraints
         self.required = next((each for each in constraints if isinstance(each, Required)), None)
         self.rows = np.arange(batch_size)  # the image of each row of the batch [P]
@@ -99,24 +109,30 @@ class _Beam:
         self.truncated: list[list[Hypothesis]] = [[] for _ in range(batch_size)]
 
     @property
-    def alive(self) -> npt.NDArray[np.int64]:
-        """The rows with at least one running hypothesis."""
-        return np.flatnonzero(np.isfinite(self.totals).any(axis=1))
+    def alive(self) -> npt.NDArray[np.bool_]:
+        """The running hypotheses [P, K]."""
+        return np.isfinite(self.totals)
 
-    def advance(self, logits: Array, weights: Array | None) -> npt.NDArray[np.int64]:
-        """Take one step with logits [P, K, V]; return the parent of each new hypothesis [P, K]."""
-        beam_size, sequences = self.options.beam_size, self.sequences
-        allowed = apply_constraints(
-            log_softmax(logits), sequences.ids, self.options, self.specials, self.constraints
-        )
-        candidates = self._extend(allowed, penalize_repetition(allowed, sequences.ids, self.options))
+    def advance(
+        self, log_probs: Array, weights: Array | None, penalty: npt.NDArray[np.float32] | None
+    ) -> npt.NDArray[np.int64]:
+        """Take one step with log-probabilities [P, K, V]; return the parent of each new hypothesis [P, K].
+
+        The scores of tokens are less by the ``penalty`` [P, V].
+        """
+        beam_size, sequences = self.size, self.sequences
+        allowed = apply_constraints(log_probs, sequences.ids, self.options, self.specials, self.constraints)
+        scores = penalize_repetition(allowed, sequences.ids, self.options)
+        if penalty is not None:
+            scores = scores - like(penalty[:, None], scores)
+        candidates = self._extend(allowed, scores)
         ends = candidates.tokens == self.specials.eos
         self._finish(
             candidates, ends & np.isfinite(candidates.totals) & (np.arange(ends.shape[1]) < beam_size)
         )
         running = candidates.top_k(~ends, beam_size)
         extended = np.isfinite(running.totals).any(axis=1, keepdims=True)  # [P, 1]
-        self._truncate(np.isfinite(self.totals) & ~extended)
+        self._truncate(self.alive & ~extended)
         done = np.array([[len(self.finished[row]) >= beam_size] for row in self.rows])
         self.totals = np.where(extended & ~done, running.totals, -np.inf)
         self.sequences = sequences.reorder(running.parents).append(
@@ -126,10 +142,10 @@ class _Beam:
 
     def _extend(self, allowed: Array, scores: Array) -> _Candidates:
         if self.required is None:
-            return _candidates(self.totals, allowed, scores, self.options.beam_size)
+            return _candidates(self.totals, allowed, scores, self.size)
         ids = self.sequences.ids
         wanted = self.required.next_tokens(ids)
-        candidates = _candidates(self.totals, allowed, scores, self.options.beam_size, wanted)
+        candidates = _candidates(self.totals, allowed, scores, self.size, wanted)
         extended = np.take_along_axis(ids, candidates.parents[..., None], axis=1)  # [P, N, T]
         extended = np.concatenate((extended, candidates.tokens[..., None]), axis=2)
         return _allocate(candidates, self.required.progress(extended).sum(axis=-1))
@@ -154,7 +170,22 @@ class _Beam:
     def best(self) -> list[list[Hypothesis]]:
         """Return the finished hypotheses of each image, or the truncated ones if none is finished."""
         both = zip(self.finished, self.truncated, strict=True)
-        return [ranked(finished or truncated)[: self.options.beam_size] for finished, truncated in both]
+        return [ranked(finished or truncated)[: self.size] for finished, truncated in both]
+
+
+def _taken(groups: Sequence[_Beam], vocabulary: int) -> npt.NDArray[np.float32]:
+    """Return how many running hypotheses of these groups have taken each token in this step, [P, V]."""
+    counts = np.zeros((len(groups[0].rows), vocabulary), np.float32)
+    for group in groups:
+        rows, hypotheses = np.nonzero(group.alive)
+        np.add.at(counts, (rows, group.sequences.ids[rows, hypotheses, -1]), 1.0)
+    return counts
+
+
+def _merge(groups: Iterable[list[Hypothesis]]) -> list[Hypothesis]:
+    """Return the different hypotheses of an image's groups, best score first; truncated ones if none is finished."""
+    unique = {tuple(each.ids): each for hypotheses in groups for each in hypotheses}
+    return ranked([each for each in unique.values() if not each.truncated] or unique.values())
 
 
 def beam_search(
@@ -173,19 +204,30 @@ def beam_search(
     batch_size = features.pooled.shape[0]
     state = decoder.init_state(features, 1)
     tokens = np.full((batch_size, 1), specials.bos, np.int64)
-    beam = _Beam(batch_size, options, specials, constraints)
+    groups = [_Beam(batch_size, options, specials, constraints) for _ in range(options.beam_groups)]
     while True:
         check_cancelled()
         logits, state, weights = decoder.step(like(tokens, features.pooled), state)
         weights = weights if attention else None
-        if beam.sequences.num_tokens == 0:
-            beam.sequences = beam.sequences.init_attention(weights)
-        parents = beam.advance(logits, weights)
-        alive = beam.alive
+        log_probs = log_softmax(logits)
+        first = tokens.shape[1] == 1  # hypothesis, the parent of all
+        parents = []
+        for number, group in enumerate(groups):
+            if group.sequences.num_tokens == 0:
+                group.sequences = group.sequences.init_attention(weights)
+            start = 0 if first else number * group.size
+            own = slice(start, start + (1 if first else group.size))
+            penalty = None
+            if number:
+                penalty = options.diversity_penalty * _taken(groups[:number], log_probs.shape[-1])
+            of_group = weights if weights is None else weights[:, own]
+            parents.append(start + group.advance(log_probs[:, own], of_group, penalty))
+        alive = np.flatnonzero(np.any([group.alive.any(axis=1) for group in groups], axis=0))
         if not alive.size:
-            return beam.best()
-        state = state.reorder(like(parents, features.pooled))
-        if should_shrink(alive.size, len(beam.rows)):
+            return list(map(_merge, zip(*(group.best() for group in groups), strict=True)))
+        state = state.reorder(like(np.concatenate(parents, axis=1), features.pooled))
+        if should_shrink(alive.size, len(groups[0].rows)):
             state = state.filter(like(alive, features.pooled))
-            beam.filter(alive)
-        tokens = beam.sequences.ids[:, :, -1]
+            for group in groups:
+                group.filter(alive)
+        tokens = np.concatenate([group.sequences.ids[:, :, -1] for group in groups], axis=1)
