@@ -272,19 +272,25 @@ def test_parts_among_other_files_are_refused(
     assert (tmp_path / "out.jsonl.parts" / "mine.png").exists()
 
 
-def test_a_damaged_part_is_told_and_made_again(
-    tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_a_part_that_is_damaged_or_gone_is_told_and_made_again(
+    tmp_path: Path, write_images: Write, captioner: Captioner, monkeypatch: pytest.MonkeyPatch, is_gone: bool
 ) -> None:
-    write_images(tmp_path / "in", ["a.png", "b.png"])
+    write_images(tmp_path / "in", ["a.png", "b.png", "c.png"])
     out = tmp_path / "out.jsonl"
     call = partial(caption_files, captioner, [tmp_path / "in"], form="jsonl", batch_size=1)
     call(output=tmp_path / "expected.jsonl")
-    interrupt(monkeypatch, captioner, after=1)
-    with pytest.raises(KeyboardInterrupt):
-        call(output=out)
-    (part,) = (tmp_path / "out.jsonl.parts").glob("0*.jsonl")
-    part.write_bytes(part.read_bytes().replace(b'"path"', b'"pxth"'))
-    with pytest.raises(DataError, match=r"other bytes than were written\. Run the same command again"):
+    for _ in range(2):
+        interrupt(monkeypatch, captioner, after=1)
+        with pytest.raises(KeyboardInterrupt):
+            call(output=out)
+    part, _ = sorted((tmp_path / "out.jsonl.parts").glob("0*.jsonl"))
+    if is_gone:
+        part.unlink()
+    else:
+        part.write_bytes(part.read_bytes().replace(b'"path"', b'"pxth"'))
+    found = r"no rows before 00000000-0000000001-" if is_gone else "other bytes than were written"
+    with pytest.raises(DataError, match=rf"{found}.*\. Run the same command again"):
         call(output=out)
     call(output=out)
     assert out.read_bytes() == (tmp_path / "expected.jsonl").read_bytes()

@@ -97,6 +97,6 @@ def test_a_folder_of_very_many_is_in_the_same_order(tmp_path: Path, monkeypatch:
     (tmp_path / "p3").mkdir()
     write(tmp_path / "p3", "b.jpg", "a.jpg")
     expected = list(list_images([tmp_path], recursive=True)[0])
-    monkeypatch.setattr("showtell.images.listing.SORTED_IN_MEMORY", 2)
+    monkeypatch.setattr("showtell.system.disk_store.SORTED_IN_MEMORY", 2)
     assert list(list_images([tmp_path], recursive=True)[0]) == expected
     assert [path.name for path in expected][:3] == ["a b.jpg", "P1.jpg", "p02.jpg"]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from showtell.errors import DataError
-from showtell.system.disk_store import DiskList, text_list, to_bytes
+from showtell.system.disk_store import DiskList, sort_texts, text_list, to_bytes
 
 texts = st.text(st.characters(exclude_categories=()), max_size=6)  # lone surrogates too
 
@@ -48,6 +48,13 @@ def test_records_without_keys_are_all_kept_and_not_found() -> None:
     assert found.find("a") is None
     with pytest.raises(IndexError):
         found[3]
+
+
+@given(st.lists(texts, max_size=12), st.integers(1, 12))
+def test_texts_sorted_on_disk_are_in_the_order_of_those_in_memory(given_texts: list[str], limit: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("showtell.system.disk_store.SORTED_IN_MEMORY", limit)
+        assert list(sort_texts(given_texts, to_bytes)) == sorted(given_texts)
 
 
 @given(st.lists(texts, max_size=12))

@@ -10,6 +10,7 @@ A part counts once it has its name, which says what is in it: it is written unde
 """
 
 import json
+import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from showtell.system.atomic import (
     write_json,
     write_manifest,
 )
+from showtell.system.disk_store import sort_texts, to_bytes
 from showtell.system.reading import cannot_read
 
 KIND, VERSION = "unfinished caption output", 1
@@ -78,8 +80,9 @@ class Parts:
         self.num_images: int | None = manifest["num_images"]
         self.problems: list[str] = manifest["problems"]
         self.num_rows = 0
-        # The next image of each unit that has parts, None if it is finished, and the rows that are not in a part yet.
-        self._next: dict[int, int | None] = {}
+        # Of each unit whether it is finished; if not, its next image and the rows that are not in a part yet.
+        self._finished = bytearray()
+        self._next: dict[int, int] = {}
         self._lines: dict[int, list[bytes]] = {}
         for part in _list_parts(directory):
             self._count(part)
@@ -103,15 +106,19 @@ class Parts:
         write_manifest(self._directory, KIND, VERSION, content)
 
     def _count(self, part: _Part) -> None:
-        self._next[part.unit] = None if part.is_last else part.end
         self.num_rows += part.num_rows
+        if part.is_last:
+            self._finished.extend(bytes(max(0, part.unit + 1 - len(self._finished))))
+            self._finished[part.unit] = True
+            self._next.pop(part.unit, None)
+        else:
+            self._next[part.unit] = part.end
 
     def pending(self) -> Iterator[tuple[Unit, int]]:
         """Yield the units that are not finished, each with the number of its first image without a row."""
         for number, line in self._numbered_lines():
-            start = self._next.get(number, 0)
-            if start is not None:
-                yield Unit(number, json.loads(line)), start
+            if not any(self._finished[number : number + 1]):
+                yield Unit(number, json.loads(line)), self._next.get(number, 0)
 
     def units(self) -> Iterator[Unit]:
         """Yield all units in order."""
@@ -141,7 +148,7 @@ class Parts:
         (self._directory / RUNNING).unlink(missing_ok=True)
 
     def _write(self, unit: int, *, is_last: bool = False) -> None:
-        lines, start = self._lines.get(unit, []), self._next.get(unit) or 0
+        lines, start = self._lines.get(unit, []), self._next.get(unit, 0)
         content = b"".join(lines)
         crc, end = f"{zlib.crc32(content):08x}", ".end" if is_last else ""
         path = self._directory / f"{unit:08d}-{start:010d}-{len(lines):05d}-{crc}{end}.jsonl"
@@ -154,23 +161,29 @@ class Parts:
         """Yield the rows of the parts in the order of the images.
 
         Raises:
-            DataError: a part is not what was written; it is deleted, so that the same command makes it again.
+            DataError: a part is not what was written, or gone; those of its unit are deleted, so that the same
+                command makes them again.
         """
-        parts = _list_parts(self._directory)
-        for part in parts:
+        unit, end = 0, 0
+        for part in _list_parts(self._directory):
             try:
                 content = part.path.read_bytes()
             except OSError as error:
                 raise cannot_read(part.path, error) from error
-            if f"{zlib.crc32(content):08x}" != part.crc:
-                for other in parts:
-                    if other.unit == part.unit:
-                        other.path.unlink(missing_ok=True)
+            if part.unit != unit:
+                unit, end = part.unit, 0
+            is_damaged = f"{zlib.crc32(content):08x}" != part.crc
+            if is_damaged or part.start != end:
+                for other in self._directory.glob(f"{unit:08d}-*"):
+                    other.unlink(missing_ok=True)
                 raise DataError(
-                    f"cannot read {part.path}",
-                    found="other bytes than were written",
+                    f"cannot read {part.path if is_damaged else self._directory}",
+                    found="other bytes than were written"
+                    if is_damaged
+                    else f"no rows before {part.path.name}",
                     mend="Run the same command again: these captions are made again, all others are kept",
                 )
+            end = part.end
             yield from map(json.loads, content.splitlines())
 
     def drawings(self) -> Iterator[str]:
@@ -204,35 +217,38 @@ def discard(directory: Path) -> None:
         _clear(directory)
 
 
-def _list_parts(directory: Path) -> list[_Part]:
+def _list_parts(directory: Path) -> Iterator[_Part]:
+    """Yield the parts in the order of their rows."""
+    matches = ((name, match) for name in _names(directory) if (match := _NAME.fullmatch(name)))
+    return (
+        _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, directory / name)
+        for name, match in matches
+    )
+
+
+def _names(directory: Path) -> Iterator[str]:
+    """Yield the names in a directory, if it exists, in order."""
     try:
-        paths = sorted(directory.glob("*.jsonl"))
+        with os.scandir(directory) as entries:
+            yield from sort_texts((entry.name for entry in entries), to_bytes)
+    except FileNotFoundError:
+        return
     except OSError as error:
         raise cannot_read(directory, error) from error
-    matches = ((path, match) for path in paths if (match := _NAME.fullmatch(path.name)))
-    return [
-        _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, path)
-        for path, match in matches
-    ]
 
 
 def _clear(directory: Path) -> None:
     """Delete parts without a manifest; a DataError if there is anything else."""
+    for name in _names(directory):
+        if name not in (UNITS, RUNNING) and not name.endswith(".tmp") and not _NAME.fullmatch(name):
+            raise DataError(
+                f"cannot keep unfinished captions in {directory}",
+                found=f"another file ({name})",
+                mend="Move it away, or choose another output",
+            )
     try:
-        paths = list(directory.iterdir()) if directory.exists() else []
-        for path in paths:
-            if (
-                path.name not in (UNITS, RUNNING)
-                and not path.name.endswith(".tmp")
-                and not _NAME.fullmatch(path.name)
-            ):
-                raise DataError(
-                    f"cannot keep unfinished captions in {directory}",
-                    found=f"another file ({path.name})",
-                    mend="Move it away, or choose another output",
-                )
-        for path in paths:
-            path.unlink()
+        for name in _names(directory):
+            (directory / name).unlink()
     except OSError as error:
         raise cannot_write(directory, error) from error
 

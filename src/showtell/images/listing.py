@@ -4,14 +4,12 @@ import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import chain, islice
 from pathlib import Path
 
 from showtell.images.formats import IMAGE_SUFFIXES, OTHER_SUFFIXES
 from showtell.images.signatures import identify
-from showtell.system.disk_store import DiskList, to_bytes
+from showtell.system.disk_store import DiskList, sort_texts, to_bytes
 
-SORTED_IN_MEMORY = 20_000  # names of a folder
 _SHOWN = 6  # suffixes of files that are left out
 _HEAD = 4096  # bytes of a file of unknown suffix
 
@@ -68,24 +66,11 @@ def _path_list(paths: Iterable[Path] = ()) -> DiskList[Path]:
 
 def _images_of(folder: Path, recursive: bool, others: Counter[str]) -> Iterator[Path]:
     names = _names(folder, recursive, others)
-    for name in _in_order(names):
+    for name in sort_texts(names, lambda name: natural_key(name.removesuffix("/"))):
         if name.endswith("/"):
             yield from _images_of(folder / name, recursive, others)
         else:
             yield folder / name
-
-
-def _in_order(names: Iterator[str]) -> Iterator[str]:
-    """Yield names in natural order; more than memory should hold are sorted on disk."""
-
-    def key(name: str) -> bytes:
-        return natural_key(name.removesuffix("/"))
-
-    first = list(islice(names, SORTED_IN_MEMORY))
-    if len(first) < SORTED_IN_MEMORY:
-        yield from sorted(first, key=key)
-    else:
-        yield from DiskList(chain(first, names), pack=str, unpack=str, key=key).by_key()
 
 
 def _names(folder: Path, recursive: bool, others: Counter[str]) -> Iterator[str]:

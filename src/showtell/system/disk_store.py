@@ -8,7 +8,7 @@ import json
 import sqlite3
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import chain, islice
 from typing import Any, Generic, TypeVar
 
 from showtell.errors import DataError
@@ -38,7 +38,8 @@ class DiskList(Sequence[T], Generic[T]):
         self._database = sqlite3.connect("", isolation_level=None, check_same_thread=False)
         weakref.finalize(self, self._database.close)
         # One transaction without a journal: a temporary store need not survive a crash.
-        for statement in (*_PRAGMAS, _CREATE, "BEGIN"):
+        cache = f"PRAGMA cache_size = -{_CACHE if key is None else _CACHE_OF_KEYS}"
+        for statement in (*_PRAGMAS, cache, _CREATE, "BEGIN"):
             self._run(statement)
         for item in items:
             self.add(item)
@@ -63,9 +64,10 @@ class DiskList(Sequence[T], Generic[T]):
         row = self._run("SELECT content FROM record WHERE key = ?", (to_bytes(key),)).fetchone()
         return None if row is None else self._read(row)
 
-    def by_key(self) -> Iterator[T]:
-        """Yield the records in the order of the bytes of their keys."""
-        return map(self._read, self._run("SELECT content FROM record ORDER BY key"))
+    def in_order(self, sort_key: Callable[[T], bytes]) -> Iterator[T]:
+        """Yield the records in the order of these bytes, sorted on disk."""
+        self._database.create_function("sort_key", 1, lambda content: sort_key(self._read((content,))))
+        return map(self._read, self._run("SELECT content FROM record ORDER BY sort_key(content)"))
 
     def __len__(self) -> int:
         return self._count
@@ -98,11 +100,24 @@ class DiskList(Sequence[T], Generic[T]):
             ) from error
 
 
-_PRAGMAS = ("PRAGMA journal_mode = OFF", "PRAGMA temp_store = FILE", "PRAGMA cache_size = -16384")  # 16 MiB
+_PRAGMAS = ("PRAGMA journal_mode = OFF", "PRAGMA temp_store = FILE")
+_CACHE, _CACHE_OF_KEYS = 512, 16384
+"""KiB: what is written and read in order needs none, also when it is sorted; keys are found anywhere."""
+SORTED_IN_MEMORY = 20_000  # texts
 _CREATE = "CREATE TABLE record (place INTEGER PRIMARY KEY, key BLOB UNIQUE, content BLOB)"
 _INSERT = "INSERT OR IGNORE INTO record (key, content) VALUES (?, ?)"
 _UPDATE = "UPDATE record SET content = ? WHERE key = ?"
 _MOVE = "UPDATE record SET content = ?, place = (SELECT MAX(place) + 1 FROM record) WHERE key = ?"
+
+
+def sort_texts(texts: Iterable[str], key: Callable[[str], bytes]) -> Iterator[str]:
+    """Yield texts in the order of their keys; more than memory should hold are sorted on disk."""
+    texts = iter(texts)
+    first = list(islice(texts, SORTED_IN_MEMORY))
+    if len(first) < SORTED_IN_MEMORY:
+        yield from sorted(first, key=key)
+    else:
+        yield from DiskList(chain(first, texts), pack=str, unpack=str).in_order(key)
 
 
 def text_list(texts: Iterable[str] = ()) -> DiskList[str]:
