@@ -33,22 +33,30 @@ if __name__ == "__main__":
     if kind == "ray":
         from showtell.bulk.ray_engine import RayEngine
         engine = RayEngine(load_slow, StubCaptioner.facts, StubCaptioner.options, workers=2, threads=1)
-    elif kind == "here":
-        engine = ThisProcess(StubCaptioner(0.01))
-    else:
+    elif kind == "workers":
         engine = Workers([load_slow] * 2, StubCaptioner.facts, StubCaptioner.options)
-    caption_files(engine, [Path(source)], output=Path(output), form="jsonl", batch_size=4)
+    else:
+        engine = ThisProcess(StubCaptioner(0.01))
+    output = Path(output)
+    if kind == "object storage":
+        from tests.bulk.stub_object_storage import register
+        register(output.parent)
+        output = f"s3://bucket/{output.name}"
+    caption_files(engine, [Path(source)], output=output, form="jsonl", batch_size=4)
 """
 
 
+@pytest.mark.parametrize("kind", ["here", "object storage"])
 def test_a_job_that_is_killed_five_times_ends_as_an_undisturbed_one(
-    tmp_path: Path, write_images: Write
+    tmp_path: Path, write_images: Write, kind: str
 ) -> None:
-    kill_and_resume(tmp_path, write_images, "here", images=120, kills=5, longest=0.05)
+    if kind == "object storage":
+        pytest.importorskip("fsspec")
+    kill_and_resume(tmp_path, write_images, kind, images=120, kills=5, longest=0.05)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["here", "workers"])
+@pytest.mark.parametrize("kind", ["here", "object storage", "workers"])
 def test_a_job_that_is_killed_fifty_times_ends_as_an_undisturbed_one(
     tmp_path: Path, write_images: Write, kind: str
 ) -> None:
@@ -97,7 +105,7 @@ def kill_and_resume(
         assert start(folder, kind, out).wait() == 0
     assert len(killed) == kills
     assert sha256_file(out) == sha256_file(expected)
-    assert not (folder / "out.jsonl.parts").exists()
+    assert not list(folder.glob("out.jsonl.parts/*"))
 
 
 def start(folder: Path, kind: str, output: Path) -> subprocess.Popen[bytes]:

@@ -14,7 +14,7 @@ from showtell.bulk.sidecars import Sidecars
 from showtell.bulk.sinks import file_of_parts, sidecar_files, standard_output
 from showtell.bulk.sources.file_list import read_file_list
 from showtell.bulk.sources.listing import list_units
-from showtell.bulk.sources.storage import check_local
+from showtell.bulk.sources.storage import check_local, check_object_storage
 from showtell.bulk.units import Listing, Unit
 from showtell.bulk.writers import Format, Row, escape, to_row
 from showtell.config.generation import override
@@ -31,7 +31,7 @@ def caption_files(
     *,
     file_list: Path | None = None,
     image_column: str = "",
-    output: Path | Sidecars | None = None,
+    output: Path | str | Sidecars | None = None,
     in_child: Callable[[], Engine] | None = None,
     form: Format = "text",
     all_hypotheses: bool = False,
@@ -53,9 +53,9 @@ def caption_files(
             `showtell.bulk.sources.listing`.
         file_list: A file with more of them, one a line; ``-``: standard input.
         image_column: The column of images in tables and datasets; empty: by its usual names.
-        output: A file, complete when it appears; until then its rows are in ``NAME.parts``, where the same call
-            resumes after any interruption. Or side-cars, each as soon as its batch is done, in which case only images
-            that had none are captioned. None: standard output, likewise.
+        output: A file, or (text) its address on object storage, complete when it appears; until then its rows are in
+            ``NAME.parts``, where the same call resumes after any interruption. Or side-cars, each as soon as its
+            batch is done, in which case only images that had none are captioned. None: standard output, likewise.
         in_child: Opens an engine of another process, for a job that was killed twice at the same place.
         form: See `showtell.bulk.writers`.
         all_hypotheses: Write all hypotheses of the beam, or all samples.
@@ -165,10 +165,12 @@ def caption_files(
     return report
 
 
-def _check_outputs(engine: Engine, output: Path | Sidecars | None, attention: Path | None) -> None:
-    for path in (output, attention):
+def _check_outputs(engine: Engine, output: Path | str | Sidecars | None, attention: Path | None) -> None:
+    for path in (output, attention, output.folder if isinstance(output, Sidecars) else None):
         if isinstance(path, Path):
             check_local(path)
+    if isinstance(output, str):
+        check_object_storage(output)
     if output is None and not isinstance(engine, ThisProcess):
         raise ConfigError(
             "captions of several processes cannot go to standard output",

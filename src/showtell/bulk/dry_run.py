@@ -6,13 +6,14 @@ from showtell.bulk.parts import count_rows
 from showtell.bulk.report import CaptioningReport
 from showtell.bulk.sidecar_plan import plan
 from showtell.bulk.sidecars import Sidecars
-from showtell.bulk.sinks import parts_directory
+from showtell.bulk.sinks import parts_folder
+from showtell.bulk.sources.storage import exists
 from showtell.bulk.units import Listing
 from showtell.bulk.writers import escape
 from showtell.system.console import note
 
 
-def print_plan(listing: Listing, output: Path | Sidecars | None) -> CaptioningReport:
+def print_plan(listing: Listing, output: Path | str | Sidecars | None) -> CaptioningReport:
     """Print what would be done: for side-cars a line per image (action, image, side-car), else counts.
 
     Raises:
@@ -35,8 +36,9 @@ def print_plan(listing: Listing, output: Path | Sidecars | None) -> CaptioningRe
     elif output is None:
         note(f"would caption {num_images} images")
     else:
-        directory = parts_directory(output)
-        unfinished = f", of which {count_rows(directory):,} are in {directory}" if directory.exists() else ""
-        replaced = ", which exists" if output.exists() else ""
+        folder = parts_folder(output)
+        num_rows = count_rows(folder)
+        unfinished = f", of which {num_rows:,} are in {folder}" if num_rows else ""
+        replaced = ", which exists" if exists(output) else ""
         note(f"would caption {num_images} images{unfinished}, into {output}{replaced}")
     return report

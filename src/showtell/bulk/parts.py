@@ -6,30 +6,24 @@ A part counts once it has its name, which says what is in it: it is written unde
     units.jsonl                                   the units, one a line
     00000012-0000000000-00256-1b2c3d4e.end.jsonl  unit 12: 256 rows from image 0 on, their CRC-32, the unit's last
     manifest.json                                 the job: captioner, options and sources; written once all units are
-    running.json                                  the rows at the start of the call that runs or was killed
+    running.json                                  the call that runs or was killed, and the rows at its start
+
+On a disk the folder is locked. On object storage, which has no locks, a call that begins takes over: it writes its
+own ``running.json``, and the call before it ends when it is to write its next part and finds another's there.
 """
 
 import json
-import os
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from secrets import token_hex
 from typing import Any, NamedTuple
 
+from showtell.bulk.folders import Folder
 from showtell.bulk.units import UNIT_IMAGES, Listing, Unit
 from showtell.bulk.writers import Row, to_json
 from showtell.errors import DataError
-from showtell.system.atomic import (
-    MANIFEST,
-    atomic_path,
-    cannot_write,
-    read_manifest,
-    write_json,
-    write_manifest,
-)
-from showtell.system.disk_store import sort_texts, to_bytes
-from showtell.system.reading import cannot_read
+from showtell.system.atomic import MANIFEST, parse_manifest, with_sum
 
 KIND, VERSION = "unfinished caption output", 1
 UNITS, RUNNING = "units.jsonl", "running.json"
@@ -43,7 +37,7 @@ class _Part(NamedTuple):
     num_rows: int
     crc: str
     is_last: bool
-    path: Path
+    name: str
 
     @property
     def end(self) -> int:
@@ -51,7 +45,7 @@ class _Part(NamedTuple):
 
 
 class Parts:
-    """The parts of one job in a directory; one process writes them.
+    """The parts of one job in a folder; one process writes them.
 
     Attributes:
         num_images: Images of all units; None: not known before they are read.
@@ -62,7 +56,7 @@ class Parts:
 
     def __init__(
         self,
-        directory: Path,
+        folder: Folder,
         job: dict[str, Any],
         listing: Callable[[], Listing],
         on_row: Callable[[Row], None] = lambda row: None,
@@ -70,13 +64,14 @@ class Parts:
         """Open the parts of a job, or begin them with a new listing. ``on_row`` takes each row before it is kept.
 
         Raises:
-            DataError: the directory has the parts of another job or other files, or cannot be read or written.
+            DataError: the folder has the parts of another job or other files, or cannot be read or written.
         """
-        self._directory, self._on_row = directory, on_row
-        if not (directory / MANIFEST).exists():
+        self._folder, self._on_row = folder, on_row
+        if _read_manifest(folder) is None:
             self._begin(job, listing())
-        manifest = read_manifest(directory, KIND, VERSION)
-        _check_same(directory, manifest["job"], job)
+        manifest = _read_manifest(folder) or {}
+        _check_same(folder, manifest["job"], job)
+        self._seed = zlib.crc32(json.dumps(manifest["job"], sort_keys=True).encode())
         self.num_images: int | None = manifest["num_images"]
         self.problems: list[str] = manifest["problems"]
         self.num_rows = 0
@@ -84,26 +79,44 @@ class Parts:
         self._finished = bytearray()
         self._next: dict[int, int] = {}
         self._lines: dict[int, list[bytes]] = {}
-        for part in _list_parts(directory):
+        for part in _list_parts(folder):
             self._count(part)
+        self._call = token_hex(8)
         self.num_killed = self._note_running()
 
     def _note_running(self) -> int:
-        path = self._directory / RUNNING
-        try:
-            last = json.loads(path.read_bytes())
-        except (OSError, ValueError):  # none was killed, or this one at its first write
-            last = {}
+        last = self._running()
         num_killed = 1 + int(last["num_killed"]) if last.get("num_rows") == self.num_rows else 0
-        write_json(path, {"num_rows": self.num_rows, "num_killed": num_killed})
+        running = {"call": self._call, "num_rows": self.num_rows, "num_killed": num_killed}
+        _write_json(self._folder, RUNNING, running)
         return num_killed
 
+    def _running(self) -> dict[str, Any]:
+        """Return what the last call to begin noted; nothing if it ended in order or at its first write."""
+        content = _read(self._folder, RUNNING)
+        try:
+            return dict(json.loads(content or b"{}"))
+        except (TypeError, ValueError):
+            return {}
+
+    def _is_taken_over(self) -> bool:
+        return not self._folder.is_locked and self._running().get("call") != self._call
+
+    def check_held(self) -> None:
+        """Raise a DataError if another call has taken over."""
+        if self._is_taken_over():
+            raise DataError(
+                f"{self._folder} is in use by another process that writes it",
+                found="that it began after this one",
+                mend="It keeps the captions of this one; choose another output for this one",
+            )
+
     def _begin(self, job: dict[str, Any], listing: Listing) -> None:
-        _clear(self._directory)
-        with atomic_path(self._directory / UNITS) as path, path.open("wb") as file:
+        _clear(self._folder)
+        with self._folder.written(UNITS) as path, path.open("wb") as file:
             file.writelines(json.dumps(content).encode() + b"\n" for content in listing.contents())
         content = {"job": job, "num_images": listing.num_images, "problems": listing.problems}
-        write_manifest(self._directory, KIND, VERSION, content)
+        _write_json(self._folder, MANIFEST, with_sum({"kind": KIND, "format": VERSION, **content}))
 
     def _count(self, part: _Part) -> None:
         self.num_rows += part.num_rows
@@ -125,16 +138,16 @@ class Parts:
         return (Unit(number, json.loads(line)) for number, line in self._numbered_lines())
 
     def _numbered_lines(self) -> Iterator[tuple[int, bytes]]:
-        with (self._directory / UNITS).open("rb") as file:
+        with self._folder.open(UNITS) as file:
             yield from enumerate(file)
 
     def add(self, unit: int, row: Row) -> None:
         """Take the row of a unit's next image."""
         self._on_row(row)
-        lines = self._lines.setdefault(unit, [])
-        lines.append(to_json(row))
-        if len(lines) >= UNIT_IMAGES:
+        # Not as soon as there are enough: most often the unit ends, and is one part.
+        if len(self._lines.setdefault(unit, [])) >= UNIT_IMAGES:
             self._write(unit)
+        self._lines[unit].append(to_json(row))
 
     def end(self, unit: int) -> None:
         """Finish a unit: all its images have rows."""
@@ -142,20 +155,27 @@ class Parts:
         del self._lines[unit]
 
     def flush(self) -> None:
-        """Write the rows of unfinished units, as this call ends in order."""
+        """Write the rows of unfinished units, as this call ends in order; nothing if another has taken over."""
+        if self._is_taken_over():
+            return
         for unit in [unit for unit, lines in self._lines.items() if lines]:
             self._write(unit)
-        (self._directory / RUNNING).unlink(missing_ok=True)
+        self._folder.delete([RUNNING])
 
     def _write(self, unit: int, *, is_last: bool = False) -> None:
         lines, start = self._lines.get(unit, []), self._next.get(unit, 0)
         content = b"".join(lines)
-        crc, end = f"{zlib.crc32(content):08x}", ".end" if is_last else ""
-        path = self._directory / f"{unit:08d}-{start:010d}-{len(lines):05d}-{crc}{end}.jsonl"
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-        self._count(_Part(unit, start, len(lines), crc, is_last, path))
+        crc, end = self._crc(content), ".end" if is_last else ""
+        name = f"{unit:08d}-{start:010d}-{len(lines):05d}-{crc}{end}.jsonl"
+        self.check_held()
+        with self._folder.written(name) as path:
+            path.write_bytes(content)
+        self._count(_Part(unit, start, len(lines), crc, is_last, name))
         self._lines[unit] = []
+
+    def _crc(self, content: bytes) -> str:
+        """Return the CRC-32 of rows of this job: those of another do not pass for them."""
+        return f"{zlib.crc32(content, self._seed):08x}"
 
     def rows(self) -> Iterator[Row]:
         """Yield the rows of the parts in the order of the images.
@@ -165,100 +185,96 @@ class Parts:
                 command makes them again.
         """
         unit, end = 0, 0
-        for part in _list_parts(self._directory):
-            try:
-                content = part.path.read_bytes()
-            except OSError as error:
-                raise cannot_read(part.path, error) from error
+        names = (part.name for part in _list_parts(self._folder))
+        for name, content in self._folder.read(names):
+            part = _part(name)
             if part.unit != unit:
                 unit, end = part.unit, 0
-            is_damaged = f"{zlib.crc32(content):08x}" != part.crc
+            is_damaged = content is None or self._crc(content) != part.crc
             if is_damaged or part.start != end:
-                for other in self._directory.glob(f"{unit:08d}-*"):
-                    other.unlink(missing_ok=True)
+                of_unit = (other.name for other in _list_parts(self._folder) if other.unit == unit)
+                self._folder.delete(list(of_unit))
                 raise DataError(
-                    f"cannot read {part.path if is_damaged else self._directory}",
-                    found="other bytes than were written"
-                    if is_damaged
-                    else f"no rows before {part.path.name}",
+                    f"cannot read {self._folder}/{name}" if is_damaged else f"cannot read {self._folder}",
+                    found="other bytes than were written" if is_damaged else f"no rows before {name}",
                     mend="Run the same command again: these captions are made again, all others are kept",
                 )
             end = part.end
-            yield from map(json.loads, content.splitlines())
+            yield from map(json.loads, (content or b"").splitlines())
 
     def drawings(self) -> Iterator[str]:
         """Yield the paths of the drawings of attention in the rows."""
         return (row["attention"] for row in self.rows() if "attention" in row)
 
     def remove(self) -> None:
-        """Delete the directory, the manifest first: what a kill leaves then is not taken for a job."""
-        (self._directory / MANIFEST).unlink()
-        _clear(self._directory)
-        self._directory.rmdir()
+        """Delete the folder, the manifest first: what a kill leaves then is not taken for a job."""
+        self._folder.delete([MANIFEST])
+        _clear(self._folder)
+        self._folder.remove()
 
 
-def count_rows(directory: Path) -> int:
+def count_rows(folder: Folder) -> int:
     """Return the number of rows in the parts of any job."""
-    return sum(part.num_rows for part in _list_parts(directory))
+    return sum(part.num_rows for part in _list_parts(folder))
 
 
-def is_of_job(directory: Path, job: dict[str, Any]) -> bool:
-    """Return whether a directory has the parts of this job."""
+def is_of_job(folder: Folder, job: dict[str, Any]) -> bool:
+    """Return whether a folder has the parts of this job."""
     try:
-        return bool(read_manifest(directory, KIND, VERSION)["job"] == job)
-    except (DataError, KeyError):
+        return (_read_manifest(folder) or {}).get("job") == job
+    except DataError:
         return False
 
 
-def discard(directory: Path) -> None:
-    """Delete the parts of any job; a DataError if the directory is something else."""
-    if directory.exists():
-        (directory / MANIFEST).unlink(missing_ok=True)
-        _clear(directory)
+def discard(folder: Folder) -> None:
+    """Delete the parts of any job; a DataError if the folder is something else."""
+    folder.delete([MANIFEST])
+    _clear(folder)
 
 
-def _list_parts(directory: Path) -> Iterator[_Part]:
+def _read(folder: Folder, name: str) -> bytes | None:
+    return next(folder.read([name]))[1]
+
+
+def _read_manifest(folder: Folder) -> dict[str, Any] | None:
+    content = _read(folder, MANIFEST)
+    return None if content is None else parse_manifest(content, str(folder), KIND, VERSION)
+
+
+def _write_json(folder: Folder, name: str, values: dict[str, Any]) -> None:
+    with folder.written(name) as path:
+        path.write_text(json.dumps(values, indent=2), encoding="utf-8")
+
+
+def _list_parts(folder: Folder) -> Iterator[_Part]:
     """Yield the parts in the order of their rows."""
-    matches = ((name, match) for name in _names(directory) if (match := _NAME.fullmatch(name)))
-    return (
-        _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, directory / name)
-        for name, match in matches
-    )
+    return (_part(name) for name in folder.names() if _NAME.fullmatch(name))
 
 
-def _names(directory: Path) -> Iterator[str]:
-    """Yield the names in a directory, if it exists, in order."""
-    try:
-        with os.scandir(directory) as entries:
-            yield from sort_texts((entry.name for entry in entries), to_bytes)
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise cannot_read(directory, error) from error
+def _part(name: str) -> _Part:
+    match = _NAME.fullmatch(name)
+    assert match is not None
+    return _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, name)
 
 
-def _clear(directory: Path) -> None:
+def _clear(folder: Folder) -> None:
     """Delete parts without a manifest; a DataError if there is anything else."""
-    for name in _names(directory):
+    for name in folder.names():
         if name not in (UNITS, RUNNING) and not name.endswith(".tmp") and not _NAME.fullmatch(name):
             raise DataError(
-                f"cannot keep unfinished captions in {directory}",
+                f"cannot keep unfinished captions in {folder}",
                 found=f"another file ({name})",
                 mend="Move it away, or choose another output",
             )
-    try:
-        for name in _names(directory):
-            (directory / name).unlink()
-    except OSError as error:
-        raise cannot_write(directory, error) from error
+    folder.delete(folder.names())
 
 
-def _check_same(directory: Path, found: dict[str, Any], job: dict[str, Any]) -> None:
+def _check_same(folder: Folder, found: dict[str, Any], job: dict[str, Any]) -> None:
     old, new = ({**each, **each.get("options", {})} for each in (found, job))
     differing = [key for key in new if key != "options" and old.get(key) != new[key]]
     if differing:
         raise DataError(
-            f"{directory} holds the captions of another command",
+            f"{folder} holds the captions of another command",
             found=", ".join(f"{key} {old.get(key)!r}" for key in differing)[:200],
             expected=", ".join(f"{key} {new[key]!r}" for key in differing)[:200],
             mend="Run that command again to finish it, or add --overwrite to discard its captions",

@@ -8,16 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from showtell.bulk.folders import Folder, folder_at
 from showtell.bulk.parts import Parts, count_rows, discard, is_of_job
 from showtell.bulk.report import CaptioningReport
 from showtell.bulk.sidecar_plan import pending
 from showtell.bulk.sidecars import Sidecars, SidecarWriter
+from showtell.bulk.sources.storage import put_file
 from showtell.bulk.units import Listing, Unit
 from showtell.bulk.writers import Format, Row, row_writer
 from showtell.errors import ShowtellError
 from showtell.system.atomic import atomic_path, cannot_write, with_file_name
 from showtell.system.console import note
-from showtell.system.locks import locked_directory
 from showtell.system.signals import sigterm_exits
 
 
@@ -86,7 +87,7 @@ def standard_output(
 
 @contextmanager
 def file_of_parts(
-    output: Path,
+    output: Path | str,
     job: dict[str, Any],
     listing: Callable[[], Listing],
     form: Format,
@@ -97,30 +98,30 @@ def file_of_parts(
 ) -> Iterator[Sink]:
     """Hold an output while its parts are written, and make it of them if the block succeeds; else keep them.
 
+    An address is one of object storage. On it, another call takes over from this one, which then ends.
+
     Raises:
         DataError: another process writes this output, it cannot be written, or (unless ``overwrite``) its parts are
             those of another job.
     """
-    output = with_file_name(output)
-    if output.is_dir():
-        raise cannot_write(output, IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
-    directory = parts_directory(output)
-    with _held_parts(directory, job, listing, overwrite=overwrite) as parts:
+    if isinstance(output, Path) and output.is_dir():
+        raise cannot_write(with_file_name(output), IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)))
+    with _held_parts(parts_folder(output), job, listing, overwrite=overwrite) as parts:
         yield parts
         with (
-            atomic_path(output) as path,
+            put_file(output) if isinstance(output, str) else atomic_path(with_file_name(output)) as path,
             path.open("wb") as file,
             row_writer(form, file, all_hypotheses=all_hypotheses) as write,
         ):
             for row in parts.rows():
                 report.add(row)
                 write(row)
+            parts.check_held()
 
 
-def parts_directory(output: Path) -> Path:
+def parts_folder(output: Path | str) -> Folder:
     """Return where the parts of an output are."""
-    output = with_file_name(output)
-    return output.with_name(f"{output.name}.parts")
+    return folder_at(f"{output if isinstance(output, str) else with_file_name(output)}.parts")
 
 
 @contextmanager
@@ -136,11 +137,9 @@ def sidecar_files(
     if sidecars.on_existing == "skip":
         yield _Immediate(pending(listing(), sidecars), write, report)
         return
-    directory = sidecars.record
-    overwrite = not is_of_job(directory, job)
-    with _held_parts(
-        directory, job, lambda: pending(listing(), sidecars), write, overwrite=overwrite
-    ) as parts:
+    record = folder_at(sidecars.record)
+    overwrite = not is_of_job(record, job)
+    with _held_parts(record, job, lambda: pending(listing(), sidecars), write, overwrite=overwrite) as parts:
         yield parts
         for row in parts.rows():
             report.add(row)
@@ -148,23 +147,23 @@ def sidecar_files(
 
 @contextmanager
 def _held_parts(
-    directory: Path,
+    folder: Folder,
     job: dict[str, Any],
     listing: Callable[[], Listing],
     on_row: Callable[[Row], None] = lambda row: None,
     *,
     overwrite: bool,
 ) -> Iterator[Parts]:
-    """Hold a directory of parts, and remove it if the block succeeds; else keep what is captioned so far.
+    """Hold a folder of parts, and remove it if the block succeeds; else keep what is captioned so far.
 
     Parts without a row are no reason to refuse another job, and an error before the first row leaves none.
     """
-    with locked_directory(directory), sigterm_exits():
-        if overwrite or not (count_rows(directory) or is_of_job(directory, job)):
-            discard(directory)
-        parts = Parts(directory, job, listing, on_row)
+    with folder.held(), sigterm_exits():
+        if overwrite or not (count_rows(folder) or is_of_job(folder, job)):
+            discard(folder)
+        parts = Parts(folder, job, listing, on_row)
         if parts.num_rows:
-            note(f"{parts.num_rows:,} captions are in {directory}; resuming there")
+            note(f"{parts.num_rows:,} captions are in {folder}; resuming there")
         try:
             yield parts
         except BaseException as error:
@@ -172,6 +171,6 @@ def _held_parts(
             if isinstance(error, ShowtellError) and not parts.num_rows:
                 parts.remove()
                 raise
-            note(f"{parts.num_rows:,} captions are kept in {directory}: the same command resumes there")
+            note(f"{parts.num_rows:,} captions are kept in {folder}: the same command resumes there")
             raise
         parts.remove()

@@ -32,7 +32,7 @@ _FORMULA = ("=", "+", "-", "@", "\t")
 """First characters of a cell that a spreadsheet runs as a formula (OWASP, CSV injection)."""
 
 
-def choose_format(name: str | None, output: Path | None) -> Format:
+def choose_format(name: str | None, output: Path | str | None) -> Format:
     """Return the format that is named, else that of the output's suffix, else text; a ConfigError for others."""
     if name == "parquet" and output is None:
         raise ConfigError("--format parquet cannot be used", mend="Name a file for it: -o captions.parquet")
@@ -40,7 +40,7 @@ def choose_format(name: str | None, output: Path | None) -> Format:
         return name
     if name is not None:
         raise ConfigError(f"--format {name} cannot be used", mend=did_you_mean(name, FORMATS))
-    suffix = "" if output is None else output.suffix.lower()
+    suffix = "" if output is None else Path(output).suffix.lower()
     if suffix not in _SUFFIXES:
         raise ConfigError(
             f"cannot write captions to {output}",

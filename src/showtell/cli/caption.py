@@ -104,9 +104,12 @@ def command(
         str, typer.Option(help="The column of images in .parquet files and datasets.")
     ] = "",
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--output", "-o", help="Write to this file; the same command resumes after an interruption."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write to this file, or s3://...; the same command resumes after an interruption.",
         ),
     ] = None,
     sidecar: Annotated[
@@ -179,6 +182,7 @@ def command(
     ] = None,
 ) -> None:
     """Caption images: one line per image, in the order given. Exit code 3: some could not be captioned."""
+    from showtell.bulk.sources.storage import is_url
     from showtell.bulk.writers import choose_format
     from showtell.cli.caption_fast import run
     from showtell.errors import escape_controls
@@ -230,7 +234,8 @@ def command(
     for text in (prefix, suffix):
         if escape_controls(text) != text:
             raise ConfigError("--prefix and --suffix are one line of text", found=repr(text))
-    chosen_form = choose_format(form, output)
+    target = Path(output) if output is not None and not is_url(output) else output
+    chosen_form = choose_format(form, target)
     if show_neighbours and chosen_form not in {"jsonl", "parquet"}:
         raise ConfigError(
             "--show-neighbours cannot be used",
@@ -248,7 +253,7 @@ def command(
         engine=engine,
         workers=workers,
         dry_run=dry_run,
-        output=sidecars or output,
+        output=sidecars or target,
         prefix=prefix,
         suffix=suffix,
         form=chosen_form,

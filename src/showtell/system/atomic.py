@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from showtell.errors import DataError, ShowtellError
-from showtell.system.reading import SUM, open_file, read_json, sha256_json
+from showtell.system.reading import (
+    MAX_JSON_BYTES,
+    SUM,
+    open_file,
+    parse_summed_json,
+    read_bytes,
+    sha256_json,
+)
 
 MANIFEST = "manifest.json"
 SWAP_SECONDS = 0.1
@@ -116,9 +123,14 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_summed_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write a JSON object with the SHA-256 of its values, which `showtell.system.reading.read_json` compares."""
+    write_json(path, with_sum(values))
+
+
+def with_sum(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of a JSON object, and their SHA-256."""
     # Keys and tuples as they will be read.
     values = json.loads(json.dumps({name: value for name, value in values.items() if name != SUM}))
-    write_json(path, {**values, SUM: sha256_json(values)})
+    return {**values, SUM: sha256_json(values)}
 
 
 @contextlib.contextmanager
@@ -270,8 +282,7 @@ def read_manifest(
     """
     path = directory / MANIFEST
     try:
-        manifest = read_json(path)
-        found_kind, found_version = manifest["kind"], manifest["format"]
+        content = read_bytes(path, MAX_JSON_BYTES)
     except FileNotFoundError as error:
         found, mend = (
             (f"no {MANIFEST}", missing) if directory.is_dir() else ("no such directory", "Check the path")
@@ -279,8 +290,22 @@ def read_manifest(
         if (old := _backup(directory)).is_dir():
             mend = f"A killed process left it as a backup: mv {old} {directory}"
         raise DataError(f"{directory} is not a {kind}", found=found, mend=mend) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except OSError as error:
         raise DataError(f"cannot read {path}", found=str(error), mend=f"Make the {kind} again") from error
+    return parse_manifest(content, directory, kind, version, outdated=outdated)
+
+
+def parse_manifest(
+    content: bytes, directory: Path | str, kind: str, version: int, *, outdated: str = ""
+) -> dict[str, Any]:
+    """Return the manifest with this content of a directory, as `read_manifest`."""
+    try:
+        manifest = parse_summed_json(content)
+        found_kind, found_version = manifest["kind"], manifest["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"cannot read {directory}/{MANIFEST}", found=str(error), mend=f"Make the {kind} again"
+        ) from error
     if found_kind != kind:
         raise DataError(f"{directory} is not a {kind}", found=f"a {found_kind}", mend="Check the path")
     if found_version != version:

@@ -141,7 +141,12 @@ def read_json(path: Path, limit: int = MAX_JSON_BYTES) -> Any:
         ChangedValuesError: the file has a sum, of other values.
         ValueError: not JSON.
     """
-    value = parse_json(read_bytes(path, limit))
+    return parse_summed_json(read_bytes(path, limit))
+
+
+def parse_summed_json(content: bytes) -> Any:
+    """Return the value of a JSON file's content, as `read_json`."""
+    value = parse_json(content)
     # Files of earlier versions have no sum.
     if (
         isinstance(value, dict)

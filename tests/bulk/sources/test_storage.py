@@ -204,6 +204,6 @@ def test_an_output_at_an_address_is_refused(
     write_images(tmp_path, ["a.png"])
     monkeypatch.chdir(tmp_path)
     for name in ("output", "attention"):
-        with pytest.raises(ConfigError, match=r"cannot write to s3:/bucket/out: found an address"):
+        with pytest.raises(ConfigError, match=r"cannot write to s3://bucket/out: found an address"):
             caption_files(captioner, ["a.png"], **{name: Path("s3://bucket/out")})
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]

@@ -3,10 +3,13 @@
 import errno
 import io
 import re
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar, cast
 
@@ -23,6 +26,8 @@ _PERMANENT = (
     *(ImportError, NotImplementedError, TypeError, ValueError),
 )
 _BLOCK = 4 * 2**20  # bytes
+_OBJECT_STORAGE = {"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "oci", "oss", "memory"}
+_DELETED_AT_ONCE = 1000
 
 
 def is_url(source: str) -> bool:
@@ -30,14 +35,27 @@ def is_url(source: str) -> bool:
     return _URL.match(source) is not None
 
 
-def check_local(output: Path) -> None:
+def check_local(output: Path | str) -> None:
     """Raise a ConfigError if an output is an address, of which ``Path`` makes ``s3:/...``."""
-    if is_url(str(output).replace(":/", "://", 1)):
+    address = str(output).replace(":/", "://", 1) if isinstance(output, Path) else output
+    if is_url(address):
         raise ConfigError(
-            f"cannot write to {output}",
+            f"cannot write to {address}",
             found="an address",
             expected="a path on this machine",
-            mend="Write there, then copy the file to the address",
+            mend="Write there, then copy it to the address",
+        )
+
+
+def check_object_storage(url: str) -> None:
+    """Raise a ConfigError if what is written at an address may appear before it is whole."""
+    protocol, _, path = url.partition("://")
+    if protocol.lower() not in _OBJECT_STORAGE or not path.partition("/")[2].strip("/"):
+        raise ConfigError(
+            f"cannot write to {url}",
+            found="no file name" if protocol.lower() in _OBJECT_STORAGE else f"{protocol}://",
+            expected="a path on this machine, or a file on object storage: s3://, gs://, az://",
+            mend="Write on this machine, then copy the file to the address",
         )
 
 
@@ -68,6 +86,70 @@ def read_bytes(url: str, limit: int) -> bytes:
             raise
         data = b""
     return data
+
+
+def read_object(url: str) -> bytes | None:
+    """Return what is at an address, None if there is nothing; a DataError if it cannot be reached."""
+    files, path = file_system(url)
+    try:
+        content: bytes = _patiently(url, lambda: files.cat_file(path))
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
+    return content
+
+
+@contextmanager
+def put_file(url: str) -> Iterator[Path]:
+    """Yield a temporary path; what is there when the block succeeds becomes the object at an address.
+
+    Raises:
+        DataError: it cannot be written.
+    """
+    files, path = file_system(url)
+    with tempfile.NamedTemporaryFile(prefix="showtell-") as file:
+        yield Path(file.name)
+        _patiently(
+            url,
+            lambda: files.put_file(file.name, path),
+            failed="write",
+            mend="Check the address and the rights to write there",
+        )
+
+
+def exists(place: Path | str) -> bool:
+    """Return whether there is a file of this machine, or anything at an address."""
+    if isinstance(place, Path):
+        return place.exists()
+    files, path = file_system(place)
+    return bool(_patiently(place, lambda: files.exists(path)))
+
+
+def list_names(url: str) -> list[str]:
+    """Return the names of the objects in a folder, none if there is no such folder."""
+    files, path = file_system(url)
+    files.invalidate_cache()
+    try:
+        found = _patiently(url, lambda: files.ls(path, detail=False))
+    except DataError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return []
+        raise
+    return [name.rpartition("/")[2] for name in found]
+
+
+def delete_objects(urls: Iterable[str]) -> None:
+    """Delete what is at addresses, a thousand at a time; what is gone already is no error."""
+    remaining = iter(urls)
+    while some := list(islice(remaining, _DELETED_AT_ONCE)):
+        files, _ = file_system(some[0])
+        paths = [file_system(url)[1] for url in some]
+        try:
+            _patiently(some[0], partial(files.rm, paths), failed="delete")
+        except DataError as error:
+            if not isinstance(error.__cause__, FileNotFoundError):
+                raise
 
 
 def list_folder(url: str, *, recursive: bool) -> list[str] | None:
@@ -133,7 +215,7 @@ def _install(protocol: str) -> str:
     return "" if package == "fsspec" else f"Run: pip install {package}"
 
 
-def _patiently(url: str, do: Callable[[], T]) -> T:
+def _patiently(url: str, do: Callable[[], T], *, failed: str = "read", mend: str = "Check the address") -> T:
     """Return the result, after a few more tries where an error may be temporary; a DataError of the last one."""
     for wait in (*_WAITS, None):
         try:
@@ -141,8 +223,9 @@ def _patiently(url: str, do: Callable[[], T]) -> T:
         except Exception as error:  # each file system has its own
             is_refused = getattr(error, "errno", 0) == errno.EINVAL
             if wait is None or is_refused or isinstance(error, _PERMANENT):
-                found = "no such file" if isinstance(error, FileNotFoundError) else reason(error)
-                raise DataError(f"cannot read {url}", found=found, mend="Check the address") from error
+                is_missing = failed == "read" and isinstance(error, FileNotFoundError)
+                found = "no such file" if is_missing else reason(error)
+                raise DataError(f"cannot {failed} {url}", found=found, mend=mend) from error
             time.sleep(wait)
     raise AssertionError
 
