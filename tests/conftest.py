@@ -7,15 +7,17 @@ import io
 import ipaddress
 import json
 import os
+import pickle
 import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from PIL import Image
 
@@ -268,12 +270,37 @@ def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str],
 
 
 @pytest.fixture(scope="session")
-def exported(tiny_checkpoint: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Any:
+def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """A directory of the test run, made by the first of its processes that needs it."""
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def make(name: str, write: Callable[[Path], None]) -> Path:
+        place = shared / f"once-{name}"
+        with FileLock(f"{place}.lock"):
+            if not place.exists():
+                begun = base / f"begun-{name}"
+                begun.mkdir()
+                write(begun)
+                begun.rename(place)
+        return place
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def exported(
+    tiny_checkpoint: Callable[[str], Path], make_once: Callable[[str, Callable[[Path], None]], Path]
+) -> Any:
     """A complete export of the tiny captioner with attention, compared on drawn scenes."""
     from showtell.export.onnx import export_checkpoint
 
-    place = tmp_path_factory.mktemp("export") / "onnx"
-    return export_checkpoint(tiny_checkpoint("attention"), place, num_compare=5)
+    def write(place: Path) -> None:
+        made = export_checkpoint(tiny_checkpoint("attention"), place / "onnx", num_compare=5)
+        (place / "exported.pickle").write_bytes(pickle.dumps(made))
+
+    place = make_once("exported", write)
+    return replace(pickle.loads((place / "exported.pickle").read_bytes()), directory=place / "onnx")
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def peak(work: Callable[[], object]) -> int:
 
 
 def assert_flat(work: Callable[[int], object], few: int, *, bytes_per_image: float = 0.0) -> None:
-    peak(lambda: work(4 * few))  # imports, caches
+    work(4 * few)  # imports, caches
     grown = peak(lambda: work(4 * few)) - peak(lambda: work(few))
     assert grown < CONSTANT + bytes_per_image * 3 * few
 

@@ -49,6 +49,10 @@ def open_graph(path: Path) -> Graph:
 def export_pair(decoder: Any, width: int, directory: Path) -> Pair:
     state = describe_state(decoder, width)
     write_decoder(decoder, width, state, directory)
+    return open_pair(decoder, state, directory)
+
+
+def open_pair(decoder: Any, state: tuple[StateTensor, ...], directory: Path) -> Pair:
     exported = OnnxDecoder(open_graph(directory / INIT), open_graph(directory / STEP), state)
     return Pair(decoder, exported, state)
 
@@ -60,7 +64,7 @@ def export_decoder() -> Callable[[Any, int, Path], Any]:
 
 
 @pytest.fixture(scope="session", params=sorted(DECODERS))
-def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Pair:
+def pair(request: pytest.FixtureRequest, make_once: Callable[[str, Callable[[Path], None]], Path]) -> Pair:
     """Every decoder that the registry has, with large weights: no two words are nearly as likely."""
     with torch.random.fork_rng():
         torch.manual_seed(3)
@@ -69,4 +73,8 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         ).eval()
         for weight in decoder.parameters():
             torch.nn.init.normal_(weight)
-    return export_pair(decoder, WIDTH, tmp_path_factory.mktemp(request.param))
+    state = describe_state(decoder, WIDTH)
+    place = make_once(
+        f"export-{request.param}", lambda directory: write_decoder(decoder, WIDTH, state, directory)
+    )
+    return open_pair(decoder, state, place)

@@ -4,10 +4,11 @@ Unknown facts are left out, never guessed. The header is the metadata of the Hug
 """
 
 import copy
+import functools
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from pydantic import Field, ValidationError
@@ -16,6 +17,9 @@ from showtell.checkpoints.config import CALIBRATION
 from showtell.checkpoints.hub import DATASTORE
 from showtell.config.base import StrictModel, describe_problems
 from showtell.errors import INSTALL
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 METRIC_IDS = {"BLEU": "bleu", "ROUGE": "rouge", "CIDEr": "cider"}
 
@@ -53,16 +57,10 @@ def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> s
 
     Its name and the commands on it are those of its ``repository`` on the hub or its directory, if that is known.
     """
-    from jinja2 import Environment, StrictUndefined
-
     fields = CardFields.model_validate(config.get("card", {}))
     name = repository.rsplit("/", maxsplit=1)[-1] if repository else "captioner"
     scores, recipe = _scores(config), config.get("recipe")
-    environment = Environment(
-        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
-    )
-    template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
-    return environment.from_string(template).render(
+    return _template().render(
         {"data": None, "recipe": None, "dtype": None, "merged_from": None, **config},
         header=_header(fields, scores, name),
         name=name,
@@ -76,6 +74,16 @@ def model_card(config: Mapping[str, Any], *, repository: str | None = None) -> s
         command=fields.command,
         recipe_yaml=yaml.safe_dump(recipe, sort_keys=False, allow_unicode=True),
     )
+
+
+@functools.cache
+def _template() -> "Template":
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+    )
+    return environment.from_string(Path(__file__).with_suffix(".md").read_text(encoding="utf-8"))
 
 
 def _scores(config: Mapping[str, Any]) -> dict[str, Any] | None:
