@@ -310,11 +310,11 @@ def test_stages_and_grid_are_told_where_they_are_not_the_usual(write_weights: Wr
         ({"out_stages": []}, "out_stages must ascend and end with 4"),
         (
             {"name": "small", "out_stages": [3, 4]},
-            "out_stages and region_grid are for ResNets, not for small",
+            "out_stages is for ResNets, not for small",
         ),
         (
             {"name": "timm:densenet169", "region_grid": 7},
-            "out_stages and region_grid are for ResNets, not for timm:densenet169",
+            "region_grid is for ResNets and DenseNets, not for timm:densenet169",
         ),
     ],
 )
@@ -390,7 +390,7 @@ def test_weights_of_another_resnet_are_recognized(write_weights: Write, depth: i
         (
             ["features.conv0.weight"]
             + [f"features.denseblock1.denselayer{n}.conv1.weight" for n in range(1, 83)],
-            "timm:densenet169",
+            "densenet169",
         ),
         (["patch_embed.proj.weight", "blocks.0.attn.qkv.weight"], "a vision transformer"),
         (["encoder.layers.encoder_layer_0.ln_1.weight"], "torchvision's vision transformer"),

@@ -13,8 +13,9 @@ from torch import nn
 
 from showtell.config.encoder import StrideIn
 from showtell.encoders.encoder import fast_dtype
-from showtell.encoders.onednn_resnet import FusedResNet, can_fuse, max_pool_3x3
-from showtell.encoders.resnet import EARLY_STAGE_SCALE, ResNet, adaptive_avg_pool, fold_batch_norms
+from showtell.encoders.onednn_network import can_fuse
+from showtell.encoders.onednn_resnet import FusedResNet, max_pool_3x3
+from showtell.encoders.resnet import EARLY_STAGE_SCALE, ResNet, adaptive_avg_pool
 
 LAYOUTS: tuple[StrideIn, ...] = get_args(StrideIn)
 
@@ -106,7 +107,7 @@ def test_layouts_share_every_name_and_shape_but_see_differently() -> None:
 def test_folding_changes_nothing_it_computes(depth: int) -> None:
     network = build(depth).double()
     folded = copy.deepcopy(network)
-    fold_batch_norms(folded)
+    folded.fold_batch_norms()
     assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
     image = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(2)).double()
     with torch.inference_mode():
@@ -116,10 +117,10 @@ def test_folding_changes_nothing_it_computes(depth: int) -> None:
 def test_a_precision_that_the_processor_does_not_convolve_is_seen_by_the_plain_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("showtell.encoders.onednn_resnet.can_compute", lambda dtype: dtype != torch.bfloat16)
+    monkeypatch.setattr("showtell.encoders.onednn_network.can_compute", lambda dtype: dtype != torch.bfloat16)
     torch.manual_seed(0)
     plain = ResNet(18).eval()
-    fold_batch_norms(plain)
+    plain.fold_batch_norms()
     plain.to(torch.bfloat16)
     fused = FusedResNet(plain).eval()
     with torch.inference_mode():
@@ -132,7 +133,7 @@ def test_a_precision_that_the_processor_does_not_convolve_is_seen_by_the_plain_n
 @pytest.mark.parametrize(("depth", "layout"), [(18, "conv2"), (50, "conv1"), (50, "conv2")])
 def test_fused_equals_plain(depth: int, layout: StrideIn) -> None:
     plain = build(depth, layout)
-    fold_batch_norms(plain)
+    plain.fold_batch_norms()
     fused = FusedResNet(plain).to(memory_format=torch.channels_last)
     for count, size in ((1, 64), (5, 64), (2, 96)):  # laid out for the first size, right for all
         images = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
@@ -145,7 +146,7 @@ def test_fused_equals_plain(depth: int, layout: StrideIn) -> None:
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
     plain, before = build(50, "conv2"), torch.get_num_threads()
-    fold_batch_norms(plain)
+    plain.fold_batch_norms()
     fused = FusedResNet(plain).to(fast_dtype("cpu")).to(memory_format=torch.channels_last)
     images = torch.randn(3, 3, 96, 96, generator=torch.Generator().manual_seed(0)).to(fast_dtype("cpu"))
     images = images.contiguous(memory_format=torch.channels_last)
@@ -164,7 +165,7 @@ def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 def test_threads_that_begin_together_lay_the_weights_out_once(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = build(18, "conv2")
-    fold_batch_norms(plain)
+    plain.fold_batch_norms()
     fused, both, laid_out = FusedResNet(plain), threading.Barrier(2, timeout=60), []
     pack = fused._pack
 
@@ -197,7 +198,7 @@ def test_greatest_of_neighbours_are_poolings_to_the_bit(dtype: torch.dtype, size
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 def test_fused_follows_a_change_of_weights_and_can_be_copied() -> None:
     plain = build(18)
-    fold_batch_norms(plain)
+    plain.fold_batch_norms()
     fused = FusedResNet(plain).to(memory_format=torch.channels_last)
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(3))
     with torch.inference_mode():
@@ -212,7 +213,7 @@ def test_fused_follows_a_change_of_weights_and_can_be_copied() -> None:
 
 def test_fused_runs_plain_where_gradients_are_wanted() -> None:
     plain = build(18)
-    fold_batch_norms(plain)
+    plain.fold_batch_norms()
     image = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(4)).requires_grad_()
     FusedResNet(plain)(image).sum().backward()
     assert float(image.grad.abs().sum()) > 0
@@ -251,7 +252,7 @@ def test_a_cell_holds_the_mean_of_what_lies_in_it(rows: int, columns: int) -> No
 def test_the_fused_network_gives_the_same_stages() -> None:
     torch.manual_seed(0)
     network = ResNet(50, stages=(1, 3, 4), grid=3).eval().requires_grad_(False)
-    fold_batch_norms(network)
+    network.fold_batch_norms()
     image = torch.randn(2, 3, 64, 64).contiguous(memory_format=torch.channels_last)
     with torch.inference_mode():
         torch.testing.assert_close(FusedResNet(network)(image), network(image), rtol=1e-4, atol=1e-4)

@@ -10,7 +10,18 @@ from showtell.cli.exit import errors_in_one_line, noting_interrupts
 
 VERBS = (
     *("prepare", "train", "tune", "evaluate", "caption", "serve", "score", "report", "leaderboard"),
-    *("compare", "index", "calibrate", "inspect", "export", "bundle", "push", "recipes", "demo"),
+    *(
+        "compare",
+        "index",
+        "calibrate",
+        "inspect",
+        "export",
+        "bundle",
+        "push",
+        "recipes",
+        "join-encoders",
+        "demo",
+    ),
 )
 
 app = typer.Typer(
@@ -41,7 +52,9 @@ def _options(
 
 
 for _verb in VERBS:
-    app.command(_verb)(noting_interrupts(_verb, importlib.import_module(f"showtell.cli.{_verb}").command))
+    app.command(_verb)(
+        noting_interrupts(_verb, importlib.import_module(f"showtell.cli.{_verb.replace('-', '_')}").command)
+    )
 
 
 def main() -> None:

@@ -12,11 +12,13 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from showtell.config.encoder import SMALL, TIMM_PREFIX, EncoderSpec, StrideIn
+from showtell.config.encoder import RESNETS, SMALL, TIMM_PREFIX, EncoderSpec, StrideIn
 from showtell.config.preprocessing import Preprocessing
+from showtell.encoders.densenet import DenseNet, FusedDenseNet
 from showtell.encoders.features import Features
+from showtell.encoders.joined import JoinedNetworks, download_joined
 from showtell.encoders.onednn_resnet import FusedResNet
-from showtell.encoders.resnet import ResNet, fold_batch_norms
+from showtell.encoders.resnet import ResNet
 from showtell.encoders.small_cnn import SmallCnn
 from showtell.encoders.stride_check import compare_strides
 from showtell.encoders.weights import EncoderWeights, download_weights, load_state_dict_strict, read_weights
@@ -131,10 +133,12 @@ class Encoder(nn.Module):
         Raises:
             EncoderError: the weights have the other layout, and neither spec nor metadata named one.
         """
-        if not self.has_stride_variants or self.weights is None:
+        if self.spec.bottlenecked is None or self.weights is None:
             return
-        depth = int(self.spec.name.removeprefix("resnet"))
-        evidence = compare_strides(depth, read_weights(self.weights), self.normalize(images))
+        name, weights = self.spec.bottlenecked, read_weights(self.weights)
+        if len(self.spec.names) > 1:
+            weights = weights.of_network(name)
+        evidence = compare_strides(int(name.removeprefix("resnet")), weights, self.normalize(images))
         if evidence.stride_in in (None, self.spec.stride_in):
             return
         what = f"{self.weights} seems to have stride layout {evidence.stride_in}, not {self.spec.stride_in}"
@@ -256,6 +260,7 @@ def build_encoder(
     path = weights or (Path(spec.weights) if spec.weights else None)
     source = read_weights(path) if path else None
     stride_known = True
+    network: nn.Module
     if spec.name == SMALL:
         if source is None and not spec.trainable:
             raise EncoderError(
@@ -263,7 +268,7 @@ def build_encoder(
                 found="no weights: its features would be random",
                 mend="Set encoder.trainable to true, or name trained weights: --encoder-weights FILE",
             )
-        network: nn.Module = SmallCnn(spec.width)
+        network = SmallCnn(spec.width)
         if source is not None:
             load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
     elif spec.name.startswith(TIMM_PREFIX):
@@ -271,29 +276,49 @@ def build_encoder(
 
         network, source = build_timm_network(spec.name.removeprefix(TIMM_PREFIX), source)
     else:
-        source = source or download_weights(spec.name)
-        if spec.has_stride_variants:
-            stride_known = (spec.stride_in or source.stride_in) is not None
-            spec = spec.model_copy(update={"stride_in": _resolve_stride(spec, source)})
-        depth = int(spec.name.removeprefix("resnet"))
-        with SkipRandomInit():
-            network = ResNet(depth, spec.stride_in or "conv2", stages=spec.out_stages, grid=spec.region_grid)
-        load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
-        if not stride_known:
-            note(
-                f"{source.path} does not name its stride layout: assuming conv2 (torchvision, timm). "
-                "For weights from Caffe, Keras or MSRA, set encoder.stride_in to conv1."
-            )
+        source = source or (download_joined if len(spec.names) > 1 else download_weights)(spec.name)
+        parts = (
+            {name: source.of_network(name) for name in spec.names}
+            if len(spec.names) > 1
+            else {spec.name: source}
+        )
+        if spec.bottlenecked:
+            part = parts[spec.bottlenecked]
+            stride_known = (spec.stride_in or part.stride_in) is not None
+            spec = spec.model_copy(update={"stride_in": _resolve_stride(spec, part)})
+            if not stride_known:
+                note(
+                    f"{source.path} does not name its stride layout: assuming conv2 (torchvision, timm). "
+                    "For weights from Caffe, Keras or MSRA, set encoder.stride_in to conv1."
+                )
+        networks = [_build_network(name, spec, part) for name, part in parts.items()]
+        network = JoinedNetworks(networks) if len(networks) > 1 else networks[0]
     preprocessing = _resolve_preprocessing(spec, source)
     network.eval()
     if not spec.trainable:
-        if isinstance(network, ResNet):
-            with torch.no_grad():
-                fold_batch_norms(network)
-            network = FusedResNet(network)
         network = network.to(dtype or (torch.float32 if spec.name == SMALL else fast_dtype(device)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return Encoder(spec, network.to(device), source, preprocessing, stride_known=stride_known)
+
+
+def _build_network(name: str, spec: EncoderSpec, weights: EncoderWeights) -> nn.Module:
+    """Return a ResNet or DenseNet with its weights; a frozen one with folded batch norms."""
+    network: ResNet | DenseNet
+    is_resnet = name in RESNETS
+    depth = int(name.removeprefix("resnet" if is_resnet else "densenet"))
+    with SkipRandomInit():
+        if is_resnet:
+            network = ResNet(depth, spec.stride_in or "conv2", stages=spec.out_stages, grid=spec.region_grid)
+        else:
+            network = DenseNet(depth, grid=spec.region_grid)
+    load_state_dict_strict(network, weights, name=name, classifier="fc." if is_resnet else "classifier.")
+    weights.set_norm_epsilon(network)
+    if spec.trainable:
+        return network
+    network.eval()
+    with torch.no_grad():
+        network.fold_batch_norms()
+    return FusedResNet(network) if isinstance(network, ResNet) else FusedDenseNet(network)
 
 
 def _resolve_stride(spec: EncoderSpec, source: EncoderWeights) -> StrideIn:

@@ -119,6 +119,16 @@ class ResNet(nn.Module):
         ]
         return pooled[0] if len(pooled) == 1 else torch.cat(pooled, dim=1)
 
+    def fold_batch_norms(self) -> None:
+        """Fold each batch norm into the convolution before it, in place, in eval mode."""
+        for module in self.modules():
+            pairs = [(f"conv{index}", f"bn{index}") for index in range(1, 4)] + [("0", "1")]
+            for conv_name, norm_name in pairs:
+                conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
+                if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
+                    setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
+                    setattr(module, norm_name, nn.Identity())
+
 
 def adaptive_avg_pool(values: Tensor, rows: int, columns: int) -> Tensor:
     """Return the mean of a map [P, D, H, W] over each cell of a grid, [P, D, rows, columns].
@@ -140,14 +150,3 @@ def _overlaps(cells: int, positions: int) -> Tensor:
     position = torch.arange(positions, dtype=torch.float64) / positions
     overlap = torch.minimum(cell + 1 / cells, position + 1 / positions) - torch.maximum(cell, position)
     return overlap.clamp_min(0.0) * cells
-
-
-def fold_batch_norms(network: nn.Module) -> None:
-    """Fold each batch norm of a frozen `ResNet` in eval mode into the convolution before it, in place."""
-    for module in network.modules():
-        pairs = [(f"conv{index}", f"bn{index}") for index in range(1, 4)] + [("0", "1")]
-        for conv_name, norm_name in pairs:
-            conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
-            if isinstance(conv, nn.Conv2d) and isinstance(norm, nn.BatchNorm2d):
-                setattr(module, conv_name, fuse_conv_bn_eval(conv, norm))
-                setattr(module, norm_name, nn.Identity())

@@ -89,8 +89,5 @@ def build_timm_network(name: str, source: EncoderWeights | None) -> tuple[TimmNe
             raise EncoderError(f"timm has no weights for '{name}' on the hub", mend=mend)
         source = read_weights(fetch_from_hub(repository, "model.safetensors", name=f"timm:{name}"))
     load_state_dict_strict(model, source, name=f"timm:{name}", classifier=f"{prefix}.")
-    if source.norm_epsilon is not None:
-        for module in model.modules():
-            if isinstance(module, nn.BatchNorm2d):
-                module.eps = source.norm_epsilon
+    source.set_norm_epsilon(model)
     return TimmNetwork(model), replace(source, metadata=hub_metadata(config, repository) | source.metadata)

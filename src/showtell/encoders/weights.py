@@ -14,7 +14,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from showtell.config.encoder import StrideIn
+from showtell.config.encoder import BOTTLENECKED, DENSENETS, JOIN, RESNETS, StrideIn
 from showtell.encoders.compressed_weights import decompress, is_compressed, unreadable
 from showtell.errors import EncoderError, reason
 from showtell.system.atomic import sha256_file
@@ -22,7 +22,7 @@ from showtell.system.reading import read_json_object
 
 MAX_KEYS_SHOWN = 5
 HUB_TIMEOUT = 10.0
-HUB_REPOSITORIES = {f"resnet{depth}": f"timm/resnet{depth}.tv_in1k" for depth in (18, 34, 50, 101, 152)}
+HUB_REPOSITORIES = {name: f"timm/{name}.tv_in1k" for name in (*RESNETS, *DENSENETS)}
 
 
 @dataclass(frozen=True)
@@ -77,6 +77,34 @@ class EncoderWeights:
         match = re.search(r"batch norm eps ([\d.e-]+)", self.metadata.get("note", ""))
         return float(match[1]) if match else None
 
+    def set_norm_epsilon(self, network: nn.Module) -> None:
+        """Give a network's batch norms the epsilon that the metadata name, if they name one."""
+        if self.norm_epsilon is not None:
+            for module in network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eps = self.norm_epsilon
+
+    def of_network(self, name: str) -> "EncoderWeights":
+        """Return the weights of one network of a file that holds two (`showtell.encoders.joined`).
+
+        Raises:
+            EncoderError: the file does not hold that network.
+        """
+        prefix = f"{name}."
+        tensors = {
+            key.removeprefix(prefix): each for key, each in self.tensors.items() if key.startswith(prefix)
+        }
+        metadata = {
+            key.removeprefix(prefix): each for key, each in self.metadata.items() if key.startswith(prefix)
+        }
+        if not tensors:
+            raise EncoderError(
+                f"{self.path} does not hold the weights of {name} under that name",
+                found=f"weights of {detect_network(self.tensors) or 'nothing known'}",
+                mend="Write those of both networks to one file: showtell join-encoders",
+            )
+        return replace(self, tensors=tensors, metadata=metadata)
+
     def _three_numbers(self, name: str) -> tuple[float, float, float]:
         try:
             red, green, blue = (float(part) for part in self.metadata[name].replace(",", " ").split())
@@ -101,18 +129,26 @@ def read_weights(path: Path) -> EncoderWeights:
         found = "a directory" if path.is_dir() else "no such file"
         raise unreadable(path, found, "a safetensors file", "Check the path")
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = dict(file.metadata() or {})
-            if is_compressed(metadata):
-                tensors, metadata, sha256 = decompress(file, path)
-            else:
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                sha256 = sha256_file(path)
+        tensors, metadata, sha256 = read_stored(path)
         tensors = {name: each.float() if each.is_floating_point() else each for name, each in tensors.items()}
         return EncoderWeights(path, sha256, tensors, metadata)
     except (SafetensorError, OSError) as error:
         mend = "Download it again; convert other formats (.pth, .bin, .h5) to safetensors first"
         raise unreadable(path, str(error), "a complete safetensors file", mend) from error
+
+
+def read_stored(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
+    """Return tensors in the dtypes of a safetensors file, plain or compressed, with metadata and SHA-256.
+
+    Raises:
+        EncoderError: a compressed file whose contents changed.
+        SafetensorError, OSError: it is missing or no such file.
+    """
+    with safe_open(path, framework="pt") as file:
+        metadata = dict(file.metadata() or {})
+        if is_compressed(metadata):
+            return decompress(file, path)
+        return {name: file.get_tensor(name) for name in file.keys()}, metadata, sha256_file(path)  # noqa: SIM118
 
 
 def load_state_dict_strict(
@@ -151,11 +187,14 @@ def load_state_dict_strict(
 def detect_network(tensors: Mapping[str, Tensor]) -> str | None:
     """Guess from names and counts which network weights belong to; None if nothing fits."""
     names = tensors.keys()
+    prefixes = {key.split(".", 1)[0] for key in names}
+    if networks := [network for network in (*RESNETS, *DENSENETS) if network in prefixes]:
+        return JOIN.join(networks)
     if "features.conv0.weight" in names:
         layer = re.compile(r"features\.denseblock\d+\.denselayer\d+\.conv1\.weight")
         count = sum(bool(layer.fullmatch(key)) for key in names)
         # The number counts two convolutions per layer, three transitions, the first convolution, the classifier.
-        return f"timm:densenet{2 * count + 5}"
+        return f"densenet{2 * count + 5}"
     if any(key.startswith("blocks.0.attn.") for key in names) or "patch_embed.proj.weight" in names:
         return "a vision transformer (timm:NAME)"
     if any(key.startswith("encoder.layers.encoder_layer_0") for key in names):
@@ -175,7 +214,7 @@ def detect_network(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def download_weights(name: str) -> EncoderWeights:
-    """Return the default weights of a ResNet, downloaded once and then read from the hub's cache.
+    """Return the default weights of a ResNet or DenseNet, downloaded once and then read from the hub's cache.
 
     The metadata come from the repository's ``config.json``, since timm's weight files carry none.
 
@@ -187,7 +226,9 @@ def download_weights(name: str) -> EncoderWeights:
     config = read_json_object(fetch_from_hub(repository, "config.json", name=name))
     weights = read_weights(path)
     described = hub_metadata(config.get("pretrained_cfg", {}), repository)
-    return replace(weights, metadata=weights.metadata | {"stride_in": "conv2"} | described)
+    if name in BOTTLENECKED:
+        described["stride_in"] = "conv2"
+    return replace(weights, metadata=weights.metadata | described)
 
 
 def fetch_from_hub(repository: str, file: str, *, name: str) -> Path:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from showtell.encoders.encoder import Encoder, flip_averaged_features
 from showtell.encoders.features import Features
-from showtell.encoders.onednn_resnet import FusedResNet
+from showtell.encoders.joined import without_fusion
 from showtell.errors import ExportError, import_extra
 from showtell.export.state_axes import probe
 from showtell.inference.onnx_config import StateTensor
@@ -46,8 +46,7 @@ class _EncoderGraph(nn.Module):
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        network = encoder.network
-        self.network = network.plain if isinstance(network, FusedResNet) else network
+        self.network = without_fusion(encoder.network)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         normalized, flip_average = self.encoder.normalize(images), self.encoder.spec.flip_average

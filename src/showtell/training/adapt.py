@@ -46,6 +46,8 @@ def adapt_recipe(
         counted: The new vocabulary, if there is one already; pieces of words can be counted with it only.
     """
     values = recipe.model_dump(mode="json")
+    # Preprocessing that the recipe leaves out comes with the encoder's weights: it must stay left out.
+    values["encoder"] = recipe.encoder.model_dump(mode="json", exclude_unset=True)
     lines = []
     for key, value, reason in _adapted(recipe, prepared, initial, counted):
         before = _set(values, key, value)
