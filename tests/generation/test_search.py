@@ -28,6 +28,7 @@ METHODS: list[dict[str, Any]] = [
     {"beam_size": 3},
     {"beam_size": 4, "beam_groups": 2},
     {"method": "sample", "samples": 3, "temperature": 0.7, "top_k": 4, "top_p": 0.95},
+    {"method": "sample", "samples": 3, "without_replacement": True, "temperature": 1.5},
 ]
 
 
@@ -173,10 +174,11 @@ def test_captions_keep_the_rules(method: dict[str, Any], name: float, options: d
     listed = find(TableDecoder(), pictures(name), **{**options, **method})[0]
     assert listed
     assert [one.score for one in listed] == sorted((one.score for one in listed), reverse=True)
-    if "samples" in method:
+    if method.get("method") == "sample" and "without_replacement" not in method:
         assert len(listed) == method["samples"]
     else:
-        assert len({tuple(one.ids) for one in listed}) == len(listed) <= method.get("beam_size", 1)
+        most = method.get("beam_size", method.get("samples", 1))
+        assert len({tuple(one.ids) for one in listed}) == len(listed) <= most
     for one in listed:
         assert set(one.ids) <= set(range(4, 9))
         assert len(one.ids) <= options["max_tokens"]

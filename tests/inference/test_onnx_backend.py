@@ -69,8 +69,9 @@ def test_threads_of_a_graph_stop_spinning_when_it_has_run(
         {"beam_size": 5, "no_repeat_ngram_size": 2, "length_penalty": 0.5},
         {"beam_size": 6, "beam_groups": 3, "repetition_penalty": 1.5},
         {"samples": 3, "temperature": 0.9, "top_k": 6, "top_p": 0.9, "seed": 7},
+        {"samples": 3, "without_replacement": True},
     ],
-    ids=["default", "greedy", "beam", "groups", "sample"],
+    ids=["default", "greedy", "beam", "groups", "sample", "without replacement"],
 )
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_facade_says_the_same_with_an_export(

@@ -54,6 +54,7 @@ def test_every_form_of_a_request_gets_the_caption_of_python(
     [
         {"method": "sample", "temperature": 2.5, "seed": 3, "max_tokens": 5},
         {"samples": 4, "temperature": 3.0, "top_k": 3, "seed": 1},
+        {"samples": 4, "without_replacement": True, "temperature": 3.0, "seed": 1},
         {"top_p": 0.4, "temperature": 4.0, "min_tokens": 6, "seed": 2},
         {"beam_size": 5, "length_penalty": 0.0, "no_repeat_ngram_size": 1, "min_tokens": 4},
         {"method": "greedy", "retrieval": "off", "max_tokens": 3},

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     {
         "Output": "form output overwrite all_hypotheses prefix suffix attention show_neighbours dry_run",
         "A file per image": "sidecar xmp sidecar_dir on_existing",
-        "Decoding": "beam_size beam_groups diversity_penalty greedy sample temperature top_k top_p samples seed "
-        "max_tokens min_tokens length_penalty no_repeat_ngram_size repetition_penalty beginning required forbidden "
-        "bad_endings unsure_below",
+        "Decoding": "beam_size beam_groups diversity_penalty greedy sample temperature top_k top_p samples "
+        "without_replacement seed max_tokens min_tokens length_penalty no_repeat_ngram_size repetition_penalty "
+        "beginning required forbidden bad_endings unsure_below",
         "Captions of similar images": "retrieval retrieval_weight neighbours retrieve_caption",
         "Computation": "encoder_weights batch_size device threads engine workers",
     }
@@ -55,6 +55,9 @@ def command(
         float | None, typer.Option(help="Nucleus sampling: smallest set of tokens with this probability.")
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Sampling: captions per image, all written.")] = None,
+    without_replacement: Annotated[
+        bool, typer.Option("--without-replacement", help="Sampling: no caption of an image is drawn twice.")
+    ] = False,
     seed: Annotated[int | None, typer.Option(help="Sampling: the seed.")] = None,
     max_tokens: common.MaxTokens = None,
     min_tokens: Annotated[int | None, typer.Option(help="Minimum number of tokens.")] = None,
@@ -187,7 +190,14 @@ def command(
     from showtell.cli.caption_fast import run
     from showtell.errors import escape_controls
 
-    sampling = common.given(temperature=temperature, top_k=top_k, top_p=top_p, samples=samples, seed=seed)
+    sampling = common.given(
+        temperature=temperature,
+        top_k=top_k,
+        top_p=top_p,
+        samples=samples,
+        without_replacement=without_replacement or None,
+        seed=seed,
+    )
     of_beam = common.given(beam_size=beam_size, beam_groups=beam_groups, diversity_penalty=diversity_penalty)
     requested = {"beam": bool(of_beam), "greedy": greedy, "sample": sample or bool(sampling)}
     methods = [name for name, is_requested in requested.items() if is_requested]

@@ -69,6 +69,9 @@ class DecodingOptions(StrictModel):
         True, description="captions may end on a word that needs another, such as a, of or with"
     )
     samples: int = Field(1, ge=1, le=64, description="captions drawn per image (method sample)")
+    without_replacement: bool = Field(
+        False, description="no caption is drawn twice, by stochastic beam search (method sample)"
+    )
     temperature: float = Field(1.0, gt=0.0, le=10.0, description="divisor of the logits (method sample)")
     top_k: Count = Field(0, description="sample among this many most likely tokens; 0: all")
     top_p: Fraction = Field(1.0, description="nucleus sampling: smallest set of tokens with this probability")
@@ -132,7 +135,7 @@ class DecodingOptions(StrictModel):
 
 _METHOD_OF = dict.fromkeys(
     ("beam_size", "beam_groups", "diversity_penalty", "required"), "beam"
-) | dict.fromkeys(("samples", "seed", "temperature", "top_k", "top_p"), "sample")
+) | dict.fromkeys(("samples", "seed", "temperature", "top_k", "top_p", "without_replacement"), "sample")
 """Method by option, for options of a single method."""
 _OF_RETRIEVAL = ("retrieval_weight", "neighbours", "retrieve_caption")
 

@@ -61,6 +61,17 @@ def log_softmax(logits: Array) -> Array:
     return log_probs
 
 
+def logsumexp(values: Array) -> Array:
+    """Return the logarithm of the sum of exponentials over the last axis; -infinity where all values are."""
+    xp = namespace(values)
+    if array_api_compat.is_torch_namespace(xp):
+        return xp.logsumexp(values, -1)
+    peak = values.max(axis=-1)
+    peak = np.where(np.isfinite(peak), peak, 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(values - peak[..., None]).sum(axis=-1)) + peak
+
+
 def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.int64]]:
     """Return the ``count`` largest values of the last axis and their indices, on the host.
 

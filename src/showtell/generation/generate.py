@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from showtell.config.generation import DecodingOptions
-from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, to_numpy, top_k
+from showtell.generation.array_ops import Array, like, log_softmax, namespace, take, top_k
 from showtell.generation.constraints import Constraints, apply_constraints, penalize_repetition
 from showtell.generation.hypothesis import (
     Hypothesis,
@@ -23,7 +23,7 @@ from showtell.generation.hypothesis import (
     ranked,
     should_shrink,
 )
-from showtell.generation.noise import gumbel_noise, sampling_keys
+from showtell.generation.noise import gumbel_noise
 from showtell.system.batch_pool import cancellable
 
 SelectToken: TypeAlias = Callable[[Array, npt.NDArray[np.int64], int], npt.NDArray[np.int64]]
@@ -49,9 +49,6 @@ def greedy_or_sample(
     """
     if options.method != "sample":
         keys = None
-    elif keys is None:
-        xp = namespace(features.pooled)
-        keys = sampling_keys(to_numpy(xp.astype(features.pooled, xp.float32)), options)
 
     def select(scores: Array, images: npt.NDArray[np.int64], step: int) -> npt.NDArray[np.int64]:
         return _select(scores, options, keys and [keys[image] for image in images], step)

@@ -28,9 +28,23 @@ def gumbel_noise(
 
     Neither the other images nor the number of samples K changes the noise of an image's sample.
     """
-    rows = [
-        np.random.default_rng((seed, key, index, step)).standard_exponential(vocabulary)
-        for key in keys
-        for index in range(samples)
+    streams = [(seed, key, index, step) for key in keys for index in range(samples)]
+    return _gumbel(streams, vocabulary).reshape(len(keys), samples, vocabulary)
+
+
+def gumbel_noise_after(
+    seed: int, keys: Sequence[int], ids: npt.NDArray[np.int64], vocabulary: int
+) -> npt.NDArray[np.float32]:
+    """Return Gumbel noise float32 [P, K, V] of images with these keys, another one after each of ids [P, K, T]."""
+    length = ids.shape[2]
+    streams = [
+        (seed, length, key, *prefix)
+        for key, every in zip(keys, ids.tolist(), strict=True)
+        for prefix in every
     ]
-    return -np.log(np.stack(rows)).astype(np.float32).reshape(len(keys), samples, vocabulary)
+    return _gumbel(streams, vocabulary).reshape(*ids.shape[:2], vocabulary)
+
+
+def _gumbel(streams: Sequence[tuple[int, ...]], vocabulary: int) -> npt.NDArray[np.float32]:
+    rows = [np.random.default_rng(stream).standard_exponential(vocabulary) for stream in streams]
+    return -np.log(np.stack(rows)).astype(np.float32)

@@ -13,7 +13,7 @@ const CHOICES = {
 	off: "Not used", rerank: "Used to order the captions", true: "Yes", false: "No",
 };
 const NEEDS = {
-	beam_size: "beam", beam_groups: "beam", diversity_penalty: "beam", required: "beam", samples: "sample", temperature: "sample", top_k: "sample", top_p: "sample", seed: "sample",
+	beam_size: "beam", beam_groups: "beam", diversity_penalty: "beam", required: "beam", samples: "sample", without_replacement: "sample", temperature: "sample", top_k: "sample", top_p: "sample", seed: "sample",
 	retrieval_weight: "rerank", neighbours: "rerank", retrieve_caption: "rerank",
 };
 
