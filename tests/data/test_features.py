@@ -421,7 +421,69 @@ def test_killed_extraction_resumes_where_it_stopped(
     np.testing.assert_allclose(resumed.regions, whole.regions, rtol=2**-8, atol=1e-3)
 
 
-def test_two_processes_fill_a_cache_one_after_the_other(
+_TOGETHER = """
+    import os, signal, sys, time
+    from pathlib import Path
+    from showtell.data import feature_writer, features
+    from showtell.data.prepared import PreparedSet
+    from showtell.encoders.encoder import EncoderSpec, build_encoder
+    from showtell.config.preprocessing import Preprocessing
+
+    features.CLAIMED_ROWS = feature_writer.CLAIMED_ROWS = 8
+    features.BATCHES_AHEAD = 1
+    feature_writer.SYNC_INTERVAL_S = 0.0
+    data, weights, cache, last = sys.argv[1:]
+    load, loaded = features._load, []
+
+    def load_with_the_other(prepared, row, preprocessing):
+        loaded.append(row)
+        Path(cache + str(os.getpid())).touch()
+        if len(loaded) == 1:
+            while len(list(Path(cache).parent.glob(Path(cache).name + "?*"))) < 2:
+                time.sleep(0.01)
+        if len(loaded) == int(last):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return load(prepared, row, preprocessing)
+
+    features._load = load_with_the_other
+    features.usable_cores = lambda: 1
+    spec = EncoderSpec(name="resnet18", preprocessing=Preprocessing(size=64))
+    encoder = build_encoder(spec, weights=Path(weights))
+    assert features.extract_features(PreparedSet.load(data), encoder, Path(cache), batch_size=4).done.all()
+    print(*loaded)
+"""
+
+
+@pytest.mark.parametrize("killed_at", [0, 6])
+def test_two_processes_fill_a_cache_together_and_one_finishes_what_a_killed_one_had(
+    prepared: PreparedSet, encoder: Encoder, tmp_path: Path, killed_at: int
+) -> None:
+    cache = tmp_path / "cache"
+    both = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", textwrap.dedent(_TOGETHER), str(prepared.directory)),
+                *(str(encoder.weights), str(cache), str(last)),
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for last in (0, killed_at)
+    ]
+    rows = [set(map(int, process.communicate()[0].split())) for process in both]
+    assert [process.returncode for process in both] == [0, -9 if killed_at else 0]
+    if killed_at:
+        assert len(rows[0]) > 8
+    else:
+        assert min(map(len, rows)) > 0
+        assert not rows[0] & rows[1]
+        assert rows[0] | rows[1] == set(range(COUNT))
+    found, whole = (extract_features(prepared, encoder, tmp_path / name) for name in ("cache", "whole"))
+    np.testing.assert_allclose(found.regions, whole.regions, rtol=2**-8, atol=1e-3)
+    assert [found.read("pooled", row).size for row in range(COUNT)] == [512] * COUNT
+
+
+def test_a_process_waits_for_one_that_opens_the_cache(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "cache").mkdir()
@@ -432,7 +494,7 @@ def test_two_processes_fill_a_cache_one_after_the_other(
                 other.result(timeout=0.3)
             assert list((tmp_path / "cache").iterdir()) == []
         assert other.result().done.all()
-    assert "waiting for another process that fills" in capsys.readouterr().err
+    assert "waiting for another process that opens" in capsys.readouterr().err
 
 
 def test_trainable_encoder_has_no_cache(prepared: PreparedSet, tmp_path: Path) -> None:

@@ -1,9 +1,12 @@
-"""Writes rows of features; a row is marked done only after it has reached the disk."""
+"""Writes rows of features; a row is marked done only after it has reached the disk. Several processes may write."""
 
 import contextlib
+import errno
+import fcntl
 import itertools
 import os
 import time
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,8 +17,10 @@ import torch
 import xxhash
 
 from showtell.errors import DataError
+from showtell.system.atomic import cannot_write
 
 REGIONS, POOLED, BITMAP, SUMS = "regions.f16", "pooled.f16", "done.bitmap", "sums.u64"
+CLAIMS, CLAIMED_ROWS = "claims.lock", 256
 SUM_KIND = "xxh3_64"
 SUM_TYPE = np.dtype("<u8")
 SYNC_INTERVAL_S = 5.0
@@ -29,7 +34,7 @@ def sum_of(row: npt.NDArray[np.float16]) -> int:
 def forget_row(bitmap: Path, row: int) -> bool:
     """Mark a row as not extracted; return whether the file could be written."""
     try:
-        with bitmap.open("rb+") as file:
+        with bitmap.open("rb+") as file, _locked(file.fileno()):
             file.seek(row // 8)
             byte = file.read(1)[0] & ~(0x80 >> row % 8)
             file.seek(row // 8)
@@ -37,6 +42,47 @@ def forget_row(bitmap: Path, row: int) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextlib.contextmanager
+def _locked(descriptor: int) -> Iterator[None]:
+    """Lock a file that several processes change; without a lock where the file system has none."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)
+
+
+class Claims:
+    """Which process extracts which rows: locks on bytes of a file, one for 256 rows, that end with their process."""
+
+    def __init__(self, directory: Path) -> None:
+        try:
+            self._file = (directory / CLAIMS).open("wb")
+        except OSError as error:
+            raise cannot_write(directory / CLAIMS, error) from error
+
+    def __enter__(self) -> "Claims":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()  # with its locks
+
+    def take(self, block: int, *, wait: bool) -> bool:
+        """Claim rows 256 x ``block`` and on; False if another process has, unless this one is to ``wait`` for it."""
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB), 1, block)
+        except OSError as error:
+            return error.errno not in (errno.EACCES, errno.EAGAIN)  # others: a file system without locks
+        return True
+
+    def release(self) -> None:
+        """Give all rows back."""
+        with contextlib.suppress(OSError):
+            fcntl.lockf(self._file, fcntl.LOCK_UN)
 
 
 class FeatureWriter:
@@ -109,10 +155,14 @@ class FeatureWriter:
         if self._unmarked:
             for name in self._data:
                 os.fsync(self._files[name].fileno())
-            self._done[np.concatenate(self._unmarked)] = True
-            # In place: bits only change from 0 to 1, so a torn write leaves a valid bitmap.
-            _write_all(self._files[BITMAP].fileno(), np.packbits(self._done).data, 0)
-            os.fsync(self._files[BITMAP].fileno())
+            bitmap = self._files[BITMAP].fileno()
+            with _locked(bitmap):  # those of other processes stay
+                found = np.frombuffer(os.pread(bitmap, -(-len(self._done) // 8), 0), np.uint8)
+                self._done[:] = np.unpackbits(found, count=len(self._done))
+                self._done[np.concatenate(self._unmarked)] = True
+                # In place: bits only change from 0 to 1, so a torn write leaves a valid bitmap.
+                _write_all(bitmap, np.packbits(self._done).data, 0)
+            os.fsync(bitmap)
             self._unmarked.clear()
         self._marked_at = time.monotonic()
 

@@ -3,14 +3,15 @@
 A cache is a directory: ``manifest.json`` (encoder, prepared set), ``regions.f16`` [N, R, D] and ``pooled.f16`` [N, D]
 (row = prepared row), ``sums.u64`` [N, 2] with a sum of each row of both, compared when it is read, and
 ``done.bitmap`` with one bit per row, set only after that row has reached the disk: a process may be killed at any
-byte and the next one resumes. Without regions, R is 0 and the cache of a ResNet-50 takes a fiftieth. Rows that are
-never extracted are holes in sparse files, which take no disk space.
+byte and the next one resumes. Several processes extract the rows of a cache together, 256 at a time, which each
+claims by a lock in ``claims.lock``. Without regions, R is 0 and the cache of a ResNet-50 takes a fiftieth. Rows that
+are never extracted are holes in sparse files, which take no disk space.
 """
 
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal
@@ -23,11 +24,14 @@ from showtell.config.preprocessing import Preprocessing
 from showtell.data.changes import require_unchanged
 from showtell.data.feature_writer import (
     BITMAP,
+    CLAIMED_ROWS,
+    CLAIMS,
     POOLED,
     REGIONS,
     SUM_KIND,
     SUM_TYPE,
     SUMS,
+    Claims,
     FeatureWriter,
     forget_row,
     sum_of,
@@ -111,6 +115,8 @@ def extract_features(
 ) -> FeatureCache:
     """Encode the images of a prepared set and cache the features; resume an interrupted extraction.
 
+    Processes that extract into one directory share the work, and each returns once all its rows are done.
+
     ``rows``, int64, ascending, are to be encoded (None: all). Unless ``regions`` are needed, a new cache holds pooled
     vectors only. An image that cannot be read or has changed since it was prepared stops nothing: the others are
     encoded, then all such images are reported. Images that have features may be gone, but not changed.
@@ -124,7 +130,7 @@ def extract_features(
             mend="They change with every step: train without a cache",
         )
     wanted = np.arange(len(prepared), dtype=np.int64) if rows is None else rows
-    with locked_directory(directory, wait_for="fills"):
+    with locked_directory(directory, wait_for="opens"):
         try:
             directory.mkdir(exist_ok=True)
         except OSError as error:
@@ -139,12 +145,12 @@ def extract_features(
         if manifest is None:
             verify_stride_layout(prepared, encoder, wanted)
             manifest = _create(prepared, encoder, directory, regions=num_regions)
-        errors: list[str] = []
-        if len(missing):
-            if done.any() and manifest["dtype"] != _dtype(encoder):
-                note(f"{directory} was started in {manifest['dtype']} and continues in {_dtype(encoder)}")
-            writer = FeatureWriter(directory, manifest, done)
-            errors = _fill(writer, prepared, encoder, missing, num_regions, batch_size)
+    errors: list[str] = []
+    if len(missing):
+        if done.any() and manifest["dtype"] != _dtype(encoder):
+            note(f"{directory} was started in {manifest['dtype']} and continues in {_dtype(encoder)}")
+        errors = _fill(prepared, encoder, directory, manifest, missing, batch_size)
+        done = read_bitmap(directory, manifest)
     if errors:
         more = f" and {len(errors) - SHOWN_ERRORS:,} more" if len(errors) > SHOWN_ERRORS else ""
         raise DataError(
@@ -166,7 +172,7 @@ def verify_stride_layout(prepared: PreparedSet, encoder: Encoder, rows: Rows) ->
     if not encoder.has_stride_variants or len(rows) == 0:
         return
     sample = rows[np.unique(np.linspace(0, len(rows) - 1, LAYOUT_IMAGES).astype(np.int64))]
-    for good, images, _ in _decoded_batches(prepared, encoder.preprocessing, sample, len(sample)):
+    for good, images, _ in _decoded_batches(prepared, encoder.preprocessing, map(int, sample), len(sample)):
         if len(good) > 1:
             encoder.verify_stride_layout(torch.from_numpy(images))
 
@@ -202,7 +208,7 @@ def _open_manifest(
             )
         return manifest
     # A process killed before it wrote the manifest leaves some of these.
-    own = (REGIONS, POOLED, BITMAP, SUMS)
+    own = (REGIONS, POOLED, BITMAP, SUMS, CLAIMS)
     names = sorted(path.name for path in directory.iterdir())
     foreign = [name for name in names if name not in own and not name.startswith(f".{MANIFEST}.")]
     if foreign:
@@ -288,36 +294,66 @@ def read_bitmap(directory: Path, manifest: dict[str, Any]) -> npt.NDArray[np.boo
 
 
 def _fill(
-    writer: FeatureWriter,
     prepared: PreparedSet,
     encoder: Encoder,
+    directory: Path,
+    manifest: dict[str, Any],
     missing: Rows,
-    num_regions: int,
     batch_size: int,
 ) -> list[str]:
-    """Extract the missing rows; return the errors of images that cannot be read."""
+    """Extract the missing rows, with other processes that do; return the errors of images that cannot be read."""
     errors: list[str] = []
+    blocks = dict(_blocks(missing))
+    num_regions = int(manifest["regions"])
 
     def encode(batch: _Batch) -> tuple[Rows, Features | None, list[str]]:
         rows, images, unreadable = batch
         return rows, encoder(torch.from_numpy(images)) if len(rows) else None, unreadable
 
-    with (
-        writer,
-        progress_bar("features", len(missing), unit="images") as advance,
-        contextlib.closing(_decoded_batches(prepared, encoder.preprocessing, missing, batch_size)) as batches,
-        contextlib.closing(make_batch_pool(encoder.mean.device).map(encode, batches)) as encoded,
-    ):
-        for rows, features, unreadable in encoded:
-            if features is not None:
-                writer.put(rows, features.regions[:, :num_regions], features.pooled)
-            errors += unreadable
-            advance(len(rows) + len(unreadable), "")
+    def extract(rows: Iterator[int]) -> None:
+        with (
+            FeatureWriter(directory, manifest, read_bitmap(directory, manifest)) as writer,
+            contextlib.closing(
+                _decoded_batches(prepared, encoder.preprocessing, rows, batch_size)
+            ) as batches,
+            contextlib.closing(make_batch_pool(encoder.mean.device).map(encode, batches)) as encoded,
+        ):
+            for good, features, unreadable in encoded:
+                if features is not None:
+                    writer.put(good, features.regions[:, :num_regions], features.pooled)
+                errors.extend(unreadable)
+                advance(len(good) + len(unreadable), "")
+
+    def take(block: int, *, wait: bool) -> Iterator[int]:
+        """Claim a block unless another process has it, and yield those of its rows that are still missing."""
+        if claims.take(block, wait=wait):
+            rows, first = blocks.pop(block), CLAIMED_ROWS * block
+            packed = np.fromfile(directory / BITMAP, np.uint8, CLAIMED_ROWS // 8, offset=first // 8)
+            done = np.unpackbits(packed, count=CLAIMED_ROWS).astype(np.bool_)
+            yield from map(int, rows[~done[rows - first]])
+
+    with Claims(directory) as claims, progress_bar("features", len(missing), unit="images") as advance:
+        extract(row for block in list(blocks) for row in take(block, wait=False))
+        claims.release()
+        if blocks:
+            note(f"waiting for another process that fills {directory}")
+        # Other processes had these; rows that one left missing, as it was killed, are extracted here.
+        for block in list(blocks):
+            rows = list(take(block, wait=True))
+            if rows:
+                extract(iter(rows))
+            claims.release()
     return errors
 
 
+def _blocks(rows: Rows) -> Iterator[tuple[int, Rows]]:
+    """Yield the number of each block of 256 rows that has some of these, and those."""
+    numbers, starts = np.unique(rows // CLAIMED_ROWS, return_index=True)
+    return zip(map(int, numbers), np.split(rows, starts[1:]), strict=True)
+
+
 def _decoded_batches(
-    prepared: PreparedSet, preprocessing: Preprocessing, rows: Rows, batch_size: int
+    prepared: PreparedSet, preprocessing: Preprocessing, rows: Iterable[int], batch_size: int
 ) -> Generator[_Batch, None, None]:
     """Yield rows, images uint8 [P, S, S, 3] and errors, decoding in threads two batches ahead."""
 
@@ -325,7 +361,7 @@ def _decoded_batches(
         return row, _load(prepared, row, preprocessing)
 
     ahead = BATCHES_AHEAD * batch_size
-    with contextlib.closing(map_ahead(load, map(int, rows), workers=usable_cores(), ahead=ahead)) as loaded:
+    with contextlib.closing(map_ahead(load, rows, workers=usable_cores(), ahead=ahead)) as loaded:
         while group := list(islice(loaded, batch_size)):
             good = {row: image for row, image in group if not isinstance(image, str)}
             images = np.stack(list(good.values())) if good else np.empty((0,), np.uint8)

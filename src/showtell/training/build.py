@@ -65,7 +65,7 @@ class Components:
 def build_components(
     setup: TrainingSetup, compute: DeviceConfig, features: Path | None, processes: DistributedContext
 ) -> Components:
-    """Build all components; the main process extracts missing features while the others wait.
+    """Build all components; all processes extract missing features together.
 
     Raises:
         ConfigError: a split is missing, or ``training.init_from`` or a teacher does not fit.
@@ -91,8 +91,8 @@ def build_components(
             f"{len(train_rows) + len(dev_rows):,} images to encode: {len(train_rows):,} for training (data.subset) "
             f"and {len(dev_rows):,} for validation, which validation.subset reduces"
         )
-    with processes.main_process_first():
-        train_source, dev_source = _open_sources(recipe, prepared, encoder, features, train_rows, dev_rows)
+    train_source, dev_source = _open_sources(recipe, prepared, encoder, features, train_rows, dev_rows)
+    processes.wait_for_all()
     options = BatchOptions(
         training.batch_size,
         recipe.data.captions_per_image,
@@ -144,8 +144,8 @@ def _rehearsal(
     images = recipe.objective[0].epochs * len(own) * own.options.batch_size
     rows = old.split_rows("train", subset=images, seed=own.options.seed)
     folder = None if features is None else features / f"rehearsed-{old.fingerprint[:8]}"
-    with processes.main_process_first():
-        source = _open_training_source(recipe, old, encoder, folder, rows)
+    source = _open_training_source(recipe, old, encoder, folder, rows)
+    processes.wait_for_all()
     return Batches(old, rows, own.tokenizer, source, own.options)
 
 

@@ -99,28 +99,12 @@ class DistributedContext:
         result: T = message[0]
         return result
 
-    @contextlib.contextmanager
-    def main_process_first(self) -> Iterator[None]:
-        """Run the block in the main process before the others, which find its work done.
-
-        The block may take hours: the others wait as long as the main process is alive.
-        """
-        if self.world_size == 1:
-            yield
-            return
-        group = dist.new_group(backend="gloo", timeout=EXTRACTION_TIMEOUT)
-
-        @_needs_other_processes()
-        def wait() -> None:
-            dist.barrier(group)
-
-        if not self.is_main_process:
-            wait()
-        yield
-        if self.is_main_process:
-            wait()
-        # Machines without a shared disk do the work each for itself.
-        wait()
+    def wait_for_all(self) -> None:
+        """Wait until all processes are here, which may take hours; a ProcessError if one has ended."""
+        if self.world_size > 1:
+            group = dist.new_group(backend="gloo", timeout=EXTRACTION_TIMEOUT)
+            with _needs_other_processes():
+                dist.barrier(group)
 
 
 SINGLE_PROCESS = DistributedContext()
