@@ -304,21 +304,28 @@ def exported(
 
 
 @pytest.fixture
-def ready_graphs(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Let exports copy existing graphs, since tracing them takes seconds. Returns their directory."""
+def ready_encoder_graph(exported: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let exports copy the encoder of `exported`, since tracing it takes seconds. Returns the directory."""
     directory: Path = exported.directory
 
     def copy_encoder(encoder: Any, place: Path) -> None:
         for name in ("encoder.onnx", "encoder.onnx.data"):
             shutil.copy(directory / name, place)
 
+    monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)
+    return directory
+
+
+@pytest.fixture
+def ready_graphs(ready_encoder_graph: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let exports copy the decoder of `exported` too. Returns the directory."""
+
     def copy_decoder(decoder: Any, width: int, state: Any, place: Path) -> None:
         for name in ("init.onnx", "init.onnx.data", "step.onnx", "step.onnx.data"):
-            shutil.copy(directory / name, place)
+            shutil.copy(ready_encoder_graph / name, place)
 
-    monkeypatch.setattr("showtell.export.onnx.write_encoder", copy_encoder)
     monkeypatch.setattr("showtell.export.onnx.write_decoder", copy_decoder)
-    return directory
+    return ready_encoder_graph
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ def showtell(*arguments: object) -> Result:
 def test_a_captioner_is_trained_further_by_one_option(
     tiny_checkpoint: Callable[[str], Path],
     toy_set: PreparedSet,
+    ready_encoder_graph: Path,
     tmp_path: Path,
 ) -> None:
     start, run = tiny_checkpoint("attention"), tmp_path / "run"

@@ -76,6 +76,12 @@ def resnet18(path: Path, **options: object) -> Encoder:
     return build_encoder(EncoderSpec(name="resnet18", preprocessing=SMALL_IMAGES), weights=path, **options)
 
 
+@pytest.fixture(scope="module")
+def exact(resnet18_weights: Path) -> Encoder:
+    """A frozen ResNet-18 in float32, which no test changes."""
+    return resnet18(resnet18_weights, dtype=torch.float32)
+
+
 def test_regions_pooled_and_mask_have_their_shapes(write_weights: Write, images: Tensor) -> None:
     encoder = resnet18(write_weights())
     features = encoder(images)
@@ -88,19 +94,17 @@ def test_regions_pooled_and_mask_have_their_shapes(write_weights: Write, images:
     torch.testing.assert_close(features.pooled, features.regions.mean(1), rtol=1e-2, atol=1e-3)
 
 
-def test_regions_run_row_by_row_from_the_top_left(write_weights: Write) -> None:
-    encoder = resnet18(write_weights(), dtype=torch.float32)
+def test_regions_run_row_by_row_from_the_top_left(exact: Encoder) -> None:
     image = torch.zeros(1, 64, 64, 3, dtype=torch.uint8)
     image[:, :24, 40:] = 255  # top right
-    change = (encoder(image).regions - encoder(torch.zeros_like(image)).regions).abs().sum(2)
+    change = (exact(image).regions - exact(torch.zeros_like(image)).regions).abs().sum(2)
     assert int(change.argmax()) == 1
 
 
-def test_bytes_and_normalized_floats_give_the_same(write_weights: Write, images: Tensor) -> None:
-    encoder = resnet18(write_weights(), dtype=torch.float32)
+def test_bytes_and_normalized_floats_give_the_same(exact: Encoder, images: Tensor) -> None:
     mean, std = (torch.tensor(getattr(SMALL_IMAGES, name)) for name in ("mean", "std"))
     floats = ((images.float() / 255 - mean) / std).permute(0, 3, 1, 2)
-    torch.testing.assert_close(encoder(floats).regions, encoder(images).regions, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(exact(floats).regions, exact(images).regions, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
@@ -131,24 +135,22 @@ def test_a_batch_larger_than_a_part_is_seen_in_parts_with_the_same_bits(
     assert in_parts.mask.shape == together.mask.shape
 
 
-def test_bytes_are_normalized_as_the_formula_says_to_the_bit(write_weights: Write, images: Tensor) -> None:
-    encoder = resnet18(write_weights(), dtype=torch.float32)
-    expected = (images - encoder.mean) / encoder.std
-    assert torch.equal(encoder.normalize(images), expected.permute(0, 3, 1, 2))
-    assert torch.equal(encoder.normalize(images.flip(2)), expected.flip(2).permute(0, 3, 1, 2))
+def test_bytes_are_normalized_as_the_formula_says_to_the_bit(exact: Encoder, images: Tensor) -> None:
+    expected = (images - exact.mean) / exact.std
+    assert torch.equal(exact.normalize(images), expected.permute(0, 3, 1, 2))
+    assert torch.equal(exact.normalize(images.flip(2)), expected.flip(2).permute(0, 3, 1, 2))
 
 
 @pytest.mark.parametrize("broken", [float("nan"), float("inf"), -float("inf"), 70000.0])
-def test_one_number_that_half_floats_cannot_hold_is_refused(write_weights: Write, broken: float) -> None:
-    encoder = resnet18(write_weights(), dtype=torch.float32)
+def test_one_number_that_half_floats_cannot_hold_is_refused(exact: Encoder, broken: float) -> None:
     seen = torch.zeros(2, 4, 512)
     seen[1, 2, 3] = broken
     with pytest.raises(EncoderError, match="not finite or too large"):
-        encoder._to_half(seen)
+        exact._to_half(seen)
 
 
-def test_features_are_half_floats_held_as_float32(write_weights: Write, images: Tensor) -> None:
-    features = resnet18(write_weights(), dtype=torch.float32)(images)
+def test_features_are_half_floats_held_as_float32(exact: Encoder, images: Tensor) -> None:
+    features = exact(images)
     for values in (features.regions, features.pooled):
         assert torch.equal(values.half().float(), values)
 
@@ -332,8 +334,8 @@ def test_identity_changes_with_the_layout(write_weights: Write) -> None:
     assert identity_differences(*identities) == ["stride_in is conv1, not conv2"]
 
 
-def test_other_encoders_are_told_apart_by_field(write_weights: Write) -> None:
-    found = resnet18(write_weights()).identity()
+def test_other_encoders_are_told_apart_by_field(exact: Encoder) -> None:
+    found = exact.identity()
     expected = {**found, "weights": "abc", "preprocessing": {**found["preprocessing"], "size": 224}}
     assert identity_differences(found, found) == []
     assert identity_differences(found, expected) == [
@@ -435,12 +437,11 @@ def test_broken_numbers_are_refused(write_weights: Write, images: Tensor) -> Non
         resnet18(huge)(images)
 
 
-def test_images_of_another_size_are_refused(write_weights: Write) -> None:
-    encoder = resnet18(write_weights())
+def test_images_of_another_size_are_refused(exact: Encoder) -> None:
     with pytest.raises(EncoderError, match=r"uint8 \[1, 32, 32, 3\]; expected uint8 \[P, 64, 64, 3\]"):
-        encoder(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
+        exact(torch.zeros(1, 32, 32, 3, dtype=torch.uint8))
     with pytest.raises(EncoderError, match=r"float32 \[1, 64, 64, 3\]; expected float \[P, 3, 64, 64\]"):
-        encoder(torch.zeros(1, 64, 64, 3))
+        exact(torch.zeros(1, 64, 64, 3))
 
 
 @pytest.mark.parametrize(
