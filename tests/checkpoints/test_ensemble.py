@@ -9,13 +9,14 @@ import torch
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.checkpoints.checkpoint import Checkpoint
-from showtell.checkpoints.ensemble import Ensemble, make_ensemble, mean_probability
+from showtell.checkpoints.ensemble import Ensemble, make_ensemble
 from showtell.config.decoders import AttentionSpec, LstmSpec, TransformerSpec
 from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
 from showtell.encoders.features import Features
 from showtell.errors import CheckpointError
 from showtell.generation import SpecialTokens, search
+from showtell.generation.ensemble import mean_probability
 from showtell.inference.onednn_decoder import packed_decoder
 
 SPECS = (

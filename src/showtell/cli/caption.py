@@ -20,7 +20,7 @@ if TYPE_CHECKING:
         "without_replacement seed max_tokens min_tokens length_penalty no_repeat_ngram_size repetition_penalty "
         "beginning required forbidden bad_endings unsure_below",
         "Captions of similar images": "retrieval retrieval_weight neighbours retrieve_caption",
-        "Computation": "encoder_weights batch_size device threads engine workers",
+        "Computation": "ensemble_with encoder_weights batch_size device threads engine workers",
     }
 )
 def command(
@@ -156,6 +156,7 @@ def command(
             help="Name the images whose captions spoke for each caption (jsonl, parquet).",
         ),
     ] = False,
+    ensemble_with: common.EnsembleWith = None,
     encoder_weights: common.EncoderWeights = None,
     batch_size: Annotated[int, typer.Option(help="Images per batch.")] = 32,
     recursive: Annotated[bool, typer.Option("--recursive", "-r", help="Search subfolders too.")] = False,
@@ -257,6 +258,7 @@ def command(
         sources,
         file_list=filelist,
         image_column=image_column,
+        ensemble_with=ensemble_with or (),
         encoder_weights=encoder_weights,
         device=device,
         threads=threads,

@@ -18,6 +18,7 @@ def run(
     checkpoint: Path,
     sources: Sequence[str],
     *,
+    ensemble_with: Sequence[Path] = (),
     encoder_weights: Path | None = None,
     device: str = "auto",
     threads: int = 0,
@@ -46,6 +47,8 @@ def run(
         return _exit_code(print_plan(listing, options["output"]), "could be captioned")
     directory = find_checkpoint(checkpoint)
     where: dict[str, Any] = {"device": device, "threads": threads, "encoder_weights": encoder_weights}
+    if ensemble_with:
+        where["ensemble_with"] = [find_checkpoint(other) for other in ensemble_with]
     is_here = engine == "local" and workers is None and "," not in device
     backend = load_backend(directory, **where) if is_here else None
     from showtell.bulk.caption_files import caption_files

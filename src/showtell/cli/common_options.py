@@ -114,6 +114,9 @@ RetrieveCaption = Annotated[
         help="Whether the best of their captions competes with the generated ones. Default: the checkpoint's.",
     ),
 ]
+EnsembleWith = Annotated[
+    list[Path] | None, typer.Option(help="Another captioner to ensemble with. Repeatable.")
+]
 EncoderWeights = Annotated[
     Path | None, typer.Option(help="Local safetensors file with the encoder's weights, instead of the hub's.")
 ]

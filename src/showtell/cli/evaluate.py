@@ -26,9 +26,7 @@ def command(
     retrieve_caption: common.RetrieveCaption = None,
     tokenizer: common.AnyScoreTokenizer = "auto",
     meteor: common.WithMeteor = False,
-    ensemble_with: Annotated[
-        list[Path] | None, typer.Option(help="Another captioner to ensemble with. Repeatable.")
-    ] = None,
+    ensemble_with: common.EnsembleWith = None,
     encoder_weights: common.EncoderWeights = None,
     features: common.Features = None,
     predictions: Annotated[

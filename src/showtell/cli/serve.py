@@ -49,6 +49,7 @@ def command(
     allow_urls: Annotated[
         bool, typer.Option("--allow-urls", help="Fetch images from public addresses that a request names.")
     ] = False,
+    ensemble_with: common.EnsembleWith = None,
     encoder_weights: common.EncoderWeights = None,
     device: common.Device = "auto",
     threads: common.Threads = 0,
@@ -72,6 +73,7 @@ def command(
         queue_size=queue_size,
         max_batch_size=max_batch_size,
         decode_processes=decode_processes,
+        ensemble_with=ensemble_with,
         encoder_weights=encoder_weights,
     )
     serve(

@@ -67,6 +67,7 @@ class Captioner:
         encoder_weights: str | Path | None = None,
         device: str = "auto",
         threads: int = 0,
+        ensemble_with: Sequence[str | Path] = (),
         **hub_options: Any,
     ) -> "Captioner":
         """Load a checkpoint, a run's best checkpoint or an export.
@@ -79,6 +80,8 @@ class Captioner:
             device: ``auto``, ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
             threads: CPU threads of the networks; 0: ``OMP_NUM_THREADS``, else one per usable core (with torch, for
                 the whole process).
+            ensemble_with: Other captioners with the same encoder and vocabulary: captions are by the mean of all
+                probabilities, with encoder, options and datastore of the first, and without confidence.
             hub_options: ``revision``, ``cache_dir``, ``token``, ``force_download``, ``local_files_only``; see
                 `showtell.checkpoints.hub.find_checkpoint`.
 
@@ -90,7 +93,9 @@ class Captioner:
         """
         weights = None if encoder_weights is None else Path(encoder_weights)
         directory = find_checkpoint(path, **hub_options)
-        return cls(load_backend(directory, encoder_weights=weights, device=device, threads=threads))
+        others = [find_checkpoint(other) for other in ensemble_with]
+        where: dict[str, Any] = {"device": device, "threads": threads, "ensemble_with": others}
+        return cls(load_backend(directory, encoder_weights=weights, **where))
 
     from_pretrained = load
 

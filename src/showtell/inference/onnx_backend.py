@@ -4,7 +4,7 @@ The exported decoder has the ``init_state`` and ``step`` of any decoder, on nump
 code. Its state is the named arrays that the configuration lists. Arrays that no step changes are never copied.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from showtell.checkpoints.hub import DATASTORE, TOKENIZER
 from showtell.config.generation import DecodingOptions
 from showtell.errors import CheckpointError, ConfigError, EncoderError
 from showtell.generation import Constraints, Hypothesis, OnStep, sampling_keys
+from showtell.generation.ensemble import EnsembleDecoder
+from showtell.inference.backend import with_members
 from showtell.inference.onnx_config import StateTensor, read_config
 from showtell.inference.onnx_files import (
     ATTENTION,
@@ -136,6 +138,22 @@ class OnnxBackend:
         graphs = loader.graphs()
         self._encoder = graphs[ENCODER]
         self.decoder = OnnxDecoder(graphs[INIT], graphs[STEP], decoder.state)
+        self._decoder: OnnxDecoder | EnsembleDecoder = self.decoder
+
+    def join(self, others: Sequence["OnnxBackend"]) -> None:
+        """Caption as an ensemble with other exports; a CheckpointError if one does not fit this one."""
+        for other in others:
+            cannot = f"{other.directory} cannot join an ensemble with {self.directory}"
+            if other.tokenizer.sha256 != self.tokenizer.sha256:
+                raise CheckpointError(cannot, found="another vocabulary")
+            if other.config.encoder != self.config.encoder:
+                raise CheckpointError(cannot, found="another encoder")
+        self._decoder = EnsembleDecoder([self.decoder, *(other.decoder for other in others)])
+        self.facts = dict(with_members(self.facts, [other.facts for other in others]))
+        self.calibration = None
+        self._search = CaptionSearch(self.tokenizer, self.datastore)
+        names = " + ".join(each.config.decoder.name for each in (self, *others))
+        self.networks = f"{self.config.encoder.name} encoder, {names} decoder"
 
     def encode(self, images: npt.NDArray[np.uint8]) -> ArrayFeatures:
         """Return features of images, uint8 [P, S, S, 3]; values that half floats cannot hold are an EncoderError."""
@@ -169,7 +187,7 @@ class OnnxBackend:
         keys = sampling_keys(images, options)
         features = self.encode(images)
         return self._search(
-            self.decoder,
+            self._decoder,
             features,
             options,
             attention=attention,

@@ -1,6 +1,6 @@
 """Runs a checkpoint with torch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +9,11 @@ import numpy.typing as npt
 import torch
 
 from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint, save_portable
+from showtell.checkpoints.ensemble import make_ensemble
 from showtell.config.generation import DecodingOptions
+from showtell.errors import ConfigError
 from showtell.generation import Constraints, Hypothesis, OnStep, sampling_keys
+from showtell.inference.backend import with_members
 from showtell.inference.onednn_decoder import packed_decoder
 from showtell.retrieval.search import CaptionSearch
 from showtell.system.batch_pool import BatchPool
@@ -18,26 +21,39 @@ from showtell.system.device import choose_device, make_batch_pool, set_num_threa
 
 
 class TorchBackend:
-    """Runs a checkpoint with its encoder."""
+    """Runs a checkpoint with its encoder, or several as an ensemble with that of the first."""
 
-    def __init__(self, checkpoint: Checkpoint) -> None:
-        encoder = checkpoint.model.encoder
+    def __init__(self, checkpoint: Checkpoint, others: Sequence[Checkpoint] = ()) -> None:
+        model = make_ensemble([checkpoint, *others]) if others else checkpoint.model
+        self._is_ensemble = bool(others)
+        encoder = model.encoder
         if encoder is None:
             raise ValueError("a checkpoint loaded without its encoder cannot caption images")
         self.checkpoint, self._encoder = checkpoint, encoder
-        self._decoder = packed_decoder(checkpoint.model.decoder)
+        self._decoder = packed_decoder(model.decoder)
         self.tokenizer, self.generation = checkpoint.tokenizer, checkpoint.generation
-        self.datastore, self.facts = checkpoint.datastore, checkpoint.config
-        self.calibration = checkpoint.calibration
-        self._search = CaptionSearch(checkpoint.tokenizer, checkpoint.datastore, checkpoint.calibration)
+        self.datastore = checkpoint.datastore
+        self.facts = with_members(checkpoint.config, [other.config for other in others])
+        self.calibration = None if others else checkpoint.calibration
+        self._search = CaptionSearch(checkpoint.tokenizer, checkpoint.datastore, self.calibration)
         self.preprocessing, self.grid = encoder.preprocessing, encoder.grid
-        self.networks = f"{encoder.spec.name} encoder, {checkpoint.model.decoder.spec.name} decoder"
+        names = " + ".join(each.model.decoder.spec.name for each in (checkpoint, *others))
+        self.networks = f"{encoder.spec.name} encoder, {names} decoder"
 
     @classmethod
-    def load(cls, path: Path, encoder_weights: Path | None, device: str, threads: int = 0) -> "TorchBackend":
-        """Load a checkpoint; the device ``auto`` is a GPU if there is one."""
+    def load(
+        cls,
+        path: Path,
+        encoder_weights: Path | None,
+        device: str,
+        threads: int = 0,
+        ensemble_with: Sequence[Path] = (),
+    ) -> "TorchBackend":
+        """Load a checkpoint, or an ensemble; the device ``auto`` is a GPU if there is one."""
         set_num_threads(threads)
-        return cls(load_checkpoint(path, encoder_weights=encoder_weights, device=choose_device(device)))
+        chosen = choose_device(device)
+        others = [load_checkpoint(other, with_encoder=False, device=chosen) for other in ensemble_with]
+        return cls(load_checkpoint(path, encoder_weights=encoder_weights, device=chosen), others)
 
     @property
     def place(self) -> str:
@@ -82,6 +98,9 @@ class TorchBackend:
         repository: str | None = None,
     ) -> None:
         """Write the checkpoint for use elsewhere; see `save_portable`."""
+        if self._is_ensemble:
+            mend = "Save its members; load them with ensemble_with="
+            raise ConfigError("an ensemble cannot be saved as one captioner", mend=mend)
         save_portable(
             self.checkpoint, directory, include_encoder=include_encoder, card=card, repository=repository
         )

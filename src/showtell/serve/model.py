@@ -32,7 +32,7 @@ class Model:
     @classmethod
     def load(cls, settings: ServeSettings, directory: Path) -> "Model":
         """Load a captioner and caption one blank image, so that the first request is as fast as the next."""
-        options = settings.model_dump(include={"encoder_weights", "device", "threads"})
+        options = settings.model_dump(include={"encoder_weights", "ensemble_with", "device", "threads"})
         captioner = CaptionerProcess(partial(Captioner.load, directory, **options))
         size = captioner.preprocessing.size
         blank = np.zeros((1, size, size, 3), np.uint8)

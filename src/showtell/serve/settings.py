@@ -12,6 +12,7 @@ class ServeSettings(StrictModel):
 
     checkpoint: Path = Field(description="a checkpoint, a run, an export, or OWNER/NAME on the hub")
     encoder_weights: Path | None = Field(None, description="a local file with the encoder's weights")
+    ensemble_with: tuple[Path, ...] = Field((), description="other captioners to ensemble with")
     device: str = Field(
         "auto", description="auto, cpu, cuda, cuda:1; several workers on cuda take one GPU each"
     )

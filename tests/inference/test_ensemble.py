@@ -1,0 +1,46 @@
+"""Ensembles that caption: of checkpoints and of exports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.serve.servers import picture
+
+from showtell.errors import ConfigError
+from showtell.inference.captioner import Captioner
+
+IMAGES = [picture(seed) for seed in range(6)]
+OPTIONS: list[dict[str, Any]] = [
+    {},
+    {"beam_size": 4, "beam_groups": 2},
+    {"samples": 3, "without_replacement": True},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+def test_a_captioner_with_itself_captions_as_it_does_alone(
+    tiny_checkpoint: Callable[[str], Path], exported: Any, options: dict[str, Any]
+) -> None:
+    for place in (tiny_checkpoint("attention"), exported.directory):
+        alone = Captioner.load(place, device="cpu")
+        ensemble = Captioner.load(place, device="cpu", ensemble_with=[place])
+        for one, other in zip(
+            ensemble.caption(IMAGES, **options), alone.caption(IMAGES, **options), strict=True
+        ):
+            assert [each.text for each in one.alternatives] == [each.text for each in other.alternatives]
+            assert one.log_prob == pytest.approx(other.log_prob, abs=1e-3)
+        assert ensemble.networks == "small encoder, attention + attention decoder"
+        assert ensemble.facts["ensemble_with"] == [alone.facts]
+        with pytest.raises(ConfigError, match="cannot be saved"):
+            ensemble.save_pretrained(Path("anywhere"))
+
+
+def test_a_checkpoint_and_an_export_are_no_ensemble(
+    tiny_checkpoint: Callable[[str], Path], exported: Any
+) -> None:
+    first = tiny_checkpoint("attention")
+    with pytest.raises(ConfigError, match="found checkpoints and exports; expected one kind"):
+        Captioner.load(first, ensemble_with=[exported.directory])
