@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from showtell.checkpoints.captioning_model import CaptioningModel
-from showtell.checkpoints.checkpoint import Checkpoint
+from showtell.checkpoints.checkpoint import Checkpoint, load_checkpoint
 from showtell.checkpoints.ensemble import Ensemble, make_ensemble
+from showtell.checkpoints.hub import ENCODER
 from showtell.config.decoders import AttentionSpec, LstmSpec, TransformerSpec
 from showtell.config.generation import DecodingOptions
 from showtell.decoders.registry import build_decoder
@@ -18,6 +24,7 @@ from showtell.errors import CheckpointError
 from showtell.generation import SpecialTokens, search
 from showtell.generation.ensemble import mean_probability
 from showtell.inference.onednn_decoder import packed_decoder
+from showtell.system.atomic import sha256_file, write_summed_json
 
 SPECS = (
     AttentionSpec(embedding=6, hidden=5, attention=4, region_dim=7),
@@ -98,3 +105,16 @@ def test_captioners_of_different_words_or_eyes_are_refused(change: dict[str, Any
     )
     with pytest.raises(CheckpointError, match=message):
         make_ensemble([first, second])
+
+
+def test_captioners_with_encoders_of_their_own_are_refused(
+    tiny_checkpoint: Callable[[str], Path], tmp_path: Path
+) -> None:
+    own = Path(shutil.copytree(tiny_checkpoint("attention"), tmp_path / "own"))
+    encoder = load_file(own / ENCODER)
+    save_file({name: 2 * tensor for name, tensor in encoder.items()}, own / ENCODER)
+    config = json.loads((own / "config.json").read_text())
+    config["files"][ENCODER] = sha256_file(own / ENCODER)
+    write_summed_json(own / "config.json", config)
+    with pytest.raises(CheckpointError, match=r"another encoder: fine-tuned with its own decoder"):
+        make_ensemble([load_checkpoint(tiny_checkpoint("attention")), load_checkpoint(own)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,8 +11,9 @@ from typing import Any
 import pytest
 from tests.serve.servers import picture
 
-from showtell.errors import ConfigError
+from showtell.errors import CheckpointError, ConfigError
 from showtell.inference.captioner import Captioner
+from showtell.system.atomic import sha256_file, write_summed_json
 
 IMAGES = [picture(seed) for seed in range(6)]
 OPTIONS: list[dict[str, Any]] = [
@@ -44,3 +47,14 @@ def test_a_checkpoint_and_an_export_are_no_ensemble(
     first = tiny_checkpoint("attention")
     with pytest.raises(ConfigError, match="found checkpoints and exports; expected one kind"):
         Captioner.load(first, ensemble_with=[exported.directory])
+
+
+def test_exports_with_encoders_of_their_own_are_no_ensemble(exported: Any, tmp_path: Path) -> None:
+    own = Path(shutil.copytree(exported.directory, tmp_path / "own"))
+    weights = own / "encoder.onnx.data"
+    weights.write_bytes(weights.read_bytes()[:-4] + b"\0\0\0\0")
+    config = json.loads((own / "config.json").read_text())
+    config["files"][weights.name] = sha256_file(weights)
+    write_summed_json(own / "config.json", config)
+    with pytest.raises(CheckpointError, match=r"own cannot join an ensemble with .*another encoder"):
+        Captioner.load(exported.directory, ensemble_with=[own])

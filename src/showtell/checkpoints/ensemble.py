@@ -6,7 +6,7 @@ from torch import nn
 
 from showtell.checkpoints.captioning_model import CaptioningModel
 from showtell.checkpoints.checkpoint import Checkpoint
-from showtell.checkpoints.hub import TOKENIZER
+from showtell.checkpoints.hub import ENCODER, TOKENIZER
 from showtell.encoders.encoder import identity_differences
 from showtell.errors import CheckpointError
 from showtell.generation.ensemble import EnsembleDecoder
@@ -42,5 +42,11 @@ def check_compatible(checkpoints: Sequence[Checkpoint], *, action: str) -> None:
         differences = identity_differences(
             other.config["encoder"]["identity"], first.config["encoder"]["identity"]
         )
+        # A fine-tuned encoder's identity is that of the weights it started from.
+        if not differences and other.config["files"].get(ENCODER) != first.config["files"].get(ENCODER):
+            specs = [each.config["encoder"]["spec"] for each in (first, other)]
+            differences = (
+                ["fine-tuned with its own decoder"] if any(spec["trainable"] for spec in specs) else []
+            )
         if differences:
             raise CheckpointError(cannot, found=f"another encoder: {'; '.join(differences)}")

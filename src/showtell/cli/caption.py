@@ -56,8 +56,12 @@ def command(
     ] = None,
     samples: Annotated[int | None, typer.Option(help="Sampling: captions per image, all written.")] = None,
     without_replacement: Annotated[
-        bool, typer.Option("--without-replacement", help="Sampling: no caption of an image is drawn twice.")
-    ] = False,
+        bool | None,
+        typer.Option(
+            "--without-replacement/--with-replacement",
+            help="Sampling: whether the captions of an image are all different.",
+        ),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Sampling: the seed.")] = None,
     max_tokens: common.MaxTokens = None,
     min_tokens: Annotated[int | None, typer.Option(help="Minimum number of tokens.")] = None,
@@ -196,7 +200,7 @@ def command(
         top_k=top_k,
         top_p=top_p,
         samples=samples,
-        without_replacement=without_replacement or None,
+        without_replacement=without_replacement,
         seed=seed,
     )
     of_beam = common.given(beam_size=beam_size, beam_groups=beam_groups, diversity_penalty=diversity_penalty)

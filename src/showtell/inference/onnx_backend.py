@@ -31,6 +31,7 @@ from showtell.inference.onnx_files import (
     TOKENS,
     state_input,
     state_output,
+    weights_of,
 )
 from showtell.inference.onnx_sessions import Graph, OnnxSessionLoader
 from showtell.retrieval.search import CaptionSearch, load_datastore
@@ -146,7 +147,9 @@ class OnnxBackend:
             cannot = f"{other.directory} cannot join an ensemble with {self.directory}"
             if other.tokenizer.sha256 != self.tokenizer.sha256:
                 raise CheckpointError(cannot, found="another vocabulary")
-            if other.config.encoder != self.config.encoder:
+            # A fine-tuned encoder is described by the weights it started from.
+            weights = [each.config.files[weights_of(ENCODER)] for each in (self, other)]
+            if other.config.encoder != self.config.encoder or weights[0] != weights[1]:
                 raise CheckpointError(cannot, found="another encoder")
         self._decoder = EnsembleDecoder([self.decoder, *(other.decoder for other in others)])
         self.facts = dict(with_members(self.facts, [other.facts for other in others]))
