@@ -133,8 +133,16 @@ def test_an_export_is_evaluated_without_torch(exported: Any, toy_set: PreparedSe
     assert "CIDEr-D" in run.stdout
 
 
-def test_captioners_form_an_ensemble(tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet) -> None:
-    first, second = str(tiny_checkpoint("attention")), str(tiny_checkpoint("lstm"))
+def test_captioners_form_an_ensemble(
+    tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet, tmp_path: Path
+) -> None:
+    first, lstm = str(tiny_checkpoint("attention")), tiny_checkpoint("lstm")
+    second = shutil.copytree(lstm, str(tmp_path / "lstm"))
+    # Each has a fine-tuned encoder, which members must share.
+    shutil.copy(f"{first}/encoder.safetensors", second)
+    configs = [json.loads(Path(each, "config.json").read_text()) for each in (first, second)]
+    configs[1]["files"]["encoder.safetensors"] = configs[0]["files"]["encoder.safetensors"]
+    write_summed_json(Path(second, "config.json"), configs[1])
 
     def scores(*arguments: str) -> dict[str, Any]:
         given = ["evaluate", *arguments, "--data", str(toy_set.directory), "--format", "json"]

@@ -520,6 +520,32 @@ def test_options_come_from_the_schema_and_change_captions(
     expect(page.locator("#options-now")).to_have_text("beam search, 3 compared")
 
 
+def test_a_calibrated_captioner_says_how_sure_it_is_and_when_it_is_not(
+    open_page: Open, tmp_path: Path
+) -> None:
+    root = Path(__file__).resolve().parents[2]
+    Image.effect_noise((320, 320), 90).convert("RGB").save(unlike := tmp_path / "noise.png")
+    with running(root / "models" / "flickr8k") as server:
+        page = open_page(server.url)
+        add(page, [root / "examples" / "beach.jpg", unlike])
+        sure, unsure = captioned(page, 2).all()
+        expect(sure).to_contain_text(
+            re.compile(r"Sure: \d+ % that at least half of it is right; least of “\w+”, \d+ %\.")
+        )
+        expect(unsure).to_contain_text(re.compile(r"Unsure: \d+ % that at least half"))
+        text = words(sure)
+        page.click("#options > summary")
+        page.click("#fields details summary")
+        page.fill("#option-unsure_below", "0.5")
+        page.get_by_role("button", name="Caption all again").click()
+        expect(unsure).to_contain_text(
+            re.compile(r"Unsure what this shows: \d+ % sure of the caption that it would give\.")
+        )
+        captioned(page, 2)
+        assert (words(sure), words(unsure)) == (text, "(unsure)")
+        check_accessibility(page)
+
+
 def test_bad_files_say_what_is_wrong_and_can_be_tried_again(open_page: Open, tmp_path: Path) -> None:
     (tmp_path / "damaged.png").write_bytes(b"\x89PNG\r\n\x1a\n not really")
     (tmp_path / "empty.png").write_bytes(b"")
