@@ -58,7 +58,7 @@ docs: $(STAMP)
 CAPTIONS := docs/results/captions
 results: $(STAMP)
 	$(BIN)/showtell leaderboard $(CAPTIONS)/flickr8k.jsonl $(CAPTIONS)/flickr8k-without-retrieval.jsonl \
-	  $(CAPTIONS)/flickr8k-best-rl.jsonl --baseline $(CAPTIONS)/flickr8k-without-retrieval.jsonl \
+	  $(CAPTIONS)/flickr8k-two-encoders.jsonl $(CAPTIONS)/flickr8k-best-rl.jsonl --baseline $(CAPTIONS)/flickr8k-without-retrieval.jsonl \
 	  --data data/flickr8k --split dev --meteor -o docs/results/flickr8k.md
 
 $(STAMP): pyproject.toml constraints.txt Makefile

@@ -13,15 +13,19 @@ from showtell.inference.captioner import Captioner
 
 ROOT = Path(__file__).resolve().parents[2]
 MODELS, EXAMPLES = ROOT / "models", ROOT / "examples"
-CAPTIONERS = ("flickr8k",)
-ENCODER = "resnet50.safetensors"
+CAPTIONERS = {
+    "flickr8k": ("resnet50.safetensors", "flickr8k-best"),
+    "flickr8k-two-encoders": ("resnet50+densenet169.safetensors", "flickr8k-two-encoders"),
+}
+"""Encoder and recipe of each."""
 FILES = ("README.md", "config.json", "decoder.safetensors", "tokenizer.json", "datastore.safetensors")
-MOST_BYTES = 60_000_000
+MOST_BYTES = 110_000_000
 
 
-def test_models_holds_the_captioner_and_its_encoder_and_nothing_else() -> None:
+def test_models_holds_the_captioners_and_their_encoders_and_nothing_else() -> None:
     found = {path.relative_to(MODELS).as_posix() for path in MODELS.rglob("*") if path.is_file()}
-    assert found == {"README.md", ENCODER, *(f"{name}/{file}" for name in CAPTIONERS for file in FILES)}
+    encoders = {encoder for encoder, _ in CAPTIONERS.values()}
+    assert found == {"README.md", *encoders, *(f"{name}/{file}" for name in CAPTIONERS for file in FILES)}
 
 
 def test_models_stays_small() -> None:
@@ -30,12 +34,12 @@ def test_models_stays_small() -> None:
 
 @pytest.mark.parametrize("name", CAPTIONERS)
 def test_a_shipped_captioner_is_whole_and_names_no_place_but_its_encoder(name: str) -> None:
-    config = read_config(MODELS / name)[1]
-    assert config["encoder"]["file"] == f"../{ENCODER}"
+    config, (encoder, recipe) = read_config(MODELS / name)[1], CAPTIONERS[name]
+    assert config["encoder"]["file"] == f"../{encoder}"
     assert config["dtype"] == "float16"
     assert "/" not in config["encoder"]["spec"]["weights"]
     assert config["scores"]["signature"]
-    assert "showtell train flickr8k-best " in (MODELS / name / "README.md").read_text(encoding="utf-8")
+    assert f"showtell train {recipe} " in (MODELS / name / "README.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", CAPTIONERS)
@@ -50,13 +54,13 @@ def test_a_shipped_captioner_tells_the_examples(name: str) -> None:
     captions = Captioner.load(MODELS / name, device="cpu").caption(sorted(EXAMPLES.glob("*.jpg")))
     assert all(len(caption.words) > 3 and caption.error is None for caption in captions)
     words = {Path(str(caption.path)).stem: caption.words for caption in captions}
-    for image, word in {
-        "taxi": "car",
-        "tennis": "player",
-        "motorcycle": "motorcycle",
-        "beach": "beach",
+    for image, fitting in {
+        "taxi": {"car"},
+        "tennis": {"player", "tennis"},
+        "motorcycle": {"motorcycle"},
+        "beach": {"beach"},
     }.items():
-        assert word in words[image]
+        assert fitting & set(words[image])
 
 
 @pytest.mark.slow

@@ -15,7 +15,12 @@ from showtell.experiments.leaderboard.pages import to_markdown
 PAGE = ROOT / "docs" / "results" / "flickr8k.md"
 CAPTIONS = ROOT / "docs" / "results" / "captions"
 METRICS = ("BLEU-4", "METEOR", "ROUGE-L", "CIDEr-D")
-ROWS = {"[`flickr8k`]": "flickr8k", "the same without": "flickr8k-without-retrieval", "human": "human"}
+ROWS = {
+    "[`flickr8k`]": "flickr8k",
+    "the same without": "flickr8k-without-retrieval",
+    "[`flickr8k-two-encoders`]": "flickr8k-two-encoders",
+    "human": "human",
+}
 
 
 def table(text: str, heading: str = "") -> dict[str, dict[str, str]]:
@@ -49,9 +54,8 @@ def test_every_figure_of_the_readme_is_on_the_results_page() -> None:
 def test_the_results_page_is_made_again_from_its_captions(shared_data: Path, tmp_path: Path) -> None:
     """All but METEOR, which needs Java."""
     prepared = prepare(shared_data / "data" / "flickr8k", tmp_path / "flickr8k")
-    paths = [
-        CAPTIONS / f"{name}.jsonl" for name in ("flickr8k", "flickr8k-without-retrieval", "flickr8k-best-rl")
-    ]
+    names = ("flickr8k", "flickr8k-without-retrieval", "flickr8k-two-encoders", "flickr8k-best-rl")
+    paths = [CAPTIONS / f"{name}.jsonl" for name in names]
     made = to_markdown(
         collect(paths, data=prepared.directory, baseline=paths[1]), title="flickr8k, dev", command=""
     )
