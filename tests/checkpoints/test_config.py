@@ -80,15 +80,15 @@ def test_claimed_sizes_are_compared_before_memory_is_taken(directory: Path, clai
         load_checkpoint(directory)
 
 
-def test_a_tokenizer_of_too_many_words_is_refused_before_its_tables_are_built(directory: Path) -> None:
+def test_a_tokenizer_of_a_million_words_is_refused_before_its_tables_are_built(directory: Path) -> None:
     path = directory / "tokenizer.json"
     parts = json.loads(path.read_text(encoding="utf-8"))
-    parts["model"]["vocab"] = {f"word{number}": number for number in range(100_000)}
+    parts["model"]["vocab"] = {f"word{number}": number for number in range(1_000_000)}
     path.write_text(json.dumps(parts), encoding="utf-8")
     files = json.loads((directory / "config.json").read_text(encoding="utf-8"))["files"]
     rewrite(directory, files={**files, "tokenizer.json": sha256_file(path)})
     with pytest.raises(
-        CheckpointError, match=r"does not fit the decoder: found 100,000 tokens; expected \d+"
+        CheckpointError, match=r"does not fit the decoder: found 1,000,000 tokens; expected \d+"
     ):
         load_checkpoint(directory)
 
