@@ -137,6 +137,20 @@ def test_the_command_joins_files(files: dict[str, Path], tmp_path: Path) -> None
     assert out.read_bytes() == files[RESNETS].read_bytes()
 
 
+def test_default_weights_are_joined_once_in_the_hubs_cache(
+    files: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("showtell.encoders.joined.download_weights", lambda name: read_weights(files[name]))
+    spec = EncoderSpec(name=RESNETS, preprocessing=Preprocessing(size=64))
+    first = build_encoder(spec, dtype=torch.float32)
+    (written,) = (tmp_path / "showtell").iterdir()
+    before = written.stat().st_mtime_ns
+    assert written.read_bytes() == files[RESNETS].read_bytes()
+    assert build_encoder(spec, dtype=torch.float32).identity() == first.identity()
+    assert written.stat().st_mtime_ns == before
+
+
 def test_files_that_do_not_fit_are_refused(files: dict[str, Path], tmp_path: Path) -> None:
     with pytest.raises(
         EncoderError, match=r"under that name: found weights of resnet18\. .*showtell join-encoders"
