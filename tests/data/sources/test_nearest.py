@@ -76,8 +76,32 @@ def test_a_folder_is_compared(tmp_path: Path, write_images: Callable[[Path, Iter
     with pytest.raises(DataError, match=r"nearest is folder, but none of its 2 images has a \.txt"):
         open_source(tmp_path)
     (tmp_path / "texts.csv").write_text("image,title\n")
-    with pytest.raises(DataError, match=r"nearest is csv: give the file itself, .*texts\.csv"):
+    with pytest.raises(
+        DataError, match=r"nearest is csv, but texts\.csv has not .*found image, title.*--caption-column"
+    ):
         open_source(tmp_path)
     (tmp_path / "all.json").write_text('{"images": [{"filename": "a.jpg"}]}')
     with pytest.raises(DataError, match=r"nearest is karpathy, but in all\.json"):
+        open_source(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "all.csv",
+            "name;title\n",
+            r"all\.csv has not the columns of images and captions \(found name, title\); choose",
+        ),
+        ("all.csv", "", r"all\.csv has not the columns of images and captions \(found no lines\)"),
+        ("captions.txt", "a.jpg,A dog.\n", r"captions\.txt has no header; put the line image,caption before"),
+        ("all.xlsx", "PK\x03\x04", r"all\.xlsx is a spreadsheet; save it as CSV in UTF-8"),
+    ],
+)
+def test_a_table_in_a_folder_is_compared(
+    tmp_path: Path, write_images: Callable[[Path, Iterable[str]], None], name: str, content: str, message: str
+) -> None:
+    write_images(tmp_path, ["a.jpg", "b.jpg"])
+    (tmp_path / name).write_text(content)
+    with pytest.raises(DataError, match=message):
         open_source(tmp_path)

@@ -48,6 +48,19 @@ def test_the_official_layout_is_recognized_and_read(flickr8k: Path) -> None:
     assert source.examples[0].image == flickr8k / "Flicker8k_Dataset" / "b.jpg"
 
 
+def test_lists_and_lines_of_copies_of_the_dataset_are_read(flickr8k: Path) -> None:
+    official = contents(open_source(flickr8k))
+    tokens, dev = flickr8k / "Flickr8k.token.txt", flickr8k / "Flickr_8k.devImages.txt"
+    tokens.write_text(tokens.read_text().replace("\t", " ").replace("says 0", "says #0 twice"))
+    (flickr8k / "Flickr_8k.trainImages.txt").write_text("Flicker8k_Dataset/b.jpg\nFlicker8k_Dataset\\a.jpg\n")
+    (flickr8k / "Flickr_8k.testImages.txt").write_text("d\n")
+    dev.rename(flickr8k / "Flickr_8k.valImages.txt")
+    captions = [(text.replace("says 0", "says #0 twice") for text in texts) for _, _, texts in official]
+    assert contents(open_source(flickr8k)) == [
+        (key, split, tuple(texts)) for (key, split, _), texts in zip(official, captions, strict=True)
+    ]
+
+
 def test_the_captions_of_a_image_that_does_not_exist_are_a_problem(flickr8k: Path) -> None:
     assert open_source(flickr8k).problems == [
         Problem("captions-without-image", WART, "2 captions of a name that is not an image")

@@ -138,3 +138,15 @@ def test_names_that_several_files_have_are_noted(tmp_path: Path, write_images: W
     assert note.startswith("several files fit one name, and the first was read: ")
     assert note.index("images") < note.index("masks")
     assert open_source(tmp_path, images=tmp_path / "masks").notes == []
+
+
+@pytest.mark.parametrize("folder", [".", "Flicker8k_Dataset", "Images/Images"])
+def test_a_table_called_txt_has_its_images_anywhere(
+    tmp_path: Path, write_images: WritePictures, folder: str
+) -> None:
+    write_images(tmp_path / folder, ["a.jpg", "b.jpg"])
+    (tmp_path / "captions.txt").write_text("image,caption\na.jpg,A dog , running .\nb.jpg,A cat .\n")
+    for path in (tmp_path, tmp_path / "captions.txt"):
+        examples = list(open_source(path).examples)
+        assert [example.captions for example in examples] == [("A dog , running .",), ("A cat .",)]
+        assert all(example.image.is_file() for example in examples)

@@ -98,3 +98,29 @@ def test_two_columns_of_one_name_are_an_error(tmp_path: Path, header: str) -> No
         DataError, match=r"has several columns '.*': expected a name per column\. Call columns"
     ):
         open_source(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("delimiter", ["^", "~", "#", "，"])
+def test_other_signs_separate_columns_too(tmp_path: Path, delimiter: str) -> None:
+    table = tmp_path / "set.csv"
+    table.write_text(f'image{delimiter}caption\na.jpg{delimiter}A dog, "big".\n')
+    assert [(example.key, example.captions) for example in open_source(table).examples] == [
+        ("a.jpg", ('A dog, "big".',))
+    ]
+
+
+@pytest.mark.parametrize("preamble", ["sep=;\n", "\ufeffsep=;\r\n", "\n\n"])
+def test_lines_before_the_header_are_passed_over(tmp_path: Path, preamble: str) -> None:
+    (tmp_path / "set.csv").write_text(f"{preamble}image;caption\na.jpg;A dog.\nno caption\n")
+    (tmp_path / "a.jpg").touch()
+    for path in (tmp_path, tmp_path / "set.csv"):
+        source = open_source(path)
+        assert [(example.key, example.captions) for example in source.examples] == [("a.jpg", ("A dog.",))]
+        assert [problem.key for problem in source.problems] == [f"set.csv:{preamble.count(chr(10)) + 3}"]
+
+
+@pytest.mark.parametrize("column", ["set", "set_name", "partition"])
+def test_other_names_of_the_column_of_splits_are_known(tmp_path: Path, column: str) -> None:
+    table = tmp_path / "set.csv"
+    table.write_text(f"image,comment,{column}\na.jpg,A dog.,train\nb.jpg,A cat.,val\n")
+    assert [example.split for example in open_source(table).examples] == ["train", "val"]

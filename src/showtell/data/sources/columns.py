@@ -19,11 +19,11 @@ NAME_COLUMNS = (*IMAGE_COLUMNS, "image_id", "id")
 """Where images are files, an id may be the name of one."""
 CAPTION_COLUMNS = (
     *("caption", "captions", "text", "texts", "sentence", "sentences"),
-    *("description", "alt_text", "txt", "report"),
+    *("description", "alt_text", "txt", "report", "comment", "comments"),
 )
-SPLIT_COLUMNS = ("split", "subset")
+SPLIT_COLUMNS = ("split", "subset", "set", "set_name", "partition")
 _SEPARATORS = re.compile(r"[\s_-]+")
-_NUMBERED = re.compile(r"(caption|text|sentence)\.?\d+")
+_NUMBERED = re.compile(r"(caption|text|sentence|comment)\.?\d+")
 _CAPTION_ENDING = re.compile(r".*(?:caption|description)s?")
 _STRING = r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*\""""
 _ITEM = rf"(?:{_STRING}|None|nan|\.\.\.)"

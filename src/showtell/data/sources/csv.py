@@ -12,15 +12,21 @@ from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.columns import Columns
+from showtell.data.sources.files import first_line
 from showtell.data.sources.locate import locate_beside
-from showtell.data.sources.table import USUAL, group_rows, read_csv
+from showtell.data.sources.table import USUAL, find_header, group_rows, read_csv
 
-LAYOUT = "a .csv or .tsv file with the columns image, caption and optionally split"
+LAYOUT = "a .csv, .tsv or .txt file with the columns image, caption and optionally split"
 MISSING = "a folder"
 
 
 def find(path: Path, *, forced: bool) -> list[Path]:
-    return [path] if path.is_file() and (forced or path.suffix.lower() in (".csv", ".tsv")) else []
+    if not path.is_file():
+        return []
+    is_table = path.suffix.lower() in (".csv", ".tsv") or (
+        path.suffix.lower() == ".txt" and find_header(first_line(path))
+    )
+    return [path] if forced or is_table else []
 
 
 def read(path: Path, files: list[Path], images: Path | None = None, columns: Columns = USUAL) -> Source:

@@ -33,12 +33,12 @@ class CsvDialect:
         end, space = re.escape(self.delimiter), " *" if self.skip_space else ""
         return re.compile(rf'{space}"((?:[^"]|"")*+)"(?={end}|\Z)|[^{end}]*')
 
-    def rows(self, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
-        """Yield line number (from 2) and fields of the rows below the header, but for empty ones.
+    def rows(self, lines: Iterable[str], header: int = 1) -> Iterator[tuple[int, list[str]]]:
+        """Yield line number and fields of the rows below the line of the ``header``, but for empty ones.
 
         ``lines`` have their ends: LF, CR or both.
         """
-        source, kind = _Lines(lines), ""
+        source, kind = _Lines(lines, header), ""
         while (line := source.take()) is not None:
             number = source.number
             if not self.cr_ends_rows and line.endswith("\r"):
@@ -131,8 +131,8 @@ class CsvDialect:
 class _Lines:
     """Lines that can be put back, with the number of the current one."""
 
-    def __init__(self, lines: Iterable[str]) -> None:
-        self._lines, self._returned, self.number = iter(lines), deque[str](), 1
+    def __init__(self, lines: Iterable[str], number: int) -> None:
+        self._lines, self._returned, self.number = iter(lines), deque[str](), number
 
     def take(self) -> str | None:
         line = self._returned.popleft() if self._returned else next(self._lines, None)

@@ -1,6 +1,7 @@
 """Finding the files of a dataset (archives are unpacked under many folder names), and reading lines of text."""
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import product
@@ -137,11 +138,17 @@ class ImageIndex:
 
 
 def first_line(path: Path) -> str:
-    """Return the beginning of the first line of a text file of any encoding, for detection."""
+    """Return the beginning of the first line with content of a text file of any encoding, for detection."""
     with open_file(path) as file:
         encoding = text_encoding(file.read(2))
     with path.open(encoding=encoding, errors="replace") as text:
-        return text.readline(1_000).rstrip("\r\n")
+        beginnings = iter(lambda: text.readline(1_000), "")
+        return next((line for line in beginnings if not is_preamble(line)), "").rstrip("\r\n")
+
+
+def is_preamble(line: str) -> bool:
+    """Return whether a line is none of a table: it is blank, or names the separator for Excel."""
+    return not line.strip() or re.fullmatch(r'"?sep=."?\s*', line.lstrip("\ufeff")) is not None
 
 
 def read_lines(path: Path) -> Iterator[str]:

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from showtell.data.sources.base import Problem, Source
-from showtell.data.sources.files import find_images, first_line, report_unmentioned
-from showtell.data.sources.table import group_rows, read_csv
+from showtell.data.sources.files import find_images, first_line, is_image, report_unmentioned
+from showtell.data.sources.table import find_header, group_rows, read_csv
 
 LAYOUT = "a folder with captions.txt (image,caption) and Images/"
 TABLE = "captions.txt"
@@ -16,8 +16,9 @@ def find(path: Path, *, forced: bool) -> list[Path]:
     table = path / TABLE
     if not table.is_file():
         return []
-    has_images = any((path / folder).is_dir() for folder in IMAGE_FOLDERS)
-    return [table] if forced or (has_images and "image" in first_line(table).lower()) else []
+    folders = (path / name for name in IMAGE_FOLDERS if (path / name).is_dir())
+    has_images = any(is_image(file.name) for folder in folders for file in folder.iterdir())
+    return [table] if forced or (has_images and find_header(first_line(table))) else []
 
 
 def read(path: Path, files: list[Path]) -> Source:

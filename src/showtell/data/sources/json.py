@@ -44,7 +44,6 @@ LAYOUT = (
     "captions by image name; or a folder with one per split"
 )
 MISSING = "no JSON file with entries of image and caption"
-SPLITS = (*SPLIT_COLUMNS, "set_name")
 CAPTIONS = ("caption_str", "reference_strs")
 NUMBERED = re.compile(r"raw(?:_\d+)?")
 METADATA = ("info", "licenses", "license", "metadata", "version", "description")
@@ -130,7 +129,7 @@ def _row(key: str, entry: Any, columns: Columns) -> Row:
         return Row(key, (entry,))
     if not isinstance(entry, dict):
         raise ValueError(f"expected an object, found {type(entry).__name__}")
-    image, split = columns.find_image(entry), find_column(entry, SPLITS)
+    image, split = columns.find_image(entry), find_column(entry, SPLIT_COLUMNS)
     names = as_list(entry[image]) if image else [key] * is_image(key)
     if not names or not isinstance(names[0], str) or not names[0].strip():
         raise ValueError(f"no image ({columns.image or ', '.join(columns.image_names)})")

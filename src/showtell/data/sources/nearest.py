@@ -4,10 +4,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from showtell.data.sources.files import files_below, is_image
+from showtell.data.sources.columns import CHOOSE
+from showtell.data.sources.files import files_below, first_line, is_image
 from showtell.data.sources.json import caption_columns
 from showtell.data.sources.locate import find_files
-from showtell.data.sources.table import USUAL
+from showtell.data.sources.table import USUAL, longest_header
 from showtell.system.json_stream import first_element, outline
 
 FORMS = {
@@ -15,6 +16,7 @@ FORMS = {
     "karpathy": {"images": ("filename", "sentences")},
 }
 TABLES = {".csv": "csv", ".tsv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".parquet": "huggingface"}
+SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 ARCHIVES = (".zip", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar")
 CONVERSATIONS = "conversations"  # LLaVA's: only some answers are captions
 MOST_FILES = 100_000
@@ -34,6 +36,8 @@ def describe_nearest(path: Path) -> str:
 
 
 def _describe_file(path: Path) -> str:
+    if path.suffix.lower() in SPREADSHEETS:
+        return _describe_table(path)
     if path.name.lower().endswith(ARCHIVES):
         return f"{path.name} is an archive; unpack it, and give the folder"
     if is_image(path.name):
@@ -99,14 +103,31 @@ def _keys(entry: dict[str, Any]) -> str:
     return "found " + ", ".join(islice(entry, SHOWN)) + (", ..." if len(entry) > SHOWN else "")
 
 
+def _describe_table(file: Path) -> str:
+    """Return what differs in a table of captions; an empty text: the file is no table."""
+    suffix = file.suffix.lower()
+    if suffix in SPREADSHEETS:
+        return f"{file.name} is a spreadsheet; save it as CSV in UTF-8"
+    if suffix not in (".csv", ".tsv", ".txt"):
+        return f"nearest is {TABLES[suffix]}: give the file itself, {file}" if suffix in TABLES else ""
+    line = first_line(file)
+    columns = longest_header(line)
+    if len(columns) > 1 and is_image(columns[0].strip()):
+        return f"nearest is csv, but {file.name} has no header; put the line image,caption before the others"
+    if suffix == ".txt":
+        return ""
+    found = ", ".join(columns[:SHOWN]) if line else "no lines"
+    return f"nearest is csv, but {file.name} has not the columns of images and captions (found {found}); {CHOOSE}"
+
+
 def _describe_folder(folder: Path) -> str:
-    images, table, count = 0, None, 0
+    images, table, count = 0, "", 0
     for file in islice(files_below(folder), MOST_FILES):
         count += 1
         images += is_image(file.name)
-        table = table or (file if file.suffix.lower() in TABLES else None)
+        table = table or _describe_table(file)
     if table:
-        return f"nearest is {TABLES[table.suffix.lower()]}: give the file itself, {table}"
+        return table
     if images:
         return f"nearest is folder, but none of its {images:,} images has a .txt of the same name beside it"
     if count == MOST_FILES:

@@ -16,27 +16,28 @@ from showtell.data.sources.base import Problem, Source
 from showtell.data.sources.columns import Columns
 from showtell.data.sources.files import first_line
 from showtell.data.sources.locate import find_files, locate, one_set, set_root, split_of
-from showtell.data.sources.table import USUAL, group_rows, read_csv, read_jsonl
+from showtell.data.sources.table import USUAL, find_header, group_rows, read_csv, read_jsonl
 from showtell.system.reading import parse_json
 
-LAYOUT = "a folder with a .csv, .tsv or .jsonl of image (or id) and caption, or one per split, and the images"
-MISSING = "no .csv, .tsv or .jsonl with columns of image and caption"
-SUFFIXES = (".csv", ".tsv", ".jsonl")
+LAYOUT = "a folder with a .csv, .tsv, .txt or .jsonl of image (or id) and caption, or one per split, and the images"
+MISSING = "no .csv, .tsv, .txt or .jsonl with columns of image and caption"
+SUFFIXES = (".csv", ".tsv", ".jsonl", ".txt")
 
 
 def find(path: Path, *, forced: bool, columns: Columns = USUAL) -> list[Path]:
     def split(file: Path) -> str | None:
-        header = list(_header(file))
+        header = list(_header(file, columns))
         has_both = columns.find_image(header) and columns.find_captions(header)
         return split_of(file, path) if has_both else None
 
     return list(find_files(path, SUFFIXES, split, depth=2))
 
 
-def _header(file: Path) -> Iterable[str]:
+def _header(file: Path, columns: Columns) -> Iterable[str]:
     line = first_line(file)
     if file.suffix.lower() != ".jsonl":
-        return line.replace('"', "").replace("\t", ",").replace(";", ",").replace("|", ",").split(",")
+        found = find_header(line, columns)
+        return found[1] if found else ()
     try:
         record = parse_json(line, lenient=True)
     except ValueError:

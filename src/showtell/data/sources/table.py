@@ -31,7 +31,7 @@ from showtell.data.sources.columns import (
     find_column,
 )
 from showtell.data.sources.csv_dialect import CsvDialect
-from showtell.data.sources.files import filled_lines
+from showtell.data.sources.files import filled_lines, is_preamble
 from showtell.data.sources.names import NameMatcher
 from showtell.errors import DataError
 from showtell.system.reading import parse_json, text_lines
@@ -39,6 +39,7 @@ from showtell.system.reading import parse_json, text_lines
 MACHINE_CAPTION = "machine_caption"
 """The column of the caption that a row corrects, in files of the page of ``serve``; empty or the same if none."""
 _DELIMITERS = ",\t;|"
+_IN_NAMES = " _-.\"'"  # signs in the names of columns
 USUAL = Columns()
 
 
@@ -82,7 +83,9 @@ def read_csv(table: Path, problems: list[Problem], name: str, columns: Columns =
     Captions in the last column may contain delimiters; trailing captions of several columns may be missing.
     """
     lines = text_lines(table, newline="")
-    first = next(lines, "")
+    first, number = next(lines, ""), 1
+    while first and is_preamble(first):
+        first, number = next(lines, ""), number + 1
     dialect, header = _header(table, first.rstrip("\r\n"), columns)
     image, captions = header[dialect.image], columns.find_captions(header)
     split = find_column(header, SPLIT_COLUMNS)
@@ -99,27 +102,43 @@ def read_csv(table: Path, problems: list[Problem], name: str, columns: Columns =
             raise ValueError(f"{len(fields)} fields, {len(header)} columns: {hint}")
         return _row(dict(zip(header, fields, strict=False)), image, captions, split)
 
-    records = ((f"{name}:{number}", fields) for number, fields in dialect.rows(lines))
+    records = ((f"{name}:{number}", fields) for number, fields in dialect.rows(lines, number))
     return parse_records(records, parse, problems)
 
 
 def _header(table: Path, line: str, columns: Columns) -> tuple[CsvDialect, list[str]]:
     """Return the dialect and the columns of a header line."""
-    found: list[str] = []
-    for delimiter in _DELIMITERS:
-        dialect = CsvDialect(delimiter, skip_space=f"{delimiter} " in line)
-        header = dialect.split(line)
-        image = columns.find_image(header)
-        if image is not None and columns.find_captions(header):
-            return replace(dialect, width=len(header), image=header.index(image)), header
-        found = max(found, header, key=len)
-    columns.check(found, str(table))
+    if found := find_header(line, columns):
+        return found
+    columns.check(longest_header(line), str(table))
     raise DataError(
         f"cannot read {table}",
         found=f"the first line '{line[:80]}'",
         expected=f"a header with {columns.expected}",
         mend=f"Add a header line, for example image,caption,split, or {CHOOSE}",
     )
+
+
+def find_header(line: str, columns: Columns = USUAL) -> tuple[CsvDialect, list[str]] | None:
+    """Return the dialect and the columns of a header line, by its delimiter; None: it is no header."""
+    for dialect, header in _headers(line):
+        image = columns.find_image(header)
+        if image is not None and columns.find_captions(header):
+            return replace(dialect, width=len(header), image=header.index(image)), header
+    return None
+
+
+def longest_header(line: str) -> list[str]:
+    """Return the columns of a header line by the delimiter that makes most of it, for error messages."""
+    return max((header for _, header in _headers(line)), key=len)
+
+
+def _headers(line: str) -> Iterator[tuple[CsvDialect, list[str]]]:
+    """Yield the fields of a line for each delimiter that it may have: the usual ones, then other signs in it."""
+    signs = (sign for sign in line if sign.isprintable() and not sign.isalnum() and sign not in _IN_NAMES)
+    for delimiter in dict.fromkeys((*_DELIMITERS, *signs)):
+        dialect = CsvDialect(delimiter, skip_space=f"{delimiter} " in line)
+        yield dialect, dialect.split(line)
 
 
 def read_jsonl(file: Path, problems: list[Problem], name: str, columns: Columns = USUAL) -> Iterator[Row]:
