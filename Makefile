@@ -5,7 +5,8 @@
 # make torture  faults of the disk at every file operation of every command: hours; TORTURE=--quick for minutes
 # make docs   the documentation site in build/docs; warnings are errors
 # make results  docs/results/flickr8k.md from the captions in docs/results/captions; needs data/flickr8k, METEOR's extra and Java
-# make test   lint, types, import contract, tests: what CI runs
+# make test   lint, types, import contract, tests: two minutes
+# make thorough  the tests marked so: more variants, whole trainings, processes; CI runs it after make test
 
 PYTHON ?= python3
 VENV := .venv
@@ -13,13 +14,13 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/installed
 DEMO ?= --captioner models/flickr8k --images examples
 
-.PHONY: demo test check slow browser bench docs results clean
+.PHONY: demo test check thorough slow browser bench docs results clean
 
 demo: $(STAMP)
 	$(BIN)/showtell demo --out demo $(DEMO)
 
 # Bytecode: without it each process of the tests compiles the package and its tests again.
-test: export PYTHONDONTWRITEBYTECODE =
+test thorough: export PYTHONDONTWRITEBYTECODE =
 test: check
 	$(BIN)/python -m pytest -n 2
 
@@ -28,6 +29,9 @@ check: $(STAMP)
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+thorough: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m thorough
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or java"

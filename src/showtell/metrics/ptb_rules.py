@@ -8,6 +8,7 @@ are part of every published score.
 import json
 import re
 from collections.abc import Callable
+from functools import cache
 from importlib import resources
 
 ABBREVIATIONS = (
@@ -235,9 +236,15 @@ _ROWS: list[tuple[str, str, Callable[[str], str]]] = [
     ("[\u00b2\u00b3\u00b9\u2070\u2074-\u2079]+|[\u2080-\u2089]+", "", str),
 ]
 
-RULES = [
-    (re.compile(f"(?P<token>{token})(?:{lookahead})", re.ASCII), normal) for token, lookahead, normal in _ROWS
-]
+
+@cache
+def rules() -> list[tuple[re.Pattern[str], Callable[[str], str]]]:
+    """Return the pattern and the normalization of each token; compiled on first use, which takes most of a second."""
+    return [
+        (re.compile(f"(?P<token>{token})(?:{lookahead})", re.ASCII), normal)
+        for token, lookahead, normal in _ROWS
+    ]
+
 
 # Texts in which a rule may match beyond a space
 CONTEXT = re.compile(

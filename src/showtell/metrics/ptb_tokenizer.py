@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from showtell.metrics.ngrams import Captions, Integers, ragged_arange
-from showtell.metrics.ptb_rules import CONTEXT, PLAIN, PLAIN_OWNER, RULES, SPECIAL_WORDS
+from showtell.metrics.ptb_rules import CONTEXT, PLAIN, PLAIN_OWNER, SPECIAL_WORDS, rules
 
 VERSION = "ptb-3.4.1"
 _BREAKS = "\n\r\x0b\x0c\u2028\u2029"
@@ -145,7 +145,7 @@ def _lex(text: str) -> list[str]:
     text += "\n"
     while start < end:
         longest, token, normal = 0, text[start], None
-        for pattern, normalize in RULES:
+        for pattern, normalize in rules():
             match = pattern.match(text, start)
             if match and match.end() - start > longest:
                 longest, token, normal = match.end() - start, match["token"], normalize
