@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import runpy
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -43,10 +47,7 @@ def start(command: list[str], *arguments: str) -> subprocess.CompletedProcess[st
     )
 
 
-def test_what_processes_hold_is_added_up_and_put_in_order(tmp_path: Path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        """
+COLLECTIVES = """
 import sys
 
 import torch
@@ -78,12 +79,49 @@ with distributed_context(torch.device("cpu")) as all_:
     all_.wait_for_all()
     assert len(open(sys.argv[1]).read()) == 2
     print("done", flush=True)
-""",
-        encoding="utf-8",
-    )
-    done = start(TORCHRUN, str(script), str(tmp_path / "order"))
+"""
+
+
+@pytest.fixture
+def collectives(tmp_path: Path) -> Iterator[list[str]]:
+    """A script of several processes, which write their ranks in their order, and its argument."""
+    script, order = tmp_path / "script.py", tmp_path / "order"
+    script.write_text(COLLECTIVES, encoding="utf-8")
+    yield [str(script), str(order)]
+    assert sorted(order.read_text(encoding="utf-8")) == ["0", "1"]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_what_processes_hold_is_added_up_and_put_in_order(
+    collectives: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    started = []
+    for rank in "01":
+        if (pid := os.fork()) == 0:
+            os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
+            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+            sys.argv, code = collectives, 1
+            try:
+                runpy.run_path(collectives[0])
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stdout.flush()
+                os._exit(code)
+        started.append(pid)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]
+    printed = capfd.readouterr()
+    assert codes == [0, 0], printed.err
+    assert printed.out.count("done") == 2
+
+
+@pytest.mark.thorough
+def test_processes_of_torchrun_do_so_too(collectives: list[str]) -> None:
+    done = start(TORCHRUN, *collectives)
     assert done.returncode == 0, done.stderr
-    assert sorted((tmp_path / "order").read_text(encoding="utf-8")) == ["0", "1"]
     assert done.stdout.count("done") == 2
 
 
