@@ -13,6 +13,7 @@ import shutil
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -297,9 +298,35 @@ def make_once(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callab
     return make
 
 
+@pytest.fixture
+def toy_run(
+    toy_set: PreparedSet,
+    toy_recipe: Recipe,
+    make_once: Callable[[str, Callable[[Path], None]], Path],
+    tmp_path: Path,
+) -> Path:
+    """A finished training by the toy recipe, in a copy for the test."""
+    from showtell.training.trainer import train
+
+    def write(place: Path) -> None:
+        train(toy_recipe, data=toy_set.directory, out=place / "run")
+
+    return shutil.copytree(make_once("toy-run", write) / "run", tmp_path / "run")
+
+
+@pytest.fixture(scope="session")
+def onnx_translations() -> None:
+    """Let torch's exporter build its table of translations once, not for each graph, which takes a second."""
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    ONNXRegistry.from_torchlib = staticmethod(cache(ONNXRegistry.from_torchlib))  # type: ignore[method-assign]
+
+
 @pytest.fixture(scope="session")
 def exported(
-    tiny_checkpoint: Callable[[str], Path], make_once: Callable[[str, Callable[[Path], None]], Path]
+    tiny_checkpoint: Callable[[str], Path],
+    make_once: Callable[[str, Callable[[Path], None]], Path],
+    onnx_translations: None,
 ) -> Any:
     """A complete export of the tiny captioner with attention, compared on drawn scenes."""
     from showtell.export.onnx import export_checkpoint

@@ -6,18 +6,19 @@ import errno
 import json
 import os
 import shutil
-import subprocess
-import sys
-import textwrap
+import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import save_file
+from tests.forks import exit_code, fork
 
 from showtell.config.preprocessing import Preprocessing
 from showtell.data import feature_writer
@@ -384,34 +385,23 @@ def test_short_writes_are_finished(
 def test_killed_extraction_resumes_where_it_stopped(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path
 ) -> None:
-    program = """
-        import os, signal, sys
-        from pathlib import Path
-        from showtell.data import feature_writer
-        from showtell.data.features import extract_features
-        from showtell.data.prepared import PreparedSet
-        from showtell.encoders.encoder import EncoderSpec, build_encoder
-        from showtell.config.preprocessing import Preprocessing
+    directory = tmp_path / "cache"
 
-        feature_writer.SYNC_INTERVAL_S = 0.0
+    def extract_until_killed() -> None:
         write, calls = os.pwrite, 0
 
-        def die(*arguments):
-            global calls
+        def die(*arguments: Any) -> int:
+            nonlocal calls
             calls += 1
             if calls == 10:  # four writes a batch: within the third
                 os.kill(os.getpid(), signal.SIGKILL)
             return write(*arguments)
 
+        feature_writer.SYNC_INTERVAL_S = 0.0
         os.pwrite = die
-        spec = EncoderSpec(name="resnet18", preprocessing=Preprocessing(size=64))
-        encoder = build_encoder(spec, weights=Path(sys.argv[2]))
-        extract_features(PreparedSet.load(sys.argv[1]), encoder, Path(sys.argv[3]), batch_size=4)
-    """
-    directory = tmp_path / "cache"
-    arguments = [str(prepared.directory), str(encoder.weights), str(directory)]
-    killed = subprocess.run([sys.executable, "-c", textwrap.dedent(program), *arguments], check=False)
-    assert killed.returncode == -9
+        extract_features(prepared, encoder, directory, batch_size=4)
+
+    assert exit_code(fork(extract_until_killed)) == -signal.SIGKILL
     done = np.unpackbits(np.fromfile(directory / "done.bitmap", np.uint8), count=COUNT)
     assert done.nonzero()[0].tolist() == list(range(8))
     before = np.array(np.fromfile(directory / "regions.f16", np.float16).reshape(COUNT, 4, 512)[:8])
@@ -421,37 +411,27 @@ def test_killed_extraction_resumes_where_it_stopped(
     np.testing.assert_allclose(resumed.regions, whole.regions, rtol=2**-8, atol=1e-3)
 
 
-_TOGETHER = """
-    import os, signal, sys, time
-    from pathlib import Path
-    from showtell.data import feature_writer, features
-    from showtell.data.prepared import PreparedSet
-    from showtell.encoders.encoder import EncoderSpec, build_encoder
-    from showtell.config.preprocessing import Preprocessing
-
-    features.CLAIMED_ROWS = feature_writer.CLAIMED_ROWS = 8
-    features.BATCHES_AHEAD = 1
+def extract_with_another(prepared: PreparedSet, encoder: Encoder, cache: Path, killed_at: int) -> None:
+    """Extract features, from the first image on, beside another process, which writes what it loaded too."""
+    features_module.CLAIMED_ROWS = feature_writer.CLAIMED_ROWS = 8
+    features_module.BATCHES_AHEAD = 1
     feature_writer.SYNC_INTERVAL_S = 0.0
-    data, weights, cache, last = sys.argv[1:]
-    load, loaded = features._load, []
+    load, loaded = features_module._load, list[int]()
 
-    def load_with_the_other(prepared, row, preprocessing):
+    def load_with_the_other(prepared: PreparedSet, row: int, preprocessing: Preprocessing) -> Any:
         loaded.append(row)
-        Path(cache + str(os.getpid())).touch()
+        Path(f"{cache}{os.getpid()}").touch()
         if len(loaded) == 1:
-            while len(list(Path(cache).parent.glob(Path(cache).name + "?*"))) < 2:
+            while len(list(cache.parent.glob(f"{cache.name}?*"))) < 2:
                 time.sleep(0.01)
-        if len(loaded) == int(last):
+        if len(loaded) == killed_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return load(prepared, row, preprocessing)
 
-    features._load = load_with_the_other
-    features.usable_cores = lambda: 1
-    spec = EncoderSpec(name="resnet18", preprocessing=Preprocessing(size=64))
-    encoder = build_encoder(spec, weights=Path(weights))
-    assert features.extract_features(PreparedSet.load(data), encoder, Path(cache), batch_size=4).done.all()
-    print(*loaded)
-"""
+    features_module._load = load_with_the_other
+    features_module.usable_cores = lambda: 1
+    assert extract_features(prepared, encoder, cache, batch_size=4).done.all()
+    Path(f"{cache}{os.getpid()}").write_text(" ".join(map(str, loaded)))
 
 
 @pytest.mark.parametrize("killed_at", [0, 6])
@@ -459,19 +439,9 @@ def test_two_processes_fill_a_cache_together_and_one_finishes_what_a_killed_one_
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, killed_at: int
 ) -> None:
     cache = tmp_path / "cache"
-    both = [
-        subprocess.Popen(
-            [
-                *(sys.executable, "-c", textwrap.dedent(_TOGETHER), str(prepared.directory)),
-                *(str(encoder.weights), str(cache), str(last)),
-            ],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for last in (0, killed_at)
-    ]
-    rows = [set(map(int, process.communicate()[0].split())) for process in both]
-    assert [process.returncode for process in both] == [0, -9 if killed_at else 0]
+    both = [fork(extract_with_another, prepared, encoder, cache, last) for last in (0, killed_at)]
+    assert [exit_code(pid) for pid in both] == [0, -signal.SIGKILL if killed_at else 0]
+    rows = [set(map(int, Path(f"{cache}{pid}").read_text().split())) for pid in both]
     if killed_at:
         assert len(rows[0]) > 8
     else:

@@ -57,13 +57,25 @@ def open_pair(decoder: Any, state: tuple[StateTensor, ...], directory: Path) -> 
     return Pair(decoder, exported, state)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _translations(onnx_translations: None) -> None:
+    pass
+
+
 @pytest.fixture(scope="session")
 def export_decoder() -> Callable[[Any, int, Path], Any]:
     """Write a decoder into a directory and open it: a pair of ``torch`` and ``exported``, and its ``state``."""
     return export_pair
 
 
-@pytest.fixture(scope="session", params=sorted(DECODERS))
+# The others take four seconds each to trace.
+TRACED = [
+    name if name == "transformer" else pytest.param(name, marks=pytest.mark.thorough)
+    for name in sorted(DECODERS)
+]
+
+
+@pytest.fixture(scope="session", params=TRACED)
 def pair(request: pytest.FixtureRequest, make_once: Callable[[str, Callable[[Path], None]], Path]) -> Pair:
     """Every decoder that the registry has, with large weights: no two words are nearly as likely."""
     with torch.random.fork_rng():

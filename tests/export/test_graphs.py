@@ -143,6 +143,7 @@ class RecallDecoder(nn.Module):
         return logits, replace(state, words=words), None
 
 
+@pytest.mark.thorough
 def test_a_state_that_grows_by_a_word_a_step_is_exported_too(
     export_decoder: Callable[[Any, int, Path], Any], tmp_path: Path
 ) -> None:

@@ -11,13 +11,13 @@ import socket
 import subprocess
 import sys
 import time
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.forks import exit_code, fork
 
 from showtell.config.recipe import Recipe, dump_recipe, parse_recipe
 from showtell.data.prepared import PreparedSet, prepare
@@ -91,28 +91,19 @@ def collectives(tmp_path: Path) -> Iterator[list[str]]:
     assert sorted(order.read_text(encoding="utf-8")) == ["0", "1"]
 
 
-@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_what_processes_hold_is_added_up_and_put_in_order(
     collectives: list[str], capfd: pytest.CaptureFixture[str]
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    started = []
-    for rank in "01":
-        if (pid := os.fork()) == 0:
-            os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
-            os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
-            sys.argv, code = collectives, 1
-            try:
-                runpy.run_path(collectives[0])
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-            finally:
-                sys.stdout.flush()
-                os._exit(code)
-        started.append(pid)
-    codes = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in started]
+
+    def run(rank: str) -> None:
+        os.environ.update(RANK=rank, LOCAL_RANK=rank, WORLD_SIZE="2")
+        os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
+        sys.argv = collectives
+        runpy.run_path(collectives[0])
+
+    codes = list(map(exit_code, [fork(run, rank) for rank in "01"]))
     printed = capfd.readouterr()
     assert codes == [0, 0], printed.err
     assert printed.out.count("done") == 2

@@ -115,12 +115,13 @@ def test_a_recipe_that_would_index_what_it_validates_on_is_refused_before_it_tra
     assert not (tmp_path / "run" / "last").exists()
 
 
-def test_the_same_seed_gives_the_same_bits(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
-    for name in "ab":
-        train(toy_recipe, data=toy_set.directory, out=tmp_path / name)
-    assert same(weights_of(tmp_path / "a"), weights_of(tmp_path / "b"))
-    train(changed(toy_recipe, training={"seed": 1}), data=toy_set.directory, out=tmp_path / "c")
-    assert not same(weights_of(tmp_path / "a"), weights_of(tmp_path / "c"))
+def test_the_same_seed_gives_the_same_bits(
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path, tmp_path: Path
+) -> None:
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "again")
+    assert same(weights_of(toy_run), weights_of(tmp_path / "again"))
+    train(changed(toy_recipe, training={"seed": 1}), data=toy_set.directory, out=tmp_path / "other")
+    assert not same(weights_of(toy_run), weights_of(tmp_path / "other"))
 
 
 @pytest.mark.parametrize("restart", [False, True])
@@ -227,9 +228,10 @@ def metrics_size(run: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def test_a_frozen_encoder_never_moves(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
-    weights = tmp_path / "first" / "best" / "encoder.safetensors"
+def test_a_frozen_encoder_never_moves(
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path, tmp_path: Path
+) -> None:
+    weights = toy_run / "best" / "encoder.safetensors"
     before = weights.read_bytes()
     frozen = changed(toy_recipe, encoder={"trainable": False})
     train(
@@ -244,67 +246,62 @@ def test_a_frozen_encoder_never_moves(toy_set: PreparedSet, toy_recipe: Recipe, 
     assert not [name for name in weights_of(tmp_path / "second") if "encoder" in name]
 
 
-def test_a_trained_encoder_moves(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    moments = [name for name in weights_of(tmp_path / "run") if name.startswith("optimizer.exp_avg.encoder")]
+def test_a_trained_encoder_moves(toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path) -> None:
+    moments = [name for name in weights_of(toy_run) if name.startswith("optimizer.exp_avg.encoder")]
     assert moments
-    assert any("running_mean" in name for name in weights_of(tmp_path / "run"))
+    assert any("running_mean" in name for name in weights_of(toy_run))
 
 
 def test_another_recipe_in_the_same_place_is_refused(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     other = changed(toy_recipe, optimizer={"lr": 0.5})
     message = r"another run: found recipe\.optimizer\.lr: 0\.01 → 0\.5\. .*training\.init_from=.*--restart"
     with pytest.raises(ConfigError, match=message):
-        train(other, data=toy_set.directory, out=tmp_path / "run")
-    before = weights_of(tmp_path / "run")
-    train(other, data=toy_set.directory, out=tmp_path / "run", restart=True)
-    assert not same(before, weights_of(tmp_path / "run"))
+        train(other, data=toy_set.directory, out=toy_run)
+    before = weights_of(toy_run)
+    train(other, data=toy_set.directory, out=toy_run, restart=True)
+    assert not same(before, weights_of(toy_run))
 
 
 def test_a_run_from_before_a_key_was_there_goes_on(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    path = tmp_path / "run" / "manifest.json"
+    path = toy_run / "manifest.json"
     manifest = json.loads(path.read_text(encoding="utf-8"))
     del manifest["recipe"]["training"]["micro_batch_size"]
     write_summed_json(path, manifest)
-    before = weights_of(tmp_path / "run")
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    assert same(before, weights_of(tmp_path / "run"))
+    before = weights_of(toy_run)
+    train(toy_recipe, data=toy_set.directory, out=toy_run)
+    assert same(before, weights_of(toy_run))
     with pytest.raises(ConfigError, match=r"micro_batch_size: 0 → 2"):
         train(
             changed(toy_recipe, training={"micro_batch_size": 2}),
             data=toy_set.directory,
-            out=tmp_path / "run",
+            out=toy_run,
         )
 
 
 def test_what_fails_before_the_start_leaves_the_run_as_it_was(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path, tmp_path: Path
 ) -> None:
     wrong = changed(toy_recipe, validation={"split": "devel"})
     with pytest.raises(ConfigError, match="devel"):
-        train(wrong, data=toy_set.directory, out=tmp_path / "run")
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    before = bytes_of(tmp_path / "run" / "last")
+        train(wrong, data=toy_set.directory, out=tmp_path / "new")
+    before = bytes_of(toy_run / "last")
     with pytest.raises(ConfigError, match="devel"):
-        train(wrong, data=toy_set.directory, out=tmp_path / "run", restart=True)
-    assert bytes_of(tmp_path / "run" / "last") == before
+        train(wrong, data=toy_set.directory, out=toy_run, restart=True)
+    assert bytes_of(toy_run / "last") == before
 
 
 def test_a_run_that_lost_its_state_is_not_silently_trained_again(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    shutil.rmtree(tmp_path / "run" / "last")
-    before = bytes_of(tmp_path / "run" / "best")
+    shutil.rmtree(toy_run / "last")
+    before = bytes_of(toy_run / "best")
     with pytest.raises(CheckpointError, match=r"best/ without last/trainer\.json.*--restart"):
-        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    assert bytes_of(tmp_path / "run" / "best") == before
+        train(toy_recipe, data=toy_set.directory, out=toy_run)
+    assert bytes_of(toy_run / "best") == before
 
 
 def test_a_place_that_is_no_run_is_never_written_over(
@@ -327,13 +324,13 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
 def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
     toy_set: PreparedSet,
     toy_recipe: Recipe,
+    toy_run: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     broken: str,
     found: str,
 ) -> None:
     recipe = changed(toy_recipe, training={"save_steps": 1})
-    train(recipe, data=toy_set.directory, out=tmp_path / "whole")
     step, objective = TrainStep.step, objectives.cross_entropy
     saved: dict[str, dict[str, bytes]] = {}
 
@@ -356,18 +353,17 @@ def test_numbers_that_are_not_finite_end_the_run_and_spoil_nothing(
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     assert {name: bytes_of(tmp_path / "cut" / name) for name in ("best", "last")} == saved
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")
-    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
+    assert same(weights_of(toy_run), weights_of(tmp_path / "cut"))
 
 
 def test_a_cut_state_is_refused_and_best_still_captions(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    state = tmp_path / "run" / "last" / "trainer.safetensors"
+    state = toy_run / "last" / "trainer.safetensors"
     state.write_bytes(state.read_bytes()[:-7])
     with pytest.raises(CheckpointError, match=r"cannot resume from .*last: found .*cut short"):
-        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    assert load_checkpoint(tmp_path / "run").tokenizer.size > 4
+        train(toy_recipe, data=toy_set.directory, out=toy_run)
+    assert load_checkpoint(toy_run).tokenizer.size > 4
 
 
 def test_early_stopping_ends_a_run_that_no_longer_improves(
@@ -426,7 +422,7 @@ def test_a_captioner_that_says_the_same_of_all_images_is_warned_of(
 
 
 def test_each_validation_is_told_and_may_end_the_run(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path, tmp_path: Path
 ) -> None:
     told: list[tuple[int, float]] = []
 
@@ -436,12 +432,11 @@ def test_each_validation_is_told_and_may_end_the_run(
             raise StopError
 
     with pytest.raises(StopError):
-        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run", on_validation=listen)
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run", on_validation=listen)
-    rows = [row for row in read_metrics(tmp_path / "run") if row["event"] == "validation"]
+        train(toy_recipe, data=toy_set.directory, out=tmp_path / "listened", on_validation=listen)
+    train(toy_recipe, data=toy_set.directory, out=tmp_path / "listened", on_validation=listen)
+    rows = [row for row in read_metrics(tmp_path / "listened") if row["event"] == "validation"]
     assert told == [(row["epoch"], row["loss"]) for row in rows] == [(1, told[0][1]), (2, told[1][1])]
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "whole")
-    assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "run"))
+    assert same(weights_of(toy_run), weights_of(tmp_path / "listened"))
 
 
 def test_tensorboard_gets_the_numbers(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
@@ -481,11 +476,10 @@ def test_a_finished_run_is_not_decoded_again(
 
 
 def test_a_finished_run_can_be_given_its_encoder(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
     weights = tmp_path / "weights.safetensors"
-    shutil.copy(tmp_path / "first" / "best" / "encoder.safetensors", weights)
+    shutil.copy(encoder_weights, weights)
     frozen = changed(toy_recipe, encoder={"trainable": False})
     places = {"data": toy_set.directory, "out": tmp_path / "run", "features": tmp_path / "features"}
     before = train(frozen, encoder_weights=weights, **places).evaluation  # type: ignore[arg-type]
@@ -523,16 +517,14 @@ def test_time_spent_is_counted(toy_set: PreparedSet, toy_recipe: Recipe, tmp_pat
 
 
 def test_mirrored_pictures_are_kept_beside_the_plain_ones(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
     recipe = changed(toy_recipe, encoder={"trainable": False}, data={"flip": True})
-    weights = tmp_path / "first" / "best" / "encoder.safetensors"
     train(
         recipe,
         data=toy_set.directory,
         out=tmp_path / "run",
-        encoder_weights=weights,
+        encoder_weights=encoder_weights,
         features=tmp_path / "kept",
     )
     caches = sorted((tmp_path / "kept").iterdir())
@@ -543,13 +535,14 @@ def test_mirrored_pictures_are_kept_beside_the_plain_ones(
 
 
 def test_half_precisions_learn_what_full_precision_learns(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path, tmp_path: Path
 ) -> None:
-    losses = {}
-    for precision in ("fp32", "bf16", "fp16"):
+    for precision in ("bf16", "fp16"):
         recipe = changed(toy_recipe, training={"precision": precision})
         train(recipe, data=toy_set.directory, out=tmp_path / precision)
-        rows = [row for row in read_metrics(tmp_path / precision) if row["event"] == "validation"]
+    losses = {}
+    for precision, run in (("fp32", toy_run), ("bf16", tmp_path / "bf16"), ("fp16", tmp_path / "fp16")):
+        rows = [row for row in read_metrics(run) if row["event"] == "validation"]
         losses[precision] = rows[-1]["loss"]
     # Measured: bf16 0.0014 and fp16 0.0020 away from 2.5028 nats after 8 steps.
     assert losses["bf16"] == pytest.approx(losses["fp32"], abs=0.01)
@@ -565,11 +558,10 @@ def test_a_vocabulary_of_pieces_is_one_key(toy_set: PreparedSet, toy_recipe: Rec
 
 
 def test_a_checkpoint_with_its_encoder_needs_nothing_else(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "first")
     weights = tmp_path / "weights.safetensors"
-    shutil.copy(tmp_path / "first" / "best" / "encoder.safetensors", weights)
+    shutil.copy(encoder_weights, weights)
     frozen = changed(toy_recipe, encoder={"trainable": False})
     for name, include in (("with", True), ("without", False)):
         train(
@@ -732,10 +724,10 @@ def test_what_a_phase_makes_small_is_built_once(
 
 
 def test_the_first_and_the_last_step_of_a_short_run_are_logged(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path
 ) -> None:
-    result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    steps = [row for row in read_metrics(tmp_path / "run") if row["event"] == "step"]
+    result = train(toy_recipe, data=toy_set.directory, out=toy_run)
+    steps = [row for row in read_metrics(toy_run) if row["event"] == "step"]
     assert [row["step"] for row in steps] == [1, result.progress.step]
     assert all(row["lr"] > 0 and row["peak_memory_gb"] > 0 for row in steps)
 
@@ -795,11 +787,10 @@ def test_an_interrupted_run_says_how_to_resume(
 
 
 def test_a_run_of_an_earlier_format_is_refused_in_one_line(
-    toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
+    toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path
 ) -> None:
-    train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
-    path = tmp_path / "run" / "manifest.json"
+    path = toy_run / "manifest.json"
     write_summed_json(path, {**json.loads(path.read_text(encoding="utf-8")), "format": 1})
     with pytest.raises(DataError, match=r"format 1; expected format 2\. .*again") as caught:
-        train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
+        train(toy_recipe, data=toy_set.directory, out=toy_run)
     assert "\n" not in str(caught.value)
