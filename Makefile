@@ -31,7 +31,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 thorough: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m thorough
+	$(BIN)/python -m pytest -n 2 -m "thorough and not slow and not java and not browser"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or java"

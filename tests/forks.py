@@ -11,7 +11,10 @@ from typing import Any
 
 
 def fork(function: Callable[..., Any], *arguments: Any) -> int:
-    """Call a function in a fork, which then ends with 0, or with 1 and a traceback. Returns its process id."""
+    """Call a function in a fork and return its process id.
+
+    It ends with 0 or the code of a SystemExit, or with 1 and a traceback.
+    """
     with warnings.catch_warnings():
         # Since Python 3.12, of threads that wait in libraries.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -23,6 +26,8 @@ def fork(function: Callable[..., Any], *arguments: Any) -> int:
         try:
             function(*arguments)
             code = 0
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else int(end.code is not None)
         except BaseException:
             traceback.print_exc()
         finally:

@@ -80,6 +80,7 @@ def test_extras_are_installed_from_the_clone_as_the_package_is_on_no_index() -> 
     assert not found
 
 
+@pytest.mark.thorough
 def test_the_help_of_meteor_names_its_extra() -> None:
     script = "import sys; sys.argv = ['showtell', 'evaluate', '--help']; from showtell.cli.main import main; main()"
     environment = {**os.environ, "COLUMNS": "200", "TERMINAL_WIDTH": "200"}

@@ -257,6 +257,7 @@ def encoder(toy_set: PreparedSet, tmp_path: Path) -> Encoder:
     return build_encoder(spec, weights=tmp_path / "weights.safetensors")
 
 
+@pytest.mark.thorough
 def test_extraction_encodes_once_per_batch(toy_set: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
     batches: list[int] = []
     encoder.register_forward_pre_hook(lambda _, inputs: batches.append(len(inputs[0])))
@@ -334,6 +335,7 @@ def test_scoring_sorts_as_often_for_any_number_of_captions_of_a_block(
     assert len(seen) == 1
 
 
+@pytest.mark.thorough
 def test_scoring_files_keeps_no_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caption_table, "CAPTIONS_AT_ONCE", 4)
     monkeypatch.setattr(blocks, "BLOCK_IMAGES", 2)

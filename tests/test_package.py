@@ -50,12 +50,14 @@ def run(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
 
+@pytest.mark.thorough
 def test_what_needs_no_torch_imports_where_there_is_none() -> None:
     code = BLOCK + "; ".join(f"import {name}" for name in WITHOUT_TORCH)
     result = run(code)
     assert result.returncode == 0, result.stderr
 
 
+@pytest.mark.thorough
 def test_scoring_runs_where_there_is_no_torch() -> None:
     code = BLOCK + (
         "from showtell.metrics import evaluate; "
@@ -66,6 +68,7 @@ def test_scoring_runs_where_there_is_no_torch() -> None:
     assert float(result.stdout) == pytest.approx(1.0, abs=1e-6), result.stderr
 
 
+@pytest.mark.thorough
 def test_no_help_loads_torch() -> None:
     code = (
         "import sys\n"

@@ -36,6 +36,7 @@ def test_features_that_hold_the_words_tell_more_than_features_of_chance() -> Non
     assert max(chance[1:]) < 0.6
 
 
+@pytest.mark.thorough
 def test_words_are_counted_by_the_captions_that_name_them(
     toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def results() -> dict[str, object]:
     }
 
 
+@pytest.mark.thorough
 def test_works_take_turns_every_second_round_backwards() -> None:
     done: list[str] = []
     timings = take_turns({"a": lambda: done.append("a"), "b": lambda: done.append("b")}, 3)

@@ -20,6 +20,7 @@ SPECIALS = SpecialTokens(pad=0, bos=1, eos=2, unk=3)
 VOCABULARY, WIDTH, REGIONS = 13, 8, 4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rival", [list_beam, batched_beam])
 @pytest.mark.parametrize("beam_size", [1, 3, 5])
 @pytest.mark.parametrize("words", [(0, 9), (7, 7)])
@@ -43,6 +44,7 @@ def test_the_tutorial_beam_finds_our_captions(
     assert words[0] or len({len(ids) for ids in theirs}) > 1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("memory", [None, 6])
 def test_the_tutorial_decoder_learns(memory: int | None) -> None:
     torch.manual_seed(0)
@@ -57,6 +59,7 @@ def test_the_tutorial_decoder_learns(memory: int | None) -> None:
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.thorough
 def test_a_word_of_the_tutorial_decoder_depends_on_those_before_it_alone() -> None:
     decoder = TutorialDecoder(VOCABULARY, WIDTH, 16, 0.0).eval()
     regions, tokens = torch.randn(2, REGIONS, WIDTH), torch.randint(4, VOCABULARY, (2, 6))

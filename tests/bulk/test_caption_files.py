@@ -333,6 +333,7 @@ def test_the_first_image_in_error_can_end_the_call(
     assert call().num_captioned == 3
 
 
+@pytest.mark.thorough
 def test_problems_are_counted_by_kind_and_the_first_are_named(
     tmp_path: Path, write_images: Write, captioner: Captioner
 ) -> None:

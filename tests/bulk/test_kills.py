@@ -46,6 +46,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["here", "object storage"])
 def test_a_job_that_is_killed_five_times_ends_as_an_undisturbed_one(
     tmp_path: Path, write_images: Write, kind: str

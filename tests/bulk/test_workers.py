@@ -39,6 +39,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_bytes().splitlines()]
 
 
+@pytest.mark.thorough
 def test_several_processes_write_what_one_writes(
     tmp_path: Path, write_images: Write, small_units: None
 ) -> None:
@@ -83,6 +84,7 @@ def test_an_image_that_ends_its_process_twice_is_an_error_and_the_others_are_cap
     assert "ended by signal 9; a new one starts" in capfd.readouterr().err
 
 
+@pytest.mark.thorough
 def test_images_that_end_a_process_only_together_are_captioned_alone(
     tmp_path: Path, write_images: Write, small_units: None
 ) -> None:
@@ -91,6 +93,7 @@ def test_images_that_end_a_process_only_together_are_captioned_alone(
     assert (report.num_captioned, report.num_failed) == (3, 0)
 
 
+@pytest.mark.thorough
 def test_workers_that_are_killed_from_outside_cost_no_caption(
     tmp_path: Path, write_images: Write, small_units: None
 ) -> None:
@@ -122,6 +125,7 @@ def workers_of(pid: int) -> list[int]:
     return [each for each in sorted(found) if b"spawn_main" in Path(f"/proc/{each}/cmdline").read_bytes()]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, -signal.SIGINT), (signal.SIGTERM, 143)])
 def test_a_signal_ends_all_processes_and_keeps_what_is_done(
     tmp_path: Path, write_images: Write, number: int, code: int

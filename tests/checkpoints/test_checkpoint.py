@@ -192,6 +192,7 @@ def test_weights_for_an_encoder_that_was_trained_along_are_refused(run: Path, ot
         load_checkpoint(run, encoder_weights=other_weights)
 
 
+@pytest.mark.thorough
 def test_encoder_weights_that_moved_are_asked_for(frozen: Path, tmp_path: Path) -> None:
     place = tmp_path / "place"
     shutil.copytree(frozen / "best", place)
@@ -266,6 +267,7 @@ def test_a_checkpoint_replaced_while_it_is_read_is_read_anew(
     assert swapped
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_may_be_named_by_a_dot(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run / "best")
     assert load_checkpoint(Path()).config["kind"] == "showtell checkpoint"

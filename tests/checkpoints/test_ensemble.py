@@ -48,6 +48,7 @@ def features() -> Features:
     return Features(regions, regions.mean(1), torch.ones(3, 5, dtype=torch.bool))
 
 
+@pytest.mark.thorough
 def test_the_next_word_is_as_likely_as_members_find_it_on_average(features: Features) -> None:
     each = members(*SPECS)
     ensemble, tokens = Ensemble(each), torch.ones(3, 2, dtype=torch.int64)

@@ -58,6 +58,7 @@ def test_what_the_options_say_is_in_the_configuration(clone: Path) -> None:
     assert card["command"].startswith("showtell train demo --data data/toy -o runs/toy --set ")
 
 
+@pytest.mark.thorough
 def test_a_clone_captions_and_judges_without_what_it_was_made_from(
     clone: Path, frozen_captioner: Any, toy_set: PreparedSet
 ) -> None:

@@ -99,6 +99,7 @@ def test_what_is_not_there_is_exit_code_1(caption: Run, tmp_path: Path) -> None:
     assert "nothing to caption" in err
 
 
+@pytest.mark.thorough
 def test_all_beams_samples_and_forms(caption: Run, pictures: Path, tmp_path: Path) -> None:
     code, out, _ = caption(pictures / "a.png", "--all-hypotheses", "--beam-size", 4, "--format", "jsonl")
     assert code == 0
@@ -156,6 +157,7 @@ def test_attention_is_drawn(caption: Run, pictures: Path, tmp_path: Path) -> Non
     assert drawn == [f"{name}.attention.png" for name in "abc"]
 
 
+@pytest.mark.thorough
 def test_a_reader_that_leaves_early_is_no_error(
     pictures: Path, tiny_checkpoint: Callable[[str], Path]
 ) -> None:
@@ -169,6 +171,7 @@ def test_a_reader_that_leaves_early_is_no_error(
         assert run.wait() == 1
 
 
+@pytest.mark.thorough
 def test_help_needs_no_torch() -> None:
     script = (
         "import sys; sys.modules['torch'] = None; sys.argv = ['showtell', 'caption', '--help']\n"
@@ -180,6 +183,7 @@ def test_help_needs_no_torch() -> None:
         assert option in run.stdout
 
 
+@pytest.mark.thorough
 def test_captioning_without_torch_names_the_extra(pictures: Path) -> None:
     script = (
         "import sys; sys.modules['torch'] = None; sys.argv = ['showtell', 'caption', 'none', sys.argv[1]]\n"

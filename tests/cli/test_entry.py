@@ -46,6 +46,7 @@ def test_only_captioning_without_an_option_needs_no_parsing(words: list[str], no
     assert needs_no_parsing(words) is nothing
 
 
+@pytest.mark.thorough
 def test_without_options_an_export_prints_the_same_and_imports_only_what_it_needs(
     exported: Exported, pictures: list[Path]
 ) -> None:
@@ -77,6 +78,7 @@ def test_graphs_begin_to_open_before_anything_else_is_imported() -> None:
     assert found.stdout == "[]\n", found.stderr
 
 
+@pytest.mark.thorough
 def test_failures_have_their_code_and_one_line(exported: Exported, pictures: list[Path]) -> None:
     start = "from showtell.cli.entry import main; main()"
     missing = run(start, "caption", exported.directory, pictures[0], "none.jpg")

@@ -51,6 +51,7 @@ def test_a_beam_size_means_beam_search_whatever_the_checkpoint_names(
     assert given[1].beam_size == 5
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", [["--beam-size", "4"], ["--beam-size", "1"]], ids=" ".join)
 @pytest.mark.parametrize("decoder", ["lstm", "attention"])
 def test_no_caption_has_a_special_token_however_probable(
@@ -118,6 +119,7 @@ def test_caption_statistics_are_printed_with_the_scores(
     assert f"{quality['words']:.1f}" in figures
 
 
+@pytest.mark.thorough
 def test_an_export_is_evaluated_without_torch(exported: Any, toy_set: PreparedSet) -> None:
     script = (
         "import sys; sys.argv = ['showtell', 'evaluate', *sys.argv[1:]]\n"

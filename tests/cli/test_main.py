@@ -137,6 +137,7 @@ def test_debug_raises_the_error_itself(showtell: Callable[..., Outcome]) -> None
         showtell("--debug", "evaluate", "nowhere", "--data", "nowhere")
 
 
+@pytest.mark.thorough
 def test_train_evaluate_and_caption_agree(
     showtell: Callable[..., Outcome], toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -57,6 +57,7 @@ def test_the_table_goes_to_stdout(source: Path, tmp_path: Path) -> None:
     assert all(line.startswith("warning: ") for line in lines[last + 1 :])
 
 
+@pytest.mark.thorough
 def test_captions_are_shown_whatever_the_encoding_and_width(source: Path, tmp_path: Path) -> None:
     for file in source.glob("*.txt"):
         file.write_text("Ein Straßenhund \u4e00 " + "läuft " * 30, encoding="utf-8")

@@ -21,6 +21,7 @@ def showtell(*arguments: object) -> Result:
     return CliRunner().invoke(app, [str(word) for word in arguments], catch_exceptions=False)
 
 
+@pytest.mark.thorough
 def test_a_captioner_is_trained_further_by_one_option(
     tiny_checkpoint: Callable[[str], Path],
     toy_set: PreparedSet,

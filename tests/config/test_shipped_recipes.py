@@ -46,6 +46,8 @@ SMALL = {
     "validation.eval_batch_size": 8,
     "generation.max_tokens": 6,
 }
+# Those that train different parts; the others are trained by tests marked thorough.
+QUICK = {"demo", "flickr8k", "flickr8k-best-rl", "flickr8k-two-encoders"}
 SPECIALS = ("<pad>", "<bos>", "<eos>", "<unk>")
 
 
@@ -152,7 +154,14 @@ def keys_of(values: dict[str, Any], model: BaseModel, path: str = "") -> Iterato
                 yield from keys_of(part, held, f"{path}{key}.{number}.")
 
 
-@pytest.mark.parametrize("name", [name for name in shipped_recipes() if name != "fine-tune"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.thorough)
+        for name in shipped_recipes()
+        if name != "fine-tune"
+    ],
+)
 def test_a_shipped_recipe_runs_by_the_commands_of_its_header_and_all_its_keys_are_read(
     name: str,
     published: Callable[[str], Path],

@@ -36,6 +36,7 @@ def test_odd_yaml_is_refused_in_words(text: str, found: str) -> None:
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "text", ["a: [" + "1," * 32_000 + "]", "\n".join(f"k{key}: 1" for key in range(7_000))]
 )

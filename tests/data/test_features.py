@@ -80,6 +80,7 @@ def test_cached_features_are_the_live_ones(prepared: PreparedSet, encoder: Encod
         np.testing.assert_allclose(cache.pooled[row], pooled, rtol=2**-8, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_reopened_cache_is_the_same(prepared: PreparedSet, encoder: Encoder, tmp_path: Path) -> None:
     written = extract_features(prepared, encoder, tmp_path / "cache")
     opened = extract_features(prepared, encoder, tmp_path / "cache")

@@ -92,6 +92,7 @@ def write_set(folder: Path, count: int, form: str) -> Path:
     return folder
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["csv", "jsonl", "folder", "imagefolder"])
 def test_preparing_a_set_takes_few_bytes_per_image(
     form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -115,6 +116,7 @@ def test_preparing_a_set_takes_few_bytes_per_image(
     assert_flat(work, FEW_EXAMPLES, bytes_per_image=8 + 1 + (0 if form in ("csv", "jsonl") else 150))
 
 
+@pytest.mark.thorough
 def test_reading_shards_takes_few_bytes_per_image(tmp_path: Path) -> None:
     for count in (FEW_EXAMPLES, 4 * FEW_EXAMPLES):
         names = [f"{number:05}.{field}" for field in ("jpg", "txt") for number in range(count)]
@@ -130,6 +132,7 @@ def test_reading_shards_takes_few_bytes_per_image(tmp_path: Path) -> None:
     assert_flat(work, FEW_EXAMPLES)
 
 
+@pytest.mark.thorough
 def test_summarizing_a_set_takes_few_bytes_per_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summary, "BUFFERED_WORDS", 100)
     monkeypatch.setattr(validate, "inspect_image", lambda path: ImageInfo(path.stem.rjust(64, "0"), 1, 1))
@@ -148,6 +151,7 @@ def test_a_prepared_set_is_memory_mapped(toy_set: PreparedSet) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_token_ids_take_few_bytes_per_image() -> None:
     def work(count: int) -> None:
         groups = (["1 2 3 4 5 6 7 8 9 10"] * 5 for _ in range(count))
@@ -158,6 +162,7 @@ def test_token_ids_take_few_bytes_per_image() -> None:
     assert_flat(work, FEW_NAMES, bytes_per_image=150)
 
 
+@pytest.mark.thorough
 def test_batches_to_encode_are_made_on_demand(toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(features, "_load", lambda prepared, row, preprocessing: np.empty((1, 1, 3), np.uint8))
 
@@ -169,6 +174,7 @@ def test_batches_to_encode_are_made_on_demand(toy_set: PreparedSet, monkeypatch:
     assert_flat(work, FEW_NAMES, bytes_per_image=8.0)
 
 
+@pytest.mark.thorough
 def test_listing_a_folder_takes_few_bytes_per_image(tmp_path: Path) -> None:
     def names(count: int) -> Iterator[str]:
         return (f"photo{number}.jpg" for number in range(count))

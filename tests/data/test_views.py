@@ -154,6 +154,7 @@ def pooled(value: int, top: int, left: int, height: int, width: int) -> Tensor:
     return adaptive_avg_pool2d(whole[:, top : top + height, left : left + width], (4, 3)).flatten(1).T
 
 
+@pytest.mark.thorough
 def test_whole_maps_are_pooled_as_the_encoder_pools_them() -> None:
     for places in (None, np.array([[0.0, 0.49], [0.2, 0.3]])):
         rows, mirrored = np.zeros(2, np.int64), np.array([False, True])
@@ -201,6 +202,7 @@ def test_parts_and_devices_of_windows_are_the_same_windows() -> None:
         assert torch.equal(memory.float().regions, whole)
 
 
+@pytest.mark.thorough
 def test_kept_maps_are_loaded_without_torchs_threads() -> None:
     maps = kept_maps(1)
     with CountOperations() as operations:

@@ -164,6 +164,7 @@ def test_attention_is_a_distribution_over_real_regions(name: str) -> None:
         torch.testing.assert_close(looked.sum(-1), torch.ones(PICTURES, HYPOTHESES), rtol=0, atol=1e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LOOKING)
 def test_region_order_permutes_attention_and_changes_no_logits(name: str) -> None:
     decoder = build_decoder(SPECS[name], vocabulary=VOCABULARY, encoder_width=WIDTH, pad_id=0).double().eval()
@@ -212,6 +213,7 @@ def test_gradients_of_teacher_forcing_are_those_of_stepping(decoder: Any) -> Non
         )
 
 
+@pytest.mark.thorough
 def test_training_in_bfloat16_lowers_the_loss(decoder: Any) -> None:
     decoder = decoder.float().train()
     seen = make_features().regions.float()
@@ -242,6 +244,7 @@ def test_the_first_loss_is_log_v_when_the_output_layer_is_zero(decoder: Any) -> 
     assert loss.item() == pytest.approx(math.log(VOCABULARY), abs=1e-6)
 
 
+@pytest.mark.thorough
 def test_a_decoder_learns_pictures_by_heart_and_every_weight_has_a_gradient(decoder: Any) -> None:
     decoder = decoder.float().train()
     for module in decoder.modules():

@@ -33,6 +33,7 @@ def toy_demo(out: Path, min_accuracy: float) -> DemoResult:
     return run_demo(out, num_train=8, num_dev=3, num_test=4, overrides=TOY, min_accuracy=min_accuracy)
 
 
+@pytest.mark.thorough
 def test_the_whole_way_from_nothing_to_a_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = toy_demo(tmp_path, min_accuracy=0.0)
     assert result.num_images == 4

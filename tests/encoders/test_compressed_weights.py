@@ -196,6 +196,7 @@ def test_a_source_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None
     assert not (tmp_path / "out.safetensors").exists()
 
 
+@pytest.mark.thorough
 def test_real_weights_lose_no_bit_in_a_sixth_of_their_room(shared_data: Path, tmp_path: Path) -> None:
     plain = shared_data / "weights" / "resnet50_imagenet.safetensors"
     write_compressed(plain, tmp_path / "compact.safetensors")

@@ -86,6 +86,7 @@ def test_names_are_torchvisions() -> None:
     } <= names
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("folded", [False, True])
 def test_the_map_is_the_papers(folded: bool) -> None:
     network = build()
@@ -99,6 +100,7 @@ def test_the_map_is_the_papers(folded: bool) -> None:
     torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_grid_pools_the_map() -> None:
     plain, pooled = build(), build(grid=2)
     image = torch.randn(1, 3, 96, 96, generator=torch.Generator().manual_seed(3)).double()

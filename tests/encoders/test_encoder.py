@@ -107,6 +107,7 @@ def test_bytes_and_normalized_floats_give_the_same(exact: Encoder, images: Tenso
     torch.testing.assert_close(exact(floats).regions, exact(images).regions, rtol=1e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_image_is_seen_the_same_alone_and_in_any_batch(write_weights: Write, dtype: torch.dtype) -> None:
     encoder = resnet18(write_weights(), dtype=dtype)
@@ -117,6 +118,7 @@ def test_a_image_is_seen_the_same_alone_and_in_any_batch(write_weights: Write, d
         torch.testing.assert_close(encoder(batch[-count:]).regions, together[-count:], rtol=2e-3, atol=1e-3)
 
 
+@pytest.mark.thorough
 def test_a_batch_larger_than_a_part_is_seen_in_parts_with_the_same_bits(
     write_weights: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,6 +188,7 @@ def test_trainable_encoder_takes_gradients_and_moves_its_statistics(
     assert float(encoder.network.bn1.running_mean.abs().max()) > 0
 
 
+@pytest.mark.thorough
 def test_layout_and_preprocessing_come_from_the_metadata(write_weights: Write) -> None:
     path = write_weights(
         50, stride="conv1 (He et al.)", mean="0.4 0.5 0.6", std="0.1 0.2 0.3", input="RGB 0..1 96x96"
@@ -202,6 +205,7 @@ def test_named_preprocessing_is_completed_by_the_metadata(write_weights: Write) 
     assert encoder.preprocessing == Preprocessing(size=64, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
 
 
+@pytest.mark.thorough
 def test_resolved_spec_builds_the_same_encoder_again(write_weights: Write) -> None:
     path = write_weights(50, stride="conv1", mean="0.4 0.5 0.6", input="RGB 0..1 64x64")
     first = build_encoder(EncoderSpec(name="resnet50"), weights=path)
@@ -248,12 +252,14 @@ def test_a_layout_is_refused_where_there_is_no_choice(name: str) -> None:
         parse_recipe({"encoder": {"name": name, "stride_in": "conv2"}}, "the recipe")
 
 
+@pytest.mark.thorough
 def test_a_network_with_one_layout_has_none_in_its_spec(write_weights: Write) -> None:
     encoder = resnet18(write_weights(stride="conv1 (said of a file that has none)"))
     assert encoder.spec.stride_in is encoder.identity()["stride_in"] is None
     assert not encoder.has_stride_variants
 
 
+@pytest.mark.thorough
 def test_layout_that_nobody_told_is_said_on_stderr(
     write_weights: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -266,6 +272,7 @@ def test_layout_that_nobody_told_is_said_on_stderr(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.thorough
 def test_identity_changes_with_name_weights_and_preprocessing(write_weights: Write) -> None:
     path = write_weights()
     other = write_weights(name="other.safetensors", note="one more word")
@@ -289,6 +296,7 @@ def test_identity_changes_with_name_weights_and_preprocessing(write_weights: Wri
     assert identity() == identities[0]
 
 
+@pytest.mark.thorough
 def test_stages_and_grid_are_told_where_they_are_not_the_usual(write_weights: Write, images: Tensor) -> None:
     weights = write_weights()
     usual = build_encoder(
@@ -325,6 +333,7 @@ def test_stages_that_cannot_be_are_refused(values: dict[str, object], message: s
         parse_recipe({"encoder": values}, "recipe")
 
 
+@pytest.mark.thorough
 def test_identity_changes_with_the_layout(write_weights: Write) -> None:
     path = write_weights(50)
     identities = [
@@ -344,6 +353,7 @@ def test_other_encoders_are_told_apart_by_field(exact: Encoder) -> None:
     ]
 
 
+@pytest.mark.thorough
 def test_half_weights_and_a_classifier_are_taken_as_they_come(write_weights: Write, images: Tensor) -> None:
     def halve(tensors: dict[str, Tensor]) -> None:
         for name in list(tensors):
@@ -360,6 +370,7 @@ def test_half_weights_and_a_classifier_are_taken_as_they_come(write_weights: Wri
     torch.testing.assert_close(half.regions, whole.regions, rtol=0.02, atol=0.02)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -378,6 +389,7 @@ def test_keys_and_shapes_must_fit(
         resnet18(write_weights(change=change))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("depth", "asked"), [(18, "resnet50"), (34, "resnet18")])
 def test_weights_of_another_resnet_are_recognized(write_weights: Write, depth: int, asked: str) -> None:
     with pytest.raises(
@@ -431,6 +443,7 @@ def test_missing_and_foreign_weights_are_refused(tmp_path: Path) -> None:
         resnet18(pickle)
 
 
+@pytest.mark.thorough
 def test_broken_numbers_are_refused(write_weights: Write, images: Tensor) -> None:
     huge = write_weights(change=lambda tensors: tensors["layer4.1.bn2.weight"].fill_(1e9))
     with pytest.raises(EncoderError, match="not finite or too large; expected magnitudes up to 65504"):
@@ -467,6 +480,7 @@ def test_a_hub_that_cannot_be_reached_fails_at_the_first_request_in_one_line(
     no_network.clear()
 
 
+@pytest.mark.thorough
 def test_cached_hub_weights_need_no_request(
     monkeypatch: pytest.MonkeyPatch, write_weights: Write, no_network: list[str]
 ) -> None:
@@ -498,6 +512,7 @@ def test_hub_weights_bring_timms_preprocessing(
     assert encoder.preprocessing == Preprocessing(size=96, mean=(0.1, 0.2, 0.3), std=(1.0, 1.0, 1.0))
 
 
+@pytest.mark.thorough
 def test_frozen_encoder_is_saved_byte_for_byte(write_weights: Write, tmp_path: Path) -> None:
     path = write_weights()
     encoder = resnet18(path)

@@ -38,6 +38,7 @@ def turned(regions: Tensor, grid: tuple[int, int]) -> Tensor:
     return regions.unflatten(1, grid).flip(2).flatten(1, 2)
 
 
+@pytest.mark.thorough
 def test_regions_are_the_mean_of_both_looks_each_in_its_place(resnet18_weights: Path, images: Tensor) -> None:
     once, twice = (build(resnet18_weights, flip_average=flips) for flips in (False, True))
     upright, mirrored, both = once(images), once(images.flip(2)), twice(images)
@@ -49,6 +50,7 @@ def test_regions_are_the_mean_of_both_looks_each_in_its_place(resnet18_weights: 
     assert not torch.allclose(both.regions, upright.regions, rtol=2e-3, atol=2e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_mirror_image_has_the_mirrored_regions_to_the_bit(
     resnet18_weights: Path, images: Tensor, dtype: torch.dtype
@@ -58,6 +60,7 @@ def test_a_mirror_image_has_the_mirrored_regions_to_the_bit(
     assert torch.equal(mirrored.regions, turned(upright.regions, encoder.grid))
 
 
+@pytest.mark.thorough
 def test_both_encoders_are_told_apart_and_others_stay_known(resnet18_weights: Path) -> None:
     once, twice = (build(resnet18_weights, flip_average=flips).identity() for flips in (False, True))
     assert "flip_average" not in once

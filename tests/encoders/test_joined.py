@@ -72,6 +72,7 @@ def build(name: str | list[str], weights: Path, **options: object) -> Encoder:
     return build_encoder(spec, weights=weights, dtype=torch.float32)
 
 
+@pytest.mark.thorough
 def test_each_region_has_the_channels_of_both(files: dict[str, Path], images: Tensor) -> None:
     both = build(PAIR, files[PAIR], out_stages=(3, 4), region_grid=2)
     parts = [
@@ -91,6 +92,7 @@ def test_networks_of_different_grids_share_the_first_ones(files: dict[str, Path]
     assert build_encoder(spec, weights=files[PAIR], dtype=torch.float32).grid == (3, 3)
 
 
+@pytest.mark.thorough
 def test_an_image_has_the_same_features_in_any_batch(files: dict[str, Path]) -> None:
     encoder = build(PAIR, files[PAIR])
     many = torch.randint(
@@ -99,12 +101,14 @@ def test_an_image_has_the_same_features_in_any_batch(files: dict[str, Path]) -> 
     assert torch.equal(encoder(many).regions[7:9], encoder(many[7:9]).regions)
 
 
+@pytest.mark.thorough
 def test_a_list_of_names_is_the_same_encoder(files: dict[str, Path]) -> None:
     listed = build(["resnet18", "densenet121"], files[PAIR])
     assert listed.identity() == build(PAIR, files[PAIR]).identity()
     assert listed.identity()["name"] == PAIR
 
 
+@pytest.mark.thorough
 def test_a_compressed_file_has_the_same_identity(
     files: dict[str, Path], tmp_path: Path, images: Tensor
 ) -> None:
@@ -114,6 +118,7 @@ def test_a_compressed_file_has_the_same_identity(
     assert torch.equal(again(images).regions, plain(images).regions)
 
 
+@pytest.mark.thorough
 def test_the_file_keeps_every_bit_and_what_is_known_of_each_network(files: dict[str, Path]) -> None:
     both = read_weights(files[PAIR])
     for name in ("resnet18", "densenet121"):
@@ -189,6 +194,7 @@ def test_specs_that_make_no_sense_are_refused(values: dict[str, object], message
         EncoderSpec(**values)
 
 
+@pytest.mark.thorough
 def test_two_encoders_go_the_whole_way(
     files: dict[str, Path], toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

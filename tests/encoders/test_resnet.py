@@ -70,7 +70,8 @@ def test_names_are_torchvisions() -> None:
     assert "layer1.1.downsample.0.weight" not in names
 
 
-@pytest.mark.parametrize("depth", [18, 50])
+@pytest.mark.thorough
+@pytest.mark.parametrize("depth", [18, pytest.param(50, marks=pytest.mark.thorough)])
 @pytest.mark.parametrize(("size", "side"), [(64, 2), (65, 3), (96, 3)])
 def test_map_is_a_thirty_second_of_the_image_rounded_up(depth: int, size: int, side: int) -> None:
     with torch.inference_mode():
@@ -95,6 +96,7 @@ def test_layout_is_the_place_of_the_stride(layout: StrideIn, first: object, midd
     assert network.get_submodule("layer1.0").conv2.stride == (1, 1)
 
 
+@pytest.mark.thorough
 def test_layouts_share_every_name_and_shape_but_see_differently() -> None:
     first, second = build(50, "conv1"), build(50, "conv2")
     second.load_state_dict(first.state_dict(), strict=True)
@@ -103,6 +105,7 @@ def test_layouts_share_every_name_and_shape_but_see_differently() -> None:
         assert not torch.allclose(first(image), second(image), rtol=0.05)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("depth", [18, 50])
 def test_folding_changes_nothing_it_computes(depth: int) -> None:
     network = build(depth).double()
@@ -130,7 +133,10 @@ def test_a_precision_that_the_processor_does_not_convolve_is_seen_by_the_plain_n
 
 
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
-@pytest.mark.parametrize(("depth", "layout"), [(18, "conv2"), (50, "conv1"), (50, "conv2")])
+@pytest.mark.parametrize(
+    ("depth", "layout"),
+    [(18, "conv2"), *(pytest.param(50, layout, marks=pytest.mark.thorough) for layout in ("conv1", "conv2"))],
+)
 def test_fused_equals_plain(depth: int, layout: StrideIn) -> None:
     plain = build(depth, layout)
     plain.fold_batch_norms()
@@ -143,6 +149,7 @@ def test_fused_equals_plain(depth: int, layout: StrideIn) -> None:
             torch.testing.assert_close(fused(images), expected, rtol=1e-4, atol=1e-4 * float(expected.max()))
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch has no fused convolutions")
 def test_what_is_seen_does_not_depend_on_the_number_of_threads() -> None:
     plain, before = build(50, "conv2"), torch.get_num_threads()
@@ -219,6 +226,7 @@ def test_fused_runs_plain_where_gradients_are_wanted() -> None:
     assert float(image.grad.abs().sum()) > 0
 
 
+@pytest.mark.thorough
 def test_stages_stand_side_by_side_on_the_last_ones_grid() -> None:
     torch.manual_seed(0)
     network = ResNet(18, stages=(2, 4)).eval().requires_grad_(False)
@@ -248,6 +256,7 @@ def test_a_cell_holds_the_mean_of_what_lies_in_it(rows: int, columns: int) -> No
     torch.testing.assert_close(cells, counted)
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(not can_fuse(torch.float32), reason="this PyTorch lacks oneDNN's fused calls")
 def test_the_fused_network_gives_the_same_stages() -> None:
     torch.manual_seed(0)

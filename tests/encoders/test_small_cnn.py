@@ -30,6 +30,7 @@ def test_every_weight_learns() -> None:
     assert all(float(parameter.grad.abs().max()) > 0 for parameter in encoder.parameters())
 
 
+@pytest.mark.thorough
 def test_it_learns_where_a_square_is() -> None:
     generator = torch.Generator().manual_seed(0)
     torch.manual_seed(0)

@@ -84,6 +84,7 @@ def test_a_grid_takes_lists_alone() -> None:
         expand_grid(build_space([], build), build)
 
 
+@pytest.mark.thorough
 @given(st.floats(1e-6, 1.0), st.floats(1.0, 1e6), st.floats(0, 1))
 def test_what_is_drawn_is_written_short_and_stays_within_its_bounds(
     low: float, factor: float, share: float

@@ -38,6 +38,7 @@ def trained(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int]]:
     return calls
 
 
+@pytest.mark.thorough
 def test_seeds_are_trained_once_each_and_more_may_follow(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, trained: list[tuple[str, int]]
 ) -> None:
@@ -74,6 +75,7 @@ def test_seeds_are_trained_once_each_and_more_may_follow(
     assert result.table().splitlines()[-1] == result.runs[0].signature
 
 
+@pytest.mark.thorough
 def test_finished_seeds_of_another_recipe_are_refused(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

@@ -127,6 +127,7 @@ def test_the_best_of_the_trials_is_found_and_told(
     assert (table["kind"], table["format"], table["best"]) == ("showtell tuning table", 1, result.best.run)
 
 
+@pytest.mark.thorough
 def test_a_trial_may_be_pruned_in_the_epochs_that_a_small_set_adds(
     run: Callable[..., Any], pretend: Callable[..., Pretend]
 ) -> None:
@@ -136,7 +137,7 @@ def test_a_trial_may_be_pruned_in_the_epochs_that_a_small_set_adds(
     assert any(trial.state == "pruned" for trial in result.trials)
 
 
-@pytest.mark.parametrize("select", ["best", "last"])
+@pytest.mark.parametrize("select", [pytest.param("best", marks=pytest.mark.thorough), "last"])
 def test_the_table_has_the_epoch_of_best(
     run: Callable[..., Any], pretend: Callable[..., Pretend], select: str
 ) -> None:
@@ -145,6 +146,7 @@ def test_the_table_has_the_epoch_of_best(
     assert {trial.best_epoch for trial in result.trials} == {EPOCHS}
 
 
+@pytest.mark.thorough
 def test_a_tuning_of_an_earlier_version_resumes_as_it_began(
     run: Callable[..., Any], pretend: Callable[..., Pretend], tmp_path: Path
 ) -> None:
@@ -159,6 +161,7 @@ def test_a_tuning_of_an_earlier_version_resumes_as_it_began(
     assert "adapt: []" in (tmp_path / "tuned" / "trial-1" / "recipe.yaml").read_text(encoding="utf-8")
 
 
+@pytest.mark.thorough
 def test_going_on_gives_what_one_go_gives(run: Callable[..., Any], pretend: Callable[..., Pretend]) -> None:
     pretend()
     whole = run("whole", trials=4)
@@ -170,6 +173,7 @@ def test_going_on_gives_what_one_go_gives(run: Callable[..., Any], pretend: Call
     assert stand_in.calls == []
 
 
+@pytest.mark.thorough
 def test_a_killed_trial_is_replaced_by_one_that_goes_on_with_its_run(
     run: Callable[..., Any], pretend: Callable[..., Pretend], tmp_path: Path
 ) -> None:
@@ -215,6 +219,7 @@ def test_a_grid_tries_every_combination_to_its_end(
     assert result.best.values == {"optimizer.lr": "0.1", "decoder.dropout": "0.1"}
 
 
+@pytest.mark.thorough
 def test_a_loss_that_is_not_finite_fails_its_trial_alone(
     run: Callable[..., Any], pretend: Callable[..., Pretend], tmp_path: Path
 ) -> None:
@@ -242,6 +247,7 @@ def test_a_training_that_really_diverges_fails_its_trial_alone(run: Callable[...
     assert "training diverged" in result.trials[0].error
 
 
+@pytest.mark.thorough
 def test_without_a_finished_trial_there_is_no_best(
     run: Callable[..., Any], pretend: Callable[..., Pretend]
 ) -> None:
@@ -251,6 +257,7 @@ def test_without_a_finished_trial_there_is_no_best(
     assert result.table().splitlines()[-1] == "no trial finished"
 
 
+@pytest.mark.thorough
 def test_the_loss_is_minimised(run: Callable[..., Any], pretend: Callable[..., Pretend]) -> None:
     pretend()
     searches = ["optimizer.lr=0.5,0.1"]
@@ -270,6 +277,7 @@ def test_another_tuning_in_the_same_place_is_refused(
         run(trials=1, subset=8, searches=["optimizer.lr=0.1..0.2"])
 
 
+@pytest.mark.thorough
 def test_two_processes_never_tune_the_same(
     run: Callable[..., Any], pretend: Callable[..., Pretend], tmp_path: Path
 ) -> None:
@@ -299,7 +307,9 @@ def full_disk() -> Iterator[Callable[[float], None]]:
     event.remove(Engine, "do_execute", execute)
 
 
-@pytest.mark.parametrize("writes", [0, 20, 45, 60])
+@pytest.mark.parametrize(
+    "writes", [20, *(pytest.param(writes, marks=pytest.mark.thorough) for writes in (0, 45, 60))]
+)
 def test_a_full_disk_is_one_line_and_the_same_command_resumes(
     run: Callable[..., Any],
     pretend: Callable[..., Pretend],
@@ -358,6 +368,7 @@ def test_a_place_that_is_no_tuning_is_never_written_into(run: Callable[..., Any]
     assert [path.name for path in (tmp_path / "tuned").iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.thorough
 def test_real_trainings_share_the_recipe_but_for_what_is_searched(
     run: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 import torch
 
+from showtell.checkpoints.checkpoint import load_checkpoint
 from showtell.config.decoders import DecoderSpec
 from showtell.decoders.registry import DECODERS, build_decoder
 from showtell.export.graphs import write_decoder
@@ -29,6 +30,7 @@ class Pair:
     torch: Any
     exported: OnnxDecoder
     state: tuple[StateTensor, ...]
+    width: int = WIDTH  # of the features
 
 
 def small_spec(name: str) -> Any:
@@ -68,16 +70,24 @@ def export_decoder() -> Callable[[Any, int, Path], Any]:
     return export_pair
 
 
-# The others take four seconds each to trace.
-TRACED = [
-    name if name == "transformer" else pytest.param(name, marks=pytest.mark.thorough)
-    for name in sorted(DECODERS)
-]
+# Each takes four seconds to trace.
+TRACED = [pytest.param(name, marks=pytest.mark.thorough) for name in sorted(DECODERS)]
 
 
-@pytest.fixture(scope="session", params=TRACED)
-def pair(request: pytest.FixtureRequest, make_once: Callable[[str, Callable[[Path], None]], Path]) -> Pair:
-    """Every decoder that the registry has, with large weights: no two words are nearly as likely."""
+@pytest.fixture(scope="session", params=["exported", *TRACED])
+def pair(
+    request: pytest.FixtureRequest,
+    make_once: Callable[[str, Callable[[Path], None]], Path],
+    tiny_checkpoint: Callable[[str], Path],
+) -> Pair:
+    """The export that tests share, and every decoder that the registry has.
+
+    All have large weights: no two words are nearly as likely.
+    """
+    if request.param == "exported":
+        directory = request.getfixturevalue("exported").directory
+        ready = load_checkpoint(tiny_checkpoint("attention")).model.decoder
+        return replace(open_pair(ready, describe_state(ready, 16), directory), width=16)
     with torch.random.fork_rng():
         torch.manual_seed(3)
         decoder = build_decoder(

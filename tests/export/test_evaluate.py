@@ -54,6 +54,7 @@ def test_options_are_checked_before_anything_is_captioned(exported: Exported, to
         showtell.evaluate(exported.directory, data=toy_set.directory, features=Path("x"))
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_is_loaded_on_the_device_that_evaluation_chooses(
     tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:

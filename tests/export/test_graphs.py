@@ -51,7 +51,7 @@ def make_features(pictures: int, regions: int, width: int, seed: int = 0) -> tup
 def test_logits_and_attention_agree_for_any_pictures_hypotheses_and_regions(
     pair: Any, pictures: int, hypotheses: int, regions: int, seed: int
 ) -> None:
-    ours, theirs = make_features(pictures, regions, 8, seed)
+    ours, theirs = make_features(pictures, regions, pair.width, seed)
     generator = np.random.default_rng(seed)
     state, other = pair.torch.init_state(ours, hypotheses), pair.exported.init_state(theirs, hypotheses)
     with torch.inference_mode():
@@ -82,7 +82,7 @@ def test_an_export_says_the_same_tokens(pair: Any, pictures: int, options: dict[
 
 
 def check_tokens(pair: Any, pictures: int, options: DecodingOptions) -> None:
-    ours, theirs = make_features(pictures, 5, 8)
+    ours, theirs = make_features(pictures, 5, pair.width)
     with torch.inference_mode():
         expected = search(pair.torch, ours, options, SPECIALS, attention=True)
     found = search(pair.exported, theirs, options, SPECIALS, attention=True)
@@ -95,7 +95,7 @@ def check_tokens(pair: Any, pictures: int, options: DecodingOptions) -> None:
 
 
 def test_what_no_step_changes_goes_into_no_output_and_is_never_copied(pair: Any) -> None:
-    _, features = make_features(2, 4, 8)
+    _, features = make_features(2, 4, pair.width)
     state = pair.exported.init_state(features, 1)
     _, after, _ = pair.exported.step(np.ones((2, 1), np.int64), state)
     constant = [one.name for one in pair.state if one.constant]

@@ -20,13 +20,11 @@ from showtell.inference.onnx_sessions import Graph
 PREPROCESSING = Preprocessing(size=96)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("grid", "flip_average"),
-    [
-        pytest.param(2, False, marks=pytest.mark.thorough, id="coarser than the last map"),
-        pytest.param(4, False, marks=pytest.mark.thorough, id="finer"),
-        pytest.param(2, True, id="mirror images too"),
-    ],
+    [(2, False), (4, False), (2, True)],
+    ids=["coarser than the last map", "finer", "mirror images too"],
 )
 def test_earlier_stages_joined_on_a_grid_are_seen_nearly_the_same(
     resnet18_weights: Path, tmp_path: Path, grid: int, flip_average: bool

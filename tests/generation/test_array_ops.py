@@ -39,6 +39,7 @@ def test_equal_values_come_in_the_order_of_their_indices(make: Make, count: int,
     assert places.tolist() == [expected]
 
 
+@pytest.mark.thorough
 @MAKERS
 @given(
     values=arrays(

@@ -44,6 +44,7 @@ def all_captions(name: float) -> list[tuple[float, list[int]]]:
     return [(teacher_forced(TableDecoder(SIZE), name, ids, end=True), ids) for ids in captions]
 
 
+@pytest.mark.thorough
 @settings(max_examples=15, deadline=None)
 @given(names, st.data())
 def test_a_beam_wide_enough_finds_the_best_caption_that_is_allowed(name: float, data: st.DataObject) -> None:

@@ -21,6 +21,7 @@ def score(features: Any, captions: list[list[int]], **options: Any) -> list[Hypo
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("library", ["numpy", "torch"])
 @given(beam_size=st.integers(1, 6), max_tokens=st.integers(1, 6), block=st.integers(0, 2))
 def test_captions_of_a_beam_get_the_scores_of_the_beam(

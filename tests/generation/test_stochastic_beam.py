@@ -50,6 +50,7 @@ def perturbed_by_hand(
     return leaves
 
 
+@pytest.mark.thorough
 @settings(max_examples=20, deadline=None)
 @given(
     st.floats(0, 100, allow_nan=False),
@@ -89,8 +90,8 @@ def inclusion(masses: dict[tuple[int, ...], float], count: int) -> dict[tuple[in
     return included
 
 
-@pytest.mark.parametrize("count", [2, 3, 5])
-@pytest.mark.parametrize("temperature", [1.0, 2.0])
+@pytest.mark.parametrize("count", [2, 3, pytest.param(5, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("temperature", [1.0, pytest.param(2.0, marks=pytest.mark.thorough)])
 def test_captions_are_drawn_as_often_as_by_sequential_draws(count: int, temperature: float) -> None:
     table, names = table_of(MASSES), range(1500)
     found = find(FixedDecoder(table), pictures(*names), **DRAWS, samples=count, temperature=temperature)
@@ -112,6 +113,7 @@ def test_all_captions_are_drawn_where_there_are_no_more() -> None:
         assert one.log_prob == pytest.approx(math.log(MASSES[tuple(one.ids)]))
 
 
+@pytest.mark.thorough
 @given(st.floats(0, 100, allow_nan=False), st.integers(2, 5), st.sampled_from([0, 3]))
 def test_more_samples_keep_those_of_fewer(name: float, samples: int, top_k: int) -> None:
     def draw(count: int) -> set[tuple[int, ...]]:

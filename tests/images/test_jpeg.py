@@ -94,6 +94,7 @@ def assert_cut_short(data: bytes, folder: Path, message: str = "cut short") -> N
 # ---- whether every pixel is there
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("end", [b"", b"\0" * 5000, b"\xff", b"\0"])
 def test_a_jpeg_without_its_end_mark_is_read_on_every_road(kind: str, end: bytes, tmp_path: Path) -> None:
@@ -227,6 +228,7 @@ def test_channels_may_be_sampled_in_any_way(first: tuple[int, int], others: tupl
 # ---- sizes
 
 
+@pytest.mark.thorough
 def test_200_megapixels_are_decoded_at_an_eighth(tmp_path: Path) -> None:
     path = tmp_path / "phone.jpg"
     path.write_bytes(flat([(2, 2), (1, 1), (1, 1)], 16_320, 12_240))

@@ -613,8 +613,8 @@ def test_a_jpeg_comes_at_a_fraction_that_leaves_enough(
     )
 
 
-@pytest.mark.parametrize("resize", ["squash", "crop"])
-@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize("resize", ["squash", pytest.param("crop", marks=pytest.mark.thorough)])
+@pytest.mark.parametrize("orientation", [pytest.param(1, marks=pytest.mark.thorough), 6])
 def test_a_large_jpeg_is_seen_at_a_fraction_as_it_is_in_full(
     resize: Any, orientation: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,6 +111,7 @@ print((peak_bytes() - before) / (height * width))
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of memory is read from Linux")
 @pytest.mark.parametrize(
     ("mode", "format", "options"),

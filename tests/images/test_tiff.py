@@ -138,6 +138,7 @@ def repacked(data: bytes, compression: str, plain: bytes = b"") -> bytes:
     return file.getvalue()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("compression", ["tiff_lzw", "zstd", "lzma"])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_deep_pages_are_read_in_compressions_of_bytes(layout: str, compression: str) -> None:

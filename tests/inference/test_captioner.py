@@ -412,6 +412,7 @@ def test_entropy_is_0_for_one_region_and_the_logarithm_of_their_number_for_all_a
     assert Caption("a", 0.0, ["a"]).attention_entropy is None
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("resize", ["squash", "crop"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_attention_lies_over_a_patch_of_the_upright_image(

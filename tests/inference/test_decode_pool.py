@@ -55,6 +55,7 @@ def children() -> list[int]:
     return found
 
 
+@pytest.mark.thorough
 def test_pixels_are_those_of_python_and_the_window_is_that_of_the_upright_image() -> None:
     data = jpeg(200, 100)
 
@@ -105,6 +106,7 @@ def test_an_image_that_hangs_its_process_is_an_error_and_the_next_one_is_decoded
     with_pool(work)
 
 
+@pytest.mark.thorough
 def test_a_cancelled_caller_leaves_no_half_image_in_a_pipe() -> None:
     async def work(pool: DecodePool) -> None:
         (first,) = children()
@@ -120,6 +122,7 @@ def test_a_cancelled_caller_leaves_no_half_image_in_a_pipe() -> None:
     with_pool(work)
 
 
+@pytest.mark.thorough
 def test_signals_to_the_group_of_processes_end_no_decoder() -> None:
     async def work(pool: DecodePool) -> None:
         await pool.decode(io.BytesIO(jpeg(40, 30)), seconds=10)

@@ -98,6 +98,7 @@ def test_an_export_has_the_checkpoint_s_options_grid_and_preprocessing(
         assert getattr(theirs, name) == getattr(ours, name)
 
 
+@pytest.mark.thorough
 def test_nothing_of_torch_is_imported(exported: Exported) -> None:
     code = (
         "import sys, numpy as np\n"
@@ -261,6 +262,7 @@ def test_a_load_that_fails_leaves_nothing_running(copied: Path) -> None:
     assert threading.active_count() == before
 
 
+@pytest.mark.thorough
 def test_as_many_threads_as_told(exported: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 

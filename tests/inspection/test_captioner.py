@@ -20,6 +20,7 @@ from showtell.inspection.captioner import Encoded, encode, find_mismatches, find
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.thorough
 def test_margins_are_those_of_single_captions_on_single_images(
     tiny_checkpoint: Callable[[str], Path], toy_set: PreparedSet
 ) -> None:

@@ -27,6 +27,7 @@ def faulty(caption_set: CaptionSet) -> Path:
     ).directory
 
 
+@pytest.mark.thorough
 def test_findings_are_worst_first_and_kinds_without_findings_are_there(faulty: Path) -> None:
     inspection = inspect_set(faulty)
     assert inspection.findings["boilerplate"][0].caption == "n/a"
@@ -49,6 +50,7 @@ def test_without_an_extra_its_checks_alone_are_skipped(faulty: Path, monkeypatch
         count_over_limits(inspection, ["near-duplicate"])
 
 
+@pytest.mark.thorough
 def test_ignored_kinds_are_left_out(faulty: Path) -> None:
     inspection = inspect_set(faulty, ignore=["boilerplate", "duplicate-caption", "leaked-image"])
     assert "boilerplate" not in inspection.findings
@@ -57,6 +59,7 @@ def test_ignored_kinds_are_left_out(faulty: Path) -> None:
     assert not inspection.problems
 
 
+@pytest.mark.thorough
 def test_limits_count_findings_and_problems(faulty: Path) -> None:
     inspection = inspect_set(faulty)
     assert count_over_limits(inspection, ["boilerplate=2", "language", "undecodable-image"]) == []
@@ -74,6 +77,7 @@ def test_a_limit_that_means_nothing_is_refused(faulty: Path, limit: str) -> None
         )
 
 
+@pytest.mark.thorough
 def test_ten_thousand_images_take_seconds(caption_set: CaptionSet, monkeypatch: pytest.MonkeyPatch) -> None:
     small = caption_set(train=[["A first caption ."]], dev=[["A second caption ."]])
     count = 10_000

@@ -71,6 +71,7 @@ def test_the_cleaned_set_is_clean_and_described_like_others(faulty: PreparedSet,
     ] == []
 
 
+@pytest.mark.thorough
 def test_a_set_without_findings_keeps_its_fingerprint(
     caption_set: Callable[..., PreparedSet], tmp_path: Path
 ) -> None:

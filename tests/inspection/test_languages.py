@@ -27,6 +27,7 @@ def test_sentences_of_other_languages_are_found(caption_set: Callable[..., Prepa
     assert found[0].reason == "'de' rather than 'en'"
 
 
+@pytest.mark.thorough
 def test_a_set_of_one_language_has_no_findings(caption_set: Callable[..., PreparedSet]) -> None:
     assert not list(find_other_languages(caption_set(train=ENGLISH)))
 

@@ -37,6 +37,7 @@ def test_blocks_give_what_all_pairs_give(blocks: tuple[int, int], monkeypatch: p
     assert all(cosine == pytest.approx(float(vectors[a] @ vectors[b]), abs=1e-6) for a, b, cosine, _ in found)
 
 
+@pytest.mark.thorough
 def test_ten_thousand_equal_vectors_give_one_pair_each() -> None:
     vectors = np.ones((10_000, 1), np.float32)
     found = list(similar.similar_pairs(vectors, [range(10_000)], 0.9))

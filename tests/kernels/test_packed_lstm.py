@@ -54,6 +54,7 @@ def reference(lstm: nn.LSTM, inputs: Tensor, batch: PackedBatch, state: tuple[Te
     return outputs
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("layers", [1, 2])
 def test_outputs_and_gradients_equal_torchs(layers: int) -> None:
     torch.manual_seed(0)

@@ -21,7 +21,7 @@ def images(*shape: int) -> Tensor:
 
 @pytest.mark.parametrize("channels", [3, 64, 512])  # 512: the smaller tiles
 @pytest.mark.parametrize("size", [(1, 1), (7, 10), (41, 83)])  # less than a tile, uneven, several strips
-@pytest.mark.parametrize("count", [1, 5])
+@pytest.mark.parametrize("count", [1, pytest.param(5, marks=pytest.mark.thorough)])
 def test_equals_the_definition_in_double_precision(channels: int, size: tuple[int, int], count: int) -> None:
     conv, x = convolution(channels, 16), images(count, channels, *size)
     expected = conv.double()(x.double()).relu()
@@ -36,7 +36,7 @@ def test_no_image_gives_no_map() -> None:
 
 
 @pytest.mark.parametrize("channels", [64, 512])
-@pytest.mark.parametrize("size", [1, 5, 20])
+@pytest.mark.parametrize("size", [1, 5, pytest.param(20, marks=pytest.mark.thorough)])
 def test_an_image_has_the_same_map_in_every_batch(channels: int, size: int) -> None:
     conv = WinogradConvolution(convolution(channels, channels))
     x = images(33, channels, size, size)

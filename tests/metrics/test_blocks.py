@@ -72,6 +72,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caption_table, "CAPTIONS_AT_ONCE", 9)
 
 
+@pytest.mark.thorough
 @given(corpora)
 def test_scores_are_those_of_the_definitions(corpus: dict[str, tuple[list[str], str]]) -> None:
     references = {key: texts for key, (texts, _) in corpus.items()}
@@ -99,6 +100,7 @@ def test_segment_stats_are_the_same_in_blocks(monkeypatch: pytest.MonkeyPatch) -
         np.testing.assert_allclose(parts[name], column, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("small")
 @given(corpora.filter(lambda corpus: len(corpus) > 1))
 @settings(max_examples=20)
@@ -111,6 +113,7 @@ def test_files_score_like_what_is_in_them(
     assert_same(score_files(*paths), oracle.scores(references, candidates))
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("form", ["lines", "coco"])
 def test_large_files_in_any_order_score_like_small_ones(form: str, tmp_path: Path) -> None:
@@ -194,6 +197,7 @@ def test_a_plain_genitive_is_two_tokens_as_the_rules_say(word: str, ending: str)
     assert ptb.tokenize([word + ending]) == [oracle.tokens(word + ending)]
 
 
+@pytest.mark.thorough
 def test_scoring_files_keeps_a_few_numbers_of_an_image_in_memory_not_its_ngrams(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -68,6 +68,7 @@ def test_sets_with_captions_of_other_images_are_not_compared(
     assert scorer.compare(some, some, subset=True)[0].num_images == len(some)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("num_better", [24, 30, 40])
 def test_a_paired_bootstrap_agrees_with_sacrebleu(num_better: int) -> None:
     """The same corpus BLEU, and interval and p-value within what two samples of 2,000 draws allow.
@@ -137,6 +138,7 @@ def stats(cider: np.ndarray) -> SegmentStats:
     return {"cider": cider, "bleu": np.zeros((10, len(cider)), np.int64)}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("mean", [0.0, -0.07, 0.1, 1.0])
 def test_the_p_value_of_a_mean_is_the_known_one(mean: float) -> None:
     """That of a two-sided z-test."""
@@ -150,6 +152,7 @@ def test_the_p_value_of_a_mean_is_the_known_one(mean: float) -> None:
     assert 1 / 2001 <= found.p_value <= 1
 
 
+@pytest.mark.thorough
 def test_captioners_that_do_not_differ_are_rarely_significant() -> None:
     generator = np.random.default_rng(1)
     p_values = []
@@ -161,6 +164,7 @@ def test_captioners_that_do_not_differ_are_rarely_significant() -> None:
     assert np.mean(np.array(p_values) < 0.5) == pytest.approx(0.5, abs=0.087)
 
 
+@pytest.mark.thorough
 def test_p_values_are_those_of_scores_of_drawn_images(
     judged: tuple[Scorer, dict[str, str], dict[str, str]],
 ) -> None:

@@ -67,6 +67,7 @@ def read_real(corpus: str, folder: Path) -> dict[str, list[str]]:
     return captions
 
 
+@pytest.mark.thorough
 @given(corpora, st.randoms())
 def test_order_of_images_and_references_never_changes_a_score(
     corpus: dict[str, tuple[list[str], str]], random: object
@@ -81,6 +82,7 @@ def test_order_of_images_and_references_never_changes_a_score(
         assert after.per_image[key] == pytest.approx(before.per_image[key], abs=1e-12)
 
 
+@pytest.mark.thorough
 @given(corpora)
 def test_scores_stay_in_their_range(corpus: dict[str, tuple[list[str], str]]) -> None:
     scores = evaluate(
@@ -91,6 +93,7 @@ def test_scores_stay_in_their_range(corpus: dict[str, tuple[list[str], str]]) ->
             assert 0 <= value <= (10 if name == "CIDEr-D" else 1) + 1e-9
 
 
+@pytest.mark.thorough
 @given(
     st.dictionaries(
         st.sampled_from("abcdefgh"), st.lists(words, min_size=4, max_size=9).map(" ".join), min_size=1

@@ -18,6 +18,7 @@ def explained() -> dict[str, Explanation]:
     return {one.id: one for one in Scorer(REFERENCES).explain(CANDIDATES, ["3", "1", "2"])}
 
 
+@pytest.mark.thorough
 @given(corpora, st.integers(1, 4))
 def test_the_parts_add_up_to_the_scores(corpus: dict[str, tuple[list[str], str]], block: int) -> None:
     references = {key: texts for key, (texts, _) in corpus.items()}

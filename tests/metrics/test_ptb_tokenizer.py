@@ -64,6 +64,7 @@ def tokenize_joined(captions: list[str]) -> list[str]:
     return [" ".join(tokens) for tokens in tokenize(captions)]
 
 
+@pytest.mark.thorough
 def test_nasty_strings_have_the_reference_tokens() -> None:
     rows = read_golden()
     assert len(rows) >= 3000
@@ -144,6 +145,7 @@ def test_golden_tokens_are_still_the_reference_answers(reference: Any) -> None:
     assert reference({"captions": [row[0] for row in rows]})["tokens"] == [row[1] for row in rows]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("corpus", ["flickr8k", "coco_val2017"])
 def test_real_captions_have_the_reference_tokens(corpus: str, shared_data: Path) -> None:
     golden = load_script("make_golden")

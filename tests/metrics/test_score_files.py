@@ -186,6 +186,7 @@ def test_predictions_of_an_evaluation_are_candidates(tmp_path: Path) -> None:
     assert list(read_captions(file)) == [("a.jpg", ["a dog"])]
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(find_spec("pandas") is None, reason="pandas is not installed")
 def test_scoring_does_not_import_pandas(tmp_path: Path) -> None:
     """pyarrow imports it in common calls where it is installed, which takes a fifth of a second."""

@@ -92,6 +92,7 @@ def test_the_script_of_most_letters_chooses(captions: list[str], expected: str) 
     assert resolve_tokenizer("intl", captions) == "intl"
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", SCORE_TOKENIZERS)
 @given(text=st.text(st.characters(exclude_categories=()), max_size=30))
 def test_any_text_is_tokenized(name: str, text: str) -> None:

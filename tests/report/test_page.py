@@ -211,6 +211,7 @@ def test_verdicts_are_beside_their_captions(run: Path, image: Path) -> None:
     assert "wrong" not in cards["unknown"]
 
 
+@pytest.mark.thorough
 def test_other_predictions_are_shown_with_the_scores_of_their_split(
     run: Path, image: Path, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def plain_similarity(text: str, captions: Sequence[Sequence[str]], weights: Sequ
 SENTENCES = st.lists(st.sampled_from(WORDS), min_size=1, max_size=6).map(" ".join)
 
 
+@pytest.mark.thorough
 @given(
     captions=st.lists(st.lists(SENTENCES, min_size=1, max_size=3), min_size=1, max_size=8),
     texts=st.lists(SENTENCES, min_size=1, max_size=4, unique=True),

@@ -33,6 +33,7 @@ def find(
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", [{"beam_size": 3}, {"method": "greedy"}])
 @given(name=st.floats(0, 100, allow_nan=False), forbidden=st.sampled_from(IDS), bad=st.sampled_from(IDS))
 def test_a_caption_that_meets_them_is_not_changed(
@@ -75,6 +76,7 @@ def test_options_and_ones_own_hold_together() -> None:
         assert best.ids[0] != IDS[1]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("options", [{"beam_size": 2}, {"method": "greedy"}, {"method": "sample", "seed": 3}])
 @given(name=st.floats(0, 100, allow_nan=False), penalty=st.floats(1.0, 10.0))
 def test_a_repetition_penalty_changes_only_captions_that_repeat_a_token(

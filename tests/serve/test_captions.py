@@ -112,6 +112,7 @@ def test_several_images_are_answered_in_order_and_a_bad_one_in_its_place(
     assert "a text file" in bad["error"]["detail"]
 
 
+@pytest.mark.thorough
 def test_good_and_bad_requests_at_the_same_time_get_their_own_answers(
     client: httpx.Client, offline: Captioner
 ) -> None:

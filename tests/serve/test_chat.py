@@ -180,6 +180,7 @@ def test_errors_have_the_form_that_clients_read(
     assert error["code"]
 
 
+@pytest.mark.thorough
 def test_a_busy_server_says_so_with_seconds_that_clients_wait(
     tiny_checkpoint: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +201,7 @@ def test_models_are_listed(client: httpx.Client) -> None:
     assert listed["data"][0]["id"] == client.get("/v1/model").json()["id"]
 
 
+@pytest.mark.thorough
 def test_constraints_of_the_captioner_that_leave_no_caption_are_an_error_of_openai(
     tiny_checkpoint: Callable[[str], Path],
 ) -> None:

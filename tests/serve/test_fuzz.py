@@ -19,6 +19,7 @@ def hurried(tiny_checkpoint: Callable[[str], Path]) -> Iterator[Running]:
 
 
 # Starlette leaves the files of a form that ends in the middle to the collector.
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("count", [300, pytest.param(10_000, marks=pytest.mark.slow)])
 def test_no_damaged_request_makes_the_server_fail_or_hang(hurried: Running, count: int) -> None:

@@ -110,6 +110,7 @@ def out_of_bounds() -> Iterator[tuple[str, Any, Any]]:
             yield name, "other", schema["enum"][0]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "beyond", "within"), list(out_of_bounds()))
 def test_bounds_and_their_errors_are_the_same_over_http_in_python_and_on_the_command_line(
     client: httpx.Client,
@@ -168,6 +169,7 @@ def test_the_page_of_the_api_needs_nothing_else(client: httpx.Client, document: 
     assert client.get("/static/api.css").status_code == 200
 
 
+@pytest.mark.thorough
 @pytest.mark.skipif(find_spec("schemathesis") is None, reason="schemathesis is not installed")
 @pytest.mark.parametrize("mode", ["all", "positive"])
 @pytest.mark.parametrize("count", ["10", pytest.param("200", marks=pytest.mark.slow)])

@@ -166,6 +166,7 @@ def test_an_upload_that_takes_too_long_is_refused(tiny_checkpoint: Callable[[str
             assert connection.recv(12) == b"HTTP/1.1 408"
 
 
+@pytest.mark.thorough
 def test_a_connection_whose_request_does_not_begin_in_time_is_closed(
     tiny_checkpoint: Callable[[str], Path],
 ) -> None:

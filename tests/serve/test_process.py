@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import runpy
 import signal
 import socket
 import subprocess
@@ -12,10 +13,12 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest.mock import patch
 
 import httpx
 import pytest
-from tests.serve.servers import half_sent, picture, running, wait_until
+from tests.forks import exit_code, fork
+from tests.serve.servers import SameProcess, half_sent, picture, running, wait_until
 
 from showtell.errors import CheckpointError, ConfigError
 from showtell.serve.server import serve
@@ -68,6 +71,42 @@ def command(*arguments: str) -> Iterator[Command]:
         started.wait()
 
 
+def serve_here(*arguments: str) -> None:
+    """Run ``showtell serve``, with the captioner in its own process."""
+    sys.argv = ["showtell", "serve", "--device", "cpu", "--decode-processes", "1", *arguments]
+    with patch("showtell.serve.model.CaptionerProcess", SameProcess):
+        runpy.run_module("showtell", run_name="__main__")
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def test_a_server_ends_with_0_at_a_signal(
+    tiny_checkpoint: Callable[[str], Path],
+) -> None:
+    port = free_port()
+    server = fork(serve_here, str(tiny_checkpoint("attention")), "--port", str(port))
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", trust_env=False, timeout=30) as client:
+        wait_until(lambda: answers(client) and client.get("/readyz").status_code == 200)
+        assert client.post("/v1/captions", content=picture(1)).status_code == 200
+    head = "POST /v1/captions HTTP/1.1\nHost: a\nContent-Length: 100"
+    with half_sent(f"http://127.0.0.1:{port}", head, b"\x89PNG"):
+        os.kill(server, signal.SIGTERM)
+        assert exit_code(server) == 0
+
+
+def test_a_checkpoint_that_cannot_be_loaded_ends_the_server(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    assert exit_code(fork(serve_here, str(tmp_path), "--port", "0")) == 1
+    assert "error:" in capfd.readouterr().err
+
+
+@pytest.mark.thorough
 def test_a_server_is_not_ready_while_it_loads_and_ends_with_0_at_a_signal(
     tiny_checkpoint: Callable[[str], Path],
 ) -> None:
@@ -138,7 +177,9 @@ def worker_of(parent: int) -> int:
     raise AssertionError("no worker")
 
 
-@pytest.mark.parametrize("workers", ["1", pytest.param("2", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "workers", [pytest.param("1", marks=pytest.mark.thorough), pytest.param("2", marks=pytest.mark.slow)]
+)
 def test_a_checkpoint_that_cannot_be_loaded_ends_the_server_with_its_error(
     tmp_path: Path, workers: str
 ) -> None:

@@ -51,6 +51,7 @@ def waiting(server: Running) -> int:
     return server.server.service.ready()[1].admitted
 
 
+@pytest.mark.thorough
 def test_requests_that_wait_together_run_together_and_get_the_captions_of_python(
     small: Running, gate: Gate, threads: ThreadPoolExecutor, offline: Captioner
 ) -> None:
@@ -65,6 +66,7 @@ def test_requests_that_wait_together_run_together_and_get_the_captions_of_python
     assert texts == [offline.caption(picture(seed)).text for seed in range(6)]
 
 
+@pytest.mark.thorough
 def test_other_options_are_captioned_apart_and_no_neighbour_in_a_batch_changes_a_caption(
     small: Running, gate: Gate, threads: ThreadPoolExecutor, offline: Captioner
 ) -> None:
@@ -105,6 +107,7 @@ def test_what_does_not_fit_is_refused_at_once_before_it_is_sent(
     wait_until(lambda: waiting(small) == 0)
 
 
+@pytest.mark.thorough
 def test_a_request_that_would_wait_too_long_is_refused_but_never_by_an_idle_server(
     tiny_checkpoint: Callable[[str], Path], gate: Gate, threads: ThreadPoolExecutor
 ) -> None:

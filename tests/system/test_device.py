@@ -46,6 +46,7 @@ def test_what_an_application_has_set_is_left_unless_it_is_too_much(threads: list
     assert set_num_threads(0) == 6
 
 
+@pytest.mark.thorough
 def test_a_captioner_computes_in_the_threads_it_is_given(
     threads: list[int], tiny_checkpoint: Callable[[str], Path]
 ) -> None:

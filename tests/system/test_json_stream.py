@@ -22,6 +22,7 @@ values = st.recursive(
 )
 
 
+@pytest.mark.thorough
 @given(
     st.dictionaries(st.sampled_from(["images", "other", "annotations"]), values),
     st.integers(1, 9),
@@ -81,6 +82,7 @@ def test_byte_order_mark_and_windows_line_ends_are_ignored(tmp_path: Path) -> No
     assert list(read_array(file, "images")) == [1, 23]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("order", ["le", "be"])
 def test_utf_16_with_a_byte_order_mark_is_read(tmp_path: Path, order: str) -> None:
     content = {"images": [{"name": "犬😀"}] * 20_000, "annotations": [{"caption": "ü"}]}

@@ -131,6 +131,7 @@ def test_ordinary_json_is_read() -> None:
     assert parse_json("[" * MAX_LEVELS + "]" * MAX_LEVELS)
 
 
+@pytest.mark.thorough
 def test_values_have_a_sum_and_those_of_earlier_versions_have_none(tmp_path: Path) -> None:
     path, values = tmp_path / "values.json", {"beam_size": 3, "penalty": 0.5, "name": "é", "list": [1, None]}
     write_summed_json(path, values)

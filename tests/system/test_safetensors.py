@@ -46,6 +46,7 @@ save_tensors({"b": torch.ones(3), "a": torch.zeros(2, 2)}, Path(sys.argv[1]), me
 """
 
 
+@pytest.mark.thorough
 def test_equal_tensors_are_equal_bytes_in_every_process(tmp_path: Path) -> None:
     names = "format architecture mean std input stride_in source"
     for number in range(3):

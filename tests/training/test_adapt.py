@@ -48,6 +48,7 @@ def test_a_small_set_trains_for_more_epochs_warms_up_sooner_and_knows_its_words(
     assert adapt_recipe(recipe, small) == (recipe, [])
 
 
+@pytest.mark.thorough
 def test_a_set_of_the_size_that_a_recipe_expects_changes_nothing(make_set: MakeSet) -> None:
     common = [["a dog runs"] * 2, ["a dog sleeps"] * 2] * 100
     large = make_set("large", train=common, dev=common[:10])

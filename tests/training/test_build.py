@@ -47,6 +47,7 @@ def parts_of(recipe: Recipe, prepared: PreparedSet, features: Path | None = None
     return build_components(setup, compute, features, DistributedContext())
 
 
+@pytest.mark.thorough
 def test_a_subset_is_all_that_is_trained_on_and_judged(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def state_of(run: Path) -> dict[str, torch.Tensor]:
     return load_file(run / "last" / "trainer.safetensors")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stop", [3, 5])
 def test_live_views_and_batch_norm_go_on_with_the_same_bits(
     toy_set: PreparedSet,
@@ -263,6 +265,7 @@ def test_a_decoder_that_reads_no_regions_keeps_none_but_takes_them_where_they_ar
     assert len(list((tmp_path / "alone").iterdir())) == 2
 
 
+@pytest.mark.thorough
 def test_a_plain_run_trains_and_is_evaluated_on_pooled_vectors_alone(
     toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
@@ -304,6 +307,7 @@ def test_kept_views_of_an_encoder_that_is_trained_along_are_refused(toy_recipe: 
         parse_recipe(values, "recipe")
 
 
+@pytest.mark.thorough
 def test_windows_of_kept_maps_are_trained_on_but_never_judged(
     toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:

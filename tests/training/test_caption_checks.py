@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from showtell.config.recipe import Recipe, load_recipe
 from showtell.data.batches import Batches, BatchOptions
@@ -56,6 +57,7 @@ def test_captions_are_cut_at_the_limit_of_the_recipe(caption_set: CaptionSet) ->
     ]
 
 
+@pytest.mark.thorough
 def test_unknown_words_depend_on_the_recipe(caption_set: CaptionSet) -> None:
     train = [[f"{captions[0]} rare{number}"] for number, captions in enumerate(varied(100))]
     prepared = caption_set(train=train, dev=varied(50))
@@ -88,6 +90,7 @@ def test_a_tiny_validation_split_is_warned_of_unless_the_loss_decides(caption_se
     assert check(prepared, "validation.metric=loss") == []
 
 
+@pytest.mark.thorough
 def test_warnings_are_printed_and_logged_when_a_run_starts(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, capsys: Any
 ) -> None:

@@ -100,6 +100,7 @@ def test_the_batch_changes_no_caption(
     assert said[0] == said[1] == said[2]
 
 
+@pytest.mark.thorough
 def test_chinese_captions_are_trained_and_scored_as_chinese(
     caption_set: Callable[..., PreparedSet], toy_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -117,6 +118,7 @@ def test_chinese_captions_are_trained_and_scored_as_chinese(
     assert " " not in "".join(again.texts)
 
 
+@pytest.mark.thorough
 def test_evaluation_repeats_the_scores_of_the_run(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -126,6 +128,7 @@ def test_evaluation_repeats_the_scores_of_the_run(
     assert again.scores.values == result.evaluation.scores.values
 
 
+@pytest.mark.thorough
 def test_a_split_that_is_not_there_is_refused(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:

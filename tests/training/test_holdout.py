@@ -42,6 +42,7 @@ def test_the_split_holdout_is_validated_on_and_not_learned_from(held_out: Path, 
     assert len(evaluate_checkpoint(held_out, data=toy_set.directory, split="train").rows) == 10
 
 
+@pytest.mark.thorough
 def test_its_datastore_does_not_know_them(held_out: Path, toy_set: PreparedSet, tmp_path: Path) -> None:
     index_captions(held_out, tmp_path / "captioner", data=toy_set.directory)
     datastore = load_checkpoint(tmp_path / "captioner").datastore
@@ -52,6 +53,7 @@ def test_its_datastore_does_not_know_them(held_out: Path, toy_set: PreparedSet, 
         evaluate_checkpoint(tmp_path / "captioner", data=toy_set.directory, split="train")
 
 
+@pytest.mark.thorough
 def test_captioners_are_compared_on_images_that_all_held_out(
     held_out: Path, toy_recipe: Recipe, toy_set: PreparedSet, tmp_path: Path
 ) -> None:
@@ -88,6 +90,7 @@ def test_training_images_of_captioners_that_held_others_out_are_not_compared(
     assert "found 16 images, by what its training held out; expected 10" in str(table.failures[whole])
 
 
+@pytest.mark.thorough
 def test_an_ensemble_has_held_out_what_all_its_members_did(
     held_out: Path, whole: Path, toy_set: PreparedSet
 ) -> None:

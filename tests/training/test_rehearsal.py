@@ -53,6 +53,7 @@ def test_batches_alternate_and_an_epoch_has_each_new_image_once(make_set: MakeSe
         assert words(both.epoch(1, start=start)) == second[start:]
 
 
+@pytest.mark.thorough
 def test_a_rehearsed_training_resumes_with_the_same_bits_and_refuses_another_old_set(
     toy_set: PreparedSet,
     toy_recipe: Recipe,

@@ -24,6 +24,7 @@ def never(*_: object, **__: object) -> Tokenizer:
     raise AssertionError("the captions of a resumed run give no new vocabulary")
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["words", "bpe"])
 def test_a_resumed_run_has_the_vocabulary_that_it_began_with(
     toy_set: PreparedSet,
@@ -46,6 +47,7 @@ def test_a_resumed_run_has_the_vocabulary_that_it_began_with(
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("section", "later"), [("training", "adapt"), ("schedule", "warmup_steps"), ("validation", "select")]
 )

@@ -124,6 +124,7 @@ def test_the_same_seed_gives_the_same_bits(
     assert not same(weights_of(toy_run), weights_of(tmp_path / "other"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("restart", [False, True])
 def test_two_processes_never_train_the_same_run(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, restart: bool
@@ -144,7 +145,9 @@ class StopError(Exception):
     """Stands for whatever ends a process."""
 
 
-@pytest.mark.parametrize(("stop_at", "precision"), [(1, "fp32"), (6, "fp16")])
+@pytest.mark.parametrize(
+    ("stop_at", "precision"), [(1, "fp32"), pytest.param(6, "fp16", marks=pytest.mark.thorough)]
+)
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(
     toy_set: PreparedSet,
     toy_recipe: Recipe,
@@ -228,6 +231,7 @@ def metrics_size(run: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
+@pytest.mark.thorough
 def test_a_frozen_encoder_never_moves(
     toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path, tmp_path: Path
 ) -> None:
@@ -252,6 +256,7 @@ def test_a_trained_encoder_moves(toy_set: PreparedSet, toy_recipe: Recipe, toy_r
     assert any("running_mean" in name for name in weights_of(toy_run))
 
 
+@pytest.mark.thorough
 def test_another_recipe_in_the_same_place_is_refused(
     toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path
 ) -> None:
@@ -318,6 +323,7 @@ def bytes_of(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in directory.iterdir()}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("broken", "found"), [("loss", "a loss of nan"), ("gradient", "a gradient norm of nan")]
 )
@@ -399,6 +405,7 @@ def test_of_equal_scores_the_lower_loss_is_best_and_a_tie_of_zeros_stops_nothing
     assert state["plateau"]["lr_scale"] == 1.0
 
 
+@pytest.mark.thorough
 def test_the_last_epoch_is_kept_if_scores_do_not_choose(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -411,6 +418,7 @@ def test_the_last_epoch_is_kept_if_scores_do_not_choose(
     assert (result.progress.best_epoch, result.progress.epoch) == (4, 4)
 
 
+@pytest.mark.thorough
 def test_a_captioner_that_says_the_same_of_all_images_is_warned_of(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -421,6 +429,7 @@ def test_a_captioner_that_says_the_same_of_all_images_is_warned_of(
     assert "warning: 8 of 8 validation images have the same caption, '" in log
 
 
+@pytest.mark.thorough
 def test_each_validation_is_told_and_may_end_the_run(
     toy_set: PreparedSet, toy_recipe: Recipe, toy_run: Path, tmp_path: Path
 ) -> None:
@@ -439,6 +448,7 @@ def test_each_validation_is_told_and_may_end_the_run(
     assert same(weights_of(toy_run), weights_of(tmp_path / "listened"))
 
 
+@pytest.mark.thorough
 def test_tensorboard_gets_the_numbers(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
     pytest.importorskip("tensorboard")
     recipe = changed(toy_recipe, training={"trackers": ["tensorboard"]})
@@ -450,6 +460,7 @@ def test_tensorboard_gets_the_numbers(toy_set: PreparedSet, toy_recipe: Recipe, 
     assert len(events.Scalars("validation/CIDEr-D")) == 2
 
 
+@pytest.mark.thorough
 def test_a_finished_run_is_not_decoded_again(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -475,6 +486,7 @@ def test_a_finished_run_is_not_decoded_again(
     assert len(decoded) == 1
 
 
+@pytest.mark.thorough
 def test_a_finished_run_can_be_given_its_encoder(
     toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
@@ -496,6 +508,7 @@ def test_a_finished_run_can_be_given_its_encoder(
     assert load_evaluation(tmp_path / "run" / "best", toy_set) is not None
 
 
+@pytest.mark.thorough
 def test_the_time_of_looking_counts(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -510,12 +523,14 @@ def test_the_time_of_looking_counts(
     assert result.progress.seconds > 0.7
 
 
+@pytest.mark.thorough
 def test_time_spent_is_counted(toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path) -> None:
     started = time.monotonic()
     result = train(toy_recipe, data=toy_set.directory, out=tmp_path / "run")
     assert 0 < result.progress.seconds < time.monotonic() - started
 
 
+@pytest.mark.thorough
 def test_mirrored_pictures_are_kept_beside_the_plain_ones(
     toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
@@ -557,6 +572,7 @@ def test_a_vocabulary_of_pieces_is_one_key(toy_set: PreparedSet, toy_recipe: Rec
     assert len(result.evaluation.texts) == 8
 
 
+@pytest.mark.thorough
 def test_a_checkpoint_with_its_encoder_needs_nothing_else(
     toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
@@ -596,6 +612,7 @@ def in_phases(recipe: Recipe, **training: object) -> Recipe:
     )
 
 
+@pytest.mark.thorough
 def test_a_reward_phase_follows_at_its_own_rate(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -610,6 +627,7 @@ def test_a_reward_phase_follows_at_its_own_rate(
     assert not any("reward" in row for row in first)
 
 
+@pytest.mark.thorough
 def test_a_phase_starts_from_the_best_weights_and_without_a_past(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -631,6 +649,7 @@ def test_a_phase_starts_from_the_best_weights_and_without_a_past(
     assert seen == [True, True, True]
 
 
+@pytest.mark.thorough
 def test_what_is_kept_holds_a_share_of_the_weights_that_the_phase_began_with(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -649,6 +668,7 @@ def test_what_is_kept_holds_a_share_of_the_weights_that_the_phase_began_with(
         assert torch.equal(value, torch.lerp(average, start, 0.25))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "stop_at", [4, pytest.param(2, marks=pytest.mark.slow), pytest.param(5, marks=pytest.mark.slow)]
 )
@@ -667,6 +687,7 @@ def test_a_run_cut_between_or_inside_phases_ends_with_the_same_bits(
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 
 
+@pytest.mark.thorough
 def test_early_stopping_ends_a_phase_and_the_next_one_begins(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -686,6 +707,7 @@ def test_early_stopping_ends_a_phase_and_the_next_one_begins(
     assert len(rewarded) == result.progress.epoch
 
 
+@pytest.mark.thorough
 def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -709,6 +731,7 @@ def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
     assert same(weights_of(tmp_path / "whole"), weights_of(tmp_path / "cut"))
 
 
+@pytest.mark.thorough
 def test_what_a_phase_makes_small_is_built_once(
     toy_set: PreparedSet, toy_recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -732,6 +755,7 @@ def test_the_first_and_the_last_step_of_a_short_run_are_logged(
     assert all(row["lr"] > 0 and row["peak_memory_gb"] > 0 for row in steps)
 
 
+@pytest.mark.thorough
 def test_a_run_remembers_its_encoder_weights(
     toy_set: PreparedSet, toy_recipe: Recipe, encoder_weights: Path, tmp_path: Path
 ) -> None:
@@ -743,6 +767,7 @@ def test_a_run_remembers_its_encoder_weights(
         train(frozen, restart=True, **places)  # type: ignore[arg-type]
 
 
+@pytest.mark.thorough
 def test_a_resnet_that_is_trained_is_evaluated_at_the_end(
     toy_set: PreparedSet, toy_recipe: Recipe, resnet18_weights: Path, tmp_path: Path
 ) -> None:

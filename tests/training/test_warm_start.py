@@ -46,6 +46,7 @@ def test_decoder_and_vocabulary_are_taken_over(
         torch.testing.assert_close(value, before[name], rtol=0, atol=1e-6)
 
 
+@pytest.mark.thorough
 def test_going_on_asks_for_the_same_start_wherever_it_lies(
     toy_set: PreparedSet, toy_recipe: Recipe, first: Path, tmp_path: Path
 ) -> None:
@@ -80,6 +81,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_written(
     refuse(started(toy_recipe, tmp_path / "nothing"), CheckpointError, "nothing")
 
 
+@pytest.mark.thorough
 def test_what_is_saved_for_elsewhere_does_not_say_where_the_start_lay(
     toy_set: PreparedSet, toy_recipe: Recipe, first: Path, tmp_path: Path
 ) -> None:
@@ -96,6 +98,7 @@ def test_what_is_saved_for_elsewhere_does_not_say_where_the_start_lay(
     assert any(f"init_from: {first.name}" in text for text in texts)
 
 
+@pytest.mark.thorough
 def test_new_words_get_rows_of_their_forms_or_the_mean_and_are_learned(
     toy_set: PreparedSet,
     toy_recipe: Recipe,

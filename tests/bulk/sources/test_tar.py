@@ -112,6 +112,7 @@ def test_a_member_over_the_limit_is_not_read(
     assert data == b"12345"
 
 
+@pytest.mark.thorough
 def test_a_call_resumes_in_the_middle_of_a_shard(
     tmp_path: Path, tiny_jpeg: TinyJpeg, check_resume: Callable[..., None]
 ) -> None:

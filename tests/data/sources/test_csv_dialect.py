@@ -145,6 +145,7 @@ def test_a_carriage_return_within_a_row_is_text_where_other_rows_end_with_line_f
     ]
 
 
+@pytest.mark.thorough
 def test_an_open_field_does_not_read_the_rest_of_a_table_again_and_again() -> None:
     taken = 0
 

@@ -59,6 +59,7 @@ def make(toy_set: PreparedSet, tmp_path: Path) -> Callable[..., Leaderboard]:
     return make
 
 
+@pytest.mark.thorough
 def test_rows_have_the_scores_of_evaluate_and_seeds_their_mean_and_spread(
     toy_set: PreparedSet, toy_runs: Path, make: Callable[..., Leaderboard]
 ) -> None:
@@ -142,6 +143,7 @@ def test_nothing_is_decoded_or_given_to_java_twice(
     assert "meteor-1.5" in first.signature
 
 
+@pytest.mark.thorough
 def test_a_changed_checkpoint_is_decoded_again(
     toy_set: PreparedSet, toy_runs: Path, tmp_path: Path, make: Callable[..., Leaderboard], decoded: list[str]
 ) -> None:
@@ -208,6 +210,7 @@ def test_a_kept_file_that_is_broken_is_written_again(
     assert json.loads(file.read_text(encoding="utf-8"))["kind"] == "showtell evaluation"
 
 
+@pytest.mark.thorough
 def test_the_baseline_is_put_in_front_and_the_others_are_held_against_it(
     toy_runs: Path, make: Callable[..., Leaderboard]
 ) -> None:

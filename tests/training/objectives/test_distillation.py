@@ -95,6 +95,7 @@ def test_who_agrees_with_the_teacher_learns_from_the_words_alone(share: float) -
     assert float(alone.norm()) > 1
 
 
+@pytest.mark.thorough
 def test_going_on_asks_for_the_same_teachers(
     toy_set: PreparedSet, recipe: Recipe, teacher: Path, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_a_teacher_of_another_vocabulary_teaches_the_tokens_that_it_knows(
     torch.testing.assert_close(first[:, ids], shared / shared.sum(dim=1, keepdim=True))
 
 
+@pytest.mark.thorough
 def test_a_student_of_a_larger_vocabulary_learns_from_a_teacher(
     toy_set: PreparedSet, recipe: Recipe, tmp_path: Path
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_phase_begins_anew_taught_by_the_best_before(
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("stop_at", [4, 6])
 def test_one_that_began_anew_and_was_cut_ends_with_the_same_bits(
     toy_set: PreparedSet,

@@ -62,6 +62,7 @@ def fives(samples: Sequence[Sequence[int]], rows: np.ndarray, mirrored: np.ndarr
     return np.array([float(Counter(sample)[5]) for sample in samples])
 
 
+@pytest.mark.thorough
 def test_samples_are_sentences_of_words_each_about_its_picture(model: CaptioningModel) -> None:
     heard: list[tuple[Sequence[Sequence[int]], np.ndarray, np.ndarray]] = []
 
@@ -87,6 +88,7 @@ def test_samples_are_sentences_of_words_each_about_its_picture(model: Captioning
             assert sample[-1] == EOS or len(sample) == MAX_WORDS + 1
 
 
+@pytest.mark.thorough
 def test_words_are_drawn_as_likely_as_the_decoder_holds_them(model: CaptioningModel) -> None:
     firsts: Counter[int] = Counter()
 
@@ -118,6 +120,7 @@ def test_samples_no_better_than_the_baseline_teach_nothing(model: CaptioningMode
     assert parts["reward"] > 0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("baseline", ["others", "greedy"])
 def test_what_is_rewarded_becomes_likelier(model: CaptioningModel, baseline: str) -> None:
     objective, optimizer = build(fives, baseline=baseline), torch.optim.Adam(model.parameters(), lr=0.015)
@@ -133,6 +136,7 @@ def test_what_is_rewarded_becomes_likelier(model: CaptioningModel, baseline: str
     assert np.mean(rewards[-10:]) > np.mean(rewards[:10]) + 1.0
 
 
+@pytest.mark.thorough
 def test_the_gradient_is_that_of_the_weighed_log_probabilities() -> None:
     """One sampled word: the gradient of the reward's expectation, against the exact one."""
     torch.manual_seed(1)
