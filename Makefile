@@ -22,7 +22,7 @@ demo: $(STAMP)
 # Bytecode: without it each process of the tests compiles the package and its tests again.
 test thorough: export PYTHONDONTWRITEBYTECODE =
 test: check
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff check src tests benchmarks
@@ -31,7 +31,7 @@ check: $(STAMP)
 	$(BIN)/lint-imports
 
 thorough: $(STAMP)
-	$(BIN)/python -m pytest -n 2 -m "thorough and not slow and not java and not browser"
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "thorough and not slow and not java and not browser"
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m "slow or java"
