@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 from pydantic import ValidationError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from showtell.config.encoder import StrideIn
 from showtell.config.preprocessing import Preprocessing
-from showtell.config.recipe import parse_recipe
+from showtell.config.recipe import dump_recipe, parse_recipe
 from showtell.encoders import encoder as encoder_module
 from showtell.encoders import weights as weights_module
 from showtell.encoders.encoder import (
@@ -197,6 +198,13 @@ def test_layout_and_preprocessing_come_from_the_metadata(write_weights: Write) -
     assert encoder.spec.stride_in == "conv1"
     assert encoder.preprocessing == Preprocessing(size=96, mean=(0.4, 0.5, 0.6), std=(0.1, 0.2, 0.3))
     assert encoder.grid == (3, 3)
+
+
+def test_a_stored_recipe_leaves_the_normalization_to_the_weights(write_weights: Write) -> None:
+    recipe = parse_recipe({"encoder": {"name": "resnet18", "preprocessing": {"size": 64}}}, "the recipe")
+    stored = parse_recipe(yaml.safe_load(dump_recipe(recipe)), "the stored recipe")
+    encoder = build_encoder(stored.encoder, weights=write_weights(mean="0.4 0.5 0.6"))
+    assert (encoder.preprocessing.size, encoder.preprocessing.mean) == (64, (0.4, 0.5, 0.6))
 
 
 def test_named_preprocessing_is_completed_by_the_metadata(write_weights: Write) -> None:

@@ -351,6 +351,19 @@ def parse_recipe(values: dict[str, Any], where: str) -> Recipe:
         raise describe_problems(error, Recipe, where, RENAMED) from error
 
 
+def recipe_values(recipe: Recipe) -> dict[str, Any]:
+    """Return the resolved recipe, defaults included, as JSON values that `parse_recipe` reads back.
+
+    Keys that are left out of ``encoder.preprocessing`` stay out: they come with the weights, which refuse others.
+    """
+    values = recipe.model_dump(mode="json")
+    if recipe.encoder.preprocessing is not None:
+        values["encoder"]["preprocessing"] = recipe.encoder.preprocessing.model_dump(
+            mode="json", exclude_unset=True
+        )
+    return values
+
+
 def dump_recipe(recipe: Recipe) -> str:
-    """Return the resolved recipe, defaults included, as YAML."""
-    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    """Return `recipe_values` as YAML."""
+    return yaml.safe_dump(recipe_values(recipe), sort_keys=False, allow_unicode=True)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from showtell.config.recipe import MAX_ADAPTED, AdaptedKey, Recipe, parse_recipe
+from showtell.config.recipe import MAX_ADAPTED, AdaptedKey, Recipe, parse_recipe, recipe_values
 from showtell.config.tokenizer import TokenizerOptions
 from showtell.data.prepared import PreparedSet
 from showtell.text.caption_form import CaptionForm
@@ -45,10 +45,7 @@ def adapt_recipe(
         initial: The vocabulary that training starts from; None: a new one.
         counted: The new vocabulary, if there is one already; pieces of words can be counted with it only.
     """
-    values = recipe.model_dump(mode="json")
-    # Preprocessing that the recipe leaves out comes with the encoder's weights: it must stay left out.
-    values["encoder"] = recipe.encoder.model_dump(mode="json", exclude_unset=True)
-    lines = []
+    values, lines = recipe_values(recipe), []
     for key, value, reason in _adapted(recipe, prepared, initial, counted):
         before = _set(values, key, value)
         if value != before:

@@ -16,7 +16,7 @@ from torch import Tensor
 from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from showtell.checkpoints.hub import ENCODER
 from showtell.config.generation import without_retrieval
-from showtell.config.recipe import Recipe, SelfCritical
+from showtell.config.recipe import Recipe, SelfCritical, recipe_values
 from showtell.encoders.encoder import build_encoder
 from showtell.errors import EncoderError
 from showtell.retrieval.datastore import Datastore
@@ -427,7 +427,7 @@ class Trainer:
             include_encoder=self.include_encoder,
             generation=without_retrieval(generation) if datastore is None else generation,
             datastore=datastore,
-            about={"recipe": self.recipe.model_dump(mode="json"), "data": data, **about},
+            about={"recipe": recipe_values(self.recipe), "data": data, **about},
         )
 
     def _save_evaluation(self, best: Path, evaluation: Evaluation) -> None:
