@@ -121,13 +121,14 @@ def test_a_compressed_file_has_the_same_identity(
 @pytest.mark.thorough
 def test_the_file_keeps_every_bit_and_what_is_known_of_each_network(files: dict[str, Path]) -> None:
     both = read_weights(files[PAIR])
-    for name in ("resnet18", "densenet121"):
-        own, part = read_weights(files[name]), both.of_network(name)
+    parts = both.by_network(["resnet18", "densenet121"])
+    for name, part in parts.items():
+        own = read_weights(files[name])
         assert part.tensors.keys() == own.tensors.keys()
         assert all(torch.equal(part.tensors[key], own.tensors[key]) for key in own.tensors)
         assert part.metadata == own.metadata
     assert both.origin == "densenet121: densenet121 of nobody"
-    assert both.of_network("densenet121").norm_epsilon == 1e-3
+    assert parts["densenet121"].norm_epsilon == 1e-3
     assert files[PAIR].stat().st_size < 1.01 * sum(
         files[name].stat().st_size for name in ("resnet18", "densenet121")
     )

@@ -12,22 +12,17 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from showtell.config.encoder import RESNETS, SMALL, TIMM_PREFIX, EncoderSpec, StrideIn
+from showtell.config.encoder import SMALL, EncoderSpec
 from showtell.config.preprocessing import Preprocessing
-from showtell.encoders.densenet import DenseNet, FusedDenseNet
+from showtell.encoders.build import build_network
 from showtell.encoders.features import Features
-from showtell.encoders.joined import JoinedNetworks, download_joined
-from showtell.encoders.onednn_resnet import FusedResNet
-from showtell.encoders.resnet import ResNet
-from showtell.encoders.small_cnn import SmallCnn
 from showtell.encoders.stride_check import compare_strides
-from showtell.encoders.weights import EncoderWeights, download_weights, load_state_dict_strict, read_weights
+from showtell.encoders.weights import EncoderWeights, read_weights
 from showtell.errors import EncoderError
 from showtell.system.atomic import atomic_path
 from showtell.system.batch_pool import cancellable
 from showtell.system.console import note
 from showtell.system.safetensors import save_tensors
-from showtell.system.skip_init import SkipRandomInit
 
 __all__ = ["Encoder", "EncoderSpec", "build_encoder", "fast_dtype", "identity_differences", "save_encoder"]
 
@@ -135,10 +130,9 @@ class Encoder(nn.Module):
         """
         if self.spec.bottlenecked is None or self.weights is None:
             return
-        name, weights = self.spec.bottlenecked, read_weights(self.weights)
-        if len(self.spec.names) > 1:
-            weights = weights.of_network(name)
-        evidence = compare_strides(int(name.removeprefix("resnet")), weights, self.normalize(images))
+        weights = read_weights(self.weights).by_network(self.spec.names)[self.spec.bottlenecked]
+        depth = int(self.spec.bottlenecked.removeprefix("resnet"))
+        evidence = compare_strides(depth, weights, self.normalize(images))
         if evidence.stride_in in (None, self.spec.stride_in):
             return
         what = f"{self.weights} seems to have stride layout {evidence.stride_in}, not {self.spec.stride_in}"
@@ -258,100 +252,13 @@ def build_encoder(
         MissingExtraError: a ``timm:`` encoder without a working timm.
     """
     path = weights or (Path(spec.weights) if spec.weights else None)
-    source = read_weights(path) if path else None
-    stride_known = True
-    network: nn.Module
-    if spec.name == SMALL:
-        if source is None and not spec.trainable:
-            raise EncoderError(
-                "the encoder small cannot be frozen",
-                found="no weights: its features would be random",
-                mend="Set encoder.trainable to true, or name trained weights: --encoder-weights FILE",
-            )
-        network = SmallCnn(spec.width)
-        if source is not None:
-            load_state_dict_strict(network, source, name=spec.name, classifier="fc.")
-    elif spec.name.startswith(TIMM_PREFIX):
-        from showtell.encoders.timm import build_timm_network
-
-        network, source = build_timm_network(spec.name.removeprefix(TIMM_PREFIX), source)
-    else:
-        source = source or (download_joined if len(spec.names) > 1 else download_weights)(spec.name)
-        parts = (
-            {name: source.of_network(name) for name in spec.names}
-            if len(spec.names) > 1
-            else {spec.name: source}
-        )
-        if spec.bottlenecked:
-            part = parts[spec.bottlenecked]
-            stride_known = (spec.stride_in or part.stride_in) is not None
-            spec = spec.model_copy(update={"stride_in": _resolve_stride(spec, part)})
-            if not stride_known:
-                note(
-                    f"{source.path} does not name its stride layout: assuming conv2 (torchvision, timm). "
-                    "For weights from Caffe, Keras or MSRA, set encoder.stride_in to conv1."
-                )
-        networks = [_build_network(name, spec, part) for name, part in parts.items()]
-        network = JoinedNetworks(networks) if len(networks) > 1 else networks[0]
-    preprocessing = _resolve_preprocessing(spec, source)
-    network.eval()
+    built = build_network(spec, read_weights(path) if path else None)
+    network = built.network.eval()
     if not spec.trainable:
         network = network.to(dtype or (torch.float32 if spec.name == SMALL else fast_dtype(device)))
     network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return Encoder(spec, network.to(device), source, preprocessing, stride_known=stride_known)
-
-
-def _build_network(name: str, spec: EncoderSpec, weights: EncoderWeights) -> nn.Module:
-    """Return a ResNet or DenseNet with its weights; a frozen one with folded batch norms."""
-    network: ResNet | DenseNet
-    is_resnet = name in RESNETS
-    depth = int(name.removeprefix("resnet" if is_resnet else "densenet"))
-    with SkipRandomInit():
-        if is_resnet:
-            network = ResNet(depth, spec.stride_in or "conv2", stages=spec.out_stages, grid=spec.region_grid)
-        else:
-            network = DenseNet(depth, grid=spec.region_grid)
-    load_state_dict_strict(network, weights, name=name, classifier="fc." if is_resnet else "classifier.")
-    weights.set_norm_epsilon(network)
-    if spec.trainable:
-        return network
-    network.eval()
-    with torch.no_grad():
-        network.fold_batch_norms()
-    return FusedResNet(network) if isinstance(network, ResNet) else FusedDenseNet(network)
-
-
-def _resolve_stride(spec: EncoderSpec, source: EncoderWeights) -> StrideIn:
-    """Return the stride layout of spec and metadata; conv2 where neither names one."""
-    if spec.stride_in and source.stride_in and spec.stride_in != source.stride_in:
-        expected = f"{spec.stride_in} (encoder.stride_in)"
-        raise _contradiction(source, "another stride layout", source.stride_in, expected)
-    return spec.stride_in or source.stride_in or "conv2"
-
-
-def _resolve_preprocessing(spec: EncoderSpec, source: EncoderWeights | None) -> Preprocessing:
-    """Return the spec's preprocessing, completed from the weights' metadata."""
-    metadata = source.preprocessing if source else {}
-    if spec.preprocessing is None:
-        default = Preprocessing() if spec.name != SMALL else SmallCnn.preprocessing
-        return default.model_copy(update=metadata)
-    requested = spec.preprocessing.model_fields_set
-    for name in ("mean", "std"):
-        value = getattr(spec.preprocessing, name)
-        if source and name in requested and value != metadata.get(name, value):
-            expected = f"{value} (encoder.preprocessing.{name})"
-            raise _contradiction(source, "other preprocessing", f"{name} {metadata[name]}", expected)
-    return spec.preprocessing.model_copy(
-        update={name: value for name, value in metadata.items() if name not in requested}
-    )
-
-
-def _contradiction(source: EncoderWeights, differs: str, found: str, expected: str) -> EncoderError:
-    return EncoderError(
-        f"{source.path} has {differs} than requested",
-        found=f"{found} in the weights' metadata",
-        expected=expected,
-        mend="Leave the key out",
+    return Encoder(
+        built.spec, network.to(device), built.weights, built.preprocessing, stride_known=built.stride_known
     )
 
 

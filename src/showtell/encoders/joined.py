@@ -40,6 +40,11 @@ class JoinedNetworks(nn.Module):
         return torch.cat([adaptive_avg_pool(each, rows, columns) for each in maps], dim=1)
 
 
+def join_networks(networks: Sequence[nn.Module]) -> nn.Module:
+    """Return one network of several; a single one is itself."""
+    return JoinedNetworks(networks) if len(networks) > 1 else networks[0]
+
+
 def without_fusion(network: nn.Module) -> nn.Module:
     """Return a frozen network without operators that no exporter knows."""
     if isinstance(network, JoinedNetworks):
@@ -86,17 +91,19 @@ def join_weights(sources: Sequence[EncoderWeights], out: Path) -> str:
     return name
 
 
-def download_joined(name: str) -> EncoderWeights:
-    """Return the default weights of several networks in one file, made once in the hub's cache.
+def download_default(names: Sequence[str]) -> EncoderWeights:
+    """Return the default weights of an encoder; those of two networks in one file, made once in the hub's cache.
 
     Raises:
         EncoderError: weights are not cached and the hub cannot be reached.
     """
+    sources = [download_weights(name) for name in names]
+    if len(sources) == 1:
+        return sources[0]
     from huggingface_hub.constants import HF_HUB_CACHE
 
-    sources = [download_weights(network) for network in name.split(JOIN)]
     digest = sha256_json([source.sha256 for source in sources])[:8]
-    out = Path(HF_HUB_CACHE) / "showtell" / f"{name}-{digest}.safetensors"
+    out = Path(HF_HUB_CACHE) / "showtell" / f"{JOIN.join(names)}-{digest}.safetensors"
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
         join_weights(sources, out)

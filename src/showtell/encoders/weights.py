@@ -6,7 +6,7 @@ and batch-norm epsilon, so that they cannot drift from the weights.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -84,12 +84,15 @@ class EncoderWeights:
                 if isinstance(module, nn.BatchNorm2d):
                     module.eps = self.norm_epsilon
 
-    def of_network(self, name: str) -> "EncoderWeights":
-        """Return the weights of one network of a file that holds two (`showtell.encoders.joined`).
+    def by_network(self, names: Sequence[str]) -> dict[str, "EncoderWeights"]:
+        """Return the weights of each network of an encoder; of two in one file (`showtell.encoders.joined`), its own.
 
         Raises:
-            EncoderError: the file does not hold that network.
+            EncoderError: the file does not hold one of two networks.
         """
+        return {name: self._of_network(name) for name in names} if len(names) > 1 else {names[0]: self}
+
+    def _of_network(self, name: str) -> "EncoderWeights":
         prefix = f"{name}."
         tensors = {
             key.removeprefix(prefix): each for key, each in self.tensors.items() if key.startswith(prefix)
