@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from showtell.data.features import FORMAT, KIND, FeatureCache, read_bitmap
+from showtell.data.feature_cache import FORMAT, KIND, FeatureCache, read_bitmap
 from showtell.data.prepared import PreparedSet
 from showtell.errors import DataError
 from showtell.metrics.ptb_tokenizer import tokenize

@@ -21,9 +21,10 @@ from safetensors.torch import save_file
 from tests.forks import exit_code, fork
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.data import feature_writer
+from showtell.data import feature_cache, feature_writer
 from showtell.data import features as features_module
-from showtell.data.features import cache_bytes, extract_features
+from showtell.data.feature_cache import cache_bytes
+from showtell.data.features import extract_features
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.views import CachedFeatures
 from showtell.encoders.encoder import Encoder, EncoderSpec, build_encoder
@@ -136,7 +137,7 @@ def test_room_is_needed_for_the_missing_images_locked(
     prepared: PreparedSet, encoder: Encoder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dev = prepared.split_rows("dev")
-    enough = cache_bytes(len(dev), encoder.regions, encoder.width) + features_module.SPARE_BYTES
+    enough = cache_bytes(len(dev), encoder.regions, encoder.width) + feature_cache.SPARE_BYTES
     usage = shutil.disk_usage(tmp_path)._replace(free=enough)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
     extract_features(prepared, encoder, tmp_path / "cache", rows=dev)
@@ -258,7 +259,7 @@ def test_a_damaged_cache_that_may_only_be_read_is_to_be_deleted(
     cache = extract_features(prepared, encoder, tmp_path / "cache")
     path = tmp_path / "cache" / "pooled.f16"
     path.write_bytes(b"\xff" + path.read_bytes()[1:])
-    monkeypatch.setattr(features_module, "forget_row", lambda bitmap, row: False)
+    monkeypatch.setattr(feature_cache, "forget_row", lambda bitmap, row: False)
     with pytest.raises(DataError, match="Delete the directory and extract again"):
         cache.read("pooled", 0)
 
@@ -296,7 +297,7 @@ def test_creation_that_stopped_before_the_manifest_is_begun_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(features_module, "write_manifest", stop)
+        patch.setattr(feature_cache, "write_manifest", stop)
         with pytest.raises(KeyboardInterrupt):
             extract_features(prepared, encoder, tmp_path / "cache")
     assert extract_features(prepared, encoder, tmp_path / "cache").done.all()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.data.features import FeatureCache
+from showtell.data.feature_cache import FeatureCache
 from showtell.data.prepared import PreparedSet
 from showtell.encoders.features import Features, WindowedFeatures
 from showtell.images.load import load_image

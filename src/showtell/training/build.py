@@ -17,7 +17,8 @@ from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import Recipe
 from showtell.data.batches import Batches, BatchOptions, FeatureSource
 from showtell.data.changes import require_unchanged
-from showtell.data.features import FeatureCache, extract_features, verify_stride_layout
+from showtell.data.feature_cache import FeatureCache
+from showtell.data.features import extract_features, verify_stride_layout
 from showtell.data.prepared import PreparedSet
 from showtell.data.views import CORNERS, CachedFeatures, ImageSource, WindowedFeatureSource
 from showtell.decoders.base import BaseDecoder
