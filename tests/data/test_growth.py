@@ -18,7 +18,7 @@ import pyarrow as pa
 import pytest
 
 from showtell.config.preprocessing import Preprocessing
-from showtell.data import features, prepared, summary, validate
+from showtell.data import features, prepared_writer, summary, validate
 from showtell.data.batches import TokenTable
 from showtell.data.prepared import PreparedSet, prepare
 from showtell.data.sources.registry import open_source
@@ -35,7 +35,7 @@ FEW_EXAMPLES, FEW_NAMES = 64, 400
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(validate, "IN_FLIGHT", 16)
-    monkeypatch.setattr(prepared, "ROWS_PER_BATCH", 16)
+    monkeypatch.setattr(prepared_writer, "ROWS_PER_BATCH", 16)
     monkeypatch.setattr(json_stream, "_HEAD", 256)
 
 

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pytest
 
 from showtell.data.description import describe
-from showtell.data.prepared import PreparedSet, prepare, write_embedded_images
+from showtell.data.prepared import PreparedSet, prepare
+from showtell.data.prepared_writer import write_embedded_images
 from showtell.data.problems import read_problems
 from showtell.data.sources.base import EmbeddedImageExample, Example
 from showtell.errors import ConfigError, DataError
@@ -245,7 +246,7 @@ def test_a_table_of_several_batches_is_one_set(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = prepare(source, tmp_path / "whole")
-    monkeypatch.setattr("showtell.data.prepared.ROWS_PER_BATCH", 7)
+    monkeypatch.setattr("showtell.data.prepared_writer.ROWS_PER_BATCH", 7)
     parts = prepare(source, tmp_path / "parts")
     with pa.memory_map(str(tmp_path / "parts" / "examples.arrow")) as file:
         assert pa.ipc.open_file(file).num_record_batches == 5

@@ -6,7 +6,8 @@ from showtell.config.recipe import MAX_ADAPTED, DataOptions
 from showtell.config.tokenizer import TokenizerOptions
 from showtell.data import caption_warnings as warn
 from showtell.data.caption_warnings import percent
-from showtell.data.prepared import PROBLEMS, PreparedSet
+from showtell.data.prepared import PreparedSet
+from showtell.data.prepared_writer import PROBLEMS
 from showtell.data.problems import read_problems, report
 from showtell.data.summary import CaptionSummary, SplitSummary, summarize
 from showtell.errors import escape_controls

@@ -6,7 +6,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from showtell.data.prepared import PROBLEMS, PreparedSet
+from showtell.data.prepared import PreparedSet
+from showtell.data.prepared_writer import PROBLEMS
 from showtell.data.problems import KINDS as PREPARED_KINDS
 from showtell.data.problems import read_problems
 from showtell.errors import ConfigError, MissingExtraError, did_you_mean, import_extra

@@ -8,7 +8,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from showtell.data.prepared import EXAMPLES, PROVENANCE, PreparedSet, check_replaceable, write_set
+from showtell.data.prepared import PreparedSet, check_replaceable
+from showtell.data.prepared_writer import EXAMPLES, PROVENANCE, write_set
 from showtell.data.sources.base import Example
 from showtell.data.validate import CheckedExample
 from showtell.errors import DataError
