@@ -29,9 +29,10 @@ from showtell.training.evaluate import evaluate_checkpoint
 from showtell.training.evaluator import Evaluator
 from showtell.training.objectives import losses as objectives
 from showtell.training.predictions import load_evaluation
+from showtell.training.run_checkpoints import RunCheckpoints
 from showtell.training.tracking import read_metrics
 from showtell.training.train_step import TrainStep
-from showtell.training.trainer import Trainer, train
+from showtell.training.trainer import train
 from showtell.training.trainer_state import TrainerState
 
 
@@ -715,16 +716,16 @@ def test_a_run_cut_after_its_best_and_before_its_state_ends_with_the_same_bits(
     phases = [{"name": "cross-entropy", "epochs": 1}, {"name": "cross-entropy", "epochs": 2}]
     recipe = changed(toy_recipe, objective=phases, validation={"metric": "loss"})
     train(recipe, data=toy_set.directory, out=tmp_path / "whole")
-    save_last = Trainer.save_last
+    save_last = RunCheckpoints.save_last
 
-    def failing(run: Trainer) -> None:
+    def failing(run: RunCheckpoints) -> None:
         if run.state.progress.phase == run.state.progress.phase_epoch == 1:
             assert run.state.progress.best_epoch == 2
             raise StopError
         save_last(run)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Trainer, "save_last", failing)
+        patch.setattr(RunCheckpoints, "save_last", failing)
         with pytest.raises(StopError):
             train(recipe, data=toy_set.directory, out=tmp_path / "cut")
     train(recipe, data=toy_set.directory, out=tmp_path / "cut")

@@ -10,18 +10,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from showtell.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from showtell.checkpoints.hub import ENCODER
 from showtell.config.generation import without_retrieval
-from showtell.config.recipe import Recipe, SelfCritical, recipe_values
-from showtell.encoders.encoder import build_encoder
+from showtell.config.recipe import Recipe, SelfCritical
 from showtell.errors import EncoderError
 from showtell.retrieval.datastore import Datastore
 from showtell.retrieval.overlap import check_disjoint, check_unseen
-from showtell.system.atomic import atomic_directory
 from showtell.system.console import note, progress_bar
 from showtell.system.locks import locked_directory
 from showtell.training.build import Components, build_components, new_decoder
@@ -35,7 +28,8 @@ from showtell.training.lr_schedule import lr_scale
 from showtell.training.meters import Stopwatch, ThroughputMeter
 from showtell.training.objectives.distillation import TEACHER, load_teacher, save_teacher
 from showtell.training.objectives.losses import Objective, build_objective
-from showtell.training.predictions import load_evaluation, save_evaluation
+from showtell.training.predictions import load_evaluation
+from showtell.training.run_checkpoints import RunCheckpoints
 from showtell.training.run_dir import check_disk_space, open_run
 from showtell.training.setup import set_up_training
 from showtell.training.tracking import Trackers, require_trackers
@@ -46,7 +40,6 @@ from showtell.training.trainer_state import (
     TrainProgress,
     build_trainer_state,
     read_state,
-    trained_state,
 )
 
 OnValidation = Callable[[int, dict[str, float]], None]
@@ -135,7 +128,7 @@ class Trainer:
         self, out: Path, recipe: Recipe, parts: Components, state: TrainerState, include_encoder: bool
     ) -> None:
         self.out, self.recipe, self.parts, self.state = out, recipe, parts, state
-        self.include_encoder = include_encoder
+        self.checkpoints = RunCheckpoints(out, recipe, parts, state, include_encoder=include_encoder)
         self._trackers = Trackers(recipe.training.trackers, resume_step=state.progress.step)
         self._objectives: dict[int, Objective] = {}
         self.train_step = TrainStep(recipe, parts.model, state, parts.compute, parts.processes)
@@ -153,7 +146,7 @@ class Trainer:
                     self.recipe.generation, parts.datastore, parts.prepared, parts.evaluator.rows.tolist()
                 )
         if not progress.finished:
-            check_disk_space(self.out, self._checkpoint_bytes())
+            check_disk_space(self.out, self.checkpoints.num_bytes())
         self._trackers.start(self.out)
         num_weights = sum(weight.numel() for weight in trainable_weights(parts.model).values())
         world_size = parts.processes.world_size
@@ -168,21 +161,9 @@ class Trainer:
         else:
             for warning in check_captions(self.recipe, parts.prepared, parts.batches, parts.dev):
                 self.log_message(f"warning: {warning}")
-        last = self.out / "last"
-        if not last.exists() or (self.include_encoder and not (last / ENCODER).exists()):
+        if not (self.out / "last").exists() or self.checkpoints.lacks_encoder("last"):
             # best/ never exists without last/, and a disk that is too small is noticed at once.
-            self.save_last()
-
-    def _checkpoint_bytes(self) -> int:
-        """Return the size of ``best/`` and ``last/``, and of a new ``last/`` beside the old one."""
-        parts = self.parts
-        carried = self.include_encoder or parts.encoder.spec.trainable
-        encoder = _num_bytes(parts.encoder.state_dict()) if carried else 0
-        captioner = _num_bytes(parts.model.decoder.state_dict()) + encoder
-        # Weights, average and two moments, and the initial weights of a phase that interpolates them.
-        interpolates = any(phase.interpolate_init for phase in self.recipe.objective)
-        last = captioner + (4 + interpolates) * _num_bytes(trained_state(parts.model))
-        return captioner + 2 * last
+            self.checkpoints.save_last()
 
     def fit(self, on_validation: OnValidation | None) -> RunResult:
         """Train to the end, and evaluate ``best/``."""
@@ -195,7 +176,7 @@ class Trainer:
                     # A phase ended. The next one begins before last/ is saved, since it starts from the best/ of the
                     # ended one, which it may replace before a crash.
                     self.begin_phase()
-                self.save_last()
+                self.checkpoints.save_last()
                 if row is not None and on_validation is not None:
                     self.parts.processes.run_on_rank0(partial(on_validation, progress.epoch, row))
             clock = Stopwatch(progress)
@@ -222,7 +203,7 @@ class Trainer:
             new = new_decoder(self.recipe.decoder, parts.tokenizer, parts.encoder, seed)
             parts.model.decoder.load_state_dict(new.state_dict())
         else:
-            self.restore_best()
+            self.checkpoints.restore_best()
         self.state.reset(phase)
 
     @property
@@ -259,7 +240,7 @@ class Trainer:
                 advance(1, f"loss {progress.loss / max(1, progress.tokens):.3f}")
                 if progress.step % recipe.training.save_steps == 0 and progress.batch_in_epoch < batches:
                     clock.stop()
-                    self.save_last()
+                    self.checkpoints.save_last()
                     parts.model.train()
                     meter = ThroughputMeter()
         clock.stop()
@@ -304,10 +285,8 @@ class Trainer:
             row = {"loss": dev_loss, **evaluation.scores.values, "eval_s": evaluation.seconds}
             score = row[recipe.validation.metric]
             is_better = self._record(score, dev_loss)
-            if is_better and parts.processes.is_main_process:
-                scores = {"values": evaluation.scores.values, "signature": evaluation.scores.signature}
-                with atomic_directory(self.out / "best") as directory:
-                    self.save_captioner(directory, {"scores": scores})
+            if is_better:
+                self.checkpoints.save_best(evaluation)
         if is_better or not self._is_zero_tie(score):
             self.state.plateau.update(is_better)
         self.log("validation", {"epoch": progress.epoch, **row})
@@ -346,16 +325,16 @@ class Trainer:
         best, parts, on_rank0 = self.out / "best", self.parts, self.parts.processes.run_on_rank0
         evaluation = on_rank0(lambda: load_evaluation(best, parts.prepared))
         if evaluation is None:
-            self.restore_best()
+            self.checkpoints.restore_best()
             datastore = on_rank0(self._make_datastore)
             evaluator = replace(parts.evaluator, datastore=datastore)
             evaluation = evaluator.evaluate(parts.model, self.recipe.generation, attention=True)
             if datastore is None:
-                on_rank0(partial(self._save_evaluation, best, evaluation))
+                on_rank0(partial(self.checkpoints.save_evaluation, best, evaluation))
             else:
-                on_rank0(partial(self._rewrite_best, evaluation, datastore))
-        if self.include_encoder and not (best / ENCODER).exists():
-            on_rank0(partial(self._rewrite_best, evaluation, None))
+                on_rank0(partial(self.checkpoints.rewrite_best, evaluation, datastore))
+        if self.checkpoints.lacks_encoder("best"):
+            on_rank0(partial(self.checkpoints.rewrite_best, evaluation, None))
         return evaluation
 
     def _make_datastore(self) -> Datastore | None:
@@ -381,70 +360,6 @@ class Trainer:
             datastore = old.merged(datastore)
         self.log_message(datastore.describe())
         return datastore
-
-    def restore_best(self) -> None:
-        """Give the model the weights of ``best/``, in all processes."""
-        weights = self.parts.processes.run_on_rank0(self._read_best)
-        with torch.no_grad():
-            for name, value in trained_state(self.parts.model).items():
-                value.copy_(weights[name])
-
-    def _read_best(self) -> dict[str, Tensor]:
-        best, encoder = self.out / "best", None
-        if self.recipe.encoder.trainable:
-            # As a trainable network: a frozen one has its batch norms folded.
-            encoder = build_encoder(self.parts.encoder.spec, weights=best / ENCODER)
-        model = load_checkpoint(best, with_encoder=False).model
-        model.encoder = encoder
-        return model.state_dict()
-
-    def save_last(self) -> None:
-        """Write ``last/``: the averaged weights as a captioner, and the state to resume from."""
-        if not self.parts.processes.is_main_process:
-            return
-        with atomic_directory(self.out / "last") as directory:
-            with self.state.ema.applied():
-                self.save_captioner(directory, {})
-            self.state.save(directory)
-
-    def save_captioner(
-        self, directory: Path, about: dict[str, Any], datastore: Datastore | None = None
-    ) -> None:
-        """Write a checkpoint of the model's current weights; one without a datastore has retrieval off."""
-        parts, generation = self.parts, self.recipe.generation
-        data = {
-            "name": parts.prepared.manifest.get("name") or parts.prepared.directory.name,
-            "format": parts.prepared.manifest["source"]["format"],
-            "fingerprint": parts.prepared.fingerprint,
-            "pictures": len(parts.batches.rows),
-        }
-        save_checkpoint(
-            directory,
-            decoder=parts.model.decoder.state_dict(),
-            decoder_spec=self.recipe.decoder,
-            tokenizer=parts.tokenizer,
-            encoder=parts.encoder,
-            include_encoder=self.include_encoder,
-            generation=without_retrieval(generation) if datastore is None else generation,
-            datastore=datastore,
-            about={"recipe": recipe_values(self.recipe), "data": data, **about},
-        )
-
-    def _save_evaluation(self, best: Path, evaluation: Evaluation) -> None:
-        parts = self.parts
-        save_evaluation(best, parts.prepared, evaluation, parts.tokenizer, parts.encoder.grid)
-
-    def _rewrite_best(self, evaluation: Evaluation, datastore: Datastore | None) -> None:
-        """Write ``best/`` again, with a datastore or the encoder; the model has its decoder's weights afterwards."""
-        best = self.out / "best"
-        loaded = load_checkpoint(best, with_encoder=False)
-        self.parts.model.decoder.load_state_dict(loaded.model.decoder.state_dict())
-        about = {name: loaded.config[name] for name in ("recipe", "data", "scores")}
-        if datastore is not None:
-            about["scores"] = {"values": evaluation.scores.values, "signature": evaluation.scores.signature}
-        with atomic_directory(best) as directory:
-            self.save_captioner(directory, about, loaded.datastore if datastore is None else datastore)
-            self._save_evaluation(directory, evaluation)
 
     def log(self, event: str, row: Mapping[str, Any]) -> None:
         """Send the numbers of a step, an epoch or a validation to the trackers."""
@@ -476,7 +391,3 @@ class Trainer:
             row["loss_scale"] = self.state.scaler.get_scale()
             row["skipped_steps"] = self.state.progress.skipped
         self.log("step", row)
-
-
-def _num_bytes(tensors: Mapping[str, Tensor]) -> int:
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
