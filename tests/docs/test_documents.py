@@ -104,6 +104,13 @@ def test_the_drawing_of_the_packages_has_all_of_them() -> None:
     assert drawn <= rooms | {path.stem for path in package.glob("*.py")}
 
 
+@pytest.mark.parametrize("room", ["data", "encoders", "images", "inference", "metrics", "system", "training"])
+def test_the_docstring_of_a_large_package_describes_each_of_its_files(room: str) -> None:
+    package = ROOT / "src" / "showtell" / room
+    named = set(re.findall(r"`(\w+)`", (package / "__init__.py").read_text(encoding="utf-8")))
+    assert {path.stem for path in package.glob("[!_]*.py")} <= named
+
+
 def test_the_drawing_of_an_image_names_files_that_exist() -> None:
     script = _script("drawings")
     for _, _, place in (*script.STAGES, *script.TRAINING):

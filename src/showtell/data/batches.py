@@ -87,8 +87,8 @@ class TokenCounts:
     """The captions to train on, as tokens."""
 
     captions: int
-    cut: int  # captions longer than the limit
-    longest: int  # tokens of the longest caption, before it is cut
+    truncated: int  # captions longer than the limit
+    longest: int  # tokens of the longest caption, before it is truncated
     tokens: int  # of all captions, without `<bos>` and `<eos>`
     unknown: int  # of these tokens
 
@@ -172,7 +172,7 @@ class Batches:
         captions, complete = len(table.last_ids), int((table.last_ids == tokenizer.eos_id).sum())
         return TokenCounts(
             captions=captions,
-            cut=captions - complete,
+            truncated=captions - complete,
             longest=self._longest,
             tokens=len(table.ids) - captions - complete,
             unknown=int((table.ids == tokenizer.unk_id).sum()),

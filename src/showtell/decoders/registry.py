@@ -1,7 +1,6 @@
 """The decoders by name."""
 
-from typing import Any
-
+from showtell.config.decoders import DecoderSpec
 from showtell.decoders.adaptive import AdaptiveDecoder
 from showtell.decoders.attention import AttentionDecoder
 from showtell.decoders.attention_on_attention import AttentionOnAttentionDecoder
@@ -22,7 +21,7 @@ DECODERS: dict[str, type[BaseDecoder]] = {
 }
 
 
-def build_decoder(spec: Any, *, vocabulary: int, encoder_width: int, pad_id: int) -> BaseDecoder:
-    """Return a new decoder for a spec of `showtell.config.decoders`, with initial weights."""
+def build_decoder(spec: DecoderSpec, *, vocabulary: int, encoder_width: int, pad_id: int) -> BaseDecoder:
+    """Return a new decoder for a spec, with initial weights."""
     kind = DECODERS[spec.name]
     return kind(spec, vocabulary=vocabulary, encoder_width=encoder_width, pad_id=pad_id)

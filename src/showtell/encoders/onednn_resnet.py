@@ -11,7 +11,7 @@ from showtell.system.batch_pool import cancellable
 
 
 class FusedResNet(FusedNetwork):
-    """A frozen `ResNet` after `showtell.encoders.resnet.fold_batch_norms`."""
+    """A frozen `ResNet` after `ResNet.fold_batch_norms`."""
 
     def _run(self, images: Tensor) -> Tensor:
         x = max_pool_3x3(self.convolve(self.plain.conv1, images, "relu"))  # [P, 64, H/4, W/4]

@@ -39,7 +39,7 @@ def repetition_warning(captions: Sequence[str]) -> str | None:
 def _token_warnings(recipe: Recipe, train: Batches, dev: Batches) -> Iterator[str | None]:
     training, counts, dev_counts = recipe.training, train.count_tokens(), dev.count_tokens()
     unknown, dev_unknown = (part.unknown / max(1, part.tokens) for part in (counts, dev_counts))
-    yield warn.long_captions(counts.cut, counts.captions, counts.longest, recipe.data.max_tokens)
+    yield warn.long_captions(counts.truncated, counts.captions, counts.longest, recipe.data.max_tokens)
     if training.init_from is not None and not training.extend_vocabulary:
         yield warn.unknown_to_initial(unknown)
     else:
