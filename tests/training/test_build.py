@@ -22,14 +22,11 @@ from showtell.data.views import ImageSource
 from showtell.encoders.encoder import Encoder
 from showtell.encoders.features import Features
 from showtell.errors import ConfigError, DataError
-from showtell.training.build import (
-    Components,
-    build_components,
-    open_feature_source,
-)
+from showtell.training.build import Components, build_components
 from showtell.training.device import resolve_device_config
 from showtell.training.distributed import DistributedContext
 from showtell.training.evaluate import evaluate_checkpoint
+from showtell.training.feature_sources import open_feature_source
 from showtell.training.setup import build_recipe_encoder, set_up_training
 from showtell.training.trainer import train
 

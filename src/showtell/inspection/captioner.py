@@ -25,8 +25,8 @@ from showtell.inspection.findings import Finding, rows_by_split
 from showtell.inspection.similar import similar_pairs
 from showtell.retrieval.datastore import Projection
 from showtell.system.console import progress_bar
-from showtell.training.build import open_feature_source
 from showtell.training.device import resolve_device_config
+from showtell.training.feature_sources import open_feature_source
 from showtell.training.objectives.log_likelihood import log_likelihood, teacher_forced_states
 
 OTHERS = 8

@@ -29,9 +29,9 @@ from showtell.metrics.calibration import calibration_error, reliability
 from showtell.metrics.ngrams import Floats
 from showtell.retrieval.confidence import Evidence, EvidenceSource, probability
 from showtell.retrieval.overlap import check_unseen
-from showtell.training.build import open_feature_source
 from showtell.training.device import DeviceConfig, resolve_device_config
 from showtell.training.evaluator import Evaluator
+from showtell.training.feature_sources import open_feature_source
 
 MIN_IMAGES = 100
 REGULARIZATION = 1.0

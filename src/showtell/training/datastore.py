@@ -13,7 +13,7 @@ from showtell.errors import DataError
 from showtell.retrieval.datastore import Datastore, Projection
 from showtell.system.console import note
 from showtell.tokenizer import Tokenizer
-from showtell.training.build import open_feature_source
+from showtell.training.feature_sources import open_feature_source
 
 BATCH_SIZE = 64
 Rows = npt.NDArray[np.int64]

@@ -9,9 +9,9 @@ from showtell.config.generation import DecodingOptions
 from showtell.data.prepared import PreparedSet
 from showtell.metrics.meteor import MeteorScorer
 from showtell.retrieval.overlap import check_unseen, note_near_duplicates
-from showtell.training.build import open_feature_source
 from showtell.training.device import resolve_device_config
 from showtell.training.evaluator import Evaluation, Evaluator
+from showtell.training.feature_sources import open_feature_source
 from showtell.training.predictions import write_predictions
 
 
