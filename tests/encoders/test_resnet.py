@@ -13,8 +13,8 @@ from torch import nn
 
 from showtell.config.encoder import StrideIn
 from showtell.encoders.encoder import fast_dtype
-from showtell.encoders.onednn_network import can_fuse
-from showtell.encoders.onednn_resnet import FusedResNet, max_pool_3x3
+from showtell.encoders.onednn_network import can_fuse, max_pool_3x3
+from showtell.encoders.onednn_resnet import FusedResNet
 from showtell.encoders.resnet import EARLY_STAGE_SCALE, ResNet, adaptive_avg_pool
 
 LAYOUTS: tuple[StrideIn, ...] = get_args(StrideIn)

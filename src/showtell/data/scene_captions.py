@@ -135,9 +135,8 @@ _OBJECT = re.compile(rf"(?:(?P<size>{_any_of(SIZES)}) )?(?P<name>{_NAME})|\bit\b
 class _Claims:
     """The claims of a caption about objects, which it names by color and kind."""
 
-    nouns: list[tuple[str, str]] = field(
-        default_factory=list
-    )  # name and size (or "") of each object, in order
+    # Name and size (or "") of each object, in order.
+    nouns: list[tuple[str, str]] = field(default_factory=list)
     positions: list[tuple[str, str]] = field(default_factory=list)
     relations: list[tuple[str, str, str]] = field(default_factory=list)
 

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
-from showtell.encoders.onednn_network import FusedNetwork
-from showtell.encoders.onednn_resnet import max_pool_3x3
+from showtell.encoders.onednn_network import FusedNetwork, max_pool_3x3
 from showtell.encoders.resnet import adaptive_avg_pool
 from showtell.system.batch_pool import cancellable
 

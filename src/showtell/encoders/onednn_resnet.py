@@ -2,11 +2,9 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from showtell.encoders.onednn_network import FusedNetwork
+from showtell.encoders.onednn_network import FusedNetwork, max_pool_3x3
 from showtell.system.batch_pool import cancellable
 
 
@@ -38,20 +36,3 @@ class FusedResNet(FusedNetwork):
             for block in getattr(self.plain, f"layer{stage}")
             for index in range(1, block.convolutions)
         }
-
-
-def max_pool_3x3(x: Tensor) -> Tensor:
-    """Return ResNet's 3x3 max pooling with stride 2 and padding 1, for values that are not negative.
-
-    PyTorch's max_pool2d also stores the indices of the maxima. The bits of non-negative bfloat16 values are ordered
-    like integers, whose maxima are faster still.
-    """
-    rows, columns = x.shape[2:]
-    if rows % 2 or columns % 2 or x.dtype != torch.bfloat16:
-        return functional.max_pool2d(x, 3, 2, padding=1)
-    bits = x.permute(0, 2, 3, 1).view(torch.int16)  # [P, H, W, C]
-    by_rows = torch.maximum(bits[:, 0::2], bits[:, 1::2])  # [P, H/2, W, C]
-    torch.maximum(by_rows[:, 1:], bits[:, 1:-1:2], out=by_rows[:, 1:])
-    result = torch.maximum(by_rows[:, :, 0::2], by_rows[:, :, 1::2])  # [P, H/2, W/2, C]
-    torch.maximum(result[:, :, 1:], by_rows[:, :, 1:-1:2], out=result[:, :, 1:])
-    return result.view(torch.bfloat16).permute(0, 3, 1, 2)

@@ -457,8 +457,7 @@ def _expand_folders(images: Iterable[ImageSource]) -> Iterator[ImageSource]:
 
             yield from list_images([Path(source)])[0] or [source]
         elif isinstance(source, bytearray | memoryview):
-            yield bytes(
-                source
-            )  # the caller may fill the buffer with the next image before a thread has read it
+            # The caller may fill the buffer with the next image before a thread has read it.
+            yield bytes(source)
         else:
             yield source

@@ -42,9 +42,7 @@ class Evidence:
 
     words: Mapping[str, Floats]  # features by name, [T] each
     has_meaning: npt.NDArray[np.bool_]  # of each word [T]; all if no word has
-    support: (
-        Floats | None
-    )  # weight of the similar images' captions with the word [T]; None without a datastore
+    support: Floats | None  # weight of similar images' captions with the word [T]; None without a datastore
 
     def caption_features(self, probabilities: Floats) -> dict[str, float]:
         """Return the features of the caption, given the probabilities of its words [T]."""

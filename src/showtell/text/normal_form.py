@@ -55,9 +55,8 @@ _FOLDED = {
     for code in block
     if chr(code) not in "，："
 }
-_FOLDED |= dict.fromkeys(
-    (0x1FEF, 0x1FFD), "'"
-)  # Greek accents; NFC makes them ` and ´, which are apostrophes here
+# Greek accents; NFC makes them ` and ´, which are apostrophes here.
+_FOLDED |= dict.fromkeys((0x1FEF, 0x1FFD), "'")
 # A caption whose normal form needs no more than lower case and its words
 _PLAIN = re.compile("[A-Za-z ,]*[ .]*")
 _SENTENCE_MARK = re.compile(r"[.,!?;:…。，、！？；：·]+")
