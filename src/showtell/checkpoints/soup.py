@@ -29,8 +29,7 @@ def average_checkpoints(
     """Return the captioner with the weighted mean of the decoders.
 
     It has the first one's encoder, and the last one's datastore and configuration without its scores; held-out images
-    are those of all. Weights are not negative
-    and are divided by their sum; None: equal.
+    are those of all. Weights are not negative and are divided by their sum; None: equal.
 
     Raises:
         CheckpointError: decoders, vocabularies or encoders differ, or an encoder was fine-tuned.

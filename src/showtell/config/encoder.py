@@ -119,11 +119,6 @@ class EncoderSpec(StrictModel):
         return {name: value for name, value in changed.items() if value is not None}
 
     @property
-    def has_stride_variants(self) -> bool:
-        """Whether a network has bottleneck blocks, whose stride is in one of two convolutions."""
-        return self.bottlenecked is not None
-
-    @property
     def bottlenecked(self) -> str | None:
-        """The name of the network with bottleneck blocks, None where there is none."""
+        """The network with bottleneck blocks, whose stride is in one of two convolutions; None without one."""
         return next((name for name in self.names if name in BOTTLENECKED), None)

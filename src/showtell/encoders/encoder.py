@@ -80,7 +80,7 @@ class Encoder(nn.Module):
     @property
     def has_stride_variants(self) -> bool:
         """Whether `verify_stride_layout` has anything to check."""
-        return self.spec.has_stride_variants and self.weights is not None
+        return self.spec.bottlenecked is not None and self.weights is not None
 
     def identity(self) -> dict[str, Any]:
         """Return everything that determines the features, as JSON values.
