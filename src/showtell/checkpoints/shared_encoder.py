@@ -19,7 +19,12 @@ SHARED = "file"
 
 
 def check_shared(encoder: Encoder, config: Mapping[str, Any], file: Path, directory: Path) -> None:
-    """Raise an error if an encoder was fine-tuned, or the file is inside ``directory`` or has other weights."""
+    """Refuse to share an encoder in a file.
+
+    Raises:
+        ConfigError: the encoder was fine-tuned, or the file is inside the captioner's ``directory``.
+        EncoderError: the file has other weights.
+    """
     failed = f"the encoder cannot be shared in {file}"
     if config["encoder"]["spec"]["trainable"]:
         raise ConfigError(

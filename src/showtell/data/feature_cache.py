@@ -169,7 +169,7 @@ def dtype_name(encoder: Encoder) -> str:
 
 
 def check_space(directory: Path, images: int, rows: int, regions: int, width: int) -> None:
-    """Report the disk space that features need, and refuse to start without it."""
+    """Report the disk space that the features of some images need, bytes; DataError: the disk has less."""
     need, apparent = cache_bytes(images, regions, width), cache_bytes(rows, regions, width)
     free = shutil.disk_usage(directory).free
     sparse = f"; the files are sparse and list as {_megabytes(apparent)}" if images < rows else ""

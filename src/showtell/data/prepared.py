@@ -251,7 +251,7 @@ def _check_fractions(problems: float, dev: float, test: float) -> None:
 
 
 def check_replaceable(out: Path, source: str, *, overwrite: bool) -> None:
-    """Refuse to replace anything but an empty directory or a prepared set: of this source, or with ``overwrite``."""
+    """Raise a DataError unless ``out`` is empty or a prepared set: of this source, or any with ``overwrite``."""
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     try:

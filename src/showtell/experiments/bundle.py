@@ -137,6 +137,9 @@ def training_command(config: Mapping[str, Any], recipe: str, name: str) -> str:
     """Return the command that trains a captioner like this one by a shipped recipe, on the hub's encoder weights.
 
     Each key in which the checkpoint's recipe differs is set. A mean of several has no recipe to compare with.
+
+    Raises:
+        ConfigError: no such recipe, or a checkpoint that does not name its recipe and its data.
     """
     if "recipe" not in config or "data" not in config:
         raise ConfigError(

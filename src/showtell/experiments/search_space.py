@@ -72,7 +72,11 @@ def build_space(searches: Sequence[str], build: Build) -> list[SearchDimension]:
 
 
 def expand_grid(space: Sequence[SearchDimension], build: Build) -> list[dict[str, str]]:
-    """Return all combinations of listed values, the last key changing fastest, each checked."""
+    """Return all combinations of listed values, the last key changing fastest.
+
+    Raises:
+        ConfigError: a dimension is a range, or the recipe refuses a combination.
+    """
     for dimension in space:
         if not dimension.choices:
             raise ConfigError(

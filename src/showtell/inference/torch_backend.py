@@ -97,7 +97,7 @@ class TorchBackend:
         card: Mapping[str, Any] | None,
         repository: str | None = None,
     ) -> None:
-        """Write the checkpoint for use elsewhere; see `save_portable`."""
+        """Write the checkpoint for use elsewhere; see `save_portable`. An ensemble is a ConfigError."""
         if self._is_ensemble:
             mend = "Save its members; load them with ensemble_with="
             raise ConfigError("an ensemble cannot be saved as one captioner", mend=mend)

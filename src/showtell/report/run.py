@@ -195,7 +195,7 @@ def read_run(run: Path, predictions: Path | None = None) -> RunData:
 
 
 def run_directory(path: Path) -> Path:
-    """Return the run that a path names: itself, or the run of its ``best/`` or ``last/``."""
+    """Return the run that a path names: itself, or that of its ``best/`` or ``last/``; DataError: it names none."""
     resolved = path.resolve()
     if (path / "recipe.yaml").is_file():
         return path

@@ -33,7 +33,11 @@ class EvaluationCache:
     def captions(
         self, model: Model, prepared: PreparedSet, split: str, decode: Callable[[], Sequence[str]]
     ) -> dict[str, str]:
-        """Return a captioner's captions of a whole split by image key; ``decode`` makes those that are not known."""
+        """Return a captioner's captions of a whole split by image key; ``decode`` makes them unless they are known.
+
+        Raises:
+            DataError: the captioner changed while it was decoded.
+        """
         rows = prepared.split_rows(split).tolist()
         inputs = {
             "captioner": model.identity,

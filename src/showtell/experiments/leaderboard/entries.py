@@ -75,7 +75,13 @@ class LeaderboardEntry:
 
 
 def open_entry(path: Path, prepared: PreparedSet, *, allow_other_dataset: bool) -> LeaderboardEntry:
-    """Return the captioners of a checkpoint, a run, seeds or a name on the hub, or the captions of a file."""
+    """Return the captioners of a checkpoint, a run, seeds or a name on the hub, or the captions of a file.
+
+    Raises:
+        DataError: no seed has a ``best/``, the file has several captions of an image, or, without
+            ``allow_other_dataset``, a captioner was trained on another set.
+        CheckpointError: a captioner cannot be read.
+    """
     if path.is_file():
         return LeaderboardEntry(path.stem, path, [], _read_candidates(path))
     checkpoint = find_checkpoint(path)

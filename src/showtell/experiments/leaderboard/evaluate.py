@@ -93,8 +93,8 @@ def collect(
     ``runs`` are checkpoints, runs, directories of ``showtell train --seeds``, names on the hub, or files of captions
     by image key (`showtell.metrics.score_files.read_captions`); ``baseline`` is put first if it is not among them.
     Captioners that fail, or were trained on another set without ``allow_other_dataset``, are noted and left out. What
-    was decoded before is not decoded again: captions are cached
-    in the folder ``evaluations``, by default beside the prepared set. ``options`` are those of `evaluate_checkpoint`.
+    was decoded before is not decoded again: captions are cached in the folder ``evaluations``, by default beside the
+    prepared set. ``options`` are those of `evaluate_checkpoint`.
 
     Raises:
         ConfigError: no such split.
