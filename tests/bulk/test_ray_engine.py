@@ -34,7 +34,6 @@ def ray_engine(loading: Callable[..., Any] = load) -> RayEngine:
 def images(tmp_path: Path, write_images: Write, monkeypatch: pytest.MonkeyPatch) -> Path:
     """60 images in units of 10, one of them broken in each."""
     monkeypatch.setattr("showtell.bulk.sources.listing.UNIT_IMAGES", 10)
-    monkeypatch.setattr("showtell.bulk.ray_engine.UNIT_IMAGES", 4)
     write_images(tmp_path / "in", [f"{number:02d}.png" for number in range(60)])
     for number in range(6):
         (tmp_path / "in" / f"{number}7.png").write_bytes(b"")

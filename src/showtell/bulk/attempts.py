@@ -5,16 +5,20 @@ image of the batch, costs no caption. What ended `MAX_ATTEMPTS` processes is an 
 their batches, or alone if batches end processes and none of their images does.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from itertools import islice
+from typing import Any, TypeAlias
 
 from showtell.bulk.engine import Event, caption_units
 from showtell.bulk.units import Failure, Unit, UnitImage
-from showtell.errors import ImageError
+from showtell.errors import ImageError, ShowtellError, reason
 from showtell.inference.captioner import Captioner, source_path
 
 MAX_ATTEMPTS = 2
+Mark: TypeAlias = Callable[[int, int | None], object]
+"""Called before a process captions an image alone, with unit and image, and (None) before it captions batches."""
 _MIN_SUSPECTED = 256
 """Images that are tried alone after a process has ended, and at least four batches: it had read no more."""
 
@@ -42,7 +46,7 @@ class Task:
 
 
 class Attempts:
-    """The units with which processes have ended."""
+    """The units with which processes have ended, of all processes together."""
 
     def __init__(self) -> None:
         self._begun: set[int] = set()
@@ -50,14 +54,10 @@ class Attempts:
         self._alone: dict[int, int] = {}
 
     def begin(self, unit: int) -> Tried | None:
-        """Note that a process begins a unit; if another has begun it and not finished, that one has ended."""
+        """Return what is known of a unit that a process begins; another that has begun it is taken for ended."""
         if unit in self._begun:
             self.end(unit)
         self._begun.add(unit)
-        return self.tried(unit)
-
-    def tried(self, unit: int) -> Tried | None:
-        """Return what is known of a unit."""
         return self._tried.get(unit)
 
     def mark(self, unit: int, image: int | None) -> None:
@@ -68,6 +68,7 @@ class Attempts:
 
     def end(self, unit: int, how: str = "") -> None:
         """Note that the process with a unit has ended, as ``how`` says."""
+        self._begun.discard(unit)
         tried = self._tried.setdefault(unit, Tried())
         if unit in self._alone:
             tried.causes.setdefault(self._alone.pop(unit), []).append(how)
@@ -81,40 +82,63 @@ class Attempts:
         self._alone.pop(unit, None)
 
 
-def caption_task(
-    captioner: Captioner, task: Task, mark: Callable[[int | None], object], *, batch_size: int, **options: Any
+def caption_tasks(
+    load: Callable[[], Captioner], tasks: Iterable[Task], mark: Mark, *, batch_size: int, **options: Any
+) -> Iterator[list[Event] | ShowtellError]:
+    """Caption units for another process: yield lists of events, all but the last of one size, or an error.
+
+    Units with which no process has ended are captioned without a pause between them, any other for itself.
+    """
+    suspect: Task | None = None
+
+    def units(remaining: Iterator[Task]) -> Iterator[tuple[Unit, int]]:
+        nonlocal suspect
+        for task in remaining:
+            if task.tried is not None:
+                suspect = task
+                return
+            yield task.unit, task.start
+
+    def events(captioner: Captioner, remaining: Iterator[Task]) -> Iterator[Event]:
+        nonlocal suspect
+        yield from caption_units(captioner, units(remaining), batch_size=batch_size, **options)
+        while suspect is not None:
+            yield from _caption_suspect(captioner, suspect, mark, batch_size, options)
+            suspect = None
+            yield from caption_units(captioner, units(remaining), batch_size=batch_size, **options)
+
+    try:
+        captioned = events(load(), iter(tasks))
+        while some := list(islice(captioned, batch_size)):
+            yield some
+    except ShowtellError as error:
+        yield error
+    except Exception as error:
+        traceback.print_exc()
+        mend = "Its error is above, or in the logs of the cluster"
+        yield ShowtellError("a worker failed", found=reason(error), mend=mend)
+
+
+def _caption_suspect(
+    captioner: Captioner, task: Task, mark: Mark, batch_size: int, options: dict[str, Any]
 ) -> Iterator[Event]:
-    """Caption a unit in batches; if a process has ended with it, try images alone before, each after a ``mark``."""
-    unit, start, tried = task.unit, task.start, task.tried
-    if tried is not None:
-        # Batches may end a process by their size.
-        is_kept = tried.num_ended > MAX_ATTEMPTS
-        unit = _Spared(unit.number, unit.content, tried.causes)
-        images, end = unit.images(start), start - start % batch_size + max(_MIN_SUSPECTED, 4 * batch_size)
-        end -= end % batch_size
-        for index in range(start, end):
-            mark(index)
-            image = next(images, None)
-            if image is None:
-                break
-            single = _Single(unit.number, {}, image)
-            events = caption_units(captioner, [(single, 0)], batch_size=1, **options)
-            caption = next(events).caption
-            if is_kept:
-                start = index + 1
-                yield Event(unit.number, index, caption)
-        mark(None)
+    """Try images of a unit alone, each after a ``mark``, then caption it without those that end processes."""
+    start, tried = task.start, task.tried or Tried()
+    unit = _Spared(task.unit.number, task.unit.content, tried.causes)
+    images, end = unit.images(start), start - start % batch_size + max(_MIN_SUSPECTED, 4 * batch_size)
+    for index in range(start, end - end % batch_size):
+        mark(unit.number, index)
+        if (image := next(images, None)) is None:
+            break
+        if isinstance(image, Failure):
+            caption = image.caption
+        else:
+            caption = next(captioner.stream_batches([[image]], **options))
+        if tried.num_ended > MAX_ATTEMPTS:  # batches may end a process by their size
+            start = index + 1
+            yield Event(unit.number, index, caption)
+    mark(unit.number, None)
     yield from caption_units(captioner, [(unit, start)], batch_size=batch_size, **options)
-
-
-@dataclass(frozen=True)
-class _Single(Unit):
-    """One image."""
-
-    image: UnitImage
-
-    def images(self, start: int = 0) -> Iterator[UnitImage]:
-        yield self.image
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 Every engine yields the same events: units in any order, the images of one unit in theirs.
 """
 
-import math
 from collections import deque
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -78,8 +77,7 @@ def caption_units(
                         readable.append(image)
                         expected.append((unit.number, index) if index >= start else None)
                     elif index >= start:
-                        failed = Caption("", -math.inf, path=image.path, error=image.error)
-                        expected.append(Event(unit.number, index, failed))
+                        expected.append(Event(unit.number, index, image.caption))
                 index += 1
                 yield readable
             expected.append(Event(unit.number, index, None))

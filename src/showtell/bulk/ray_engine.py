@@ -9,21 +9,19 @@ import logging
 import os
 import pickle
 import sys
-import traceback
 from collections.abc import Generator, Iterable, Iterator, Mapping
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from showtell.bulk.attempts import Attempts, Task, caption_task
+from showtell.bulk.attempts import Attempts, Task, caption_tasks
 from showtell.bulk.engine import Event
-from showtell.bulk.units import UNIT_IMAGES, Unit
+from showtell.bulk.units import Unit
 from showtell.bulk.workers import Load
 from showtell.config.generation import DecodingOptions
 from showtell.errors import ShowtellError, import_extra, reason
-from showtell.inference.captioner import Captioner
 
 _UNITS = 4096
 """Units of one execution of Ray Data, which holds them all: a million images of files."""
@@ -84,38 +82,23 @@ class RayEngine:
 
 
 class _Actor:
-    """Captions a unit per call, into lists of events or an error, pickled."""
+    """Captions a unit per call, into lists of events or an error, pickled.
+
+    When a unit is captioned again, Ray leaves out as many of them as it had before.
+    """
 
     def __init__(self, load: Load, options: dict[str, Any], attempts: Any, folder: str) -> None:
-        self._load, self._options, self._attempts = load, options, attempts
-        self._captioner: Captioner | None = None
+        # Called later: Ray would replace an actor that fails at its start without end.
+        self._load, self._options, self._attempts = cache(load), options, attempts
         with contextlib.suppress(OSError):  # names of files are relative to the folder of the command
             os.chdir(folder)
 
     def __call__(self, batch: dict[str, Any]) -> Iterator[dict[str, list[bytes]]]:
-        for message in self._messages(pickle.loads(batch["task"][0])):
+        task: Task = pickle.loads(batch["task"][0])
+        task = replace(task, tried=self._ask("begin", task.unit.number))
+        for message in caption_tasks(self._load, [task], partial(self._ask, "mark"), **self._options):
             yield {"message": [pickle.dumps(message)]}
-
-    def _messages(self, task: Task) -> Iterator[list[Event] | ShowtellError]:
-        # Errors are results: Ray would start an actor that fails again, or end with its own traceback.
-        try:
-            # Loaded here and not when the actor starts, whose errors are not results.
-            self._captioner = self._captioner or self._load()
-            task = replace(task, tried=self._ask("begin", task.unit.number))
-            events = caption_task(
-                self._captioner, task, partial(self._ask, "mark", task.unit.number), **self._options
-            )
-            # Of a fixed size: when a unit is captioned again, Ray leaves out as many as it had before.
-            while messages := list(islice(events, UNIT_IMAGES)):
-                yield messages
-            self._ask("forget", task.unit.number)
-        except ShowtellError as error:
-            yield error
-        except Exception as error:
-            traceback.print_exc()
-            yield ShowtellError(
-                "a worker failed", found=reason(error), mend="Its log is in Ray's folder of logs"
-            )
+        self._ask("forget", task.unit.number)
 
     def _ask(self, name: str, *arguments: Any) -> Any:
         import ray

@@ -1,5 +1,6 @@
 """Units of work: consecutive images that one worker captions from the first to the last."""
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -7,6 +8,7 @@ from typing import Any, Self, TypeAlias
 
 from showtell.images.load import ImageSource
 from showtell.images.refusals import refused
+from showtell.inference.caption import Caption
 
 UNIT_IMAGES = 256
 """Images of a unit of files: about ten seconds of work on one core, the most that is done twice after a kill."""
@@ -23,6 +25,11 @@ class Failure:
     def of(cls, path: str, found: str, mend: str = "Leave it out") -> Self:
         """Return the failure of an image that cannot be read, by what was found."""
         return cls(path, str(refused(path, found, "", mend)))
+
+    @property
+    def caption(self) -> Caption:
+        """What is in the place of its caption."""
+        return Caption("", -math.inf, path=self.path, error=self.error)
 
 
 UnitImage: TypeAlias = ImageSource | Failure

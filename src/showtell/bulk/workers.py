@@ -1,34 +1,29 @@
 """Captions units in several processes of this machine; one that ends is replaced, and its units resume.
 
-This process hands out units and takes captions. A worker ends when the pipe to this process closes, however that
-comes about.
+A worker requests a unit as soon as it has read the one before, and sends captions back through a pipe. It ends with
+this process, however that ends.
 """
 
 import contextlib
+import functools
 import multiprocessing
 import os
-import queue
 import threading
-import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
-from itertools import islice
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-from showtell.bulk.attempts import Attempts, Task, caption_task
-from showtell.bulk.engine import Event, caption_units
+from showtell.bulk.attempts import Attempts, Task, caption_tasks
+from showtell.bulk.engine import Event
 from showtell.bulk.units import Unit
 from showtell.config.generation import DecodingOptions
-from showtell.errors import ShowtellError, reason
+from showtell.errors import ShowtellError
 from showtell.inference.captioner import Captioner
 from showtell.system.child_process import END_SECONDS, how_ended, spawn
 from showtell.system.console import note
 
-_UNITS = 2
-"""Units that a worker holds: it reads the next while it captions the last batches of one."""
 _MAX_STARTS = 3
 
 Load = Callable[[], Captioner]
@@ -47,17 +42,21 @@ class Workers:
         Raises:
             ShowtellError: a worker cannot be started, or its captioner not loaded or not used with these options.
         """
-        waiting, attempts, workers = _Waiting(work), Attempts(), list[_Worker]()
+        new, resumed = (_Held(unit, start) for unit, start in work), deque[_Held]()
+        attempts, workers = Attempts(), list[_Worker]()
         try:
             for number, load in enumerate(self._loads):
                 workers.append(_Worker(number, load, options))
-            while waiting or any(worker.held for worker in workers):
+            while True:
                 for worker in workers:
-                    worker.feed(waiting, attempts)
+                    if worker.is_waiting:
+                        worker.feed(resumed.popleft() if resumed else next(new, None), attempts)
+                if any(each.is_waiting for each in workers) and not any(each.held for each in workers):
+                    return
                 ready = set(wait([place for worker in workers for place in worker.places]))
                 for worker in workers:
                     if ready.intersection(worker.places):
-                        yield from worker.receive(waiting, attempts)
+                        yield from worker.receive(resumed, attempts)
         finally:
             for worker in workers:
                 worker.end()
@@ -65,77 +64,53 @@ class Workers:
 
 @dataclass
 class _Held:
-    """A unit, the next image to come, whether any has come, and whether a process has ended without any."""
+    """A unit, the next image to come, and whether any has come since its worker got it."""
 
     unit: Unit
     next: int
     has_come: bool = False
-    is_tried: bool = False
-
-
-class _Waiting:
-    """Units that no worker holds: those of workers that have ended, then new ones."""
-
-    def __init__(self, work: Iterable[tuple[Unit, int]]) -> None:
-        self._work, self._units = iter(work), deque[_Held]()
-
-    def __bool__(self) -> bool:
-        if not self._units:
-            self._units.extend(_Held(unit, start) for unit, start in islice(self._work, 1))
-        return bool(self._units)
-
-    def take(self) -> _Held:
-        return self._units.popleft()
-
-    def put_back(self, units: Iterable[_Held]) -> None:
-        self._units.extendleft(units)
 
 
 class _Worker:
-    """A process, the pipe to it, and the units that it holds, by number."""
+    """A process, the pipe to it, the units that it holds, by number, and whether it waits for the next."""
 
     def __init__(self, number: int, load: Load, options: dict[str, Any]) -> None:
-        self.held: dict[int, _Held] = {}
         self._number, self._arguments, self._num_starts = number, (load, options), 0
         self._start()
 
     def _start(self) -> None:
+        self.is_waiting, self.held = False, dict[int, _Held]()
         self._num_starts += 1
-        self._is_ready = False
         self._connection, theirs = multiprocessing.Pipe()
         self._process = spawn(_work, theirs, *self._arguments)
         theirs.close()
         self.places = (self._connection, self._process.sentinel)
 
-    def feed(self, waiting: _Waiting, attempts: Attempts) -> None:
-        """Give the worker units; after one with which a process has ended, none before it is finished."""
-        while (
-            self._is_ready
-            and len(self.held) < _UNITS
-            and not any(each.is_tried for each in self.held.values())
-        ):
-            if not waiting:
-                return
-            held = waiting.take()
-            tried = attempts.tried(held.unit.number)
-            held.is_tried = tried is not None
+    def feed(self, held: _Held | None, attempts: Attempts) -> None:
+        """Give the worker a unit; if there is none, let it caption what it has read, or wait."""
+        if held is None and not self.held:
+            return
+        task = None
+        if held is not None:
             self.held[held.unit.number] = held
-            with contextlib.suppress(OSError):  # the worker has ended, which is noticed when its pipe is read
-                self._connection.send(Task(held.unit, held.next, tried))
+            task = Task(held.unit, held.next, attempts.begin(held.unit.number))
+        self.is_waiting = False
+        with contextlib.suppress(OSError):  # the worker has ended, which is noticed when its pipe is read
+            self._connection.send(task)
 
-    def receive(self, waiting: _Waiting, attempts: Attempts) -> Iterator[Event]:
+    def receive(self, resumed: deque[_Held], attempts: Attempts) -> Iterator[Event]:
         """Take a message of the worker, or notice that it has ended."""
         try:
             if not self._connection.poll():
                 raise EOFError
             message = self._connection.recv()
         except (EOFError, OSError):
-            self._replace(waiting, attempts)
+            self._replace(resumed, attempts)
             return
         if isinstance(message, ShowtellError):
             raise message
         if message is None:
-            self._is_ready, self._num_starts = True, 0
+            self.is_waiting, self._num_starts = True, 0
         elif isinstance(message, tuple):
             attempts.mark(*message)
         else:
@@ -147,21 +122,21 @@ class _Worker:
                     self.held[event.unit].next, self.held[event.unit].has_come = event.index + 1, True
                 yield event
 
-    def _replace(self, waiting: _Waiting, attempts: Attempts) -> None:
+    def _replace(self, resumed: deque[_Held], attempts: Attempts) -> None:
+        """Start another process; a unit that came no further may have been the cause if it is the first."""
         how, code = how_ended(self._process), self._process.exitcode or 0
         self._connection.close()
-        if not self._is_ready and (code >= 0 or self._num_starts == _MAX_STARTS):
+        if self._num_starts and (code >= 0 or self._num_starts == _MAX_STARTS):
             raise ShowtellError(
                 "a worker cannot be started", found=f"its end by {how}", mend="Its error is above"
             )
         note(f"worker {self._number} ended by {how}; a new one starts")
-        for first in list(self.held.values())[:1]:  # the others may not have been read
-            if first.has_come:
-                attempts.forget(first.unit.number)
+        for place, held in enumerate(self.held.values()):
+            if place or held.has_come:
+                attempts.forget(held.unit.number)
             else:
-                attempts.end(first.unit.number, how)
-        waiting.put_back(_Held(each.unit, each.next) for each in reversed(self.held.values()))
-        self.held.clear()
+                attempts.end(held.unit.number, how)
+            resumed.append(_Held(held.unit, held.next))
         self._start()
 
     def end(self) -> None:
@@ -174,58 +149,36 @@ class _Worker:
 
 
 def _work(connection: Connection, load: Load, options: dict[str, Any]) -> None:
-    """Load a captioner, say so (None), then caption tasks as they come into lists of events.
+    """Request tasks (None) and caption them into lists of events; an error is a message too, and the last."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
-    An error is a message too, and before each image that is captioned alone its unit and number.
-    """
-    inbox = queue.SimpleQueue[Task]()
-    threading.Thread(target=_read, args=(connection, inbox), daemon=True).start()
-    try:
-        captioner = load()
-        connection.send(None)
+    def send(message: object) -> None:
+        try:
+            connection.send(message)
+        except OSError:
+            os._exit(1)
+
+    def tasks() -> Iterator[Task]:
         while True:
-            _caption(captioner, inbox, connection, options)
-    except ShowtellError as error:
-        connection.send(error)
-    except Exception as error:
-        traceback.print_exc()
-        connection.send(ShowtellError("a worker failed", found=reason(error), mend="Its error is above"))
+            send(None)
+            try:
+                task = connection.recv()
+            except (EOFError, OSError):
+                os._exit(1)
+            if task is None:
+                return
+            yield task
+
+    loaded = functools.cache(load)
+    while True:
+        for message in caption_tasks(loaded, tasks(), lambda *image: send(image), **options):
+            send(message)
+            if isinstance(message, ShowtellError):
+                return
 
 
-def _read(connection: Connection, inbox: "queue.SimpleQueue[Task]") -> None:
-    try:
-        while True:
-            inbox.put(connection.recv())
-    except (EOFError, OSError):
-        os._exit(1)  # the process that wanted the captions is gone
-
-
-def _caption(
-    captioner: Captioner,
-    inbox: "queue.SimpleQueue[Task]",
-    connection: Connection,
-    options: dict[str, Any],
-) -> None:
-    """Caption tasks in batches until none is there, or one with which a process has ended; then that one."""
-    task: Task | None = inbox.get()
-
-    def units() -> Iterator[tuple[Unit, int]]:
-        nonlocal task
-        while task is not None and task.tried is None:
-            yield task.unit, task.start
-            # Without waiting: what is read ahead is captioned once the units end.
-            task = None if inbox.empty() else inbox.get()
-
-    events = list[Event]()
-    for event in caption_units(captioner, units(), **options):
-        events.append(event)
-        if len(events) == options["batch_size"] or event.caption is None:
-            connection.send(events)
-            events = []
-    if task is not None:
-        for event in caption_task(captioner, task, partial(_mark, connection, task.unit.number), **options):
-            connection.send([event])
-
-
-def _mark(connection: Connection, unit: int, image: int | None) -> None:
-    connection.send((unit, image))
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
