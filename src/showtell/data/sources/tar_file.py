@@ -85,11 +85,19 @@ def visible_members(content: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         content.seek(tar.offset)
         mark, rest = content.read(512), content.read(2**20)
     except ERRORS as error:
-        raise ValueError(f"cut or broken at byte {tar.offset:,}: {error}") from error
+        raise ValueError(f"cut or broken at byte {_end(content, tar.offset):,}: {error}") from error
     if mark != bytes(512):
-        raise ValueError(f"cut or broken at byte {tar.offset:,}; what follows was not read")
+        raise ValueError(f"cut or broken at byte {_end(content, tar.offset):,}; what follows was not read")
     if rest.strip(b"\0"):
         raise ValueError("a second archive follows the end of the first, and was not read")
+
+
+def _end(content: IO[bytes], offset: int) -> int:
+    """Return an offset, or the number of bytes if there are fewer."""
+    try:
+        return min(offset, content.seek(0, os.SEEK_END))
+    except ERRORS:  # of a compressed file that is cut
+        return min(offset, content.tell())
 
 
 def read_member(content: IO[bytes], place: Sequence[int], limit: int) -> bytes:
