@@ -61,14 +61,9 @@ def show_progress(total: int | None, *, done: int = 0, quiet: bool = False) -> I
         move(done, "")
 
         def advance() -> None:
-            # Of the images before this one, which is often the first of its batch.
-            speed = rate.per_second
-            rate.count()
-            if speed is None:
-                move(1, "")
-                return
-            left = "" if total is None else f", {_duration((total - done - rate.num_counted) / speed)} left"
-            move(1, f"{speed:.1f} images/s{left}")
+            speed = rate.count()
+            left = total and speed and f", {_duration((total - done - rate.num) / speed)} left"
+            move(1, f"{speed:.1f} images/s{left or ''}" if speed else "")
 
         yield advance
 
@@ -77,23 +72,22 @@ class _Rate:
     """Images per second, from the end of the first ones on: they waited for the networks to load and warm up."""
 
     def __init__(self) -> None:
-        self.num_counted = self._num_first = 0
-        self._first: float | None = None
-        self._from = self._last = 0.0
+        self.num = self._num_first = 0
+        self._first = self._from = self._last = 0.0
 
-    def count(self) -> None:
-        self.num_counted += 1
-        self._last = time.monotonic()
-        if self._first is None:
-            self._first = self._last
-        if self._last - self._first < _FIRST_SECONDS:
-            self._from, self._num_first = self._last, self.num_counted
+    def count(self) -> float | None:
+        """Count an image; return the rate of those before it, None as long as it means nothing.
 
-    @property
-    def per_second(self) -> float | None:
-        """The rate; None as long as it means nothing."""
+        This image is often the first of its batch.
+        """
         seconds = self._last - self._from
-        return (self.num_counted - self._num_first) / seconds if seconds >= _LEAST_SECONDS else None
+        rate = (self.num - self._num_first) / seconds if seconds >= _LEAST_SECONDS else None
+        self.num += 1
+        self._last = time.monotonic()
+        self._first = self._first or self._last
+        if self._last - self._first < _FIRST_SECONDS:
+            self._from, self._num_first = self._last, self.num
+        return rate
 
 
 def _duration(seconds: float) -> str:

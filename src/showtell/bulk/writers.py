@@ -161,20 +161,13 @@ def _csv(cells: list[str | float]) -> bytes:
         _defused(cell) if isinstance(cell, str) else f"{cell:.6f}" for cell in cells
     )
     # Odd bytes of a file name are written as they are; other lone surrogates become a question mark.
-    return "".join(
-        character if not "\ud800" <= character <= "\udfff" or "\udc80" <= character <= "\udcff" else "?"
-        for character in buffer.getvalue()
-    ).encode("utf-8", "surrogateescape")
+    return re.sub(r"[\ud800-\udc7f\udd00-\udfff]", "?", buffer.getvalue()).encode("utf-8", "surrogateescape")
 
 
 def _defused(cell: str) -> str:
     """Return a text that no spreadsheet takes for a formula, with an apostrophe before it, and no terminal obeys."""
     cell = f"'{cell}" if cell.startswith(_FORMULA) else cell
-    if cell.isprintable():
-        return cell
-    return "".join(
-        each if each in "\t\n" or "\ud800" <= each <= "\udfff" else escape_controls(each) for each in cell
-    )
+    return re.sub(r"[^\t\n\ud800-\udfff]+", lambda match: escape_controls(match[0]), cell)
 
 
 @contextmanager

@@ -9,11 +9,9 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from showtell.bulk.sources.embedded import EmbeddedImages, no_image_column
+from showtell.bulk.sources.embedded import EmbeddedImages, find_image_column
 from showtell.bulk.units import UNIT_IMAGES, Failure, UnitImage
-from showtell.data.sources.columns import Columns
 from showtell.data.sources.hub_dataset import (
-    EMBEDDED_COLUMNS,
     fetch,
     library_errors,
     load_hub,
@@ -92,14 +90,8 @@ def _columns(rows: Any) -> list[str]:
 def _image_column(source: str, rows: Any, wanted: str) -> str:
     with library_errors(source):
         columns = _columns(rows)
-    Columns(image=wanted).check(columns, source)
     _, images = undecoded(rows)
-    column = Columns(image=wanted, image_names=EMBEDDED_COLUMNS).find_image(columns)
-    if images and not wanted:
-        column = images[0]
-    if column is None:
-        raise no_image_column(source, columns)
-    return column
+    return find_image_column(source, columns, embedded=images[:1], wanted=wanted)
 
 
 def _fetch(source: str, address: str) -> UnitImage:

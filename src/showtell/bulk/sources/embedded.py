@@ -1,13 +1,13 @@
 """Images in rows of tables and datasets: bytes, structs of bytes and a path, or paths."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from showtell.bulk.sources.storage import is_url
 from showtell.bulk.units import Failure, UnitImage
-from showtell.data.sources.columns import find_column
-from showtell.data.sources.hub_dataset import ID_COLUMNS, NAME_COLUMNS, image_parts
+from showtell.data.sources.columns import Columns, find_column
+from showtell.data.sources.hub_dataset import EMBEDDED_COLUMNS, ID_COLUMNS, NAME_COLUMNS, image_parts
 from showtell.errors import DataError
 from showtell.images.load import NamedBytes
 from showtell.images.refusals import Limits
@@ -53,11 +53,22 @@ class EmbeddedImages:
         return self._fetch(path) if is_url(path) else Path(path)
 
 
-def no_image_column(source: str, columns: Iterable[str]) -> DataError:
-    """Return the error of a table or dataset without a column of images."""
-    return DataError(
-        f"cannot read {source}",
-        found=f"the columns {', '.join(columns) or '(none)'}",
-        expected="a column of images",
-        mend="If there is one, name it: --image-column",
-    )
+def find_image_column(source: str, columns: Sequence[str], *, embedded: Sequence[str], wanted: str) -> str:
+    """Return ``wanted``, else the column of ``embedded`` images with a usual name or the only one, else any with one.
+
+    Raises:
+        ConfigError: there is no column ``wanted``.
+        DataError: there is no column of images.
+    """
+    usual = Columns(image=wanted, image_names=EMBEDDED_COLUMNS)
+    usual.check(columns, source)
+    column = None if wanted else usual.find_image(embedded) or (embedded[0] if len(embedded) == 1 else None)
+    column = column or usual.find_image(columns)
+    if column is None:
+        raise DataError(
+            f"cannot read {source}",
+            found=f"the columns {', '.join(columns) or '(none)'}",
+            expected="a column of images",
+            mend="If there is one, name it: --image-column",
+        )
+    return column

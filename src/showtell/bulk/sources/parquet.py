@@ -11,12 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from showtell.bulk.sources.embedded import EmbeddedImages, no_image_column
+from showtell.bulk.sources.embedded import EmbeddedImages, find_image_column
 from showtell.bulk.sources.storage import open_binary
 from showtell.bulk.sources.urls import fetch
 from showtell.bulk.units import UNIT_IMAGES, Failure, UnitImage
-from showtell.data.sources.columns import Columns
-from showtell.data.sources.hub_dataset import EMBEDDED_COLUMNS
 from showtell.errors import ConfigError, DataError, ShowtellError, reason
 
 _ERRORS = (OSError, MemoryError, pa.ArrowException, ShowtellError)
@@ -31,7 +29,9 @@ def units(table: str, image_column: str) -> Iterator[dict[str, Any]]:
     """
     try:
         with _opened(table) as file:
-            column = _image_column(file.schema_arrow, table, image_column)
+            schema = file.schema_arrow
+            embedded = [field.name for field in schema if _has_bytes(field.type)]
+            column = find_image_column(table, schema.names, embedded=embedded, wanted=image_column)
             sizes = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
         if not sum(sizes):
             raise DataError(f"cannot read {table}", found="no rows")
@@ -91,20 +91,6 @@ def _rows(
                 start = max(0, start - len(batch))
         else:
             start -= size
-
-
-def _image_column(schema: pa.Schema, table: str, wanted: str) -> str:
-    """Return the column of images: the one of this name, else one of bytes, by a usual name or the only one."""
-    Columns(image=wanted).check(schema.names, table)
-    usual = Columns(image=wanted, image_names=EMBEDDED_COLUMNS)
-    embedded = [field.name for field in schema if _has_bytes(field.type)]
-    column = None if wanted else usual.find_image(embedded)
-    if column is None and not wanted and len(embedded) == 1:
-        column = embedded[0]
-    column = column or usual.find_image(schema.names)
-    if column is None:
-        raise no_image_column(table, schema.names)
-    return column
 
 
 def _has_bytes(kind: pa.DataType) -> bool:
