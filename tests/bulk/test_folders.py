@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
@@ -106,6 +107,26 @@ def test_another_command_neither_mixes_its_rows_nor_deletes_those_of_the_first(i
     with pytest.raises(DataError, match=r"memory://bucket/out\.jsonl\.parts holds the captions of another"):
         call(Engine(), beam_size=2)
     assert call(Engine(), beam_size=2, overwrite=True).num_captioned == 6
+
+
+def test_captioning_does_not_wait_for_parts_and_no_part_comes_before_an_earlier_one(
+    images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("showtell.bulk.sources.listing.UNIT_IMAGES", 2)
+    whole, is_captioned, put = MemoryFileSystem.put_file, threading.Event(), list[str]()
+
+    def slow(self: Any, lpath: str, rpath: str, **options: Any) -> None:
+        if "-" in rpath:
+            assert is_captioned.wait(60)
+            put.append(rpath.rpartition("/")[2].partition("-")[0])
+        whole(self, lpath, rpath, **options)
+
+    monkeypatch.setattr(MemoryFileSystem, "put_file", slow)
+    engine = Engine(lambda number: is_captioned.set() if number == 7 else None)
+    assert (
+        caption_files(engine, [images], output="memory://bucket/out.jsonl", batch_size=2).num_captioned == 6
+    )
+    assert put == ["00000000", "00000001", "00000002"]
 
 
 def test_what_cannot_be_written_there_is_one_error(images: Path, tmp_path: Path) -> None:

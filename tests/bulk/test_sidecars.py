@@ -338,6 +338,17 @@ def test_images_in_a_shard_have_no_sidecars(
         caption(captioner, shard)
 
 
+def test_only_files_that_are_no_sidecars_are_noted_as_left_out(
+    tmp_path: Path, write_images: Write, captioner: Captioner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_images(tmp_path, ["a.png"])
+    (tmp_path / "film.mov").touch()
+    for _ in range(2):
+        capsys.readouterr()
+        caption(captioner, tmp_path)
+        assert "files left out, no images: 1 (1 MOV)" in capsys.readouterr().err
+
+
 def test_drawings_are_refused(tmp_path: Path, write_images: Write, captioner: Captioner) -> None:
     write_images(tmp_path, ["a.png"])
     with pytest.raises(ConfigError, match="--attention cannot be used with side-cars"):

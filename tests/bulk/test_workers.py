@@ -18,6 +18,7 @@ from tests.bulk.stub_captioner import StubCaptioner, stub_workers
 
 from showtell.bulk.caption_files import caption_files
 from showtell.bulk.engine import ThisProcess
+from showtell.bulk.sidecars import OnExisting, Sidecars
 from showtell.bulk.workers import Workers
 from showtell.errors import ConfigError, ShowtellError
 from showtell.inference.backend import read_facts
@@ -201,6 +202,23 @@ def test_a_command_that_an_image_kills_does_so_twice_and_then_goes_on(
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     assert call(here()).num_captioned == 2
     assert ["error" in row for row in rows(tmp_path / "out.jsonl")] == [False, True, False]
+
+
+@pytest.mark.parametrize("mode", ["skip", "append"])
+def test_a_command_for_sidecars_that_an_image_kills_goes_on_too(
+    tmp_path: Path, write_images: Write, mode: OnExisting
+) -> None:
+    write_images(tmp_path, ["a.png", "deadly.png", "z.png"])
+    output = Sidecars([tmp_path], on_existing=mode)
+    call = partial(caption_files, sources=[tmp_path], output=output, in_child=lambda: stub_workers(1))
+    for _ in range(2):
+        if (pid := os.fork()) == 0:
+            call(here())
+            os._exit(0)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
+    report = call(here())
+    assert (report.num_captioned, report.num_failed) == (2, 1)
+    assert {path.name for path in tmp_path.iterdir()} == {*("a.png", "deadly.png", "z.png"), "a.txt", "z.txt"}
 
 
 def test_calls_that_were_interrupted_in_order_are_not_counted_as_killed(

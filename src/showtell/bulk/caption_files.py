@@ -10,7 +10,7 @@ from showtell.bulk.attempts import MAX_ATTEMPTS
 from showtell.bulk.attention import AttentionWriter
 from showtell.bulk.engine import Engine, ThisProcess
 from showtell.bulk.report import CaptioningReport, show_progress
-from showtell.bulk.sidecars import Sidecars
+from showtell.bulk.sidecars import Sidecars, sidecar_suffix
 from showtell.bulk.sinks import file_of_parts, sidecar_files, standard_output
 from showtell.bulk.sources.file_list import read_file_list
 from showtell.bulk.sources.listing import list_units
@@ -91,7 +91,11 @@ def caption_files(
 
     def listing() -> Listing:
         found = list_units(
-            sources, recursive=recursive, listed=listed.paths if listed else (), image_column=image_column
+            sources,
+            recursive=recursive,
+            listed=listed.paths if listed else (),
+            image_column=image_column,
+            sidecar_suffix=sidecar_suffix(output),
         )
         if found.num_images == 0:
             raise DataError("there is nothing to caption", found="; ".join(found.problems))

@@ -4,8 +4,7 @@ from pathlib import Path
 
 from showtell.bulk.parts import count_rows
 from showtell.bulk.report import CaptioningReport
-from showtell.bulk.sidecar_plan import plan
-from showtell.bulk.sidecars import Sidecars
+from showtell.bulk.sidecars import Sidecars, plan
 from showtell.bulk.sinks import parts_folder
 from showtell.bulk.sources.storage import exists
 from showtell.bulk.units import Listing

@@ -6,7 +6,7 @@ A part counts once it has its name, which says what is in it: it is written unde
     units.jsonl                                   the units, one a line
     00000012-0000000000-00256-1b2c3d4e.end.jsonl  unit 12: 256 rows from image 0 on, their CRC-32, the unit's last
     manifest.json                                 the job: captioner, options and sources; written once all units are
-    running.json                                  the call that runs or was killed, and the rows at its start
+    running.json                                  the call that runs or was killed, and how far it was at its start
 
 On a disk the folder is locked. On object storage, which has no locks, a call that begins takes over: it writes its
 own ``running.json``, and the call before it ends when it is to write its next part and finds another's there.
@@ -15,7 +15,9 @@ own ``running.json``, and the call before it ends when it is to write its next p
 import json
 import re
 import zlib
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from secrets import token_hex
 from typing import Any, NamedTuple
 
@@ -27,6 +29,7 @@ from showtell.system.atomic import MANIFEST, parse_manifest, with_sum
 
 KIND, VERSION = "unfinished caption output", 1
 UNITS, RUNNING = "units.jsonl", "running.json"
+_WRITING = 4  # parts that are not written yet
 
 _NAME = re.compile(r"(\d{8})-(\d{10})-(\d{5})-([0-9a-f]{8})(\.end)?\.jsonl")
 
@@ -47,10 +50,12 @@ class _Part(NamedTuple):
 class Parts:
     """The parts of one job in a folder; one process writes them.
 
+    A thread writes them one after another, while others are captioned. Its errors are raised by the next call.
+
     Attributes:
         num_images: Images of all units; None: not known before they are read.
         num_rows: Rows in the parts.
-        num_killed: Earlier calls that were killed, one after another, without a further part.
+        num_killed: Earlier calls that were killed, one after another, without a further row.
         problems: Sources that could not be listed.
     """
 
@@ -60,16 +65,20 @@ class Parts:
         job: dict[str, Any],
         listing: Callable[[], Listing],
         on_row: Callable[[Row], None] = lambda row: None,
+        *,
+        lists_again: bool = False,
     ) -> None:
-        """Open the parts of a job, or begin them with a new listing. ``on_row`` takes each row before it is kept.
+        """Open the parts of a job, or begin them with a new listing (always if it ``lists_again``).
+
+        ``on_row`` takes each row before it is kept.
 
         Raises:
             DataError: the folder has the parts of another job or other files, or cannot be read or written.
         """
         self._folder, self._on_row = folder, on_row
-        if _read_manifest(folder) is None:
-            self._begin(job, listing())
-        manifest = _read_manifest(folder) or {}
+        manifest, last = _read_manifest(folder), self._running()
+        if manifest is None or lists_again:
+            manifest = self._begin(job, listing())
         _check_same(folder, manifest["job"], job)
         self._seed = zlib.crc32(json.dumps(manifest["job"], sort_keys=True).encode())
         self.num_images: int | None = manifest["num_images"]
@@ -80,22 +89,19 @@ class Parts:
         self._next: dict[int, int] = {}
         self._lines: dict[int, list[bytes]] = {}
         for part in _list_parts(folder):
+            self.num_rows += part.num_rows
             self._count(part)
+        place = [self.num_rows, self.num_images]
+        self.num_killed = 1 + int(last["num_killed"]) if last.get("place") == place else 0
         self._call = token_hex(8)
-        self.num_killed = self._note_running()
-
-    def _note_running(self) -> int:
-        last = self._running()
-        num_killed = 1 + int(last["num_killed"]) if last.get("num_rows") == self.num_rows else 0
-        running = {"call": self._call, "num_rows": self.num_rows, "num_killed": num_killed}
-        _write_json(self._folder, RUNNING, running)
-        return num_killed
+        _write_json(folder, RUNNING, {"call": self._call, "place": place, "num_killed": self.num_killed})
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="parts")
+        self._writing = deque[Future[None]]()
 
     def _running(self) -> dict[str, Any]:
         """Return what the last call to begin noted; nothing if it ended in order or at its first write."""
-        content = _read(self._folder, RUNNING)
         try:
-            return dict(json.loads(content or b"{}"))
+            return dict(json.loads(self._folder.read(RUNNING) or b"{}"))
         except (TypeError, ValueError):
             return {}
 
@@ -111,15 +117,20 @@ class Parts:
                 mend="It keeps the captions of this one; choose another output for this one",
             )
 
-    def _begin(self, job: dict[str, Any], listing: Listing) -> None:
-        _clear(self._folder)
-        with self._folder.written(UNITS) as path, path.open("wb") as file:
-            file.writelines(json.dumps(content).encode() + b"\n" for content in listing.contents())
+    def _begin(self, job: dict[str, Any], listing: Listing) -> dict[str, Any]:
+        discard(self._folder)
         content = {"job": job, "num_images": listing.num_images, "problems": listing.problems}
-        _write_json(self._folder, MANIFEST, with_sum({"kind": KIND, "format": VERSION, **content}))
+        manifest = with_sum({"kind": KIND, "format": VERSION, **content})
+        try:
+            with self._folder.written(UNITS) as path, path.open("wb") as file:
+                file.writelines(json.dumps(content).encode() + b"\n" for content in listing.contents())
+            _write_json(self._folder, MANIFEST, manifest)
+        except DataError:
+            self.remove()
+            raise
+        return manifest
 
     def _count(self, part: _Part) -> None:
-        self.num_rows += part.num_rows
         if part.is_last:
             self._finished.extend(bytes(max(0, part.unit + 1 - len(self._finished))))
             self._finished[part.unit] = True
@@ -160,6 +171,7 @@ class Parts:
             return
         for unit in [unit for unit, lines in self._lines.items() if lines]:
             self._write(unit)
+        self._wait(0)
         self._folder.delete([RUNNING])
 
     def _write(self, unit: int, *, is_last: bool = False) -> None:
@@ -167,11 +179,26 @@ class Parts:
         content = b"".join(lines)
         crc, end = self._crc(content), ".end" if is_last else ""
         name = f"{unit:08d}-{start:010d}-{len(lines):05d}-{crc}{end}.jsonl"
-        self.check_held()
-        with self._folder.written(name) as path:
-            path.write_bytes(content)
-        self._count(_Part(unit, start, len(lines), crc, is_last, name))
+        part = _Part(unit, start, len(lines), crc, is_last, name)
         self._lines[unit] = []
+        self._count(part)
+        before = self._writing[-1] if self._writing else None
+        self._writing.append(self._writer.submit(self._keep, part, content, before))
+        self._wait(_WRITING)
+
+    def _keep(self, part: _Part, content: bytes, before: "Future[None] | None") -> None:
+        if before is not None:
+            before.result()  # after a part that could not be written, none is
+        self.check_held()
+        with self._folder.written(part.name) as path:
+            path.write_bytes(content)
+        self.num_rows += part.num_rows
+
+    def _wait(self, num_left: int) -> None:
+        """Wait until at most so many parts are not written yet."""
+        while self._writing and (len(self._writing) > num_left or self._writing[0].done()):
+            self._writing[0].result()  # one that failed stays, so that none after it is written
+            self._writing.popleft()
 
     def _crc(self, content: bytes) -> str:
         """Return the CRC-32 of rows of this job: those of another do not pass for them."""
@@ -184,9 +211,9 @@ class Parts:
             DataError: a part is not what was written, or gone; those of its unit are deleted, so that the same
                 command makes them again.
         """
+        self._wait(0)
         unit, end = 0, 0
-        names = (part.name for part in _list_parts(self._folder))
-        for name, content in self._folder.read(names):
+        for name, content in self._folder.read_all(part.name for part in _list_parts(self._folder)):
             part = _part(name)
             if part.unit != unit:
                 unit, end = part.unit, 0
@@ -208,8 +235,7 @@ class Parts:
 
     def remove(self) -> None:
         """Delete the folder, the manifest first: what a kill leaves then is not taken for a job."""
-        self._folder.delete([MANIFEST])
-        _clear(self._folder)
+        discard(self._folder)
         self._folder.remove()
 
 
@@ -227,17 +253,20 @@ def is_of_job(folder: Folder, job: dict[str, Any]) -> bool:
 
 
 def discard(folder: Folder) -> None:
-    """Delete the parts of any job; a DataError if the folder is something else."""
+    """Delete the parts of any job, the manifest first; a DataError if the folder has anything else."""
+    for name in folder.names():
+        if name not in (MANIFEST, UNITS, RUNNING) and not name.endswith(".tmp") and not _NAME.fullmatch(name):
+            raise DataError(
+                f"cannot keep unfinished captions in {folder}",
+                found=f"another file ({name})",
+                mend="Move it away, or choose another output",
+            )
     folder.delete([MANIFEST])
-    _clear(folder)
-
-
-def _read(folder: Folder, name: str) -> bytes | None:
-    return next(folder.read([name]))[1]
+    folder.delete(folder.names())
 
 
 def _read_manifest(folder: Folder) -> dict[str, Any] | None:
-    content = _read(folder, MANIFEST)
+    content = folder.read(MANIFEST)
     return None if content is None else parse_manifest(content, str(folder), KIND, VERSION)
 
 
@@ -255,18 +284,6 @@ def _part(name: str) -> _Part:
     match = _NAME.fullmatch(name)
     assert match is not None
     return _Part(int(match[1]), int(match[2]), int(match[3]), match[4], match[5] is not None, name)
-
-
-def _clear(folder: Folder) -> None:
-    """Delete parts without a manifest; a DataError if there is anything else."""
-    for name in folder.names():
-        if name not in (UNITS, RUNNING) and not name.endswith(".tmp") and not _NAME.fullmatch(name):
-            raise DataError(
-                f"cannot keep unfinished captions in {folder}",
-                found=f"another file ({name})",
-                mend="Move it away, or choose another output",
-            )
-    folder.delete(folder.names())
 
 
 def _check_same(folder: Folder, found: dict[str, Any], job: dict[str, Any]) -> None:

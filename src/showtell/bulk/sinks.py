@@ -6,74 +6,51 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, TypeAlias
 
-from showtell.bulk.folders import Folder, folder_at
+from showtell.bulk.folders import Folder, written
 from showtell.bulk.parts import Parts, count_rows, discard, is_of_job
 from showtell.bulk.report import CaptioningReport
-from showtell.bulk.sidecar_plan import pending
-from showtell.bulk.sidecars import Sidecars, SidecarWriter
-from showtell.bulk.sources.storage import put_file
+from showtell.bulk.sidecars import Sidecars, pending
 from showtell.bulk.units import Listing, Unit
 from showtell.bulk.writers import Format, Row, row_writer
 from showtell.errors import ShowtellError
-from showtell.system.atomic import atomic_path, cannot_write, with_file_name
+from showtell.system.atomic import cannot_write, with_file_name
 from showtell.system.console import note
 from showtell.system.signals import sigterm_exits
 
 
-class Sink(Protocol):
-    """Takes the rows of units: those of one unit in order, those of different units in any order.
+class Immediate:
+    """Counts and writes each row when it comes, and keeps nothing of it.
 
-    Attributes:
-        num_images: Images of all units; None: not known before they are read.
-        num_rows: Images that have a row.
-        num_killed: Earlier calls that a signal or a crash ended, one after another, without a further row.
-        problems: Sources that could not be listed.
+    Attributes and methods are those of `Parts`.
     """
 
-    num_images: int | None
-    num_rows: int
-    num_killed: int
-    problems: list[str]
-
-    def units(self) -> Iterator[Unit]:
-        """Yield all units in order."""
-
-    def pending(self) -> Iterator[tuple[Unit, int]]:
-        """Yield the units that are not finished, each with the number of its first image without a row."""
-
-    def add(self, unit: int, row: Row) -> None:
-        """Take the row of a unit's next image."""
-
-    def end(self, unit: int) -> None:
-        """Finish a unit: all its images have rows."""
-
-    def drawings(self) -> Iterator[str]:
-        """Yield the paths of the drawings of attention in the rows."""
-
-
-class _Immediate:
-    """Counts and writes each row when it comes; nothing is kept of it."""
+    num_rows = num_killed = 0
 
     def __init__(self, listing: Listing, write: Callable[[Row], None], report: CaptioningReport) -> None:
-        self.num_images, self.problems = listing.num_images, listing.problems
-        self.num_rows = self.num_killed = 0
-        self.units = listing.units
+        self.num_images, self.problems, self.units = listing.num_images, listing.problems, listing.units
         self._write, self._report = write, report
 
     def pending(self) -> Iterator[tuple[Unit, int]]:
+        """Yield all units, each from its first image on."""
         return ((unit, 0) for unit in self.units())
 
     def add(self, unit: int, row: Row) -> None:
+        """Take the row of a unit's next image."""
         self._report.add(row)
         self._write(row)
 
     def end(self, unit: int) -> None:
-        pass
+        """Do nothing at the end of a unit."""
 
     def drawings(self) -> Iterator[str]:
+        """Return none: there are no rows yet."""
         return iter(())
+
+
+Sink: TypeAlias = Immediate | Parts
+"""Takes the rows of units: those of one unit in order, those of different units in any order."""
 
 
 @contextmanager
@@ -82,7 +59,7 @@ def standard_output(
 ) -> Iterator[Sink]:
     """Write each row as soon as it comes, and count it."""
     with row_writer(form, sys.stdout.buffer, all_hypotheses=all_hypotheses) as write:
-        yield _Immediate(listing, write, report)
+        yield Immediate(listing, write, report)
 
 
 @contextmanager
@@ -109,7 +86,7 @@ def file_of_parts(
     with _held_parts(parts_folder(output), job, listing, overwrite=overwrite) as parts:
         yield parts
         with (
-            put_file(output) if isinstance(output, str) else atomic_path(with_file_name(output)) as path,
+            written(_named(output)) as path,
             path.open("wb") as file,
             row_writer(form, file, all_hypotheses=all_hypotheses) as write,
         ):
@@ -121,7 +98,12 @@ def file_of_parts(
 
 def parts_folder(output: Path | str) -> Folder:
     """Return where the parts of an output are."""
-    return folder_at(f"{output if isinstance(output, str) else with_file_name(output)}.parts")
+    place = _named(output)
+    return Folder(f"{place}.parts" if isinstance(place, str) else place.with_name(f"{place.name}.parts"))
+
+
+def _named(output: Path | str) -> Path | str:
+    return with_file_name(output) if isinstance(output, Path) else output
 
 
 @contextmanager
@@ -130,16 +112,22 @@ def sidecar_files(
 ) -> Iterator[Sink]:
     """Write the side-car of each image as soon as its caption comes.
 
-    Where every side-car that has text is skipped, they say themselves what is done. Else the rows are kept in parts
-    until the end too, as a record; those of another call are discarded, since their captions are in the side-cars.
+    The rows are kept in parts until the end too, as a record; those of another call are discarded, since their
+    captions are in the side-cars. Where every side-car that has text is skipped, they say themselves what is done.
     """
-    write = SidecarWriter(sidecars)
-    if sidecars.on_existing == "skip":
-        yield _Immediate(pending(listing(), sidecars), write, report)
+    record = Folder(sidecars.record)
+    due = pending(listing(), sidecars) if sidecars.on_existing == "skip" else None
+    if due and not due.num_images and not is_of_job(record, job):
+        yield Immediate(due, sidecars.write, report)
         return
-    record = folder_at(sidecars.record)
-    overwrite = not is_of_job(record, job)
-    with _held_parts(record, job, lambda: pending(listing(), sidecars), write, overwrite=overwrite) as parts:
+    with _held_parts(
+        record,
+        job,
+        lambda: due or pending(listing(), sidecars),
+        sidecars.write,
+        overwrite=not is_of_job(record, job),
+        lists_again=due is not None,
+    ) as parts:
         yield parts
         for row in parts.rows():
             report.add(row)
@@ -153,6 +141,7 @@ def _held_parts(
     on_row: Callable[[Row], None] = lambda row: None,
     *,
     overwrite: bool,
+    lists_again: bool = False,
 ) -> Iterator[Parts]:
     """Hold a folder of parts, and remove it if the block succeeds; else keep what is captioned so far.
 
@@ -161,7 +150,7 @@ def _held_parts(
     with folder.held(), sigterm_exits():
         if overwrite or not (count_rows(folder) or is_of_job(folder, job)):
             discard(folder)
-        parts = Parts(folder, job, listing, on_row)
+        parts = Parts(folder, job, listing, on_row, lists_again=lists_again)
         if parts.num_rows:
             note(f"{parts.num_rows:,} captions are in {folder}; resuming there")
         try:

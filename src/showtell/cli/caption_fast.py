@@ -30,11 +30,12 @@ def run(
     """Caption images, and those in folders, into rows; report problems on stderr and return the exit code.
 
     A dry run prints what would be captioned, and loads no captioner. The options are those of `Captioner.load`,
-    `showtell.bulk.processes.open_engine` and `showtell.bulk.caption_files.caption_files`.
+    `showtell.bulk.engine.open_engine` and `showtell.bulk.caption_files.caption_files`.
     """
     _check_order(checkpoint, sources)
     if dry_run:
         from showtell.bulk.dry_run import print_plan
+        from showtell.bulk.sidecars import sidecar_suffix
         from showtell.bulk.sources.file_list import read_file_list
         from showtell.bulk.sources.listing import list_units
 
@@ -43,6 +44,7 @@ def run(
             recursive=options["recursive"],
             listed=read_file_list(options["file_list"]).paths if options["file_list"] else (),
             image_column=options["image_column"],
+            sidecar_suffix=sidecar_suffix(options["output"]),
         )
         return _exit_code(print_plan(listing, options["output"]), "could be captioned")
     directory = find_checkpoint(checkpoint)
@@ -56,7 +58,7 @@ def run(
     from showtell.system.console import note
 
     def elsewhere(engine: str, workers: int | None) -> "Engine":
-        from showtell.bulk.processes import open_engine
+        from showtell.bulk.engine import open_engine
 
         return open_engine(directory, engine=engine, workers=workers, **where)
 

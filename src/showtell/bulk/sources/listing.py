@@ -26,6 +26,7 @@ def list_units(
     recursive: bool = False,
     listed: Iterable[str] = (),
     image_column: str = "",
+    sidecar_suffix: str = "",
 ) -> Listing:
     """List the images of sources in units; note files that are no images.
 
@@ -34,6 +35,7 @@ def list_units(
             with ``*`` or braces that no file has for its name; ``hf:OWNER/NAME``; addresses of object storage.
         listed: Files, of any kind and at any place, but no folders or patterns.
         image_column: The column of images in tables and datasets; empty: by its usual names.
+        sidecar_suffix: The suffix of files that belong to images, and are not noted.
 
     Raises:
         ConfigError: there is no such column, or the address of a dataset has another form.
@@ -47,7 +49,7 @@ def list_units(
             lister.problems.append(str(error))
     for path in listed:
         lister.add_file(path)
-    return lister.listing()
+    return lister.listing(sidecar_suffix)
 
 
 class _Lister:
@@ -59,8 +61,9 @@ class _Lister:
         self._units = DiskList[dict[str, Any]](pack=dict, unpack=dict)
         self._kind, self._files = "paths", list[str]()  # that are in no unit yet
 
-    def listing(self) -> Listing:
+    def listing(self, sidecar_suffix: str) -> Listing:
         self._flush()
+        del self._left_out[sidecar_suffix[1:].upper()]
         if self._left_out:
             names = describe_suffixes(self._left_out)
             note(f"files left out, no images: {self._left_out.total()} ({names})")

@@ -6,18 +6,15 @@ import re
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, TypeVar, cast
+from typing import IO, Any, cast
 
 from showtell.errors import ConfigError, DataError, import_extra, reason
 from showtell.images.listing import natural_key
 from showtell.system.reading import open_file
-
-T = TypeVar("T")
 
 _URL = re.compile(r"(?P<protocol>[A-Za-z][A-Za-z0-9+.-]+)://")
 _WAITS = (0.5, 1.0, 2.0, 4.0)  # seconds
@@ -62,13 +59,39 @@ def check_object_storage(url: str) -> None:
 def open_binary(source: str) -> IO[bytes]:
     """Open a file of this machine or at an address.
 
+    One at an address is read in blocks, the next of which is fetched ahead.
+
     Raises:
         OSError: it is a local file that cannot be opened.
         DataError: it cannot be reached.
     """
     if not is_url(source):
         return open_file(Path(source))
-    return cast(IO[bytes], io.BufferedReader(_RemoteFile(source), 2**16))
+    files, path = file_system(source)
+    from fsspec.spec import AbstractBufferedFile
+
+    class RemoteFile(AbstractBufferedFile):  # type: ignore[misc]
+        def readinto(self, buffer: Any) -> int:
+            # The cache reads twice what is longer than it.
+            data = self.read(min(len(buffer), self.blocksize))
+            buffer[: len(data)] = data
+            return len(data)
+
+        def _fetch_range(self, start: int, end: int) -> bytes:
+            end = min(end, self.size)
+            return _patiently(source, partial(_cat_range, files, path, start, end)) if start < end else b""
+
+    size = _patiently(source, lambda: files.size(path))
+    cache = {"cache_type": "background", "cache_options": {"maxblocks": 4}}
+    remote: Any = RemoteFile(files, path, block_size=_BLOCK, size=size, **cache)
+    return cast(IO[bytes], io.BufferedReader(remote, 2**16))
+
+
+def _cat_range(files: Any, path: str, start: int, end: int) -> bytes:
+    data: bytes = files.cat_file(path, start=start, end=end)
+    if len(data) != end - start:
+        raise OSError(f"{len(data):,} bytes in place of {end - start:,}")
+    return data
 
 
 def read_bytes(url: str, limit: int) -> bytes:
@@ -91,12 +114,7 @@ def read_bytes(url: str, limit: int) -> bytes:
 def read_object(url: str) -> bytes | None:
     """Return what is at an address, None if there is nothing; a DataError if it cannot be reached."""
     files, path = file_system(url)
-    try:
-        content: bytes = _patiently(url, lambda: files.cat_file(path))
-    except DataError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return None
-        raise
+    content: bytes | None = _patiently(url, lambda: files.cat_file(path), missing=None)
     return content
 
 
@@ -130,12 +148,7 @@ def list_names(url: str) -> list[str]:
     """Return the names of the objects in a folder, none if there is no such folder."""
     files, path = file_system(url)
     files.invalidate_cache()
-    try:
-        found = _patiently(url, lambda: files.ls(path, detail=False))
-    except DataError as error:
-        if isinstance(error.__cause__, FileNotFoundError):
-            return []
-        raise
+    found = _patiently(url, lambda: files.ls(path, detail=False), missing=[])
     return [name.rpartition("/")[2] for name in found]
 
 
@@ -145,11 +158,7 @@ def delete_objects(urls: Iterable[str]) -> None:
     while some := list(islice(remaining, _DELETED_AT_ONCE)):
         files, _ = file_system(some[0])
         paths = [file_system(url)[1] for url in some]
-        try:
-            _patiently(some[0], partial(files.rm, paths), failed="delete")
-        except DataError as error:
-            if not isinstance(error.__cause__, FileNotFoundError):
-                raise
+        _patiently(some[0], partial(files.rm, paths), failed="delete", missing=None)
 
 
 def list_folder(url: str, *, recursive: bool) -> list[str] | None:
@@ -215,74 +224,28 @@ def _install(protocol: str) -> str:
     return "" if package == "fsspec" else f"Run: pip install {package}"
 
 
-def _patiently(url: str, do: Callable[[], T], *, failed: str = "read", mend: str = "Check the address") -> T:
-    """Return the result, after a few more tries where an error may be temporary; a DataError of the last one."""
+def _patiently(
+    url: str,
+    do: Callable[[], Any],
+    *,
+    failed: str = "read",
+    mend: str = "Check the address",
+    missing: Any = NotImplemented,
+) -> Any:
+    """Return the result, after a few more tries where an error may be temporary; a DataError of the last one.
+
+    ``missing`` is the result where there is nothing at the address; without it, that is an error too.
+    """
     for wait in (*_WAITS, None):
         try:
             return do()
         except Exception as error:  # each file system has its own
+            is_missing = isinstance(error, FileNotFoundError)
+            if is_missing and missing is not NotImplemented:
+                return missing
             is_refused = getattr(error, "errno", 0) == errno.EINVAL
             if wait is None or is_refused or isinstance(error, _PERMANENT):
-                is_missing = failed == "read" and isinstance(error, FileNotFoundError)
-                found = "no such file" if is_missing else reason(error)
+                found = "no such file" if is_missing and failed == "read" else reason(error)
                 raise DataError(f"cannot {failed} {url}", found=found, mend=mend) from error
             time.sleep(wait)
     raise AssertionError
-
-
-class _RemoteFile(io.RawIOBase):
-    """A file at an address, read in blocks; while it is read in order, the next block is fetched ahead."""
-
-    def __init__(self, url: str) -> None:
-        self._url = url
-        self._files, self._path = file_system(url)
-        self._size: int = _patiently(url, partial(self._files.size, self._path))
-        self._position, self._last = 0, -1
-        self._blocks: dict[int, Future[bytes]] = {}
-        self._pool = ThreadPoolExecutor(1)
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        self._position = (
-            offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
-        )
-        return self._position
-
-    def readinto(self, buffer: Any) -> int:
-        if self._position >= self._size:
-            return 0
-        number, offset = divmod(self._position, _BLOCK)
-        data = self._block(number)[offset : offset + len(buffer)]
-        buffer[: len(data)] = data
-        self._position += len(data)
-        return len(data)
-
-    def close(self) -> None:
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        super().close()
-
-    def _block(self, number: int) -> bytes:
-        wanted = [number]
-        if number in {self._last, self._last + 1} and (number + 1) * _BLOCK < self._size:
-            wanted.append(number + 1)
-        self._blocks = {
-            each: self._blocks.get(each) or self._pool.submit(self._fetch, each) for each in wanted
-        }
-        self._last = number
-        return self._blocks[number].result()
-
-    def _fetch(self, number: int) -> bytes:
-        start, end = number * _BLOCK, min((number + 1) * _BLOCK, self._size)
-
-        def fetch() -> bytes:
-            data: bytes = self._files.cat_file(self._path, start=start, end=end)
-            if len(data) != end - start:
-                raise OSError(f"{len(data):,} bytes in place of {end - start:,}")
-            return data
-
-        return _patiently(self._url, fetch)
