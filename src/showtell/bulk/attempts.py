@@ -8,7 +8,6 @@ their batches, or alone if batches end processes and none of their images does.
 import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any, TypeAlias
 
 from showtell.bulk.engine import Event, caption_units
@@ -85,7 +84,7 @@ class Attempts:
 def caption_tasks(
     load: Callable[[], Captioner], tasks: Iterable[Task], mark: Mark, *, batch_size: int, **options: Any
 ) -> Iterator[list[Event] | ShowtellError]:
-    """Caption units for another process: yield lists of events, all but the last of one size, or an error.
+    """Caption units for another process: yield events in lists that are full or end with a unit, or an error.
 
     Units with which no process has ended are captioned without a pause between them, any other for itself.
     """
@@ -101,16 +100,20 @@ def caption_tasks(
 
     def events(captioner: Captioner, remaining: Iterator[Task]) -> Iterator[Event]:
         nonlocal suspect
-        yield from caption_units(captioner, units(remaining), batch_size=batch_size, **options)
-        while suspect is not None:
+        while True:
+            yield from caption_units(captioner, units(remaining), batch_size=batch_size, **options)
+            if suspect is None:
+                return
             yield from _caption_suspect(captioner, suspect, mark, batch_size, options)
             suspect = None
-            yield from caption_units(captioner, units(remaining), batch_size=batch_size, **options)
 
     try:
-        captioned = events(load(), iter(tasks))
-        while some := list(islice(captioned, batch_size)):
-            yield some
+        some: list[Event] = []
+        for event in events(load(), iter(tasks)):
+            some.append(event)
+            if len(some) == batch_size or event.caption is None:
+                yield some
+                some = []
     except ShowtellError as error:
         yield error
     except Exception as error:

@@ -16,7 +16,7 @@ from showtell.bulk.sources.file_list import read_file_list
 from showtell.bulk.sources.listing import list_units
 from showtell.bulk.sources.storage import check_local, check_object_storage
 from showtell.bulk.units import Listing, Unit
-from showtell.bulk.writers import Format, Row, escape, to_row
+from showtell.bulk.writers import Format, escape, to_row
 from showtell.config.generation import override
 from showtell.errors import ConfigError, DataError, ImageError
 from showtell.inference.caption import Caption
@@ -88,6 +88,12 @@ def caption_files(
     listed = read_file_list(file_list) if file_list else None
     check_batch_size(batch_size)
     report = CaptioningReport()
+    rows: dict[str, Any] = {
+        "all_hypotheses": all_hypotheses,
+        "neighbours": neighbours_shown,
+        "prefix": prefix,
+        "suffix": suffix,
+    }
 
     def listing() -> Listing:
         found = list_units(
@@ -107,12 +113,8 @@ def caption_files(
         job = {
             "captioner": sha256_json(dict(engine.facts)),
             "options": decoding.model_dump(mode="json"),
-            "rows": {
-                "all_hypotheses": all_hypotheses,
-                "neighbours": neighbours_shown,
-                "attention": str(attention),
-                "texts": [prefix, suffix],
-            },
+            "rows": rows,
+            "attention": str(attention),
             "sources": [escape(str(source)) for source in sources],
             "file_list": listed and listed.sha256,
             "recursive": recursive,
@@ -130,18 +132,6 @@ def caption_files(
         draw = (
             None if attention is None else AttentionWriter(attention, _paths(sink.units()), sink.drawings())
         )
-
-        def row_of(caption: Caption) -> Row:
-            drawing = _draw(caption, draw, report)
-            return to_row(
-                caption,
-                all_hypotheses=all_hypotheses,
-                drawing=drawing,
-                neighbours=neighbours_shown,
-                prefix=prefix,
-                suffix=suffix,
-            )
-
         if in_child is not None and sink.num_killed >= MAX_ATTEMPTS:
             note(
                 f"the command was killed {sink.num_killed} times at this place; another process captions now"
@@ -162,7 +152,9 @@ def caption_files(
                     continue
                 if on_error == "fail" and event.caption.error is not None:
                     raise DataError(event.caption.error, mend="--on-error skip captions the others")
-                sink.add(event.unit, row_of(event.caption))
+                sink.add(
+                    event.unit, to_row(event.caption, drawing=_draw(event.caption, draw, report), **rows)
+                )
                 advance()
     for problem in sink.problems:
         report.fail(problem)
@@ -196,4 +188,4 @@ def _draw(caption: Caption, draw: AttentionWriter | None, report: CaptioningRepo
 
 
 def _paths(units: Iterator[Unit]) -> Iterator[str]:
-    return (str(path) for unit in units for path in unit.content.get("paths", ()))
+    return (str(path) for unit in units for path in unit.content.get("files", ()))

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from showtell.bulk import xmp
+from showtell.bulk.sources.storage import is_url
 from showtell.bulk.units import UNIT_IMAGES, Listing
 from showtell.bulk.writers import Row
 from showtell.errors import ConfigError, DataError
@@ -231,21 +232,21 @@ def pending(listing: Listing, sidecars: Sidecars) -> Listing:
     def contents() -> Iterator[dict[str, Any]]:
         paths = iter(images)
         while unit := list(islice(paths, UNIT_IMAGES)):
-            yield {"paths": unit}
+            yield {"files": unit}
 
     return Listing(contents, len(images), problems)
 
 
 def _images(listing: Listing) -> Iterator[Path]:
     for unit in listing.units():
-        if "paths" not in unit.content:
-            source = next(iter(unit.content.values()))
+        files = unit.content.get("files", [])
+        if foreign := list(filter(is_url, files)) if files else [unit.content[unit.kind]]:
             raise ConfigError(
                 "side-cars cannot be written",
-                found=f"images that are no files of their own, in {source if isinstance(source, str) else source[0]}",
+                found=f"images that are no files of their own, in {foreign[0]}",
                 mend="Use -o FILE for them",
             )
-        yield from map(Path, unit.content["paths"])
+        yield from map(Path, files)
 
 
 def _key(sidecar: Path) -> str:

@@ -42,17 +42,23 @@ class Unit:
     Attributes:
         number: Its place among the units.
         content: JSON that says what to read, on any machine; the first key is the kind, the name of a module in
-            `showtell.bulk.sources`: ``{"paths": [...]}``, ``{"urls": [...]}``, ``{"tar": ...}``,
-            ``{"parquet": ...}``, ``{"dataset": ...}``.
+            `showtell.bulk.sources`: ``{"files": [...]}``, ``{"tar": ...}``, ``{"parquet": ...}``,
+            ``{"dataset": ...}``.
     """
 
     number: int
     content: dict[str, Any]
 
+    @property
+    def kind(self) -> str:
+        """What it is read from."""
+        return next(iter(self.content))
+
     def images(self, start: int = 0) -> Iterator[UnitImage]:
         """Yield the images from number ``start`` on, and in their places those that cannot be read."""
-        kind = next(iter(self.content))
-        images: Iterator[UnitImage] = import_module(f"showtell.bulk.sources.{kind}").read(self.content, start)
+        images: Iterator[UnitImage] = import_module(f"showtell.bulk.sources.{self.kind}").read(
+            self.content, start
+        )
         return images
 
 

@@ -14,7 +14,7 @@ from tests.bulk.sources.test_parquet import write
 from tests.bulk.sources.test_tar import write_tar
 
 from showtell.bulk.caption_files import caption_files
-from showtell.bulk.sources import storage, urls
+from showtell.bulk.sources import files, storage
 from showtell.bulk.sources.listing import list_units
 from showtell.errors import ConfigError
 from showtell.images.refusals import Limits
@@ -168,7 +168,7 @@ def test_an_empty_file_has_no_range_of_bytes(bucket: Any, images_of: ImagesOf, m
 def test_more_than_the_limit_is_not_fetched(
     bucket: Any, images_of: ImagesOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(urls, "Limits", lambda: Limits(max_bytes=3))
+    monkeypatch.setattr(files, "Limits", lambda: Limits(max_bytes=3))
     bucket({"/a.jpg": b"123", "/b.jpg": b"1234"})
     (_, data), (_, error) = images_of("memory:///a.jpg", "memory:///b.jpg")
     assert data == b"123"

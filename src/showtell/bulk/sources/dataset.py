@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from showtell.bulk.sources.embedded import EmbeddedImages, find_image_column
+from showtell.bulk.sources.storage import is_url
 from showtell.bulk.units import UNIT_IMAGES, Failure, UnitImage
 from showtell.data.sources.hub_dataset import (
     fetch,
@@ -58,7 +59,7 @@ def read(content: dict[str, Any], start: int) -> Iterator[UnitImage]:
             rows = rows.select(range(number, content["row"] + content["rows"]))
         rows, _ = undecoded(rows)
         images = EmbeddedImages(
-            _columns(rows), content["column"], where=where, folder=source, fetch=partial(_fetch, source)
+            _columns(rows), content["column"], where=where, folder=source, load=partial(_load, source)
         )
         with library_errors(source):
             for row in rows:
@@ -94,8 +95,10 @@ def _image_column(source: str, rows: Any, wanted: str) -> str:
     return find_image_column(source, columns, embedded=images[:1], wanted=wanted)
 
 
-def _fetch(source: str, address: str) -> UnitImage:
+def _load(source: str, file: str) -> UnitImage:
+    if not is_url(file):
+        return Path(file)
     try:
-        return NamedBytes(fetch(address, source), address)
+        return NamedBytes(fetch(file, source), file)
     except ShowtellError as error:
-        return Failure(address, str(error))
+        return Failure(file, str(error))

@@ -16,7 +16,7 @@ from showtell.images.refusals import Limits
 class EmbeddedImages:
     """Finds the image of a row, and its key: path, name or id in the row, else ``WHERE#NUMBER``.
 
-    ``fetch`` reads an image at an address, whose path in the row is relative to ``folder``.
+    ``load`` returns the image at a path or an address, which in the row is relative to ``folder``.
     """
 
     def __init__(
@@ -26,12 +26,12 @@ class EmbeddedImages:
         *,
         where: str,
         folder: str,
-        fetch: Callable[[str], UnitImage],
+        load: Callable[[str], UnitImage],
     ) -> None:
         columns = [column for column in columns if column != image]
         keys = (find_column(columns, names) for names in (NAME_COLUMNS, ID_COLUMNS))
         self._image, self._keys = image, [key for key in keys if key is not None]
-        self._where, self._folder, self._fetch = where, folder, fetch
+        self._where, self._folder, self._load = where, folder, load
 
     @property
     def columns(self) -> list[str]:
@@ -50,7 +50,7 @@ class EmbeddedImages:
             return Failure.of(key, f"nothing in '{self._image}'")
         if not is_url(path):
             path = f"{self._folder}/{path}" if is_url(self._folder) else str(Path(self._folder, path))
-        return self._fetch(path) if is_url(path) else Path(path)
+        return self._load(path)
 
 
 def find_image_column(source: str, columns: Sequence[str], *, embedded: Sequence[str], wanted: str) -> str:

@@ -59,7 +59,7 @@ class _Lister:
         self._left_out: Counter[str] = Counter()
         self._num_images: int | None = 0
         self._units = DiskList[dict[str, Any]](pack=dict, unpack=dict)
-        self._kind, self._files = "paths", list[str]()  # that are in no unit yet
+        self._files = list[str]()  # that are in no unit yet
 
     def listing(self, sidecar_suffix: str) -> Listing:
         self._flush()
@@ -70,14 +70,18 @@ class _Lister:
         return Listing(lambda: iter(self._units), self._num_images if self._units else 0, self.problems)
 
     def add(self, source: str) -> None:
-        if is_url(source):
+        exists = os.path.exists(source)  # noqa: PTH110  (never raises)
+        if has_braces(source) and not exists:
+            for each in expand_braces(source):
+                self.add(each)
+        elif glob.has_magic(source) and not exists:
+            self._add_pattern(source)
+        elif is_url(source):
             self._add_url(source)
-        elif source.startswith("hf:") and not _exists(source):
+        elif source.startswith("hf:") and not exists:
             self._add_dataset(source)
         elif os.path.isdir(source):  # noqa: PTH112  (never raises: reading it reports a closed or odd path)
             self._add_folder(Path(source))
-        elif _is_pattern(source) and not _exists(source):
-            self._add_pattern(source)
         else:
             self.add_file(source)
 
@@ -92,25 +96,28 @@ class _Lister:
             for unit in units(source, self._image_column):
                 self._add_unit(unit, unit["rows"])
         else:
-            kind = "urls" if is_url(source) else "paths"
-            if kind != self._kind or len(self._files) == UNIT_IMAGES:
+            if len(self._files) == UNIT_IMAGES:
                 self._flush()
-            self._kind = kind
             self._files.append(source)
 
-    def _add_url(self, url: str) -> None:
-        if has_braces(url):
-            for each in expand_braces(url):
-                self._add_url(each)
-        elif glob.has_magic(url):
-            self._add_matches(url, expand_glob(url))
+    def _add_pattern(self, pattern: str) -> None:
+        if is_url(pattern):
+            files = expand_glob(pattern)
         else:
-            is_file = url.lower().endswith((*IMAGE_SUFFIXES, *TAR_SUFFIXES, _PARQUET))
-            files = None if is_file else list_folder(url, recursive=self._recursive)
-            if files is None:
-                self.add_file(url)
-            else:
-                self._add_remote_files(url, files)
+            found = glob.iglob(pattern, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
+            files = sorted(filter(os.path.isfile, found), key=natural_key)
+        if not files:
+            raise DataError(f"cannot read {pattern}", found="no file that fits", mend="Check the pattern")
+        for file in files:
+            self.add_file(file)
+
+    def _add_url(self, url: str) -> None:
+        is_file = url.lower().endswith((*IMAGE_SUFFIXES, *TAR_SUFFIXES, _PARQUET))
+        files = None if is_file else list_folder(url, recursive=self._recursive)
+        if files is None:
+            self.add_file(url)
+        else:
+            self._add_remote_files(url, files)
 
     def _add_remote_files(self, folder: str, files: list[str]) -> None:
         images = [file for file in files if file.lower().endswith(IMAGE_SUFFIXES)]
@@ -140,20 +147,6 @@ class _Lister:
             self.problems += problems
             self._left_out.update(left_out)
 
-    def _add_pattern(self, pattern: str) -> None:
-        if has_braces(pattern):
-            for each in expand_braces(pattern):
-                self.add(each)
-        else:
-            matches = glob.iglob(pattern, recursive=True)  # noqa: PTH207  (Path.glob takes no absolute pattern)
-            self._add_matches(pattern, sorted(filter(os.path.isfile, matches), key=natural_key))
-
-    def _add_matches(self, pattern: str, files: list[str]) -> None:
-        if not files:
-            raise DataError(f"cannot read {pattern}", found="no file that fits", mend="Check the pattern")
-        for file in files:
-            self.add_file(file)
-
     def _add_dataset(self, source: str) -> None:
         from showtell.bulk.sources.dataset import units
 
@@ -171,15 +164,7 @@ class _Lister:
     def _flush(self) -> None:
         files, self._files = self._files, []
         if files:
-            self._add_unit({self._kind: files}, len(files))
-
-
-def _exists(source: str) -> bool:
-    return os.path.exists(source)  # noqa: PTH110  (never raises)
-
-
-def _is_pattern(source: str) -> bool:
-    return glob.has_magic(source) or has_braces(source)
+            self._add_unit({"files": files}, len(files))
 
 
 def _shards(files: list[str]) -> list[str]:

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from showtell.bulk.sources.embedded import EmbeddedImages, find_image_column
+from showtell.bulk.sources.files import load
 from showtell.bulk.sources.storage import open_binary
-from showtell.bulk.sources.urls import fetch
 from showtell.bulk.units import UNIT_IMAGES, Failure, UnitImage
 from showtell.errors import ConfigError, DataError, ShowtellError, reason
 
@@ -59,7 +59,7 @@ def read(content: dict[str, Any], start: int) -> Iterator[UnitImage]:
         with _opened(table) as file:
             folder = table.rpartition("/")[0] or "."
             names = file.schema_arrow.names
-            images = EmbeddedImages(names, content["column"], where=table, folder=folder, fetch=fetch)
+            images = EmbeddedImages(names, content["column"], where=table, folder=folder, load=load)
             for row in _rows(file, content["groups"], images.columns, start):
                 yield images.image(row, number)
                 number += 1

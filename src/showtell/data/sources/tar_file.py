@@ -72,7 +72,7 @@ def visible_members(content: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         ReadError: it is no .tar.
         ValueError: it is cut or broken, after the members that were yielded.
     """
-    tar = members(content)
+    tar, member = members(content), None
     try:
         while (member := tar.next()) is not None:
             vars(tar)["members"] = []  # else they stay in memory
@@ -85,19 +85,19 @@ def visible_members(content: IO[bytes]) -> Iterator[tarfile.TarInfo]:
         content.seek(tar.offset)
         mark, rest = content.read(512), content.read(2**20)
     except ERRORS as error:
-        raise ValueError(f"cut or broken at byte {_end(content, tar.offset):,}: {error}") from error
+        raise ValueError(f"cut or broken at byte {_break(content, tar, member):,}: {error}") from error
     if mark != bytes(512):
-        raise ValueError(f"cut or broken at byte {_end(content, tar.offset):,}; what follows was not read")
+        raise ValueError(f"cut or broken at byte {_break(content, tar, member):,}; what follows was not read")
     if rest.strip(b"\0"):
         raise ValueError("a second archive follows the end of the first, and was not read")
 
 
-def _end(content: IO[bytes], offset: int) -> int:
-    """Return an offset, or the number of bytes if there are fewer."""
+def _break(content: IO[bytes], tar: tarfile.TarFile, last: tarfile.TarInfo | None) -> int:
+    """Return where a .tar ends: at a header that cannot be read, or in its last member."""
     try:
-        return min(offset, content.seek(0, os.SEEK_END))
-    except ERRORS:  # of a compressed file that is cut
-        return min(offset, content.tell())
+        return min(tar.offset, content.seek(0, os.SEEK_END))
+    except ERRORS:  # compressed, and cut
+        return last.offset_data if last is not None else tar.offset
 
 
 def read_member(content: IO[bytes], place: Sequence[int], limit: int) -> bytes:
