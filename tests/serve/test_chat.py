@@ -198,7 +198,12 @@ def test_a_busy_server_says_so_with_seconds_that_clients_wait(
 def test_models_are_listed(client: httpx.Client) -> None:
     listed = client.get("/v1/models").json()
     assert listed["object"] == "list"
-    assert listed["data"][0]["id"] == client.get("/v1/model").json()["id"]
+    [model] = listed["data"]
+    assert model["id"] == client.get("/v1/model").json()["id"]
+    assert client.get(f"/v1/models/{model['id']}").json() == model
+    other = client.get("/v1/models/gpt-4o")
+    assert (other.status_code, other.json()["error"]["code"]) == (404, "model_not_found")
+    assert model["id"] in other.json()["error"]["message"]
 
 
 @pytest.mark.thorough

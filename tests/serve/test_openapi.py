@@ -77,6 +77,7 @@ def test_http_has_the_names_defaults_and_bounds_of_python(
     query = {each["name"]: each["schema"] for each in operation["parameters"] if each.get("in") == "query"}
     form = operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"]
     flags = {"attention", "alternatives"}
+    assert all(each["description"] for each in operation["parameters"] if each.get("in") == "query")
     assert query.keys() - flags == wanted.keys() == form.keys() - flags - {"images"}
     for name, schema in wanted.items():
         for given in (query[name], form[name]):
@@ -84,6 +85,14 @@ def test_http_has_the_names_defaults_and_bounds_of_python(
     assert document["components"]["schemas"]["DecodingOptions"]["properties"] == wanted
     assert client.get("/v1/model").json()["schema"]["properties"] == wanted
     assert client.get("/v1/model").json()["options"].keys() == wanted.keys()
+
+
+def test_each_answer_is_described_by_its_own_text(document: dict[str, Any]) -> None:
+    for path in document["paths"].values():
+        for operation in path.values():
+            described = [answer["description"] for answer in operation["responses"].values()]
+            assert all(isinstance(text, str) for text in described)
+            assert len(set(described)) == len(described)
 
 
 def test_the_command_line_has_the_options_of_http_without_defaults_of_its_own() -> None:

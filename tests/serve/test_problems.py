@@ -210,3 +210,18 @@ def test_metrics_count_requests_by_route_and_never_by_what_clients_write(client:
 def test_json_errors_name_no_value(client: httpx.Client) -> None:
     body = json.dumps({"image": [SECRET], "options": {"method": SECRET}})
     assert SECRET not in client.post("/v1/captions", content=body).text
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/v1/missing"),
+        ("GET", "/v1/captions"),
+        ("POST", "/v1/captions/"),
+        ("POST", "/v1/captions?beam_size=0"),
+    ],
+)
+def test_each_problem_has_a_hint(client: httpx.Client, method: str, path: str) -> None:
+    answer = client.request(method, path, content=IMAGE if method == "POST" else None)
+    assert answer.status_code in (404, 405, 422)
+    assert "/docs" in answer.json()["hint"]

@@ -17,7 +17,7 @@ KINDS: dict[str, str] = {
     "duplicate-caption": "captions that an image has twice (kept)",
     "listed-twice": "images listed twice in a split list (read once)",
     "two-splits": "images in two splits (kept in test, else in dev)",
-    "unknown-split": "entries with an unknown split",
+    "unknown-split": "entries with an unknown split (--make-split all makes another one)",
     "unreadable-line": "entries that cannot be read",
     "not-edited": "captions of a machine that nobody edited, in a file of corrections",
     "not-unicode": "names or captions that are not valid Unicode",

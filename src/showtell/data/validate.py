@@ -25,6 +25,8 @@ from showtell.system.disk_store import DiskList
 
 SPLITS = ("train", "dev", "test")
 IN_FLIGHT = 256
+MISSING = frozenset({"nan", "<na>", "none", "null", "n/a", "#n/a"})
+"""What pandas, spreadsheets and databases write in place of a caption that is missing."""
 _ASSIGNABLE = ("", "train")
 
 
@@ -139,7 +141,7 @@ def _clean_captions(example: Example, problems: list[Problem]) -> tuple[str, ...
     captions = []
     for number, caption in enumerate(example.captions):
         text = " ".join(caption.splitlines()).strip()
-        if not text:
+        if not text or text.lower() in MISSING:
             problems.append(Problem("empty-caption", example.key, f"caption {number}"))
         elif not _is_unicode(text):
             problems.append(Problem("not-unicode", example.key, f"caption {number}: {text}"))

@@ -36,6 +36,8 @@ AVIF, HEIC = _read("an AVIF image", "AVIF"), _read("a HEIC image", "HEIF", "heif
 JPEG_XL = _read("a JPEG XL image", "JXL", "jxl")
 
 _JPEG_2000 = FileKind("a JPEG 2000 image")
+_NETPBM = FileKind("a Netpbm image (PBM, PGM, PPM or PAM)")
+_TARGA = FileKind("a Targa image (TGA)")
 _SVG = FileKind("an SVG drawing", "Draw it as PNG, for example: resvg DRAWING.svg DRAWING.png")
 _POSTSCRIPT = FileKind("a PostScript document (EPS)")
 _HDR = FileKind("a high-dynamic-range image", "Map its tones to 8 bits as PNG or JPEG, or leave it out")
@@ -62,6 +64,9 @@ _SIGNATURES: tuple[tuple[int, bytes, FileKind], ...] = (
     (0, b"\xc5\xd0\xd3\xc6", _POSTSCRIPT),
     (0, b"v/1\x01", FileKind("an OpenEXR image", _HDR.mend)),
     (0, b"#?RADIANCE", FileKind("a Radiance HDR image", _HDR.mend)),
+    *((0, b"P%d%c" % (kind, end), _NETPBM) for kind in range(1, 8) for end in b"\n\r\t "),
+    (0, b"\0\0\2\0\0\0\0\0", _TARGA),
+    (0, b"\0\0\x0a\0\0\0\0\0", _TARGA),
     (0, b"\0\0\1\0", FileKind("an icon (ICO)")),
     (0, b"icns", FileKind("an icon (ICNS)")),
     (0, b"DDS ", FileKind("a DDS texture")),

@@ -22,7 +22,7 @@ from showtell.generation import describe_unused
 from showtell.inference.batcher import Batcher, OnTokens
 from showtell.inference.decode_pool import DecodedImage, DecodePool
 from showtell.serve.answers import Outcome, caption_json, timings_json
-from showtell.serve.chat import ChatRequest, chat_answer, list_models
+from showtell.serve.chat import ChatRequest, chat_answer, describe_models
 from showtell.serve.events import EventStream, stream_words, unless_left
 from showtell.serve.guard import Guard
 from showtell.serve.metrics import Metrics
@@ -165,7 +165,8 @@ def create_app(service: Service) -> FastAPI:
         yield
         await service.close()
 
-    app = FastAPI(openapi_url=None, lifespan=lifespan)  # openapi.yaml describes the routes
+    # openapi.yaml describes the routes. A redirect would lose the body, and the prefix of a proxy.
+    app = FastAPI(openapi_url=None, lifespan=lifespan, redirect_slashes=False)
     app.include_router(page_routes(keyed=settings.api_key is not None))
 
     @app.post("/v1/captions")
@@ -214,8 +215,9 @@ def create_app(service: Service) -> FastAPI:
         return chat_answer(chat, outcome, model.name)
 
     @app.get("/v1/models")
-    async def models() -> Response:
-        return JSONResponse(list_models(service.ready()[0].name))
+    @app.get("/v1/models/{name}")
+    async def models(name: str = "") -> Response:
+        return JSONResponse(describe_models(service.ready()[0].name, name))
 
     @app.get("/v1/model")
     async def model() -> Response:

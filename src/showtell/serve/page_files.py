@@ -29,7 +29,9 @@ def describe_api(*, keyed: bool) -> dict[str, Any]:
     flags = {name: schemas["JsonBody"]["properties"][name] for name in ("attention", "alternatives")}
     options = {**schemas["DecodingOptions"]["properties"], **flags}
     # The number of neighbours has the name of a part of the answer.
-    options["neighbours"] = {"anyOf": [options["neighbours"], {"type": "boolean"}]}
+    number = options["neighbours"]
+    meaning = f"{number['description']}; true: the similar images and their captions"
+    options["neighbours"] = {"description": meaning, "anyOf": [number, {"type": "boolean"}]}
     operation["requestBody"]["content"]["multipart/form-data"]["schema"]["properties"].update(options)
     operation["parameters"] += [
         {"name": name, "in": "query", "description": schema.get("description", ""), "schema": schema}

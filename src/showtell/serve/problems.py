@@ -24,6 +24,7 @@ _KINDS: tuple[tuple[type[ShowtellError], int, str], ...] = (
     (ConfigError, 422, "Unusable option"),
     (DataError, 422, "Unusable option"),
 )
+SEE_DOCS = "GET /docs lists the routes and their options"
 UNEXPECTED = "Try again; if it happens again, report it with this request id"
 
 
@@ -41,7 +42,7 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(detail)
-        self.status, self.detail, self.hint = status, detail[:MAX_DETAIL], hint
+        self.status, self.detail, self.hint = status, detail[:MAX_DETAIL], hint or SEE_DOCS
         self.title = title or HTTPStatus(status).phrase
         self.param, self.headers = param, dict(headers or {})
 
@@ -62,7 +63,7 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
 
     def response(self, scope: Scope) -> JSONResponse:
         """Return the answer in the form of the request's route."""
-        if scope["path"] in OPENAI_ROUTES:
+        if scope["path"].startswith(OPENAI_ROUTES):
             return JSONResponse(self.as_openai(), self.status, self.headers)
         content = self.as_json(scope["state"].get("request_id", ""))
         return JSONResponse(content, self.status, self.headers, media_type="application/problem+json")

@@ -393,3 +393,44 @@ def test_values_of_many_levels_are_reported(
     assert [problem.key for problem in source.problems] == [
         *("all.json: images[1]", "all.json: images[2]", "all.json: annotations[1]")
     ]
+
+
+def write_own(folder: Path, write_images: WritePictures, **change: Any) -> Path:
+    """Three images of an own tool, one caption each."""
+    write_images(folder / "images", ["a.jpg", "b.jpg", "c.jpg"])
+    content: dict[str, Any] = {
+        "images": [{"id": number, "file_name": f"{'abc'[number]}.jpg"} for number in range(3)],
+        "annotations": [{"image_id": number, "caption": f"Dog {number}."} for number in range(3)],
+    }
+    (folder / "all.json").write_text(json.dumps(content | change))
+    return folder
+
+
+CAPTIONED = [("images/a.jpg", ("Dog 0.",)), ("images/b.jpg", ("Dog 1.",)), ("images/c.jpg", ("Dog 2.",))]
+
+
+def test_an_image_has_its_own_split(tmp_path: Path, write_images: WritePictures) -> None:
+    images = [
+        {"id": number, "file_name": f"{'abc'[number]}.jpg", "split": split}
+        for number, split in enumerate(("train", "val", "test"))
+    ]
+    source = open_source(write_own(tmp_path, write_images, images=images))
+    assert [example.split for example in source.examples] == ["train", "val", "test"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"images": [{"id": number, "filename": f"{'abc'[number]}.jpg"} for number in range(3)]},
+        {"images": [{"id": f"{number:012d}", "file_name": f"{'abc'[number]}.jpg"} for number in range(3)]},
+        {"annotations": [{"image_id": f"{'abc'[n]}.jpg", "caption": f"Dog {n}."} for n in range(3)]},
+        {"annotations": [{"image_id": "abc"[n], "caption": f"Dog {n}."} for n in range(3)]},
+        {"annotations": [{"image_id": n, "captions": [f"Dog {n}."]} for n in range(3)]},
+    ],
+)
+def test_forms_of_own_tools_are_read(
+    tmp_path: Path, write_images: WritePictures, change: dict[str, Any]
+) -> None:
+    source = open_source(write_own(tmp_path, write_images, **change))
+    assert [(example.key, example.captions) for example in source.examples] == CAPTIONED
+    assert source.problems == []

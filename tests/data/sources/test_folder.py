@@ -168,3 +168,54 @@ def test_folders_of_several_splits_are_splits(
     source = open_source(tmp_path)
     assert source.name == "folder"
     assert sorted(example.split for example in source.examples) == splits
+
+
+@pytest.mark.parametrize(
+    ("image", "text"),
+    [("Gr\u00fcn.jpg", "Gru\u0308n.txt"), ("IMG_1.JPG", "img_1.txt"), ("B.jpg", "b.JPG.txt")],
+)
+def test_a_text_may_have_its_name_in_another_case_or_unicode_form(
+    tmp_path: Path, write_images: WritePictures, image: str, text: str
+) -> None:
+    write_images(tmp_path, [image, "own.jpg", "OWN.jpg"])
+    (tmp_path / text).write_text("A dog.")
+    (tmp_path / "own.txt").write_text("A cat.")
+    (tmp_path / "OWN.txt").write_text("A cow.")
+    source = open_source(tmp_path)
+    assert sorted(contents(source)) == sorted(
+        [(image, "", ("A dog.",)), ("OWN.jpg", "", ("A cow.",)), ("own.jpg", "", ("A cat.",))]
+    )
+    assert source.problems == []
+
+
+def test_two_images_that_differ_in_case_do_not_share_a_text(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    write_images(tmp_path, ["A.jpg", "a.png", "b.jpg"])
+    (tmp_path / "A.TXT").write_text("A dog.")
+    (tmp_path / "b.txt").write_text("A cat.")
+    source = open_source(tmp_path)
+    assert contents(source) == [("A.jpg", "", ("A dog.",)), ("b.jpg", "", ("A cat.",))]
+    assert [(problem.kind, problem.key) for problem in source.problems] == [("no-captions", "a.png")]
+
+
+@pytest.mark.parametrize("pattern", ["{}2017", "{}_set", "images/{}-images"])
+def test_folders_of_splits_have_other_words_in_their_names(
+    tmp_path: Path, write_images: WritePictures, pattern: str
+) -> None:
+    for split in ("train", "val"):
+        folder = tmp_path / pattern.format(split)
+        write_images(folder, [f"{split}.jpg"])
+        (folder / f"{split}.txt").write_text("A dog.")
+    assert sorted(example.split for example in open_source(tmp_path).examples) == ["train", "val"]
+
+
+def test_linked_folders_are_read_once(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path / "elsewhere", ["a.jpg"])
+    (tmp_path / "elsewhere" / "a.txt").write_text("A dog.")
+    folder = tmp_path / "set"
+    folder.mkdir()
+    for name in ("first", "second"):
+        (folder / name).symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "loop").symlink_to(folder)
+    assert contents(open_source(folder)) == [("first/a.jpg", "", ("A dog.",))]

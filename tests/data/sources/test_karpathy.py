@@ -183,7 +183,7 @@ def test_without_any_image_the_folders_are_named(tmp_path: Path) -> None:
         ({"sentences": 7}, "TypeError"),
         ({"sentences": [{"imgid": 0}]}, "KeyError: 'tokens'"),
         ({"sentences": [{"raw": 7}]}, "ValueError: a sentence whose raw is not text"),
-        ({"sentences": ["A dog."]}, "TypeError"),
+        ({"sentences": [7]}, "TypeError"),
     ],
 )
 def test_entries_that_make_no_sense_are_reported(
@@ -272,3 +272,23 @@ def test_a_split_that_is_no_text_is_none(tmp_path: Path, write_jpegs: WritePictu
         (tmp_path / "all.json").write_text(json.dumps({"images": [image]}).replace('"deep"', split))
         write_jpegs(tmp_path, ["1.jpg"])
         assert [example.split for example in open_source(tmp_path / "all.json", "karpathy").examples] == [""]
+
+
+def test_sentences_may_be_texts(tmp_path: Path, write_jpegs: WritePictures) -> None:
+    write_jpegs(tmp_path / "Images", ["a.jpg"])
+    images = [{"filename": "a.jpg", "split": "train", "sentences": ["A dog.", "A cat."]}]
+    (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    [example] = open_source(tmp_path).examples
+    assert example.captions == ("A dog.", "A cat.")
+
+
+def test_a_file_of_unreadable_entries_is_no_lack_of_images(
+    tmp_path: Path, write_jpegs: WritePictures
+) -> None:
+    write_jpegs(tmp_path / "Images", ["a.jpg"])
+    images = [{"filename": "a.jpg", "split": "train", "sentences": [{"text": "A dog."}]}]
+    (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    with pytest.raises(
+        DataError, match=r"no image in .*8k\.json can be read: .*\n.*images\[0\].*KeyError: 'tokens'"
+    ):
+        open_source(tmp_path)

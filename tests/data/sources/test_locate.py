@@ -167,3 +167,14 @@ def test_images_in_a_folder_per_class_need_no_note(tmp_path: Path, write_images:
     (tmp_path / "captions.json").write_text(entries(names))
     write_images(tmp_path, [f"class{name[0]}/{name}" for name in names])
     assert open_source(tmp_path).notes == []
+
+
+def test_images_that_were_converted_are_found_with_a_note(
+    tmp_path: Path, write_images: WritePictures
+) -> None:
+    write_images(tmp_path, ["images/1.jpg", "images/2.tif"])
+    index = image_index(tmp_path)
+    assert index.find(["1.tif"]) == tmp_path / "images" / "1.jpg"
+    assert index.find(["2.tif"]) == tmp_path / "images" / "2.tif"
+    assert not index.find(["3.tif"]).exists()
+    assert index.notes == ["1 names have another suffix than the files, which were read"]

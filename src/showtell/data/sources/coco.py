@@ -10,7 +10,7 @@ import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
@@ -34,8 +34,8 @@ LAYOUT = (
 )
 MISSING = "no JSON file with the lists images (id, file_name) and annotations (image_id, caption)"
 PUBLISHED = re.compile(r"captions_(?:train|val|test)\d{4}\.json")
-NAMES = ("file_name", "open_images_id")
-CAPTIONS = ("caption", "tokenized_caption")
+NAMES = ("file_name", "filename", "open_images_id")
+CAPTIONS = ("caption", "captions", "tokenized_caption")
 FLAGS = {"is_precanned": "precanned", "is_rejected": "rejected"}
 """VizWiz's marks of captions that do not describe the image."""
 
@@ -111,14 +111,17 @@ class _Entries:
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}
+        self.splits: dict[str, str] = {}  # of images that have their own
         self.captions: dict[str, list[str]] = {}
         self.clashes: dict[str, list[str]] = {}  # names of different images of one id
         self.flagged: set[str] = set()
         self.left_out = Counter[str]()
 
     def add_image(self, image: Any) -> None:
-        named = image[NAMES[0] if NAMES[0] in image else NAMES[1]]
+        named = image[next((name for name in NAMES if name in image), NAMES[0])]
         identity, name = _id(image["id"]), id_text(named)
+        if split := id_text(image.get("split")):
+            self.splits[identity] = split
         if name is None:
             raise ValueError(f"the file_name {reprlib.repr(named)} is not text")
         if self.names.setdefault(identity, name) != name:
@@ -126,16 +129,31 @@ class _Entries:
 
     def add_caption(self, annotation: Any) -> None:
         identity = _id(annotation["image_id"])
-        caption = annotation[CAPTIONS[0] if CAPTIONS[0] in annotation else CAPTIONS[1]]
-        if not isinstance(caption, str):
-            raise ValueError(f"a caption of type {type(caption).__name__}, not text")
+        caption = annotation[next((name for name in CAPTIONS if name in annotation), CAPTIONS[0])]
+        captions = caption if isinstance(caption, list) else [caption]
+        odd = [text for text in captions if not isinstance(text, str)]
+        if odd or not captions:
+            raise ValueError(f"a caption of type {type((odd or [captions])[0]).__name__}, not text")
         has_flags = not FLAGS.keys().isdisjoint(annotation)
         flag = next((flag for flag in FLAGS if _is_true(annotation.get(flag))), None) if has_flags else None
         if flag:
             self.left_out[flag] += 1
             self.flagged.add(identity)
         else:
-            self.captions.setdefault(identity, []).append(caption)
+            self.captions.setdefault(identity, []).extend(captions)
+
+    def match_names(self) -> None:
+        """Move captions whose ``image_id`` is no id, but the name of an image or an id with other leading zeros."""
+        if self.captions.keys() <= self.names.keys():
+            return
+        forms: dict[str, set[str]] = {}
+        for identity, name in self.names.items():
+            for form in {name, name.rpartition("/")[2], PurePosixPath(name).stem, identity.lstrip("0")}:
+                forms.setdefault(form, set()).add(identity)
+        for other in [identity for identity in self.captions if identity not in self.names]:
+            found = forms.get(other) or forms.get(other.lstrip("0")) or ()
+            if len(found) == 1:
+                self.captions.setdefault(next(iter(found)), []).extend(self.captions.pop(other))
 
     def note(self, without: int) -> str:
         """Return how many captions were left out, and of how many images all."""
@@ -171,6 +189,7 @@ def _read_file(file: Path, split: str, folder: Path, index: ImageIndex, source: 
             expected="an object with the lists 'images' and 'annotations'",
             mend="Use the annotation file, not a result file",
         )
+    entries.match_names()
     names, captions = entries.names, entries.captions
     if not numbers["annotations"]:
         source.notes.append(f"{file.name}: {len(names):,} images without captions were left out")
@@ -186,7 +205,8 @@ def _read_file(file: Path, split: str, folder: Path, index: ImageIndex, source: 
             # Captions are released as they are used.
             texts = tuple(captions.pop(identity, ()))
             image = index.find(names_on_disk(name, unique=unique))
-            yield Example(str(image).removeprefix(prefix), image, texts, split)
+            key = str(image).removeprefix(prefix)
+            yield Example(key, image, texts, entries.splits.get(identity, split))
     for identity, group in captions.items():
         owner = "of several images" if identity in entries.clashes else "without image"
         report("captions-without-image", identity, f"{len(group)} captions of an image_id {owner}")

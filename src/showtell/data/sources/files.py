@@ -23,6 +23,8 @@ FLICKR30K_FOLDERS = (
     *("Images", "images", "."),
 )
 
+CONVERTED = (".jpg", ".png", ".jpeg", ".tif", ".webp")  # tried for an image of which only the suffix differs
+
 
 def is_image(name: str) -> bool:
     """Return whether a file is an image, by its name."""
@@ -55,10 +57,19 @@ def find_images(path: Path, folders: Sequence[str]) -> Path:
 def walk_folders(folder: Path) -> Iterator[tuple[Path, list[str]]]:
     """Yield this folder and those at any depth in a fixed order, with their sorted file names.
 
-    Hidden ones and macOS's shadow folder are passed over, and unreadable folders, as by ``os.walk``.
+    Hidden ones and macOS's shadow folder are passed over, and unreadable folders, as by ``os.walk``. Links to folders
+    are followed, each folder once.
     """
-    for path, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name != "__MACOSX")
+    visited = {os.path.realpath(folder)}
+
+    for path, folders, names in os.walk(folder, followlinks=True):
+        visible = [name for name in sorted(folders) if not name.startswith(".") and name != "__MACOSX"]
+        folders.clear()
+        for name in visible:
+            place = os.path.realpath(os.path.join(path, name))  # noqa: PTH118 - a hundred thousand times
+            if place not in visited:
+                visited.add(place)
+                folders.append(name)
         yield Path(path), sorted(name for name in names if not name.startswith("."))
 
 
@@ -87,6 +98,7 @@ class ImageIndex:
         self._matcher: NameMatcher | None = None
         self._counts = Counter[str]()  # images by folder, of `_folders`
         self._same: list[str] = []  # files of the first name
+        self._converted = 0  # images found by another suffix
 
     def find(self, names: Sequence[str]) -> Path:
         """Return the first existing file (each name in all folders before the next), else its most likely path."""
@@ -96,7 +108,11 @@ class ImageIndex:
                 self._same = self._same or self._all(name)
                 self._counts[folder] += 1
                 return Path(path)
-        return self._find_other_form(names) or Path(self._main() or ".", names[0])
+        return (
+            self._find_other_form(names)
+            or self._find_other_suffix(names)
+            or Path(self._main() or ".", names[0])
+        )
 
     def _find_other_form(self, names: Sequence[str]) -> Path | None:
         """Return the first file whose name has another Unicode form, or slashes for backslashes."""
@@ -107,6 +123,17 @@ class ImageIndex:
             if other != name:
                 self._counts[folder] += 1
                 return Path(folder, other)
+        return None
+
+    def _find_other_suffix(self, names: Sequence[str]) -> Path | None:
+        """Return the first file of the same name with the suffix of another format: images were converted."""
+        stems = dict.fromkeys(name.rpartition(".")[0] for name in names if is_image(name))
+        for stem, folder, suffix in product(stems, self._folders, CONVERTED):
+            path = Path(folder, stem + suffix)
+            if path.is_file():
+                self._counts[folder] += 1
+                self._converted += 1
+                return path
         return None
 
     def _all(self, name: str) -> list[str]:
@@ -132,6 +159,8 @@ class ImageIndex:
         if main and 0 < sum(others.values()) < self._counts[main]:
             where = ", ".join(f"{count:,} in {folder}" for folder, count in others.items())
             notes = [*notes, f"of {self.num_found:,} images, most are in {main}, but {where}"]
+        if self._converted:
+            notes = [*notes, f"{self._converted:,} names have another suffix than the files, which were read"]
         if len(self._same) > 1:
             notes = [*notes, f"several files fit one name, and the first was read: {', '.join(self._same)}"]
         return notes

@@ -6,6 +6,7 @@ its metadata beside it, is one caption.
 """
 
 import contextlib
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -14,8 +15,8 @@ from pathlib import Path
 
 from showtell.data.sources.base import Example, Problem, Source, examples_on_disk
 from showtell.data.sources.files import is_image, read_lines, walk_folders
-from showtell.data.sources.imagefolder import split_folder
 from showtell.data.sources.img2dataset import failed_in, note_of, split_captions
+from showtell.data.sources.locate import split_of
 from showtell.errors import DataError
 from showtell.images.listing import describe_suffixes
 from showtell.system.reading import read_json
@@ -51,7 +52,8 @@ def read(path: Path, files: list[Path]) -> Source:
                 continue
             try:
                 captions = _captions(folder / name, folder / text)
-                examples.add(Example(key, folder / name, captions, split_folder(key)))
+                split = split_of(folder, path) if folder != path else ""
+                examples.add(Example(key, folder / name, captions, split))
             except DataError as error:
                 position = (folder / text).relative_to(path).as_posix()
                 source.problems.append(Problem("unreadable-line", position, str(error)))
@@ -69,10 +71,24 @@ def read(path: Path, files: list[Path]) -> Source:
 
 
 def _groups(path: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Yield folders with the names that are equal up to the first dot; they are neighbors in a sorted list."""
+    """Yield folders with the names that are equal up to the first dot; they are neighbors in a sorted list.
+
+    Of the rest, images without a text and texts without an image, those that differ in case or Unicode form are
+    together.
+    """
     for folder, names in walk_folders(path):
-        for _, group in groupby(names, key=lambda name: name.partition(".")[0]):
-            yield folder, list(group)
+        rest: dict[str, list[str]] = {}
+        for beginning, neighbors in groupby(names, key=lambda name: name.partition(".")[0]):
+            group = list(neighbors)
+            if any(map(is_image, group)) and any(map(_is_text, group)):
+                yield folder, group
+            else:
+                rest.setdefault(_form(beginning), []).extend(group)
+        yield from ((folder, group) for group in rest.values())
+
+
+def _form(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _is_text(name: str) -> bool:
@@ -89,12 +105,17 @@ def _pair(names: list[str]) -> Iterator[tuple[str, str, str | None]]:
     texts = {name.rpartition(".")[0]: name for name in ordered}
     images = {name: name.rpartition(".")[0] for name in names if is_image(name)}
     used: set[str] = set()
-    for name, stem in images.items():
-        text = texts.get(name) or texts.get(stem)
+    taken = {*images, *images.values()}
+    by_form = {_form(stem): text for stem, text in texts.items() if stem not in taken}
+    found = {
+        name: texts.get(name) or texts.get(stem) or by_form.get(_form(name)) or by_form.get(_form(stem))
+        for name, stem in images.items()
+    }
+    for name, text in found.items():
         if text is None:
-            yield name, f"no {stem}.txt beside it", "no-captions"
+            yield name, f"no {images[name]}.txt beside it", "no-captions"
             continue
-        owners = [name] if name in texts else [n for n, s in images.items() if s == stem and n not in texts]
+        owners = [name] if name in texts else [n for n, t in found.items() if t == text and n not in texts]
         if len(owners) == 1:
             yield name, text, None
         elif text not in used:

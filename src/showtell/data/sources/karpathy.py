@@ -75,13 +75,20 @@ def _read_file(file: Path, folder: Path, *, unique: bool = True) -> tuple[Source
             expected="an object with the list 'images'",
             mend="Give dataset_coco.json or a similar file, or pass another --format",
         )
+    if not examples and problems:
+        lines = [f"{problem.key}: {problem.detail}" for problem in problems[:3]]
+        raise DataError(
+            f"no image in {file} can be read", found=f"{number + 1:,} entries like these", lines=lines
+        )
     if unique and not are_unique(example.key for example in examples):
         return _read_file(file, folder, unique=False)
     return Source(examples, problems, index.notes), index.num_found
 
 
 def _caption(sentence: Any) -> str:
-    """Return a sentence as it was written, else its tokens."""
+    """Return a sentence as it was written, else its tokens; a plain text is one."""
+    if isinstance(sentence, str):
+        return sentence
     caption = sentence["raw"] if "raw" in sentence else " ".join(sentence["tokens"])
     if not isinstance(caption, str):
         raise ValueError("a sentence whose raw is not text")
