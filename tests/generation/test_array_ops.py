@@ -20,9 +20,9 @@ Make = Callable[[Any], Any]
 
 
 @MAKERS
-@given(st.integers(0, 1000), st.integers(1, 9))
-def test_top_k_is_a_whole_sort_cut_short(make: Make, seed: int, count: int) -> None:
-    values = np.random.default_rng(seed).normal(size=(2, 3, 7))
+@given(st.integers(0, 1000), st.integers(1, 9), st.sampled_from([7, 203]))
+def test_top_k_is_a_whole_sort_cut_short(make: Make, seed: int, count: int, size: int) -> None:
+    values = np.random.default_rng(seed).normal(size=(2, 3, size))
     best, places = top_k(make(values), count)
     order = np.argsort(-values, axis=-1, kind="stable")[..., :count]
     np.testing.assert_array_equal(places, order)

@@ -13,6 +13,9 @@ from showtell.errors import CheckpointError
 
 Array = Any
 
+BLOCK = 8
+"""Values of a block in `top_k`."""
+
 _NUMPY_HAS_ARRAY_API = hasattr(np, "cumulative_sum")  # from 2.1 on
 
 
@@ -49,8 +52,8 @@ def log_softmax(logits: Array) -> Array:
         log_probs = xp.log_softmax(logits, -1)
     else:
         with np.errstate(invalid="ignore"):
-            shifted = logits - logits.max(axis=-1, keepdims=True)
-            log_probs = shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True))
+            log_probs = logits - logits.max(axis=-1, keepdims=True)
+            log_probs -= np.log(np.exp(log_probs).sum(axis=-1, keepdims=True))
     # NaN spreads over its row, so checking one column is enough.
     if np.isnan(to_numpy(log_probs[..., 0])).any():
         raise CheckpointError(
@@ -84,8 +87,8 @@ def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArr
     if array_api_compat.is_torch_namespace(xp):
         best, indices = (to_numpy(part) for part in xp.topk(values, width, dim=-1))
     else:
-        indices = np.argpartition(values, size - width, axis=-1)[..., -width:]
-        best = np.take_along_axis(values, indices, axis=-1)
+        indices = _largest(values.reshape(-1, size), width)
+        best = np.take_along_axis(values.reshape(-1, size), indices, axis=-1)
     # In two dimensions, where plain indexing does what take_along_axis does in a third of its time.
     best, indices = best.reshape(-1, width), indices.reshape(-1, width)
     order = (np.arange(len(best))[:, None], np.lexsort((indices, -best)))
@@ -95,6 +98,24 @@ def top_k(values: Array, count: int) -> tuple[npt.NDArray[np.float64], npt.NDArr
         indices[tied, :count] = np.argsort(-rows, kind="stable")[:, :count]
     shape = (*values.shape[:-1], count)
     return best[:, :count].astype(np.float64).reshape(shape), indices[:, :count].reshape(shape)
+
+
+def _largest(rows: npt.NDArray[Any], count: int) -> npt.NDArray[np.int64]:
+    """Return the indices [M, count] of the largest values of rows [M, N], in any order.
+
+    The largest maxima of blocks show where they are: a third of the time of a search in all of a vocabulary.
+    """
+    size = rows.shape[1]
+    blocks = size // BLOCK
+    if blocks < 2 * count:
+        return np.argpartition(rows, size - count, axis=1)[:, -count:]
+    maxima = rows[:, : blocks * BLOCK].reshape(-1, BLOCK, blocks).max(axis=1)
+    best = np.argpartition(maxima, blocks - count, axis=1)[:, -count:]
+    columns = (best[:, None] + blocks * np.arange(BLOCK)[:, None]).reshape(len(rows), -1)
+    rest = np.tile(np.arange(blocks * BLOCK, size), (len(rows), 1))
+    columns = np.concatenate((columns, rest), axis=1)
+    every = np.arange(len(rows))[:, None]
+    return columns[every, np.argpartition(rows[every, columns], -count, axis=1)[:, -count:]]
 
 
 def take(values: Array, indices: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:

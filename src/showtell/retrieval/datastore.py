@@ -74,15 +74,20 @@ class Projection:
         rows = [(row.astype(np.float32) - self.mean) @ self.components for row in pooled]
         return _normalize(np.stack(rows))
 
+    @cached_property
+    def _directions(self) -> npt.NDArray[np.float64]:
+        """The components with length 1."""
+        lengths = np.linalg.norm(self.components, axis=0)
+        return np.asarray(self.components / lengths, np.float64)
+
     def outside(self, pooled: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Return how much of each image the components do not explain: a squared length, float64 [P].
 
         It is large for images unlike those that the components were fitted on (Wang et al. 2022, "ViM:
         Out-Of-Distribution with Virtual-logit Matching").
         """
-        directions = self.components / np.linalg.norm(self.components, axis=0)
         rows = pooled.astype(np.float64) - self.mean
-        rest = [row @ row - np.square(row @ directions).sum() for row in rows]
+        rest = [row @ row - np.square(row @ self._directions).sum() for row in rows]
         return np.maximum(rest, 0.0)
 
 
