@@ -175,7 +175,7 @@ def test_an_encoder_in_8_bits_sees_nearly_the_same_and_says_what_it_is(
         calibration=Calibration([pictures]),
         images=[pictures],
     )
-    assert (written.config.encoder.precision, written.config.decoder.precision) == ("int8", "float32")
+    assert (written.config.encoder.precision, written.config.decoder.precision) == ("int8", "int8")
     kinds = {node.op_type for node in load_model(tmp_path / "out" / ENCODER).graph.node}
     assert {"QuantizeLinear", "DequantizeLinear"} <= kinds
     seen = np.stack(

@@ -23,7 +23,7 @@ def command(
     ],
     form: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     int8: Annotated[
-        bool, typer.Option("--int8", help="Quantize the encoder to 8 bits; needs --calibrate.")
+        bool, typer.Option("--int8", help="Quantize encoder and decoder to 8 bits; needs --calibrate.")
     ] = False,
     calibrate: Annotated[
         list[Path] | None,

@@ -16,7 +16,7 @@ from showtell.checkpoints.hub import CONFIG, DATASTORE, TOKENIZER
 from showtell.errors import ConfigError, ExportError
 from showtell.export.graphs import check_exporter, write_decoder, write_encoder
 from showtell.export.parity import MAX_LOGIT_DIFFERENCE, ParityCheck, compare
-from showtell.export.quantize import quantize
+from showtell.export.quantize import quantize_decoder, quantize_encoder
 from showtell.export.samples import draw_samples, read_samples
 from showtell.export.state_axes import describe_state
 from showtell.inference.backend import load_backend
@@ -45,7 +45,7 @@ class Exported:
 
 @dataclass(frozen=True)
 class Calibration:
-    """The images that define the ranges of an 8-bit encoder."""
+    """The images that define the ranges of 8-bit networks."""
 
     paths: Sequence[Path]  # images, folders, or prepared sets (their training split)
     num_images: int = 128
@@ -67,7 +67,7 @@ def export_checkpoint(
     Args:
         checkpoint: A checkpoint, or a run (its ``best/``).
         directory: A new or empty directory, or an export, which is replaced.
-        calibration: Quantize the encoder to 8 bits with the ranges of these images; None: float32.
+        calibration: Quantize encoder and decoder to 8 bits with the ranges of these images; None: float32.
         images: Images, folders or prepared sets to compare on; none: drawn scenes.
         split: The split of prepared sets among them.
         num_compare: The maximum number of images to compare on.
@@ -105,7 +105,8 @@ def export_checkpoint(
         write_decoder(decoder, encoder.width, state, new)
         advance(1, "decoder")
         if ranges is not None:
-            quantize(new, ranges)
+            quantize_encoder(new, ranges)
+            quantize_decoder(new, loaded, state, ranges)
         advance(1, "precision")
         loaded.tokenizer.save(new / TOKENIZER)
         if loaded.datastore is not None:
@@ -141,7 +142,7 @@ def _config(
             grid=encoder.grid,
             precision=precision,
         ),
-        decoder=ExportedDecoder(name=loaded.model.decoder.spec.name, state=state, precision="float32"),
+        decoder=ExportedDecoder(name=loaded.model.decoder.spec.name, state=state, precision=precision),
         vocabulary=loaded.tokenizer.size,
         generation=loaded.generation,
         calibration=loaded.calibration,
