@@ -583,7 +583,7 @@ OUR_SEEDS = {
 @pytest.mark.parametrize(
     "name",
     [
-        name if name in ("lstm", "transformer") else pytest.param(name, marks=pytest.mark.thorough)
+        name if name == "transformer" else pytest.param(name, marks=pytest.mark.thorough)
         for name in sorted(OUR_SEEDS)
     ],
 )

@@ -80,7 +80,9 @@ def test_scores_are_those_of_the_definitions(corpus: dict[str, tuple[list[str], 
     assert_same(evaluate(references, candidates), oracle.scores(references, candidates))
 
 
-@pytest.mark.parametrize("block_images", [1, 2, 3, 10, 1000])
+@pytest.mark.parametrize(
+    "block_images", [1, 10, *(pytest.param(one, marks=pytest.mark.thorough) for one in (2, 3, 1000))]
+)
 @pytest.mark.parametrize("few_words", [blocks.FEW_WORDS, 0])
 def test_neither_blocks_nor_the_size_of_the_vocabulary_change_a_digit(
     block_images: int, few_words: int, monkeypatch: pytest.MonkeyPatch

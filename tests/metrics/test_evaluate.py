@@ -43,7 +43,7 @@ def test_scores_equal_the_reference_for_the_corpus_and_each_image() -> None:
         assert scores.per_image[key] == pytest.approx(row, abs=1e-12)
 
 
-@pytest.mark.parametrize("corpus", ["flickr8k", "coco_val2017"])
+@pytest.mark.parametrize("corpus", ["flickr8k", pytest.param("coco_val2017", marks=pytest.mark.thorough)])
 def test_scores_of_real_captions_equal_the_reference(corpus: str, shared_data: Path) -> None:
     captions = read_real(corpus, shared_data)
     scores = evaluate(

@@ -72,7 +72,9 @@ def gradients(
     return found, float(loss), weight
 
 
-@pytest.mark.parametrize("micro_batch_size", [1, 3, 5])
+@pytest.mark.parametrize(
+    "micro_batch_size", [3, *(pytest.param(size, marks=pytest.mark.thorough) for size in (1, 5))]
+)
 def test_a_batch_in_parts_gives_the_step_of_the_whole(
     toy_set: PreparedSet, toy_recipe: Recipe, micro_batch_size: int
 ) -> None:

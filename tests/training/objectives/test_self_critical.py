@@ -164,7 +164,9 @@ def test_the_gradient_is_that_of_the_weighed_log_probabilities() -> None:
     torch.testing.assert_close(total, model.decoder.output.bias.grad, rtol=0.1, atol=0.05)
 
 
-@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize(
+    "temperature", [0.5, *(pytest.param(one, marks=pytest.mark.thorough) for one in (1.0, 2.0))]
+)
 def test_the_gradient_is_that_of_the_expected_reward_of_the_tempered_distribution(temperature: float) -> None:
     """Captions of up to two words and an end, drawn many times, against the sum over all of them."""
     torch.manual_seed(1)
