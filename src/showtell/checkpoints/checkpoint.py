@@ -62,6 +62,13 @@ class Checkpoint:
     calibration: Calibration | None = None
 
     @property
+    def encoder(self) -> Encoder:
+        """The model's encoder; a ValueError if it was loaded without one."""
+        if self.model.encoder is None:
+            raise ValueError("the checkpoint was loaded without its encoder")
+        return self.model.encoder
+
+    @property
     def grid(self) -> tuple[int, int]:
         """Rows and columns of the encoder's regions."""
         rows, columns = self.config["encoder"]["grid"]
@@ -134,9 +141,7 @@ def save_portable(
         EncoderError: the file of the shared encoder holds other weights.
         DataError: the directory cannot be written.
     """
-    encoder = loaded.model.encoder
-    if encoder is None:
-        raise ValueError("a checkpoint loaded without its encoder cannot be saved")
+    encoder = loaded.encoder
     check_writable(directory)
     if shared_encoder is not None:
         check_shared(encoder, loaded.config, shared_encoder, directory)

@@ -114,8 +114,7 @@ def _with_generation(loaded: Checkpoint, options: DecodingOptions) -> Checkpoint
 
 def _with_flip_average(loaded: Checkpoint) -> Checkpoint:
     """Return a captioner that averages features over flips; scores without that are dropped."""
-    encoder = loaded.model.encoder
-    assert encoder is not None
+    encoder = loaded.encoder
     if encoder.spec.flip_average:
         return loaded
     if loaded.datastore is not None:

@@ -78,12 +78,11 @@ def index_captions(
         )
     generation = _generation(loaded.generation, options)
     old = None if replace_datastore else loaded.datastore
-    assert loaded.model.encoder is not None
     datastore = make_datastore(
         prepared,
         rows,
         model=loaded.model,
-        encoder=loaded.model.encoder,
+        encoder=loaded.encoder,
         tokenizer=loaded.tokenizer,
         device=compute.device,
         features=features,

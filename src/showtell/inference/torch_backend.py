@@ -26,9 +26,7 @@ class TorchBackend:
     def __init__(self, checkpoint: Checkpoint, others: Sequence[Checkpoint] = ()) -> None:
         model = make_ensemble([checkpoint, *others]) if others else checkpoint.model
         self._is_ensemble = bool(others)
-        encoder = model.encoder
-        if encoder is None:
-            raise ValueError("a checkpoint loaded without its encoder cannot caption images")
+        encoder = checkpoint.encoder
         self.checkpoint, self._encoder = checkpoint, encoder
         self._decoder = packed_decoder(model.decoder)
         self.tokenizer, self.generation = checkpoint.tokenizer, checkpoint.generation

@@ -26,7 +26,7 @@ from showtell.inspection.similar import similar_pairs
 from showtell.retrieval.datastore import Projection
 from showtell.system.console import progress_bar
 from showtell.training.device import resolve_device_config
-from showtell.training.feature_sources import open_feature_source
+from showtell.training.feature_sources import open_checkpoint_source
 from showtell.training.objectives.log_likelihood import log_likelihood, teacher_forced_states
 
 OTHERS = 8
@@ -77,9 +77,7 @@ def encode(
     compute = resolve_device_config(device, "fp32", threads)
     loaded = load_checkpoint(path, encoder_weights=encoder_weights, device=compute.device)
     rows = np.arange(len(prepared)) if split is None else prepared.split_rows(split)
-    assert loaded.model.encoder is not None
-    regions = loaded.model.decoder.spec.reads_regions
-    source = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
+    source = open_checkpoint_source(prepared, loaded, features, rows=rows)
     if texts is None:
         texts = [prepared.captions(int(row)) for row in rows]
     margins, pooled = caption_margins(loaded, source, rows, texts, device=compute.device)

@@ -31,7 +31,7 @@ from showtell.retrieval.confidence import Evidence, EvidenceSource, probability
 from showtell.retrieval.overlap import check_unseen
 from showtell.training.device import DeviceConfig, resolve_device_config
 from showtell.training.evaluator import Evaluator
-from showtell.training.feature_sources import open_feature_source
+from showtell.training.feature_sources import open_checkpoint_source
 
 MIN_IMAGES = 100
 REGULARIZATION = 1.0
@@ -145,20 +145,18 @@ def _check_captions(
     features: Path | None,
 ) -> list[CheckedCaption]:
     """Caption a split, and compare the words of each caption with the image's references."""
-    encoder, tokenizer = loaded.model.encoder, loaded.tokenizer
-    assert encoder is not None
+    tokenizer = loaded.tokenizer
     prepared = as_trained(PreparedSet.load(images.data), loaded.config)
     rows = prepared.split_rows(images.split)
     check_unseen(options, loaded.datastore, prepared, rows.tolist())
-    regions = loaded.model.decoder.spec.reads_regions
-    source = open_feature_source(prepared, encoder, features, rows=rows, regions=regions)
+    source = open_checkpoint_source(prepared, loaded, features, rows=rows)
     evaluator = Evaluator(
         prepared,
         rows,
         source,
         tokenizer,
         compute,
-        preprocessing=encoder.preprocessing,
+        preprocessing=loaded.encoder.preprocessing,
         datastore=loaded.datastore,
     )
     evaluation = evaluator.evaluate(loaded.model, options)

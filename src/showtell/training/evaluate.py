@@ -11,7 +11,7 @@ from showtell.metrics.meteor import MeteorScorer
 from showtell.retrieval.overlap import check_unseen, note_near_duplicates
 from showtell.training.device import resolve_device_config
 from showtell.training.evaluator import Evaluation, Evaluator
-from showtell.training.feature_sources import open_feature_source
+from showtell.training.feature_sources import open_checkpoint_source
 from showtell.training.predictions import write_predictions
 
 
@@ -49,14 +49,12 @@ def evaluate_checkpoint(
     loaded = checkpoint
     if not isinstance(loaded, Checkpoint):
         loaded = load_checkpoint(loaded, encoder_weights=encoder_weights, device=compute.device)
-    assert loaded.model.encoder is not None
     others = [load_checkpoint(path, with_encoder=False, device=compute.device) for path in ensemble_with]
     prepared = as_trained(prepared, *(member.config for member in (loaded, *others)))
     rows = prepared.split_rows(split)
     options = options or loaded.generation
     check_unseen(options, loaded.datastore, prepared, rows.tolist())
-    regions = loaded.model.decoder.spec.reads_regions
-    source = open_feature_source(prepared, loaded.model.encoder, features, rows=rows, regions=regions)
+    source = open_checkpoint_source(prepared, loaded, features, rows=rows)
     evaluator = Evaluator(
         prepared,
         rows,
@@ -66,7 +64,7 @@ def evaluate_checkpoint(
         batch_size,
         meteor=meteor,
         score_tokenizer=score_tokenizer,
-        preprocessing=loaded.model.encoder.preprocessing,
+        preprocessing=loaded.encoder.preprocessing,
         datastore=loaded.datastore,
     )
     model = make_ensemble([loaded, *others]) if others else loaded.model

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from showtell.checkpoints.checkpoint import Checkpoint
 from showtell.config.encoder import EncoderSpec
 from showtell.config.preprocessing import CornerCrop
 from showtell.config.recipe import Recipe
@@ -84,6 +85,14 @@ def _with_spec(encoder: Encoder, spec: EncoderSpec) -> Encoder:
     if spec == encoder.spec:
         return encoder
     return build_encoder(spec, weights=encoder.weights, device=encoder.mean.device, dtype=encoder.dtype)
+
+
+def open_checkpoint_source(
+    prepared: PreparedSet, loaded: Checkpoint, features: Path | None, *, rows: Rows
+) -> FeatureSource:
+    """Return what a captioner reads of the images in ``rows``; see `open_feature_source`."""
+    regions = loaded.model.decoder.spec.reads_regions
+    return open_feature_source(prepared, loaded.encoder, features, rows=rows, regions=regions)
 
 
 def open_feature_source(
