@@ -98,6 +98,8 @@ FILES = {
     "ZIP file": b"PK\3\4\x14\0",
     "gzip file": gzip.compress(b"anything"),
     "file of zeros": bytes(500),
+    "Netpbm image (PBM, PGM, PPM or PAM)": b"P6\n320 240\n255\n" + bytes(30),
+    "Targa image (TGA)": b"\0\0\2" + bytes(9) + b"\x40\1\xf0\0\x18\0" + bytes(30),
     "camera RAW file (Canon CR2)": b"II*\0\x10\0\0\0CR\2\0",
     "camera RAW file (Canon CR3)": box(b"crx ", b"crx ", b"isom"),
     "camera RAW file (Fujifilm RAF)": b"FUJIFILMCCD-RAW 0201",
