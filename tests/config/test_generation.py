@@ -69,6 +69,33 @@ def test_options_of_two_methods_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ({"method": "greedy", "temperature": 0.5, "seed": 1}, "seed, temperature, with method 'greedy'"),
+        ({"method": "sample", "beam_size": 5}, "beam_size, with method 'sample'"),
+        ({"method": "beam", "samples": "4"}, "samples, with method 'beam'"),
+    ],
+)
+def test_options_of_another_method_than_the_requested_one_are_refused(
+    values: dict[str, Any], found: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"found {found}\. Omit them, or the method"):
+        override(DecodingOptions(), **values)
+
+
+def test_every_option_with_its_usual_value_is_no_conflict() -> None:
+    usual = {
+        "beam_size": "3",
+        "beam_groups": "1",
+        "samples": "1",
+        "temperature": "1.0",
+        "top_k": "0",
+        "top_p": "1",
+    }
+    assert override(DecodingOptions(), method="sample", **usual) == DecodingOptions(method="sample")
+
+
+@pytest.mark.parametrize(
     "values", [{"neighbours": 60}, {"retrieval": "off", "retrieval_weight": 8.0}, {"retrieve_caption": False}]
 )
 def test_options_of_retrieval_are_refused_where_it_is_off(values: dict[str, Any]) -> None:

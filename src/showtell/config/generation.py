@@ -159,7 +159,7 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
 
     Raises:
         ConfigError: a keyword is unknown, of the wrong type or out of range, the method is ambiguous, or the keyword
-            is one of retrieval or beam groups, which are off.
+            is one of another method, or of retrieval or beam groups, which are off.
     """
     implied: dict[str, list[str]] = {}
     for name, method in _METHOD_OF.items():
@@ -172,6 +172,15 @@ def override(defaults: DecodingOptions, **values: Any) -> DecodingOptions:
         )
     chosen = next(iter(implied), defaults.method)
     options = build_options(**{**defaults.model_dump(), "method": chosen, **values})
+    others = [
+        name
+        for name, method in _METHOD_OF.items()
+        # A seed does no harm, and those who send every option with its usual value change nothing.
+        if name in values and method != options.method and getattr(options, name) != getattr(defaults, name)
+    ]
+    if set(others) - {"seed"}:
+        found = f"{', '.join(others)}, with method '{options.method}'"
+        raise ConfigError("conflicting decoding options", found=found, mend="Omit them, or the method")
     ignored = [name for name in _OF_RETRIEVAL if name in values]
     if options.retrieval == "off" and ignored:
         raise ConfigError(
