@@ -98,6 +98,16 @@ def test_a_text_that_no_image_uses_is_reported(tmp_path: Path, write_images: Wri
     assert source.problems == [Problem("captions-without-image", "a.txt", "no image of this name beside it")]
 
 
+def test_texts_about_the_set_are_no_captions(tmp_path: Path, write_images: WritePictures) -> None:
+    write_images(tmp_path, ["a.png", "x/license.png"])
+    for name in ("a.txt", "README.txt", "x/license.txt", "x/Licence.txt"):
+        (tmp_path / name).write_text(name)
+    source = open_source(tmp_path)
+    assert contents(source) == [("a.png", "", ("a.txt",)), ("x/license.png", "", ("x/license.txt",))]
+    assert source.problems == []
+    assert source.notes == ["left out, about the set: README.txt", "left out, about the set: x/Licence.txt"]
+
+
 @pytest.mark.parametrize(
     ("metadata", "captions"),
     [

@@ -22,6 +22,18 @@ from showtell.images.listing import describe_suffixes
 from showtell.system.reading import read_json
 
 TEXTS = (".txt", ".caption")
+ABOUT = (
+    "readme",
+    "license",
+    "licence",
+    "copying",
+    "notice",
+    "citation",
+    "credits",
+    "attribution",
+    "changelog",
+)
+"""Names of texts about a set, which nobody means as captions where no image has the name."""
 LAYOUT = "a folder of images, each beside a .txt (or .caption) with one caption per line"
 MISSING = "no folder"
 
@@ -47,6 +59,9 @@ def read(path: Path, files: list[Path]) -> Source:
         others.update(Path(name).suffix[1:].upper() for name in names if _is_other(name))
         for name, text, problem in _pair(names):
             key = (folder / name).relative_to(path).as_posix()
+            if problem == "captions-without-image" and Path(name).stem.lower() in ABOUT:
+                source.notes.append(f"left out, about the set: {key}")
+                continue
             if problem is not None:
                 source.problems.append(Problem(problem, key, text))
                 continue

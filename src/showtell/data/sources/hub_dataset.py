@@ -96,7 +96,12 @@ def library_errors(dataset: str) -> Iterator[None]:
         yield
     except Exception as error:
         first = (str(error).strip() or type(error).__name__).split("\n")[0]
-        mend = "Check name, configuration and split, and the network"
+        on_hub = dataset.startswith("hf:")
+        mend = (
+            "Check name, configuration and split, and the network"
+            if on_hub
+            else "Check that its files are whole"
+        )
         raise DataError(f"cannot read {dataset}", found=first, mend=mend) from error
 
 
