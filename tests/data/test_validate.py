@@ -45,7 +45,7 @@ def test_empty_captions_are_dropped_and_a_image_without_any_is_left_out() -> Non
     ]
 
 
-@pytest.mark.parametrize("text", ["nan", "NaN", "None", "<NA>", "N/A", " null "])
+@pytest.mark.parametrize("text", ["nan", "NaN", "None", "<NA>", "#N/A", " null "])
 def test_the_text_of_a_missing_value_is_no_caption(text: str) -> None:
     problems: list[Problem] = []
     [checked] = check_texts([Example("a", Path("a"), ("A dog.", text))], problems)

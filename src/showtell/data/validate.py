@@ -25,8 +25,8 @@ from showtell.system.disk_store import DiskList
 
 SPLITS = ("train", "dev", "test")
 IN_FLIGHT = 256
-MISSING = frozenset({"nan", "<na>", "none", "null", "n/a", "#n/a"})
-"""What pandas, spreadsheets and databases write in place of a caption that is missing."""
+MISSING = frozenset({"nan", "<na>", "none", "null", "#n/a"})
+"""What programs write in place of a missing caption; what people write is found by `inspect`."""
 _ASSIGNABLE = ("", "train")
 
 
