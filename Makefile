@@ -5,7 +5,7 @@
 # make torture  faults of the disk at every file operation of every command: hours; TORTURE=--quick for minutes
 # make docs   the documentation site in build/docs; warnings are errors
 # make results  docs/results/flickr8k.md from the captions in docs/results/captions; needs data/flickr8k, METEOR's extra and Java
-# make test   lint, types, import contract, tests: two minutes
+# make test   lint, types, import contract, tests: minutes
 # make thorough  the tests marked so: more variants, whole trainings, processes; CI runs it after make test
 
 PYTHON ?= python3

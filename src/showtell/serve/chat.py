@@ -90,9 +90,7 @@ def describe_models(model: str, name: str = "") -> dict[str, Any]:
     """Return the answer of ``GET /v1/models``, or of ``/v1/models/NAME``; a problem 404 if that is another one."""
     one = {"id": model, "object": "model", "created": 0, "owned_by": "showtell"}
     if name not in ("", model):
-        raise Problem(
-            404, "there is no such model", title="Model not found", hint=f"The only one is '{model}'"
-        )
+        raise Problem(404, "no such model", title="Model not found", hint=f"The only one is '{model}'")
     return one if name else {"object": "list", "data": [one]}
 
 

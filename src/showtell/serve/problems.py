@@ -57,8 +57,7 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
     def as_openai(self) -> dict[str, Any]:
         """Return the error as OpenAI's clients read it."""
         kind = "invalid_request_error" if self.status < 500 else "server_error"
-        message = f"{self.detail}. {self.hint}" if self.hint else self.detail
-        code = self.title.lower().replace(" ", "_")
+        message, code = f"{self.detail}. {self.hint}", self.title.lower().replace(" ", "_")
         return {"error": {"message": message, "type": kind, "param": self.param, "code": code}}
 
     def response(self, scope: Scope) -> JSONResponse:
@@ -71,8 +70,7 @@ class Problem(Exception):  # noqa: N818 - the term of RFC 9457
 
 def busy(seconds: int, detail: str, *, hint: str = "Try again after the seconds in Retry-After") -> Problem:
     """Return the refusal of a request that may succeed later."""
-    headers = {"Retry-After": str(seconds)}
-    return Problem(503, detail, title="Service busy", hint=hint, headers=headers)
+    return Problem(503, detail, title="Service busy", hint=hint, headers={"Retry-After": str(seconds)})
 
 
 def ending() -> Problem:

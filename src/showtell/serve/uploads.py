@@ -87,9 +87,8 @@ class CaptionRequest:
     def set_value(self, name: str, value: Any) -> None:
         """Take one option."""
         if name not in DecodingOptions.model_fields:
-            raise unusable(
-                name, "no such option", did_you_mean(name, {*DecodingOptions.model_fields, *FLAGS})
-            )
+            hint = did_you_mean(name, {*DecodingOptions.model_fields, *FLAGS})
+            raise unusable(name, "no such option", hint)
         if name in self.values:
             raise unusable(name, "given twice")
         if isinstance(value, str) and len(value) > MAX_TEXT:
@@ -148,8 +147,9 @@ class Intake:
     async def _arriving(self) -> AsyncIterator[None]:
         if len(self._timeouts) >= 4 * self._settings.queue_size:
             raise busy(1, "too many uploads are arriving")
+        seconds = self._settings.max_seconds
         try:
-            async with asyncio.timeout(self._settings.max_seconds) as timeout:
+            async with asyncio.timeout(seconds) as timeout:
                 self._timeouts.add(timeout)
                 try:
                     yield
@@ -158,9 +158,7 @@ class Intake:
         except TimeoutError:
             if self.is_draining:
                 raise ending() from None
-            raise Problem(
-                408, f"the upload took more than {self._settings.max_seconds:.0f} seconds"
-            ) from None
+            raise Problem(408, f"the upload took more than {seconds:.0f} seconds") from None
 
     async def _read(self, request: Request, wanted: CaptionRequest) -> None:
         for name, text in request.query_params.multi_items():
