@@ -80,10 +80,15 @@ def test_a_decoder_in_8_bits_is_nearly_the_same_and_the_same_in_any_batch(tmp_pa
     grid = torch.rand(6, 5, 64)
     features = Features(grid, grid.mean(1), torch.ones(6, 5, dtype=torch.bool))
     pair = export_pair(decoder, 64, tmp_path)
-    model = SimpleNamespace(encoder=lambda images: features[images[:, 0, 0, 0].long()], decoder=decoder)
+    model = SimpleNamespace(decoder=decoder)
     generation = DecodingOptions(beam_size=2, max_tokens=6)
     numbered = np.arange(6, dtype=np.uint8)[:, None, None, None]
-    loaded: Any = SimpleNamespace(model=model, tokenizer=tokenizer, generation=generation)
+    loaded: Any = SimpleNamespace(
+        encoder=lambda images: features[images[:, 0, 0, 0].long()],
+        model=model,
+        tokenizer=tokenizer,
+        generation=generation,
+    )
     quantize_decoder(tmp_path, loaded, pair.state, Samples(numbered, []))
     narrow = open_pair(decoder, pair.state, tmp_path).exported
     assert "DequantizeLinear" in {node.op_type for node in load_model(tmp_path / STEP).graph.node}

@@ -62,8 +62,11 @@ def show_progress(total: int | None, *, done: int = 0, quiet: bool = False) -> I
 
         def advance() -> None:
             speed = rate.count()
-            left = total and speed and f", {_duration((total - done - rate.num) / speed)} left"
-            move(1, f"{speed:.1f} images/s{left or ''}" if speed else "")
+            if speed is None:
+                move(1, "")
+                return
+            left = "" if total is None else f", {_duration((total - done - rate.num) / speed)} left"
+            move(1, f"{speed:.1f} images/s{left}")
 
         yield advance
 

@@ -85,8 +85,7 @@ def export_checkpoint(
     if num_compare < 1 or (calibration is not None and calibration.num_images < 1):
         raise ConfigError("the number of images is out of range", found="0 or less", expected="1 or more")
     loaded = load_checkpoint(checkpoint, encoder_weights=encoder_weights, encoder_dtype=torch.float32)
-    encoder, decoder = loaded.model.encoder, loaded.model.decoder
-    assert encoder is not None
+    encoder, decoder = loaded.encoder, loaded.model.decoder
     preprocessing = encoder.preprocessing
     samples = (
         read_samples(images, num_compare, preprocessing, split=split)
@@ -129,8 +128,7 @@ def _config(
     loaded: Checkpoint, directory: Path, precision: Precision, state: tuple[StateTensor, ...]
 ) -> ExportConfig:
     """Return the configuration of the export in a directory, before the comparison."""
-    encoder, identity = loaded.model.encoder, loaded.config["encoder"]["identity"]
-    assert encoder is not None
+    encoder, identity = loaded.encoder, loaded.config["encoder"]["identity"]
     return ExportConfig(
         showtell=version("showtell"),
         encoder=ExportedEncoder(

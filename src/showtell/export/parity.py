@@ -50,7 +50,6 @@ class ParityCheck:
 
 def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> ParityCheck:
     """Caption images with a checkpoint (float32, on the CPU) and with its export, by greedy and by beam search."""
-    assert loaded.model.encoder is not None
     beam_size = loaded.generation.beam_size
     methods = {
         "greedy": override(loaded.generation, method="greedy"),
@@ -63,7 +62,7 @@ def compare(loaded: Checkpoint, exported: OnnxBackend, samples: Samples) -> Pari
     for start in range(0, count, BATCH_SIZE):
         images = samples.images[start : start + BATCH_SIZE]
         with torch.inference_mode():
-            features: Features = loaded.model.encoder(torch.from_numpy(images))
+            features: Features = loaded.encoder(torch.from_numpy(images))
         others = exported.encode(images)
         largest["features"] = max(largest["features"], _difference(features.regions, others.regions))
         for method, options in methods.items():

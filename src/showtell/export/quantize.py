@@ -114,12 +114,11 @@ def _record(
     loaded: Checkpoint, state: Sequence[StateTensor], batches: Sequence[npt.NDArray[np.uint8]]
 ) -> tuple[list[Inputs], list[Inputs]]:
     """Return what both graphs of the decoder read while the checkpoint captions images uint8 [P, S, S, 3]."""
-    assert loaded.model.encoder is not None
     decoder, specials = _RecordingDecoder(loaded.model.decoder, state), SpecialTokens.of(loaded.tokenizer)
     init_inputs = []
     with torch.inference_mode():
         for batch in batches:
-            features = loaded.model.encoder(torch.from_numpy(batch))
+            features = loaded.encoder(torch.from_numpy(batch))
             init_inputs.append({name: getattr(features, name).numpy() for name in FEATURES})
             search(decoder, features, loaded.generation, specials)
     return init_inputs, decoder.inputs

@@ -98,12 +98,12 @@ def _clear_once(folder: Path) -> None:
     """Delete all leftovers in a folder, once in a process: a large one is slow to list."""
     if folder not in _CLEARED:
         _CLEARED.add(folder)
-        delete_leftovers(folder, "*")
+        _delete_leftovers(folder)
 
 
-def delete_leftovers(folder: Path, pattern: str) -> None:
-    """Delete what killed processes left of writing files with names of this pattern; those of running ones stay."""
-    for leftover in folder.glob(f".{pattern}.????????{TEMPORARY}"):
+def _delete_leftovers(folder: Path) -> None:
+    """Delete what killed processes left of writing files; those of running ones stay."""
+    for leftover in folder.glob(f".*.????????{TEMPORARY}"):
         lock = lock_path(leftover)
         if lock is not None:
             leftover.unlink(missing_ok=True)
@@ -184,7 +184,7 @@ def recover_directory(path: Path) -> None:
     # Of a writer that was killed after both renames.
     if path.exists():
         shutil.rmtree(_backup(path), ignore_errors=True)
-        delete_leftovers(path, "*")
+        _delete_leftovers(path)
     for leftover in path.parent.glob(f".{path.name}.*.tmp"):
         lock = lock_path(leftover)
         if lock is not None:

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain
 from pathlib import Path
+from typing import BinaryIO
 
 from showtell.errors import DataError
 from showtell.system.disk_store import DiskList
@@ -35,12 +35,16 @@ def read_file_list(path: Path) -> FileList:
     digest = hashlib.sha256()
     try:
         with nullcontext(sys.stdin.buffer) if path == Path("-") else path.open("rb") as file:
-            chunks = iter(partial(file.read, _CHUNK), b"")
-            hashed = (digest.update(chunk) or chunk for chunk in chunks)  # type: ignore[func-returns-value]
-            paths = DiskList(_paths(hashed, path), pack=str, unpack=str)
+            paths = DiskList(_paths(_chunks(file, digest), path), pack=str, unpack=str)
     except OSError as error:
         raise cannot_read(path, error) from error
     return FileList(paths, digest.hexdigest())
+
+
+def _chunks(file: BinaryIO, digest: "hashlib._Hash") -> Iterator[bytes]:
+    while chunk := file.read(_CHUNK):
+        digest.update(chunk)
+        yield chunk
 
 
 def _paths(chunks: Iterator[bytes], path: Path) -> Iterator[str]:

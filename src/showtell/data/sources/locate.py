@@ -13,7 +13,7 @@ from typing import TypeVar, cast
 import numpy as np
 
 from showtell.data.sources.base import SPLIT_NAMES, Example, Source, examples_on_disk
-from showtell.data.sources.files import ImageIndex
+from showtell.data.sources.files import CONVERTED, ImageIndex
 from showtell.errors import DataError
 from showtell.images.formats import IMAGE_SUFFIXES
 
@@ -23,7 +23,7 @@ DEPTH = 4  # of folders that are searched for images
 MOST_FOLDERS = 256  # at one depth: more are one per image or study
 PROBED = 100  # images of a table, for which the folders beside it are searched
 MOST_FILES = 64  # annotation files in a folder: more are one per image
-SUFFIXES = (".jpg", ".png", ".jpeg", ".tif", ".webp", ".JPG", ".PNG", ".JPEG")  # tried for names without one
+SUFFIXES = (*CONVERTED, ".JPG", ".PNG", ".JPEG")  # tried for names without one
 T = TypeVar("T")
 _WORDS = re.compile(r"[a-z]+")
 _SPLIT = re.compile(rf"(?<![a-z])(?:{'|'.join(sorted(SPLIT_NAMES, key=len, reverse=True))})(?![a-z])\d*")
